@@ -1,0 +1,220 @@
+//! A ruleset: what a configuration and its list files come to once every mistake is ruled out.
+//!
+//! Only [`crate::config::load`] makes one from text. It is plain data without a kernel in it, and
+//! it is what stays beside the pins as the ruleset in force.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Most prefixes of one family over all lists, ranges taken apart.
+pub const MAX_PREFIXES: usize = 1_000_000;
+/// Most `[[rule]]` tables.
+pub const MAX_RULES: usize = 4_096;
+/// Most allowlists and blocklists together.
+pub const MAX_LISTS: usize = 1_024;
+/// Most different interfaces that rules redirect to.
+pub const MAX_REDIRECT_TARGETS: usize = 64;
+
+/// A validated ruleset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    pub policy: Policy,
+    pub arp: Arp,
+    /// In file order.
+    pub allowlists: Vec<List>,
+    /// In file order.
+    pub blocklists: Vec<List>,
+    /// In file order, which is the order of matching.
+    pub rules: Vec<Rule>,
+    /// The files that origins point into; the configuration itself is the first.
+    pub files: Vec<PathBuf>,
+}
+
+/// A verdict that a policy may name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyAction {
+    #[default]
+    Pass,
+    Drop,
+}
+
+/// `[policy]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// What nothing else decides.
+    pub default: PolicyAction,
+    /// Frames that lie, are cut short or are too deep to judge.
+    pub malformed: PolicyAction,
+    /// Non-first IP fragments: `Pass` has them judged by what they carry.
+    pub fragments: PolicyAction,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            default: PolicyAction::Pass,
+            malformed: PolicyAction::Drop,
+            fragments: PolicyAction::Pass,
+        }
+    }
+}
+
+/// `[arp]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arp {
+    pub action: PolicyAction,
+    /// Sender protocol addresses that `Drop` still lets through.
+    pub allow: Vec<u32>,
+}
+
+/// An `[[allowlist]]` or a `[[blocklist]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    pub name: String,
+    /// Where it stands in the configuration.
+    pub line: u32,
+    /// Which address of a packet it looks at; always the source for an allowlist.
+    pub side: Side,
+    /// What a match does; without meaning for an allowlist.
+    pub action: ListAction,
+    pub v4: Vec<Entry<u32>>,
+    pub v6: Vec<Entry<u128>>,
+}
+
+/// Which address of a packet a list looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    #[default]
+    Source,
+    Destination,
+    Either,
+}
+
+/// What a blocklist does with what matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListAction {
+    #[default]
+    Drop,
+    /// Counted, and judgement goes on.
+    Count,
+}
+
+/// One prefix of a list, with its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<A> {
+    pub prefix: Prefix<A>,
+    /// Index into [`Ruleset::files`].
+    pub file: u16,
+    /// Line in that file, from 1.
+    pub line: u32,
+}
+
+/// An address prefix: no bit is set beyond the length. IPv4 as `u32`, IPv6 as `u128`, in host
+/// order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Prefix<A> {
+    pub address: A,
+    pub length: u8,
+}
+
+/// A `[[rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    pub name: String,
+    /// Where it stands in the configuration.
+    pub line: u32,
+    pub matches: Matches,
+    pub action: RuleAction,
+}
+
+/// What a rule asks of a packet; `None` matches everything, also what has no such field.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matches {
+    pub protocol: Option<Protocol>,
+    pub source: Option<Prefixes>,
+    pub destination: Option<Prefixes>,
+    /// Inclusive ranges.
+    pub source_port: Option<Vec<(u16, u16)>>,
+    /// Inclusive ranges.
+    pub destination_port: Option<Vec<(u16, u16)>>,
+    pub icmp_type: Option<Vec<u8>>,
+    pub tcp_flags: Option<TcpFlags>,
+    pub vlan: Option<Vlan>,
+    pub source_mac: Option<Vec<[u8; 6]>>,
+    pub destination_mac: Option<Vec<[u8; 6]>>,
+}
+
+/// Prefixes of both families.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefixes {
+    pub v4: Vec<Prefix<u32>>,
+    pub v6: Vec<Prefix<u128>>,
+}
+
+/// What a rule says of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// A protocol number, over IPv4 and IPv6 alike.
+    Number(u8),
+    /// ICMP over IPv4.
+    Icmp,
+    /// ICMPv6 over IPv6.
+    Icmpv6,
+}
+
+/// The flags byte of TCP: `value` under `mask` (RFC 9293, section 3.1; fin is bit 0, cwr bit 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpFlags {
+    pub mask: u8,
+    pub value: u8,
+}
+
+/// What a rule says of the outer VLAN tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vlan {
+    /// No tag at all.
+    Untagged,
+    /// One of these ids.
+    Ids(Vec<u16>),
+}
+
+/// What a rule does with what it matches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RuleAction {
+    Pass,
+    Drop,
+    Redirect {
+        to: Target,
+        rewrite: Rewrite,
+        /// Where `to` stands in the configuration.
+        line: u32,
+        column: u32,
+    },
+    Bounce {
+        rewrite: Rewrite,
+    },
+}
+
+/// MAC addresses to write on the way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    pub source_mac: Option<[u8; 6]>,
+    pub destination_mac: Option<[u8; 6]>,
+}
+
+/// Where a rule redirects to, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Target {
+    Name(String),
+    Index(u32),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Index(index) => write!(f, "interface index {index}"),
+        }
+    }
+}
