@@ -3,5 +3,7 @@
 //! A configuration's way, from top to bottom: [`config`] reads the text, [`ruleset`] is what it
 //! comes to.
 
+pub mod datapath;
 pub mod diagnostic;
+pub mod image;
 pub mod ruleset;

@@ -1,0 +1,3 @@
+pub mod bpf;
+pub mod image_map;
+pub mod program;

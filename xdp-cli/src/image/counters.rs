@@ -1,0 +1,58 @@
+//! Which list and which rule counts where. Names keep their counters from one ruleset to the
+//! next; a counter that is given anew was used by nobody in the ruleset before, so that it can be
+//! zeroed while that one is still in force.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::metadata::{Counted, Kind};
+use crate::ruleset::{ListAction, RuleAction, Ruleset};
+
+/// Every list and rule of a ruleset with its counter, and the counters to zero before their use.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    pub counted: Vec<Counted>,
+    pub fresh: Vec<u32>,
+}
+
+/// Gives each list and rule of `ruleset` its counter: the one that it has `before`, or a free one.
+pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
+    let kept: FxHashMap<(&str, Kind), &Counted> =
+        before.iter().map(|counted| ((counted.name.as_str(), counted.kind), counted)).collect();
+    let taken: FxHashSet<u32> =
+        before.iter().flat_map(|counted| [Some(counted.number), counted.lost]).flatten().collect();
+    let mut free = (0..).filter(|number| !taken.contains(number));
+    let mut assignment = Assignment::default();
+    let mut fresh = || {
+        let number = free.next().unwrap_or(u32::MAX);
+        assignment.fresh.push(number);
+        number
+    };
+
+    let lists = ruleset.allowlists.iter().map(|list| (&list.name, Kind::Allowlist, "pass"));
+    let lists = lists.chain(ruleset.blocklists.iter().map(|list| {
+        let action = match list.action {
+            ListAction::Drop => "drop",
+            ListAction::Count => "count",
+        };
+        (&list.name, Kind::Blocklist, action)
+    }));
+    let rules = ruleset.rules.iter().map(|rule| {
+        let action = match rule.action {
+            RuleAction::Pass => "pass",
+            RuleAction::Drop => "drop",
+            RuleAction::Redirect { .. } => "redirect",
+            RuleAction::Bounce { .. } => "bounce",
+        };
+        (&rule.name, Kind::Rule, action)
+    });
+    let mut counted = Vec::new();
+    for (name, kind, action) in lists.chain(rules) {
+        let old = kept.get(&(name.as_str(), kind));
+        let number = old.map_or_else(&mut fresh, |old| old.number);
+        let old_lost = old.and_then(|old| old.lost);
+        let lost = (action == "redirect").then(|| old_lost.unwrap_or_else(&mut fresh));
+        counted.push(Counted { name: name.clone(), kind, action: action.to_owned(), number, lost });
+    }
+    assignment.counted = counted;
+    assignment
+}

@@ -1,0 +1,216 @@
+//! Compiles a ruleset into its image: the exact bytes that the program judges by.
+//!
+//! Pure: the same ruleset and the same bindings give the same image, and no kernel is asked.
+//! `xdp_common::image` has the layout.
+
+pub mod counters;
+mod intervals;
+mod lists;
+pub mod metadata;
+mod rules;
+mod tree;
+
+use xdp_common::counter::CounterId;
+use xdp_common::image::{
+    Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, Header, LAYOUT, LINE_WORDS, Line, Lines,
+    MAGIC, flag,
+};
+
+use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
+use intervals::{Intervals, flatten};
+use lists::{Decisions, Lists as CompiledLists};
+use metadata::{Kind, Metadata};
+use rules::Rules;
+use tree::LineWriter;
+
+/// The rules differ from each other in more ways than an image has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the rules divide addresses and ports into more than {} classes; give fewer of them \
+     prefixes or port ranges that overlap in different ways",
+    rules::MAX_CLASSES
+)]
+pub struct TooVaried;
+
+/// An image, ready to be written into a map.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Image {
+    blocks: Vec<Block>,
+}
+
+impl Lines for Image {
+    fn block(&self, block: u32) -> Option<&Block> {
+        self.blocks.get(block as usize)
+    }
+}
+
+impl Image {
+    /// The image of a ruleset. `metadata` says which counters and redirect slots it uses: its
+    /// `counted` come from [`counters::assign`] for this ruleset, its `redirects` name every
+    /// target of its rules.
+    pub fn build(
+        ruleset: &Ruleset,
+        generation: u64,
+        metadata: &Metadata,
+    ) -> Result<Self, TooVaried> {
+        let mut header = Header {
+            magic: MAGIC,
+            layout: LAYOUT,
+            generation,
+            flags: policy_flags(ruleset),
+            ..Header::of(&[0; BLOCK_WORDS]).to_owned()
+        };
+        let mut lines = LineWriter::new(BLOCK_LINES);
+        header.arp_tree = arp_tree(ruleset, &mut lines);
+        compile_lists(ruleset, metadata, &mut header, &mut lines);
+        let mut rules = Rules::new(&ruleset.rules);
+        rules.compile(&mut header, &mut lines)?;
+        header.actions = lines.next();
+        compile_actions(ruleset, metadata, &mut lines);
+
+        let mut blocks = vec![[0; BLOCK_WORDS]];
+        blocks.extend(lines.into_lines().chunks(BLOCK_LINES as usize).map(block_of_lines));
+        let next = |blocks: &Vec<Block>| blocks.len() as u32;
+        header.pages = next(&blocks);
+        blocks.extend(rules.page_blocks());
+        header.summaries = next(&blocks);
+        blocks.extend(rules.summary_blocks());
+        header.vectors = next(&blocks);
+        blocks.extend_from_slice(rules.vector_blocks());
+        header.metadata = next(&blocks);
+        let bytes = postcard::to_stdvec(metadata).unwrap_or_default();
+        header.metadata_bytes = bytes.len() as u32;
+        blocks.extend(bytes.chunks(size_of::<Block>()).map(block_of_bytes));
+        blocks[0] = header.to_block();
+        Ok(Self { blocks })
+    }
+
+    /// All blocks, the header's first.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        Header::of(&self.blocks[0])
+    }
+}
+
+fn policy_flags(ruleset: &Ruleset) -> u32 {
+    let policy = ruleset.policy;
+    [
+        (policy.default, flag::DEFAULT_DROP),
+        (policy.malformed, flag::MALFORMED_DROP),
+        (policy.fragments, flag::FRAGMENTS_DROP),
+        (ruleset.arp.action, flag::ARP_DROP),
+    ]
+    .into_iter()
+    .filter(|(action, _)| *action == PolicyAction::Drop)
+    .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
+    if ruleset.arp.allow.is_empty() {
+        return 0;
+    }
+    let host = |&address| (Prefix { address, length: 32 }, ());
+    let mut allowed: Vec<(Prefix<u32>, ())> = ruleset.arp.allow.iter().map(host).collect();
+    lines.tree_32(&flatten(&mut allowed, 0, |_, ()| 1))
+}
+
+fn compile_lists(
+    ruleset: &Ruleset,
+    metadata: &Metadata,
+    header: &mut Header,
+    lines: &mut LineWriter,
+) {
+    let numbers = |kind| -> Vec<u32> {
+        metadata.counted.iter().filter(|c| c.kind == kind).map(|c| c.number).collect()
+    };
+    let lists = CompiledLists::new(ruleset, &numbers(Kind::Allowlist), &numbers(Kind::Blocklist));
+    let (source, destination) = lists.sides();
+    header.flags |= if source { flag::SOURCE_LISTS } else { 0 };
+    header.flags |= if destination { flag::DESTINATION_LISTS } else { 0 };
+    let mut decisions = Decisions::new();
+    let v4: Intervals<u32> = lists.intervals_v4(&mut decisions);
+    if !v4.is_uniform() || v4.starts[0].1 != 0 {
+        header.list_v4_tree = lines.tree_32(&v4);
+    }
+    drop(v4);
+    let v6 = lists.intervals_v6(&mut decisions);
+    if !v6.is_uniform() || v6.starts[0].1 != 0 {
+        header.list_v6_tree = lines.tree_128(&v6);
+    }
+    header.decisions = lines.next();
+    for decision in decisions.all {
+        lines.push(decision.to_line());
+    }
+}
+
+fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, lines: &mut LineWriter) {
+    let counted = metadata.counted.iter().filter(|counted| counted.kind == Kind::Rule);
+    let actions: Vec<[u64; 4]> = ruleset
+        .rules
+        .iter()
+        .zip(counted)
+        .map(|(rule, counted)| {
+            let mut action = Action {
+                counter: CounterId::new(counted.number).0,
+                lost_counter: counted.lost.map_or(CounterId::NONE, CounterId::new).0,
+                ..Action::default()
+            };
+            let rewrite = match &rule.action {
+                RuleAction::Pass => {
+                    action.kind = ActionKind::Pass as u8;
+                    Rewrite::default()
+                }
+                RuleAction::Drop => {
+                    action.kind = ActionKind::Drop as u8;
+                    Rewrite::default()
+                }
+                RuleAction::Bounce { rewrite } => {
+                    action.kind = ActionKind::Bounce as u8;
+                    *rewrite
+                }
+                RuleAction::Redirect { to, rewrite, .. } => {
+                    action.kind = ActionKind::Redirect as u8;
+                    let redirect = metadata.redirects.iter().find(|redirect| redirect.to == *to);
+                    action.slot = redirect.map_or(u32::MAX, |redirect| redirect.slot);
+                    *rewrite
+                }
+            };
+            if let Some(mac) = rewrite.source_mac {
+                (action.set_source_mac, action.source_mac) = (1, mac);
+            }
+            if let Some(mac) = rewrite.destination_mac {
+                (action.set_destination_mac, action.destination_mac) = (1, mac);
+            }
+            action.to_words()
+        })
+        .collect();
+    for pair in actions.chunks(2) {
+        let mut line: Line = [0; LINE_WORDS];
+        for (place, action) in line.chunks_exact_mut(4).zip(pair) {
+            place.copy_from_slice(action);
+        }
+        lines.push(line);
+    }
+}
+
+fn block_of_lines(lines: &[Line]) -> Block {
+    let mut block = [0; BLOCK_WORDS];
+    for (place, line) in block.chunks_exact_mut(LINE_WORDS).zip(lines) {
+        place.copy_from_slice(line);
+    }
+    block
+}
+
+fn block_of_bytes(bytes: &[u8]) -> Block {
+    let mut block = [0; BLOCK_WORDS];
+    for (word, chunk) in block.iter_mut().zip(bytes.chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..chunk.len()].copy_from_slice(chunk);
+        *word = u64::from_ne_bytes(padded);
+    }
+    block
+}

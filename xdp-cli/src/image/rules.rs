@@ -1,0 +1,432 @@
+//! What rules come to: classes of values and a bit vector for each, as
+//! [`xdp_common::rules`] reads them.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+use xdp_common::image::{BLOCK_WORDS, Block, Header, flag};
+use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use xdp_common::rules::PAGE_ENTRIES;
+
+use super::TooVaried;
+use super::intervals::{Address, Intervals, flatten};
+use super::tree::LineWriter;
+use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
+
+/// Most classes that an image has room for.
+pub const MAX_CLASSES: usize = 1 << 16;
+
+/// Pages of classes, by the value of a field.
+type Page = [u16; PAGE_ENTRIES];
+
+/// The rules' part of an image.
+pub struct Rules<'a> {
+    rules: &'a [Rule],
+    classes: Classes,
+    pages: Pages,
+}
+
+/// Bit vectors, each once; a class is its number.
+#[derive(Default)]
+struct Classes {
+    vectors: Vec<Block>,
+    numbers: FxHashMap<Block, u32>,
+}
+
+impl Classes {
+    fn class(&mut self, vector: Block) -> Result<u32, TooVaried> {
+        if let Some(&number) = self.numbers.get(&vector) {
+            return Ok(number);
+        }
+        if self.vectors.len() == MAX_CLASSES {
+            return Err(TooVaried);
+        }
+        let number = self.vectors.len() as u32;
+        self.vectors.push(vector);
+        self.numbers.insert(vector, number);
+        Ok(number)
+    }
+}
+
+/// Pages, each once.
+#[derive(Default)]
+struct Pages {
+    all: Vec<Page>,
+    numbers: FxHashMap<Page, u32>,
+}
+
+impl Pages {
+    /// At most 2 x (256 + 1) port pages and a few others exist, so a number fits an entry.
+    fn page(&mut self, page: Page) -> u32 {
+        *self.numbers.entry(page).or_insert_with(|| {
+            self.all.push(page);
+            self.all.len() as u32 - 1
+        })
+    }
+}
+
+const fn bit(rule: usize) -> (usize, u64) {
+    (rule / 64, 1 << (rule % 64))
+}
+
+fn set(vector: &mut Block, rule: usize) {
+    let (word, mask) = bit(rule);
+    vector[word] |= mask;
+}
+
+fn clear(vector: &mut Block, rule: usize) {
+    let (word, mask) = bit(rule);
+    vector[word] &= !mask;
+}
+
+impl<'a> Rules<'a> {
+    pub fn new(rules: &'a [Rule]) -> Self {
+        Self { rules, classes: Classes::default(), pages: Pages::default() }
+    }
+
+    /// The rules for which something holds.
+    fn vector(&self, holds: impl Fn(&Matches) -> bool) -> Block {
+        let mut vector = [0; BLOCK_WORDS];
+        for (index, rule) in self.rules.iter().enumerate() {
+            if holds(&rule.matches) {
+                set(&mut vector, index);
+            }
+        }
+        vector
+    }
+
+    /// Compiles every field: fills the header's part on rules, and writes trees.
+    pub fn compile(
+        &mut self,
+        header: &mut Header,
+        lines: &mut LineWriter,
+    ) -> Result<(), TooVaried> {
+        if self.rules.is_empty() {
+            return Ok(());
+        }
+        header.flags |= flag::RULES;
+        header.rules = self.rules.len() as u32;
+        self.protocols(header)?;
+        self.addresses(header, lines)?;
+        self.ports(header)?;
+        self.icmp_types(header)?;
+        self.tcp_flags(header)?;
+        self.vlans(header)?;
+        self.macs(header, lines)
+    }
+
+    /// Whether some rule names a field.
+    fn any<T>(&self, field: impl Fn(&Matches) -> &Option<T>) -> bool {
+        self.rules.iter().any(|rule| field(&rule.matches).is_some())
+    }
+
+    fn protocols(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+        let named = self.rules.iter().filter_map(|rule| match rule.matches.protocol {
+            Some(Protocol::Number(number)) => Some(number),
+            _ => None,
+        });
+        let named: BTreeSet<u8> = [ICMP, TCP, UDP, ICMPV6, SCTP].into_iter().chain(named).collect();
+        for ipv6 in [false, true] {
+            for fragment in [false, true] {
+                let accepts = |protocol| {
+                    self.vector(|matches| accepts_protocol(matches, ipv6, fragment, protocol))
+                };
+                let other = accepts(None);
+                let vectors: Vec<(u8, Block)> =
+                    named.iter().map(|&number| (number, accepts(Some(number)))).collect();
+                let mut page = [self.classes.class(other)? as u16; PAGE_ENTRIES];
+                for (number, vector) in vectors {
+                    page[usize::from(number)] = self.classes.class(vector)? as u16;
+                }
+                let page = self.pages.page(page);
+                match (ipv6, fragment) {
+                    (false, false) => header.ipv4_page = page,
+                    (false, true) => header.ipv4_fragment_page = page,
+                    (true, false) => header.ipv6_page = page,
+                    (true, true) => header.ipv6_fragment_page = page,
+                }
+            }
+        }
+        // Only IPv6 has fragments whose protocol is unknown.
+        let unknown = self.vector(|matches| accepts_protocol(matches, true, true, None));
+        header.unknown_protocol_class = self.classes.class(unknown)?;
+        let not_ip = self.vector(|matches| !asks_ip(matches));
+        header.not_ip_class = self.classes.class(not_ip)?;
+        Ok(())
+    }
+
+    fn addresses(&mut self, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooVaried> {
+        if self.any(|matches| &matches.source) {
+            header.flags |= flag::RULE_SOURCE;
+            let (v4, v6) = self.sides(|matches| matches.source.as_ref())?;
+            header.rule_source_v4_tree = lines.tree_32(&v4);
+            header.rule_source_v6_tree = lines.tree_128(&v6);
+        }
+        if self.any(|matches| &matches.destination) {
+            header.flags |= flag::RULE_DESTINATION;
+            let (v4, v6) = self.sides(|matches| matches.destination.as_ref())?;
+            header.rule_destination_v4_tree = lines.tree_32(&v4);
+            header.rule_destination_v6_tree = lines.tree_128(&v6);
+        }
+        Ok(())
+    }
+
+    fn sides(
+        &mut self,
+        field: impl Fn(&Matches) -> Option<&Prefixes>,
+    ) -> Result<(Intervals<u32>, Intervals<u128>), TooVaried> {
+        let outside = self.vector(|matches| field(matches).is_none());
+        let v4 = self.prefixes(outside, &field, |prefixes| &prefixes.v4)?;
+        let v6 = self.prefixes(outside, &field, |prefixes| &prefixes.v6)?;
+        Ok((v4, v6))
+    }
+
+    fn prefixes<A: Address + Default + 'a>(
+        &mut self,
+        outside: Block,
+        field: impl Fn(&Matches) -> Option<&Prefixes>,
+        family: impl Fn(&Prefixes) -> &[Prefix<A>],
+    ) -> Result<Intervals<A>, TooVaried> {
+        let mut prefixes: Vec<(Prefix<A>, u32)> = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let named = field(&rule.matches).map_or(&[][..], &family);
+            prefixes.extend(named.iter().map(|&prefix| (prefix, index as u32)));
+        }
+        let outside = self.classes.class(outside)?;
+        let mut steps: FxHashMap<(u32, u32), u32> = FxHashMap::default();
+        let mut too_varied = false;
+        let intervals = flatten(&mut prefixes, outside, |outer, &rule| {
+            *steps.entry((outer, rule)).or_insert_with(|| {
+                let mut vector = self.classes.vectors[outer as usize];
+                set(&mut vector, rule as usize);
+                self.classes.class(vector).unwrap_or_else(|TooVaried| {
+                    too_varied = true;
+                    outer
+                })
+            })
+        });
+        if too_varied { Err(TooVaried) } else { Ok(intervals) }
+    }
+
+    fn ports(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+        if self.any(|matches| &matches.source_port) {
+            header.flags |= flag::RULE_SOURCE_PORT;
+            header.source_port_directory =
+                self.port_directory(|matches| matches.source_port.as_deref())?;
+        }
+        if self.any(|matches| &matches.destination_port) {
+            header.flags |= flag::RULE_DESTINATION_PORT;
+            header.destination_port_directory =
+                self.port_directory(|matches| matches.destination_port.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn port_directory(
+        &mut self,
+        field: impl Fn(&Matches) -> Option<&[(u16, u16)]>,
+    ) -> Result<u32, TooVaried> {
+        // Where rules begin and end to accept a port, in the order of ports.
+        let mut edges: Vec<(u32, usize, bool)> = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            for range in united(field(&rule.matches).unwrap_or_default()) {
+                edges.push((range.0, index, true));
+                edges.push((range.1, index, false));
+            }
+        }
+        edges.sort_unstable();
+        let mut vector = self.vector(|matches| field(matches).is_none());
+        let mut classes = vec![0u16; 1 << 16];
+        let mut edges = edges.into_iter().peekable();
+        let mut port = 0;
+        while port < 1 << 16 {
+            while let Some((_, rule, begins)) = edges.next_if(|edge| edge.0 == port) {
+                if begins { set(&mut vector, rule) } else { clear(&mut vector, rule) }
+            }
+            let next = edges.peek().map_or(1 << 16, |edge| edge.0);
+            classes[port as usize..next as usize].fill(self.classes.class(vector)? as u16);
+            port = next;
+        }
+        Ok(self.directory(&classes))
+    }
+
+    /// Cuts classes by value into pages, and gives the page that lists them.
+    fn directory(&mut self, classes: &[u16]) -> u32 {
+        let mut directory = [0; PAGE_ENTRIES];
+        for (entry, classes) in directory.iter_mut().zip(classes.chunks_exact(PAGE_ENTRIES)) {
+            let mut page = [0; PAGE_ENTRIES];
+            page.copy_from_slice(classes);
+            *entry = self.pages.page(page) as u16;
+        }
+        self.pages.page(directory)
+    }
+
+    /// The page of a field of one byte.
+    fn byte_page(&mut self, accepts: impl Fn(&Matches, u8) -> bool) -> Result<u32, TooVaried> {
+        let mut page = [0; PAGE_ENTRIES];
+        for value in 0..=u8::MAX {
+            let vector = self.vector(|matches| accepts(matches, value));
+            page[usize::from(value)] = self.classes.class(vector)? as u16;
+        }
+        Ok(self.pages.page(page))
+    }
+
+    fn icmp_types(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+        if self.any(|matches| &matches.icmp_type) {
+            header.flags |= flag::RULE_ICMP_TYPE;
+            // Which of the two protocols a rule means is the protocol's field to say.
+            header.icmp_type_page = self.byte_page(|matches, value| {
+                matches.icmp_type.as_ref().is_none_or(|types| types.contains(&value))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn tcp_flags(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+        if self.any(|matches| &matches.tcp_flags) {
+            header.flags |= flag::RULE_TCP_FLAGS;
+            header.tcp_flags_page = self.byte_page(|matches, value| {
+                matches.tcp_flags.is_none_or(|flags| value & flags.mask == flags.value)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn vlans(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+        if !self.any(|matches| &matches.vlan) {
+            return Ok(());
+        }
+        header.flags |= flag::RULE_VLAN;
+        let untagged =
+            self.vector(|matches| matches.vlan.as_ref().is_none_or(|vlan| *vlan == Vlan::Untagged));
+        header.untagged_class = self.classes.class(untagged)?;
+        let unnamed = self.vector(|matches| matches.vlan.is_none());
+        let mut by_id: FxHashMap<u16, Block> = FxHashMap::default();
+        for (index, rule) in self.rules.iter().enumerate() {
+            if let Some(Vlan::Ids(ids)) = &rule.matches.vlan {
+                for &id in ids {
+                    set(by_id.entry(id).or_insert(unnamed), index);
+                }
+            }
+        }
+        let mut classes = vec![self.classes.class(unnamed)? as u16; 1 << 12];
+        for (id, vector) in by_id {
+            classes[usize::from(id)] = self.classes.class(vector)? as u16;
+        }
+        header.vlan_directory = self.directory(&classes);
+        Ok(())
+    }
+
+    fn macs(&mut self, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooVaried> {
+        if self.any(|matches| &matches.source_mac) {
+            header.flags |= flag::RULE_SOURCE_MAC;
+            header.rule_source_mac_tree =
+                self.mac_tree(lines, |matches| matches.source_mac.as_deref())?;
+        }
+        if self.any(|matches| &matches.destination_mac) {
+            header.flags |= flag::RULE_DESTINATION_MAC;
+            header.rule_destination_mac_tree =
+                self.mac_tree(lines, |matches| matches.destination_mac.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn mac_tree(
+        &mut self,
+        lines: &mut LineWriter,
+        field: impl Fn(&Matches) -> Option<&[[u8; 6]]>,
+    ) -> Result<u32, TooVaried> {
+        let unnamed = self.vector(|matches| field(matches).is_none());
+        let mut by_mac: std::collections::BTreeMap<u64, Block> = std::collections::BTreeMap::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            for &[a, b, c, d, e, f] in field(&rule.matches).unwrap_or_default() {
+                let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+                set(by_mac.entry(mac).or_insert(unnamed), index);
+            }
+        }
+        let unnamed = self.classes.class(unnamed)?;
+        let mut intervals = Intervals::new(unnamed);
+        for (mac, vector) in by_mac {
+            intervals.set(mac, self.classes.class(vector)?);
+            intervals.set(mac + 1, unnamed);
+        }
+        Ok(lines.tree_64(&intervals))
+    }
+
+    /// Pages, two classes in each four bytes, as blocks.
+    pub fn page_blocks(&self) -> impl Iterator<Item = Block> {
+        self.pages.all.iter().map(|page| {
+            let mut block = [0; BLOCK_WORDS];
+            for (word, entries) in block.iter_mut().zip(page.chunks_exact(4)) {
+                let mut bytes = [0; 8];
+                for (place, entry) in bytes.chunks_exact_mut(2).zip(entries) {
+                    place.copy_from_slice(&entry.to_ne_bytes());
+                }
+                *word = u64::from_ne_bytes(bytes);
+            }
+            block
+        })
+    }
+
+    /// Which words of each vector are not zero.
+    pub fn summary_blocks(&self) -> impl Iterator<Item = Block> {
+        self.classes.vectors.chunks(BLOCK_WORDS).map(|vectors| {
+            let mut block = [0; BLOCK_WORDS];
+            for (summary, vector) in block.iter_mut().zip(vectors) {
+                for (index, &word) in vector.iter().enumerate() {
+                    *summary |= u64::from(word != 0) << index;
+                }
+            }
+            block
+        })
+    }
+
+    pub fn vector_blocks(&self) -> &[Block] {
+        &self.classes.vectors
+    }
+}
+
+/// Whether a rule names anything that only an IP packet has.
+fn asks_ip(matches: &Matches) -> bool {
+    matches.protocol.is_some()
+        || matches.source.is_some()
+        || matches.destination.is_some()
+        || matches.source_port.is_some()
+        || matches.destination_port.is_some()
+        || matches.icmp_type.is_some()
+        || matches.tcp_flags.is_some()
+}
+
+/// Whether a rule can match a packet of this family and protocol; `None` is a protocol that no
+/// rule names, or one that is unknown.
+fn accepts_protocol(matches: &Matches, ipv6: bool, fragment: bool, protocol: Option<u8>) -> bool {
+    let named = match matches.protocol {
+        None => true,
+        Some(Protocol::Number(number)) => protocol == Some(number),
+        Some(Protocol::Icmp) => !ipv6 && protocol == Some(ICMP),
+        Some(Protocol::Icmpv6) => ipv6 && protocol == Some(ICMPV6),
+    };
+    let ports = matches.source_port.is_some() || matches.destination_port.is_some();
+    let has_ports = !fragment && matches!(protocol, Some(TCP | UDP | SCTP));
+    let has_flags = !fragment && protocol == Some(TCP);
+    let has_type = !fragment;
+    named
+        && (!ports || has_ports)
+        && (matches.tcp_flags.is_none() || has_flags)
+        && (matches.icmp_type.is_none() || has_type)
+}
+
+/// Ranges with the end excluded, those that touch or overlap as one.
+fn united(ranges: &[(u16, u16)]) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> =
+        ranges.iter().map(|&(first, last)| (u32::from(first), u32::from(last) + 1)).collect();
+    ranges.sort_unstable();
+    let mut united: Vec<(u32, u32)> = Vec::new();
+    for (first, end) in ranges {
+        match united.last_mut() {
+            Some(last) if first <= last.1 => last.1 = last.1.max(end),
+            _ => united.push((first, end)),
+        }
+    }
+    united
+}

@@ -1,0 +1,72 @@
+//! Counters, and how they lie in their maps.
+//!
+//! All counters are per CPU and only the CPU that they belong to adds to them, from a program that
+//! cannot be interrupted by itself on that CPU: no atomics are needed. Every packet moves exactly
+//! one cell of the [`Matrix`], so that verdicts and reasons, both sums over one matrix read in one
+//! call, always agree.
+
+use crate::verdict::{Reason, Verdict};
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counter {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+const _: () = assert!(size_of::<Counter>() == 16);
+
+/// Cells of the [`Matrix`].
+pub const CELLS: usize = Verdict::COUNT * Reason::COUNT;
+
+/// The value of the map `COUNTERS`: one counter for each verdict with each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Matrix {
+    pub cells: [Counter; CELLS],
+}
+
+const _: () = assert!(size_of::<Matrix>() == CELLS * 16);
+
+impl Matrix {
+    /// Where a verdict with a reason is counted.
+    #[inline(always)]
+    pub const fn cell(verdict: Verdict, reason: Reason) -> usize {
+        verdict as usize * Reason::COUNT + reason as usize
+    }
+}
+
+/// Counters of lists and rules lie in pages of this many, so that their number can grow without
+/// moving one that is in use: a counter's page and place never change while it lives.
+pub const COUNTERS_PER_PAGE: u32 = 128;
+/// Places for pages.
+pub const COUNTER_PAGES: u32 = 256;
+/// Most counters of lists and rules at one time. Twice what a ruleset can use (1,024 lists, 4,096
+/// rules and their losses) and more, because the old and the new ruleset may share none.
+pub const MAX_COUNTERS: u32 = COUNTERS_PER_PAGE * COUNTER_PAGES;
+
+/// Names a counter of a list or a rule in an image: its number plus one, or [`CounterId::NONE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct CounterId(pub u32);
+
+impl CounterId {
+    /// Nothing to count.
+    pub const NONE: Self = Self(0);
+
+    /// The id of counter number `number`.
+    pub const fn new(number: u32) -> Self {
+        Self(number + 1)
+    }
+
+    /// Page and place in the page.
+    #[inline(always)]
+    pub const fn place(self) -> Option<(u32, u32)> {
+        if self.0 == 0 {
+            return None;
+        }
+        let number = self.0 - 1;
+        Some((number / COUNTERS_PER_PAGE, number % COUNTERS_PER_PAGE))
+    }
+}

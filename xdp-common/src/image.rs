@@ -1,0 +1,248 @@
+//! The image of a ruleset: everything that a packet is judged by, as one array of 512-byte blocks.
+//!
+//! An image is one BPF map. The program looks it up once a packet and asks nothing else, so that
+//! exchanging the one reference to it exchanges the whole ruleset between two packets: there is no
+//! moment at which a packet could see parts of two rulesets, or none. The image's generation is a
+//! number in its header.
+//!
+//! ```text
+//! block 0            Header
+//! then, in any order, found through the header:
+//!   search trees     lines of 64 bytes, see `search`
+//!   decisions        one line each: what the lists say of an address, see `Decision`
+//!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
+//!   summaries        one u64 for each class, 64 in a block
+//!   bit vectors      one block for each class: 4,096 bits, one a rule, see `rules`
+//!   rule actions     half a line each, see `Action`
+//!   metadata         names, for the command line alone
+//! ```
+
+/// Words of a block.
+pub const BLOCK_WORDS: usize = 64;
+/// Words of a line: what a cache line holds.
+pub const LINE_WORDS: usize = 8;
+/// Lines of a block.
+pub const BLOCK_LINES: u32 = (BLOCK_WORDS / LINE_WORDS) as u32;
+
+/// The element of the array: 512 bytes. Not a structure, because Linux 6.1 refuses inner maps
+/// whose values are structures.
+pub type Block = [u64; BLOCK_WORDS];
+/// A 64th of a kilobyte, on one cache line.
+pub type Line = [u64; LINE_WORDS];
+
+/// Marks an image ("xdpctl" in ASCII, upper half of a word).
+pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
+/// The version of everything in this file, of the counters' layout and of the program's maps.
+/// It goes up with any change that an older program or command line would misread.
+pub const LAYOUT: u32 = 1;
+
+/// Where the program finds an image's blocks: a BPF map in the kernel, a vector in tests.
+pub trait Lines {
+    /// A whole block.
+    fn block(&self, block: u32) -> Option<&Block>;
+
+    /// One line, counted from the start of the image.
+    #[inline(always)]
+    fn line(&self, line: u32) -> Option<&Line> {
+        let block = self.block(line / BLOCK_LINES)?;
+        let start = (line % BLOCK_LINES) as usize * LINE_WORDS;
+        // SAFETY: `start` is at most 56, so the eight words from there on lie in the block, and a
+        // line has the block's alignment.
+        Some(unsafe { &*block.as_ptr().add(start).cast::<Line>() })
+    }
+}
+
+/// Bits of [`Header::flags`].
+pub mod flag {
+    pub const DEFAULT_DROP: u32 = 1 << 0;
+    pub const MALFORMED_DROP: u32 = 1 << 1;
+    pub const FRAGMENTS_DROP: u32 = 1 << 2;
+    pub const ARP_DROP: u32 = 1 << 3;
+    /// Some list looks at the source.
+    pub const SOURCE_LISTS: u32 = 1 << 4;
+    /// Some list looks at the destination.
+    pub const DESTINATION_LISTS: u32 = 1 << 5;
+    pub const RULES: u32 = 1 << 6;
+    /// Some rule names the field; a field that none names is not looked at.
+    pub const RULE_SOURCE: u32 = 1 << 7;
+    pub const RULE_DESTINATION: u32 = 1 << 8;
+    pub const RULE_SOURCE_PORT: u32 = 1 << 9;
+    pub const RULE_DESTINATION_PORT: u32 = 1 << 10;
+    pub const RULE_ICMP_TYPE: u32 = 1 << 11;
+    pub const RULE_TCP_FLAGS: u32 = 1 << 12;
+    pub const RULE_VLAN: u32 = 1 << 13;
+    pub const RULE_SOURCE_MAC: u32 = 1 << 14;
+    pub const RULE_DESTINATION_MAC: u32 = 1 << 15;
+}
+
+/// Block 0. All places are in lines (`_tree`, `decisions`, `actions`) or in blocks (the rest).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header {
+    pub magic: u64,
+    pub layout: u32,
+    /// See [`flag`].
+    pub flags: u32,
+    /// Goes up by one with each ruleset; never 0.
+    pub generation: u64,
+    /// Search trees; 0 where there is none.
+    pub arp_tree: u32,
+    pub list_v4_tree: u32,
+    pub list_v6_tree: u32,
+    /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
+    pub decisions: u32,
+    pub rule_source_v4_tree: u32,
+    pub rule_source_v6_tree: u32,
+    pub rule_destination_v4_tree: u32,
+    pub rule_destination_v6_tree: u32,
+    pub rule_source_mac_tree: u32,
+    pub rule_destination_mac_tree: u32,
+    /// Pages of classes by protocol number.
+    pub ipv4_page: u32,
+    pub ipv4_fragment_page: u32,
+    pub ipv6_page: u32,
+    pub ipv6_fragment_page: u32,
+    /// The class of a fragment whose protocol is unknown, and of a frame that is not IP.
+    pub unknown_protocol_class: u32,
+    pub not_ip_class: u32,
+    /// Directories: a page whose entries are pages, counted from [`Header::pages`].
+    pub source_port_directory: u32,
+    pub destination_port_directory: u32,
+    pub vlan_directory: u32,
+    pub untagged_class: u32,
+    /// Page of classes by the type of ICMP and ICMPv6: a rule's protocol tells them apart.
+    pub icmp_type_page: u32,
+    pub tcp_flags_page: u32,
+    /// The first page.
+    pub pages: u32,
+    pub summaries: u32,
+    pub vectors: u32,
+    pub actions: u32,
+    /// How many rules.
+    pub rules: u32,
+    /// Where the metadata begin, in blocks, and how many bytes they are.
+    pub metadata: u32,
+    pub metadata_bytes: u32,
+    /// Always 0, which only the program's author knows: see `Packet::forgotten`.
+    pub zero: u32,
+    pub reserved: [u64; 46],
+}
+
+const _: () = assert!(size_of::<Header>() == size_of::<Block>());
+const _: () = assert!(align_of::<Header>() == align_of::<Block>());
+
+impl Header {
+    /// The header in block 0.
+    #[inline(always)]
+    pub const fn of(block: &Block) -> &Self {
+        // SAFETY: same size and alignment (asserted above), and every bit pattern is a header.
+        unsafe { &*block.as_ptr().cast::<Self>() }
+    }
+
+    /// The block that holds this header.
+    pub const fn to_block(self) -> Block {
+        // SAFETY: same size, and every bit pattern is a block.
+        unsafe { core::mem::transmute::<Self, Block>(self) }
+    }
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What the lists say of an address, as a source and as a destination. Each word is 0 where they
+/// say nothing, else a rank (upper half) and the [`crate::counter::CounterId`] of the list (lower
+/// half). The higher rank decides: the longer prefix, then the list that comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Decision {
+    pub source_allow: u64,
+    pub source_drop: u64,
+    pub source_count: u64,
+    pub destination_drop: u64,
+    pub destination_count: u64,
+    pub reserved: [u64; 3],
+}
+
+const _: () = assert!(size_of::<Decision>() == size_of::<Line>());
+
+impl Decision {
+    /// The line that holds this decision.
+    pub const fn to_line(self) -> Line {
+        // SAFETY: same size, and every bit pattern is a line.
+        unsafe { core::mem::transmute::<Self, Line>(self) }
+    }
+
+    /// The decision on a line.
+    #[inline(always)]
+    pub const fn of(line: &Line) -> &Self {
+        // SAFETY: same size and alignment, and every bit pattern is a decision.
+        unsafe { &*line.as_ptr().cast::<Self>() }
+    }
+}
+
+/// What a rule does: half a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Action {
+    /// A [`ActionKind`].
+    pub kind: u8,
+    /// Whether `source_mac` and `destination_mac` are to be written.
+    pub set_source_mac: u8,
+    pub set_destination_mac: u8,
+    pub reserved: u8,
+    /// Index into the map `REDIRECTS`.
+    pub slot: u32,
+    /// The rule's counter, and the one of packets that it could not redirect.
+    pub counter: u32,
+    pub lost_counter: u32,
+    pub source_mac: [u8; 6],
+    pub destination_mac: [u8; 6],
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Action>() == 32);
+
+impl Action {
+    /// The half of a line that holds this action.
+    pub const fn to_words(self) -> [u64; 4] {
+        // SAFETY: same size, and every bit pattern is four words.
+        unsafe { core::mem::transmute::<Self, [u64; 4]>(self) }
+    }
+}
+
+/// Rule actions on a line.
+pub const ACTIONS_PER_LINE: u32 = 2;
+
+/// The kinds of [`Action`], as they stand in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ActionKind {
+    Drop = 0,
+    Pass = 1,
+    Bounce = 2,
+    Redirect = 3,
+}
+
+impl TryFrom<u8> for ActionKind {
+    type Error = u8;
+
+    #[inline(always)]
+    fn try_from(kind: u8) -> Result<Self, u8> {
+        Ok(match kind {
+            0 => Self::Drop,
+            1 => Self::Pass,
+            2 => Self::Bounce,
+            3 => Self::Redirect,
+            other => return Err(other),
+        })
+    }
+}
+
+/// Redirect targets of one ruleset. The map has room for two rulesets, the one in force and the
+/// one that is about to be: a slot of the one is never written while the other may still run.
+pub const MAX_REDIRECTS: u32 = 64;
+/// Size of the map `REDIRECTS`.
+pub const REDIRECT_SLOTS: u32 = 2 * MAX_REDIRECTS;

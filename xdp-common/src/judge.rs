@@ -1,0 +1,158 @@
+//! From a packet to its verdict: the order of judgement, from top to bottom.
+
+use crate::counter::CounterId;
+use crate::image::{Action, ActionKind, Decision, Header, Lines, flag};
+use crate::packet::{Malformed, NO_SENDER, Network, Packet, PacketBytes, Transport};
+use crate::verdict::{Reason, Verdict};
+use crate::{rules, search};
+
+/// What is to become of a packet, and what to count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement<'a> {
+    /// The verdict, unless what `action` asks for cannot be done.
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// A list to count the packet to: the one that decided, or one that only counts.
+    pub list: CounterId,
+    /// The rule that decided, for its counter and for what a redirect or a bounce needs.
+    pub action: Option<&'a Action>,
+}
+
+impl Judgement<'_> {
+    /// A verdict that nothing but its reason is counted for.
+    #[inline(always)]
+    const fn plain(verdict: Verdict, reason: Reason) -> Self {
+        Self { verdict, reason, list: CounterId::NONE, action: None }
+    }
+
+    /// A verdict that the image's policy gives.
+    #[inline(always)]
+    const fn policy(header: &Header, drop: u32, reason: Reason) -> Self {
+        let verdict = if header.has(drop) { Verdict::Drop } else { Verdict::Pass };
+        Self::plain(verdict, reason)
+    }
+
+    #[inline(always)]
+    const fn listed(verdict: Verdict, reason: Reason, word: u64) -> Self {
+        Self { verdict, reason, list: CounterId(word as u32), action: None }
+    }
+
+    /// The image is not what it should be: the program's own failure, never a packet's.
+    pub const BROKEN: Self = Self::plain(Verdict::Aborted, Reason::Default);
+}
+
+/// Judges a frame by a ruleset.
+#[inline(always)]
+pub fn judge<'a, L: Lines, P: PacketBytes + ?Sized>(
+    lines: &'a L,
+    header: &Header,
+    bytes: &P,
+    parsed: &Result<Packet, Malformed>,
+) -> Judgement<'a> {
+    let packet = &match parsed {
+        Ok(packet) => packet.forgotten(header.zero),
+        Err(Malformed) => {
+            return Judgement::policy(header, flag::MALFORMED_DROP, Reason::Malformed);
+        }
+    };
+    let judgement = match packet.network {
+        Network::ARP => judge_arp(lines, header, packet),
+        Network::IPV4 | Network::IPV6 => judge_ip(lines, header, bytes, packet),
+        _ => judge_by_rules(lines, header, bytes, packet, CounterId(header.zero)),
+    };
+    match judgement {
+        Some(judgement) => judgement,
+        None => Judgement::BROKEN,
+    }
+}
+
+#[inline(always)]
+fn judge_arp<'a, L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<Judgement<'a>> {
+    let sender = packet.source[0];
+    if header.has(flag::ARP_DROP)
+        && sender != NO_SENDER
+        && search::find_32(lines, header.arp_tree, sender as u32)? != 0
+    {
+        return Some(Judgement::plain(Verdict::Pass, Reason::Arp));
+    }
+    Some(Judgement::policy(header, flag::ARP_DROP, Reason::Arp))
+}
+
+/// What the lists say of one address: a line of the image.
+#[inline(always)]
+fn decision<'a, L: Lines>(lines: &'a L, header: &Header, value: u32) -> Option<&'a Decision> {
+    Some(Decision::of(lines.line(header.decisions.wrapping_add(value))?))
+}
+
+/// The word of the higher rank; the source's where they are equal.
+#[inline(always)]
+const fn higher(source: u64, destination: u64) -> u64 {
+    if destination >> 32 > source >> 32 { destination } else { source }
+}
+
+#[inline(always)]
+fn judge_ip<'a, L: Lines, P: PacketBytes + ?Sized>(
+    lines: &'a L,
+    header: &Header,
+    bytes: &P,
+    packet: &Packet,
+) -> Option<Judgement<'a>> {
+    // A run-time entry that allows the source would be asked for here.
+    let trees = [header.list_v4_tree, header.list_v6_tree];
+    // Nothing, but not a constant: see `Packet::forgotten`.
+    let mut drop = u64::from(header.zero);
+    let mut count = u64::from(header.zero);
+    if header.has(flag::SOURCE_LISTS) {
+        let value = search::find_address(lines, trees, packet.network, packet.source)?;
+        if value != 0 {
+            let decision = decision(lines, header, value)?;
+            if decision.source_allow != 0 {
+                let word = decision.source_allow;
+                return Some(Judgement::listed(Verdict::Pass, Reason::Allowlist, word));
+            }
+            drop = decision.source_drop;
+            count = decision.source_count;
+        }
+    }
+    // A run-time entry that blocks the source would be asked for here.
+    if header.has(flag::FRAGMENTS_DROP) && packet.transport == Transport::FRAGMENT {
+        return Some(Judgement::plain(Verdict::Drop, Reason::Fragment));
+    }
+    if header.has(flag::DESTINATION_LISTS) {
+        let value = search::find_address(lines, trees, packet.network, packet.destination)?;
+        if value != 0 {
+            let decision = decision(lines, header, value)?;
+            drop = higher(drop, decision.destination_drop);
+            count = higher(count, decision.destination_count);
+        }
+    }
+    if drop != 0 {
+        return Some(Judgement::listed(Verdict::Drop, Reason::Blocklist, drop));
+    }
+    // Blocked names would be asked for here.
+    judge_by_rules(lines, header, bytes, packet, CounterId(count as u32))
+}
+
+#[inline(always)]
+fn judge_by_rules<'a, L: Lines, P: PacketBytes + ?Sized>(
+    lines: &'a L,
+    header: &Header,
+    bytes: &P,
+    packet: &Packet,
+    list: CounterId,
+) -> Option<Judgement<'a>> {
+    if header.has(flag::RULES)
+        && let Some(rule) = rules::first_match(lines, header, bytes, packet)?
+    {
+        let action = rules::action(lines, header, rule)?;
+        let verdict = match ActionKind::try_from(action.kind) {
+            Ok(ActionKind::Pass) => Verdict::Pass,
+            Ok(ActionKind::Bounce) => Verdict::Tx,
+            Ok(ActionKind::Redirect) => Verdict::Redirect,
+            Ok(ActionKind::Drop) | Err(_) => Verdict::Drop,
+        };
+        return Some(Judgement { verdict, reason: Reason::Rule, list, action: Some(action) });
+    }
+    let policy = Judgement::policy(header, flag::DEFAULT_DROP, Reason::Default);
+    Some(Judgement { list, ..policy })
+}

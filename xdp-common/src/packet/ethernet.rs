@@ -1,0 +1,65 @@
+//! Ethernet II with up to two VLAN tags (IEEE 802.3, clause 3; IEEE 802.1Q, clause 9).
+//!
+//! ```text
+//! 0..6    destination address
+//! 6..12   source address
+//! 12..14  EtherType; a tag stands here as TPID (2 bytes) and TCI (2 bytes), the VLAN id in the
+//!         TCI's lower 12 bits, and the EtherType follows it
+//! ```
+
+use super::{Cursor, Malformed, Packet, PacketBytes};
+
+/// An EtherType, in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EtherType(pub u16);
+
+impl EtherType {
+    pub const IPV4: Self = Self(0x0800);
+    pub const ARP: Self = Self(0x0806);
+    pub const VLAN: Self = Self(0x8100);
+    pub const IPV6: Self = Self(0x86dd);
+    pub const SERVICE_VLAN: Self = Self(0x88a8);
+
+    const fn is_tag(self) -> bool {
+        matches!(self, Self::VLAN | Self::SERVICE_VLAN)
+    }
+}
+
+const ADDRESSES: u32 = 12;
+const TAG: u32 = 4;
+
+/// Reads the link layer; `cursor` then stands behind it. A third tag is too deep to judge.
+#[inline(always)]
+pub fn parse<P: PacketBytes + ?Sized>(
+    bytes: &P,
+    cursor: &mut Cursor,
+    packet: &mut Packet,
+) -> Result<EtherType, Malformed> {
+    cursor.advance(ADDRESSES)?;
+    let mut ether_type = EtherType(u16::from_be_bytes(cursor.peek::<2, P>(bytes)?));
+    let mut tags = 0;
+    while tags < 2 && ether_type.is_tag() {
+        let [_, _, high, low, next_high, next_low] = cursor.peek::<6, P>(bytes)?;
+        if tags == 0 {
+            packet.vlan = u32::from(u16::from_be_bytes([high, low]) & 0x0fff);
+        }
+        ether_type = EtherType(u16::from_be_bytes([next_high, next_low]));
+        cursor.offset += TAG;
+        tags += 1;
+    }
+    if ether_type.is_tag() {
+        return Err(Malformed);
+    }
+    cursor.offset += 2;
+    Ok(ether_type)
+}
+
+/// Destination and source address.
+#[inline(always)]
+pub fn addresses<P: PacketBytes + ?Sized>(bytes: &P) -> Option<[u64; 2]> {
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = bytes.load::<12>(0)?;
+    Some([
+        u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]),
+        u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
+    ])
+}

@@ -1,0 +1,53 @@
+//! IPv4 (RFC 791, section 3.1).
+//!
+//! ```text
+//! 0      version (4), header length in words of four bytes
+//! 2..4   total length, header included
+//! 6..8   flags (bit 13: more fragments), fragment offset (lower 13 bits)
+//! 9      protocol
+//! 12..16 source address
+//! 16..20 destination address
+//! 20..   options, up to the header length
+//! ```
+
+use super::transport;
+use super::{Cursor, Malformed, Network, Packet, PacketBytes, Transport};
+
+const FIXED: u32 = 20;
+const OFFSET: u16 = 0x1fff;
+
+/// Reads an IPv4 packet: the length that it gives is where it ends, whatever follows is padding.
+#[inline(always)]
+pub fn parse<P: PacketBytes + ?Sized>(
+    bytes: &P,
+    mut cursor: Cursor,
+    packet: &mut Packet,
+) -> Result<(), Malformed> {
+    packet.network = Network::IPV4;
+    let header = cursor.peek::<20, P>(bytes)?;
+    if header[0] >> 4 != 4 {
+        return Err(Malformed);
+    }
+    let header_length = u32::from(header[0] & 0xf) * 4;
+    let mut total = u32::from(u16::from_be_bytes([header[2], header[3]]));
+    if total == 0 && cursor.remaining() > u32::from(u16::MAX) {
+        // Segments that receive offload merged beyond 64 KiB ("BIG TCP") bear no length (Linux,
+        // include/net/ip.h, iph_totlen).
+        total = cursor.remaining();
+    }
+    if header_length < FIXED || total < header_length || total > cursor.remaining() {
+        return Err(Malformed);
+    }
+    cursor.end = cursor.offset + total;
+    packet.source[0] =
+        u64::from(u32::from_be_bytes([header[12], header[13], header[14], header[15]]));
+    packet.destination[0] =
+        u64::from(u32::from_be_bytes([header[16], header[17], header[18], header[19]]));
+    packet.protocol = u32::from(header[9]);
+    if u16::from_be_bytes([header[6], header[7]]) & OFFSET != 0 {
+        packet.transport = Transport::FRAGMENT;
+        return Ok(());
+    }
+    cursor.offset += header_length;
+    transport::parse(bytes, cursor, transport::ICMP, packet)
+}

@@ -1,0 +1,195 @@
+//! Packet headers, as far as a verdict depends on them.
+//!
+//! A packet flows through once: [`ethernet`] (with its tags), then [`arp`] or [`ipv4`] or
+//! [`ipv6`] (with its extension headers), then [`transport`]. Each takes a [`Cursor`], checks what
+//! the header says against what is there, and moves on. What lies, what is cut short and what is
+//! too deep to judge is [`Malformed`]; that depends on the packet alone, never on a ruleset.
+
+pub mod arp;
+pub mod ethernet;
+pub mod ipv4;
+pub mod ipv6;
+pub mod transport;
+
+/// Where a frame's bytes come from: a slice in tests, the driver's buffers in the kernel.
+pub trait PacketBytes {
+    /// The whole frame's length, whether or not [`PacketBytes::load`] can reach all of it.
+    fn len(&self) -> u32;
+    /// `N` bytes at `offset`; `None` where they are not there or cannot be reached.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// The same number, as one that the verifier knows nothing of: see [`Packet::forgotten`].
+    #[inline(always)]
+    fn forget(&self, number: u32) -> u32 {
+        number
+    }
+}
+
+impl PacketBytes for [u8] {
+    fn len(&self) -> u32 {
+        self.len() as u32
+    }
+
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.get(offset as usize..)?.first_chunk().copied()
+    }
+}
+
+/// The frame lies, is cut short, or is too deep to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// A place in a frame, and where what stands there ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor {
+    /// Bytes from the start of the frame.
+    pub offset: u32,
+    /// Where the data that the headers so far speak of end: never beyond the frame.
+    pub end: u32,
+}
+
+impl Cursor {
+    /// Bytes between here and the end.
+    #[inline(always)]
+    pub const fn remaining(&self) -> u32 {
+        self.end.wrapping_sub(self.offset)
+    }
+
+    /// The next `N` bytes, without moving.
+    #[inline(always)]
+    pub fn peek<const N: usize, P: PacketBytes + ?Sized>(
+        &self,
+        packet: &P,
+    ) -> Result<[u8; N], Malformed> {
+        if self.offset + N as u32 > self.end {
+            return Err(Malformed);
+        }
+        packet.load(self.offset).ok_or(Malformed)
+    }
+
+    /// Moves on; up to the end, not beyond.
+    #[inline(always)]
+    pub const fn advance(&mut self, bytes: u32) -> Result<(), Malformed> {
+        if bytes > self.remaining() {
+            return Err(Malformed);
+        }
+        self.offset += bytes;
+        Ok(())
+    }
+}
+
+/// What a frame carries, as far as a verdict can depend on it.
+///
+/// Flat, and every field always written: a value that only some packets have would reach the
+/// verifier as a register that was never set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    pub network: Network,
+    pub transport: Transport,
+    /// The outer tag's VLAN id, or [`UNTAGGED`].
+    pub vlan: u32,
+    /// The protocol number, or [`UNKNOWN_PROTOCOL`]; with IP.
+    pub protocol: u32,
+    /// IPv4 addresses and ARP's sender in the first word, IPv6 addresses in two halves; in host
+    /// order.
+    pub source: [u64; 2],
+    pub destination: [u64; 2],
+    /// With [`Transport::PORTS`] and [`Transport::TCP`].
+    pub source_port: u32,
+    pub destination_port: u32,
+    /// TCP's flags, ICMP's or ICMPv6's type.
+    pub octet: u32,
+}
+
+/// No VLAN tag.
+pub const UNTAGGED: u32 = u32::MAX;
+/// The protocol of a fragment whose header names an IPv6 extension header.
+pub const UNKNOWN_PROTOCOL: u32 = u32::MAX;
+/// The sender of an ARP packet that is not about IPv4.
+pub const NO_SENDER: u64 = u64::MAX;
+
+/// The network layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Network(u32);
+
+impl Network {
+    /// Neither ARP nor IP.
+    pub const OTHER: Self = Self(0);
+    pub const ARP: Self = Self(1);
+    pub const IPV4: Self = Self(2);
+    pub const IPV6: Self = Self(3);
+}
+
+/// What the network layer carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Transport(u32);
+
+impl Transport {
+    /// Nothing more is known than the protocol.
+    pub const PLAIN: Self = Self(0);
+    /// A non-first fragment: it carries no ports.
+    pub const FRAGMENT: Self = Self(1);
+    /// TCP: ports, and flags in [`Packet::octet`].
+    pub const TCP: Self = Self(2);
+    /// UDP or SCTP.
+    pub const PORTS: Self = Self(3);
+    /// ICMP over IPv4 or ICMPv6 over IPv6: the type in [`Packet::octet`].
+    pub const ICMP: Self = Self(4);
+}
+
+impl Packet {
+    const EMPTY: Self = Self {
+        network: Network::OTHER,
+        transport: Transport::PLAIN,
+        vlan: UNTAGGED,
+        protocol: 0,
+        source: [0; 2],
+        destination: [0; 2],
+        source_port: 0,
+        destination_port: 0,
+        octet: 0,
+    };
+
+    /// The same packet, as one of which the verifier knows nothing: `zero` is 0, from a map.
+    ///
+    /// Each way through the parser ends with constants, and the verifier would follow each of
+    /// them through all of the judgement. A number that it cannot know, added to them, makes all
+    /// those ways one.
+    #[inline(always)]
+    pub const fn forgotten(&self, zero: u32) -> Self {
+        Self {
+            network: Network(self.network.0 | zero),
+            transport: Transport(self.transport.0 | zero),
+            vlan: self.vlan | zero,
+            protocol: self.protocol | zero,
+            source: [self.source[0] | zero as u64, self.source[1] | zero as u64],
+            destination: [self.destination[0] | zero as u64, self.destination[1] | zero as u64],
+            source_port: self.source_port | zero,
+            destination_port: self.destination_port | zero,
+            octet: self.octet | zero,
+        }
+    }
+
+    /// Whether this is an IP packet.
+    #[inline(always)]
+    pub const fn is_ip(&self) -> bool {
+        matches!(self.network, Network::IPV4 | Network::IPV6)
+    }
+}
+
+/// Reads a frame.
+#[inline(always)]
+pub fn parse<P: PacketBytes + ?Sized>(bytes: &P) -> Result<Packet, Malformed> {
+    let mut packet = Packet::EMPTY;
+    let mut cursor = Cursor { offset: 0, end: bytes.len() };
+    let ether_type = ethernet::parse(bytes, &mut cursor, &mut packet)?;
+    cursor.offset = bytes.forget(cursor.offset);
+    match ether_type {
+        ethernet::EtherType::IPV4 => ipv4::parse(bytes, cursor, &mut packet)?,
+        ethernet::EtherType::IPV6 => ipv6::parse(bytes, cursor, &mut packet)?,
+        ethernet::EtherType::ARP => arp::parse(bytes, cursor, &mut packet)?,
+        _ => {}
+    }
+    Ok(packet)
+}

@@ -1,0 +1,144 @@
+//! The program's hands: a frame's bytes and an image's lines, where the kernel keeps them.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use xdp_common::image::{Block, Lines};
+use xdp_common::opaque::opaque;
+use xdp_common::packet::PacketBytes;
+
+use crate::maps::{ImageMap, RULESET};
+
+/// Headers beyond this are not looked for: eight IPv6 extension headers of full length end
+/// before it, and the verifier wants a bound.
+const FARTHEST: u32 = 0x7fff;
+
+/// What of a frame lies in the driver's first buffer, which can be read directly.
+pub struct Linear {
+    data: usize,
+    data_end: usize,
+    /// Length of the frame with all its buffers.
+    whole: u32,
+    /// 0, from a map.
+    zero: u32,
+}
+
+/// Length of the frame with all its buffers.
+#[inline(always)]
+pub fn length(ctx: &XdpContext) -> u32 {
+    // SAFETY: the context is the one that the kernel called the program with.
+    unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) as u32 }
+}
+
+impl Linear {
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext, whole: u32, zero: u32) -> Self {
+        Self { data: ctx.data(), data_end: ctx.data_end(), whole, zero }
+    }
+
+    /// Whether the frame has more buffers than the first.
+    #[inline(always)]
+    pub fn is_partial(&self) -> bool {
+        (self.data_end - self.data) < self.whole as usize
+    }
+
+    /// Writes a MAC address at `offset`, if the frame is that long, which every frame is.
+    #[inline(always)]
+    pub fn write_mac(&self, offset: usize, mac: &[u8; 6]) {
+        let start = self.data + offset;
+        if start + 6 > self.data_end {
+            return;
+        }
+        // SAFETY: the six bytes lie before `data_end`, as just checked.
+        unsafe { *(start as *mut [u8; 6]) = *mac };
+    }
+}
+
+impl PacketBytes for Linear {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.whole
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        // Opaque, both, or LLVM checks one register and goes on with another that it takes for
+        // equal, which the verifier does not.
+        let offset = opaque(u64::from(offset));
+        if offset > u64::from(FARTHEST) {
+            return None;
+        }
+        let start = opaque((self.data + offset as usize) as u64) as usize;
+        if start + N > self.data_end {
+            return None;
+        }
+        // SAFETY: the bytes lie before `data_end`, as just checked.
+        Some(unsafe { *(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: u32) -> u32 {
+        number | self.zero
+    }
+}
+
+/// A frame in several buffers, read through the kernel.
+pub struct Scattered<'a> {
+    pub ctx: &'a XdpContext,
+    pub whole: u32,
+    /// 0, from a map.
+    pub zero: u32,
+}
+
+impl PacketBytes for Scattered<'_> {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.whole
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > FARTHEST {
+            return None;
+        }
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the context is the kernel's, and the buffer has the length that is given.
+        let failed = unsafe {
+            bpf_xdp_load_bytes(
+                self.ctx.as_ptr().cast(),
+                offset,
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+            )
+        };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: the helper filled it.
+        Some(unsafe { bytes.assume_init() })
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: u32) -> u32 {
+        number | self.zero
+    }
+}
+
+/// The image of the ruleset in force: looked up once a packet.
+pub struct Image(&'static ImageMap);
+
+impl Image {
+    #[inline(always)]
+    pub fn in_force() -> Option<Self> {
+        RULESET.get(0).map(Self)
+    }
+}
+
+impl Lines for Image {
+    #[inline(always)]
+    fn block(&self, block: u32) -> Option<&Block> {
+        self.0.get(block)
+    }
+}
