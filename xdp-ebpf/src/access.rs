@@ -33,9 +33,16 @@ pub fn length(ctx: &XdpContext) -> u32 {
 }
 
 impl Linear {
+    /// Asks the context anew: pointers into the packet that are known to reach farther or less
+    /// far, as they are after parsing, are different states to the verifier, and it would follow
+    /// each through all that comes after.
     #[inline(always)]
     pub fn new(ctx: &XdpContext, whole: u32, zero: u32) -> Self {
-        Self { data: ctx.data(), data_end: ctx.data_end(), whole, zero }
+        // SAFETY: the context is the one that the kernel called the program with.
+        let data = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).data) };
+        // SAFETY: as above.
+        let data_end = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).data_end) };
+        Self { data: data as usize, data_end: data_end as usize, whole, zero }
     }
 
     /// Whether the frame has more buffers than the first.

@@ -44,6 +44,7 @@ pub fn xdpctl(ctx: XdpContext) -> u32 {
         // malformed, not where they lie.
         parsed = parse(&Scattered { ctx: &ctx, whole, zero: header.zero });
     }
+    let frame = Linear::new(&ctx, whole, header.zero);
     let judgement = judge(&image, header, &frame, &parsed);
 
     let mut verdict = judgement.verdict;
