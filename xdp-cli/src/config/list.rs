@@ -94,18 +94,20 @@ impl Lists {
             if let Some(number) = self.number(&table.title, name, report)
                 // A second reading would add nothing.
                 && read.insert(number)
-                && !self.overfull
             {
                 self.read_file(number, &table.title, name, strict, &mut entries, report);
             }
         }
         if entries.overfull && !self.overfull {
             self.overfull = true;
-            let most = entries.v4.len().max(entries.v6.len());
+            let (number, family) = match (entries.v4.len(), entries.v6.len()) {
+                (v4, v6) if v4 > v6 => (v4, "IPv4"),
+                (_, v6) => (v6, "IPv6"),
+            };
             report.error(
                 table.name.map_or(table.at, |name| name.at),
                 format!(
-                    "{}: at least {most} prefixes, {MAX_PREFIXES} of a family are the most",
+                    "{}: at least {number} {family} prefixes, {MAX_PREFIXES} are the most",
                     table.title
                 ),
                 "leave entries out, or merge neighbouring prefixes",
@@ -172,6 +174,10 @@ impl Lists {
                 return;
             }
         };
+        // Refused already; what is left is to find files that cannot be read.
+        if self.overfull {
+            return;
+        }
         let findings = listfile::scan(&bytes, number, entries);
         if self.told.insert((number, strict)) {
             let severe = if strict { &mut self.found.errors } else { &mut self.found.warnings };

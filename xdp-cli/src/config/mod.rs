@@ -64,6 +64,10 @@ pub fn load(path: &Path) -> Loaded {
             return Loaded { diagnostics, ..Loaded::default() };
         }
     };
+    understand(source)
+}
+
+fn understand(source: Source) -> Loaded {
     let mut report = Report::new(&source);
     let mut patched = String::new();
     let tree = syntax::parse(&source, &mut patched, &mut report);

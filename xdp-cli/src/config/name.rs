@@ -19,7 +19,7 @@ pub(super) fn take(mut tables: Vec<&mut Table<'_>>, report: &mut Report<'_>) {
         if !table.has("name") {
             report.missing(
                 table.at,
-                format!("a {} without a name", table.title),
+                format!("this {} has no name", table.title),
                 "add a line such as name = \"office\"",
             );
         }

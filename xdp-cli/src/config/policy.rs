@@ -42,7 +42,7 @@ pub(super) fn read_arp(mut table: Table<'_>, report: &mut Report<'_>) -> Arp {
         report.error(address.at, message, hint);
     }
     if let Some(at) = first
-        && (action == Some(PolicyAction::Pass) || !table.has("action"))
+        && (action == Some(PolicyAction::Pass) || !(table.has("action") || report.is_broken()))
     {
         report.warning(
             at,

@@ -1,6 +1,7 @@
 //! Mistakes collected on the way through a configuration.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::source::Source;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -9,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 pub(super) struct Report<'s> {
     source: &'s Source,
     found: Diagnostics,
-    /// Lines whose syntax is wrong. What else is said of them would be guessed.
+    /// Lines whose syntax is wrong, or that stand below such a header. What else is said of them would be guessed.
     broken: BTreeSet<u32>,
 }
 
@@ -32,6 +33,11 @@ impl<'s> Report<'s> {
         let diagnostic = self.diagnostic(at, message, hint);
         self.broken.insert(diagnostic.line);
         self.found.errors.push(diagnostic);
+    }
+
+    /// Lines of which nothing can be said, since it is not known what they belong to.
+    pub(super) fn ignore(&mut self, lines: Range<u32>) {
+        self.broken.extend(lines);
     }
 
     /// A mistake at an offset.

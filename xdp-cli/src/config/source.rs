@@ -64,6 +64,11 @@ impl Source {
         count(self.lines.partition_point(|&start| start <= offset))
     }
 
+    /// The number of the last line.
+    pub(super) fn last_line(&self) -> u32 {
+        count(self.lines.len())
+    }
+
     /// Line and column, both from 1; the column in characters.
     pub(super) fn place(&self, offset: usize) -> (u32, u32) {
         let line = self.line(offset);

@@ -9,7 +9,12 @@ pub(super) fn closest<'c>(
     if word.len() > 64 {
         return None;
     }
-    let word = word.to_lowercase().replace('-', "_");
+    let mut word = word.to_lowercase().replace('-', "_");
+    for (short, long) in SHORT {
+        if let Some(rest) = word.strip_prefix(short) {
+            word = format!("{long}{rest}");
+        }
+    }
     candidates
         .into_iter()
         .map(|candidate| (distance(&word, candidate), candidate))
@@ -17,6 +22,14 @@ pub(super) fn closest<'c>(
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
+
+/// Beginnings that other tools write, and what they are here.
+const SHORT: [(&str, &str); 4] = [
+    ("src", "source"),
+    ("dst", "destination"),
+    ("sport", "source_port"),
+    ("dport", "destination_port"),
+];
 
 /// In a short word, two wrong letters make another word.
 fn allowed(length: usize) -> usize {
@@ -70,6 +83,8 @@ mod tests {
             ("cuont", Some("count")),
             ("source-port", Some("source_port")),
             ("sorce_prt", Some("source_port")),
+            ("src_port", Some("source_port")),
+            ("sport", Some("source_port")),
             ("reject", None),
             ("", None),
         ] {

@@ -23,6 +23,7 @@ const ACTIONS: [(&str, Action); 4] = [
 ];
 
 pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<RuleAction> {
+    let action_at = table.value("action").map(|value| value.at);
     let action = table.word("action", &ACTIONS, report);
     let to_at = table.value("to").map(|value| value.at);
     let to = target(table, report);
@@ -67,8 +68,8 @@ pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Rul
         Action::Redirect => {
             if !table.has("to") {
                 report.missing(
-                    table.name.map_or(table.at, |name| name.at),
-                    format!("{}: redirect without to", table.title),
+                    action_at.unwrap_or(table.at),
+                    format!("{}: action = \"redirect\" without to", table.title),
                     "name the interface to redirect to: to = \"eth1\"",
                 );
             }

@@ -48,14 +48,14 @@ pub(super) fn report(table: &Table<'_>, conditions: &Conditions, report: &mut Re
         && known
         && !matches!(protocol, Some(Protocol::Icmp | Protocol::Icmpv6))
     {
-        let message = match protocol {
-            Some(_) => {
-                format!("{title}: icmp_type with protocol = {} can never match", shown(protocol))
-            }
-            None => format!("{title}: icmp_type without protocol"),
-        };
         let hint = "add protocol = \"icmp\" (IPv4) or protocol = \"icmpv6\" (IPv6)";
-        report.error(types.at, message, hint);
+        if protocol.is_some() {
+            let shown = shown(protocol);
+            let message = format!("{title}: icmp_type with protocol = {shown} can never match");
+            report.error(types.at, message, hint);
+        } else {
+            report.missing(types.at, format!("{title}: icmp_type without protocol"), hint);
+        }
     }
     families(title, protocol, conditions, report);
 }
@@ -134,7 +134,6 @@ fn families(
             }
         }
     }
-    // Prefixes that are wrong have been reported, and may have been of either family.
     if told || source.is_empty() || destination.is_empty() {
         return;
     }
@@ -146,7 +145,7 @@ fn families(
             _ => continue,
         };
         let name = family.name();
-        report.error(
+        report.missing(
             prefix.at,
             format!(
                 "{title}: {here} {} can never match, since {there} names no {name} prefix",

@@ -86,13 +86,15 @@ fn values<'t>(
     Some(Placed { at: value.at, value: values })
 }
 
+/// `None` also where any of them is wrong: nothing can be said of the families then.
 pub(super) fn prefixes(
     table: &mut Table<'_>,
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Vec<Placed<IpPrefix>>> {
     let values = values(table, key, report)?;
-    let mut prefixes = Vec::with_capacity(values.value.len());
+    let number = values.value.len();
+    let mut prefixes = Vec::with_capacity(number);
     for value in values.value {
         let at = value.at;
         let DeValue::String(text) = value.value else {
@@ -104,7 +106,7 @@ pub(super) fn prefixes(
             prefixes.push(Placed { at, value: prefix });
         }
     }
-    Some(prefixes)
+    (prefixes.len() == number).then_some(prefixes)
 }
 
 pub(super) fn ports(

@@ -70,5 +70,5 @@ fn duplicates_do_not_count() {
 fn a_list_that_goes_on_and_on_is_left() {
     let all = addresses(0, 2 * MAX_PREFIXES + 100_000);
     let setup = Setup::new(&[("lists/a", all.as_bytes()), ("lists/b", b"10.0.0.1")]);
-    insta::assert_snapshot!(setup.said(TWO_LISTS), @r#"error: DIR/x.toml:2:8: allowlist "x": at least 2000001 prefixes, 1000000 of a family are the most (leave entries out, or merge neighbouring prefixes)"#);
+    insta::assert_snapshot!(setup.said(TWO_LISTS), @r#"error: DIR/x.toml:2:8: allowlist "x": at least 2000001 IPv4 prefixes, 1000000 are the most (leave entries out, or merge neighbouring prefixes)"#);
 }

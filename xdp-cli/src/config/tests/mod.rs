@@ -2,6 +2,7 @@
 
 mod accepted;
 mod limits;
+mod mutated;
 mod refused;
 
 use std::fs;
