@@ -72,3 +72,16 @@ fn a_list_that_goes_on_and_on_is_left() {
     let setup = Setup::new(&[("lists/a", all.as_bytes()), ("lists/b", b"10.0.0.1")]);
     insta::assert_snapshot!(setup.said(TWO_LISTS), @r#"error: DIR/x.toml:2:8: allowlist "x": at least 2000001 IPv4 prefixes, 1000000 are the most (leave entries out, or merge neighbouring prefixes)"#);
 }
+
+#[test]
+fn list_files() {
+    let most = usize::from(u16::MAX);
+    let setup = Setup::new(&[]);
+    let names = |number: usize| tables(number, "'none#',\n");
+    let text = |number| format!("[[blocklist]]\nname = 'x'\nfiles = [\n{}]\n", names(number));
+    let said = |number| setup.said(text(number));
+    assert!(!said(most).contains("list files"));
+    let too_many = said(most + 2);
+    let told: Vec<_> = too_many.lines().filter(|line| line.contains("list files")).collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"error: DIR/x.toml:65539:1: blocklist "x": more than 65535 list files (65535 different files are the most)"#);
+}
