@@ -291,6 +291,35 @@ mod tests {
         assert_eq!(entries.v4[0].line, 1);
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4096))]
+
+        /// The common line's own reader takes nothing else, and nothing else from it, than the
+        /// reader of all lines.
+        #[test]
+        fn the_fast_way_reads_what_the_slow_one_does(
+            line in "[0-2]?[0-9]{1,2}(\\.[0-2]?[0-9]{1,2}){3}(/[0-9]{0,3})?[ \t\r]{0,2}([#;x-].?)?",
+        ) {
+            let fast = ipv4_line(line.as_bytes(), 0).map(|(address, length, _)| {
+                let (prefix, host_bits) = prefix::masked_v4(address, length);
+                prefix::Parsed { prefix: IpPrefix::V4(prefix), host_bits }
+            });
+            let slow = match line::read(line.as_bytes()) {
+                Ok(Line::Prefix(parsed, _)) => Some(parsed),
+                _ => None,
+            };
+            proptest::prop_assert_eq!(fast, slow);
+        }
+
+        #[test]
+        fn any_bytes_can_be_scanned(bytes: Vec<u8>) {
+            let mut entries = Entries::default();
+            let findings = scan(&bytes, 0, &mut entries);
+            let any = !entries.v4.is_empty() || !entries.v6.is_empty();
+            proptest::prop_assert_eq!(findings.yields, any);
+        }
+    }
+
     /// Not a test of speed, which a busy machine would fail: it prints how long it took.
     #[test]
     #[ignore = "a measurement, for a release build"]
