@@ -228,6 +228,10 @@ fn contradictions() {
         ("an extension header as a protocol", "protocol = 44\nsource = \"2001:db8::/32\""),
         ("from IPv4 to IPv6", "source = \"10.0.0.0/8\"\ndestination = \"2001:db8::/32\""),
         (
+            "no word on families where a prefix is wrong",
+            "source = \"10.0.0.0/8\"\ndestination = [\"10.0.0.256\", \"::1\"]",
+        ),
+        (
             "a family on one side",
             "source = [\"10.0.0.0/8\", \"2001:db8::/32\"]\ndestination = \"10.0.0.1\"",
         ),
