@@ -4,6 +4,7 @@
 //! comes to.
 
 pub mod datapath;
+pub mod config;
 pub mod diagnostic;
 pub mod image;
 pub mod ruleset;

@@ -1,0 +1,129 @@
+//! Files taken from disk: regular ones alone, and only up to a size.
+//!
+//! List files are named by whoever writes a configuration and often fetched from elsewhere, so a
+//! FIFO must not hang the command, a device must not even be opened, and a file must not fill the
+//! memory.
+
+use std::fs::{self, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+
+/// Most bytes of a file: 1 GiB.
+pub const MAX_SIZE: u64 = 1 << 30;
+
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("{}", describe(.0))]
+    Io(io::Error),
+    #[error("it is {0}, not a regular file")]
+    NotRegular(&'static str),
+    #[error("it has {0} bytes, {MAX_SIZE} are the most")]
+    TooLarge(u64),
+}
+
+impl FileError {
+    /// What would be right.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::NotFound => "create the file, or correct the path",
+                io::ErrorKind::PermissionDenied => "let the caller read it",
+                _ => "the file must exist and be readable",
+            },
+            Self::NotRegular(_) => "name a regular file, or a symbolic link to one",
+            Self::TooLarge(_) => "split the file",
+        }
+    }
+}
+
+/// The system's words without the number that the standard library adds.
+fn describe(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Reads a whole regular file; symbolic links are followed.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    // Asked before opening, since opening a device can already do something, and again after,
+    // since the path may name another file by then.
+    check_kind(fs::metadata(path).map_err(FileError::Io)?.file_type())?;
+    // The standard library adds O_CLOEXEC.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(FileError::Io)?;
+    let metadata = file.metadata().map_err(FileError::Io)?;
+    check_kind(metadata.file_type())?;
+    if metadata.len() > MAX_SIZE {
+        return Err(FileError::TooLarge(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    // The file may grow while it is read.
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
+    match bytes.len() as u64 {
+        size if size > MAX_SIZE => Err(FileError::TooLarge(size)),
+        _ => Ok(bytes),
+    }
+}
+
+fn check_kind(kind: FileType) -> Result<(), FileError> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(FileError::NotRegular(if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let link = folder.path().join("link");
+        let fifo = folder.path().join("fifo");
+        fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+
+        assert_eq!(read(&link).unwrap(), b"text");
+        for (path, message) in [
+            (fifo.as_path(), "it is a FIFO, not a regular file"),
+            (folder.path(), "it is a directory, not a regular file"),
+            (socket.as_path(), "it is a socket, not a regular file"),
+            (Path::new("/dev/null"), "it is a device, not a regular file"),
+            (&folder.path().join("none"), "No such file or directory"),
+        ] {
+            assert_eq!(read(path).unwrap_err().to_string(), message, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sparse");
+        fs::File::create(&path).unwrap().set_len(MAX_SIZE + 1).unwrap();
+        assert_eq!(
+            read(&path).unwrap_err().to_string(),
+            "it has 1073741825 bytes, 1073741824 are the most"
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! What a ruleset holds at most.
+
+use std::collections::HashSet;
+
+use super::report::Report;
+use super::table::Table;
+use crate::ruleset::{
+    Entry, List, MAX_LISTS, MAX_PREFIXES, MAX_REDIRECT_TARGETS, MAX_RULES, RuleAction, Ruleset,
+};
+
+/// Counts the tables. The place of a mistake is the first one too many.
+pub(super) fn check_tables(
+    allowlists: &[Table<'_>],
+    blocklists: &[Table<'_>],
+    rules: &[Table<'_>],
+    report: &mut Report<'_>,
+) {
+    let mut lists: Vec<usize> = allowlists.iter().chain(blocklists).map(|list| list.at).collect();
+    lists.sort_unstable();
+    if let Some(&at) = lists.get(MAX_LISTS) {
+        let number = lists.len();
+        report.error(
+            at,
+            format!("{number} allowlists and blocklists, {MAX_LISTS} are the most"),
+            "put entries that share an action into one list",
+        );
+    }
+    if let Some(rule) = rules.get(MAX_RULES) {
+        let number = rules.len();
+        report.error(
+            rule.at,
+            format!("{number} rules, {MAX_RULES} are the most"),
+            "join rules that differ in a prefix or a port, or use a list",
+        );
+    }
+}
+
+/// Counts the prefixes of each family over all lists, duplicates once.
+pub(super) fn check_prefixes(ruleset: &Ruleset, report: &mut Report<'_>) {
+    let lists: Vec<&List> = ruleset.allowlists.iter().chain(&ruleset.blocklists).collect();
+    check_family("IPv4", lists.iter().map(|list| (list.line, list.v4.as_slice())), report);
+    check_family("IPv6", lists.iter().map(|list| (list.line, list.v6.as_slice())), report);
+}
+
+fn check_family<'l, A: Copy + Ord + 'l>(
+    family: &str,
+    lists: impl Iterator<Item = (u32, &'l [Entry<A>])> + Clone,
+    report: &mut Report<'_>,
+) {
+    let total: usize = lists.clone().map(|(_, entries)| entries.len()).sum();
+    if total <= MAX_PREFIXES {
+        return;
+    }
+    let mut prefixes = Vec::with_capacity(total);
+    for (_, entries) in lists.clone() {
+        prefixes.extend(entries.iter().map(|entry| entry.prefix));
+    }
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    let number = prefixes.len();
+    if number <= MAX_PREFIXES {
+        return;
+    }
+    // The list with which the sum passes the limit.
+    let mut sum = 0;
+    let line = lists
+        .into_iter()
+        .find(|(_, entries)| {
+            sum += entries.len();
+            sum > MAX_PREFIXES
+        })
+        .map_or(1, |(line, _)| line);
+    report.error(
+        report.source().line_span(line).start,
+        format!("{number} {family} prefixes in all lists, {MAX_PREFIXES} are the most"),
+        "leave entries out, or merge neighbouring prefixes",
+    );
+}
+
+/// Counts the different interfaces that rules redirect to. The place of a mistake is the first
+/// one too many.
+pub(super) fn check_targets(ruleset: &Ruleset, report: &mut Report<'_>) {
+    let mut targets = HashSet::new();
+    let mut over = None;
+    for rule in &ruleset.rules {
+        if let RuleAction::Redirect { to, line, column, .. } = &rule.action {
+            targets.insert(to);
+            if targets.len() > MAX_REDIRECT_TARGETS && over.is_none() {
+                over = Some((*line, *column));
+            }
+        }
+    }
+    if let Some((line, column)) = over {
+        let number = targets.len();
+        report.error(
+            report.source().offset(line, column),
+            format!("{number} interfaces to redirect to, {MAX_REDIRECT_TARGETS} are the most"),
+            "redirect to fewer different interfaces",
+        );
+    }
+}

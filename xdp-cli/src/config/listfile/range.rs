@@ -1,0 +1,130 @@
+//! `first-last` ranges as prefixes.
+
+use crate::ruleset::Prefix;
+
+/// The fewest prefixes that hold exactly the addresses from `first` to `last`, both included.
+pub(super) fn prefixes_v4(first: u32, last: u32) -> impl Iterator<Item = Prefix<u32>> {
+    // Both ends fit 32 bits, and so does all between them.
+    Blocks::new(first.into(), last.into(), 32)
+        .map(|(address, length)| Prefix { address: address as u32, length })
+}
+
+/// The fewest prefixes that hold exactly the addresses from `first` to `last`, both included.
+pub(super) fn prefixes_v6(first: u128, last: u128) -> impl Iterator<Item = Prefix<u128>> {
+    Blocks::new(first, last, 128).map(|(address, length)| Prefix { address, length })
+}
+
+/// From the front, the largest aligned block that still fits, again and again: at most two blocks
+/// of each size.
+struct Blocks {
+    next: Option<u128>,
+    last: u128,
+    width: u32,
+}
+
+impl Blocks {
+    fn new(first: u128, last: u128, width: u32) -> Self {
+        Self { next: (first <= last).then_some(first), last, width }
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = (u128, u8);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.next?;
+        let aligned = first.trailing_zeros();
+        let fitting = match (self.last - first).checked_add(1) {
+            Some(addresses) => addresses.ilog2(),
+            None => 128,
+        };
+        let bits = aligned.min(fitting).min(self.width);
+        let end = first | 1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1);
+        self.next = (end < self.last).then(|| end + 1);
+        // At most the width, 128.
+        Some((first, (self.width - bits) as u8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn v4(first: u32, last: u32) -> Vec<(u32, u8)> {
+        prefixes_v4(first, last).map(|prefix| (prefix.address, prefix.length)).collect()
+    }
+
+    /// First and last address of a prefix.
+    fn ends(address: u128, length: u8, width: u32) -> (u128, u128) {
+        let bits = width - u32::from(length);
+        (address, address | 1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1))
+    }
+
+    /// The blocks follow each other from first to last, are aligned, and no two neighbours could
+    /// be one.
+    fn covers(
+        blocks: &[(u128, u8)],
+        first: u128,
+        last: u128,
+        width: u32,
+    ) -> Result<(), TestCaseError> {
+        let mut at = Some(first);
+        for &(address, length) in blocks {
+            prop_assert_eq!(Some(address), at);
+            let (_, end) = ends(address, length, width);
+            prop_assert_eq!(address & ends(0, length, width).1, 0, "not aligned");
+            prop_assert!(end <= last);
+            at = end.checked_add(1);
+        }
+        prop_assert_eq!(at, last.checked_add(1));
+        for pair in blocks.windows(2) {
+            let ((a, length), (_, other)) = (pair[0], pair[1]);
+            let (_, parent) = ends(0, length - 1, width);
+            let mergeable = length == other && a & parent == 0;
+            prop_assert!(!mergeable, "{:?} could be one", pair);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whole_spaces_and_single_addresses() {
+        assert_eq!(v4(0, u32::MAX), [(0, 0)]);
+        assert_eq!(v4(u32::MAX, u32::MAX), [(u32::MAX, 32)]);
+        assert_eq!(v4(0, 0), [(0, 32)]);
+        assert_eq!(v4(1, 0), []);
+        assert_eq!(v4(1, u32::MAX - 1).len(), 62);
+        assert_eq!(
+            prefixes_v6(0, u128::MAX).collect::<Vec<_>>(),
+            [Prefix { address: 0, length: 0 }]
+        );
+        assert_eq!(prefixes_v6(1, u128::MAX - 1).count(), 254);
+    }
+
+    proptest! {
+        #[test]
+        fn ipv4_ranges_are_covered_exactly(a: u32, b: u32) {
+            let (first, last) = (a.min(b), a.max(b));
+            let blocks: Vec<_> =
+                v4(first, last).into_iter().map(|(address, length)| (address.into(), length)).collect();
+            covers(&blocks, first.into(), last.into(), 32)?;
+        }
+
+        #[test]
+        fn short_ranges_are_covered_exactly(first: u32, more in 0u32..1024) {
+            let last = first.saturating_add(more);
+            let blocks: Vec<_> =
+                v4(first, last).into_iter().map(|(address, length)| (address.into(), length)).collect();
+            covers(&blocks, first.into(), last.into(), 32)?;
+        }
+
+        #[test]
+        fn ipv6_ranges_are_covered_exactly(a: u128, b: u128) {
+            let (first, last) = (a.min(b), a.max(b));
+            let blocks: Vec<_> =
+                prefixes_v6(first, last).map(|prefix| (prefix.address, prefix.length)).collect();
+            covers(&blocks, first, last, 128)?;
+        }
+    }
+}

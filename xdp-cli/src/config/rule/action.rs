@@ -1,0 +1,155 @@
+//! What a rule does: its action, and the keys that belong to some actions alone.
+
+use toml::de::DeValue;
+
+use super::super::report::{Report, quote};
+use super::super::table::{Placed, Table, integer};
+use super::field::{MAC_HINT, mac};
+use crate::ruleset::{Rewrite, RuleAction, Target};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Pass,
+    Drop,
+    Redirect,
+    Bounce,
+}
+
+const ACTIONS: [(&str, Action); 4] = [
+    ("pass", Action::Pass),
+    ("drop", Action::Drop),
+    ("redirect", Action::Redirect),
+    ("bounce", Action::Bounce),
+];
+
+pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<RuleAction> {
+    let action_at = table.value("action").map(|value| value.at);
+    let action = table.word("action", &ACTIONS, report);
+    let to_at = table.value("to").map(|value| value.at);
+    let to = target(table, report);
+    let (source_mac, source_at) = rewrite(table, "set_source_mac", report);
+    let (destination_mac, destination_at) = rewrite(table, "set_destination_mac", report);
+    if !table.has("action") {
+        report.missing(
+            table.name.map_or(table.at, |name| name.at),
+            format!("{}: action is missing", table.title),
+            "write \"pass\", \"drop\", \"redirect\" or \"bounce\"",
+        );
+    }
+    let action = action?;
+
+    if let Some(at) = to_at
+        && action != Action::Redirect
+    {
+        report.error(
+            at,
+            format!("{}: to without action = \"redirect\"", table.title),
+            "leave to out, or redirect",
+        );
+    }
+    if !matches!(action, Action::Redirect | Action::Bounce) {
+        let rewrites = [("set_source_mac", source_at), ("set_destination_mac", destination_at)];
+        for (key, at) in rewrites {
+            if let Some(at) = at {
+                report.error(
+                    at,
+                    format!("{}: {key} without \"redirect\" or \"bounce\"", table.title),
+                    "only what goes out by a rule can be rewritten",
+                );
+            }
+        }
+    }
+
+    let rewrite = Rewrite { source_mac, destination_mac };
+    match action {
+        Action::Pass => Some(RuleAction::Pass),
+        Action::Drop => Some(RuleAction::Drop),
+        Action::Bounce => Some(RuleAction::Bounce { rewrite }),
+        Action::Redirect => {
+            if !table.has("to") {
+                report.missing(
+                    action_at.unwrap_or(table.at),
+                    format!("{}: action = \"redirect\" without to", table.title),
+                    "name the interface to redirect to: to = \"eth1\"",
+                );
+            }
+            let (line, column) = report.source().place(to_at?);
+            Some(RuleAction::Redirect { to: to?, rewrite, line, column })
+        }
+    }
+}
+
+/// An address to write, and where it stands even if it is wrong.
+fn rewrite(
+    table: &mut Table<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> (Option<[u8; 6]>, Option<usize>) {
+    let at = table.value(key).map(|value| value.at);
+    let text = table.string(key, MAC_HINT, report);
+    (text.and_then(|text| mac(table, text, report)), at)
+}
+
+fn target(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Target> {
+    let value = table.value("to")?;
+    match value.value {
+        DeValue::String(name) => {
+            let name = Placed { at: value.at, value: &**name };
+            match interface_name_fault(name.value) {
+                None => return Some(Target::Name(name.value.to_owned())),
+                Some(hint) => report.error(
+                    name.at,
+                    format!(
+                        "{}: {} cannot be the name of an interface",
+                        table.title,
+                        quote(name.value, 60)
+                    ),
+                    hint,
+                ),
+            }
+        }
+        DeValue::Integer(number) => {
+            // The kernel keeps an ifindex in a signed 32-bit number.
+            match integer(number).and_then(|number| i32::try_from(number).ok()) {
+                Some(index) if index > 0 => return Some(Target::Index(index.unsigned_abs())),
+                _ => {
+                    let raw = value.raw(report);
+                    let message = format!("{}: to {raw} is out of range", table.title);
+                    report.error(value.at, message, "an ifindex is 1 to 2147483647");
+                }
+            }
+        }
+        _ => {
+            let hint = "write an interface's name, or its ifindex as a number";
+            table.wrong_type("to", "a string or an integer", &value, hint, report);
+        }
+    }
+    None
+}
+
+/// What keeps the kernel from giving an interface this name (`dev_valid_name`).
+fn interface_name_fault(name: &str) -> Option<&'static str> {
+    let kept_out = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
+    if name.is_empty() || name.len() > 15 {
+        Some("an interface's name has 1 to 15 bytes")
+    } else if name == "." || name == ".." || name.contains(kept_out) {
+        Some("an interface's name holds no blank, \"/\" or \":\", and is not \".\" or \"..\"")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_are_those_of_the_kernel() {
+        for name in ["eth0", "enp3s0.100", "a", "123456789012345", "br-lan", "5", "..."] {
+            assert_eq!(interface_name_fault(name), None, "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "a b", "a\n", "a:1", "1234567890123456", "a\0"] {
+            assert!(interface_name_fault(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Conditions that exclude each other: a rule that has them can never match.
+
+use super::super::prefix::IpPrefix;
+use super::super::report::Report;
+use super::super::table::{Placed, Table};
+use super::Conditions;
+use crate::ruleset::Protocol;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+
+/// What IPv6 has as extension headers, and IPv4 as protocols like any other: hop-by-hop, routing,
+/// fragment, AH, destination options, mobility, HIP and shim6.
+const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
+
+pub(super) fn report(table: &Table<'_>, conditions: &Conditions, report: &mut Report<'_>) {
+    let title = &table.title;
+    let protocol = conditions.protocol.map(|protocol| protocol.value);
+    // A protocol that is wrong has been reported, and says nothing of the rest.
+    let known = protocol.is_some() || !table.has("protocol");
+
+    let ports = [
+        ("source_port", conditions.source_port.as_ref()),
+        ("destination_port", conditions.destination_port.as_ref()),
+    ];
+    for (key, ports) in ports {
+        if let Some(ports) = ports
+            && !matches!(protocol, None | Some(Protocol::Number(TCP | UDP | SCTP)))
+        {
+            report.error(
+                ports.at,
+                format!("{title}: {key} with protocol = {} can never match", shown(protocol)),
+                "only tcp, udp and sctp have ports",
+            );
+        }
+    }
+    if let Some(flags) = &conditions.tcp_flags
+        && !matches!(protocol, None | Some(Protocol::Number(TCP)))
+    {
+        report.error(
+            flags.at,
+            format!("{title}: tcp_flags with protocol = {} can never match", shown(protocol)),
+            "only tcp has these flags",
+        );
+    }
+    if let Some(types) = &conditions.icmp_type
+        && known
+        && !matches!(protocol, Some(Protocol::Icmp | Protocol::Icmpv6))
+    {
+        let hint = "add protocol = \"icmp\" (IPv4) or protocol = \"icmpv6\" (IPv6)";
+        if protocol.is_some() {
+            let shown = shown(protocol);
+            let message = format!("{title}: icmp_type with protocol = {shown} can never match");
+            report.error(types.at, message, hint);
+        } else {
+            report.missing(types.at, format!("{title}: icmp_type without protocol"), hint);
+        }
+    }
+    families(title, protocol, conditions, report);
+}
+
+/// The protocol as it is written.
+fn shown(protocol: Option<Protocol>) -> String {
+    match protocol {
+        Some(Protocol::Number(TCP)) => "\"tcp\"".into(),
+        Some(Protocol::Number(UDP)) => "\"udp\"".into(),
+        Some(Protocol::Number(SCTP)) => "\"sctp\"".into(),
+        Some(Protocol::Number(number)) => number.to_string(),
+        Some(Protocol::Icmp) => "\"icmp\"".into(),
+        Some(Protocol::Icmpv6) => "\"icmpv6\"".into(),
+        None => "anything".into(),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn of(prefix: &IpPrefix) -> Self {
+        match prefix {
+            IpPrefix::V4(_) => Self::V4,
+            IpPrefix::V6(_) => Self::V6,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+fn first_of(prefixes: &[Placed<IpPrefix>], family: Family) -> Option<&Placed<IpPrefix>> {
+    prefixes.iter().find(|prefix| Family::of(&prefix.value) == family)
+}
+
+fn families(
+    title: &str,
+    protocol: Option<Protocol>,
+    conditions: &Conditions,
+    report: &mut Report<'_>,
+) {
+    // The family that the protocol excludes, and what is said of that.
+    let excluded = match protocol {
+        Some(Protocol::Icmp) => Some((Family::V6, "icmp is over IPv4; \"icmpv6\" is over IPv6")),
+        Some(Protocol::Icmpv6) => Some((Family::V4, "icmpv6 is over IPv6; \"icmp\" is over IPv4")),
+        Some(Protocol::Number(number)) if EXTENSION_HEADERS.contains(&number) => Some((
+            Family::V6,
+            "in IPv6 this is an extension header; the protocol is what comes after",
+        )),
+        _ => None,
+    };
+    let source = conditions.source.as_deref().unwrap_or_default();
+    let destination = conditions.destination.as_deref().unwrap_or_default();
+    let mut told = false;
+    if let Some((family, hint)) = excluded {
+        for (key, prefixes) in [("source", source), ("destination", destination)] {
+            if let Some(prefix) = first_of(prefixes, family) {
+                told = true;
+                report.error(
+                    prefix.at,
+                    format!(
+                        "{title}: {key} {} with protocol = {} can never match",
+                        prefix.value,
+                        shown(protocol)
+                    ),
+                    hint,
+                );
+            }
+        }
+    }
+    if told || source.is_empty() || destination.is_empty() {
+        return;
+    }
+    for family in [Family::V4, Family::V6] {
+        let sides = [first_of(source, family), first_of(destination, family)];
+        let (prefix, here, there) = match sides {
+            [Some(prefix), None] => (prefix, "source", "destination"),
+            [None, Some(prefix)] => (prefix, "destination", "source"),
+            _ => continue,
+        };
+        let name = family.name();
+        report.missing(
+            prefix.at,
+            format!(
+                "{title}: {here} {} can never match, since {there} names no {name} prefix",
+                prefix.value
+            ),
+            format!("name {name} on both sides, or on neither"),
+        );
+    }
+}

@@ -1,0 +1,354 @@
+//! The conditions of a rule, each for itself.
+
+use toml::de::DeValue;
+
+use super::super::list::read_prefix;
+use super::super::prefix::IpPrefix;
+use super::super::report::{Report, quote};
+use super::super::spelling::closest;
+use super::super::table::{Placed, Table, Value, did_you_mean, integer};
+use crate::ruleset::{Protocol, TcpFlags, Vlan};
+
+const PROTOCOLS: [(&str, Protocol); 5] = [
+    ("tcp", Protocol::Number(6)),
+    ("udp", Protocol::Number(17)),
+    ("sctp", Protocol::Number(132)),
+    ("icmp", Protocol::Icmp),
+    ("icmpv6", Protocol::Icmpv6),
+];
+const PROTOCOL_HINT: &str =
+    "\"tcp\", \"udp\", \"sctp\", \"icmp\", \"icmpv6\" or a number of 0 to 255";
+
+/// Others that people name, with the number to write (IANA, Protocol Numbers).
+const NUMBERED: [(&str, u8); 8] = [
+    ("igmp", 2),
+    ("ipip", 4),
+    ("ipv6", 41),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("ospf", 89),
+    ("vrrp", 112),
+];
+
+pub(super) fn protocol(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Placed<Protocol>> {
+    let value = table.value("protocol")?;
+    let at = value.at;
+    let (message, hint) = match value.value {
+        DeValue::String(text) => {
+            if let Some((_, meant)) = PROTOCOLS.iter().find(|(word, _)| word == text) {
+                return Some(Placed { at, value: *meant });
+            }
+            let hint = if let Some((_, number)) = NUMBERED.iter().find(|(word, _)| word == text) {
+                format!("write its number, {number}")
+            } else if text.parse::<u8>().is_ok() {
+                "write the number without quotes".into()
+            } else {
+                did_you_mean(text, PROTOCOLS.iter().map(|protocol| protocol.0), PROTOCOL_HINT)
+            };
+            (format!("protocol cannot be {}", quote(text, 60)), hint)
+        }
+        DeValue::Integer(number) => match integer(number).map(u8::try_from) {
+            Some(Ok(1)) => ("protocol 1 is ICMP".into(), "write \"icmp\"".into()),
+            Some(Ok(58)) => ("protocol 58 is ICMPv6".into(), "write \"icmpv6\"".into()),
+            Some(Ok(number)) => return Some(Placed { at, value: Protocol::Number(number) }),
+            _ => (
+                format!("protocol {} is out of range", value.raw(report)),
+                "a protocol number is 0 to 255".into(),
+            ),
+        },
+        _ => {
+            let hint = format!("write {PROTOCOL_HINT}");
+            table.wrong_type("protocol", "a string or an integer", &value, hint, report);
+            return None;
+        }
+    };
+    report.error(at, format!("{}: {message}", table.title), hint);
+    None
+}
+
+/// The values of a key that takes one or a list; an empty list is reported.
+fn values<'t>(
+    table: &mut Table<'t>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Placed<Vec<Value<'t>>>> {
+    let value = table.value(key)?;
+    let values = value.one_or_more();
+    if values.is_empty() {
+        report.missing(
+            value.at,
+            format!("{}: {key} is empty: the rule can never match", table.title),
+            format!("name at least one, or leave {key} out to match everything"),
+        );
+        return None;
+    }
+    Some(Placed { at: value.at, value: values })
+}
+
+/// `None` also where any of them is wrong: nothing can be said of the families then.
+pub(super) fn prefixes(
+    table: &mut Table<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Vec<Placed<IpPrefix>>> {
+    let values = values(table, key, report)?;
+    let number = values.value.len();
+    let mut prefixes = Vec::with_capacity(number);
+    for value in values.value {
+        let at = value.at;
+        let DeValue::String(text) = value.value else {
+            let hint = "write a prefix such as \"10.0.0.0/8\", or a list of them";
+            table.wrong_type(key, "a string or an array of strings", &value, hint, report);
+            continue;
+        };
+        if let Some(prefix) = read_prefix(&table.title, Placed { at, value: text }, report) {
+            prefixes.push(Placed { at, value: prefix });
+        }
+    }
+    (prefixes.len() == number).then_some(prefixes)
+}
+
+pub(super) fn ports(
+    table: &mut Table<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Placed<Vec<(u16, u16)>>> {
+    let values = values(table, key, report)?;
+    let mut ports = Vec::with_capacity(values.value.len());
+    for value in values.value {
+        let read = match value.value {
+            DeValue::Integer(number) => integer(number)
+                .and_then(|number| u16::try_from(number).ok())
+                .map(|port| (port, port))
+                .ok_or_else(|| (format!("{key} {} is out of range", value.raw(report)), PORT_HINT)),
+            DeValue::String(text) => port_range(text)
+                .map_err(|hint| (format!("{key} cannot be {}", quote(text, 60)), hint)),
+            _ => {
+                let expected = "an integer, a string or an array of them";
+                let hint = "write a port such as 53, a range such as \"1024-65535\", \
+                            or a list of them";
+                table.wrong_type(key, expected, &value, hint, report);
+                continue;
+            }
+        };
+        match read {
+            Ok(range) => ports.push(range),
+            Err((message, hint)) => {
+                report.error(value.at, format!("{}: {message}", table.title), hint);
+            }
+        }
+    }
+    Some(Placed { at: values.at, value: ports })
+}
+
+const PORT_HINT: &str = "a port is 0 to 65535";
+
+/// `53` or `1024-65535`; the error is the hint.
+fn port_range(text: &str) -> Result<(u16, u16), &'static str> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(first) || !digits(last) {
+        return Err("write a port such as 53, or a range such as \"1024-65535\"");
+    }
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        (Ok(_), Ok(_)) => Err("write the lower port first"),
+        _ => Err(PORT_HINT),
+    }
+}
+
+pub(super) fn icmp_types(
+    table: &mut Table<'_>,
+    report: &mut Report<'_>,
+) -> Option<Placed<Vec<u8>>> {
+    let hint = "an ICMP type is 0 to 255";
+    integers(table, "icmp_type", "an integer or an array of integers", hint, report)
+}
+
+/// Numbers that fit `T`, one or a list.
+fn integers<T: TryFrom<i128>>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    expected: &str,
+    hint: &str,
+    report: &mut Report<'_>,
+) -> Option<Placed<Vec<T>>> {
+    let values = values(table, key, report)?;
+    let mut numbers = Vec::with_capacity(values.value.len());
+    for value in values.value {
+        let DeValue::Integer(number) = value.value else {
+            table.wrong_type(key, expected, &value, hint, report);
+            continue;
+        };
+        match integer(number).and_then(|number| T::try_from(number).ok()) {
+            Some(number) => numbers.push(number),
+            None => {
+                let raw = value.raw(report);
+                let message = format!("{}: {key} {raw} is out of range", table.title);
+                report.error(value.at, message, hint);
+            }
+        }
+    }
+    Some(Placed { at: values.at, value: numbers })
+}
+
+/// From bit 0 (RFC 9293, section 3.1).
+const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
+pub(super) fn tcp_flags(
+    table: &mut Table<'_>,
+    report: &mut Report<'_>,
+) -> Option<Placed<TcpFlags>> {
+    let example = "write flags with commas between, such as \"syn,!ack\"";
+    let text = table.string("tcp_flags", example, report)?;
+    let mut flags = TcpFlags { mask: 0, value: 0 };
+    for part in text.value.split(',').map(str::trim) {
+        let (name, set) = match part.strip_prefix('!') {
+            Some(name) => (name, false),
+            None => (part, true),
+        };
+        let Some(bit) = TCP_FLAGS.iter().position(|flag| *flag == name) else {
+            let hint = match closest(name, TCP_FLAGS) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None if part.is_empty() => example.into(),
+                None => format!("the flags are {}", TCP_FLAGS.join(", ")),
+            };
+            let message = format!(
+                "{}: {} in tcp_flags = {} is not a flag",
+                table.title,
+                quote(name, 60),
+                quote(text.value, 60)
+            );
+            report.error(text.at, message, hint);
+            return None;
+        };
+        let (bit, before) = (1 << bit, flags);
+        flags.mask |= bit;
+        flags.value |= if set { bit } else { 0 };
+        if before.mask & bit != 0 && (before.value & bit != 0) != set {
+            let message =
+                format!("{}: tcp_flags = {} can never match", table.title, quote(text.value, 60));
+            report.error(text.at, message, format!("{name:?} cannot be both set and not set"));
+            return None;
+        }
+    }
+    Some(Placed { at: text.at, value: flags })
+}
+
+/// Highest VLAN id: 12 bits (IEEE 802.1Q).
+const MAX_VLAN: u16 = 4095;
+
+pub(super) fn vlan(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Vlan> {
+    let hint = "write an id of 0 to 4095, a list of ids, or \"none\" for untagged frames";
+    let value = table.value("vlan")?;
+    if let DeValue::String(text) = value.value {
+        if text == "none" {
+            return Some(Vlan::Untagged);
+        }
+        let hint = if text.parse::<u16>().is_ok() { "write the id without quotes" } else { hint };
+        let message = format!("{}: vlan cannot be {}", table.title, quote(text, 60));
+        report.error(value.at, message, hint);
+        return None;
+    }
+    let expected = "an integer, an array of integers or \"none\"";
+    let ids: Placed<Vec<VlanId>> = integers(table, "vlan", expected, hint, report)?;
+    Some(Vlan::Ids(ids.value.into_iter().map(|VlanId(id)| id).collect()))
+}
+
+struct VlanId(u16);
+
+impl TryFrom<i128> for VlanId {
+    type Error = ();
+
+    fn try_from(number: i128) -> Result<Self, ()> {
+        u16::try_from(number).ok().filter(|id| *id <= MAX_VLAN).map(Self).ok_or(())
+    }
+}
+
+pub(super) fn macs(
+    table: &mut Table<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Vec<[u8; 6]>> {
+    let values = values(table, key, report)?;
+    let mut addresses = Vec::with_capacity(values.value.len());
+    for value in values.value {
+        match value.value {
+            DeValue::String(text) => {
+                addresses.extend(mac(table, Placed { at: value.at, value: text }, report));
+            }
+            _ => {
+                let expected = "a string or an array of strings";
+                table.wrong_type(key, expected, &value, MAC_HINT, report);
+            }
+        }
+    }
+    Some(addresses)
+}
+
+pub(super) const MAC_HINT: &str = "write a MAC address such as \"02:00:00:00:00:01\"";
+
+/// A MAC address, its bytes apart by `:` or by `-`.
+pub(super) fn mac(
+    table: &Table<'_>,
+    text: Placed<&str>,
+    report: &mut Report<'_>,
+) -> Option<[u8; 6]> {
+    let address = parse_mac(text.value);
+    if address.is_none() {
+        let message = format!("{}: {} is not a MAC address", table.title, quote(text.value, 60));
+        report.error(text.at, message, MAC_HINT);
+    }
+    address
+}
+
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let separator = if text.contains('-') { '-' } else { ':' };
+    let mut parts = text.split(separator);
+    let mut address = [0; 6];
+    for byte in &mut address {
+        let part = parts.next()?;
+        // The number parser alone would take a sign.
+        if part.len() != 2 || !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_addresses() {
+        let address = Some([0x02, 0, 0, 0xab, 0xcd, 0xef]);
+        assert_eq!(parse_mac("02:00:00:ab:cd:ef"), address);
+        assert_eq!(parse_mac("02-00-00-AB-CD-Ef"), address);
+        for text in [
+            "",
+            "02:00:00:ab:cd",
+            "02:00:00:ab:cd:ef:00",
+            "02:00-00:ab:cd:ef",
+            "2:0:0:ab:cd:ef",
+            "02:00:00:ab:cd:+f",
+            "0200.00ab.cdef",
+            "02:00:00:ab:cd:eg",
+        ] {
+            assert_eq!(parse_mac(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn port_ranges() {
+        assert_eq!(port_range("0"), Ok((0, 0)));
+        assert_eq!(port_range("0-65535"), Ok((0, 65535)));
+        assert_eq!(port_range("7-7"), Ok((7, 7)));
+        for text in ["", "-", "1-", "-1", "2-1", "65536", "1-65536", "+1", "1 - 2", "1-2-3", "http"]
+        {
+            assert!(port_range(text).is_err(), "{text}");
+        }
+    }
+}

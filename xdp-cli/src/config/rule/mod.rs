@@ -1,0 +1,73 @@
+//! `[[rule]]`.
+
+mod action;
+mod contradiction;
+mod field;
+
+use super::prefix::IpPrefix;
+use super::report::Report;
+use super::table::{Placed, Table};
+use crate::ruleset::{Matches, Prefixes, Protocol, Rule, TcpFlags, Vlan};
+
+/// The conditions of a rule with their places; what is missing or wrong is `None`.
+struct Conditions {
+    protocol: Option<Placed<Protocol>>,
+    source: Option<Vec<Placed<IpPrefix>>>,
+    destination: Option<Vec<Placed<IpPrefix>>>,
+    source_port: Option<Placed<Vec<(u16, u16)>>>,
+    destination_port: Option<Placed<Vec<(u16, u16)>>>,
+    icmp_type: Option<Placed<Vec<u8>>>,
+    tcp_flags: Option<Placed<TcpFlags>>,
+    vlan: Option<Vlan>,
+    source_mac: Option<Vec<[u8; 6]>>,
+    destination_mac: Option<Vec<[u8; 6]>>,
+}
+
+/// Reads a rule; `None` where its action is missing or wrong, which has been reported.
+pub(super) fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Option<Rule> {
+    let conditions = Conditions {
+        protocol: field::protocol(&mut table, report),
+        source: field::prefixes(&mut table, "source", report),
+        destination: field::prefixes(&mut table, "destination", report),
+        source_port: field::ports(&mut table, "source_port", report),
+        destination_port: field::ports(&mut table, "destination_port", report),
+        icmp_type: field::icmp_types(&mut table, report),
+        tcp_flags: field::tcp_flags(&mut table, report),
+        vlan: field::vlan(&mut table, report),
+        source_mac: field::macs(&mut table, "source_mac", report),
+        destination_mac: field::macs(&mut table, "destination_mac", report),
+    };
+    contradiction::report(&table, &conditions, report);
+    let action = action::read(&mut table, report);
+    let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
+    let line = table.line(report);
+    table.finish(report);
+    Some(Rule {
+        name,
+        line,
+        matches: Matches {
+            protocol: conditions.protocol.map(|protocol| protocol.value),
+            source: conditions.source.map(by_family),
+            destination: conditions.destination.map(by_family),
+            source_port: conditions.source_port.map(|ports| ports.value),
+            destination_port: conditions.destination_port.map(|ports| ports.value),
+            icmp_type: conditions.icmp_type.map(|types| types.value),
+            tcp_flags: conditions.tcp_flags.map(|flags| flags.value),
+            vlan: conditions.vlan,
+            source_mac: conditions.source_mac,
+            destination_mac: conditions.destination_mac,
+        },
+        action: action?,
+    })
+}
+
+fn by_family(prefixes: Vec<Placed<IpPrefix>>) -> Prefixes {
+    let mut families = Prefixes::default();
+    for prefix in prefixes {
+        match prefix.value {
+            IpPrefix::V4(prefix) => families.v4.push(prefix),
+            IpPrefix::V6(prefix) => families.v6.push(prefix),
+        }
+    }
+    families
+}

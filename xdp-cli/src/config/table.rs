@@ -1,0 +1,236 @@
+//! One table of the configuration: keys are taken out by name and type, and what is left is
+//! unknown.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::report::{Report, quote};
+use super::spelling::{alternatives, closest};
+
+/// Something read, with its offset in the text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed<T> {
+    pub(super) at: usize,
+    pub(super) value: T,
+}
+
+/// A value of the tree, with where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'t> {
+    pub(super) at: usize,
+    end: usize,
+    pub(super) value: &'t DeValue<'t>,
+}
+
+impl<'t> Value<'t> {
+    pub(super) fn new(value: &'t Spanned<DeValue<'t>>) -> Self {
+        let Range { start, end } = value.span();
+        Self { at: start, end, value: value.get_ref() }
+    }
+
+    /// `a string "x"`: the type with its article, and the value as it was written.
+    pub(super) fn found(&self, report: &Report<'_>) -> String {
+        let kind = match self.value {
+            DeValue::String(text) => return format!("the string {}", quote(text, 60)),
+            DeValue::Table(_) => return "a table".into(),
+            DeValue::Array(_) => return "an array".into(),
+            DeValue::Integer(_) => "the integer",
+            DeValue::Float(_) => "the float",
+            DeValue::Boolean(_) => "the boolean",
+            DeValue::Datetime(_) => "the date or time",
+        };
+        format!("{kind} {}", self.raw(report))
+    }
+
+    /// The value as it was written.
+    pub(super) fn raw(&self, report: &Report<'_>) -> String {
+        let text = report.source().text().get(self.at..self.end).unwrap_or_default();
+        text.chars().take(60).collect()
+    }
+
+    /// The values of an array, or the value itself.
+    pub(super) fn one_or_more(self) -> Vec<Value<'t>> {
+        match self.value {
+            DeValue::Array(values) => values.iter().map(Value::new).collect(),
+            _ => vec![self],
+        }
+    }
+}
+
+/// An integer as `i128`, which holds each that one could mean.
+pub(super) fn integer(number: &DeInteger<'_>) -> Option<i128> {
+    i128::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A table being read.
+pub(super) struct Table<'t> {
+    /// What messages call it.
+    pub(super) title: String,
+    /// Its header.
+    pub(super) at: usize,
+    /// Its name, where it has one.
+    pub(super) name: Option<Placed<&'t str>>,
+    entries: &'t DeTable<'t>,
+    asked: Vec<&'static str>,
+}
+
+impl<'t> Table<'t> {
+    pub(super) fn new(title: impl Into<String>, at: usize, entries: &'t DeTable<'t>) -> Self {
+        Self { title: title.into(), at, name: None, entries, asked: Vec::new() }
+    }
+
+    /// The line that stands for the table: its name's, or its header's.
+    pub(super) fn line(&self, report: &Report<'_>) -> u32 {
+        report.source().line(self.name.map_or(self.at, |name| name.at))
+    }
+
+    /// The value of a key.
+    pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'t>> {
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
+        let value = Value::new(self.entries.get(key)?);
+        // What the parser puts where it could not read a value.
+        (value.end > 0).then_some(value)
+    }
+
+    /// Whether a key is there, with a right value or a wrong one.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Whether a key is there with an array that has nothing in it.
+    pub(super) fn is_empty_array(&self, key: &str) -> bool {
+        let value = self.entries.get(key).map(Spanned::get_ref);
+        value.and_then(DeValue::as_array).is_some_and(|array| array.is_empty())
+    }
+
+    /// Reports a value of the wrong type.
+    pub(super) fn wrong_type(
+        &self,
+        key: &str,
+        expected: &str,
+        value: &Value<'_>,
+        hint: impl Into<String>,
+        report: &mut Report<'_>,
+    ) {
+        let found = value.found(report);
+        let message = format!("{}: {key} must be {expected}, found {found}", self.title);
+        report.error(value.at, message, hint);
+    }
+
+    /// A string.
+    pub(super) fn string(
+        &mut self,
+        key: &'static str,
+        hint: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Placed<&'t str>> {
+        let value = self.value(key)?;
+        match value.value {
+            DeValue::String(text) => Some(Placed { at: value.at, value: text }),
+            _ => {
+                self.wrong_type(key, "a string", &value, hint, report);
+                None
+            }
+        }
+    }
+
+    /// An array of strings; one that is missing is empty.
+    pub(super) fn strings(
+        &mut self,
+        key: &'static str,
+        hint: &str,
+        report: &mut Report<'_>,
+    ) -> Vec<Placed<&'t str>> {
+        let Some(array) = self.value(key) else {
+            return Vec::new();
+        };
+        let DeValue::Array(values) = array.value else {
+            let hint = match array.value {
+                DeValue::String(text) => format!("write [{}]", quote(text, 60)),
+                _ => hint.into(),
+            };
+            self.wrong_type(key, "an array of strings", &array, hint, report);
+            return Vec::new();
+        };
+        let mut strings = Vec::with_capacity(values.len());
+        for value in values.iter().map(Value::new) {
+            match value.value {
+                DeValue::String(text) => strings.push(Placed { at: value.at, value: &**text }),
+                _ => self.wrong_type(&format!("each of {key}"), "a string", &value, hint, report),
+            }
+        }
+        strings
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<bool> {
+        let value = self.value(key)?;
+        match value.value {
+            DeValue::Boolean(boolean) => Some(*boolean),
+            _ => {
+                self.wrong_type(key, "a boolean", &value, "write true or false", report);
+                None
+            }
+        }
+    }
+
+    /// One of some words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        report: &mut Report<'_>,
+    ) -> Option<T> {
+        let all = alternatives(words.iter().map(|(word, _)| *word));
+        let text = self.string(key, &format!("write {all}"), report)?;
+        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text.value) {
+            return Some(*meant);
+        }
+        let message = format!("{}: {key} cannot be {}", self.title, quote(text.value, 60));
+        report.error(text.at, message, did_you_mean(text.value, words.iter().map(|w| w.0), &all));
+        None
+    }
+
+    /// Reports every key that nothing asked for.
+    pub(super) fn finish(self, report: &mut Report<'_>) {
+        for (key, value) in self.entries {
+            if self.asked.contains(&key.get_ref().as_ref()) {
+                continue;
+            }
+            let message = format!("{}: unknown key {}", self.title, quote(key.get_ref(), 60));
+            let known = alternatives(self.asked.iter().copied());
+            let all = format!("the keys here are {}", known.replace(" or ", " and "));
+            let hint = match closest(key.get_ref(), self.asked.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => all,
+            };
+            // Each table of an array of tables has its own header.
+            match value.get_ref() {
+                DeValue::Array(tables)
+                    if tables.iter().next().is_some_and(|v| v.get_ref().is_table()) =>
+                {
+                    for table in tables {
+                        report.error(table.span().start, message.clone(), hint.clone());
+                    }
+                }
+                _ => report.error(key.span().start, message, hint),
+            }
+        }
+    }
+}
+
+/// `did you mean "a"?` where one is close, and in any case what there is.
+pub(super) fn did_you_mean<'w>(
+    word: &str,
+    words: impl IntoIterator<Item = &'w str>,
+    all: &str,
+) -> String {
+    match closest(word, words) {
+        Some(meant) => format!("did you mean {meant:?}? It may be {all}"),
+        None => format!("write {all}"),
+    }
+}

@@ -1,0 +1,58 @@
+//! Whole configurations, from a file to a ruleset or to what is said of it.
+
+mod accepted;
+mod limits;
+mod mutated;
+mod refused;
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{Loaded, load};
+use crate::ruleset::Ruleset;
+
+/// A folder with a configuration and list files.
+struct Setup {
+    folder: TempDir,
+}
+
+impl Setup {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("lists")).unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn load(&self, configuration: impl AsRef<[u8]>) -> Loaded {
+        let path = self.path().join("x.toml");
+        fs::write(&path, configuration).unwrap();
+        load(&path)
+    }
+
+    /// What is said of a configuration, the folder called `DIR`.
+    fn said(&self, configuration: impl AsRef<[u8]>) -> String {
+        let loaded = self.load(configuration);
+        assert_eq!(loaded.ruleset.is_some(), loaded.diagnostics.is_ok());
+        let errors = loaded.diagnostics.errors.iter().map(|found| format!("error: {found}\n"));
+        let warnings =
+            loaded.diagnostics.warnings.iter().map(|found| format!("warning: {found}\n"));
+        let said: String = errors.chain(warnings).collect();
+        said.replace(&self.path().display().to_string(), "DIR")
+    }
+}
+
+/// The ruleset of a configuration of which nothing is said.
+fn ruleset(configuration: &str) -> Ruleset {
+    let setup = Setup::new(&[]);
+    assert_eq!(setup.said(configuration), "");
+    setup.load(configuration).ruleset.unwrap()
+}
