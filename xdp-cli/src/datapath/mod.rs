@@ -1,5 +1,6 @@
 //! The one room that talks to the kernel.
 
+pub mod advice;
 pub mod bpffs;
 mod ethtool;
 pub mod interface;
