@@ -381,6 +381,7 @@ fn role() {
             }
             Err(error) => println!("refused {error}\nhint {}", error.hint().unwrap_or_default()),
         },
+        Ok("open") => drop(PinRoot::open().unwrap()),
         Ok("look") => println!("found {}", PinRoot::existing().unwrap().is_some()),
         Ok(role) => panic!("no role {role}"),
         Err(_) => {}
@@ -388,17 +389,18 @@ fn role() {
 }
 
 /// Runs a shell script as PID 1 of a small machine: with PID and mount namespaces of its own, and
-/// no bpffs yet. `$pin` and `$look` are the commands for those roles.
+/// no bpffs yet. `$pin`, `$open` and `$look` are the commands for those roles.
 fn machine(script: &str) -> String {
     require_root();
     let program = std::env::current_exe().unwrap();
     let role = |role| format!("env {ROLE}={role} {} --exact role --nocapture", program.display());
     sh(&format!(
         "unshare --mount --pid --fork --mount-proc sh -ec '\
-             pin=\"{}\"; look=\"{}\"
+             pin=\"{}\"; open=\"{}\"; look=\"{}\"
              while [ \"$(stat -f -c %t /sys/fs/bpf)\" = cafe4a11 ]; do umount /sys/fs/bpf; done
              {script}'",
         role("pin"),
+        role("open"),
         role("look"),
     ))
 }
@@ -431,6 +433,34 @@ fn a_bpffs_is_mounted_where_there_is_none_and_only_once() {
     let cookie = netns::cookie().unwrap();
     assert_eq!(line(&output, "first"), format!("/sys/fs/bpf/xdpctl/v1/{cookie}/7/map"));
     assert_eq!(line(&output, "pinned"), line(&output, "first"));
+}
+
+#[test]
+fn commands_that_start_at_once_mount_one_bpffs() {
+    let netns = Netns::new();
+    let output = machine(&format!(
+        "for i in 1 2 3 4 5 6 7 8; do
+             $open & ip netns exec {} $open &
+         done > /dev/null
+         wait
+         grep -c /sys/fs/bpf /proc/self/mountinfo | sed \"s/^/mounts /\"",
+        netns.name
+    ));
+    assert_eq!(line(&output, "mounts"), "1");
+}
+
+#[test]
+fn a_container_under_ip_netns_exec_gets_no_bpffs_unasked() {
+    let netns = Netns::new();
+    let output = machine(&format!(
+        "ip netns exec {} unshare --mount --pid --fork --mount-proc sh -ec \"
+             $pin
+             mount -t bpf bpf /sys/fs/bpf
+             $pin\"",
+        netns.name
+    ));
+    assert!(line(&output, "refused").contains(&netns.name), "{output}");
+    assert_eq!(line(&output, "transient"), "false");
 }
 
 #[test]

@@ -46,8 +46,8 @@ impl Plan {
 const GENERIC_ONLY: [&str; 7] =
     ["bridge", "ipvlan", "ipvtap", "macvlan", "macvtap", "team", "vlan"];
 
-/// Drivers that stop and start the interface, or reset the device, when the first program comes
-/// or the last one goes.
+/// Drivers that stop and start the interface, or reset the device, at least when the first program
+/// comes and when the last one goes.
 const RESTARTS_INTERFACE: [&str; 14] = [
     "atlantic",
     "fec",

@@ -29,6 +29,8 @@ pub enum Error {
     Io { action: &'static str, source: io::Error },
     #[error("cannot tell whether this mount namespace will last: {0}")]
     Namespace(io::Error),
+    #[error("cannot mount or use {MOUNT_POINT} of the machine's own mount namespace: {0}")]
+    Enter(io::Error),
     #[error(
         "/sys belongs to `ip netns exec {0}` and ends with it, which would remove the pins and \
          the program with them; the machine's own mount namespace cannot be reached from here"
@@ -51,6 +53,10 @@ impl Error {
                 "keep the mount namespace: `nsenter --net=/run/netns/{name} xdpctl ...`"
             )),
             Self::Namespace(_) => Some("is /proc mounted?".to_owned()),
+            Self::Enter(_) => Some(
+                "run it there; for a network namespace: `nsenter --net=/run/netns/NAME xdpctl ...`"
+                    .to_owned(),
+            ),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("mounting takes CAP_SYS_ADMIN: `sudo xdpctl ...`".to_owned())
             }
@@ -96,15 +102,15 @@ impl PinRoot {
         let visible = || Self { base: PathBuf::from(MOUNT_POINT), held: None };
         match mount_namespace::outer().map_err(Error::Namespace)? {
             Outer::Same => {
-                let found = bpffs(IfMissing::Leave)?;
-                // A container that was started there; a bpffs from here on would last no longer.
-                if found.is_none()
-                    && if_missing == IfMissing::Mount
+                // A container that was started under `ip netns exec`: a bpffs mounted here by
+                // hand is its owner's decision, one mounted from here would be a surprise.
+                if if_missing == IfMissing::Mount
+                    && bpffs(IfMissing::Leave)?.is_none()
                     && let Some(name) = mount_namespace::made_by_ip_netns()
                 {
                     return Err(Error::Transient(name));
                 }
-                Ok(found.or(bpffs(if_missing)?).map(|_| visible()))
+                Ok(bpffs(if_missing)?.map(|_| visible()))
             }
             Outer::Unseen => match mount_namespace::made_by_ip_netns() {
                 // One that is mounted here all the same ends with /sys.
@@ -113,7 +119,7 @@ impl PinRoot {
             },
             Outer::Other(namespace) => {
                 let outer = mount_namespace::inside(&namespace, || bpffs(if_missing))
-                    .map_err(Error::Namespace)??;
+                    .map_err(Error::Enter)??;
                 let Some(outer) = outer else { return Ok(None) };
                 // A service with private mounts usually sees the very same bpffs.
                 if let Ok(Some(own)) = bpffs(IfMissing::Leave)
