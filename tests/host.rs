@@ -94,6 +94,7 @@ impl Drop for Netns {
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
@@ -156,12 +157,23 @@ impl PassProgram {
     }
 
     /// Attaches until the returned link is dropped.
-    fn attach(&self, index: u32, flags: u32) -> OwnedFd {
+    fn attach(&self, index: u32, flags: u32) -> Link {
         let mut create = [self.fd.as_raw_fd() as u32, index, BPF_XDP, flags];
         // SAFETY: the attribute has no pointers.
         let fd = unsafe { bpf(BPF_LINK_CREATE, &mut create) }.expect("BPF_LINK_CREATE");
         // SAFETY: the kernel has just given this descriptor to nobody else.
-        unsafe { OwnedFd::from_raw_fd(fd) }
+        Link(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+/// Detaches when dropped. Closing the descriptor is not enough for that: a child process that
+/// another test is just starting has a copy of it until it execs.
+struct Link(OwnedFd);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // SAFETY: the attribute has no pointers.
+        let _ = unsafe { bpf(BPF_LINK_DETACH, &mut [self.0.as_raw_fd() as u32]) };
     }
 }
 
