@@ -1,0 +1,153 @@
+//! Which mount namespace outlives the caller, and how to act inside it.
+//!
+//! `ip netns exec` runs its command in a mount namespace of its own, with a fresh sysfs on /sys.
+//! What is mounted there goes when the command goes, so pins have to be made in the namespace
+//! that the machine itself runs in.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// Where iproute2 keeps the names of network namespaces.
+const NAMED_NETWORK_NAMESPACES: &str = "/run/netns";
+
+/// The machine's mount namespace, as seen from the caller's.
+#[derive(Debug)]
+pub(super) enum Outer {
+    /// The caller is in it.
+    Same,
+    /// It is another one, held open here.
+    Other(File),
+    /// No process that would know may be looked at.
+    Unseen,
+}
+
+/// Finds the machine's mount namespace.
+///
+/// The first of these that may be looked at decides: PID 1, the kernel's own threads (which
+/// never leave the first namespace), and the outermost of the caller's ancestors. PID 1 may be out
+/// of reach even for root, under a security module or in a container.
+pub(super) fn outer() -> io::Result<Outer> {
+    let own = identity(&fs::metadata("/proc/self/ns/mnt")?);
+    for pid in [Some(1), kernel_thread()].into_iter().flatten() {
+        if let Some(namespace) = open_namespace(pid) {
+            let same = identity(&namespace.metadata()?) == own;
+            return Ok(if same { Outer::Same } else { Outer::Other(namespace) });
+        }
+    }
+    for pid in ancestors(parent_of).into_iter().rev() {
+        if let Some(namespace) = open_namespace(pid) {
+            let same = identity(&namespace.metadata()?) == own;
+            // The whole session may have been started inside a transient one.
+            return Ok(if same { Outer::Unseen } else { Outer::Other(namespace) });
+        }
+    }
+    Ok(Outer::Unseen)
+}
+
+/// The name of the network namespace that `ip netns exec` made the caller's /sys for: it leaves
+/// that name as the mount's source.
+pub(super) fn made_by_ip_netns() -> Option<String> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let source = sysfs_source(&mountinfo)?;
+    let named = !source.contains('/') && Path::new(NAMED_NETWORK_NAMESPACES).join(source).exists();
+    (named && source != "sysfs").then(|| source.to_owned())
+}
+
+/// Does `work` inside that mount namespace, on a thread that ends with it.
+///
+/// A thread has a mount namespace of its own once it shares its root and working directory with
+/// no other, while file descriptors that it opens are the whole process's.
+pub(super) fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_FS)?;
+            setns(namespace, CloneFlags::CLONE_NEWNS)?;
+            Ok(work())
+        });
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What makes two links in /proc/PID/ns the same namespace.
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn open_namespace(pid: u32) -> Option<File> {
+    File::open(format!("/proc/{pid}/ns/mnt")).ok()
+}
+
+/// PID 2 where that is the parent of all kernel threads, as in the first PID namespace.
+fn kernel_thread() -> Option<u32> {
+    let status = fs::read_to_string("/proc/2/status").ok()?;
+    (field(&status, "Name:")? == "kthreadd" && field(&status, "PPid:")? == "0").then_some(2)
+}
+
+fn parent_of(pid: Option<u32>) -> Option<u32> {
+    let process = pid.map_or("self".to_owned(), |pid| pid.to_string());
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    field(&status, "PPid:")?.parse().ok().filter(|&parent| parent != 0)
+}
+
+/// The caller's parent, its parent and so on. Bounded, as the tree changes while it is climbed.
+fn ancestors(parent_of: impl Fn(Option<u32>) -> Option<u32>) -> Vec<u32> {
+    let mut found = Vec::new();
+    while found.len() < 1024
+        && let Some(parent) = parent_of(found.last().copied())
+    {
+        found.push(parent);
+    }
+    found
+}
+
+/// A line's value in /proc/PID/status.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// The source of the sysfs that is mounted last, and so visible, on /sys. The format is in
+/// proc_pid_mountinfo(5): the fifth field is the mount point; after a lone `-` come type and source.
+fn sysfs_source(mountinfo: &str) -> Option<&str> {
+    mountinfo.lines().rev().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut filesystem = filesystem.split(' ');
+        let on_sys = mount.split(' ').nth(4)? == "/sys";
+        (on_sys && filesystem.next()? == "sysfs").then(|| filesystem.next())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ancestors_are_nearest_first() {
+        let parents = [(40, 30), (30, 1)];
+        let parent_of = |pid: Option<u32>| match pid {
+            None => Some(40),
+            Some(pid) => parents.iter().find(|(child, _)| *child == pid).map(|(_, parent)| *parent),
+        };
+        assert_eq!(ancestors(parent_of), [40, 30, 1]);
+    }
+
+    #[test]
+    fn a_loop_of_ancestors_ends() {
+        assert_eq!(ancestors(|_| Some(7)).len(), 1024);
+    }
+
+    #[test]
+    fn the_source_of_sys_is_the_last_mount_on_it() {
+        let mountinfo = "\
+            23 27 0:22 / /sys rw,relatime - sysfs sysfs rw\n\
+            31 23 0:28 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw\n\
+            48 45 0:39 / /sys rw,relatime master:2 propagate_from:1 - sysfs blue rw\n";
+        assert_eq!(sysfs_source(mountinfo), Some("blue"));
+        assert_eq!(sysfs_source("27 1 254:0 / / rw - ext4 /dev/vda rw\n"), None);
+        assert_eq!(sysfs_source("nonsense"), None);
+    }
+}

@@ -1,0 +1,179 @@
+//! Directories that are root's alone.
+//!
+//! Pins and run-time state are trusted when they are read back, so nobody else may have made,
+//! replaced or looked into the directories that they are in.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
+
+/// Permissions of every directory made here.
+const MODE: u32 = 0o700;
+
+/// A directory cannot be made or must not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("only root may make {}", .0.display())]
+    NotRoot(PathBuf),
+    #[error("{} is not a directory", .0.display())]
+    NotDirectory(PathBuf),
+    #[error("{} belongs to user {owner}, not to root, and is not trusted", path.display())]
+    Owner { path: PathBuf, owner: u32 },
+    #[error("{} is open to others (mode {mode:04o}) and is not trusted", path.display())]
+    Open { path: PathBuf, mode: u32 },
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotRoot(_) => Some("run it as root: `sudo xdpctl ...`".to_owned()),
+            Self::NotDirectory(path) | Self::Owner { path, .. } | Self::Open { path, .. } => {
+                Some(format!(
+                    "xdpctl did not make it like that: see who did, and remove it (`ls -la {}`)",
+                    path.display()
+                ))
+            }
+            Self::Io { .. } => None,
+        }
+    }
+
+    /// The same, with paths under `base` told as paths under `shown`.
+    pub(super) fn shown_under(mut self, base: &Path, shown: &Path) -> Self {
+        let (Self::NotRoot(path)
+        | Self::NotDirectory(path)
+        | Self::Owner { path, .. }
+        | Self::Open { path, .. }
+        | Self::Io { path, .. }) = &mut self;
+        if let Ok(rest) = path.strip_prefix(base) {
+            *path = shown.join(rest);
+        }
+        self
+    }
+}
+
+/// Makes `base`/`names[0]`/`names[1]`/…, each of it private to root, and returns the path.
+///
+/// What is there already is used if it is as private, and refused otherwise. `base` itself is
+/// taken as it is.
+pub fn create(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
+    let (mut path, mut directory) = open_base(base)?;
+    for name in names {
+        path.push(name);
+        // Another user's directory would be refused below, but would stay in root's way.
+        if !Uid::effective().is_root() {
+            return Err(Error::NotRoot(path));
+        }
+        match mkdirat(&directory, *name, Mode::from_bits_truncate(MODE)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(io_error("make", &path, errno)),
+        }
+        directory = open_private(&directory, name, &path)?;
+    }
+    Ok(path)
+}
+
+/// The path that [`create`] would return, if all of it is there.
+pub fn existing(base: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error> {
+    let (mut path, mut directory) = open_base(base)?;
+    for name in names {
+        path.push(name);
+        directory = match open_private(&directory, name, &path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+    }
+    Ok(Some(path))
+}
+
+/// Removes `base`/`names[0]`/… from the innermost outwards, as far as it is empty.
+pub fn remove_if_empty(base: &Path, names: &[&str]) -> Result<(), Error> {
+    for count in (1..=names.len()).rev() {
+        let (outer, name) = (&names[..count - 1], names[count - 1]);
+        let Some(parent) = existing(base, outer)? else { continue };
+        let (parent, directory) = open_base(&parent)?;
+        match unlinkat(&directory, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) => return Ok(()),
+            Err(errno) => return Err(io_error("remove", &parent.join(name), errno)),
+        }
+    }
+    Ok(())
+}
+
+fn open_base(base: &Path) -> Result<(PathBuf, OwnedFd), Error> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory =
+        open(base, flags, Mode::empty()).map_err(|errno| io_error("open", base, errno))?;
+    Ok((base.to_owned(), directory))
+}
+
+/// Opens a directory by name without following a link, and makes sure that it is private.
+fn open_private(parent: impl AsFd, name: &str, path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = match openat(parent, name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(Error::NotDirectory(path.to_owned())),
+        Err(errno) => return Err(io_error("open", path, errno)),
+    };
+    let stat = fstat(&directory).map_err(|errno| io_error("look at", path, errno))?;
+    judge(path, stat.st_uid, stat.st_mode & 0o7777)?;
+    Ok(directory)
+}
+
+fn judge(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {
+    if owner != 0 {
+        return Err(Error::Owner { path: path.to_owned(), owner });
+    }
+    if mode & 0o077 != 0 {
+        return Err(Error::Open { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::Io { action, path: path.to_owned(), source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_roots_alone_is_trusted() {
+        let path = Path::new("/run/xdpctl");
+        assert!(judge(path, 0, 0o700).is_ok());
+        assert!(judge(path, 0, 0o500).is_ok());
+        assert_eq!(
+            judge(path, 1000, 0o700).unwrap_err().to_string(),
+            "/run/xdpctl belongs to user 1000, not to root, and is not trusted"
+        );
+        assert_eq!(
+            judge(path, 0, 0o755).unwrap_err().to_string(),
+            "/run/xdpctl is open to others (mode 0755) and is not trusted"
+        );
+    }
+
+    #[test]
+    fn an_error_tells_the_path_that_the_reader_knows() {
+        let error = judge(Path::new("/proc/self/fd/5/xdpctl"), 0, 0o755).unwrap_err();
+        let shown = error.shown_under(Path::new("/proc/self/fd/5"), Path::new("/sys/fs/bpf"));
+        assert!(shown.to_string().starts_with("/sys/fs/bpf/xdpctl is open"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_an_error() {
+        let base = tempfile::tempdir().unwrap();
+        assert_eq!(existing(base.path(), &["xdpctl", "v1"]).unwrap(), None);
+        remove_if_empty(base.path(), &["xdpctl", "v1"]).unwrap();
+    }
+}
