@@ -1,0 +1,6 @@
+//! Whole-program tests against the real kernel, in network namespaces. They need root.
+
+mod lab;
+
+#[path = "kernel/selftest.rs"]
+mod selftest;
