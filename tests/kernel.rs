@@ -4,3 +4,5 @@ mod lab;
 
 #[path = "kernel/selftest.rs"]
 mod selftest;
+#[path = "kernel/verdicts/mod.rs"]
+mod verdicts;

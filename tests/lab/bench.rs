@@ -84,6 +84,19 @@ pub fn bounce(description: &str, frame: impl Into<Vec<u8>>, rule: &'static str) 
 }
 
 impl Row {
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    pub fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// Whether the frame is to show in the stack behind `in0`.
+    pub fn passes(&self) -> bool {
+        self.arrival.as_ref().is_some_and(|(interface, _)| *interface == JUDGED)
+    }
+
     /// Counted under this list or rule as well.
     pub fn by(mut self, rule: &'static str) -> Self {
         self.rules.push(rule);
