@@ -2,6 +2,8 @@
 
 mod lab;
 
+#[path = "kernel/runtime.rs"]
+mod runtime;
 #[path = "kernel/selftest.rs"]
 mod selftest;
 #[path = "kernel/verdicts/mod.rs"]

@@ -111,8 +111,7 @@ pub enum Extension {
     Mobility,
     Hip,
     Shim6,
-    /// Eight bytes of options header of any number and any length: `units` of 8 bytes beyond the
-    /// first eight are said to follow, and follow.
+    /// A header of that number, `units` of 8 bytes longer than the shortest.
     Long {
         number: u8,
         units: u8,

@@ -63,7 +63,7 @@ pub struct End {
     pub mac: MacAddr,
 }
 
-const fn end(namespace: &'static str, interface: &'static str, mac: MacAddr) -> End {
+pub const fn end(namespace: &'static str, interface: &'static str, mac: MacAddr) -> End {
     End { namespace, interface, mac }
 }
 

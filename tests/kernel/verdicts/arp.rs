@@ -13,7 +13,7 @@ pub fn arp_dropped_but_for_some_senders() -> Table {
         name = "all"
         prefixes = ["0.0.0.0/0"]
     "#;
-    // The operation, and then the addresses, lie behind six bytes of types and lengths.
+    // The same bytes under another EtherType.
     let rarp = arp_request("192.0.2.1", "192.0.2.9").patch(12, &[0x80, 0x35]);
     let rows = vec![
         pass("request by an allowed sender", arp_request("192.0.2.1", "192.0.2.9"), "arp"),
