@@ -1,0 +1,10 @@
+//! Whole-program tests against the real kernel, in network namespaces. They need root.
+
+mod lab;
+
+#[path = "kernel/runtime.rs"]
+mod runtime;
+#[path = "kernel/selftest.rs"]
+mod selftest;
+#[path = "kernel/verdicts/mod.rs"]
+mod verdicts;

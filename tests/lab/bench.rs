@@ -1,0 +1,393 @@
+//! Packet tests as tables: one row is a frame and all that is to come of it.
+//!
+//! ```ignore
+//! let mut bench = Bench::new();
+//! bench.attach(r#"[policy]
+//! default = "drop""#);
+//! bench.run(&[
+//!     pass("ARP is judged apart", arp_request("10.0.0.1", "10.0.0.2"), "arp"),
+//!     drop("by default", udp4("10.0.0.1", "10.0.0.2", 1, 2), "default"),
+//! ]);
+//! ```
+//!
+//! Frames go in at `src0`; `in0` judges them. A frame that passes has to show on `in0` in the
+//! device's own stack, a redirected one at the other end of its output, a bounced one at `src0`, and
+//! nothing anywhere else.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::port::{Port, hex};
+use super::{Difference, Lab, Output, Sample, Topology};
+
+/// Where the program under test is attached.
+pub const JUDGED: &str = "in0";
+/// Where the frames are sent from.
+const INJECTED: &str = "src0";
+/// How long a packet may take until it shows in the counters.
+const COUNTED_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a frame that was counted may take until it arrives.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long to listen for frames that should not come, once for each table.
+const QUIET: Duration = Duration::from_millis(50);
+/// After that many rows in a row that were not counted at all, the rest would only take time.
+const LOST_CAUSE: usize = 3;
+
+/// One frame, and all that is to come of it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    description: String,
+    frame: Vec<u8>,
+    verdict: &'static str,
+    reason: &'static str,
+    rules: Vec<&'static str>,
+    /// The interface where a frame arrives, and the frame. At most one: nothing is duplicated.
+    arrival: Option<(&'static str, Vec<u8>)>,
+}
+
+fn row(
+    description: &str,
+    frame: impl Into<Vec<u8>>,
+    verdict: &'static str,
+    reason: &'static str,
+    arrives_at: Option<&'static str>,
+) -> Row {
+    let frame = frame.into();
+    let arrival = arrives_at.map(|interface| (interface, frame.clone()));
+    Row { description: description.to_owned(), frame, verdict, reason, rules: Vec::new(), arrival }
+}
+
+/// Passes, and shows unchanged in the stack behind `in0`.
+pub fn pass(description: &str, frame: impl Into<Vec<u8>>, reason: &'static str) -> Row {
+    row(description, frame, "pass", reason, Some(JUDGED))
+}
+
+/// Is dropped, and shows nowhere.
+pub fn drop(description: &str, frame: impl Into<Vec<u8>>, reason: &'static str) -> Row {
+    row(description, frame, "drop", reason, None)
+}
+
+/// Goes out of `out0` by that rule, and arrives at `dst0` unchanged.
+pub fn redirect(description: &str, frame: impl Into<Vec<u8>>, rule: &'static str) -> Row {
+    row(description, frame, "redirect", "rule", Some("dst0")).by(rule)
+}
+
+/// Goes back by that rule, and arrives at `src0` unchanged.
+pub fn bounce(description: &str, frame: impl Into<Vec<u8>>, rule: &'static str) -> Row {
+    row(description, frame, "tx", "rule", Some(INJECTED)).by(rule)
+}
+
+impl Row {
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    pub fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// Whether the frame is to show in the stack behind `in0`.
+    pub fn passes(&self) -> bool {
+        self.arrival.as_ref().is_some_and(|(interface, _)| *interface == JUDGED)
+    }
+
+    /// Counted under this list or rule as well.
+    pub fn by(mut self, rule: &'static str) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Arrives there, and like this.
+    pub fn arrives(mut self, interface: &'static str, frame: impl Into<Vec<u8>>) -> Self {
+        self.arrival = Some((interface, frame.into()));
+        self
+    }
+
+    /// Shows nowhere, although the verdict would let it: the kernel throws it away further on.
+    pub fn lost(mut self) -> Self {
+        self.arrival = None;
+        self
+    }
+
+    /// The same row under VLAN tags, the outer first.
+    pub fn tagged(&self, tags: &[(u16, u16)]) -> Self {
+        let bytes: Vec<u8> = tags
+            .iter()
+            .flat_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()].concat())
+            .collect();
+        let under_tags = |frame: &[u8]| {
+            let (addresses, rest) = frame.split_at(12);
+            [addresses, &bytes, rest].concat()
+        };
+        let mut tagged = self.clone();
+        tagged.frame = under_tags(&self.frame);
+        tagged.arrival =
+            self.arrival.as_ref().map(|(interface, frame)| (*interface, under_tags(frame)));
+        let names: Vec<String> =
+            tags.iter().map(|(tpid, tci)| format!("{tpid:04x}/{}", tci & 0x0fff)).collect();
+        tagged.description = format!("{} (under {})", self.description, names.join(" in "));
+        tagged
+    }
+}
+
+/// The rows as they are, under an 802.1Q tag, under an 802.1ad tag with an 802.1Q tag inside, and
+/// under two 802.1Q tags with a priority: a packet under up to two tags is judged like the same
+/// packet without.
+pub fn under_all_tags(rows: &[Row]) -> Vec<Row> {
+    let stacks: [&[(u16, u16)]; 4] =
+        [&[], &[(0x8100, 100)], &[(0x88a8, 10), (0x8100, 20)], &[(0x8100, 0xa00a), (0x8100, 0)]];
+    let tagged = |row: &Row, tags: &[(u16, u16)]| match tags {
+        [] => row.clone(),
+        tags => row.tagged(tags),
+    };
+    stacks.iter().flat_map(|&tags| rows.iter().map(move |row| tagged(row, tags))).collect()
+}
+
+/// A lab with ports on every interface, and xdpctl on `in0`.
+#[derive(Debug)]
+pub struct Bench {
+    // Before the lab, so that the sockets are closed when it goes.
+    ports: BTreeMap<&'static str, Port>,
+    lab: Lab,
+    directory: TempDir,
+    attached: bool,
+}
+
+impl Bench {
+    /// On the standard topology.
+    pub fn new() -> Self {
+        Self::on(Topology::standard())
+    }
+
+    /// On a topology that has `in0` in `dut` and `src0` at its other end.
+    pub fn on(topology: Topology) -> Self {
+        let lab = topology.build();
+        let mut ports = BTreeMap::new();
+        for [far, near] in lab.links() {
+            ports.insert(far.interface, lab.port(far.namespace, far.interface));
+            if near.interface == JUDGED {
+                ports.insert(near.interface, lab.port(near.namespace, near.interface));
+            }
+        }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self { ports, lab, directory, attached: false }
+    }
+
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    pub fn port(&self, interface: &str) -> &Port {
+        self.ports.get(interface).unwrap_or_else(|| panic!("no port on {interface}"))
+    }
+
+    /// Runs xdpctl in the namespace of the device under test.
+    pub fn xdpctl<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        self.lab.xdpctl("dut", args)
+    }
+
+    /// A directory for configurations and lists.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a file for the configuration to name, such as a list.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory().join(name);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Puts a configuration in force on `in0`: by `attach` the first time, then by `reload`.
+    #[track_caller]
+    pub fn attach(&mut self, configuration: &str) {
+        self.attach_in_mode(configuration, "native");
+    }
+
+    #[track_caller]
+    pub fn attach_in_mode(&mut self, configuration: &str, mode: &str) {
+        let path = self.write("in0.toml", configuration);
+        let path = path.to_str().expect("a path in UTF-8");
+        if self.attached {
+            self.xdpctl(["reload", JUDGED, "-c", path]).success();
+        } else {
+            self.xdpctl(["attach", JUDGED, "-c", path, "--mode", mode]).success();
+        }
+        self.attached = true;
+    }
+
+    /// Attaches xdpctl with an empty configuration to every far end, without which the kernel loses
+    /// the frames that are redirected or bounced towards it.
+    #[track_caller]
+    pub fn open_gates(&self) {
+        let empty = self.write("empty.toml", "");
+        let empty = empty.to_str().expect("a path in UTF-8");
+        for [far, _] in self.lab.links() {
+            let args = ["attach", far.interface, "-c", empty, "--mode", "native"];
+            self.lab.xdpctl(far.namespace, args).success();
+        }
+    }
+
+    /// The counters of `in0`.
+    #[track_caller]
+    pub fn sample(&self) -> Sample {
+        Sample::read(&self.lab, "dut", JUDGED)
+    }
+
+    /// Sends every row's frame and compares all that comes of it. Panics at the end with all the
+    /// rows that failed.
+    #[track_caller]
+    pub fn run(&self, rows: &[Row]) {
+        let mut failures = Vec::new();
+        let mut uncounted = 0;
+        let mut before = self.sample();
+        for row in rows {
+            self.port(INJECTED).send(&row.frame);
+            let after = self.await_count(before.total().packets + 1);
+            let mut problems = self.judge(row, &before, &after);
+            problems.extend(self.arrivals(row));
+            if !problems.is_empty() {
+                failures.push(format!("{}\n  {}", row.description, problems.join("\n  ")));
+            }
+            uncounted = if after.total() == before.total() { uncounted + 1 } else { 0 };
+            before = after;
+            if uncounted == LOST_CAUSE {
+                failures.push(format!("{LOST_CAUSE} rows in a row not counted: gave up here"));
+                break;
+            }
+        }
+        for (interface, port) in &self.ports {
+            for frame in port.recv_all(QUIET) {
+                failures.push(format!("arrived late on {interface}\n{}", hex(&frame)));
+            }
+        }
+        report(&failures, rows.len());
+    }
+
+    /// Reads the counters until they have seen that many packets.
+    #[track_caller]
+    fn await_count(&self, packets: u64) -> Sample {
+        let deadline = Instant::now() + COUNTED_TIMEOUT;
+        loop {
+            let sample = self.sample();
+            if sample.total().packets >= packets || Instant::now() >= deadline {
+                return sample;
+            }
+        }
+    }
+
+    fn judge(&self, row: &Row, before: &Sample, after: &Sample) -> Vec<String> {
+        let expected = Difference::of_one(row.frame.len(), row.verdict, row.reason, &row.rules);
+        let counted = Difference::between(before, after);
+        if counted == expected {
+            return Vec::new();
+        }
+        vec![format!("expected: {expected}"), format!("counted:  {counted}")]
+    }
+
+    fn arrivals(&self, row: &Row) -> Vec<String> {
+        let mut problems = Vec::new();
+        // The expected one first: when it is there, so are any that should not be.
+        if let Some((interface, expected)) = &row.arrival {
+            match self.port(interface).recv(ARRIVAL_TIMEOUT) {
+                None => problems.push(format!("nothing arrived on {interface}")),
+                Some(frame) if frame == *expected => {}
+                Some(frame) => problems.push(format!(
+                    "arrived on {interface}\n{}\n  expected there\n{}",
+                    hex(&frame),
+                    hex(expected)
+                )),
+            }
+        }
+        for (interface, port) in &self.ports {
+            for frame in port.recv_all(Duration::ZERO) {
+                problems.push(format!("arrived on {interface}, unexpected\n{}", hex(&frame)));
+            }
+        }
+        problems
+    }
+
+    /// Asks `xdpctl explain` about every row's frame, in one pcap, and compares verdict, reason and
+    /// rule. The live counters must not move.
+    #[track_caller]
+    pub fn explain(&self, rows: &[Row]) {
+        let path = self.directory().join("rows.pcap");
+        fs::write(&path, pcap(rows.iter().map(|row| row.frame.as_slice()))).expect("a pcap");
+        let path = path.to_str().expect("a path in UTF-8");
+
+        let before = self.sample();
+        let output = self.xdpctl(["explain", JUDGED, "--pcap", path, "--json"]);
+        let after = self.sample();
+        let explained = objects(&output.success().stdout);
+
+        let mut failures = Vec::new();
+        let moved = Difference::between(&before, &after);
+        if moved != Difference::default() {
+            failures.push(format!("explain moved the live counters: {moved}"));
+        }
+        if explained.len() != rows.len() {
+            failures.push(format!("{} objects for {} frames", explained.len(), rows.len()));
+        }
+        for (row, object) in rows.iter().zip(&explained) {
+            // A list that only counts is in a row's rules without deciding.
+            let decided = ["allowlist", "blocklist", "domain", "rule"].contains(&row.reason);
+            let rule_fits = match row.rules.as_slice() {
+                [] => object["rule"] == Value::Null,
+                [rule] if decided => object["rule"] == **rule,
+                _ => true,
+            };
+            if object["verdict"] != row.verdict || object["reason"] != row.reason || !rule_fits {
+                let (verdict, reason, rules) = (row.verdict, row.reason, &row.rules);
+                failures.push(format!(
+                    "{}\n  expected: {verdict}, {reason}, {rules:?}\n  explained: {object}",
+                    row.description
+                ));
+            }
+        }
+        report(&failures, rows.len());
+    }
+}
+
+#[track_caller]
+fn report(failures: &[String], rows: usize) {
+    let mut text = String::new();
+    for failure in failures {
+        let _ = write!(text, "\n\n- {failure}");
+    }
+    assert!(failures.is_empty(), "{} failures in {rows} rows{text}\n", failures.len());
+}
+
+/// One JSON object after the other, or arrays of them.
+fn objects(text: &str) -> Vec<Value> {
+    let mut objects = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        match value.unwrap_or_else(|error| panic!("{error} in\n{text}")) {
+            Value::Array(values) => objects.extend(values),
+            value => objects.push(value),
+        }
+    }
+    objects
+}
+
+/// A pcap file of Ethernet frames (draft-ietf-opsawg-pcap).
+pub fn pcap<'a>(frames: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    const LINKTYPE_ETHERNET: u32 = 1;
+    const SNAPLEN: u32 = 65535;
+
+    let mut file = Vec::new();
+    file.extend(0xa1b2_c3d4_u32.to_le_bytes());
+    file.extend([2u16, 4].into_iter().flat_map(u16::to_le_bytes));
+    file.extend([0, 0, SNAPLEN, LINKTYPE_ETHERNET].into_iter().flat_map(u32::to_le_bytes));
+    for (second, frame) in (0u32..).zip(frames) {
+        let length = u32::try_from(frame.len()).expect("a frame");
+        file.extend([second, 0, length, length].into_iter().flat_map(u32::to_le_bytes));
+        file.extend(frame);
+    }
+    file
+}

@@ -1,0 +1,259 @@
+//! The test lab: network namespaces joined by veth pairs, in which the real `xdpctl` filters real
+//! frames.
+//!
+//! Every [`Lab`] has its own namespaces, and xdpctl keeps its pins and its run-time state apart for
+//! each namespace, so tests run side by side. Nothing outside the lab's namespaces is touched, and
+//! dropping the lab removes all of it, also when a test panics.
+//!
+//! The standard topology has the device under test in the middle:
+//!
+//! ```text
+//!  netns src          netns dut           netns dst
+//!    src0 ────────────── in0
+//!                        out0 ─────────────── dst0
+//!                        out1 ─────────────── dst1    (Topology::two_outputs)
+//! ```
+//!
+//! Links have fixed MAC addresses, see [`SRC0`] and its neighbours. They carry nothing but what the
+//! test sends: IPv6 and ARP are off, and so is every offload that would change bytes on the way.
+//!
+//! A frame that XDP *redirects or bounces* into a veth is lost unless the other end of the pair
+//! carries an XDP program as well. A test that expects such frames attaches xdpctl with an empty
+//! configuration there ([`bench::Bench::open_gates`]).
+#![allow(dead_code, reason = "every test target uses its own part of the lab")]
+
+pub mod bench;
+pub mod frame;
+mod namespace;
+mod port;
+mod process;
+mod sample;
+
+use std::ffi::OsStr;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+pub use namespace::Namespace;
+pub use pnet::util::MacAddr;
+pub use port::Port;
+pub use process::{Background, Output};
+pub use sample::{Difference, Sample};
+
+/// The first link: `src0` in `src`, `in0` in `dut`.
+pub const SRC0: MacAddr = MacAddr(0x02, 0, 0, 0, 1, 1);
+pub const IN0: MacAddr = MacAddr(0x02, 0, 0, 0, 1, 2);
+/// The second link: `dst0` in `dst`, `out0` in `dut`.
+pub const DST0: MacAddr = MacAddr(0x02, 0, 0, 0, 2, 1);
+pub const OUT0: MacAddr = MacAddr(0x02, 0, 0, 0, 2, 2);
+/// The third link, where there is one: `dst1` in `dst`, `out1` in `dut`.
+pub const DST1: MacAddr = MacAddr(0x02, 0, 0, 0, 3, 1);
+pub const OUT1: MacAddr = MacAddr(0x02, 0, 0, 0, 3, 2);
+
+/// How long a command may take before it is killed and the test fails.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a link may take to come up.
+const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One end of a veth pair.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    pub namespace: &'static str,
+    pub interface: &'static str,
+    pub mac: MacAddr,
+}
+
+pub const fn end(namespace: &'static str, interface: &'static str, mac: MacAddr) -> End {
+    End { namespace, interface, mac }
+}
+
+/// What a lab consists of: links, and the namespaces that they name.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    links: Vec<[End; 2]>,
+    mtu: u16,
+}
+
+impl Topology {
+    /// No link at all, to start one's own from.
+    pub fn empty() -> Self {
+        Self { links: Vec::new(), mtu: 1500 }
+    }
+
+    /// `src0`–`in0` and `dst0`–`out0`.
+    pub fn standard() -> Self {
+        Self::empty()
+            .link(end("src", "src0", SRC0), end("dut", "in0", IN0))
+            .link(end("dst", "dst0", DST0), end("dut", "out0", OUT0))
+    }
+
+    /// The standard topology and `dst1`–`out1`.
+    pub fn two_outputs() -> Self {
+        Self::standard().link(end("dst", "dst1", DST1), end("dut", "out1", OUT1))
+    }
+
+    pub fn link(mut self, one: End, other: End) -> Self {
+        self.links.push([one, other]);
+        self
+    }
+
+    /// The MTU of all links, 1500 unless said otherwise.
+    pub fn mtu(mut self, mtu: u16) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// Makes it real.
+    pub fn build(self) -> Lab {
+        Lab::build(self)
+    }
+}
+
+/// Namespaces and links, for as long as this value lives.
+#[derive(Debug)]
+pub struct Lab {
+    topology: Topology,
+    namespaces: Vec<Namespace>,
+}
+
+impl Lab {
+    /// The standard topology.
+    pub fn new() -> Self {
+        Topology::standard().build()
+    }
+
+    fn build(topology: Topology) -> Self {
+        static LABS: AtomicU32 = AtomicU32::new(0);
+
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "kernel tests need root (network namespaces, XDP): run them as root, or leave this \
+             test target out; they are never skipped"
+        );
+        namespace::sweep();
+
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let mut roles: Vec<&'static str> = Vec::new();
+        for end in topology.links.iter().flatten() {
+            if !roles.contains(&end.namespace) {
+                roles.push(end.namespace);
+            }
+        }
+        // From here on, a panic drops the lab with all that is in it already.
+        let mut lab = Self { topology, namespaces: Vec::new() };
+        for role in roles {
+            let name = format!("{}{}-{number}-{role}", namespace::PREFIX, std::process::id());
+            lab.namespaces.push(Namespace::create(role, name));
+        }
+        lab.make_links();
+        lab
+    }
+
+    fn make_links(&self) {
+        let mtu = self.topology.mtu;
+        for [one, other] in &self.topology.links {
+            // Made inside the namespaces at once: no link ever shows among the machine's own.
+            let mut add = Command::new("ip");
+            add.args(["link", "add", "name", one.interface]);
+            add.args(["netns", &self.namespace(one.namespace).name]);
+            add.args(["mtu", &mtu.to_string(), "address", &one.mac.to_string()]);
+            add.args(["type", "veth", "peer", "name", other.interface]);
+            add.args(["netns", &self.namespace(other.namespace).name]);
+            add.args(["mtu", &mtu.to_string(), "address", &other.mac.to_string()]);
+            process::run(add, COMMAND_TIMEOUT).success();
+        }
+        for end in self.topology.links.iter().flatten() {
+            let mut offloads = self.command(end.namespace, "ethtool");
+            offloads.args(["-K", end.interface]);
+            for feature in ["tx", "gso", "tso", "gro", "rxvlan", "txvlan"] {
+                offloads.args([feature, "off"]);
+            }
+            for feature in ["rx-vlan-stag-hw-parse", "tx-vlan-stag-hw-insert"] {
+                offloads.args([feature, "off"]);
+            }
+            process::run(offloads, COMMAND_TIMEOUT).success();
+            self.ip(end.namespace, ["link", "set", end.interface, "arp", "off", "up"]);
+        }
+        let deadline = Instant::now() + LINK_TIMEOUT;
+        for end in self.topology.links.iter().flatten() {
+            while !self.namespace(end.namespace).is_running(end.interface) {
+                assert!(Instant::now() < deadline, "{} does not come up", end.interface);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// The namespace of that role (`dut`, `src`, `dst`).
+    pub fn namespace(&self, role: &str) -> &Namespace {
+        let found = self.namespaces.iter().find(|namespace| namespace.role == role);
+        found.unwrap_or_else(|| panic!("this lab has no namespace {role}"))
+    }
+
+    /// The links, as they were asked for.
+    pub fn links(&self) -> &[[End; 2]] {
+        &self.topology.links
+    }
+
+    /// A command that will run inside a namespace, with the machine's mounts (not under
+    /// `ip netns exec`, which gives each command a fresh /sys and with it no bpffs).
+    pub fn command(&self, role: &str, program: impl AsRef<OsStr>) -> Command {
+        self.namespace(role).command(program)
+    }
+
+    /// Runs `ip` inside a namespace; it has to succeed.
+    pub fn ip<S: AsRef<OsStr>>(&self, role: &str, args: impl IntoIterator<Item = S>) -> Output {
+        let mut command = self.command(role, "ip");
+        command.args(args);
+        let output = process::run(command, COMMAND_TIMEOUT);
+        output.success();
+        output
+    }
+
+    /// Runs xdpctl inside a namespace to its end, whatever status that is. Killed, and the test
+    /// failed, after 60 seconds.
+    pub fn xdpctl<S: AsRef<OsStr>>(&self, role: &str, args: impl IntoIterator<Item = S>) -> Output {
+        process::run(self.xdpctl_command(role, args), COMMAND_TIMEOUT)
+    }
+
+    /// Starts xdpctl inside a namespace; killed when the value is dropped.
+    pub fn spawn_xdpctl<S: AsRef<OsStr>>(
+        &self,
+        role: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Background {
+        Background::start(self.xdpctl_command(role, args))
+    }
+
+    fn xdpctl_command<S: AsRef<OsStr>>(
+        &self,
+        role: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = self.command(role, env!("CARGO_BIN_EXE_xdpctl"));
+        command.args(args);
+        command
+    }
+
+    /// A socket that sends and receives whole frames on an interface.
+    pub fn port(&self, role: &str, interface: &str) -> Port {
+        Port::open(self.namespace(role), interface)
+    }
+
+    /// The interface's index in its namespace.
+    pub fn ifindex(&self, role: &str, interface: &str) -> u32 {
+        self.namespace(role).ifindex(interface)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in &self.namespaces {
+            // Only where there is something: most namespaces never saw xdpctl.
+            if namespace.xdpctl_directories().iter().any(|directory| directory.exists()) {
+                let command = self.xdpctl_command(namespace.role, ["detach", "--all"]);
+                process::try_run(command, Duration::from_secs(10));
+            }
+        }
+        // The namespaces remove themselves, and what the detaching has left.
+    }
+}

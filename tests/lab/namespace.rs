@@ -1,0 +1,185 @@
+//! A named network namespace, and getting work done inside it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
+
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::process;
+
+/// What the names of all lab namespaces begin with; the process id comes next.
+pub const PREFIX: &str = "xc-";
+
+/// Where iproute2 keeps named namespaces.
+const NAMED: &str = "/run/netns";
+
+/// A network namespace of the lab's own, removed on drop.
+#[derive(Debug)]
+pub struct Namespace {
+    /// Its part in the topology: `dut`, `src`, `dst`.
+    pub role: &'static str,
+    /// Its name for `ip netns`.
+    pub name: String,
+    /// What the kernel calls it (`SO_NETNS_COOKIE`), never given twice.
+    pub cookie: u64,
+    file: File,
+}
+
+impl Namespace {
+    pub(super) fn create(role: &'static str, name: String) -> Self {
+        let mut add = Command::new("ip");
+        add.args(["netns", "add", &name]);
+        process::run(add, Duration::from_secs(10)).success();
+
+        let opened = File::open(Path::new(NAMED).join(&name));
+        let file = opened.unwrap_or_else(|error| panic!("netns {name}: {error}"));
+        let mut namespace = Self { role, name, cookie: 0, file };
+        namespace.cookie = namespace.enter(read_cookie);
+        // Links that come later inherit this before they can say anything.
+        namespace.enter(|| {
+            for group in ["all", "default"] {
+                let path = format!("/proc/sys/net/ipv6/conf/{group}/disable_ipv6");
+                match fs::write(&path, "1") {
+                    // A kernel without IPv6 is as quiet as can be.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        panic!("{path}: {error}")
+                    }
+                    _ => {}
+                }
+            }
+        });
+        namespace
+    }
+
+    /// Runs `work` inside the namespace, on a thread of its own that ends with it, so that no other
+    /// thread changes places.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET).expect("setns");
+                work()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// A command that will run inside the namespace and keep the mounts of this process.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        // A descriptor of the command's own: it may run after the lab is gone.
+        let file = self.file.try_clone().expect("dup");
+        let mut command = Command::new(program);
+        command.env("NO_COLOR", "1").env("LC_ALL", "C");
+        // SAFETY: between fork and exec the closure only calls setns(2), which is
+        // async-signal-safe, on a descriptor that the closure owns; it allocates nothing.
+        unsafe {
+            command.pre_exec(move || {
+                setns(file.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+            });
+        }
+        command
+    }
+
+    pub fn ifindex(&self, interface: &str) -> u32 {
+        self.enter(|| if_nametoindex(interface))
+            .unwrap_or_else(|error| panic!("{interface} in {}: {error}", self.name))
+    }
+
+    /// Whether the interface is up and so is its peer.
+    pub(super) fn is_running(&self, interface: &str) -> bool {
+        self.enter(|| {
+            let addresses = nix::ifaddrs::getifaddrs().expect("getifaddrs");
+            let running = nix::net::if_::InterfaceFlags::IFF_RUNNING;
+            addresses
+                .filter(|address| address.interface_name == interface)
+                .any(|address| address.flags.contains(running))
+        })
+    }
+
+    /// Where xdpctl keeps its pins and its state for this namespace.
+    pub fn xdpctl_directories(&self) -> [PathBuf; 2] {
+        xdpctl_directories(self.cookie)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        remove(&self.name, self.cookie);
+    }
+}
+
+fn xdpctl_directories(cookie: u64) -> [PathBuf; 2] {
+    ["/sys/fs/bpf/xdpctl/v1", "/run/xdpctl/v1"].map(|base| Path::new(base).join(cookie.to_string()))
+}
+
+/// Removes a namespace and what xdpctl may have left for it. Best effort: it runs while a test may
+/// be panicking already.
+fn remove(name: &str, cookie: u64) {
+    for directory in xdpctl_directories(cookie) {
+        if directory.exists()
+            && let Err(error) = fs::remove_dir_all(&directory)
+        {
+            eprintln!("{}: {error}", directory.display());
+        }
+    }
+    let mut delete = Command::new("ip");
+    delete.args(["netns", "delete", name]);
+    process::try_run(delete, Duration::from_secs(10));
+}
+
+/// The cookie of the namespace that the calling thread is in.
+fn read_cookie() -> u64 {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .expect("a socket to ask for the namespace's cookie");
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `cookie`, and both outlive the
+    // call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(result, 0, "SO_NETNS_COOKIE: {}", io::Error::last_os_error());
+    cookie
+}
+
+/// Removes, once for each test process, the namespaces of test processes that were killed before
+/// they could.
+pub fn sweep() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let Ok(entries) = fs::read_dir(NAMED) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(process) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next())
+            else {
+                continue;
+            };
+            let is_number = process.parse::<u32>().is_ok();
+            if !is_number || Path::new("/proc").join(process).exists() {
+                continue;
+            }
+            if let Ok(file) = File::open(entry.path()) {
+                // A namespace that was left half made cannot be entered; its name still goes.
+                let cookie = thread::spawn(move || {
+                    setns(file.as_fd(), CloneFlags::CLONE_NEWNET).ok().map(|()| read_cookie())
+                });
+                remove(&name, cookie.join().ok().flatten().unwrap_or(0));
+            }
+        }
+    });
+}
