@@ -2,8 +2,6 @@
 
 mod lab;
 
-#[path = "kernel/runtime.rs"]
-mod runtime;
 #[path = "kernel/selftest.rs"]
 mod selftest;
 #[path = "kernel/verdicts/mod.rs"]

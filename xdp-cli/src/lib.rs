@@ -1,10 +1,11 @@
 //! xdpctl: an XDP packet filter whose rulesets are data.
 //!
-//! A configuration's way, from top to bottom: [`config`] reads the text, [`ruleset`] is what it
-//! comes to.
+//! A configuration's way, from top to bottom: [`config`] reads the text and gives a [`ruleset`],
+//! [`image`] compiles it into the bytes that the program judges by, and [`datapath`] puts those
+//! into the kernel. Only the last knows a kernel.
 
-pub mod datapath;
 pub mod config;
+pub mod datapath;
 pub mod diagnostic;
 pub mod image;
 pub mod ruleset;

@@ -1,5 +1,5 @@
-//! What becomes of a packet, for every kind of list, rule and action: tables of frames, each run
-//! twice, over the wire and through `xdpctl explain`.
+//! What becomes of a packet, for every kind of list, rule and action: tables of frames, sent over
+//! the wire.
 
 mod arp;
 mod fragments;
@@ -76,14 +76,9 @@ impl Table {
     fn over_the_wire(&self) {
         self.prepare().run(&self.rows);
     }
-
-    #[track_caller]
-    fn explained(&self) {
-        self.prepare().explain(&self.rows);
-    }
 }
 
-/// Two tests for each table, and all of them in one list.
+/// A test for each table, and all of them in one list.
 macro_rules! tables {
     ($($module:ident::$table:ident),+ $(,)?) => {
         fn all() -> Vec<(&'static str, Table)> {
@@ -94,12 +89,6 @@ macro_rules! tables {
             $(#[test]
             fn $table() {
                 super::$module::$table().over_the_wire();
-            })+
-        }
-        mod explained {
-            $(#[test]
-            fn $table() {
-                super::$module::$table().explained();
             })+
         }
     };

@@ -1,6 +1,6 @@
 //! What the kernel says about a network interface.
 
-use std::{fmt, io};
+use std::io;
 
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 
@@ -74,33 +74,7 @@ pub mod xdp_feature {
     pub const NDO_XMIT_SG: u64 = 1 << 6;
 }
 
-/// Where an XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
-    /// In the driver.
-    Native,
-    /// In the network stack, after the driver.
-    Generic,
-    /// On the device.
-    Offload,
-}
-
-impl Mode {
-    /// The mode's name on the command line and in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Offload => "offload",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+pub use crate::image::metadata::Mode;
 
 /// A program on an interface, whoever put it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

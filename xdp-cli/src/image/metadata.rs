@@ -30,21 +30,31 @@ pub struct Metadata {
     pub vlan_rules: bool,
 }
 
-/// How the program runs on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {
+    /// In the driver.
     Native,
+    /// In the network stack, after the driver.
     Generic,
+    /// On the device.
     Offload,
 }
 
 impl Mode {
+    /// The mode's name on the command line and in output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
             Self::Offload => "offload",
         }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
