@@ -49,8 +49,13 @@ pub struct Attached {
 /// What a reload came to.
 pub struct Reloaded {
     pub generation: u64,
-    pub prepared: Prepared,
     pub redirects: Vec<Outcome>,
+}
+
+/// Removes what an interrupted command left. Each command that changes something begins with it.
+pub fn tidy(namespace: &Locked) -> Result<()> {
+    namespace.clean_up()?;
+    pass::settle(namespace, &[]).map(drop)
 }
 
 /// Attaches the program with a ruleset to an interface.
@@ -60,7 +65,6 @@ pub fn attach(
     configured: &Configured<'_>,
     wanted: Wanted,
 ) -> Result<Attached> {
-    namespace.clean_up()?;
     let name = &interface.name;
     if let Some(attachment) = namespace.attachment(name)? {
         if attachment.ifindex() == Some(interface.index) {
@@ -82,6 +86,7 @@ pub fn attach(
                 interface: name,
                 mode,
                 config: configured.path,
+                loaded_from: configured.path,
                 attached_at: swap::now(),
                 before: None,
             },
@@ -148,21 +153,21 @@ pub fn reload(
     namespace: &Locked,
     attachment: &Attachment,
     configured: &Configured<'_>,
-    prepared: Prepared,
+    prepared: &Prepared,
 ) -> Result<Reloaded> {
     let (maps, before) = attachment.readable()?;
-    let coming = if before.metadata.mode == Mode::Native { targets(&prepared) } else { Vec::new() };
+    let coming = if before.metadata.mode == Mode::Native { targets(prepared) } else { Vec::new() };
     if !coming.is_empty() {
         pass::settle(namespace, &coming)?;
     }
-    keep(namespace, attachment.key(), configured, &prepared)?;
-    swap::put_in_force(maps, &prepared)?;
+    keep(namespace, attachment.key(), configured, prepared)?;
+    swap::put_in_force(maps, prepared)?;
     snapshot::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
     swap::drop_unused_counters(maps, &prepared.metadata)
         .trying("give back counters that are not used any more")?;
     repair_pins(attachment)?;
     let redirects = pass::settle(namespace, &[])?;
-    Ok(Reloaded { generation: prepared.generation, prepared, redirects })
+    Ok(Reloaded { generation: prepared.generation, redirects })
 }
 
 /// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
@@ -177,8 +182,14 @@ pub fn replace(
 ) -> Result<Attached> {
     let before = attachment.in_force();
     let attached_at = before.map_or_else(swap::now, |before| before.metadata.attached_at);
-    let occasion =
-        Occasion { interface: &interface.name, mode, config: configured.path, attached_at, before };
+    let occasion = Occasion {
+        interface: &interface.name,
+        mode,
+        config: configured.path,
+        loaded_from: configured.path,
+        attached_at,
+        before,
+    };
     let prepared = swap::prepare(configured.ruleset, &occasion)?;
     repair_pins(attachment)?;
     let kept = before.is_some().then(|| attachment.directory());

@@ -73,8 +73,7 @@ fn load(
     } else {
         VerifierLogLevel::DISABLE
     };
-    let mut ebpf =
-        loader.verifier_log_level(level).load(object).map_err(|error| other(&error))?;
+    let mut ebpf = loader.verifier_log_level(level).load(object).map_err(|error| other(&error))?;
     let program: &mut Xdp = ebpf
         .program_mut(name)
         .ok_or_else(|| LoadError::Other(format!("no program {name} in the object")))?

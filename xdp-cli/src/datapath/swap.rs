@@ -29,7 +29,9 @@ use crate::ruleset::{RuleAction, Ruleset, Target};
 pub struct Occasion<'a> {
     pub interface: &'a str,
     pub mode: Mode,
+    /// The file that reloads read, and the one that this ruleset was read from.
     pub config: &'a Path,
+    pub loaded_from: &'a Path,
     /// Milliseconds since 1970.
     pub attached_at: u64,
     /// The ruleset that it follows.
@@ -55,7 +57,7 @@ pub fn now() -> u64 {
 pub fn prepare(ruleset: &Ruleset, occasion: &Occasion<'_>) -> Result<Prepared> {
     let generation = occasion.before.map_or(1, |before| before.generation + 1);
     let before = occasion.before.map(|before| &before.metadata);
-    let (redirects, missing) = resolve(ruleset, occasion.config, generation, before)?;
+    let (redirects, missing) = resolve(ruleset, occasion.loaded_from, generation, before)?;
     let Assignment { counted, fresh } =
         counters::assign(ruleset, before.map_or(&[], |metadata| &metadata.counted));
     debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
@@ -64,6 +66,7 @@ pub fn prepare(ruleset: &Ruleset, occasion: &Occasion<'_>) -> Result<Prepared> {
         interface: occasion.interface.to_owned(),
         mode: occasion.mode,
         config: occasion.config.to_owned(),
+        loaded_from: occasion.loaded_from.to_owned(),
         attached_at: occasion.attached_at,
         loaded_at: now(),
         counted,
