@@ -8,4 +8,6 @@ pub mod config;
 pub mod datapath;
 pub mod diagnostic;
 pub mod image;
+pub mod notation;
+pub mod report;
 pub mod ruleset;
