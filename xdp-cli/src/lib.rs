@@ -11,3 +11,4 @@ pub mod image;
 pub mod notation;
 pub mod report;
 pub mod ruleset;
+pub mod stats;
