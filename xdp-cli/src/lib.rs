@@ -12,3 +12,4 @@ pub mod notation;
 pub mod report;
 pub mod ruleset;
 pub mod stats;
+pub mod status;
