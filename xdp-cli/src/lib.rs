@@ -4,6 +4,7 @@
 //! [`image`] compiles it into the bytes that the program judges by, and [`datapath`] puts those
 //! into the kernel. Only the last knows a kernel.
 
+pub mod commands;
 pub mod config;
 pub mod datapath;
 pub mod diagnostic;
