@@ -67,7 +67,7 @@ impl PacketBytes for Linear {
     type Window<const N: usize> = Checked<N>;
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.whole
     }
 
@@ -143,7 +143,7 @@ impl PacketBytes for Scattered<'_> {
     type Window<const N: usize> = Copied<N>;
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.whole
     }
 

@@ -66,13 +66,11 @@ pub fn attach(
     wanted: Wanted,
 ) -> Result<Attached> {
     let name = &interface.name;
-    if let Some(attachment) = namespace.attachment(name)? {
-        if attachment.ifindex() == Some(interface.index) {
-            return Err(Error::new(format!("xdpctl is attached to {name} already")).hint(format!(
-                "`xdpctl reload {name}` puts a changed configuration in force; `xdpctl attach \
-                 --replace {name}` exchanges the program too"
-            )));
-        }
+    if namespace.attachment(name)?.is_some_and(|a| a.ifindex() == Some(interface.index)) {
+        return Err(Error::new(format!("xdpctl is attached to {name} already")).hint(format!(
+            "`xdpctl reload {name}` puts a changed configuration in force; `xdpctl attach \
+             --replace {name}` exchanges the program too"
+        )));
     }
     refuse_others(namespace, interface)?;
     let modes = modes(interface, wanted)?;

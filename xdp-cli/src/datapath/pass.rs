@@ -6,13 +6,14 @@
 //! that passes everything is put there for as long as a ruleset in force redirects to it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::attachment::Attachment;
-use super::error::{Result, Trying};
+use super::error::{Error, Result, Trying};
 use super::interface::{Interface, Mode, xdp_feature};
 use super::namespace::{Locked, Namespace};
 use super::{bpf, program};
@@ -168,18 +169,20 @@ pub fn settle(namespace: &Locked, coming: &[u32]) -> Result<Vec<Outcome>> {
             Outcome { target: target.clone(), way, pass_program: None, refused: None };
         if let Way::NeedsProgram(carrier) = outcome.way {
             needed.push(carrier);
-            let put = if present.contains_key(&carrier) {
-                Ok(())
-            } else {
-                let program = match &mut program {
-                    Some(program) => program,
-                    none => none.insert(program::load_pass().map_err(|error| {
-                        super::error::Error::new(format!("cannot load the pass program: {error}"))
-                    })?),
-                };
-                let directory = namespace.create_pass_directory()?;
-                put(program, carrier, &directory.join(carrier.to_string()))
-                    .map(|link| drop(present.insert(carrier, link)))
+            let put = match present.entry(carrier) {
+                Entry::Occupied(_) => Ok(()),
+                Entry::Vacant(place) => {
+                    let program = match &mut program {
+                        Some(program) => program,
+                        none => none.insert(program::load_pass().map_err(|error| {
+                            Error::new(format!("cannot load the pass program: {error}"))
+                        })?),
+                    };
+                    let directory = namespace.create_pass_directory()?;
+                    put(program, carrier, &directory.join(carrier.to_string())).map(|link| {
+                        place.insert(link);
+                    })
+                }
             };
             match put {
                 Ok(()) => outcome.pass_program = Some(name_of(&all, carrier)),

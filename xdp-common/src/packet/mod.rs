@@ -16,7 +16,7 @@ pub trait PacketBytes {
     /// `N` bytes that were found to be there.
     type Window<const N: usize>: Window;
     /// The whole frame's length, whether or not [`PacketBytes::window`] can reach all of it.
-    fn len(&self) -> u32;
+    fn length(&self) -> u32;
     /// `N` bytes at `offset`; `None` where they are not there or cannot be reached.
     fn window<const N: usize>(&self, offset: u32) -> Option<Self::Window<N>>;
     /// The same number, as one that the verifier knows nothing of: see [`Packet::forgotten`].
@@ -38,7 +38,7 @@ pub trait Window {
 impl PacketBytes for [u8] {
     type Window<const N: usize> = [u8; N];
 
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.len() as u32
     }
 
@@ -226,7 +226,7 @@ impl Packet {
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(bytes: &P) -> Result<Packet, Malformed> {
     let mut packet = Packet::EMPTY;
-    let mut cursor = Cursor { offset: 0, end: bytes.len() };
+    let mut cursor = Cursor { offset: 0, end: bytes.length() };
     let ether_type = ethernet::parse(bytes, &mut cursor, &mut packet)?;
     cursor.offset = bytes.forget(cursor.offset);
     match ether_type {
