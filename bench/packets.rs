@@ -1,0 +1,182 @@
+//! What a packet costs: the packet filter under different rulesets and traffic, as a ratio to a
+//! program that does nothing but return the same verdict. docs/performance.md has the method.
+//!
+//! A generator, itself an XDP program, sends frames into one end of a veth pair ([`lab`]); the
+//! filter sits at the other end, the floor on a second pair ([`stand`]). They take turns in one
+//! thread on one processor ([`measure`], [`clock`]), under rulesets and traffic that are the same
+//! in every run ([`cases`]).
+
+mod cases;
+mod clock;
+mod lab;
+mod machine;
+mod measure;
+mod prefixes;
+mod random;
+mod report;
+mod rules;
+mod ruleset;
+mod stand;
+mod traffic;
+
+use std::io::{Write as _, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use xdpctl::datapath::privilege;
+
+use cases::{Case, Extent, Group};
+use clock::Clock;
+use machine::Machine;
+use report::Report;
+use ruleset::Compiled;
+use stand::{Floor, Stand};
+
+type Error = Box<dyn std::error::Error>;
+type Result<T> = std::result::Result<T, Error>;
+
+/// Measure what a packet costs, in ratio to a bare XDP program. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/bench")]
+struct Arguments {
+    /// Only the cases of the short table: no rules, 10 and 10,000 prefixes, 1 and 1,000 rules
+    #[arg(long, conflicts_with = "all")]
+    quick: bool,
+    /// More cases than the usual ones
+    #[arg(long)]
+    all: bool,
+    /// Only cases with this text in their names, whichever run they belong to
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// How often the floor and the filter take turns
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Write everything to this file too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The processor to run on [default: the last one]
+    #[arg(long, value_name = "N")]
+    cpu: Option<usize>,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Arguments {
+    fn wants(&self, case: &Case) -> bool {
+        if let Some(text) = &self.filter {
+            return case.name.contains(text.as_str());
+        }
+        let extent = match (self.quick, self.all) {
+            (true, _) => Extent::Quick,
+            (_, true) => Extent::All,
+            _ => Extent::Usual,
+        };
+        case.extent <= extent
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let mut groups = cases::groups();
+    for group in &mut groups {
+        group.cases.retain(|case| arguments.wants(case));
+    }
+    groups.retain(|group| !group.cases.is_empty());
+    if groups.is_empty() {
+        return Err("no case has that in its name".into());
+    }
+    privilege::require().map_err(|error| {
+        format!("{error}; the benchmark makes network namespaces and attaches programs: run it as root")
+    })?;
+
+    let clock = Clock::pin(arguments.cpu)?;
+    let machine = Machine::this(clock.cpu);
+    let rounds = usize::from(arguments.rounds);
+    let out = &mut stdout();
+    report::print_machine(&machine, rounds, out)?;
+    let mut report = Report { machine, rounds, rows: Vec::new(), builds: Vec::new() };
+
+    let mut stand = Stand::set_up(clock)?;
+    report::print_heading(out)?;
+    for group in &groups {
+        run_group(&mut stand, group, &mut report)?;
+    }
+    report::print_builds(&report.builds, out)?;
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()> {
+    let subject = match group.subject {
+        Some((name, make)) => {
+            let subject = make();
+            let compiled = Compiled::new(&subject).map_err(|error| format!("{name}: {error}"))?;
+            let start = Instant::now();
+            stand.put_in_force(compiled.blocks())?;
+            report.builds.push(compiled.build(name, start.elapsed()));
+            subject
+        }
+        None => {
+            stand.replace_filter(Floor::Drop)?;
+            cases::Subject::default()
+        }
+    };
+    for case in &group.cases {
+        let traffic = (case.traffic)(&subject);
+        stand.load_traffic(&traffic)?;
+        stand.set_floor(case.floor)?;
+        let before = stand.verdicts()?;
+        let row = measure::measure(stand, case, &traffic.frame, report.rounds)
+            .map_err(|error| format!("{}: {error}", case.name))?;
+        if group.subject.is_some() {
+            let after = stand.verdicts()?;
+            expect_verdicts(case, after.since(&before))?;
+        }
+        let out = &mut stdout();
+        report::print_row(&row, out)?;
+        out.flush()?;
+        report.rows.push(row);
+    }
+    Ok(())
+}
+
+/// A figure for packets that were judged otherwise than the case says would be worse than none.
+fn expect_verdicts(
+    case: &Case,
+    counted: impl Iterator<Item = (xdp_common::verdict::Verdict, xdp_common::verdict::Reason, u64)>,
+) -> Result<()> {
+    let mut expected = 0;
+    let mut others = String::new();
+    for (verdict, reason, packets) in counted {
+        if verdict == case.verdict() && case.reason.is_none_or(|wanted| wanted == reason) {
+            expected += packets;
+        } else {
+            others += &format!(" {packets} {} by {},", verdict.as_str(), reason.as_str());
+        }
+    }
+    if expected == 0 || !others.is_empty() {
+        let (verdict, others) = (case.verdict().as_str(), others.trim_end_matches(','));
+        return Err(format!(
+            "{}: {expected} frames were counted as they should ({verdict}), but{others}",
+            case.name
+        )
+        .into());
+    }
+    Ok(())
+}

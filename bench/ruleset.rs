@@ -1,0 +1,98 @@
+//! A subject's way into the kernel's form, as the command line takes it, and what that costs.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use xdp_common::image::Block;
+use xdpctl::config;
+use xdpctl::image::metadata::{Metadata, Mode, Redirect};
+use xdpctl::image::{Image, counters};
+use xdpctl::ruleset::{RuleAction, Ruleset};
+
+use crate::Result;
+use crate::cases::Subject;
+use crate::stand::REDIRECT_SLOT;
+
+/// One row of the table of images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Build {
+    pub name: &'static str,
+    /// Reading the configuration and its lists.
+    pub read_ms: f64,
+    /// Making the image from them.
+    pub compile_ms: f64,
+    /// Putting it in force.
+    pub load_ms: f64,
+    pub image_kib: usize,
+}
+
+/// A ruleset's image.
+pub struct Compiled {
+    image: Image,
+    read: Duration,
+    compile: Duration,
+}
+
+impl Compiled {
+    pub fn new(subject: &Subject) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        for (number, text) in subject.files.iter().enumerate() {
+            std::fs::write(directory.path().join(format!("{number}.txt")), text)?;
+        }
+        let path = directory.path().join("bench.toml");
+        std::fs::write(&path, &subject.text)?;
+
+        let start = Instant::now();
+        let loaded = config::load(&path);
+        let read = start.elapsed();
+        let ruleset = loaded.ruleset.ok_or_else(|| {
+            let mistakes: Vec<String> =
+                loaded.diagnostics.errors.iter().take(3).map(ToString::to_string).collect();
+            format!("the benchmark's own configuration is refused: {}", mistakes.join("; "))
+        })?;
+
+        let start = Instant::now();
+        let image = Image::build(&ruleset, 1, &metadata(&ruleset))?;
+        Ok(Self { image, read, compile: start.elapsed() })
+    }
+
+    pub fn blocks(&self) -> &[Block] {
+        self.image.blocks()
+    }
+
+    pub fn build(&self, name: &'static str, load: Duration) -> Build {
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        Build {
+            name,
+            read_ms: milliseconds(self.read),
+            compile_ms: milliseconds(self.compile),
+            load_ms: milliseconds(load),
+            image_kib: size_of_val(self.blocks()) / 1024,
+        }
+    }
+}
+
+fn metadata(ruleset: &Ruleset) -> Metadata {
+    let redirects = ruleset.rules.iter().filter_map(|rule| match &rule.action {
+        RuleAction::Redirect { to, .. } => Some(Redirect {
+            slot: REDIRECT_SLOT,
+            to: to.clone(),
+            ifindex: None,
+            rules: vec![rule.name.clone()],
+        }),
+        _ => None,
+    });
+    Metadata {
+        interface: "dut0".to_owned(),
+        mode: Mode::Native,
+        config: PathBuf::from("/bench.toml"),
+        attached_at: 0,
+        loaded_at: 0,
+        counted: counters::assign(ruleset, &[]).counted,
+        redirects: redirects.collect(),
+        ipv4_entries: 0,
+        ipv6_entries: 0,
+        vlan_rules: false,
+    }
+}

@@ -1,0 +1,111 @@
+//! The generator: run by BPF_PROG_TEST_RUN on live frames, it makes a new frame of each and sends
+//! it into one end of a veth pair.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::btf_maps::{Array, DevMap};
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+
+use crate::frame::{FrameV4, FrameV6};
+use crate::traffic::{
+    Control, FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, LINES, Line, SOURCES_V4, SOURCES_V6,
+};
+
+/// What to generate. Written by the benchmark before each run, and counted in by the generator.
+#[btf_map]
+static CONTROL: Array<Control, 1> = Array::new();
+
+/// Prepared traffic. Written by the benchmark, read by the generator.
+#[btf_map]
+static TRAFFIC: Array<Line, { LINES as usize }> = Array::new();
+
+/// The generator's ends of the veth pairs. Written by the benchmark.
+#[btf_map]
+static DEVICES: DevMap<2> = DevMap::new();
+
+/// Not the interface's own, so that the stack behind a frame that passes has as little to do as
+/// can be. Both are what they were again with every frame, as a rule may have rewritten them:
+/// frames are used again without being made anew.
+const MACS: [u16; 6] = [
+    u16::from_ne_bytes([0x02, 0x00]),
+    u16::from_ne_bytes([0x00, 0x00]),
+    u16::from_ne_bytes([0x00, 0xbe]),
+    u16::from_ne_bytes([0x02, 0x00]),
+    u16::from_ne_bytes([0x00, 0x00]),
+    u16::from_ne_bytes([0x00, 0xef]),
+];
+
+#[xdp(frags)]
+pub fn bench_generate(ctx: XdpContext) -> u32 {
+    // A frame that is not sent shows as one that did not arrive.
+    generate(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+#[inline(always)]
+fn generate(ctx: &XdpContext) -> Option<u32> {
+    let control = CONTROL.get_ptr_mut(0)?;
+    // SAFETY: the benchmark writes the element only while no run is on, and runs one at a time.
+    let control = unsafe { &mut *control };
+    let number = control.generated;
+    control.generated = number.wrapping_add(1);
+    match control.kind {
+        SOURCES_V4 => {
+            let sources: &[[u16; 2]; 16] = piece(number / 16)?;
+            let frame: &mut FrameV4 = frame(ctx)?;
+            frame.macs = MACS;
+            frame.source = sources[(number & 15) as usize];
+            frame.ports[0] = number as u16;
+        }
+        FLOWS_V4 => {
+            let flows: &[FlowV4; 4] = piece(number / 4)?;
+            let flow = &flows[(number & 3) as usize];
+            let frame: &mut FrameV4 = frame(ctx)?;
+            frame.macs = MACS;
+            frame.source = flow.source;
+            frame.destination = flow.destination;
+            frame.ports = flow.ports;
+            frame.protocol = flow.protocol;
+            frame.tcp_flags = flow.tcp_flags;
+        }
+        SOURCES_V6 => {
+            let sources: &[[u16; 8]; 4] = piece(number / 4)?;
+            let frame: &mut FrameV6 = frame(ctx)?;
+            frame.macs = MACS;
+            frame.source = sources[(number & 3) as usize];
+            frame.ports[0] = number as u16;
+        }
+        FLOWS_V6 => {
+            let flow: &FlowV6 = piece(number)?;
+            let frame: &mut FrameV6 = frame(ctx)?;
+            frame.macs = MACS;
+            frame.source = flow.source;
+            frame.destination = flow.destination;
+            frame.ports = flow.ports;
+            frame.next_header = flow.protocol;
+            frame.tcp_flags = flow.tcp_flags;
+        }
+        _ => return None,
+    }
+    DEVICES.redirect(control.device, 0).ok()
+}
+
+/// Line `number` of the traffic, which begins anew when it is through, as what it holds.
+#[inline(always)]
+fn piece<T>(number: u64) -> Option<&'static T> {
+    const { assert!(size_of::<T>() == size_of::<Line>() && align_of::<T>() <= align_of::<Line>()) };
+    let line = TRAFFIC.get(number as u32 % LINES)?;
+    // SAFETY: same size, no stricter alignment, and all that is asked for is made of integers.
+    Some(unsafe { &*core::ptr::from_ref(line).cast::<T>() })
+}
+
+/// The frame, which the benchmark made long enough.
+#[inline(always)]
+fn frame<T>(ctx: &XdpContext) -> Option<&mut T> {
+    let start = ctx.data();
+    if start + size_of::<T>() > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: the bytes lie before `data_end`, as just checked; frames begin at an even address,
+    // and nobody else has this one.
+    Some(unsafe { &mut *(start as *mut T) })
+}

@@ -1,0 +1,60 @@
+//! What the generator and the benchmark must agree on. The benchmark includes this file.
+
+/// Lines of prepared traffic in the map `TRAFFIC`: 4 MiB. They are gone through in order, so that
+/// the processor fetches them ahead and the generator hardly costs more than with one flow.
+pub const LINES: u32 = 65_536;
+
+/// Frames with sources alone, 16 a line, or with whole flows, 4 a line.
+pub const SOURCES_V4: u32 = 0;
+pub const FLOWS_V4: u32 = 1;
+/// The same for IPv6: 4 a line, and one.
+pub const SOURCES_V6: u32 = 2;
+pub const FLOWS_V6: u32 = 3;
+
+/// The only element of the map `CONTROL`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Control {
+    /// How many frames there were: the place in the traffic. The generator adds to it.
+    pub generated: u64,
+    /// What the lines hold: one of the numbers above.
+    pub kind: u32,
+    /// Where the frames go: a slot of the map `DEVICES`.
+    pub device: u32,
+}
+
+const _: () = assert!(size_of::<Control>() == 16);
+
+/// A line of traffic, of any kind.
+pub type Line = [u64; 8];
+
+/// Addresses, ports and protocol of a frame, in network order, as two-byte pieces: an IPv4
+/// address in a frame lies at no multiple of four, and eBPF has no loads and stores across
+/// boundaries that LLVM would use.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct FlowV4 {
+    pub source: [u16; 2],
+    pub destination: [u16; 2],
+    /// Source and destination port, or type, code and checksum of ICMP.
+    pub ports: [u16; 2],
+    pub protocol: u8,
+    pub tcp_flags: u8,
+    pub padding: u16,
+}
+
+const _: () = assert!(size_of::<FlowV4>() == size_of::<Line>() / 4);
+
+/// As [`FlowV4`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct FlowV6 {
+    pub source: [u16; 8],
+    pub destination: [u16; 8],
+    pub ports: [u16; 2],
+    pub protocol: u8,
+    pub tcp_flags: u8,
+    pub padding: [u16; 13],
+}
+
+const _: () = assert!(size_of::<FlowV6>() == size_of::<Line>());
