@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::agreement::seed;
 use super::config::{Action, Config, List, ListAction, Prefix, Rule, Side};
+use super::dice::Dice;
 use super::disagreement::{between, tell};
 use super::frames::{around, udp};
 use super::product::Product;
@@ -136,6 +138,90 @@ fn ipv6_around_64() {
     compare_all_ways(&hosts, &[]);
     let networks: Vec<Prefix> = (0..100u128).map(|n| v6(network + (n << 64), 64)).collect();
     compare_all_ways(&networks, &[]);
+}
+
+/// Single addresses four apart, so many that the tree has one level, two, and more, each full or
+/// just begun. Too many for a scan, but what is expected is plain.
+#[test]
+fn every_number_of_hosts() {
+    let spread: [fn(usize) -> IpAddr; 4] = [
+        |at| Ipv4Addr::from_bits(0x0a00_0000 + at as u32).into(),
+        |at| Ipv6Addr::from_bits(0x2001_0db8 << 96 | at as u128).into(),
+        |at| Ipv6Addr::from_bits((0x2001_0db8 << 32 | at as u128) << 64).into(),
+        // Networks of 64 addresses each.
+        |at| {
+            Ipv6Addr::from_bits(0x2001_0db8 << 96 | (at as u128 >> 6) << 64 | at as u128 & 63)
+                .into()
+        },
+    ];
+    let many = [511, 512, 513, 729, 730, 4_095, 4_096, 4_097, 4_913, 4_914, 6_561, 6_562, 20_000];
+    for address in spread {
+        for number in (1..=180).chain(many) {
+            let ranges = (0..number).map(|host| (address(host * 4), address(host * 4))).collect();
+            let list = List { name: "hosts".into(), ranges, ..List::default() };
+            let config = Config { blocklists: vec![list], ..Config::default() };
+            let product = Product::load(&config).unwrap();
+            let step = if number > 500 { number / 100 } else { 1 };
+            // From both ends inwards, and one beyond.
+            let hosts = (0..number).step_by(step).chain((0..=number).rev().step_by(step));
+            for at in hosts.flat_map(|host| host * 4..host * 4 + 4) {
+                let frame = udp(address(at), address(at));
+                let listed = at % 4 == 0 && at / 4 < number;
+                let expected = if listed { "blocklist" } else { "default" };
+                let found = product.judge(&frame).reason;
+                assert_eq!(found, expected, "{} of {number} hosts", address(at));
+            }
+        }
+    }
+}
+
+/// Many prefixes of all lengths, in as many lists as there may be.
+#[test]
+fn many_prefixes_in_many_lists() {
+    let mut dice = Dice::new(seed());
+    for per_list in [1, 4, 20] {
+        let list = |dice: &mut Dice, at: usize| List {
+            name: format!("{at}"),
+            prefixes: dice.some(per_list, per_list, dense),
+            side: Some(dice.pick(&[Side::Source, Side::Destination, Side::Either])),
+            action: Some(dice.pick(&[ListAction::Drop, ListAction::Count])),
+            ..List::default()
+        };
+        let lists: Vec<List> = (0..1_024).map(|at| list(&mut dice, at)).collect();
+        let prefixes: Vec<Prefix> =
+            lists.iter().flat_map(|list| list.prefixes.iter().copied()).collect();
+        let config = Config { blocklists: lists, ..Config::default() };
+        let product = Product::load(&config).unwrap();
+        for _ in 0..3_000 / per_list {
+            let prefix = dice.pick(&prefixes);
+            let source = dice.pick(&around(&prefix));
+            let same_family = |prefix: &Prefix| prefix.address.is_ipv4() == source.is_ipv4();
+            let destination = loop {
+                let prefix = dice.pick(&prefixes);
+                if same_family(&prefix) {
+                    break dice.pick(&around(&prefix));
+                }
+            };
+            let frame = udp(source, destination);
+            if between(&product, &config, &frame).is_some() {
+                tell(&config, &frame);
+            }
+        }
+    }
+}
+
+/// A prefix out of a part of the addresses so small that many nest, and long enough that none of
+/// them holds all.
+fn dense(dice: &mut Dice) -> Prefix {
+    let (short, long) = (dice.one_in(2), dice.word());
+    let prefix = if short {
+        v4(0x0a00_0000 | long as u32 & 0x000f_ffff, 16 + dice.below(17) as u8)
+    } else {
+        let bits =
+            0x2001_0db8 << 96 | u128::from(long & 0xff) << 62 | u128::from(long >> 32 & 0xff);
+        v6(bits, dice.pick(&[58, 60, 62, 63, 64, 65, 96, 120, 124, 126, 127, 128]))
+    };
+    Prefix::new(prefix.ends().0, prefix.length)
 }
 
 /// Prefixes that nest and touch: few bits vary, at both ends of the address.

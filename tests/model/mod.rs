@@ -15,4 +15,5 @@ mod judge;
 mod many_rules;
 mod packet;
 mod product;
+mod refusals;
 mod rulesets;
