@@ -294,11 +294,11 @@ fn where_the_contract_is_silent() {
     expect("no length in a packet beyond any", &config, &merged, DEFAULT);
 
     let frame = udp(SOURCE.into(), DESTINATION.into());
-    let mut config = Config::default();
-    config.allowlists = vec![list("wide", (SOURCE, 8)), list("narrow", (SOURCE, 32))];
+    let allowlists = |lists: [List; 2]| Config { allowlists: lists.into(), ..Config::default() };
+    let config = allowlists([list("wide", (SOURCE, 8)), list("narrow", (SOURCE, 32))]);
     let counted = ("pass", "allowlist", "narrow");
     expect("which of two allowlists is counted", &config, &frame, counted);
-    config.allowlists = vec![list("first", (SOURCE, 32)), list("second", (SOURCE, 32))];
+    let config = allowlists([list("first", (SOURCE, 32)), list("second", (SOURCE, 32))]);
     let counted = ("pass", "allowlist", "first");
     expect("which of two allowlists is counted", &config, &frame, counted);
     // Several lists that only count: one decides, and one is counted.
