@@ -1,6 +1,8 @@
 //! Two opinions that differ, made as small as they get and told in full.
 
-use super::config::{Config, List};
+use std::time::{Duration, Instant};
+
+use super::config::{Config, Verdict};
 use super::judge::Opinion;
 use super::judge::judge;
 use super::product::Product;
@@ -15,16 +17,14 @@ fn disputed(config: &Config, frame: &[u8]) -> Option<[Opinion; 2]> {
     between(&Product::load(config).ok()?, config, frame)
 }
 
-/// Panics with the smallest configuration and frame that were found to still differ.
+/// Panics with a smaller configuration and frame that still differ.
 pub fn tell(config: &Config, frame: &[u8]) -> ! {
+    let deadline = Instant::now() + SHRINKING;
     let mut config = config.clone();
-    while let Some(smaller) =
-        smaller(&config).into_iter().find(|smaller| disputed(smaller, frame).is_some())
-    {
-        config = smaller;
-    }
+    shrink(&mut config, &|smaller| Instant::now() < deadline && disputed(smaller, frame).is_some());
     let mut frame = frame;
     while let Some((_, shorter)) = frame.split_last()
+        && Instant::now() < deadline
         && disputed(&config, shorter).is_some()
     {
         frame = shorter;
@@ -42,27 +42,24 @@ pub fn tell(config: &Config, frame: &[u8]) -> ! {
     );
 }
 
-/// Configurations that say less, the smallest first.
-fn smaller(config: &Config) -> Vec<Config> {
-    let with = |change: &dyn Fn(&mut Config)| {
-        let mut smaller = config.clone();
-        change(&mut smaller);
-        smaller
-    };
-    let mut all = Vec::new();
-    for rules in less(&config.rules) {
-        all.push(with(&|config| config.rules.clone_from(&rules)));
+/// Long enough for all but the largest configurations.
+const SHRINKING: Duration = Duration::from_secs(20);
+
+/// Takes away what is not needed for `differ` to hold.
+fn shrink(config: &mut Config, differ: &dyn Fn(&Config) -> bool) {
+    reduce(config, |config| &mut config.rules, differ);
+    reduce(config, |config| &mut config.allowlists, differ);
+    reduce(config, |config| &mut config.blocklists, differ);
+    reduce(config, |config| &mut config.arp_allow, differ);
+    for at in 0..config.allowlists.len() {
+        reduce(config, |config| &mut config.allowlists[at].prefixes, differ);
+        reduce(config, |config| &mut config.allowlists[at].ranges, differ);
     }
-    for lists in less_of_lists(&config.allowlists) {
-        all.push(with(&|config| config.allowlists.clone_from(&lists)));
+    for at in 0..config.blocklists.len() {
+        reduce(config, |config| &mut config.blocklists[at].prefixes, differ);
+        reduce(config, |config| &mut config.blocklists[at].ranges, differ);
     }
-    for lists in less_of_lists(&config.blocklists) {
-        all.push(with(&|config| config.blocklists.clone_from(&lists)));
-    }
-    for addresses in less(&config.arp_allow) {
-        all.push(with(&|config| config.arp_allow.clone_from(&addresses)));
-    }
-    let policies: [fn(&mut Config) -> &mut Option<_>; 4] = [
+    let policies: [fn(&mut Config) -> &mut Option<Verdict>; 4] = [
         |config| &mut config.default,
         |config| &mut config.malformed,
         |config| &mut config.fragments,
@@ -70,36 +67,33 @@ fn smaller(config: &Config) -> Vec<Config> {
     ];
     for policy in policies {
         let mut smaller = config.clone();
-        if policy(&mut smaller).take().is_some() {
-            all.push(smaller);
+        *policy(&mut smaller) = None;
+        if differ(&smaller) {
+            *config = smaller;
         }
     }
-    all
 }
 
-/// Without a half, and without each one.
-fn less<T: Clone>(all: &[T]) -> Vec<Vec<T>> {
-    let mut less = Vec::new();
-    if all.len() > 3 {
-        let (front, back) = all.split_at(all.len() / 2);
-        less.extend([front.to_vec(), back.to_vec()]);
-    }
-    less.extend((0..all.len()).map(|at| [&all[..at], &all[at + 1..]].concat()));
-    less
-}
-
-/// Without some lists, and without some of a list's entries.
-fn less_of_lists(lists: &[List]) -> Vec<Vec<List>> {
-    let mut all = less(lists);
-    for (at, list) in lists.iter().enumerate() {
-        let prefixes =
-            less(&list.prefixes).into_iter().map(|prefixes| List { prefixes, ..list.clone() });
-        let ranges = less(&list.ranges).into_iter().map(|ranges| List { ranges, ..list.clone() });
-        for list in prefixes.chain(ranges) {
-            let mut lists = lists.to_vec();
-            lists[at] = list;
-            all.push(lists);
+/// Takes away all, halves, quarters and so on down to single ones.
+fn reduce<T>(
+    config: &mut Config,
+    part: impl Fn(&mut Config) -> &mut Vec<T>,
+    differ: &dyn Fn(&Config) -> bool,
+) {
+    let mut size = part(config).len();
+    while size > 0 {
+        let mut at = 0;
+        while at < part(config).len() {
+            let mut smaller = config.clone();
+            let values = part(&mut smaller);
+            let end = values.len().min(at + size);
+            values.drain(at..end);
+            if differ(&smaller) {
+                *config = smaller;
+            } else {
+                at += size;
+            }
         }
+        size /= 2;
     }
-    all
 }
