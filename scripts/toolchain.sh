@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Which Rust every script builds with. Sourced, from the top of the repository.
 #
 # Decides once: the cargo in PATH if it is new enough for the workspace, else Debian's in /usr/bin.
