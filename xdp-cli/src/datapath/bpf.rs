@@ -331,6 +331,7 @@ struct ProgramInfo {
 /// What a program says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
+    pub id: u32,
     pub name: String,
     pub map_ids: Vec<u32>,
 }
@@ -347,7 +348,7 @@ pub fn program_info(program: impl AsFd) -> io::Result<Program> {
     // addresses are null with lengths of zero.
     unsafe { object_info(program, &mut info) }?;
     ids.truncate(info.map_count as usize);
-    Ok(Program { name: text(&info.name), map_ids: ids })
+    Ok(Program { id: info.id, name: text(&info.name), map_ids: ids })
 }
 
 /// struct bpf_map_info up to the name.
