@@ -17,7 +17,7 @@ new_enough() {
 
 # Sets PATH, and CARGO to the cargo that was decided on, or to nothing if there is none.
 choose_toolchain() {
-    local bin=${CARGO_HOME:-$HOME/.cargo}/bin
+    local bin=${CARGO_HOME:-${HOME-/nonexistent}/.cargo}/bin
     hash -r
     [[ :$PATH: == *:$bin:* ]] || export PATH="$PATH:$bin"
     CARGO=$(type -P cargo || true)
