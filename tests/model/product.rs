@@ -43,7 +43,8 @@ impl Product {
         let metadata = Metadata {
             interface: "eth0".into(),
             mode: Mode::Native,
-            config: path,
+            config: path.clone(),
+            loaded_from: path,
             attached_at: 0,
             loaded_at: 0,
             counted: counted.clone(),
