@@ -5,9 +5,7 @@ use xdp_common::verdict::{Reason, Verdict};
 use crate::prefixes::{Family, Prefixes};
 use crate::rules::Rules;
 use crate::stand::{Floor, REDIRECT_TARGET};
-use crate::traffic::{
-    FLOWS_V4_COUNT, FLOWS_V6_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT, Traffic,
-};
+use crate::traffic::{FLOWS_V4_COUNT, FLOWS_V6_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT, Traffic};
 
 /// Which runs a case belongs to: each run has those of the ones before it as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +61,8 @@ impl Subject {
     }
 
     /// Lists of these prefixes, in so many files, and perhaps rules.
-    fn lists(prefixes: Prefixes, lists: usize, rules: Option<Rules>) -> Self {
-        let mut text = String::new();
+    fn lists(policy: &str, prefixes: Prefixes, lists: usize, rules: Option<Rules>) -> Self {
+        let mut text = policy.to_owned();
         for list in 0..lists {
             text += &format!("[[blocklist]]\nname = \"list-{list}\"\nfiles = [\"{list}.txt\"]\n");
         }
@@ -87,6 +85,19 @@ impl Subject {
 }
 
 const DEFAULT_DROP: &str = "[policy]\ndefault = \"drop\"\n";
+
+/// Two rules that match nothing, and for which three more fields have to be looked at.
+const RARE_FIELDS: &str = "
+[[rule]]
+name = \"vlan\"
+vlan = [100, 200]
+action = \"pass\"
+[[rule]]
+name = \"mac\"
+source_mac = \"02:00:00:00:00:01\"
+destination_mac = \"02:00:00:00:00:02\"
+action = \"pass\"
+";
 
 /// The rules that flows are made from, also for rulesets that have fewer.
 fn thousand_rules() -> Rules {
@@ -187,17 +198,13 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("10 IPv4 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v4(10, 0x10), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v4(10, 0x10), 1, None)
             })),
             cases: vec![case(Quick, "10 IPv4 prefixes, miss", misses_v4, Reason::Default)],
         },
         Group {
             subject: Some(("10,000 IPv4 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v4(10_000, 0x11), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v4(10_000, 0x11), 1, None)
             })),
             cases: vec![
                 case(Quick, "10,000 IPv4 prefixes, miss", misses_v4, Reason::Default),
@@ -212,9 +219,7 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("1,000,000 IPv4 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v4(1_000_000, 0x12), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v4(1_000_000, 0x12), 1, None)
             })),
             cases: vec![
                 case(Usual, "1,000,000 IPv4 prefixes, miss", misses_v4, Reason::Default),
@@ -235,9 +240,7 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("1,000,000 IPv6 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v6(1_000_000, 0x13), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v6(1_000_000, 0x13), 1, None)
             })),
             cases: vec![
                 case(Usual, "1,000,000 IPv6 prefixes, miss", misses_v6, Reason::Default),
@@ -266,6 +269,19 @@ pub fn groups() -> Vec<Group> {
         Group {
             subject: Some(("1,000 rules", || Subject::rules("", thousand_rules()))),
             cases: vec![case(Quick, "1,000 rules", flows_of_thousand, Reason::Rule)],
+        },
+        Group {
+            subject: Some(("1,000 rules, VLANs and MACs too", || {
+                let mut subject = Subject::rules("", thousand_rules());
+                subject.text += RARE_FIELDS;
+                subject
+            })),
+            cases: vec![case(
+                All,
+                "1,000 rules, VLANs and MACs too",
+                flows_of_thousand,
+                Reason::Rule,
+            )],
         },
         Group {
             subject: Some(("1,000 rules, IPv6", || {
@@ -298,16 +314,14 @@ pub fn groups() -> Vec<Group> {
         Group {
             subject: Some(("10,000 prefixes in 3 lists, 1,000 rules", || {
                 let prefixes = Prefixes::blocklist_v4(10_000, 0x14);
-                Subject::lists(prefixes, 3, Some(thousand_rules()))
+                Subject::lists("", prefixes, 3, Some(thousand_rules()))
             })),
-            cases: vec![
-                case(
-                    Usual,
-                    "10,000 prefixes in 3 lists, 1,000 rules",
-                    unlisted_flows,
-                    Reason::Rule,
-                ),
-            ],
+            cases: vec![case(
+                Usual,
+                "10,000 prefixes in 3 lists, 1,000 rules",
+                unlisted_flows,
+                Reason::Rule,
+            )],
         },
         Group {
             subject: Some(("1 redirect", || {

@@ -25,9 +25,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use xdp_common::verdict::{Reason, Verdict};
 use xdpctl::datapath::privilege;
 
-use cases::{Case, Extent, Group};
+use cases::{Case, Extent, Group, Subject};
 use clock::Clock;
 use machine::Machine;
 use report::Report;
@@ -99,7 +100,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Err("no case has that in its name".into());
     }
     privilege::require().map_err(|error| {
-        format!("{error}; the benchmark makes network namespaces and attaches programs: run it as root")
+        format!("{error}; the benchmark makes network namespaces and attaches programs in them")
     })?;
 
     let clock = Clock::pin(arguments.cpu)?;
@@ -134,7 +135,7 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
         }
         None => {
             stand.replace_filter(Floor::Drop)?;
-            cases::Subject::default()
+            Subject::default()
         }
     };
     for case in &group.cases {
@@ -159,7 +160,7 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
 /// A figure for packets that were judged otherwise than the case says would be worse than none.
 fn expect_verdicts(
     case: &Case,
-    counted: impl Iterator<Item = (xdp_common::verdict::Verdict, xdp_common::verdict::Reason, u64)>,
+    counted: impl Iterator<Item = (Verdict, Reason, u64)>,
 ) -> Result<()> {
     let mut expected = 0;
     let mut others = String::new();

@@ -213,7 +213,8 @@ impl Stand {
 
     /// What the filter has counted, over all processors.
     pub fn verdicts(&self) -> Result<Verdicts> {
-        let processors = aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
+        let processors =
+            aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
         let mut bytes = vec![0; processors * size_of::<Matrix>()];
         bpf::lookup(&self.filter.map(program::COUNTERS)?, 0, &mut bytes)?;
         let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
