@@ -134,6 +134,10 @@ impl Toolchain {
             format!("--cfg=bpf_target_arch=\"{architecture}\""),
             "-Cdebuginfo=2".to_owned(),
             "-Clink-arg=--btf".to_owned(),
+            // 32-bit arithmetic; the newest set that Linux 6.1 has.
+            "-Ctarget-cpu=v3".to_owned(),
+            // Else every number in a packet is read byte by byte.
+            "-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned(),
         ];
         command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
         command.env("PATH", path_with_cargo_bin());

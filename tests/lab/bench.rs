@@ -312,46 +312,6 @@ impl Bench {
         }
         problems
     }
-
-    /// Asks `xdpctl explain` about every row's frame, in one pcap, and compares verdict, reason and
-    /// rule. The live counters must not move.
-    #[track_caller]
-    pub fn explain(&self, rows: &[Row]) {
-        let path = self.directory().join("rows.pcap");
-        fs::write(&path, pcap(rows.iter().map(|row| row.frame.as_slice()))).expect("a pcap");
-        let path = path.to_str().expect("a path in UTF-8");
-
-        let before = self.sample();
-        let output = self.xdpctl(["explain", JUDGED, "--pcap", path, "--json"]);
-        let after = self.sample();
-        let explained = objects(&output.success().stdout);
-
-        let mut failures = Vec::new();
-        let moved = Difference::between(&before, &after);
-        if moved != Difference::default() {
-            failures.push(format!("explain moved the live counters: {moved}"));
-        }
-        if explained.len() != rows.len() {
-            failures.push(format!("{} objects for {} frames", explained.len(), rows.len()));
-        }
-        for (row, object) in rows.iter().zip(&explained) {
-            // A list that only counts is in a row's rules without deciding.
-            let decided = ["allowlist", "blocklist", "domain", "rule"].contains(&row.reason);
-            let rule_fits = match row.rules.as_slice() {
-                [] => object["rule"] == Value::Null,
-                [rule] if decided => object["rule"] == **rule,
-                _ => true,
-            };
-            if object["verdict"] != row.verdict || object["reason"] != row.reason || !rule_fits {
-                let (verdict, reason, rules) = (row.verdict, row.reason, &row.rules);
-                failures.push(format!(
-                    "{}\n  expected: {verdict}, {reason}, {rules:?}\n  explained: {object}",
-                    row.description
-                ));
-            }
-        }
-        report(&failures, rows.len());
-    }
 }
 
 #[track_caller]
@@ -373,21 +333,4 @@ fn objects(text: &str) -> Vec<Value> {
         }
     }
     objects
-}
-
-/// A pcap file of Ethernet frames (draft-ietf-opsawg-pcap).
-pub fn pcap<'a>(frames: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    const LINKTYPE_ETHERNET: u32 = 1;
-    const SNAPLEN: u32 = 65535;
-
-    let mut file = Vec::new();
-    file.extend(0xa1b2_c3d4_u32.to_le_bytes());
-    file.extend([2u16, 4].into_iter().flat_map(u16::to_le_bytes));
-    file.extend([0, 0, SNAPLEN, LINKTYPE_ETHERNET].into_iter().flat_map(u32::to_le_bytes));
-    for (second, frame) in (0u32..).zip(frames) {
-        let length = u32::try_from(frame.len()).expect("a frame");
-        file.extend([second, 0, length, length].into_iter().flat_map(u32::to_le_bytes));
-        file.extend(frame);
-    }
-    file
 }

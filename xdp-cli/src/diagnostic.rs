@@ -11,6 +11,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// The file, as it was named by whoever named it.
+    #[serde(serialize_with = "crate::notation::lossy_path")]
     pub file: PathBuf,
     /// Line, from 1; 0 where the file as a whole is meant.
     pub line: u32,

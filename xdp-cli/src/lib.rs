@@ -4,8 +4,14 @@
 //! [`image`] compiles it into the bytes that the program judges by, and [`datapath`] puts those
 //! into the kernel. Only the last knows a kernel.
 
+pub mod args;
+pub mod commands;
 pub mod config;
 pub mod datapath;
 pub mod diagnostic;
 pub mod image;
+pub mod notation;
+pub mod report;
 pub mod ruleset;
+pub mod stats;
+pub mod status;

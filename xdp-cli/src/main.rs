@@ -1,1 +1,67 @@
-fn main() {}
+//! The command line: arguments in, exit status out.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use xdpctl::args::{Cli, Command};
+use xdpctl::commands::{self, Failure, Session};
+use xdpctl::report::{self, Reporter};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    let mut out = io::stdout().lock();
+    let mut err = io::stderr().lock();
+    let colours = report::colours(&err);
+    let mut session = Session {
+        colours: report::colours(&out),
+        out: &mut out,
+        reporter: Reporter::new(&mut err, colours),
+    };
+    let result = run(&cli.command, &mut session)
+        .and_then(|status| session.out.flush().map(|()| status).map_err(Failure::from_output));
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
+        Err(Failure::Configuration) => ExitCode::from(2),
+        Err(Failure::Impossible(error)) => {
+            session.reporter.error(&error.message, error.hint.as_deref());
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
+    match command {
+        Command::Attach(args) => commands::attach::run(args, session)?,
+        Command::Reload(args) => commands::reload::run(args, session)?,
+        Command::Detach(args) => commands::detach::run(args, session)?,
+        Command::Stats(args) => commands::stats::run(args, session)?,
+        Command::Status(args) => commands::status::run(args, session)?,
+        Command::Check(args) => {
+            let Session { out, reporter, .. } = session;
+            return Ok(commands::check::run(&args.file, args.json, *out, reporter));
+        }
+        Command::Completions { shell } => {
+            commands::completions::completions(*shell, &mut Cli::command(), session.out)
+                .map_err(Failure::from_output)?;
+        }
+        Command::Man => {
+            commands::man::man(&Cli::command(), session.out).map_err(Failure::from_output)?;
+        }
+    }
+    Ok(0)
+}
+
+/// What `-v` adds: this program's own steps, with the verifier's log; `-vv` everybody's.
+/// `RUST_LOG` has the last word.
+fn log_to_stderr(verbose: u8) {
+    let filter = match verbose {
+        0 => "off",
+        1 => "xdpctl=debug",
+        _ => "debug",
+    };
+    let environment = env_logger::Env::default().default_filter_or(filter);
+    env_logger::Builder::from_env(environment).format_timestamp(None).init();
+}

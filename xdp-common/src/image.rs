@@ -146,9 +146,20 @@ impl Header {
     }
 
     /// Whether a flag is set.
+    ///
+    /// Read anew each time: of a copy, the verifier would remember each answer, and follow every
+    /// combination of answers.
     #[inline(always)]
-    pub const fn has(&self, flag: u32) -> bool {
-        self.flags & flag != 0
+    pub fn has(&self, flag: u32) -> bool {
+        // SAFETY: a reference is valid to read from.
+        unsafe { core::ptr::read_volatile(&self.flags) & flag != 0 }
+    }
+
+    /// The same number, as one that the verifier knows nothing of: see `Packet::forgotten`.
+    #[inline(always)]
+    pub fn forget(&self, number: u32) -> u32 {
+        // SAFETY: a reference is valid to read from.
+        number | unsafe { core::ptr::read_volatile(&self.zero) }
     }
 }
 

@@ -27,7 +27,7 @@ impl Judgement<'_> {
 
     /// A verdict that the image's policy gives.
     #[inline(always)]
-    const fn policy(header: &Header, drop: u32, reason: Reason) -> Self {
+    fn policy(header: &Header, drop: u32, reason: Reason) -> Self {
         let verdict = if header.has(drop) { Verdict::Drop } else { Verdict::Pass };
         Self::plain(verdict, reason)
     }
@@ -50,7 +50,7 @@ pub fn judge<'a, L: Lines, P: PacketBytes + ?Sized>(
     parsed: &Result<Packet, Malformed>,
 ) -> Judgement<'a> {
     let packet = &match parsed {
-        Ok(packet) => packet.forgotten(header.zero),
+        Ok(packet) => packet.forgotten(|number| header.forget(number)),
         Err(Malformed) => {
             return Judgement::policy(header, flag::MALFORMED_DROP, Reason::Malformed);
         }
@@ -58,7 +58,7 @@ pub fn judge<'a, L: Lines, P: PacketBytes + ?Sized>(
     let judgement = match packet.network {
         Network::ARP => judge_arp(lines, header, packet),
         Network::IPV4 | Network::IPV6 => judge_ip(lines, header, bytes, packet),
-        _ => judge_by_rules(lines, header, bytes, packet, CounterId(header.zero)),
+        _ => judge_by_rules(lines, header, bytes, packet, CounterId(header.forget(0))),
     };
     match judgement {
         Some(judgement) => judgement,
@@ -100,10 +100,10 @@ fn judge_ip<'a, L: Lines, P: PacketBytes + ?Sized>(
     // A run-time entry that allows the source would be asked for here.
     let trees = [header.list_v4_tree, header.list_v6_tree];
     // Nothing, but not a constant: see `Packet::forgotten`.
-    let mut drop = u64::from(header.zero);
-    let mut count = u64::from(header.zero);
+    let mut drop = u64::from(header.forget(0));
+    let mut count = u64::from(header.forget(0));
     if header.has(flag::SOURCE_LISTS) {
-        let value = search::find_address(lines, trees, packet.network, packet.source)?;
+        let value = search::find_address(lines, header, trees, packet.network, packet.source)?;
         if value != 0 {
             let decision = decision(lines, header, value)?;
             if decision.source_allow != 0 {
@@ -115,11 +115,13 @@ fn judge_ip<'a, L: Lines, P: PacketBytes + ?Sized>(
         }
     }
     // A run-time entry that blocks the source would be asked for here.
-    if header.has(flag::FRAGMENTS_DROP) && packet.transport == Transport::FRAGMENT {
+    if header.has(flag::FRAGMENTS_DROP)
+        && packet.transport.forgotten(|number| header.forget(number)) == Transport::FRAGMENT
+    {
         return Some(Judgement::plain(Verdict::Drop, Reason::Fragment));
     }
     if header.has(flag::DESTINATION_LISTS) {
-        let value = search::find_address(lines, trees, packet.network, packet.destination)?;
+        let value = search::find_address(lines, header, trees, packet.network, packet.destination)?;
         if value != 0 {
             let decision = decision(lines, header, value)?;
             drop = higher(drop, decision.destination_drop);

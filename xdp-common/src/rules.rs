@@ -99,22 +99,25 @@ pub fn first_match<L: Lines, P: PacketBytes + ?Sized>(
     let mut destination_port = protocol;
     let mut octet = protocol;
 
-    if packet.is_ip() {
+    let network = || packet.network.forgotten(|number| header.forget(number));
+    let transport = || packet.transport.forgotten(|number| header.forget(number));
+    if network().is_ip() {
         if header.has(flag::RULE_SOURCE) {
             let trees = [header.rule_source_v4_tree, header.rule_source_v6_tree];
-            let class = search::find_address(lines, trees, packet.network, packet.source)?;
+            let class = search::find_address(lines, header, trees, packet.network, packet.source)?;
             let found = vector(lines, header, class)?;
             source = found.0;
             summary &= found.1;
         }
         if header.has(flag::RULE_DESTINATION) {
             let trees = [header.rule_destination_v4_tree, header.rule_destination_v6_tree];
-            let class = search::find_address(lines, trees, packet.network, packet.destination)?;
+            let class =
+                search::find_address(lines, header, trees, packet.network, packet.destination)?;
             let found = vector(lines, header, class)?;
             destination = found.0;
             summary &= found.1;
         }
-        if matches!(packet.transport, Transport::TCP | Transport::PORTS) {
+        if matches!(transport(), Transport::TCP | Transport::PORTS) {
             if header.has(flag::RULE_SOURCE_PORT) {
                 let directory = header.source_port_directory;
                 let class = paged_class(lines, header, directory, packet.source_port)?;
@@ -133,11 +136,11 @@ pub fn first_match<L: Lines, P: PacketBytes + ?Sized>(
         // Flags and types never meet in a packet, so they share a place.
         let mut page = 0;
         let mut asked = false;
-        if packet.transport == Transport::TCP && header.has(flag::RULE_TCP_FLAGS) {
+        if transport() == Transport::TCP && header.has(flag::RULE_TCP_FLAGS) {
             page = header.tcp_flags_page;
             asked = true;
         }
-        if packet.transport == Transport::ICMP && header.has(flag::RULE_ICMP_TYPE) {
+        if transport() == Transport::ICMP && header.has(flag::RULE_ICMP_TYPE) {
             page = header.icmp_type_page;
             asked = true;
         }
@@ -197,18 +200,19 @@ pub fn first_match<L: Lines, P: PacketBytes + ?Sized>(
 
 #[inline(always)]
 fn protocol_class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<u32> {
-    if !packet.is_ip() {
+    let network = packet.network.forgotten(|number| header.forget(number));
+    if !network.is_ip() {
         return Some(header.not_ip_class);
     }
     if packet.protocol == UNKNOWN_PROTOCOL {
         return Some(header.unknown_protocol_class);
     }
-    let fragment = packet.transport == Transport::FRAGMENT;
-    let page = match (packet.network, fragment) {
-        (Network::IPV4, false) => header.ipv4_page,
-        (Network::IPV4, true) => header.ipv4_fragment_page,
-        (_, false) => header.ipv6_page,
-        (_, true) => header.ipv6_fragment_page,
+    let transport = packet.transport.forgotten(|number| header.forget(number));
+    let page = match (network, transport) {
+        (Network::IPV4, Transport::FRAGMENT) => header.ipv4_fragment_page,
+        (Network::IPV4, _) => header.ipv4_page,
+        (_, Transport::FRAGMENT) => header.ipv6_fragment_page,
+        (_, _) => header.ipv6_page,
     };
     page_entry(lines, header, page, packet.protocol)
 }

@@ -20,7 +20,7 @@
 //! IPv6 addresses are looked up by their upper half first; the value then is a decision for all
 //! of the /64, or says where the tree or the single leaf over the lower halves is.
 
-use crate::image::{LINE_WORDS, Line, Lines};
+use crate::image::{Header, LINE_WORDS, Line, Lines};
 use crate::opaque::opaque;
 use crate::packet::Network;
 
@@ -196,11 +196,12 @@ pub fn find_128<L: Lines>(lines: &L, tree: u32, address: [u64; 2]) -> Option<u32
 #[inline(always)]
 pub fn find_address<L: Lines>(
     lines: &L,
+    header: &Header,
     [v4, v6]: [u32; 2],
     network: Network,
     address: [u64; 2],
 ) -> Option<u32> {
-    match network {
+    match network.forgotten(|number| header.forget(number)) {
         Network::IPV6 => find_128(lines, v6, address),
         _ => find_32(lines, v4, address[0] as u32),
     }

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use xdp_common::image::{Block, Lines};
 use xdp_common::opaque::opaque;
-use xdp_common::packet::PacketBytes;
+use xdp_common::packet::{PacketBytes, Window};
 
 use crate::maps::{ImageMap, RULESET};
 
@@ -64,13 +64,15 @@ impl Linear {
 }
 
 impl PacketBytes for Linear {
+    type Window<const N: usize> = Checked<N>;
+
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.whole
     }
 
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+    fn window<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
         // Opaque, both, or LLVM checks one register and goes on with another that it takes for
         // equal, which the verifier does not.
         let offset = opaque(u64::from(offset));
@@ -81,13 +83,51 @@ impl PacketBytes for Linear {
         if start + N > self.data_end {
             return None;
         }
-        // SAFETY: the bytes lie before `data_end`, as just checked.
-        Some(unsafe { *(start as *const [u8; N]) })
+        Some(Checked { start })
     }
 
     #[inline(always)]
     fn forget(&self, number: u32) -> u32 {
         number | self.zero
+    }
+}
+
+/// `N` bytes of a packet that lie before its end.
+#[derive(Clone, Copy)]
+pub struct Checked<const N: usize> {
+    start: usize,
+}
+
+impl<const N: usize> Checked<N> {
+    #[inline(always)]
+    fn read<T>(&self, at: usize) -> T {
+        // Constant, so that nothing is left of it.
+        assert!(at + size_of::<T>() <= N);
+        // SAFETY: the bytes are inside the window, which was checked to be inside the packet, and
+        // any bytes are an integer.
+        unsafe { core::ptr::read_unaligned((self.start + at) as *const T) }
+    }
+}
+
+impl<const N: usize> Window for Checked<N> {
+    #[inline(always)]
+    fn u8(&self, at: usize) -> u8 {
+        self.read(at)
+    }
+
+    #[inline(always)]
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_be(self.read(at))
+    }
+
+    #[inline(always)]
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_be(self.read(at))
+    }
+
+    #[inline(always)]
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_be(self.read(at))
     }
 }
 
@@ -100,17 +140,16 @@ pub struct Scattered<'a> {
 }
 
 impl PacketBytes for Scattered<'_> {
+    type Window<const N: usize> = Copied<N>;
+
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.whole
     }
 
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        if offset > FARTHEST {
-            return None;
-        }
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    fn window<const N: usize>(&self, offset: u32) -> Option<Copied<N>> {
+        let mut bytes = MaybeUninit::<Copied<N>>::uninit();
         // SAFETY: the context is the kernel's, and the buffer has the length that is given.
         let failed = unsafe {
             bpf_xdp_load_bytes(
@@ -130,6 +169,43 @@ impl PacketBytes for Scattered<'_> {
     #[inline(always)]
     fn forget(&self, number: u32) -> u32 {
         number | self.zero
+    }
+}
+
+/// `N` bytes, copied. Aligned, because the verifier allows no other access to the stack.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Copied<const N: usize>([u8; N]);
+
+impl<const N: usize> Copied<N> {
+    #[inline(always)]
+    fn read<T>(&self, at: usize) -> T {
+        // Constant, so that nothing is left of it.
+        assert!(at + size_of::<T>() <= N);
+        // SAFETY: the bytes are inside the array, and any bytes are an integer.
+        unsafe { core::ptr::read_unaligned(self.0.as_ptr().add(at).cast::<T>()) }
+    }
+}
+
+impl<const N: usize> Window for Copied<N> {
+    #[inline(always)]
+    fn u8(&self, at: usize) -> u8 {
+        self.read(at)
+    }
+
+    #[inline(always)]
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_be(self.read(at))
+    }
+
+    #[inline(always)]
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_be(self.read(at))
+    }
+
+    #[inline(always)]
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_be(self.read(at))
     }
 }
 

@@ -106,7 +106,7 @@ fn exit(bytes: u32, verdict: Verdict, judgement: &Judgement, lost: CounterId) ->
 #[inline(always)]
 fn count(id: CounterId, bytes: u64) {
     if let Some((page, place)) = id.place()
-        && let Some(counter) = maps::LIST_AND_RULE_COUNTERS.get_value_ptr_mut(page, &place)
+        && let Some(counter) = maps::RULE_COUNTERS.get_value_ptr_mut(page, &place)
     {
         // SAFETY: as above.
         add(unsafe { &mut *counter.cast::<Counter>() }, bytes);

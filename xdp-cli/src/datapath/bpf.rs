@@ -61,7 +61,8 @@ unsafe fn bpf_fd<T>(command: c_long, attributes: &mut T) -> io::Result<OwnedFd> 
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-fn raw(fd: impl AsFd) -> u32 {
+/// Borrows: a descriptor that was given away would be closed before the call.
+fn raw(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd() as u32
 }
 
@@ -116,7 +117,7 @@ struct Element {
 /// is none.
 pub fn lookup(map: impl AsFd, key: u32, value: &mut [u8]) -> io::Result<Option<()>> {
     let mut attributes = Element {
-        map_fd: raw(map),
+        map_fd: raw(&map),
         padding: 0,
         key: (&raw const key) as u64,
         value: value.as_mut_ptr() as u64,
@@ -134,7 +135,7 @@ pub fn lookup(map: impl AsFd, key: u32, value: &mut [u8]) -> io::Result<Option<(
 /// Writes an element. The same is true of the length as for [`lookup`].
 pub fn update(map: impl AsFd, key: u32, value: &[u8]) -> io::Result<()> {
     let mut attributes = Element {
-        map_fd: raw(map),
+        map_fd: raw(&map),
         padding: 0,
         key: (&raw const key) as u64,
         value: value.as_ptr() as u64,
@@ -147,7 +148,7 @@ pub fn update(map: impl AsFd, key: u32, value: &[u8]) -> io::Result<()> {
 /// Removes an element; that it was not there is no error.
 pub fn delete(map: impl AsFd, key: u32) -> io::Result<()> {
     let mut attributes =
-        Element { map_fd: raw(map), padding: 0, key: (&raw const key) as u64, value: 0, flags: 0 };
+        Element { map_fd: raw(&map), padding: 0, key: (&raw const key) as u64, value: 0, flags: 0 };
     // SAFETY: BPF_MAP_DELETE_ELEM takes these; the key outlives the call.
     match unsafe { bpf(MAP_DELETE_ELEM, &mut attributes) } {
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
@@ -178,7 +179,7 @@ pub fn update_batch(map: impl AsFd, keys: &[u32], values: &[u32]) -> io::Result<
         keys: keys.as_ptr() as u64,
         values: values.as_ptr() as u64,
         count: keys.len() as u32,
-        map_fd: raw(map),
+        map_fd: raw(&map),
         ..Batch::default()
     };
     // SAFETY: BPF_MAP_UPDATE_BATCH takes these; both arrays have `count` elements of the sizes of
@@ -196,7 +197,7 @@ pub fn lookup_batch(map: impl AsFd, count: u32, values: &mut [u8]) -> io::Result
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
         count,
-        map_fd: raw(map),
+        map_fd: raw(&map),
         ..Batch::default()
     };
     // SAFETY: BPF_MAP_LOOKUP_BATCH takes these; all addresses outlive the call and have room for
@@ -225,7 +226,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     let mut attributes =
-        Object { pathname: path.as_ptr() as u64, fd: raw(object), ..Object::default() };
+        Object { pathname: path.as_ptr() as u64, fd: raw(&object), ..Object::default() };
     // SAFETY: BPF_OBJ_PIN takes these; the path is terminated and outlives the call.
     unsafe { bpf(OBJ_PIN, &mut attributes) }.map(drop)
 }
@@ -273,7 +274,7 @@ struct Info {
 /// have the room that the counts beside them say.
 unsafe fn object_info<T>(object: impl AsFd, info: &mut T) -> io::Result<()> {
     let mut attributes =
-        Info { fd: raw(object), length: size_of::<T>() as u32, info: (info as *mut T) as u64 };
+        Info { fd: raw(&object), length: size_of::<T>() as u32, info: (info as *mut T) as u64 };
     // SAFETY: BPF_OBJ_GET_INFO_BY_FD writes at most `length` bytes to `info`, a structure of
     // integers by the caller's word.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attributes) }.map(drop)
@@ -331,6 +332,7 @@ struct ProgramInfo {
 /// What a program says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
+    pub id: u32,
     pub name: String,
     pub map_ids: Vec<u32>,
 }
@@ -347,7 +349,7 @@ pub fn program_info(program: impl AsFd) -> io::Result<Program> {
     // addresses are null with lengths of zero.
     unsafe { object_info(program, &mut info) }?;
     ids.truncate(info.map_count as usize);
-    Ok(Program { name: text(&info.name), map_ids: ids })
+    Ok(Program { id: info.id, name: text(&info.name), map_ids: ids })
 }
 
 /// struct bpf_map_info up to the name.
@@ -405,7 +407,7 @@ struct CreateLink {
 /// aya's own call is not used: on EINVAL it goes on by netlink, whose attachment nothing holds.
 pub fn create_xdp_link(program: impl AsFd, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
     let mut attributes = CreateLink {
-        program_fd: raw(program),
+        program_fd: raw(&program),
         target_ifindex: ifindex,
         attach_type: ATTACH_XDP,
         flags,
@@ -426,14 +428,14 @@ struct UpdateLink {
 /// Exchanges a link's program in one step.
 pub fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     let mut attributes =
-        UpdateLink { link_fd: raw(link), new_program_fd: raw(program), ..UpdateLink::default() };
+        UpdateLink { link_fd: raw(&link), new_program_fd: raw(&program), ..UpdateLink::default() };
     // SAFETY: BPF_LINK_UPDATE takes these, which hold no addresses.
     unsafe { bpf(LINK_UPDATE, &mut attributes) }.map(drop)
 }
 
 /// Takes a link's program off its interface at once, whoever else holds the link.
 pub fn detach_link(link: impl AsFd) -> io::Result<()> {
-    let mut link_fd = raw(link);
+    let mut link_fd = raw(&link);
     // SAFETY: BPF_LINK_DETACH takes a descriptor alone.
     unsafe { bpf(LINK_DETACH, &mut link_fd) }.map(drop)
 }

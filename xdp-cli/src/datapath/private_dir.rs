@@ -3,8 +3,10 @@
 //! Pins and run-time state are trusted when they are read back, so nobody else may have made,
 //! replaced or looked into the directories that they are in.
 
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -61,7 +63,7 @@ impl Error {
 
 /// Makes `base`/`names[0]`/`names[1]`/…, each of it private to root, and returns the path.
 ///
-/// What is there already is used if it is as private, and refused otherwise. `base` itself is
+/// What is there already is made private if only root can write to it, and refused otherwise. `base` itself is
 /// taken as it is.
 pub fn create(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
     let (mut path, mut directory) = open_base(base)?;
@@ -76,8 +78,21 @@ pub fn create(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
             Err(errno) => return Err(io_error("make", &path, errno)),
         }
         directory = open_private(&directory, name, &path)?;
+        close_to_others(&directory, &path)?;
     }
     Ok(path)
+}
+
+/// Takes away what others may do with a directory of root's.
+fn close_to_others(directory: &OwnedFd, path: &Path) -> Result<(), Error> {
+    let stat = fstat(directory).map_err(|errno| io_error("look at", path, errno))?;
+    if stat.st_mode & 0o077 == 0 {
+        return Ok(());
+    }
+    // A descriptor that is only a place cannot be changed by itself, but by its name in /proc.
+    let by_descriptor = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    fs::set_permissions(by_descriptor, fs::Permissions::from_mode(MODE))
+        .map_err(|source| Error::Io { action: "make private", path: path.to_owned(), source })
 }
 
 /// The path that [`create`] would return, if all of it is there.
@@ -134,7 +149,8 @@ fn judge(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {
     if owner != 0 {
         return Err(Error::Owner { path: path.to_owned(), owner });
     }
-    if mode & 0o077 != 0 {
+    // Readable is not private, but what root alone can write can be trusted.
+    if mode & 0o022 != 0 {
         return Err(Error::Open { path: path.to_owned(), mode });
     }
     Ok(())
@@ -153,19 +169,20 @@ mod tests {
         let path = Path::new("/run/xdpctl");
         assert!(judge(path, 0, 0o700).is_ok());
         assert!(judge(path, 0, 0o500).is_ok());
+        assert!(judge(path, 0, 0o755).is_ok());
         assert_eq!(
             judge(path, 1000, 0o700).unwrap_err().to_string(),
             "/run/xdpctl belongs to user 1000, not to root, and is not trusted"
         );
         assert_eq!(
-            judge(path, 0, 0o755).unwrap_err().to_string(),
-            "/run/xdpctl is open to others (mode 0755) and is not trusted"
+            judge(path, 0, 0o775).unwrap_err().to_string(),
+            "/run/xdpctl is open to others (mode 0775) and is not trusted"
         );
     }
 
     #[test]
     fn an_error_tells_the_path_that_the_reader_knows() {
-        let error = judge(Path::new("/proc/self/fd/5/xdpctl"), 0, 0o755).unwrap_err();
+        let error = judge(Path::new("/proc/self/fd/5/xdpctl"), 0, 0o757).unwrap_err();
         let shown = error.shown_under(Path::new("/proc/self/fd/5"), Path::new("/sys/fs/bpf"));
         assert!(shown.to_string().starts_with("/sys/fs/bpf/xdpctl is open"), "{shown}");
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use aya::maps::Map;
 use aya::programs::{ProgramError, Xdp};
@@ -18,9 +19,9 @@ static PASS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), 
 pub const RULESET: &str = "RULESET";
 pub const REDIRECTS: &str = "REDIRECTS";
 pub const COUNTERS: &str = "COUNTERS";
-pub const LIST_AND_RULE_COUNTERS: &str = "LIST_AND_RULE_COUNTERS";
+pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
 /// All of them.
-pub const MAPS: [&str; 4] = [RULESET, REDIRECTS, COUNTERS, LIST_AND_RULE_COUNTERS];
+pub const MAPS: [&str; 4] = [RULESET, REDIRECTS, COUNTERS, RULE_COUNTERS];
 
 /// Why a program could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +41,31 @@ pub struct Loaded {
 
 /// Loads the packet filter with new maps.
 pub fn load_filter() -> Result<Loaded, LoadError> {
-    load(&FILTER.0, "xdpctl")
+    load_filter_on(None)
+}
+
+/// Loads the packet filter on the counters that are pinned in a directory, and with new maps for
+/// the rest; without one, with new maps alone.
+pub fn load_filter_on(counters: Option<&Path>) -> Result<Loaded, LoadError> {
+    let mut loader = EbpfLoader::new();
+    if let Some(directory) = counters {
+        for name in [COUNTERS, RULE_COUNTERS] {
+            loader.map_pin_path(name, directory.join(name));
+        }
+    }
+    load(loader, &FILTER.0, "xdpctl")
 }
 
 /// Loads the program that passes everything.
 pub fn load_pass() -> Result<Loaded, LoadError> {
-    load(&PASS.0, "xdpctl_pass")
+    load(EbpfLoader::new(), &PASS.0, "xdpctl_pass")
 }
 
-fn load(object: &'static [u8], name: &'static str) -> Result<Loaded, LoadError> {
+fn load(
+    mut loader: EbpfLoader<'_>,
+    object: &'static [u8],
+    name: &'static str,
+) -> Result<Loaded, LoadError> {
     let other = |error: &dyn std::error::Error| LoadError::Other(chain(error));
     // The log is asked for only where somebody reads it: verifying with a log takes far longer.
     let level = if log::log_enabled!(log::Level::Debug) {
@@ -56,8 +73,7 @@ fn load(object: &'static [u8], name: &'static str) -> Result<Loaded, LoadError> 
     } else {
         VerifierLogLevel::DISABLE
     };
-    let mut ebpf =
-        EbpfLoader::new().verifier_log_level(level).load(object).map_err(|error| other(&error))?;
+    let mut ebpf = loader.verifier_log_level(level).load(object).map_err(|error| other(&error))?;
     let program: &mut Xdp = ebpf
         .program_mut(name)
         .ok_or_else(|| LoadError::Other(format!("no program {name} in the object")))?

@@ -15,8 +15,10 @@ pub struct Metadata {
     pub interface: String,
     /// The mode that was attached in.
     pub mode: Mode,
-    /// The configuration file, absolute.
+    /// The configuration file given at attach, absolute: the one that a reload reads.
     pub config: PathBuf,
+    /// The file that this ruleset came from: another one, if a reload was given one.
+    pub loaded_from: PathBuf,
     /// Milliseconds since 1970-01-01, of the attachment and of this ruleset.
     pub attached_at: u64,
     pub loaded_at: u64,

@@ -8,7 +8,7 @@
 //! ```
 
 use super::ethernet::EtherType;
-use super::{Cursor, Malformed, NO_SENDER, Network, Packet, PacketBytes};
+use super::{Cursor, Malformed, NO_SENDER, Network, Packet, PacketBytes, Window};
 
 const FIXED: u32 = 8;
 
@@ -21,14 +21,14 @@ pub fn parse<P: PacketBytes + ?Sized>(
 ) -> Result<(), Malformed> {
     packet.network = Network::ARP;
     packet.source[0] = NO_SENDER;
-    let [_, _, space_high, space_low, hardware, protocol, _, _] = cursor.peek::<8, P>(bytes)?;
-    let (hardware, protocol) = (u32::from(hardware), u32::from(protocol));
+    let header = cursor.peek::<8, P>(bytes)?;
+    let (hardware, protocol) = (u32::from(header.u8(4)), u32::from(header.u8(5)));
     let mut whole = cursor;
     whole.advance(FIXED + 2 * (hardware + protocol))?;
-    if EtherType(u16::from_be_bytes([space_high, space_low])) == EtherType::IPV4 && protocol == 4 {
+    if EtherType(header.u16(2)) == EtherType::IPV4 && protocol == 4 {
         let mut sender = cursor;
         sender.advance(FIXED + hardware)?;
-        packet.source[0] = u64::from(u32::from_be_bytes(sender.peek::<4, P>(bytes)?));
+        packet.source[0] = u64::from(sender.peek::<4, P>(bytes)?.u32(0));
     }
     Ok(())
 }

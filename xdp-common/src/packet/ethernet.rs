@@ -7,7 +7,7 @@
 //!         TCI's lower 12 bits, and the EtherType follows it
 //! ```
 
-use super::{Cursor, Malformed, Packet, PacketBytes};
+use super::{Cursor, Malformed, Packet, PacketBytes, Window};
 
 /// An EtherType, in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +36,14 @@ pub fn parse<P: PacketBytes + ?Sized>(
     packet: &mut Packet,
 ) -> Result<EtherType, Malformed> {
     cursor.advance(ADDRESSES)?;
-    let mut ether_type = EtherType(u16::from_be_bytes(cursor.peek::<2, P>(bytes)?));
+    let mut ether_type = EtherType(cursor.peek::<2, P>(bytes)?.u16(0));
     let mut tags = 0;
     while tags < 2 && ether_type.is_tag() {
-        let [_, _, high, low, next_high, next_low] = cursor.peek::<6, P>(bytes)?;
+        let tag = cursor.peek::<6, P>(bytes)?;
         if tags == 0 {
-            packet.vlan = u32::from(u16::from_be_bytes([high, low]) & 0x0fff);
+            packet.vlan = u32::from(tag.u16(2) & 0x0fff);
         }
-        ether_type = EtherType(u16::from_be_bytes([next_high, next_low]));
+        ether_type = EtherType(tag.u16(4));
         cursor.offset += TAG;
         tags += 1;
     }
@@ -57,9 +57,11 @@ pub fn parse<P: PacketBytes + ?Sized>(
 /// Destination and source address.
 #[inline(always)]
 pub fn addresses<P: PacketBytes + ?Sized>(bytes: &P) -> Option<[u64; 2]> {
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = bytes.load::<12>(0)?;
-    Some([
-        u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]),
-        u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
-    ])
+    let header = bytes.window::<12>(0)?;
+    let address = |at| {
+        u64::from(header.u16(at)) << 32
+            | u64::from(header.u16(at + 2)) << 16
+            | u64::from(header.u16(at + 4))
+    };
+    Some([address(0), address(6)])
 }

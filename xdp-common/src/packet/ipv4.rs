@@ -11,7 +11,7 @@
 //! ```
 
 use super::transport;
-use super::{Cursor, Malformed, Network, Packet, PacketBytes, Transport};
+use super::{Cursor, Malformed, Network, Packet, PacketBytes, Transport, Window};
 
 const FIXED: u32 = 20;
 const OFFSET: u16 = 0x1fff;
@@ -25,11 +25,11 @@ pub fn parse<P: PacketBytes + ?Sized>(
 ) -> Result<(), Malformed> {
     packet.network = Network::IPV4;
     let header = cursor.peek::<20, P>(bytes)?;
-    if header[0] >> 4 != 4 {
+    if header.u8(0) >> 4 != 4 {
         return Err(Malformed);
     }
-    let header_length = u32::from(header[0] & 0xf) * 4;
-    let mut total = u32::from(u16::from_be_bytes([header[2], header[3]]));
+    let header_length = u32::from(header.u8(0) & 0xf) * 4;
+    let mut total = u32::from(header.u16(2));
     if total == 0 && cursor.remaining() > u32::from(u16::MAX) {
         // Segments that receive offload merged beyond 64 KiB ("BIG TCP") bear no length (Linux,
         // include/net/ip.h, iph_totlen).
@@ -39,12 +39,10 @@ pub fn parse<P: PacketBytes + ?Sized>(
         return Err(Malformed);
     }
     cursor.end = cursor.offset + total;
-    packet.source[0] =
-        u64::from(u32::from_be_bytes([header[12], header[13], header[14], header[15]]));
-    packet.destination[0] =
-        u64::from(u32::from_be_bytes([header[16], header[17], header[18], header[19]]));
-    packet.protocol = u32::from(header[9]);
-    if u16::from_be_bytes([header[6], header[7]]) & OFFSET != 0 {
+    packet.source[0] = u64::from(header.u32(12));
+    packet.destination[0] = u64::from(header.u32(16));
+    packet.protocol = u32::from(header.u8(9));
+    if header.u16(6) & OFFSET != 0 {
         packet.transport = Transport::FRAGMENT;
         return Ok(());
     }

@@ -13,10 +13,12 @@ pub mod transport;
 
 /// Where a frame's bytes come from: a slice in tests, the driver's buffers in the kernel.
 pub trait PacketBytes {
-    /// The whole frame's length, whether or not [`PacketBytes::load`] can reach all of it.
-    fn len(&self) -> u32;
+    /// `N` bytes that were found to be there.
+    type Window<const N: usize>: Window;
+    /// The whole frame's length, whether or not [`PacketBytes::window`] can reach all of it.
+    fn length(&self) -> u32;
     /// `N` bytes at `offset`; `None` where they are not there or cannot be reached.
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    fn window<const N: usize>(&self, offset: u32) -> Option<Self::Window<N>>;
     /// The same number, as one that the verifier knows nothing of: see [`Packet::forgotten`].
     #[inline(always)]
     fn forget(&self, number: u32) -> u32 {
@@ -24,13 +26,42 @@ pub trait PacketBytes {
     }
 }
 
+/// Bytes whose length was checked once, so that reading them cannot fail. Numbers come out of
+/// network order; `at` is a place inside the window, and a multiple of the number's size.
+pub trait Window {
+    fn u8(&self, at: usize) -> u8;
+    fn u16(&self, at: usize) -> u16;
+    fn u32(&self, at: usize) -> u32;
+    fn u64(&self, at: usize) -> u64;
+}
+
 impl PacketBytes for [u8] {
-    fn len(&self) -> u32 {
+    type Window<const N: usize> = [u8; N];
+
+    fn length(&self) -> u32 {
         self.len() as u32
     }
 
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+    fn window<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         self.get(offset as usize..)?.first_chunk().copied()
+    }
+}
+
+impl<const N: usize> Window for [u8; N] {
+    fn u8(&self, at: usize) -> u8 {
+        self[at]
+    }
+
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self[at], self[at + 1]])
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        u32::from(self.u16(at)) << 16 | u32::from(self.u16(at + 2))
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        u64::from(self.u32(at)) << 32 | u64::from(self.u32(at + 4))
     }
 }
 
@@ -59,11 +90,11 @@ impl Cursor {
     pub fn peek<const N: usize, P: PacketBytes + ?Sized>(
         &self,
         packet: &P,
-    ) -> Result<[u8; N], Malformed> {
+    ) -> Result<P::Window<N>, Malformed> {
         if self.offset + N as u32 > self.end {
             return Err(Malformed);
         }
-        packet.load(self.offset).ok_or(Malformed)
+        packet.window(self.offset).ok_or(Malformed)
     }
 
     /// Moves on; up to the end, not beyond.
@@ -118,6 +149,18 @@ impl Network {
     pub const ARP: Self = Self(1);
     pub const IPV4: Self = Self(2);
     pub const IPV6: Self = Self(3);
+
+    /// See [`Packet::forgotten`].
+    #[inline(always)]
+    pub fn forgotten(self, forget: impl Fn(u32) -> u32) -> Self {
+        Self(forget(self.0))
+    }
+
+    /// Whether it is IPv4 or IPv6.
+    #[inline(always)]
+    pub const fn is_ip(self) -> bool {
+        self.0 >= Self::IPV4.0
+    }
 }
 
 /// What the network layer carries.
@@ -136,6 +179,12 @@ impl Transport {
     pub const PORTS: Self = Self(3);
     /// ICMP over IPv4 or ICMPv6 over IPv6: the type in [`Packet::octet`].
     pub const ICMP: Self = Self(4);
+
+    /// See [`Packet::forgotten`].
+    #[inline(always)]
+    pub fn forgotten(self, forget: impl Fn(u32) -> u32) -> Self {
+        Self(forget(self.0))
+    }
 }
 
 impl Packet {
@@ -151,30 +200,25 @@ impl Packet {
         octet: 0,
     };
 
-    /// The same packet, as one of which the verifier knows nothing: `zero` is 0, from a map.
+    /// The same packet, as one of which the verifier knows nothing: `forget` adds 0, read from a
+    /// map.
     ///
-    /// Each way through the parser ends with constants, and the verifier would follow each of
-    /// them through all of the judgement. A number that it cannot know, added to them, makes all
-    /// those ways one.
+    /// Each way through the parser ends with constants, and each question that is asked of a
+    /// field leaves the verifier with one more thing that it knows; it would follow each such way
+    /// through all that comes after. A number that it cannot know, added, makes all of them one.
     #[inline(always)]
-    pub const fn forgotten(&self, zero: u32) -> Self {
+    pub fn forgotten(&self, forget: impl Fn(u32) -> u32) -> Self {
         Self {
-            network: Network(self.network.0 | zero),
-            transport: Transport(self.transport.0 | zero),
-            vlan: self.vlan | zero,
-            protocol: self.protocol | zero,
-            source: [self.source[0] | zero as u64, self.source[1] | zero as u64],
-            destination: [self.destination[0] | zero as u64, self.destination[1] | zero as u64],
-            source_port: self.source_port | zero,
-            destination_port: self.destination_port | zero,
-            octet: self.octet | zero,
+            network: Network(forget(self.network.0)),
+            transport: Transport(forget(self.transport.0)),
+            vlan: forget(self.vlan),
+            protocol: forget(self.protocol),
+            source: self.source.map(|half| half | u64::from(forget(0))),
+            destination: self.destination.map(|half| half | u64::from(forget(0))),
+            source_port: forget(self.source_port),
+            destination_port: forget(self.destination_port),
+            octet: forget(self.octet),
         }
-    }
-
-    /// Whether this is an IP packet.
-    #[inline(always)]
-    pub const fn is_ip(&self) -> bool {
-        matches!(self.network, Network::IPV4 | Network::IPV6)
     }
 }
 
@@ -182,7 +226,7 @@ impl Packet {
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(bytes: &P) -> Result<Packet, Malformed> {
     let mut packet = Packet::EMPTY;
-    let mut cursor = Cursor { offset: 0, end: bytes.len() };
+    let mut cursor = Cursor { offset: 0, end: bytes.length() };
     let ether_type = ethernet::parse(bytes, &mut cursor, &mut packet)?;
     cursor.offset = bytes.forget(cursor.offset);
     match ether_type {

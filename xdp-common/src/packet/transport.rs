@@ -9,7 +9,7 @@
 //!
 //! Only what is asked must be there; UDP's own length is not looked at.
 
-use super::{Cursor, Malformed, Packet, PacketBytes, Transport};
+use super::{Cursor, Malformed, Packet, PacketBytes, Transport, Window};
 
 pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
@@ -30,24 +30,24 @@ pub fn parse<P: PacketBytes + ?Sized>(
 ) -> Result<(), Malformed> {
     let protocol = packet.protocol as u8;
     if matches!(protocol, TCP | UDP | SCTP) {
-        let [s0, s1, d0, d1] = cursor.peek::<4, P>(bytes)?;
+        let ports = cursor.peek::<4, P>(bytes)?;
         packet.transport = Transport::PORTS;
-        packet.source_port = u32::from(u16::from_be_bytes([s0, s1]));
-        packet.destination_port = u32::from(u16::from_be_bytes([d0, d1]));
+        packet.source_port = u32::from(ports.u16(0));
+        packet.destination_port = u32::from(ports.u16(2));
         if protocol == TCP {
             let mut rest = cursor;
             rest.advance(TCP_DATA_OFFSET)?;
-            let [data_offset, flags] = rest.peek::<2, P>(bytes)?;
-            if data_offset >> 4 < 5 {
+            let rest = rest.peek::<2, P>(bytes)?;
+            if rest.u8(0) >> 4 < 5 {
                 return Err(Malformed);
             }
             packet.transport = Transport::TCP;
-            packet.octet = u32::from(flags);
+            packet.octet = u32::from(rest.u8(1));
         }
     } else if protocol == icmp {
-        let [icmp_type] = cursor.peek::<1, P>(bytes)?;
+        let header = cursor.peek::<1, P>(bytes)?;
         packet.transport = Transport::ICMP;
-        packet.octet = u32::from(icmp_type);
+        packet.octet = u32::from(header.u8(0));
     }
     Ok(())
 }

@@ -1,0 +1,306 @@
+//! A configuration as its author thinks of it, and the text that says it.
+
+use std::fmt::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Drop,
+}
+
+/// `None` is left out of the text.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub default: Option<Verdict>,
+    pub malformed: Option<Verdict>,
+    pub fragments: Option<Verdict>,
+    pub arp: Option<Verdict>,
+    pub arp_allow: Vec<Ipv4Addr>,
+    pub allowlists: Vec<List>,
+    pub blocklists: Vec<List>,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Destination,
+    Either,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListAction {
+    Drop,
+    Count,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct List {
+    pub name: String,
+    pub prefixes: Vec<Prefix>,
+    /// First and last, of one family; they stand in a list file.
+    pub ranges: Vec<(IpAddr, IpAddr)>,
+    /// For blocklists.
+    pub side: Option<Side>,
+    /// For blocklists.
+    pub action: Option<ListAction>,
+}
+
+/// Bits beyond the length may be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    pub address: IpAddr,
+    pub length: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+    Icmp,
+    Icmpv6,
+    Number(u8),
+}
+
+#[derive(Clone, Debug)]
+pub enum Vlan {
+    Untagged,
+    Ids(Vec<u16>),
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    Pass,
+    Drop,
+    Bounce,
+    Redirect(Target),
+}
+
+/// Where to redirect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Name(String),
+    Index(u32),
+}
+
+pub type Mac = [u8; 6];
+
+/// Empty and `None` are left out of the text, and match everything.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub name: String,
+    pub protocol: Option<Protocol>,
+    pub source: Vec<Prefix>,
+    pub destination: Vec<Prefix>,
+    pub source_port: Vec<(u16, u16)>,
+    pub destination_port: Vec<(u16, u16)>,
+    pub icmp_type: Vec<u8>,
+    /// Names of flags, and whether each has to be set.
+    pub tcp_flags: Vec<(&'static str, bool)>,
+    pub vlan: Option<Vlan>,
+    pub source_mac: Vec<Mac>,
+    pub destination_mac: Vec<Mac>,
+    pub action: Action,
+    pub set_source_mac: Option<Mac>,
+    pub set_destination_mac: Option<Mac>,
+}
+
+impl Rule {
+    /// A rule without conditions.
+    pub fn new(name: impl Into<String>, action: Action) -> Self {
+        Self {
+            name: name.into(),
+            protocol: None,
+            source: Vec::new(),
+            destination: Vec::new(),
+            source_port: Vec::new(),
+            destination_port: Vec::new(),
+            icmp_type: Vec::new(),
+            tcp_flags: Vec::new(),
+            vlan: None,
+            source_mac: Vec::new(),
+            destination_mac: Vec::new(),
+            action,
+            set_source_mac: None,
+            set_destination_mac: None,
+        }
+    }
+}
+
+/// The bits of an address, and how many there are.
+pub fn bits(address: IpAddr) -> (u128, u8) {
+    match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+/// The address of the same family with these bits.
+pub fn with_bits(family: IpAddr, bits: u128) -> IpAddr {
+    match family {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
+        IpAddr::V6(_) => IpAddr::V6(bits.into()),
+    }
+}
+
+impl Prefix {
+    pub fn new(address: IpAddr, length: u8) -> Self {
+        Self { address, length }
+    }
+
+    /// First and last address.
+    pub fn ends(&self) -> (IpAddr, IpAddr) {
+        let (own, width) = bits(self.address);
+        let hosts = width - self.length;
+        let below = if hosts == 128 { u128::MAX } else { (1 << hosts) - 1 };
+        (with_bits(self.address, own & !below), with_bits(self.address, own | below))
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (first, last) = self.ends();
+        first.is_ipv4() == address.is_ipv4() && first <= address && address <= last
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl Config {
+    /// The text, and the list files beside it by name.
+    pub fn to_toml(&self) -> (String, Vec<(String, String)>) {
+        let mut text = String::new();
+        let mut files = Vec::new();
+        let policy = [
+            ("default", self.default),
+            ("malformed", self.malformed),
+            ("fragments", self.fragments),
+        ];
+        text.push_str("[policy]\n");
+        for (key, verdict) in policy {
+            text += &verdict.map_or_else(String::new, |verdict| line(key, quoted(verdict.word())));
+        }
+        text.push_str("[arp]\n");
+        text +=
+            &self.arp.map_or_else(String::new, |verdict| line("action", quoted(verdict.word())));
+        if !self.arp_allow.is_empty() {
+            text += &line("allow", array(self.arp_allow.iter().map(quoted)));
+        }
+        for list in &self.allowlists {
+            text.push_str("[[allowlist]]\n");
+            list.write(&mut text, &mut files);
+        }
+        for list in &self.blocklists {
+            text.push_str("[[blocklist]]\n");
+            list.write(&mut text, &mut files);
+        }
+        for rule in &self.rules {
+            rule.write(&mut text);
+        }
+        (text, files)
+    }
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+impl List {
+    fn write(&self, text: &mut String, files: &mut Vec<(String, String)>) {
+        *text += &line("name", quoted(&self.name));
+        if !self.prefixes.is_empty() {
+            *text += &line("prefixes", array(self.prefixes.iter().map(quoted)));
+        }
+        if !self.ranges.is_empty() {
+            let file = format!("{}.txt", self.name);
+            *text += &line("files", array([quoted(&file)]));
+            let ranges = self.ranges.iter().map(|(first, last)| format!("{first}-{last}\n"));
+            files.push((file, ranges.collect()));
+        }
+        if let Some(side) = self.side {
+            *text += &line("match", quoted(format!("{side:?}").to_lowercase()));
+        }
+        if let Some(action) = self.action {
+            *text += &line("action", quoted(format!("{action:?}").to_lowercase()));
+        }
+    }
+}
+
+impl Rule {
+    fn write(&self, text: &mut String) {
+        text.push_str("[[rule]]\n");
+        let mut key = |key: &str, values: Vec<String>| match values.as_slice() {
+            [] => {}
+            // One alone is written without brackets, as people do.
+            [value] => *text += &line(key, value),
+            values => *text += &line(key, array(values)),
+        };
+        key("name", vec![quoted(&self.name)]);
+        let protocol = self.protocol.map(|protocol| match protocol {
+            Protocol::Number(number) => number.to_string(),
+            named => quoted(format!("{named:?}").to_lowercase()),
+        });
+        key("protocol", protocol.into_iter().collect());
+        key("source", self.source.iter().map(quoted).collect());
+        key("destination", self.destination.iter().map(quoted).collect());
+        key("source_port", self.source_port.iter().map(ports).collect());
+        key("destination_port", self.destination_port.iter().map(ports).collect());
+        key("icmp_type", self.icmp_type.iter().map(u8::to_string).collect());
+        if !self.tcp_flags.is_empty() {
+            let flags = self.tcp_flags.iter();
+            let flags = flags.map(|(name, set)| format!("{}{name}", if *set { "" } else { "!" }));
+            key("tcp_flags", vec![quoted(flags.collect::<Vec<_>>().join(","))]);
+        }
+        match &self.vlan {
+            None => {}
+            Some(Vlan::Untagged) => key("vlan", vec![quoted("none")]),
+            Some(Vlan::Ids(ids)) => key("vlan", ids.iter().map(u16::to_string).collect()),
+        }
+        key("source_mac", self.source_mac.iter().map(mac).collect());
+        key("destination_mac", self.destination_mac.iter().map(mac).collect());
+        let (action, to) = match &self.action {
+            Action::Pass => ("pass", None),
+            Action::Drop => ("drop", None),
+            Action::Bounce => ("bounce", None),
+            Action::Redirect(Target::Name(name)) => ("redirect", Some(quoted(name))),
+            Action::Redirect(Target::Index(index)) => ("redirect", Some(index.to_string())),
+        };
+        key("action", vec![quoted(action)]);
+        key("to", to.into_iter().collect());
+        key("set_source_mac", self.set_source_mac.iter().map(mac).collect());
+        key("set_destination_mac", self.set_destination_mac.iter().map(mac).collect());
+    }
+}
+
+fn line(key: &str, value: impl fmt::Display) -> String {
+    format!("{key} = {value}\n")
+}
+
+fn quoted(value: impl fmt::Display) -> String {
+    format!("\"{value}\"")
+}
+
+fn array<S: fmt::Display>(values: impl IntoIterator<Item = S>) -> String {
+    let mut text = String::from("[");
+    for value in values {
+        let _ = write!(text, "{value}, ");
+    }
+    text + "]"
+}
+
+fn ports((first, last): &(u16, u16)) -> String {
+    if first == last { first.to_string() } else { quoted(format!("{first}-{last}")) }
+}
+
+fn mac(mac: &Mac) -> String {
+    quoted(mac.map(|byte| format!("{byte:02x}")).join(":"))
+}

@@ -1,0 +1,310 @@
+//! Random frames: every header in every order that is legal, and many that are not.
+
+use std::net::IpAddr;
+
+use super::config::{Config, Prefix, bits, with_bits};
+use super::dice::Dice;
+use super::rulesets::{ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
+
+/// Addresses at which what a configuration says changes.
+pub struct Edges {
+    v4: Vec<IpAddr>,
+    v6: Vec<IpAddr>,
+}
+
+impl Edges {
+    pub fn of(config: &Config) -> Self {
+        let lists = config.allowlists.iter().chain(&config.blocklists);
+        let mut edges: Vec<IpAddr> = Vec::new();
+        for list in lists {
+            edges.extend(list.prefixes.iter().flat_map(around));
+            for (first, last) in &list.ranges {
+                edges.extend([before(*first), *first, *last, after(*last)]);
+            }
+        }
+        for rule in &config.rules {
+            edges.extend(rule.source.iter().chain(&rule.destination).flat_map(around));
+        }
+        let (v4, v6) = edges.into_iter().partition(IpAddr::is_ipv4);
+        Self { v4, v6 }
+    }
+
+    fn v4(&self, dice: &mut Dice) -> IpAddr {
+        if self.v4.is_empty() || dice.one_in(3) { ipv4(dice) } else { dice.pick(&self.v4) }
+    }
+
+    fn v6(&self, dice: &mut Dice) -> IpAddr {
+        if self.v6.is_empty() || dice.one_in(3) { ipv6(dice) } else { dice.pick(&self.v6) }
+    }
+}
+
+/// The first and the last address of a prefix, and those next to them outside.
+pub fn around(prefix: &Prefix) -> [IpAddr; 4] {
+    let (first, last) = prefix.ends();
+    [before(first), first, last, after(last)]
+}
+
+fn before(address: IpAddr) -> IpAddr {
+    with_bits(address, bits(address).0.wrapping_sub(1))
+}
+
+fn after(address: IpAddr) -> IpAddr {
+    with_bits(address, bits(address).0.wrapping_add(1))
+}
+
+pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(128);
+    frame.extend(dice.pick(&MACS));
+    frame.extend(dice.pick(&MACS));
+    let tags = dice.pick(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3]);
+    for _ in 0..tags {
+        frame.extend(dice.pick(&[[0x81, 0x00], [0x88, 0xa8]]));
+        let priority = dice.pick(&[0, 0, 7, 15]) << 12;
+        frame.extend((dice.pick(&VLANS) | priority).to_be_bytes());
+    }
+    match dice.below(16) {
+        0..8 => {
+            frame.extend([0x08, 0x00]);
+            ipv4_packet(dice, edges, &mut frame);
+        }
+        8..14 => {
+            frame.extend([0x86, 0xdd]);
+            ipv6_packet(dice, edges, &mut frame);
+        }
+        14 => {
+            frame.extend([0x08, 0x06]);
+            arp(dice, &mut frame);
+        }
+        _ => {
+            // RARP, LLDP, PPPoE, QinQ of old, an 802.3 length, anything.
+            let known = [0x8035, 0x88cc, 0x8864, 0x9100, 46, 0x0801];
+            let ether_type = if dice.one_in(4) { dice.word() as u16 } else { dice.pick(&known) };
+            frame.extend(ether_type.to_be_bytes());
+            frame.extend(dice.some(0, 50, Dice::byte));
+        }
+    }
+    damage(dice, &mut frame);
+    frame
+}
+
+/// Cuts, padding and noise.
+fn damage(dice: &mut Dice, frame: &mut Vec<u8>) {
+    match dice.below(24) {
+        0 | 1 => {
+            let keep = dice.below(frame.len() + 1);
+            frame.truncate(keep);
+        }
+        2 => {
+            let at = dice.below(frame.len());
+            frame[at] = dice.byte();
+        }
+        3 => {
+            let at = dice.below(frame.len());
+            frame[at] ^= 1 << dice.below(8);
+        }
+        // What pads may look like ports.
+        4..8 => {
+            let port = dice.pick(&PORTS).to_be_bytes();
+            while frame.len() < 60 {
+                frame.extend(port);
+            }
+        }
+        8 => frame.extend(dice.some(0, 40, Dice::byte)),
+        9 if dice.one_in(20) => frame.resize(9000, 0x55),
+        9 if dice.one_in(20) => frame.resize(65_536 + 40 + dice.below(3000), 0),
+        _ => {}
+    }
+}
+
+fn transport(dice: &mut Dice, protocol: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match protocol {
+        6 => {
+            bytes.extend(dice.pick(&PORTS).to_be_bytes());
+            bytes.extend(dice.pick(&PORTS).to_be_bytes());
+            bytes.extend(dice.word().to_be_bytes());
+            let data_offset: u8 = if dice.one_in(12) { dice.byte() >> 4 } else { 5 };
+            bytes.push(data_offset << 4 | dice.byte() & 0xf);
+            bytes.push(if dice.one_in(3) { dice.byte() } else { dice.pick(&[0x02, 0x12, 0x10]) });
+            bytes.extend([0; 6]);
+        }
+        17 | 132 => {
+            bytes.extend(dice.pick(&PORTS).to_be_bytes());
+            bytes.extend(dice.pick(&PORTS).to_be_bytes());
+            // UDP's own length, which nothing looks at.
+            bytes.extend((dice.word() as u32).to_be_bytes());
+        }
+        1 | 58 => {
+            bytes.push(dice.pick(&ICMP_TYPES));
+            bytes.extend([0; 7]);
+        }
+        _ => bytes.extend(dice.some(0, 12, Dice::byte)),
+    }
+    match dice.below(8) {
+        0 => {
+            let keep = dice.below(bytes.len() + 1);
+            bytes.truncate(keep);
+        }
+        1 => bytes.extend(dice.some(0, 30, Dice::byte)),
+        _ => {}
+    }
+    bytes
+}
+
+fn protocol(dice: &mut Dice) -> u8 {
+    if dice.one_in(24) {
+        return dice.byte();
+    }
+    let others = [0, 4, 41, 43, 44, 47, 50, 51, 59, 60, 135, 139, 140, 255];
+    match dice.below(8) {
+        0..3 => 6,
+        3 | 4 => 17,
+        5 => 132,
+        6 => dice.pick(&[1, 58]),
+        _ => dice.pick(&others),
+    }
+}
+
+fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
+    let protocol = protocol(dice);
+    let payload = transport(dice, protocol);
+    let words = if dice.one_in(4) { 5 + dice.below(11) } else { 5 };
+    let length = words * 4 + payload.len();
+    let stated = match dice.below(24) {
+        0 => dice.below(length + 1),
+        1 => length + dice.below(8),
+        2 => dice.pick(&[0, 1, 19, 20, 21, 24, 65_535]),
+        _ => length,
+    };
+    let version = if dice.one_in(40) { dice.below(16) } else { 4 };
+    let shown = if dice.one_in(30) { dice.below(16) } else { words };
+    let fragment = match dice.below(12) {
+        0 => 0x2000,
+        1 => 0x2000 | dice.pick(&[1, 2, 185, 0x1fff]),
+        2 => dice.pick(&[1, 2, 185, 0x1000, 0x1fff]),
+        3 => 0x4000,
+        4 => 0x8000,
+        _ => 0u16,
+    };
+    frame.push((version << 4 | shown) as u8);
+    frame.push(dice.byte());
+    frame.extend((stated as u16).to_be_bytes());
+    frame.extend((dice.word() as u16).to_be_bytes());
+    frame.extend(fragment.to_be_bytes());
+    frame.extend([64, protocol, 0, 0]);
+    octets(frame, edges.v4(dice));
+    octets(frame, edges.v4(dice));
+    for _ in 20..words * 4 {
+        frame.push(dice.byte());
+    }
+    frame.extend(payload);
+}
+
+fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
+    let last = protocol(dice);
+    let number = match dice.below(8) {
+        0..4 => 0,
+        4 | 5 => 1,
+        6 => dice.below(4),
+        _ => dice.below(11),
+    };
+    // Each with its bytes; what comes next is filled in below.
+    let mut headers: Vec<(u8, Vec<u8>)> = dice.some(number, number, extension);
+    let mut first = last;
+    for at in (0..headers.len()).rev() {
+        headers[at].1[0] = first;
+        first = headers[at].0;
+    }
+    let mut payload: Vec<u8> = headers.into_iter().flat_map(|(_, bytes)| bytes).collect();
+    payload.extend(transport(dice, last));
+    let stated = match dice.below(24) {
+        0 => dice.below(payload.len() + 1),
+        1 => payload.len() + dice.below(8),
+        2 => dice.pick(&[0, 1, 3, 4, 8, 65_535]),
+        _ => payload.len(),
+    };
+    let version = if dice.one_in(40) { dice.byte() } else { 0x60 | dice.byte() & 0xf };
+    frame.push(version);
+    frame.extend([dice.byte(), 0, 0]);
+    frame.extend((stated as u16).to_be_bytes());
+    frame.extend([first, 64]);
+    octets(frame, edges.v6(dice));
+    octets(frame, edges.v6(dice));
+    frame.extend(payload);
+}
+
+/// An extension header's number and bytes.
+fn extension(dice: &mut Dice) -> (u8, Vec<u8>) {
+    let number = dice.pick(&[0, 43, 44, 51, 60, 135, 139, 140]);
+    let length = dice.pick(&[0, 0, 0, 1, 1, 2, 3, 4]);
+    let size = match number {
+        44 => 8,
+        51 => (length + 2) * 4,
+        _ => (length + 1) * 8,
+    };
+    let mut bytes = vec![0; size];
+    bytes[1] = length as u8;
+    if number == 44 {
+        // Offsets and flags: most often the first fragment, which is judged like a whole packet.
+        let place =
+            if dice.one_in(4) { dice.pick(&[8, 9, 0xfff8u16]) } else { dice.pick(&[0, 1, 7]) };
+        bytes[2..4].copy_from_slice(&place.to_be_bytes());
+        // Reserved, and nothing looks at it.
+        bytes[1] = dice.pick(&[0, 0, 255]);
+    }
+    if dice.one_in(30) {
+        bytes[1] = dice.byte();
+    }
+    (number, bytes)
+}
+
+fn octets(frame: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => frame.extend(address.octets()),
+        IpAddr::V6(address) => frame.extend(address.octets()),
+    }
+}
+
+/// RFC 826, most often of Ethernet and IPv4.
+fn arp(dice: &mut Dice, frame: &mut Vec<u8>) {
+    let usual = !dice.one_in(4);
+    let hardware: u16 = if usual { 1 } else { dice.pick(&[1, 6, 24]) };
+    let protocol: u16 = if usual { 0x0800 } else { dice.pick(&[0x0800, 0x86dd]) };
+    let hardware_length: u8 = if usual { 6 } else { dice.pick(&[0, 6, 8, 16]) };
+    let protocol_length: u8 = if usual { 4 } else { dice.pick(&[0, 4, 4, 16]) };
+    frame.extend(hardware.to_be_bytes());
+    frame.extend(protocol.to_be_bytes());
+    frame.extend([hardware_length, protocol_length, 0, dice.pick(&[1, 2])]);
+    for _ in 0..2 {
+        frame.extend(vec![2; hardware_length.into()]);
+        let mut address = vec![0; protocol_length.into()];
+        let IpAddr::V4(sender) = ipv4(dice) else { unreachable!() };
+        for (byte, octet) in address.iter_mut().zip(sender.octets()) {
+            *byte = octet;
+        }
+        frame.extend(address);
+    }
+}
+
+/// One frame of every kind, whole, to be cut at each byte.
+pub fn to_cut(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
+    loop {
+        let frame = frame(dice, edges);
+        if (60..600).contains(&frame.len()) {
+            return frame;
+        }
+    }
+}
+
+/// An Ethernet frame with a UDP packet without payload.
+pub fn udp(source: IpAddr, destination: IpAddr) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    match source {
+        IpAddr::V4(_) => frame.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]),
+        IpAddr::V6(_) => frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64]),
+    }
+    octets(&mut frame, source);
+    octets(&mut frame, destination);
+    frame.extend([0, 53, 0, 53, 0, 8, 0, 0]);
+    frame
+}

@@ -1,0 +1,211 @@
+//! The order of judgement: malformed; ARP; allowlists; fragments; blocklists; rules; default.
+
+use std::net::IpAddr;
+
+use super::config::{
+    Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, Side, Target, Verdict, Vlan,
+    bits, with_bits,
+};
+use super::packet::{self, Frame, Packet, Payload};
+
+/// What becomes of a frame, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opinion {
+    pub verdict: &'static str,
+    pub reason: &'static str,
+    /// Kind and name of what counts the frame.
+    pub counted: Vec<(&'static str, String)>,
+    /// For what a rule sends out.
+    pub sent: Option<Sent>,
+}
+
+/// Where a frame goes, and what is rewritten on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// `None` is back out of the same interface.
+    pub to: Option<Target>,
+    pub source_mac: Option<Mac>,
+    pub destination_mac: Option<Mac>,
+}
+
+impl Opinion {
+    fn new(verdict: Verdict, reason: &'static str) -> Self {
+        let verdict = match verdict {
+            Verdict::Pass => "pass",
+            Verdict::Drop => "drop",
+        };
+        Self { verdict, reason, counted: Vec::new(), sent: None }
+    }
+
+    fn counting(mut self, kind: &'static str, name: &str) -> Self {
+        self.counted.push((kind, name.to_owned()));
+        self
+    }
+}
+
+pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
+    let Some(frame) = packet::read(frame) else {
+        return Opinion::new(config.malformed.unwrap_or(Verdict::Drop), "malformed");
+    };
+    if let Payload::Arp(sender) = frame.payload {
+        let let_through = sender.is_some_and(|sender| config.arp_allow.contains(&sender));
+        let verdict = config.arp.filter(|_| !let_through).unwrap_or(Verdict::Pass);
+        return Opinion::new(verdict, "arp");
+    }
+    let mut counting = None;
+    if let Payload::Ip(packet) = &frame.payload {
+        if let Some(list) = allowing(config, packet.source) {
+            return Opinion::new(Verdict::Pass, "allowlist").counting("allowlist", &list.name);
+        }
+        if packet.later_fragment && config.fragments == Some(Verdict::Drop) {
+            return Opinion::new(Verdict::Drop, "fragment");
+        }
+        match blocking(config, packet) {
+            Some(list) if list.action == Some(ListAction::Count) => counting = Some(list),
+            Some(list) => {
+                return Opinion::new(Verdict::Drop, "blocklist").counting("blocklist", &list.name);
+            }
+            None => {}
+        }
+    }
+    let mut opinion = Opinion::new(config.default.unwrap_or(Verdict::Pass), "default");
+    let rule = config.rules.iter().find(|rule| matches(rule, &frame));
+    if let Some(rule) = rule {
+        opinion.reason = "rule";
+        opinion.verdict = match rule.action {
+            Action::Pass => "pass",
+            Action::Drop => "drop",
+            Action::Bounce => "tx",
+            Action::Redirect(_) => "redirect",
+        };
+        let sent = |to| Sent {
+            to,
+            source_mac: rule.set_source_mac,
+            destination_mac: rule.set_destination_mac,
+        };
+        opinion.sent = match &rule.action {
+            Action::Pass | Action::Drop => None,
+            Action::Bounce => Some(sent(None)),
+            Action::Redirect(to) => Some(sent(Some(to.clone()))),
+        };
+    }
+    if let Some(list) = counting {
+        opinion = opinion.counting("blocklist", &list.name);
+    }
+    if let Some(rule) = rule {
+        opinion = opinion.counting("rule", &rule.name);
+    }
+    opinion
+}
+
+/// The longest prefix of a list that holds the address. A range counts as the fewest prefixes
+/// that hold exactly its addresses.
+fn longest(list: &List, address: IpAddr) -> Option<u8> {
+    let prefixes = list.prefixes.iter().filter(|prefix| prefix.contains(address));
+    let ranges = list.ranges.iter().filter_map(|&(first, last)| {
+        let (own, width) = bits(address);
+        (0..=width).find(|length| {
+            let below = u128::MAX.checked_shr(128 - u32::from(width - length)).unwrap_or(0);
+            let block = (with_bits(address, own & !below), with_bits(address, own | below));
+            first.is_ipv4() == address.is_ipv4() && first <= block.0 && block.1 <= last
+        })
+    });
+    prefixes.map(|prefix| prefix.length).chain(ranges).max()
+}
+
+/// The contract does not say which of several allowlists is counted: as with blocklists, the
+/// longest prefix, then the list that comes first.
+fn allowing(config: &Config, source: IpAddr) -> Option<&List> {
+    let mut best: Option<(u8, &List)> = None;
+    for list in &config.allowlists {
+        if let Some(length) = longest(list, source)
+            && best.is_none_or(|(before, _)| length > before)
+        {
+            best = Some((length, list));
+        }
+    }
+    best.map(|(_, list)| list)
+}
+
+/// A dropping entry before a counting one, then the longest prefix, then the list that comes
+/// first. Whether it was the source or the destination does not show in what is counted.
+fn blocking<'c>(config: &'c Config, packet: &Packet) -> Option<&'c List> {
+    let mut best: Option<((bool, u8), &List)> = None;
+    for list in &config.blocklists {
+        let sides: &[IpAddr] = match list.side.unwrap_or(Side::Source) {
+            Side::Source => &[packet.source],
+            Side::Destination => &[packet.destination],
+            Side::Either => &[packet.source, packet.destination],
+        };
+        let drops = list.action != Some(ListAction::Count);
+        for address in sides {
+            if let Some(length) = longest(list, *address)
+                && best.is_none_or(|(before, _)| (drops, length) > before)
+            {
+                best = Some(((drops, length), list));
+            }
+        }
+    }
+    best.map(|(_, list)| list)
+}
+
+fn matches(rule: &Rule, frame: &Frame) -> bool {
+    let vlan = match &rule.vlan {
+        None => true,
+        Some(Vlan::Untagged) => frame.vlan.is_none(),
+        Some(Vlan::Ids(ids)) => frame.vlan.is_some_and(|id| ids.contains(&id)),
+    };
+    let macs = (rule.source_mac.is_empty() || rule.source_mac.contains(&frame.source_mac))
+        && (rule.destination_mac.is_empty()
+            || rule.destination_mac.contains(&frame.destination_mac));
+    let asks_for_ip = rule.protocol.is_some()
+        || !rule.source.is_empty()
+        || !rule.destination.is_empty()
+        || !rule.source_port.is_empty()
+        || !rule.destination_port.is_empty()
+        || !rule.icmp_type.is_empty()
+        || !rule.tcp_flags.is_empty();
+    vlan && macs
+        && match &frame.payload {
+            Payload::Ip(packet) => matches_packet(rule, packet),
+            _ => !asks_for_ip,
+        }
+}
+
+/// What a packet does not have matches no key that asks for it: a later fragment has no ports,
+/// flags or type, and what is not TCP, UDP or SCTP has no ports.
+fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
+    let over_ipv4 = packet.source.is_ipv4();
+    let protocol = match rule.protocol {
+        None => true,
+        Some(Protocol::Tcp) => packet.protocol == Some(6),
+        Some(Protocol::Udp) => packet.protocol == Some(17),
+        Some(Protocol::Sctp) => packet.protocol == Some(132),
+        Some(Protocol::Icmp) => over_ipv4 && packet.protocol == Some(1),
+        Some(Protocol::Icmpv6) => !over_ipv4 && packet.protocol == Some(58),
+        Some(Protocol::Number(number)) => packet.protocol == Some(number),
+    };
+    let among = |prefixes: &[Prefix], address| {
+        prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
+    };
+    let port_among = |ranges: &[(u16, u16)], port: Option<u16>| {
+        ranges.is_empty()
+            || port.is_some_and(|port| {
+                ranges.iter().any(|(first, last)| *first <= port && port <= *last)
+            })
+    };
+    // RFC 9293, section 3.1: the byte from its low bit.
+    let names = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+    let flags = rule.tcp_flags.iter().all(|(name, set)| {
+        let bit = names.iter().position(|known| known == name).unwrap();
+        packet.tcp_flags.is_some_and(|flags| (flags >> bit & 1 == 1) == *set)
+    });
+    protocol
+        && flags
+        && among(&rule.source, packet.source)
+        && among(&rule.destination, packet.destination)
+        && port_among(&rule.source_port, packet.ports.map(|ports| ports.0))
+        && port_among(&rule.destination_port, packet.ports.map(|ports| ports.1))
+        && (rule.icmp_type.is_empty()
+            || packet.icmp_type.is_some_and(|number| rule.icmp_type.contains(&number)))
+}

@@ -1,0 +1,19 @@
+//! The contract's order of judgement, written straight from its text and sharing nothing with the
+//! product: linear scans over what the configuration says.
+//!
+//! What the two are compared on is TOML text and the bytes of a frame, so that everything between
+//! text and verdict is in the loop: loading, compiling, parsing and judging.
+
+mod agreement;
+mod config;
+mod corner;
+mod dice;
+mod disagreement;
+mod frames;
+mod index;
+mod judge;
+mod many_rules;
+mod packet;
+mod product;
+mod refusals;
+mod rulesets;

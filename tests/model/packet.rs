@@ -1,0 +1,188 @@
+//! What a frame says of itself, read field by field as the RFCs have them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::config::Mac;
+
+/// A frame that is not malformed.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub destination_mac: Mac,
+    pub source_mac: Mac,
+    /// The outer tag's id.
+    pub vlan: Option<u16>,
+    pub payload: Payload,
+}
+
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// The sender's protocol address, if that is IPv4.
+    Arp(Option<Ipv4Addr>),
+    Ip(Packet),
+    Other,
+}
+
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    /// `None` where a fragment names an extension header.
+    pub protocol: Option<u8>,
+    pub later_fragment: bool,
+    /// Source and destination.
+    pub ports: Option<(u16, u16)>,
+    pub tcp_flags: Option<u8>,
+    pub icmp_type: Option<u8>,
+}
+
+/// What a length field says, of as many bytes as there are. Receive offload merges segments to
+/// packets whose length the field cannot say, and leaves it 0; the contract is silent on these.
+fn stated(length: usize, bytes: usize) -> usize {
+    if length == 0 && bytes > 65_535 { bytes } else { length }
+}
+
+/// A step of reading a frame; `None` is malformed.
+type Read<T> = Option<T>;
+
+fn u16_at(bytes: &[u8], at: usize) -> Read<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+pub fn read(frame: &[u8]) -> Read<Frame> {
+    if frame.len() < 14 {
+        return None;
+    }
+    let mut at = 12;
+    let mut ether_type = u16_at(frame, at)?;
+    let mut tags = Vec::new();
+    // 802.1Q and 802.1ad.
+    while ether_type == 0x8100 || ether_type == 0x88a8 {
+        if tags.len() == 2 {
+            return None;
+        }
+        tags.push(u16_at(frame, at + 2)? & 0x0fff);
+        ether_type = u16_at(frame, at + 4)?;
+        at += 4;
+    }
+    let body = &frame[at + 2..];
+    Some(Frame {
+        destination_mac: frame[0..6].try_into().unwrap(),
+        source_mac: frame[6..12].try_into().unwrap(),
+        vlan: tags.first().copied(),
+        payload: match ether_type {
+            0x0800 => Payload::Ip(ipv4(body)?),
+            0x86dd => Payload::Ip(ipv6(body)?),
+            0x0806 => Payload::Arp(arp(body)?),
+            _ => Payload::Other,
+        },
+    })
+}
+
+/// RFC 826.
+fn arp(bytes: &[u8]) -> Read<Option<Ipv4Addr>> {
+    let protocol = u16_at(bytes, 2)?;
+    let hardware_length = usize::from(*bytes.get(4)?);
+    let protocol_length = usize::from(*bytes.get(5)?);
+    if bytes.len() < 8 + 2 * hardware_length + 2 * protocol_length {
+        return None;
+    }
+    let sender: Option<[u8; 4]> = bytes[8 + hardware_length..][..protocol_length].try_into().ok();
+    Some(sender.filter(|_| protocol == 0x0800).map(Ipv4Addr::from))
+}
+
+/// RFC 791, section 3.1.
+fn ipv4(bytes: &[u8]) -> Read<Packet> {
+    let version = bytes.first()? >> 4;
+    let header_length = usize::from(bytes.first()? & 0xf) * 4;
+    let total_length = stated(u16_at(bytes, 2)?.into(), bytes.len());
+    if version != 4 || header_length < 20 || total_length < header_length {
+        return None;
+    }
+    let bytes = bytes.get(..total_length)?;
+    let fragment_offset = u16_at(bytes, 6)? & 0x1fff;
+    let protocol = bytes[9];
+    let mut packet = Packet {
+        source: Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[12..16]).unwrap()).into(),
+        destination: Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[16..20]).unwrap()).into(),
+        protocol: Some(protocol),
+        later_fragment: fragment_offset != 0,
+        ports: None,
+        tcp_flags: None,
+        icmp_type: None,
+    };
+    if !packet.later_fragment {
+        transport(&mut packet, &bytes[header_length..], protocol == 1)?;
+    }
+    Some(packet)
+}
+
+/// Hop-by-hop, routing, fragment, AH, destination options, mobility, HIP and shim6.
+fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
+}
+
+/// RFC 8200, sections 3 and 4.
+fn ipv6(bytes: &[u8]) -> Read<Packet> {
+    let version = bytes.first()? >> 4;
+    let payload_length = stated(u16_at(bytes, 4)?.into(), bytes.get(40..)?.len());
+    if version != 6 {
+        return None;
+    }
+    let bytes = bytes.get(..40 + payload_length)?;
+    let mut packet = Packet {
+        source: Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[8..24]).unwrap()).into(),
+        destination: Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[24..40]).unwrap()).into(),
+        protocol: None,
+        later_fragment: false,
+        ports: None,
+        tcp_flags: None,
+        icmp_type: None,
+    };
+    let mut next = bytes[6];
+    let mut rest = &bytes[40..];
+    let mut headers = 0;
+    while is_extension(next) {
+        headers += 1;
+        if headers > 8 {
+            return None;
+        }
+        let named = *rest.first()?;
+        let length = usize::from(*rest.get(1)?);
+        let length = match next {
+            44 => 8,
+            // RFC 4302, section 2.2: words of four bytes, less two.
+            51 => (length + 2) * 4,
+            _ => (length + 1) * 8,
+        };
+        let header = rest.get(..length)?;
+        rest = &rest[length..];
+        if next == 44 && u16_at(header, 2)? >> 3 != 0 {
+            packet.later_fragment = true;
+            packet.protocol = Some(named).filter(|named| !is_extension(*named));
+            return Some(packet);
+        }
+        next = named;
+    }
+    packet.protocol = Some(next);
+    transport(&mut packet, rest, next == 58)?;
+    Some(packet)
+}
+
+/// What rules ask for beyond the protocol.
+fn transport(packet: &mut Packet, bytes: &[u8], is_icmp: bool) -> Read<()> {
+    // TCP, UDP and SCTP.
+    if matches!(packet.protocol, Some(6 | 17 | 132)) {
+        packet.ports = Some((u16_at(bytes, 0)?, u16_at(bytes, 2)?));
+    }
+    if packet.protocol == Some(6) {
+        packet.tcp_flags = Some(*bytes.get(13)?);
+        // The data offset.
+        if bytes[12] >> 4 < 5 {
+            return None;
+        }
+    }
+    if is_icmp {
+        packet.icmp_type = Some(*bytes.first()?);
+    }
+    Some(())
+}

@@ -1,0 +1,122 @@
+//! The product's opinion: from TOML text through the loader and the compiler to the judgement of
+//! a frame's bytes, everything but the kernel.
+
+use std::fs;
+
+use tempfile::TempDir;
+use xdp_common::counter::CounterId;
+use xdp_common::image;
+use xdp_common::judge::judge;
+use xdp_common::packet;
+use xdp_common::verdict::Verdict;
+use xdpctl::config::load;
+use xdpctl::image::metadata::{Counted, Metadata, Mode, Redirect};
+use xdpctl::image::{Image, counters};
+use xdpctl::ruleset::{RuleAction, Ruleset, Target};
+
+use super::config::{self, Config};
+use super::judge::{Opinion, Sent};
+
+pub struct Product {
+    image: Image,
+    counted: Vec<Counted>,
+    redirects: Vec<Redirect>,
+}
+
+impl Product {
+    /// `Err` says why the product refuses the configuration.
+    pub fn load(config: &Config) -> Result<Self, String> {
+        let (text, files) = config.to_toml();
+        let folder = TempDir::new().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let path = folder.path().join("model.toml");
+        fs::write(&path, text).unwrap();
+        let loaded = load(&path);
+        let Some(ruleset) = loaded.ruleset else {
+            let errors = loaded.diagnostics.errors.iter().map(|error| format!("{error}\n"));
+            return Err(errors.collect());
+        };
+        let counted = counters::assign(&ruleset, &[]).counted;
+        let redirects = redirects(&ruleset);
+        let metadata = Metadata {
+            interface: "eth0".into(),
+            mode: Mode::Native,
+            config: path,
+            attached_at: 0,
+            loaded_at: 0,
+            counted: counted.clone(),
+            redirects: redirects.clone(),
+            ipv4_entries: 0,
+            ipv6_entries: 0,
+            vlan_rules: false,
+        };
+        let image = Image::build(&ruleset, 1, &metadata).map_err(|error| error.to_string())?;
+        Ok(Self { image, counted, redirects })
+    }
+
+    pub fn judge(&self, frame: &[u8]) -> Opinion {
+        let parsed = packet::parse(frame);
+        let judged = judge(&self.image, self.image.header(), frame, &parsed);
+        let mut opinion = Opinion {
+            verdict: judged.verdict.as_str(),
+            reason: judged.reason.as_str(),
+            counted: Vec::new(),
+            sent: None,
+        };
+        opinion.counted.extend(self.named(judged.list));
+        if let Some(action) = judged.action {
+            opinion.sent = self.sent(judged.verdict, action);
+            opinion.counted.extend(self.named(CounterId(action.counter)));
+        }
+        opinion
+    }
+
+    fn sent(&self, verdict: Verdict, action: &image::Action) -> Option<Sent> {
+        let to = match verdict {
+            Verdict::Tx => None,
+            Verdict::Redirect => {
+                let redirect = self.redirects.iter().find(|redirect| redirect.slot == action.slot);
+                Some(match &redirect.expect("a slot belongs to a target").to {
+                    Target::Name(name) => config::Target::Name(name.clone()),
+                    Target::Index(index) => config::Target::Index(*index),
+                })
+            }
+            _ => return None,
+        };
+        Some(Sent {
+            to,
+            source_mac: (action.set_source_mac != 0).then_some(action.source_mac),
+            destination_mac: (action.set_destination_mac != 0).then_some(action.destination_mac),
+        })
+    }
+
+    fn named(&self, counter: CounterId) -> Option<(&'static str, String)> {
+        if counter == CounterId::NONE {
+            return None;
+        }
+        let counted = self.counted.iter().find(|it| CounterId::new(it.number) == counter);
+        let counted = counted.expect("a counter belongs to a list or a rule");
+        Some((counted.kind.as_str(), counted.name.clone()))
+    }
+}
+
+fn redirects(ruleset: &Ruleset) -> Vec<Redirect> {
+    let mut targets: Vec<&Target> = Vec::new();
+    for rule in &ruleset.rules {
+        if let RuleAction::Redirect { to, .. } = &rule.action
+            && !targets.contains(&to)
+        {
+            targets.push(to);
+        }
+    }
+    let redirect = |(slot, to): (usize, &Target)| Redirect {
+        // Not 0, and not in step with anything else.
+        slot: 100 - slot as u32,
+        to: to.clone(),
+        ifindex: Some(7),
+        rules: Vec::new(),
+    };
+    targets.into_iter().enumerate().map(redirect).collect()
+}

@@ -1,0 +1,176 @@
+//! `xdpctl attach`.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, Session, configuration};
+use crate::args::{Attach, ModeArg};
+use crate::datapath::advice::{self, Plan};
+use crate::datapath::attachment::Attachment;
+use crate::datapath::error::Error;
+use crate::datapath::interface::{Interface, Mode};
+use crate::datapath::lifecycle::{self, Attached, Configured, Wanted};
+use crate::datapath::namespace::{Locked, Namespace, not_attached};
+use crate::datapath::pass::Outcome;
+use crate::ruleset::{RuleAction, Ruleset};
+
+/// Where configurations are looked for.
+const ETC: &str = "/etc/xdpctl";
+
+/// Attaches, or exchanges what is attached.
+pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
+    // The configuration first: its mistakes are told without root too.
+    let mut given = args.config.clone();
+    let mut loaded = match (&given, args.replace) {
+        // What is attached knows its file, but it can be asked only under the lock.
+        (None, true) => None,
+        _ => {
+            let path = given.take().unwrap_or_else(|| default_configuration(&args.interface));
+            Some(configuration::load(&path, session)?)
+        }
+    };
+    let namespace = Namespace::lock()?;
+    lifecycle::tidy(&namespace)?;
+    let interface = Interface::by_name(&args.interface).map_err(Error::from)?;
+    let name = &interface.name;
+
+    let attached = if args.replace {
+        let attachment = namespace
+            .attachment(name)?
+            .filter(|attachment| attachment.ifindex() == Some(interface.index))
+            .ok_or_else(|| not_attached(name, &[]))?;
+        let mode = present_mode(&interface, &attachment)?;
+        refuse_other_mode(args.mode, mode, name)?;
+        let loaded = match loaded.take() {
+            Some(loaded) => loaded,
+            None => {
+                let file = attachment.in_force().map_or_else(
+                    || default_configuration(name),
+                    |in_force| in_force.metadata.config.clone(),
+                );
+                configuration::load(&file, session)?
+            }
+        };
+        say_advice(&interface, &loaded.ruleset, Some(mode), session);
+        let configured = loaded.configured();
+        lifecycle::replace(&namespace, &attachment, &interface, &configured, mode)?
+    } else {
+        let loaded = loaded.take().ok_or_else(|| Error::new("no configuration was read"))?;
+        let wanted = match args.mode {
+            ModeArg::Auto => Wanted::Auto,
+            ModeArg::Native => Wanted::Exactly(Mode::Native),
+            ModeArg::Offload => Wanted::Exactly(Mode::Offload),
+            ModeArg::Generic => Wanted::Exactly(Mode::Generic),
+        };
+        let mode = match wanted {
+            Wanted::Auto => None,
+            Wanted::Exactly(mode) => Some(mode),
+        };
+        say_advice(&interface, &loaded.ruleset, mode, session);
+        let configured: Configured<'_> = loaded.configured();
+        lifecycle::attach(&namespace, &interface, &configured, wanted)?
+    };
+    say_result(&namespace, &interface, &attached, args.replace, session)
+}
+
+/// The file that is read where none is named.
+fn default_configuration(interface: &str) -> PathBuf {
+    // A name with a slash in it must not lead elsewhere; no interface has one.
+    let own = Path::new(ETC).join(format!("{}.toml", interface.replace('/', "_")));
+    if own.exists() { own } else { Path::new(ETC).join("xdpctl.toml") }
+}
+
+/// The mode that the attached program runs in.
+fn present_mode(interface: &Interface, attachment: &Attachment) -> Result<Mode, Error> {
+    interface
+        .xdp
+        .iter()
+        .find(|xdp| xdp.program_id == attachment.program_id())
+        .map(|xdp| xdp.mode)
+        .ok_or_else(|| {
+            Error::new(format!("xdpctl's program is not on {} any more", interface.name))
+                .hint(format!("`xdpctl detach {}`, then attach", interface.name))
+        })
+}
+
+fn refuse_other_mode(asked: ModeArg, present: Mode, name: &str) -> Result<(), Error> {
+    let same = match asked {
+        ModeArg::Auto => true,
+        ModeArg::Native => present == Mode::Native,
+        ModeArg::Offload => present == Mode::Offload,
+        ModeArg::Generic => present == Mode::Generic,
+    };
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(format!("{name} is attached in {present} mode, which a link keeps for life"))
+        .hint(format!("`xdpctl detach {name}`, then attach in the other mode")))
+}
+
+fn say_advice(
+    interface: &Interface,
+    ruleset: &Ruleset,
+    mode: Option<Mode>,
+    session: &mut Session<'_>,
+) {
+    let others = Interface::all().unwrap_or_default();
+    let plan = Plan {
+        mode,
+        vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+        redirects: ruleset.rules.iter().any(|rule| {
+            matches!(rule.action, RuleAction::Redirect { .. } | RuleAction::Bounce { .. })
+        }),
+    };
+    for note in advice::attach(interface, &others, plan) {
+        session.reporter.note(&note.message, note.hint.as_deref());
+    }
+}
+
+fn say_result(
+    namespace: &Locked,
+    interface: &Interface,
+    attached: &Attached,
+    replaced: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    if namespace.is_transient() {
+        session.reporter.note(
+            "pins are on the machine's own /sys/fs/bpf, not on the one seen here, which ends with \
+             this shell",
+            None,
+        );
+    }
+    say_redirects(interface, attached.mode, &attached.redirects, session);
+    for (mode, why) in &attached.instead_of {
+        session.reporter.note(&format!("not in {mode} mode: {why}"), None);
+    }
+    let Attached { mode, generation, .. } = attached;
+    let name = &interface.name;
+    let verb = if replaced { "replaced the program on" } else { "attached to" };
+    session.print(format_args!("{verb} {name} in {mode} mode, generation {generation}\n"))
+}
+
+/// What there is to know about the interfaces that are redirected to.
+pub fn say_redirects(
+    interface: &Interface,
+    mode: Mode,
+    outcomes: &[Outcome],
+    session: &mut Session<'_>,
+) {
+    for outcome in outcomes {
+        if let Some(carrier) = &outcome.pass_program {
+            session.reporter.note(
+                &format!(
+                    "put a pass program on {carrier}, so that {} takes redirected frames",
+                    outcome.target.name
+                ),
+                None,
+            );
+        }
+        if let Some(problem) = outcome.problem() {
+            session.reporter.warning(&problem, None);
+        }
+        for note in advice::redirect(interface, mode, &outcome.target) {
+            session.reporter.note(&note.message, note.hint.as_deref());
+        }
+    }
+}

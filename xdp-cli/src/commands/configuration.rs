@@ -1,0 +1,31 @@
+//! Reading a configuration for a command that is to put it in force.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, Session};
+use crate::config;
+use crate::datapath::lifecycle::Configured;
+use crate::ruleset::Ruleset;
+
+/// A configuration without mistakes.
+pub struct Loaded {
+    /// Absolute, but as it was named: a link that is turned elsewhere is followed then.
+    path: PathBuf,
+    text: String,
+    pub ruleset: Ruleset,
+}
+
+impl Loaded {
+    pub fn configured(&self) -> Configured<'_> {
+        Configured { path: &self.path, text: &self.text, ruleset: &self.ruleset }
+    }
+}
+
+/// Reads a configuration and tells all that is wrong with it.
+pub fn load(path: &Path, session: &mut Session<'_>) -> Result<Loaded, Failure> {
+    let loaded = config::load(path);
+    session.reporter.diagnostics(&loaded.diagnostics);
+    let Some(ruleset) = loaded.ruleset else { return Err(Failure::Configuration) };
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Ok(Loaded { path, text: loaded.text, ruleset })
+}

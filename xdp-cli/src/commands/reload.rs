@@ -1,0 +1,80 @@
+//! `xdpctl reload`.
+
+use super::{Failure, Session, attach, configuration};
+use crate::args::Reload;
+use crate::datapath::attachment::Attachment;
+use crate::datapath::error::Error;
+use crate::datapath::lifecycle;
+use crate::datapath::namespace::{Locked, Namespace};
+use crate::datapath::swap::{self, Occasion};
+
+/// Reads configurations again, all of them first, then exchanges each ruleset.
+pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
+    let namespace = Namespace::lock()?;
+    lifecycle::tidy(&namespace)?;
+    let attachments = chosen(&namespace, args)?;
+
+    // All of the mistakes of all of the files are told before giving up.
+    let mut loaded = Vec::new();
+    let mut failure = None;
+    for attachment in &attachments {
+        let (_, in_force) = attachment.readable()?;
+        let path = args.config.as_ref().unwrap_or(&in_force.metadata.config);
+        match configuration::load(path, session) {
+            Ok(configuration) => loaded.push(configuration),
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let mut prepared = Vec::new();
+    for (attachment, loaded) in attachments.iter().zip(&loaded) {
+        let (_, before) = attachment.readable()?;
+        let occasion = Occasion {
+            interface: &before.metadata.interface,
+            mode: before.metadata.mode,
+            // Another file is read this once: the next reload reads the one given at attach.
+            config: &before.metadata.config,
+            loaded_from: loaded.configured().path,
+            attached_at: before.metadata.attached_at,
+            before: Some(before),
+        };
+        prepared.push(swap::prepare(&loaded.ruleset, &occasion)?);
+    }
+
+    for ((attachment, loaded), prepared) in attachments.iter().zip(&loaded).zip(prepared) {
+        let name = attachment.name();
+        for missing in &prepared.missing {
+            session.reporter.warning(
+                &format!(
+                    "{name}: {} is not there any more; what rule \"{}\" sends there is dropped and \
+                     counted as lost",
+                    missing.to,
+                    missing.rules.join("\", \"")
+                ),
+                Some("`xdpctl reload` picks it up when it is back"),
+            );
+        }
+        let reloaded = lifecycle::reload(&namespace, attachment, &loaded.configured(), &prepared)?;
+        if let (Some(interface), Ok((_, in_force))) =
+            (attachment.interface(), attachment.readable())
+        {
+            let mode = in_force.metadata.mode;
+            attach::say_redirects(&interface, mode, &reloaded.redirects, session);
+        }
+        session.print(format_args!("reloaded {name}, generation {}\n", reloaded.generation))?;
+    }
+    Ok(())
+}
+
+fn chosen(namespace: &Locked, args: &Reload) -> Result<Vec<Attachment>, Error> {
+    if let Some(name) = &args.interface {
+        return Ok(vec![namespace.require_attachment(name)?]);
+    }
+    let attachments = namespace.attachments()?;
+    if attachments.is_empty() {
+        return Err(super::nothing_attached());
+    }
+    Ok(attachments)
+}

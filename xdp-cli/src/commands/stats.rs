@@ -1,0 +1,66 @@
+//! `xdpctl stats`.
+
+use std::io::{self, IsTerminal as _};
+use std::time::SystemTime;
+
+use super::{Failure, Session};
+use crate::args::Stats;
+use crate::datapath::attachment::{Attachment, Reading};
+use crate::datapath::error::Error;
+use crate::datapath::namespace::Namespace;
+use crate::stats::follow::{self, Options, follow};
+use crate::stats::stop::Stop;
+use crate::stats::{CountedSample, Sample};
+
+/// Shows counters, again and again or once.
+pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {
+    let stop =
+        Stop::on_signals().map_err(|error| Error::new(format!("cannot catch Ctrl-C: {error}")))?;
+    let options =
+        Options { interval: args.interval, count: args.count, once: args.once, json: args.json };
+    let is_terminal = io::stdout().is_terminal();
+    let mut source = || sample(args.interface.as_deref());
+    match follow(&mut source, &options, session.out, is_terminal, &stop) {
+        Ok(()) => Ok(()),
+        Err(follow::Error::Source(error)) => Err(error.into()),
+        Err(follow::Error::Output(error)) => Err(Failure::from_output(error)),
+    }
+}
+
+/// Attachments are opened anew for each sample: one may be detached, or another attached,
+/// meanwhile.
+fn sample(interface: Option<&str>) -> Result<Vec<Sample>, Error> {
+    let Some(namespace) = Namespace::look()? else { return Err(super::nothing_attached()) };
+    let attachments = match interface {
+        Some(name) => vec![namespace.require_attachment(name)?],
+        None => namespace.attachments()?,
+    };
+    if attachments.is_empty() {
+        return Err(super::nothing_attached());
+    }
+    attachments.iter().map(|attachment| Ok(view(attachment, attachment.read()?))).collect()
+}
+
+fn view(attachment: &Attachment, reading: Reading) -> Sample {
+    let metadata = reading.in_force.metadata;
+    let redirects = metadata.redirects.iter().map(|redirect| redirect.to.to_string()).collect();
+    let counted = metadata.counted.into_iter().zip(reading.counted);
+    Sample {
+        interface: attachment.name(),
+        ifindex: attachment.ifindex().unwrap_or(attachment.key()),
+        mode: metadata.mode,
+        generation: reading.in_force.generation,
+        time: SystemTime::now(),
+        matrix: reading.matrix,
+        counted: counted
+            .map(|(counted, (counter, lost))| CountedSample {
+                name: counted.name,
+                kind: counted.kind,
+                action: counted.action,
+                counter,
+                lost,
+            })
+            .collect(),
+        redirects,
+    }
+}

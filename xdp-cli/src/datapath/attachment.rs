@@ -1,0 +1,332 @@
+//! An interface with the program on it: opened from its pins, read, given another ruleset, and
+//! taken off.
+//!
+//! The pinned link is the truth. It holds the program, and the program holds its maps, so they are
+//! found through it; that they are pinned too is for people and for other tools. A directory of
+//! pins without a link is what an interrupted command left.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, Matrix};
+use xdp_common::image::{Block, Header, LAYOUT, MAGIC};
+
+use super::error::{Error, Result, Trying};
+use super::image_map::Mapped;
+use super::interface::Interface;
+use super::{bpf, program};
+use crate::image::metadata::Metadata;
+
+/// The link's pin: while it is there, the interface is attached.
+pub const LINK: &str = "link";
+/// The program's pin.
+pub const PROGRAM: &str = "program";
+
+/// The kernel keeps this much of a name.
+const KERNEL_NAME: usize = 15;
+
+/// What stands in a directory of pins.
+pub enum Found {
+    Attached(Box<Attachment>),
+    /// No link: nothing is attached.
+    Leftover,
+}
+
+/// An attached interface.
+pub struct Attachment {
+    directory: PathBuf,
+    link: OwnedFd,
+    info: bpf::XdpLink,
+    maps: Option<Maps>,
+    /// `None` where another version's layout keeps it from being read.
+    in_force: Option<InForce>,
+}
+
+/// The program's maps.
+pub struct Maps {
+    pub ruleset: OwnedFd,
+    pub redirects: OwnedFd,
+    pub counters: OwnedFd,
+    pub rule_counters: OwnedFd,
+}
+
+impl Maps {
+    /// A program's maps, by their names.
+    fn of_program(id: u32) -> io::Result<Option<Self>> {
+        let info = bpf::program_info(bpf::program_by_id(id)?)?;
+        let mut found = [None, None, None, None];
+        for id in info.map_ids {
+            let map = bpf::map_by_id(id)?;
+            let name = bpf::map_info(&map)?.name;
+            for (place, wanted) in found.iter_mut().zip(program::MAPS) {
+                if name == wanted[..wanted.len().min(KERNEL_NAME)] {
+                    *place = Some(map);
+                    break;
+                }
+            }
+        }
+        let [Some(ruleset), Some(redirects), Some(counters), Some(rule_counters)] = found else {
+            return Ok(None);
+        };
+        Ok(Some(Self { ruleset, redirects, counters, rule_counters }))
+    }
+
+    /// In the order of [`program::MAPS`].
+    pub fn all(&self) -> [&OwnedFd; 4] {
+        [&self.ruleset, &self.redirects, &self.counters, &self.rule_counters]
+    }
+}
+
+/// The ruleset in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The image's map, to see whether it is still the same later.
+    pub map_id: u32,
+    pub generation: u64,
+    pub rules: u32,
+    pub metadata: Metadata,
+}
+
+/// One reading of an attachment's counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub in_force: InForce,
+    pub matrix: Matrix,
+    /// For each of the metadata's `counted`: its counter, and that of what was lost.
+    pub counted: Vec<(Counter, Option<Counter>)>,
+}
+
+impl Attachment {
+    /// Opens what is pinned in `directory`.
+    pub fn open(directory: &Path) -> Result<Found> {
+        let link = match bpf::open_pin(&directory.join(LINK)) {
+            Ok(link) => link,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
+            Err(error) => return Err(error).trying("open the pinned link"),
+        };
+        let info = match bpf::link_info(&link) {
+            Ok(info) => info,
+            // Something else was pinned under that name, by hand: nothing to be trusted.
+            Err(error) => {
+                return Err(error).trying(format_args!("use {}", directory.join(LINK).display()));
+            }
+        };
+        let maps = Maps::of_program(info.program_id).trying("open the attached program's maps")?;
+        let in_force = match &maps {
+            Some(maps) => read_in_force(maps)?,
+            None => None,
+        };
+        let directory = directory.to_owned();
+        Ok(Found::Attached(Box::new(Self { directory, link, info, maps, in_force })))
+    }
+
+    /// The number that the directory of its pins is named by: the interface's index when it was
+    /// attached.
+    pub fn key(&self) -> u32 {
+        self.directory.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// The interface's index now; `None` where it is gone.
+    pub fn ifindex(&self) -> Option<u32> {
+        (self.info.ifindex != 0).then_some(self.info.ifindex)
+    }
+
+    /// The interface as it is now; `None` where it is gone.
+    pub fn interface(&self) -> Option<Interface> {
+        Interface::by_index(self.ifindex()?).ok()
+    }
+
+    /// The interface's name when it was attached.
+    pub fn attached_as(&self) -> Option<&str> {
+        self.in_force.as_ref().map(|in_force| in_force.metadata.interface.as_str())
+    }
+
+    /// The interface's name now, or the last that is known.
+    pub fn name(&self) -> String {
+        match (self.interface(), self.attached_as()) {
+            (Some(interface), _) => interface.name,
+            (None, Some(name)) => name.to_owned(),
+            (None, None) => format!("interface index {}", self.key()),
+        }
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn program_id(&self) -> u32 {
+        self.info.program_id
+    }
+
+    pub fn link(&self) -> &OwnedFd {
+        &self.link
+    }
+
+    /// The ruleset in force, if this version can read it.
+    pub fn in_force(&self) -> Option<&InForce> {
+        self.in_force.as_ref()
+    }
+
+    /// The maps and the ruleset in force, or an error that says why this version cannot read them.
+    pub fn readable(&self) -> Result<(&Maps, &InForce)> {
+        match (&self.maps, &self.in_force) {
+            (Some(maps), Some(in_force)) => Ok((maps, in_force)),
+            _ => Err(self.unreadable()),
+        }
+    }
+
+    /// Why this version cannot read it.
+    pub fn unreadable(&self) -> Error {
+        let name = self.name();
+        Error::new(format!(
+            "the program on {name} was attached by another version of xdpctl, whose maps this one \
+             does not know"
+        ))
+        .hint(format!(
+            "`xdpctl attach --replace {name}` puts this version's program in its place without a \
+             gap; `xdpctl detach {name}` takes it off"
+        ))
+    }
+
+    /// All counters, at one ruleset: read again if the ruleset changed meanwhile.
+    pub fn read(&self) -> Result<Reading> {
+        let (maps, _) = self.readable()?;
+        for _ in 0..100 {
+            let Some(in_force) = read_in_force(maps)? else { break };
+            let matrix = read_matrix(maps).trying("read the counters")?;
+            let counters = read_rule_counters(maps, &in_force.metadata)
+                .trying("read the counters of lists and rules")?;
+            let after = ruleset_id(maps).trying("look at the ruleset in force")?;
+            if after == Some(in_force.map_id) {
+                return Ok(Reading { in_force, matrix, counted: counters });
+            }
+        }
+        Err(self.unreadable())
+    }
+
+    /// Bytes of kernel memory that the maps take.
+    pub fn map_bytes(&self) -> u64 {
+        let Some(maps) = &self.maps else { return 0 };
+        let outer: u64 = maps.all().into_iter().map(memory).sum();
+        let images = ruleset_id(maps).ok().flatten();
+        let pages = (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page));
+        let inner: u64 = images
+            .into_iter()
+            .chain(pages)
+            .filter_map(|id| bpf::map_by_id(id).ok())
+            .map(|map| memory(&map))
+            .sum();
+        outer + inner
+    }
+}
+
+/// The id of an inner map.
+fn inner_id(outer: &OwnedFd, key: u32) -> Option<u32> {
+    let mut id = [0; 4];
+    bpf::lookup(outer, key, &mut id).ok()??;
+    Some(u32::from_ne_bytes(id))
+}
+
+/// The id of the image in force.
+fn ruleset_id(maps: &Maps) -> io::Result<Option<u32>> {
+    let mut id = [0; 4];
+    Ok(bpf::lookup(&maps.ruleset, 0, &mut id)?.map(|()| u32::from_ne_bytes(id)))
+}
+
+/// What a map takes, by its own account: `memlock` in proc_pid_fdinfo(5).
+fn memory(map: &OwnedFd) -> u64 {
+    use std::os::fd::AsRawFd;
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()));
+    text.ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("memlock:"))?;
+            line.trim().parse().ok()
+        })
+        .unwrap_or(0)
+}
+
+/// The ruleset in force; `None` where it is of a layout that this version does not know.
+fn read_in_force(maps: &Maps) -> Result<Option<InForce>> {
+    let what = "read the ruleset in force";
+    // The image may be exchanged, and gone, between asking for its id and opening it.
+    for _ in 0..100 {
+        let Some(map_id) = ruleset_id(maps).trying(what)? else { return Ok(None) };
+        let map = match bpf::map_by_id(map_id) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.trying(what)?,
+        };
+        let image = match Mapped::open(&map) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+            other => other.trying(what)?,
+        };
+        return Ok(decode(map_id, image.blocks()));
+    }
+    Err(Error::new("the ruleset changes too fast to be read"))
+}
+
+/// What an image says of itself, checked in every step: it may be another version's.
+fn decode(map_id: u32, blocks: &[Block]) -> Option<InForce> {
+    let header = Header::of(blocks.first()?);
+    if header.magic != MAGIC || header.layout != LAYOUT {
+        return None;
+    }
+    let length = header.metadata_bytes as usize;
+    let first = header.metadata as usize;
+    let place = blocks.get(first..first + length.div_ceil(size_of::<Block>()))?;
+    let bytes: Vec<u8> =
+        place.iter().flatten().flat_map(|word| word.to_ne_bytes()).take(length).collect();
+    let metadata = postcard::from_bytes(&bytes).ok()?;
+    Some(InForce { map_id, generation: header.generation, rules: header.rules, metadata })
+}
+
+/// Adds up what the CPUs counted: `count` counters from each CPU's share.
+fn sum(values: &[u8], count: usize, into: &mut [Counter]) {
+    const WORD: usize = 8;
+    for share in values.chunks_exact(count * size_of::<Counter>()) {
+        for (total, counter) in into.iter_mut().zip(share.chunks_exact(2 * WORD)) {
+            let (packets, bytes) = counter.split_at(WORD);
+            let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+            total.packets += number(packets);
+            total.bytes += number(bytes);
+        }
+    }
+}
+
+fn possible_cpus() -> io::Result<usize> {
+    aya::util::nr_cpus().map_err(|(_, error)| error)
+}
+
+fn read_matrix(maps: &Maps) -> io::Result<Matrix> {
+    let mut matrix = Matrix { cells: [Counter::default(); CELLS] };
+    let mut values = vec![0; possible_cpus()? * size_of::<Matrix>()];
+    bpf::lookup(&maps.counters, 0, &mut values)?;
+    sum(&values, CELLS, &mut matrix.cells);
+    Ok(matrix)
+}
+
+fn read_rule_counters(
+    maps: &Maps,
+    metadata: &Metadata,
+) -> io::Result<Vec<(Counter, Option<Counter>)>> {
+    let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let Some(last) = numbers.max() else { return Ok(Vec::new()) };
+    let pages = last / COUNTERS_PER_PAGE + 1;
+    let mut counters = vec![Counter::default(); (pages * COUNTERS_PER_PAGE) as usize];
+    let one = possible_cpus()? * size_of::<Counter>();
+    let mut values = vec![0; one * COUNTERS_PER_PAGE as usize];
+    for (page, totals) in (0..pages).zip(counters.chunks_exact_mut(COUNTERS_PER_PAGE as usize)) {
+        let Some(id) = inner_id(&maps.rule_counters, page) else { continue };
+        bpf::lookup_batch(bpf::map_by_id(id)?, COUNTERS_PER_PAGE, &mut values)?;
+        for (total, shares) in totals.iter_mut().zip(values.chunks_exact(one)) {
+            sum(shares, 1, std::slice::from_mut(total));
+        }
+    }
+    let counter = |number: u32| counters.get(number as usize).copied().unwrap_or_default();
+    Ok(metadata
+        .counted
+        .iter()
+        .map(|counted| (counter(counted.number), counted.lost.map(counter)))
+        .collect())
+}

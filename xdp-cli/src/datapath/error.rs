@@ -1,0 +1,72 @@
+//! What could not be done to the kernel, and what to do about it.
+
+use std::fmt;
+use std::io;
+
+/// Something that could not be done: what and why, and the next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// A result of this room.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Says what was tried when the kernel said no.
+pub trait Trying<T> {
+    fn trying(self, what: impl fmt::Display) -> Result<T>;
+}
+
+impl<T> Trying<T> for io::Result<T> {
+    fn trying(self, what: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| {
+            let told = Error::new(format!("cannot {what}: {error}"));
+            match error.raw_os_error() {
+                Some(libc::ENOMEM) => told.hint("the kernel has no memory for it; a smaller ruleset needs less"),
+                Some(libc::ENOSPC) => told.hint("the file system that pins or state lie on is full"),
+                Some(libc::EPERM | libc::EACCES) => {
+                    told.hint("run as root in the machine's own user namespace; a security module (lockdown, SELinux, AppArmor) may forbid it too")
+                }
+                _ => told,
+            }
+        })
+    }
+}
+
+macro_rules! from {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self { hint: error.hint(), message: error.to_string() }
+            }
+        })+
+    };
+}
+
+from!(
+    super::bpffs::Error,
+    super::interface::Error,
+    super::lock::Error,
+    super::netns::Error,
+    super::private_dir::Error,
+    super::privilege::Error,
+);

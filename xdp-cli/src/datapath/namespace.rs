@@ -1,0 +1,220 @@
+//! The caller's network namespace: what is attached in it, and the one command that may change it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::attachment::{Attachment, Found};
+use super::bpffs::PinRoot;
+use super::error::{Error, Result, Trying};
+use super::interface::{self, Interface};
+use super::lock::Lock;
+use super::run_dir::RunDir;
+use super::{netns, privilege};
+
+/// Name of the directory of pass programs, beside those of interfaces.
+pub const PASS: &str = "pass";
+
+/// A network namespace that is looked at.
+pub struct Namespace {
+    cookie: u64,
+    pins: PinRoot,
+}
+
+/// A network namespace that nobody else changes while this exists.
+pub struct Locked {
+    namespace: Namespace,
+    run: RunDir,
+    lock: Lock,
+}
+
+/// The caller may not, or the kernel cannot: asked before anything else, so that it gets its own
+/// message.
+fn require() -> Result<()> {
+    privilege::require_kernel()?;
+    privilege::require()?;
+    Ok(())
+}
+
+impl Namespace {
+    /// For commands that only look. `None` where nothing was ever attached.
+    pub fn look() -> Result<Option<Self>> {
+        require()?;
+        let cookie = netns::cookie()?;
+        Ok(PinRoot::existing()?.map(|pins| Self { cookie, pins }))
+    }
+
+    /// For commands that change something: waits until no other does.
+    pub fn lock() -> Result<Locked> {
+        require()?;
+        let cookie = netns::cookie()?;
+        let run = RunDir::create(cookie)?;
+        let lock = Lock::acquire(&run)?;
+        let pins = PinRoot::open()?;
+        Ok(Locked { namespace: Self { cookie, pins }, run, lock })
+    }
+
+    /// Whether pins go to the machine's bpffs, which the caller does not see.
+    pub fn is_transient(&self) -> bool {
+        self.pins.transient()
+    }
+
+    /// A path as it is in the machine's own mount namespace, for messages.
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        self.pins.shown(path)
+    }
+
+    /// Everything that is attached, by interface index.
+    pub fn attachments(&self) -> Result<Vec<Attachment>> {
+        let mut attachments = Vec::new();
+        for (_, directory) in self.directories()? {
+            if let Found::Attached(attachment) = Attachment::open(&directory)? {
+                attachments.push(*attachment);
+            }
+        }
+        attachments.sort_by_key(Attachment::key);
+        Ok(attachments)
+    }
+
+    /// What is attached to an interface by its name: the one that it has now or, if no interface
+    /// of that name has anything attached, the one that it had when it was attached.
+    pub fn attachment(&self, name: &str) -> Result<Option<Attachment>> {
+        let attachments = self.attachments()?;
+        let now = match Interface::by_name(name) {
+            Ok(interface) => Some(interface.index),
+            Err(interface::Error::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let (mut exact, mut former) = (None, None);
+        for attachment in attachments {
+            if now.is_some() && attachment.ifindex() == now {
+                exact = Some(attachment);
+            } else if attachment.attached_as() == Some(name) {
+                former = Some(attachment);
+            }
+        }
+        Ok(exact.or(former))
+    }
+
+    /// As [`Self::attachment`], or an error that says what there is.
+    pub fn require_attachment(&self, name: &str) -> Result<Attachment> {
+        if let Some(attachment) = self.attachment(name)? {
+            return Ok(attachment);
+        }
+        let attached: Vec<String> = self.attachments()?.iter().map(Attachment::name).collect();
+        Err(not_attached(name, &attached))
+    }
+
+    /// Directories of interfaces, with the index that names them.
+    fn directories(&self) -> Result<Vec<(u32, PathBuf)>> {
+        let Some(base) = self.pins.existing_dir(self.cookie, &[])? else {
+            return Ok(Vec::new());
+        };
+        let entries = fs::read_dir(&base)
+            .trying(format_args!("read {}", self.pins.shown(&base).display()))?;
+        Ok(entries
+            .flatten()
+            .filter_map(|entry| {
+                let index = entry.file_name().to_str()?.parse().ok()?;
+                Some((index, entry.path()))
+            })
+            .collect())
+    }
+
+    /// The directory of pass programs, if there is one.
+    pub fn pass_directory(&self) -> Result<Option<PathBuf>> {
+        Ok(self.pins.existing_dir(self.cookie, &[PASS])?)
+    }
+}
+
+/// Nothing is attached to that interface.
+pub fn not_attached(name: &str, attached: &[String]) -> Error {
+    let error = match Interface::by_name(name) {
+        Err(error @ interface::Error::NotFound { .. }) => Error::from(error),
+        _ => Error::new(format!("xdpctl is not attached to {name}")),
+    };
+    if attached.is_empty() {
+        let hint = error.hint.clone();
+        error.hint(hint.unwrap_or_else(|| format!("`xdpctl attach {name}` attaches it")))
+    } else {
+        error.hint(format!("it is attached to: {}", attached.join(", ")))
+    }
+}
+
+impl std::ops::Deref for Locked {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        &self.namespace
+    }
+}
+
+impl Locked {
+    /// Removes what a command that was killed left behind: pins without a link, which hold
+    /// nothing on any interface.
+    pub fn clean_up(&self) -> Result<()> {
+        for (index, directory) in self.directories()? {
+            if let Found::Leftover = Attachment::open(&directory)? {
+                log::info!("removing what an interrupted command left for interface {index}");
+                self.forget(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory for an interface's pins, made if it is not there.
+    pub fn create_directory(&self, ifindex: u32) -> Result<PathBuf> {
+        Ok(self.pins.create_dir(self.cookie, &[&ifindex.to_string()])?)
+    }
+
+    /// The directory of pass programs, made if it is not there.
+    pub fn create_pass_directory(&self) -> Result<PathBuf> {
+        Ok(self.pins.create_dir(self.cookie, &[PASS])?)
+    }
+
+    /// Where an interface's state lies.
+    pub fn state_directory(&self, ifindex: u32) -> PathBuf {
+        self.run.path().join(ifindex.to_string())
+    }
+
+    /// Removes an interface's pins and state. The link's pin goes first: it is what makes the rest
+    /// more than leftovers.
+    pub fn forget(&self, ifindex: u32) -> Result<()> {
+        let name = ifindex.to_string();
+        if let Some(directory) = self.pins.existing_dir(self.cookie, &[&name])? {
+            remove_pins(&directory, &self.pins.shown(&directory))?;
+            self.pins.remove_dir(self.cookie, &[&name])?;
+        }
+        match fs::remove_dir_all(self.state_directory(ifindex)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).trying(format_args!("remove the state of interface {ifindex}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the directory of pass programs if it is empty.
+    pub fn forget_pass_directory(&self) -> Result<()> {
+        Ok(self.pins.remove_dir(self.cookie, &[PASS])?)
+    }
+
+    /// Ends the lock; what is empty then is removed.
+    pub fn finish(self) -> Result<()> {
+        self.namespace.pins.remove_dir(self.namespace.cookie, &[])?;
+        Ok(self.lock.retire()?)
+    }
+}
+
+fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
+    let remove = |path: &Path| match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).trying(format_args!("remove a pin in {}", shown.display()))
+        }
+        _ => Ok(()),
+    };
+    remove(&directory.join(super::attachment::LINK))?;
+    let entries = fs::read_dir(directory).trying(format_args!("read {}", shown.display()))?;
+    for entry in entries.flatten() {
+        remove(&entry.path())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Putting a ruleset in force.
+//!
+//! Everything that the new image needs is made first, where the image in force does not look:
+//! redirect slots in the other half of their map, counters that it does not use. Then one write
+//! exchanges the image, and with it the whole ruleset between two packets. The write returns after
+//! a grace period, when no packet is judged by the old image any more; the old image's memory goes
+//! with its last user. A command that is killed in between leaves the old ruleset or the new one,
+//! and nothing that the next command would have to undo.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use xdp_common::counter::{COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, MAX_COUNTERS};
+use xdp_common::image::MAX_REDIRECTS;
+
+use super::attachment::{InForce, Maps};
+use super::error::{Error, Result, Trying};
+use super::interface::{self, Interface};
+use super::{bpf, image_map};
+use crate::image::Image;
+use crate::image::counters::{self, Assignment};
+use crate::image::metadata::{Metadata, Mode, Redirect};
+use crate::ruleset::{RuleAction, Ruleset, Target};
+
+/// What a ruleset is put in force for.
+pub struct Occasion<'a> {
+    pub interface: &'a str,
+    pub mode: Mode,
+    /// The file that reloads read, and the one that this ruleset was read from.
+    pub config: &'a Path,
+    pub loaded_from: &'a Path,
+    /// Milliseconds since 1970.
+    pub attached_at: u64,
+    /// The ruleset that it follows.
+    pub before: Option<&'a InForce>,
+}
+
+/// A ruleset with everything that the kernel is to be told.
+pub struct Prepared {
+    pub image: Image,
+    pub metadata: Metadata,
+    pub generation: u64,
+    fresh: Vec<u32>,
+    /// Redirect targets that are missing now and were there before.
+    pub missing: Vec<Redirect>,
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Compiles a ruleset for an interface. Changes nothing.
+pub fn prepare(ruleset: &Ruleset, occasion: &Occasion<'_>) -> Result<Prepared> {
+    let generation = occasion.before.map_or(1, |before| before.generation + 1);
+    let before = occasion.before.map(|before| &before.metadata);
+    let (redirects, missing) = resolve(ruleset, occasion.loaded_from, generation, before)?;
+    let Assignment { counted, fresh } =
+        counters::assign(ruleset, before.map_or(&[], |metadata| &metadata.counted));
+    debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
+    let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
+    let metadata = Metadata {
+        interface: occasion.interface.to_owned(),
+        mode: occasion.mode,
+        config: occasion.config.to_owned(),
+        loaded_from: occasion.loaded_from.to_owned(),
+        attached_at: occasion.attached_at,
+        loaded_at: now(),
+        counted,
+        redirects,
+        ipv4_entries: lists().map(|list| list.v4.len() as u64).sum(),
+        ipv6_entries: lists().map(|list| list.v6.len() as u64).sum(),
+        vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+    };
+    let image = Image::build(ruleset, generation, &metadata)
+        .map_err(|error| Error::new(error.to_string()))?;
+    Ok(Prepared { image, metadata, generation, fresh, missing })
+}
+
+/// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that
+/// the generation before does not use. A target that is missing is an error, unless the ruleset
+/// before had it too: then it went away, and what is redirected there is dropped and counted.
+fn resolve(
+    ruleset: &Ruleset,
+    config: &Path,
+    generation: u64,
+    before: Option<&Metadata>,
+) -> Result<(Vec<Redirect>, Vec<Redirect>)> {
+    let mut redirects: Vec<Redirect> = Vec::new();
+    let mut missing = Vec::new();
+    let first_slot = (generation % 2) as u32 * MAX_REDIRECTS;
+    for rule in &ruleset.rules {
+        let RuleAction::Redirect { to, line, column, .. } = &rule.action else { continue };
+        if let Some(known) = redirects.iter_mut().find(|redirect| redirect.to == *to) {
+            known.rules.push(rule.name.clone());
+            continue;
+        }
+        let found = match to {
+            Target::Name(name) => Interface::by_name(name),
+            Target::Index(index) => Interface::by_index(*index),
+        };
+        let ifindex = match found {
+            Ok(interface) => Some(interface.index),
+            Err(error @ interface::Error::Kernel { .. }) => return Err(error.into()),
+            Err(error) => {
+                let known = before.is_some_and(|b| b.redirects.iter().any(|r| r.to == *to));
+                if !known {
+                    let place = format!("{}:{line}:{column}", config.display());
+                    let told = Error::new(format!(
+                        "{place}: rule \"{}\" redirects to {to}, which is not there: {error}",
+                        rule.name
+                    ));
+                    return Err(told.hint(error.hint().unwrap_or_else(|| {
+                        "create the interface first, or change the rule's `to`".to_owned()
+                    })));
+                }
+                None
+            }
+        };
+        let slot = first_slot + redirects.len() as u32;
+        let rules = vec![rule.name.clone()];
+        redirects.push(Redirect { slot, to: to.clone(), ifindex, rules });
+    }
+    missing.extend(redirects.iter().filter(|redirect| redirect.ifindex.is_none()).cloned());
+    Ok((redirects, missing))
+}
+
+/// Puts a prepared ruleset in force in these maps.
+pub fn put_in_force(maps: &Maps, prepared: &Prepared) -> Result<()> {
+    fill_redirects(&maps.redirects, prepared).trying("write the redirect targets")?;
+    provide_counters(&maps.rule_counters, prepared).trying("provide counters for the ruleset")?;
+    let blocks = prepared.image.blocks();
+    let image = image_map::create(blocks).trying(format_args!(
+        "create a map of {} KiB for the ruleset",
+        size_of_val(blocks) / 1024
+    ))?;
+    bpf::update(&maps.ruleset, 0, &image.as_raw_fd().to_ne_bytes())
+        .trying("put the ruleset in force")
+}
+
+/// struct bpf_devmap_val: an interface index, and no program at its exit.
+fn fill_redirects(map: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
+    let first_slot = (prepared.generation % 2) as u32 * MAX_REDIRECTS;
+    for slot in first_slot..first_slot + MAX_REDIRECTS {
+        let redirect = prepared.metadata.redirects.iter().find(|r| r.slot == slot);
+        match redirect.and_then(|redirect| redirect.ifindex) {
+            Some(ifindex) => {
+                let value = u64::from(ifindex).to_le_bytes();
+                bpf::update(map, slot, &value)?;
+            }
+            None => bpf::delete(map, slot)?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds the pages that are missing, and zeroes the counters that are used anew.
+fn provide_counters(outer: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    let numbers =
+        || prepared.metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let used: BTreeSet<u32> = numbers().map(|number| number / COUNTERS_PER_PAGE).collect();
+    let mut new_pages = Vec::new();
+    let mut open_pages: Vec<(u32, OwnedFd)> = Vec::new();
+    for page in used {
+        let mut id = [0; 4];
+        if bpf::lookup(outer, page, &mut id)?.is_some() {
+            open_pages.push((page, bpf::map_by_id(u32::from_ne_bytes(id))?));
+        } else {
+            let map = bpf::create_map(
+                bpf::PERCPU_ARRAY,
+                size_of::<Counter>(),
+                COUNTERS_PER_PAGE,
+                0,
+                "xdpctl_counters",
+            )?;
+            new_pages.push((page, map));
+        }
+    }
+    // New pages are zero already.
+    let zero = vec![0; cpus * size_of::<Counter>()];
+    for &number in &prepared.fresh {
+        let page = number / COUNTERS_PER_PAGE;
+        if let Some((_, map)) = open_pages.iter().find(|(open, _)| *open == page) {
+            bpf::update(map, number % COUNTERS_PER_PAGE, &zero)?;
+        }
+    }
+    let keys: Vec<u32> = new_pages.iter().map(|(page, _)| *page).collect();
+    let maps: Vec<u32> = new_pages.iter().map(|(_, map)| map.as_raw_fd() as u32).collect();
+    bpf::update_batch(outer, &keys, &maps)
+}
+
+/// Gives back pages of counters that the ruleset in force does not use.
+pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> {
+    let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let used: BTreeSet<u32> = numbers.map(|number| number / COUNTERS_PER_PAGE).collect();
+    for page in (0..COUNTER_PAGES).filter(|page| !used.contains(page)) {
+        let mut id = [0; 4];
+        if bpf::lookup(&maps.rule_counters, page, &mut id)?.is_some() {
+            bpf::delete(&maps.rule_counters, page)?;
+        }
+    }
+    Ok(())
+}

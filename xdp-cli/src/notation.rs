@@ -1,0 +1,170 @@
+//! How numbers, rates, sizes, times and foreign text are written, for people and for JSON.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serializer;
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// A number with its thousands apart: `1,204`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of things: `0 rules`, `1 rule`, `1,204 rules`.
+pub fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
+}
+
+/// Three digits and an SI prefix, without a space: `0`, `0.30`, `999`, `1.23M`.
+pub fn si(value: f64) -> String {
+    scaled(value, 1000.0, ["", "k", "M", "G", "T", "P", "E"])
+}
+
+/// A size of memory: `512 B`, `12.0 KiB`.
+pub fn memory(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    scaled(bytes as f64, 1024.0, ["", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"])
+}
+
+/// With three digits, unless there is no prefix left or a binary prefix needs the fourth.
+fn scaled(value: f64, step: f64, prefixes: [&str; 7]) -> String {
+    let last = prefixes.len() - 1;
+    let (mut value, mut prefix) = (value.max(0.0), 0);
+    // Half a unit below the step, since it would be rounded up to it.
+    while value >= step - 0.5 && prefix < last {
+        value /= step;
+        prefix += 1;
+    }
+    let decimals = match value {
+        0.0 => 0,
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}{}", prefixes[prefix])
+}
+
+/// A share in percent: `90.0%`; `-` of nothing.
+pub fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let share = part as f64 / whole as f64 * 100.0;
+    // What is there is not nothing, and what is missing is not all.
+    match share {
+        _ if part == 0 => "0.0%".to_owned(),
+        share if share < 0.1 => "<0.1%".to_owned(),
+        share if part < whole && share > 99.9 => ">99.9%".to_owned(),
+        share => format!("{share:.1}%"),
+    }
+}
+
+/// RFC 3339 with milliseconds, in UTC. Times that it cannot write are written as the nearest one.
+pub fn timestamp(time: SystemTime) -> String {
+    let last = UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
+    humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
+}
+
+/// A duration in whole seconds: `1h 30m`.
+pub fn duration(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// Text from outside, such as a path or an interface's name, without what could harm a terminal
+/// or break a line.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+/// The first characters of a text, so that it takes at most `width`; `…` stands for the rest.
+pub fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let Some(kept) = width.checked_sub(1) else {
+        return String::new();
+    };
+    text.chars().take(kept).chain(['…']).collect()
+}
+
+/// Serializes a path, which need not be UTF-8.
+pub fn lossy_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands() {
+        let texts = [0, 7, 999, 1_000, 123_456, u64::MAX].map(grouped);
+        assert_eq!(texts, ["0", "7", "999", "1,000", "123,456", "18,446,744,073,709,551,615"]);
+        assert_eq!([0, 1, 2].map(|n| counted(n, "rule")), ["0 rules", "1 rule", "2 rules"]);
+    }
+
+    #[test]
+    fn prefixes() {
+        let values =
+            [0.0, 0.4, 9.0, 99.94, 999.4, 999.5, 1234.0, 9_994.0, 9_996.0, 999_499.0, 999_600.0];
+        let texts = [
+            "0", "0.40", "9.00", "99.9", "999", "1.00k", "1.23k", "9.99k", "10.0k", "999k", "1.00M",
+        ];
+        assert_eq!(values.map(si), texts);
+        assert_eq!(si(u64::MAX as f64 * 8.0), "148E");
+        assert_eq!(si(-5.0), "0");
+        assert_eq!(si(f64::NAN), "0");
+        assert_eq!([0, 1023, 1024, 1 << 20].map(memory), ["0 B", "1023 B", "1.00 KiB", "1.00 MiB"]);
+        assert_eq!(memory(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn shares_never_claim_nothing_or_all() {
+        assert_eq!(percent(0, 0), "-");
+        assert_eq!(percent(0, 9), "0.0%");
+        assert_eq!(percent(1, 1_000_000), "<0.1%");
+        assert_eq!(percent(999_999, 1_000_000), ">99.9%");
+        assert_eq!(percent(9, 9), "100.0%");
+        assert_eq!(percent(u64::MAX / 3, u64::MAX), "33.3%");
+    }
+
+    #[test]
+    fn times_that_cannot_be_written() {
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(timestamp(before), "1970-01-01T00:00:00.000Z");
+        let after = UNIX_EPOCH + Duration::from_secs(u64::MAX / 4);
+        assert_eq!(timestamp(after), "9999-12-31T23:59:59.000Z");
+        assert_eq!(duration(5400), "1h 30m");
+        assert_eq!(duration(0), "0s");
+    }
+
+    #[test]
+    fn foreign_text_is_harmless_and_short() {
+        assert_eq!(plain("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert_eq!(shortened("éééé", 4), "éééé");
+        assert_eq!(shortened("ééééé", 4), "ééé…");
+        assert_eq!(shortened("é", 0), "");
+    }
+}

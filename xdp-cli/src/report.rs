@@ -1,0 +1,187 @@
+//! What is said on stderr: errors, warnings and notes, each with what to do about it.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::notation::plain;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// It is not done.
+    Error,
+    /// It is done, and something is not as it should be.
+    Warning,
+    /// It is done.
+    Note,
+}
+
+impl Level {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+
+    const fn style(self) -> Style {
+        let color = match self {
+            Self::Error => AnsiColor::Red,
+            Self::Warning => AnsiColor::Yellow,
+            Self::Note => AnsiColor::Cyan,
+        };
+        color.on_default().bold()
+    }
+}
+
+/// Whether to write colours to a stream.
+pub fn colours(stream: &impl IsTerminal) -> bool {
+    // Set to nothing does not count (https://no-color.org).
+    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes messages. There is nobody to tell that one cannot be written, so that is not said.
+pub struct Reporter<'o> {
+    out: &'o mut dyn Write,
+    colours: bool,
+}
+
+impl<'o> Reporter<'o> {
+    pub fn new(out: &'o mut dyn Write, colours: bool) -> Self {
+        Self { out, colours }
+    }
+
+    /// `error: MESSAGE`, and each hint below it.
+    pub fn say<H: AsRef<str>>(
+        &mut self,
+        level: Level,
+        message: &str,
+        hints: impl IntoIterator<Item = H>,
+    ) {
+        let mut text = self.styled(level.style(), level.as_str());
+        text.push_str(": ");
+        text.push_str(&lines(message));
+        text.push('\n');
+        for hint in hints {
+            text.push_str("  ");
+            text.push_str(&self.styled(Style::new().bold(), "hint"));
+            text.push_str(": ");
+            text.push_str(&lines(hint.as_ref()));
+            text.push('\n');
+        }
+        let _ = self.write(&text);
+    }
+
+    /// What keeps the command from doing it.
+    pub fn error(&mut self, message: &str, hint: Option<&str>) {
+        self.say(Level::Error, message, hint);
+    }
+
+    pub fn warning(&mut self, message: &str, hint: Option<&str>) {
+        self.say(Level::Warning, message, hint);
+    }
+
+    pub fn note(&mut self, message: &str, hint: Option<&str>) {
+        self.say(Level::Note, message, hint);
+    }
+
+    /// All that was found in a configuration: `error: FILE:LINE:COLUMN: MESSAGE` each.
+    pub fn diagnostics(&mut self, diagnostics: &Diagnostics) {
+        for error in &diagnostics.errors {
+            self.diagnostic(Level::Error, error);
+        }
+        for warning in &diagnostics.warnings {
+            self.diagnostic(Level::Warning, warning);
+        }
+    }
+
+    fn diagnostic(&mut self, level: Level, diagnostic: &Diagnostic) {
+        let place = Diagnostic { hint: None, ..diagnostic.clone() };
+        self.say(level, &place.to_string(), diagnostic.hint.as_deref());
+    }
+
+    fn styled(&self, style: Style, text: &str) -> String {
+        if self.colours {
+            format!("{}{text}{}", style.render(), style.render_reset())
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+/// A message may have lines; whatever else could harm a terminal is escaped.
+fn lines(message: &str) -> String {
+    message.trim_end().split('\n').map(plain).collect::<Vec<_>>().join("\n  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(colours: bool, say: impl FnOnce(&mut Reporter<'_>)) -> String {
+        let mut out = Vec::new();
+        say(&mut Reporter::new(&mut out, colours));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn messages_with_hints() {
+        let said = said(false, |report| {
+            report.error("eth0: no such interface", Some("ip link lists them"));
+            report.warning("generic mode is slower", None);
+            report.say(Level::Note, "two lines\nof it", ["one", "another"]);
+        });
+        insta::assert_snapshot!(said, @"
+        error: eth0: no such interface
+          hint: ip link lists them
+        warning: generic mode is slower
+        note: two lines
+          of it
+          hint: one
+          hint: another
+        ");
+    }
+
+    #[test]
+    fn colours_are_around_the_first_word_alone() {
+        let said = said(true, |report| report.error("x", Some("y")));
+        insta::assert_snapshot!(said.escape_debug(), @r"\u{1b}[1m\u{1b}[31merror\u{1b}[0m: x\n  \u{1b}[1mhint\u{1b}[0m: y\n");
+    }
+
+    #[test]
+    fn foreign_text_does_not_reach_the_terminal() {
+        let said = said(false, |report| report.error("a\u{1b}]0;b\u{7}\rc", None));
+        assert_eq!(said, "error: a\\u{1b}]0;b\\u{7}\\rc\n");
+    }
+
+    #[test]
+    fn places_are_left_out_where_there_is_none() {
+        let at = |line, column| Diagnostic {
+            file: "a.toml".into(),
+            line,
+            column,
+            message: "wrong".into(),
+            hint: Some("right".into()),
+        };
+        let diagnostics =
+            Diagnostics { errors: vec![at(3, 7), at(0, 0)], warnings: vec![at(4, 0)] };
+        let said = said(false, |report| report.diagnostics(&diagnostics));
+        insta::assert_snapshot!(said, @"
+        error: a.toml:3:7: wrong
+          hint: right
+        error: a.toml: wrong
+          hint: right
+        warning: a.toml:4: wrong
+          hint: right
+        ");
+    }
+}
