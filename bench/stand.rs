@@ -257,7 +257,7 @@ fn provide_counters(filter: &Loaded) -> Result<()> {
             bpf::create_map(bpf::PERCPU_ARRAY, size, COUNTERS_PER_PAGE, 0, "bench_page")
         })
         .collect::<std::io::Result<Vec<OwnedFd>>>()?;
-    let places = filter.map(program::LIST_AND_RULE_COUNTERS)?;
+    let places = filter.map(program::RULE_COUNTERS)?;
     let numbers: Vec<u32> = (0..PAGES).collect();
     let descriptors: Vec<u32> = pages.iter().map(|page| page.as_raw_fd() as u32).collect();
     bpf::update_batch(&places, &numbers, &descriptors)?;
