@@ -47,11 +47,14 @@ impl Case {
     }
 }
 
+/// A ruleset with its name in the table of images; made only if one of its cases is wanted.
+type NamedSubject = (&'static str, fn() -> Subject);
+
 /// Cases over one ruleset.
 pub struct Group {
-    /// The ruleset's name in the table of images; `None` where a bare program is held against
-    /// itself, which shows how far figures can be trusted.
-    pub subject: Option<(&'static str, fn() -> Subject)>,
+    /// `None` where a bare program is held against itself, which shows how far figures can be
+    /// trusted.
+    pub subject: Option<NamedSubject>,
     pub cases: Vec<Case>,
 }
 
