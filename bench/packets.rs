@@ -100,7 +100,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Err("no case has that in its name".into());
     }
     privilege::require().map_err(|error| {
-        format!("{error}; the benchmark makes network namespaces and attaches programs in them")
+        format!(
+            "the benchmark attaches programs, in namespaces of its own: run it as root ({error})"
+        )
     })?;
 
     let clock = Clock::pin(arguments.cpu)?;
