@@ -10,8 +10,7 @@ use lab::frame::{
     ACK, Frame, RST, SYN, arp_request, ethernet, icmp4, icmp6, tcp4, tcp6, udp4, udp6,
 };
 use xdp_common::counter::CounterId;
-use xdp_common::judge::judge;
-use xdp_common::packet;
+use xdp_common::judge::{Desk, judge};
 use xdp_common::verdict::Verdict;
 use xdpctl::config;
 use xdpctl::image::Image;
@@ -84,8 +83,9 @@ impl Example {
     /// The verdict, and the name of the rule or list that it is counted to; else the reason.
     fn judged(&self, frame: &Frame) -> (Verdict, &str) {
         let bytes = frame.build();
-        let parsed = packet::parse(bytes.as_slice());
-        let judgement = judge(&self.image, self.image.header(), bytes.as_slice(), &parsed);
+        let mut desk = Desk::EMPTY;
+        desk.read(bytes.as_slice());
+        let judgement = judge(&self.image, self.image.header(), &mut desk);
         let counter = judgement.action.map_or(judgement.list, |action| CounterId(action.counter));
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);
         (judgement.verdict, named.map_or(judgement.reason.as_str(), |c| c.name.as_str()))

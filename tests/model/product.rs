@@ -6,8 +6,7 @@ use std::fs;
 use tempfile::TempDir;
 use xdp_common::counter::CounterId;
 use xdp_common::image;
-use xdp_common::judge::judge;
-use xdp_common::packet;
+use xdp_common::judge::{Desk, judge};
 use xdp_common::verdict::Verdict;
 use xdpctl::config::load;
 use xdpctl::image::Image;
@@ -48,8 +47,9 @@ impl Product {
     }
 
     pub fn judge(&self, frame: &[u8]) -> Opinion {
-        let parsed = packet::parse(frame);
-        let judged = judge(&self.image, self.image.header(), frame, &parsed);
+        let mut desk = Desk::EMPTY;
+        desk.read(frame);
+        let judged = judge(&self.image, self.image.header(), &mut desk);
         let mut opinion = Opinion {
             verdict: judged.verdict.as_str(),
             reason: judged.reason.as_str(),

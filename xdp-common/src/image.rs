@@ -7,15 +7,18 @@
 //!
 //! ```text
 //! block 0            Header
-//! then, in any order, found through the header:
-//!   search trees     lines of 64 bytes, see `search`
-//!   decisions        one line each: what the lists say of an address, see `Decision`
+//! then, found through the header, what every packet or most need first:
+//!   lines of 64 bytes  rule actions (half a line each), decisions (see `Decision`) and the search
+//!                      trees of the rules (see `search`)
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
-//!   summaries        one u64 for each class, 64 in a block
-//!   bit vectors      one block for each class: 4,096 bits, one a rule, see `rules`
-//!   rule actions     half a line each, see `Action`
+//!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
+//!   nodes            of the tries of the rules, one block each, see `search`
+//!   lines            the search trees of the lists, which can be millions
 //!   metadata         names, for the command line alone
 //! ```
+//!
+//! The map's elements are extents of 512 blocks. The program looks the first one up once, and
+//! reaches what lies in it by adding to a pointer; only what lies beyond costs another call.
 
 /// Words of a block.
 pub const BLOCK_WORDS: usize = 64;
@@ -24,11 +27,19 @@ pub const LINE_WORDS: usize = 8;
 /// Lines of a block.
 pub const BLOCK_LINES: u32 = (BLOCK_WORDS / LINE_WORDS) as u32;
 
-/// The element of the array: 512 bytes. Not a structure, because Linux 6.1 refuses inner maps
-/// whose values are structures.
+/// 512 bytes.
 pub type Block = [u64; BLOCK_WORDS];
-/// A 64th of a kilobyte, on one cache line.
+/// 64 bytes, on one cache line.
 pub type Line = [u64; LINE_WORDS];
+
+/// Blocks of an extent.
+pub const EXTENT_BLOCKS: usize = 2048;
+/// The element of the array: 256 KiB, the least that an image takes. Not a structure, because
+/// Linux 6.1 refuses inner maps whose values are structures.
+///
+/// The last of its 513 blocks is never used: it lets the verifier see that a bit vector that
+/// begins in any of the others ends in the extent.
+pub type Extent = [u64; (EXTENT_BLOCKS + 1) * BLOCK_WORDS];
 
 /// Marks an image ("xdpctl" in ASCII, upper half of a word).
 pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
@@ -91,10 +102,15 @@ pub struct Header {
     pub list_v6_tree: u32,
     /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
     pub decisions: u32,
-    pub rule_source_v4_tree: u32,
     pub rule_source_v6_tree: u32,
-    pub rule_destination_v4_tree: u32,
     pub rule_destination_v6_tree: u32,
+    /// The first node of the tries. A trie is one more than the number of its root; 0 where a tree
+    /// stands in its place, because there would be too many nodes.
+    pub trie_nodes: u32,
+    pub rule_source_v4_trie: u32,
+    pub rule_source_v4_tree: u32,
+    pub rule_destination_v4_trie: u32,
+    pub rule_destination_v4_tree: u32,
     pub rule_source_mac_tree: u32,
     pub rule_destination_mac_tree: u32,
     /// Pages of classes by protocol number.
@@ -115,17 +131,16 @@ pub struct Header {
     pub tcp_flags_page: u32,
     /// The first page.
     pub pages: u32,
-    pub summaries: u32,
+    /// The first bit vector, and how many lines each takes, as a power of two.
     pub vectors: u32,
+    pub vector_shift: u32,
     pub actions: u32,
     /// How many rules.
     pub rules: u32,
     /// Where the metadata begin, in blocks, and how many bytes they are.
     pub metadata: u32,
     pub metadata_bytes: u32,
-    /// Always 0, which only the program's author knows: see `Packet::forgotten`.
-    pub zero: u32,
-    pub reserved: [u64; 46],
+    pub reserved: [u64; 45],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());
@@ -153,13 +168,6 @@ impl Header {
     pub fn has(&self, flag: u32) -> bool {
         // SAFETY: a reference is valid to read from.
         unsafe { core::ptr::read_volatile(&self.flags) & flag != 0 }
-    }
-
-    /// The same number, as one that the verifier knows nothing of: see `Packet::forgotten`.
-    #[inline(always)]
-    pub fn forget(&self, number: u32) -> u32 {
-        // SAFETY: a reference is valid to read from.
-        number | unsafe { core::ptr::read_volatile(&self.zero) }
     }
 }
 
@@ -217,6 +225,20 @@ pub struct Action {
 const _: () = assert!(size_of::<Action>() == 32);
 
 impl Action {
+    /// Drops, and counts nothing.
+    pub const DROP: Self = Self {
+        kind: ActionKind::Drop as u8,
+        set_source_mac: 0,
+        set_destination_mac: 0,
+        reserved: 0,
+        slot: 0,
+        counter: 0,
+        lost_counter: 0,
+        source_mac: [0; 6],
+        destination_mac: [0; 6],
+        padding: 0,
+    };
+
     /// The half of a line that holds this action.
     pub const fn to_words(self) -> [u64; 4] {
         // SAFETY: same size, and every bit pattern is four words.

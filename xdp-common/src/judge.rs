@@ -2,7 +2,8 @@
 
 use crate::counter::CounterId;
 use crate::image::{Action, ActionKind, Decision, Header, Lines, flag};
-use crate::packet::{Malformed, NO_SENDER, Network, Packet, PacketBytes, Transport};
+use crate::packet::{self, NO_SENDER, Network, Packet, PacketBytes, Transport};
+use crate::rules::Classes;
 use crate::verdict::{Reason, Verdict};
 use crate::{rules, search};
 
@@ -41,24 +42,82 @@ impl Judgement<'_> {
     pub const BROKEN: Self = Self::plain(Verdict::Aborted, Reason::Default);
 }
 
-/// Judges a frame by a ruleset.
-#[inline(always)]
-pub fn judge<'a, L: Lines, P: PacketBytes + ?Sized>(
-    lines: &'a L,
-    header: &Header,
-    bytes: &P,
-    parsed: &Result<Packet, Malformed>,
-) -> Judgement<'a> {
-    let packet = &match parsed {
-        Ok(packet) => packet.forgotten(|number| header.forget(number)),
-        Err(Malformed) => {
-            return Judgement::policy(header, flag::MALFORMED_DROP, Reason::Malformed);
-        }
+/// Where a packet is worked on. In the kernel it lies in a map of its own for each CPU, see
+/// [`crate::opaque::relocated`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Desk {
+    /// What was read of the packet.
+    pub packet: Packet,
+    /// Whether it is malformed; nothing else is known of it then.
+    pub malformed: u32,
+    /// Always 0, which the verifier cannot know: a number that this is added to is one that it
+    /// knows nothing of, so that ways that came to different numbers become one.
+    pub zero: u32,
+    /// What its fields were found to be.
+    pub classes: Classes,
+    pub outcome: Outcome,
+}
+
+/// A [`Judgement`], written down.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Outcome {
+    /// Numbers of a [`Verdict`] and a [`Reason`].
+    pub verdict: u32,
+    pub reason: u32,
+    pub list: CounterId,
+    /// Whether `action` is that of the rule that decided; else it is anything.
+    pub by_rule: u32,
+    pub action: Action,
+}
+
+impl Desk {
+    /// With nothing on it.
+    pub const EMPTY: Self = Self {
+        packet: Packet::EMPTY,
+        malformed: 0,
+        zero: 0,
+        classes: Classes::NONE,
+        outcome: Outcome {
+            verdict: 0,
+            reason: 0,
+            list: CounterId::NONE,
+            by_rule: 0,
+            action: Action::DROP,
+        },
     };
+
+    /// Reads a frame onto it.
+    #[inline(always)]
+    pub fn read<P: PacketBytes + ?Sized>(&mut self, bytes: &P) {
+        self.malformed = u32::from(packet::parse(bytes, &mut self.packet).is_err());
+    }
+
+    /// Writes a judgement down on it.
+    #[inline(always)]
+    pub fn conclude(&mut self, judgement: &Judgement<'_>) {
+        self.outcome.verdict = judgement.verdict as u32;
+        self.outcome.reason = judgement.reason as u32;
+        self.outcome.list = judgement.list;
+        self.outcome.by_rule = u32::from(judgement.action.is_some());
+        if let Some(action) = judgement.action {
+            self.outcome.action = *action;
+        }
+    }
+}
+
+/// Judges the frame that was read onto `desk` by a ruleset.
+#[inline(always)]
+pub fn judge<'a, L: Lines>(lines: &'a L, header: &Header, desk: &mut Desk) -> Judgement<'a> {
+    let Desk { packet, malformed, classes, .. } = desk;
+    if *malformed != 0 {
+        return Judgement::policy(header, flag::MALFORMED_DROP, Reason::Malformed);
+    }
     let judgement = match packet.network {
         Network::ARP => judge_arp(lines, header, packet),
-        Network::IPV4 | Network::IPV6 => judge_ip(lines, header, bytes, packet),
-        _ => judge_by_rules(lines, header, bytes, packet, CounterId(header.forget(0))),
+        Network::IPV4 | Network::IPV6 => judge_ip(lines, header, packet, classes),
+        _ => judge_by_rules(lines, header, packet, classes, CounterId::NONE),
     };
     match judgement {
         Some(judgement) => judgement,
@@ -91,19 +150,18 @@ const fn higher(source: u64, destination: u64) -> u64 {
 }
 
 #[inline(always)]
-fn judge_ip<'a, L: Lines, P: PacketBytes + ?Sized>(
+fn judge_ip<'a, L: Lines>(
     lines: &'a L,
     header: &Header,
-    bytes: &P,
     packet: &Packet,
+    classes: &mut Classes,
 ) -> Option<Judgement<'a>> {
     // A run-time entry that allows the source would be asked for here.
     let trees = [header.list_v4_tree, header.list_v6_tree];
-    // Nothing, but not a constant: see `Packet::forgotten`.
-    let mut drop = u64::from(header.forget(0));
-    let mut count = u64::from(header.forget(0));
+    let mut drop = 0;
+    let mut count = 0;
     if header.has(flag::SOURCE_LISTS) {
-        let value = search::find_address(lines, header, trees, packet.network, packet.source)?;
+        let value = search::find_address(lines, trees, packet.network, packet.source)?;
         if value != 0 {
             let decision = decision(lines, header, value)?;
             if decision.source_allow != 0 {
@@ -115,13 +173,11 @@ fn judge_ip<'a, L: Lines, P: PacketBytes + ?Sized>(
         }
     }
     // A run-time entry that blocks the source would be asked for here.
-    if header.has(flag::FRAGMENTS_DROP)
-        && packet.transport.forgotten(|number| header.forget(number)) == Transport::FRAGMENT
-    {
+    if header.has(flag::FRAGMENTS_DROP) && packet.transport == Transport::FRAGMENT {
         return Some(Judgement::plain(Verdict::Drop, Reason::Fragment));
     }
     if header.has(flag::DESTINATION_LISTS) {
-        let value = search::find_address(lines, header, trees, packet.network, packet.destination)?;
+        let value = search::find_address(lines, trees, packet.network, packet.destination)?;
         if value != 0 {
             let decision = decision(lines, header, value)?;
             drop = higher(drop, decision.destination_drop);
@@ -132,19 +188,19 @@ fn judge_ip<'a, L: Lines, P: PacketBytes + ?Sized>(
         return Some(Judgement::listed(Verdict::Drop, Reason::Blocklist, drop));
     }
     // Blocked names would be asked for here.
-    judge_by_rules(lines, header, bytes, packet, CounterId(count as u32))
+    judge_by_rules(lines, header, packet, classes, CounterId(count as u32))
 }
 
 #[inline(always)]
-fn judge_by_rules<'a, L: Lines, P: PacketBytes + ?Sized>(
+fn judge_by_rules<'a, L: Lines>(
     lines: &'a L,
     header: &Header,
-    bytes: &P,
     packet: &Packet,
+    classes: &mut Classes,
     list: CounterId,
 ) -> Option<Judgement<'a>> {
     if header.has(flag::RULES)
-        && let Some(rule) = rules::first_match(lines, header, bytes, packet)?
+        && let Some(rule) = rules::first_match(lines, header, packet, classes)?
     {
         let action = rules::action(lines, header, rule)?;
         let verdict = match ActionKind::try_from(action.kind) {

@@ -5,16 +5,16 @@
 //! which the rules are set that accept its values (all that do not name the field are among
 //! them). The intersection of a packet's vectors, one a field, is the set of rules that match it,
 //! and the lowest bit is the first (Lakshman and Stiliadis, "High-speed policy-based packet
-//! forwarding using efficient multi-dimensional range matching", SIGCOMM 1998). A summary word a
-//! class says which of the vector's 64 words are not zero; the intersection of the summaries
-//! leaves few words to look at (Baboescu and Varghese, "Scalable packet classification",
-//! SIGCOMM 2001). 4,096 rules are 64 words, and a summary is one.
+//! forwarding using efficient multi-dimensional range matching", SIGCOMM 1998). A thousand rules
+//! are sixteen words, and a word more costs six loads from the nearer caches: vectors are no
+//! longer than the ruleset has rules. A summary of which words are not zero (Baboescu and
+//! Varghese, SIGCOMM 2001) was tried and left: rules that do not name a field are in all of its
+//! vectors, so that hardly a word is zero, and reading the summaries cost more than they saved.
 
-use crate::image::{ACTIONS_PER_LINE, Action, Block, Header, Lines, flag};
-use crate::packet::{
-    Network, Packet, PacketBytes, Transport, UNKNOWN_PROTOCOL, UNTAGGED, ethernet,
-};
-use crate::{opaque::opaque, search};
+use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Block, Header, LINE_WORDS, Lines, flag};
+use crate::opaque::{opaque, relocated};
+use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
+use crate::search;
 
 /// Most rules of a ruleset.
 pub const MAX_RULES: usize = 4_096;
@@ -40,12 +40,27 @@ fn paged_class<L: Lines>(lines: &L, header: &Header, directory: u32, value: u32)
     page_entry(lines, header, page, value)
 }
 
-/// A class's vector, and its summary.
-#[inline(always)]
-fn vector<'a, L: Lines>(lines: &'a L, header: &Header, class: u32) -> Option<(&'a Block, u64)> {
-    let summaries = lines.block(header.summaries.wrapping_add(class / 64))?;
-    let summary = summaries[(class % 64) as usize];
-    Some((lines.block(header.vectors.wrapping_add(class))?, summary))
+/// A class's bit vector.
+#[derive(Clone, Copy)]
+struct Vector<'a> {
+    block: &'a Block,
+    /// Its first word in the block.
+    start: u32,
+}
+
+impl<'a> Vector<'a> {
+    #[inline(always)]
+    fn of<L: Lines>(lines: &'a L, header: &Header, class: u32) -> Option<Self> {
+        let line = class << (header.vector_shift & 3);
+        let block = lines.block(header.vectors.wrapping_add(line / BLOCK_LINES))?;
+        Some(Self { block, start: line % BLOCK_LINES * LINE_WORDS as u32 })
+    }
+
+    #[inline(always)]
+    const fn words(&self) -> *const u64 {
+        // SAFETY: the start is at most 56, of 64 words.
+        unsafe { self.block.as_ptr().add(self.start as usize) }
+    }
 }
 
 /// The number of the lowest bit that is set: the count of the bits below it. Written out, and kept
@@ -60,130 +75,89 @@ fn lowest_bit(word: u64) -> u32 {
     opaque(x.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32
 }
 
-/// The lowest bit of the intersection.
+/// The lowest bit of the intersection of vectors that are `words` long.
 #[inline(always)]
-fn first_common<const N: usize>(vectors: [&Block; N], mut summary: u64) -> Option<u32> {
-    let mut rounds = 0;
-    while summary != 0 && rounds < 64 {
-        let index = lowest_bit(summary);
+fn first_common<const N: usize>(vectors: [Vector<'_>; N], words: u32) -> Option<u32> {
+    let vectors = vectors.map(|vector| vector.words());
+    let mut index = 0;
+    while index < MAX_RULES as u32 / 64 && index < words {
         let mut word = u64::MAX;
         for vector in vectors {
-            word &= vector[(index & 63) as usize];
+            // SAFETY: vectors are aligned to their length, which is a power of two of at most 64
+            // words, so that they end in the block that they begin in. The verifier does not know
+            // that; for it, an extent has a block more than it uses.
+            word &= unsafe { *vector.add(index as usize) };
         }
         if word != 0 {
             return Some(index * 64 + lowest_bit(word));
         }
-        summary &= summary - 1;
-        rounds += 1;
+        index += 1;
     }
     None
+}
+
+/// The class of a packet in each field; in a field that it is not asked for, that of its protocol
+/// once more.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Classes {
+    protocol: u32,
+    source: u32,
+    destination: u32,
+    source_port: u32,
+    destination_port: u32,
+    /// TCP's flags or ICMP's type: they never meet in a packet.
+    octet: u32,
+    vlan: u32,
+    source_mac: u32,
+    destination_mac: u32,
+}
+
+impl Classes {
+    /// Nothing is known.
+    pub const NONE: Self = Self::all(0);
+
+    const fn all(class: u32) -> Self {
+        Self {
+            protocol: class,
+            source: class,
+            destination: class,
+            source_port: class,
+            destination_port: class,
+            octet: class,
+            vlan: class,
+            source_mac: class,
+            destination_mac: class,
+        }
+    }
 }
 
 /// The number of the first rule that matches, if any does. The outer `None` is an image that
 /// lies.
 #[inline(always)]
-pub fn first_match<L: Lines, P: PacketBytes + ?Sized>(
+pub fn first_match<L: Lines>(
     lines: &L,
     header: &Header,
-    bytes: &P,
     packet: &Packet,
+    classes: &mut Classes,
 ) -> Option<Option<u32>> {
-    // The vector that every packet has: by family, protocol and whether it is a fragment. Rules
-    // that name something that such a packet has not are not in it.
-    let class = protocol_class(lines, header, packet)?;
-    let (protocol, mut summary) = vector(lines, header, class)?;
-    // A field that is not asked contributes the protocol's vector once more.
-    let mut source = protocol;
-    let mut destination = protocol;
-    let mut source_port = protocol;
-    let mut destination_port = protocol;
-    let mut octet = protocol;
-
-    let network = || packet.network.forgotten(|number| header.forget(number));
-    let transport = || packet.transport.forgotten(|number| header.forget(number));
-    if network().is_ip() {
-        if header.has(flag::RULE_SOURCE) {
-            let trees = [header.rule_source_v4_tree, header.rule_source_v6_tree];
-            let class = search::find_address(lines, header, trees, packet.network, packet.source)?;
-            let found = vector(lines, header, class)?;
-            source = found.0;
-            summary &= found.1;
-        }
-        if header.has(flag::RULE_DESTINATION) {
-            let trees = [header.rule_destination_v4_tree, header.rule_destination_v6_tree];
-            let class =
-                search::find_address(lines, header, trees, packet.network, packet.destination)?;
-            let found = vector(lines, header, class)?;
-            destination = found.0;
-            summary &= found.1;
-        }
-        if matches!(transport(), Transport::TCP | Transport::PORTS) {
-            if header.has(flag::RULE_SOURCE_PORT) {
-                let directory = header.source_port_directory;
-                let class = paged_class(lines, header, directory, packet.source_port)?;
-                let found = vector(lines, header, class)?;
-                source_port = found.0;
-                summary &= found.1;
-            }
-            if header.has(flag::RULE_DESTINATION_PORT) {
-                let directory = header.destination_port_directory;
-                let class = paged_class(lines, header, directory, packet.destination_port)?;
-                let found = vector(lines, header, class)?;
-                destination_port = found.0;
-                summary &= found.1;
-            }
-        }
-        // Flags and types never meet in a packet, so they share a place.
-        let mut page = 0;
-        let mut asked = false;
-        if transport() == Transport::TCP && header.has(flag::RULE_TCP_FLAGS) {
-            page = header.tcp_flags_page;
-            asked = true;
-        }
-        if transport() == Transport::ICMP && header.has(flag::RULE_ICMP_TYPE) {
-            page = header.icmp_type_page;
-            asked = true;
-        }
-        if asked {
-            let class = page_entry(lines, header, page, packet.octet)?;
-            let found = vector(lines, header, class)?;
-            octet = found.0;
-            summary &= found.1;
-        }
-    }
-
-    if !header.has(RARE) {
+    let rare = classify(lines, header, packet, classes)?;
+    let classes = relocated(classes);
+    let words = (LINE_WORDS as u32) << (header.vector_shift & 3);
+    let vector = |class| Vector::of(lines, header, class);
+    let protocol = vector(classes.protocol)?;
+    let source = vector(classes.source)?;
+    let destination = vector(classes.destination)?;
+    let source_port = vector(classes.source_port)?;
+    let destination_port = vector(classes.destination_port)?;
+    let octet = vector(classes.octet)?;
+    if !rare {
         let vectors = [protocol, source, destination, source_port, destination_port, octet];
-        return Some(first_common(vectors, summary));
+        return Some(first_common(vectors, words));
     }
-
-    let mut vlan = protocol;
-    let mut source_mac = protocol;
-    let mut destination_mac = protocol;
-    if header.has(flag::RULE_VLAN) {
-        let class = match packet.vlan {
-            UNTAGGED => header.untagged_class,
-            id => paged_class(lines, header, header.vlan_directory, id)?,
-        };
-        let found = vector(lines, header, class)?;
-        vlan = found.0;
-        summary &= found.1;
-    }
-    if header.has(flag::RULE_SOURCE_MAC | flag::RULE_DESTINATION_MAC) {
-        let [to, from] = ethernet::addresses(bytes)?;
-        if header.has(flag::RULE_SOURCE_MAC) {
-            let class = search::find_64(lines, header.rule_source_mac_tree, from)?;
-            let found = vector(lines, header, class)?;
-            source_mac = found.0;
-            summary &= found.1;
-        }
-        if header.has(flag::RULE_DESTINATION_MAC) {
-            let class = search::find_64(lines, header.rule_destination_mac_tree, to)?;
-            let found = vector(lines, header, class)?;
-            destination_mac = found.0;
-            summary &= found.1;
-        }
-    }
+    let vlan = vector(classes.vlan)?;
+    let source_mac = vector(classes.source_mac)?;
+    let destination_mac = vector(classes.destination_mac)?;
     let vectors = [
         protocol,
         source,
@@ -195,20 +169,108 @@ pub fn first_match<L: Lines, P: PacketBytes + ?Sized>(
         source_mac,
         destination_mac,
     ];
-    Some(first_common(vectors, summary))
+    Some(first_common(vectors, words))
+}
+
+/// Finds the class of each field that some rule names. Says whether fields are among them that few
+/// rulesets name.
+#[inline(always)]
+fn classify<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    classes: &mut Classes,
+) -> Option<bool> {
+    // Every packet is of a class by family, protocol and whether it is a fragment. Rules that name
+    // something that such a packet has not do not accept it.
+    *classes = Classes::all(protocol_class(lines, header, packet)?);
+    if packet.network.is_ip() {
+        if header.has(flag::RULE_SOURCE) {
+            classes.source = address_class(
+                lines,
+                header,
+                packet.network,
+                packet.source,
+                [header.rule_source_v4_trie, header.rule_source_v4_tree],
+                header.rule_source_v6_tree,
+            )?;
+        }
+        if header.has(flag::RULE_DESTINATION) {
+            classes.destination = address_class(
+                lines,
+                header,
+                packet.network,
+                packet.destination,
+                [header.rule_destination_v4_trie, header.rule_destination_v4_tree],
+                header.rule_destination_v6_tree,
+            )?;
+        }
+        if matches!(packet.transport, Transport::TCP | Transport::PORTS) {
+            if header.has(flag::RULE_SOURCE_PORT) {
+                let directory = header.source_port_directory;
+                classes.source_port = paged_class(lines, header, directory, packet.source_port)?;
+            }
+            if header.has(flag::RULE_DESTINATION_PORT) {
+                let directory = header.destination_port_directory;
+                classes.destination_port =
+                    paged_class(lines, header, directory, packet.destination_port)?;
+            }
+        }
+        if packet.transport == Transport::TCP && header.has(flag::RULE_TCP_FLAGS) {
+            classes.octet = page_entry(lines, header, header.tcp_flags_page, packet.octet)?;
+        }
+        if packet.transport == Transport::ICMP && header.has(flag::RULE_ICMP_TYPE) {
+            classes.octet = page_entry(lines, header, header.icmp_type_page, packet.octet)?;
+        }
+    }
+    if !header.has(RARE) {
+        return Some(false);
+    }
+    if header.has(flag::RULE_VLAN) {
+        classes.vlan = match packet.vlan {
+            UNTAGGED => header.untagged_class,
+            id => paged_class(lines, header, header.vlan_directory, id)?,
+        };
+    }
+    if header.has(flag::RULE_SOURCE_MAC) {
+        let tree = header.rule_source_mac_tree;
+        classes.source_mac = search::find_64(lines, tree, packet.source_mac)?;
+    }
+    if header.has(flag::RULE_DESTINATION_MAC) {
+        let tree = header.rule_destination_mac_tree;
+        classes.destination_mac = search::find_64(lines, tree, packet.destination_mac)?;
+    }
+    Some(true)
+}
+
+/// The class of an address. IPv4's are in a trie or, where that is 0, in a tree.
+#[inline(always)]
+fn address_class<L: Lines>(
+    lines: &L,
+    header: &Header,
+    network: Network,
+    address: [u64; 2],
+    [v4_trie, v4_tree]: [u32; 2],
+    v6_tree: u32,
+) -> Option<u32> {
+    if network == Network::IPV6 {
+        return search::find_128(lines, v6_tree, address);
+    }
+    if v4_trie != 0 {
+        return search::find_in_trie(lines, header.trie_nodes, v4_trie - 1, address[0] as u32);
+    }
+    search::find_32(lines, v4_tree, address[0] as u32)
 }
 
 #[inline(always)]
 fn protocol_class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<u32> {
-    let network = packet.network.forgotten(|number| header.forget(number));
-    if !network.is_ip() {
+    if !packet.network.is_ip() {
         return Some(header.not_ip_class);
     }
     if packet.protocol == UNKNOWN_PROTOCOL {
         return Some(header.unknown_protocol_class);
     }
-    let transport = packet.transport.forgotten(|number| header.forget(number));
-    let page = match (network, transport) {
+    let page = match (packet.network, packet.transport) {
         (Network::IPV4, Transport::FRAGMENT) => header.ipv4_fragment_page,
         (Network::IPV4, _) => header.ipv4_page,
         (_, Transport::FRAGMENT) => header.ipv6_fragment_page,

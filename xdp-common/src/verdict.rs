@@ -15,6 +15,15 @@ macro_rules! counted_enum {
             /// How many there are.
             pub const COUNT: usize = Self::ALL.len();
 
+            /// The one of that number.
+            #[inline(always)]
+            pub const fn of(number: u32) -> Option<Self> {
+                $(if number == Self::$variant as u32 {
+                    return Some(Self::$variant);
+                })*
+                None
+            }
+
             /// The name in JSON and in print.
             pub const fn as_str(self) -> &'static str {
                 match self {

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use xdp_common::image::{Block, Lines};
+use xdp_common::image::{Block, EXTENT_BLOCKS, Extent, Header, Lines};
 use xdp_common::opaque::opaque;
 use xdp_common::packet::{PacketBytes, Window};
 
@@ -210,18 +210,37 @@ impl<const N: usize> Window for Copied<N> {
 }
 
 /// The image of the ruleset in force: looked up once a packet.
-pub struct Image(&'static ImageMap);
+pub struct Image {
+    map: &'static ImageMap,
+    /// The first extent, with the header and, in all but large rulesets, everything else.
+    first: &'static Extent,
+}
 
 impl Image {
     #[inline(always)]
     pub fn in_force() -> Option<Self> {
-        RULESET.get(0).map(Self)
+        let map = RULESET.get(0)?;
+        let first = map.get(0)?;
+        Some(Self { map, first })
+    }
+
+    /// The header: block 0.
+    #[inline(always)]
+    pub fn header(&self) -> &Header {
+        // SAFETY: an extent begins with a block, and has its alignment.
+        Header::of(unsafe { &*self.first.as_ptr().cast::<Block>() })
     }
 }
 
 impl Lines for Image {
     #[inline(always)]
     fn block(&self, block: u32) -> Option<&Block> {
-        self.0.get(block)
+        let mut extent = self.first;
+        if block >= EXTENT_BLOCKS as u32 {
+            extent = self.map.get(block / EXTENT_BLOCKS as u32)?;
+        }
+        let inside = opaque(u64::from(block)) as usize & (EXTENT_BLOCKS - 1);
+        // SAFETY: an extent has as many blocks as the mask lets through, each with its alignment.
+        Some(unsafe { &*extent.as_ptr().cast::<Block>().add(inside) })
     }
 }

@@ -4,13 +4,14 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use xdp_common::counter::{COUNTER_PAGES, COUNTERS_PER_PAGE, Matrix};
-use xdp_common::image::{Block, REDIRECT_SLOTS};
+use xdp_common::image::{Extent, REDIRECT_SLOTS};
+use xdp_common::judge::Desk;
 
 /// BPF_F_MMAPABLE | BPF_F_INNER_MAP: written through memory, and of any size in the outer map.
 pub const IMAGE_FLAGS: usize = 0x1400;
 
 /// An image: made and written by the command line before it is put in force, never afterwards.
-pub type ImageMap = Array<Block, 1, IMAGE_FLAGS>;
+pub type ImageMap = Array<Extent, 1, IMAGE_FLAGS>;
 
 /// The ruleset in force, in its only element. The command line exchanges it; the program reads it
 /// once a packet.
@@ -34,3 +35,7 @@ pub type CounterPage = PerCpuArray<[u64; 2], { COUNTERS_PER_PAGE as usize }>;
 #[btf_map]
 pub static RULE_COUNTERS: ArrayOfMaps<CounterPage, { COUNTER_PAGES as usize }> =
     ArrayOfMaps::new();
+
+/// Where a CPU works on a packet. Nobody else looks at it.
+#[btf_map]
+pub static DESK: PerCpuArray<Desk, 1> = PerCpuArray::new();

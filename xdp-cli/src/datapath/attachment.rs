@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, Matrix};
-use xdp_common::image::{Block, Header, LAYOUT, MAGIC};
+use xdp_common::image::{Block, Header, LAYOUT, Lines as _, MAGIC};
 
 use super::error::{Error, Result, Trying};
 use super::image_map::Mapped;
@@ -261,22 +261,25 @@ fn read_in_force(maps: &Maps) -> Result<Option<InForce>> {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
             other => other.trying(what)?,
         };
-        return Ok(decode(map_id, image.blocks()));
+        return Ok(decode(map_id, &image));
     }
     Err(Error::new("the ruleset changes too fast to be read"))
 }
 
 /// What an image says of itself, checked in every step: it may be another version's.
-fn decode(map_id: u32, blocks: &[Block]) -> Option<InForce> {
-    let header = Header::of(blocks.first()?);
+fn decode(map_id: u32, image: &Mapped) -> Option<InForce> {
+    let header = Header::of(image.block(0)?);
     if header.magic != MAGIC || header.layout != LAYOUT {
         return None;
     }
     let length = header.metadata_bytes as usize;
-    let first = header.metadata as usize;
-    let place = blocks.get(first..first + length.div_ceil(size_of::<Block>()))?;
-    let bytes: Vec<u8> =
-        place.iter().flatten().flat_map(|word| word.to_ne_bytes()).take(length).collect();
+    let blocks = length.div_ceil(size_of::<Block>()) as u32;
+    let mut bytes = Vec::new();
+    for number in 0..blocks {
+        let block = image.block(header.metadata.checked_add(number)?)?;
+        bytes.extend(block.iter().flat_map(|word| word.to_ne_bytes()));
+    }
+    bytes.truncate(length);
     let metadata = postcard::from_bytes(&bytes).ok()?;
     Some(InForce { map_id, generation: header.generation, rules: header.rules, metadata })
 }

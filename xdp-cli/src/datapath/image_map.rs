@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xdp_common::image::{Block, Lines};
+use xdp_common::image::{BLOCK_WORDS, Block, EXTENT_BLOCKS, Extent, Lines};
 
 use super::bpf;
 
@@ -15,10 +15,14 @@ const FLAGS: u32 = 0x1400;
 
 /// Makes a map that holds an image.
 pub fn create(blocks: &[Block]) -> io::Result<OwnedFd> {
-    let count = u32::try_from(blocks.len()).map_err(io::Error::other)?;
-    let map = bpf::create_map(bpf::ARRAY, size_of::<Block>(), count, FLAGS, "xdpctl_image")?;
-    let mut memory = Memory::map(&map, blocks.len(), ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-    memory.blocks_mut().copy_from_slice(blocks);
+    let extents = blocks.len().div_ceil(EXTENT_BLOCKS);
+    let count = u32::try_from(extents).map_err(io::Error::other)?;
+    let map = bpf::create_map(bpf::ARRAY, size_of::<Extent>(), count, FLAGS, "xdpctl_image")?;
+    let mut memory = Memory::map(&map, extents, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+    for (place, blocks) in memory.extents_mut().iter_mut().zip(blocks.chunks(EXTENT_BLOCKS)) {
+        let words = blocks.as_flattened();
+        place[..words.len()].copy_from_slice(words);
+    }
     Ok(map)
 }
 
@@ -28,37 +32,34 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// Maps an image; what is not an array of blocks is `InvalidData`.
+    /// Maps an image; what is not an array of extents is `InvalidData`.
     pub fn open(map: &OwnedFd) -> io::Result<Self> {
         let info = bpf::map_info(map)?;
-        if info.kind != bpf::ARRAY || info.value_size as usize != size_of::<Block>() {
+        if info.kind != bpf::ARRAY || info.value_size as usize != size_of::<Extent>() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not an image"));
         }
         let memory = Memory::map(map, info.max_entries as usize, ProtFlags::PROT_READ)?;
         Ok(Self { memory })
     }
-
-    /// All blocks.
-    pub fn blocks(&self) -> &[Block] {
-        self.memory.blocks()
-    }
 }
 
 impl Lines for Mapped {
     fn block(&self, block: u32) -> Option<&Block> {
-        self.blocks().get(block as usize)
+        let extent = self.memory.extents().get(block as usize / EXTENT_BLOCKS)?;
+        let (blocks, _) = extent.as_chunks::<BLOCK_WORDS>();
+        blocks.get(block as usize % EXTENT_BLOCKS)
     }
 }
 
 /// A map's values as memory, unmapped when dropped.
 struct Memory {
-    address: NonNull<Block>,
+    address: NonNull<Extent>,
     count: usize,
 }
 
 impl Memory {
     fn map(map: &OwnedFd, count: usize, protection: ProtFlags) -> io::Result<Self> {
-        let length = NonZeroUsize::new(count * size_of::<Block>())
+        let length = NonZeroUsize::new(count * size_of::<Extent>())
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         // SAFETY: a new mapping at an address that the kernel chooses aliases nothing.
         let address =
@@ -66,12 +67,12 @@ impl Memory {
         Ok(Self { address: address.cast(), count })
     }
 
-    fn blocks(&self) -> &[Block] {
-        // SAFETY: the mapping has `count` blocks, page aligned, and lives as long as `self`.
+    fn extents(&self) -> &[Extent] {
+        // SAFETY: the mapping has `count` extents, page aligned, and lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.count) }
     }
 
-    fn blocks_mut(&mut self) -> &mut [Block] {
+    fn extents_mut(&mut self) -> &mut [Extent] {
         // SAFETY: as above; nobody else knows the map while it is written.
         unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.count) }
     }
@@ -81,6 +82,6 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length, and no reference to it outlives `self`.
         // That it cannot be undone would be no reason to stop.
-        let _ = unsafe { munmap(self.address.cast(), self.count * size_of::<Block>()) };
+        let _ = unsafe { munmap(self.address.cast(), self.count * size_of::<Extent>()) };
     }
 }

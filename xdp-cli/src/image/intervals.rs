@@ -54,9 +54,9 @@ impl<K: Copy + Ord + Default> Intervals<K> {
         }
     }
 
-    /// Whether the value is the same everywhere.
-    pub fn is_uniform(&self) -> bool {
-        self.starts.len() == 1
+    /// Whether the value is 0 everywhere.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self.starts.as_slice(), [(_, 0)])
     }
 }
 

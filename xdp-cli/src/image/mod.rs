@@ -9,6 +9,7 @@ mod lists;
 pub mod metadata;
 mod rules;
 mod tree;
+mod trie;
 
 use xdp_common::counter::CounterId;
 use xdp_common::image::{
@@ -60,25 +61,34 @@ impl Image {
             flags: policy_flags(ruleset),
             ..Header::of(&[0; BLOCK_WORDS]).to_owned()
         };
+        let mut decisions = Decisions::new();
+        let intervals = list_intervals(ruleset, metadata, &mut header, &mut decisions);
         let mut lines = LineWriter::new(BLOCK_LINES);
-        header.arp_tree = arp_tree(ruleset, &mut lines);
-        compile_lists(ruleset, metadata, &mut header, &mut lines);
-        let mut rules = Rules::new(&ruleset.rules);
-        rules.compile(&mut header, &mut lines)?;
         header.actions = lines.next();
         compile_actions(ruleset, metadata, &mut lines);
+        header.decisions = lines.next();
+        for decision in decisions.all {
+            lines.push(decision.to_line());
+        }
+        header.arp_tree = arp_tree(ruleset, &mut lines);
+        let mut rules = Rules::new(&ruleset.rules);
+        rules.compile(&mut header, &mut lines)?;
 
         let mut blocks = vec![[0; BLOCK_WORDS]];
-        blocks.extend(lines.into_lines().chunks(BLOCK_LINES as usize).map(block_of_lines));
+        append_lines(&mut blocks, lines);
         let next = |blocks: &Vec<Block>| blocks.len() as u32;
         header.pages = next(&blocks);
         blocks.extend(rules.page_blocks());
-        header.summaries = next(&blocks);
-        blocks.extend(rules.summary_blocks());
         header.vectors = next(&blocks);
-        blocks.extend_from_slice(rules.vector_blocks());
+        blocks.extend(rules.vector_blocks());
+        header.trie_nodes = next(&blocks);
+        blocks.extend(rules.node_blocks());
+
+        let mut lines = LineWriter::new(next(&blocks) * BLOCK_LINES);
+        (header.list_v4_tree, header.list_v6_tree) = intervals.write(&mut lines);
+        append_lines(&mut blocks, lines);
         header.metadata = next(&blocks);
-        let bytes = postcard::to_stdvec(metadata).unwrap_or_default();
+        let bytes = postcard::to_stdvec(metadata).expect("plain data fits into memory");
         header.metadata_bytes = bytes.len() as u32;
         blocks.extend(bytes.chunks(size_of::<Block>()).map(block_of_bytes));
         blocks[0] = header.to_block();
@@ -118,12 +128,32 @@ fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
     lines.tree_32(&flatten(&mut allowed, 0, |_, ()| 1))
 }
 
-fn compile_lists(
+/// What the lists say of every address, of both families.
+struct ListIntervals {
+    v4: Intervals<u32>,
+    v6: Intervals<u128>,
+}
+
+impl ListIntervals {
+    /// Writes the trees; a family that no list names has none.
+    fn write(&self, lines: &mut LineWriter) -> (u32, u32) {
+        let (mut v4, mut v6) = (0, 0);
+        if !self.v4.is_nothing() {
+            v4 = lines.tree_32(&self.v4);
+        }
+        if !self.v6.is_nothing() {
+            v6 = lines.tree_128(&self.v6);
+        }
+        (v4, v6)
+    }
+}
+
+fn list_intervals(
     ruleset: &Ruleset,
     metadata: &Metadata,
     header: &mut Header,
-    lines: &mut LineWriter,
-) {
+    decisions: &mut Decisions,
+) -> ListIntervals {
     let numbers = |kind| -> Vec<u32> {
         metadata.counted.iter().filter(|c| c.kind == kind).map(|c| c.number).collect()
     };
@@ -131,20 +161,7 @@ fn compile_lists(
     let (source, destination) = lists.sides();
     header.flags |= if source { flag::SOURCE_LISTS } else { 0 };
     header.flags |= if destination { flag::DESTINATION_LISTS } else { 0 };
-    let mut decisions = Decisions::new();
-    let v4: Intervals<u32> = lists.intervals_v4(&mut decisions);
-    if !v4.is_uniform() || v4.starts[0].1 != 0 {
-        header.list_v4_tree = lines.tree_32(&v4);
-    }
-    drop(v4);
-    let v6 = lists.intervals_v6(&mut decisions);
-    if !v6.is_uniform() || v6.starts[0].1 != 0 {
-        header.list_v6_tree = lines.tree_128(&v6);
-    }
-    header.decisions = lines.next();
-    for decision in decisions.all {
-        lines.push(decision.to_line());
-    }
+    ListIntervals { v4: lists.intervals_v4(decisions), v6: lists.intervals_v6(decisions) }
 }
 
 fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, lines: &mut LineWriter) {
@@ -195,6 +212,10 @@ fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, lines: &mut LineWrite
         }
         lines.push(line);
     }
+}
+
+fn append_lines(blocks: &mut Vec<Block>, lines: LineWriter) {
+    blocks.extend(lines.into_lines().chunks(BLOCK_LINES as usize).map(block_of_lines));
 }
 
 fn block_of_lines(lines: &[Line]) -> Block {

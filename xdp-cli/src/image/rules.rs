@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
-use xdp_common::image::{BLOCK_WORDS, Block, Header, flag};
+use xdp_common::image::{BLOCK_WORDS, Block, Header, LINE_WORDS, flag};
 use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use xdp_common::rules::PAGE_ENTRIES;
 
 use super::TooVaried;
 use super::intervals::{Address, Intervals, flatten};
 use super::tree::LineWriter;
+use super::trie::{TooLarge, Tries};
 use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
 
 /// Most classes that an image has room for.
@@ -24,6 +25,7 @@ pub struct Rules<'a> {
     rules: &'a [Rule],
     classes: Classes,
     pages: Pages,
+    tries: Tries,
 }
 
 /// Bit vectors, each once; a class is its number.
@@ -81,7 +83,12 @@ fn clear(vector: &mut Block, rule: usize) {
 
 impl<'a> Rules<'a> {
     pub fn new(rules: &'a [Rule]) -> Self {
-        Self { rules, classes: Classes::default(), pages: Pages::default() }
+        Self {
+            rules,
+            classes: Classes::default(),
+            pages: Pages::default(),
+            tries: Tries::default(),
+        }
     }
 
     /// The rules for which something holds.
@@ -106,6 +113,7 @@ impl<'a> Rules<'a> {
         }
         header.flags |= flag::RULES;
         header.rules = self.rules.len() as u32;
+        header.vector_shift = self.vector_shift();
         self.protocols(header)?;
         self.addresses(header, lines)?;
         self.ports(header)?;
@@ -159,16 +167,30 @@ impl<'a> Rules<'a> {
         if self.any(|matches| &matches.source) {
             header.flags |= flag::RULE_SOURCE;
             let (v4, v6) = self.sides(|matches| matches.source.as_ref())?;
-            header.rule_source_v4_tree = lines.tree_32(&v4);
+            (header.rule_source_v4_trie, header.rule_source_v4_tree) = self.place(&v4, lines);
             header.rule_source_v6_tree = lines.tree_128(&v6);
         }
         if self.any(|matches| &matches.destination) {
             header.flags |= flag::RULE_DESTINATION;
             let (v4, v6) = self.sides(|matches| matches.destination.as_ref())?;
-            header.rule_destination_v4_tree = lines.tree_32(&v4);
+            (header.rule_destination_v4_trie, header.rule_destination_v4_tree) =
+                self.place(&v4, lines);
             header.rule_destination_v6_tree = lines.tree_128(&v6);
         }
         Ok(())
+    }
+
+    /// A trie, or a tree where a trie would be too large; the other is 0.
+    fn place(&mut self, v4: &Intervals<u32>, lines: &mut LineWriter) -> (u32, u32) {
+        match self.tries.add(v4) {
+            Ok(root) => (u32::from(root) + 1, 0),
+            Err(TooLarge) => (0, lines.tree_32(v4)),
+        }
+    }
+
+    /// Nodes of the tries.
+    pub fn node_blocks(&self) -> impl Iterator<Item = Block> {
+        self.tries.blocks()
     }
 
     fn sides(
@@ -353,37 +375,41 @@ impl<'a> Rules<'a> {
         Ok(lines.tree_64(&intervals))
     }
 
-    /// Pages, two classes in each four bytes, as blocks.
+    /// Pages, one block each.
     pub fn page_blocks(&self) -> impl Iterator<Item = Block> {
-        self.pages.all.iter().map(|page| {
+        self.pages.all.iter().map(page_block)
+    }
+
+    /// Lines that a bit vector takes, as a power of two: no more than the rules need.
+    fn vector_shift(&self) -> u32 {
+        let lines = self.rules.len().div_ceil(64 * LINE_WORDS).max(1);
+        lines.next_power_of_two().trailing_zeros()
+    }
+
+    /// Bit vectors, as many in a block as there is room for.
+    pub fn vector_blocks(&self) -> impl Iterator<Item = Block> {
+        let words = LINE_WORDS << self.vector_shift();
+        self.classes.vectors.chunks(BLOCK_WORDS / words).map(move |vectors| {
             let mut block = [0; BLOCK_WORDS];
-            for (word, entries) in block.iter_mut().zip(page.chunks_exact(4)) {
-                let mut bytes = [0; 8];
-                for (place, entry) in bytes.chunks_exact_mut(2).zip(entries) {
-                    place.copy_from_slice(&entry.to_ne_bytes());
-                }
-                *word = u64::from_ne_bytes(bytes);
+            for (place, vector) in block.chunks_exact_mut(words).zip(vectors) {
+                place.copy_from_slice(&vector[..words]);
             }
             block
         })
     }
+}
 
-    /// Which words of each vector are not zero.
-    pub fn summary_blocks(&self) -> impl Iterator<Item = Block> {
-        self.classes.vectors.chunks(BLOCK_WORDS).map(|vectors| {
-            let mut block = [0; BLOCK_WORDS];
-            for (summary, vector) in block.iter_mut().zip(vectors) {
-                for (index, &word) in vector.iter().enumerate() {
-                    *summary |= u64::from(word != 0) << index;
-                }
-            }
-            block
-        })
+/// A page or a node, as it lies in memory.
+pub(super) fn page_block(page: &Page) -> Block {
+    let mut block = [0; BLOCK_WORDS];
+    for (word, entries) in block.iter_mut().zip(page.chunks_exact(4)) {
+        let mut bytes = [0; 8];
+        for (place, entry) in bytes.chunks_exact_mut(2).zip(entries) {
+            place.copy_from_slice(&entry.to_ne_bytes());
+        }
+        *word = u64::from_ne_bytes(bytes);
     }
-
-    pub fn vector_blocks(&self) -> &[Block] {
-        &self.classes.vectors
-    }
+    block
 }
 
 /// Whether a rule names anything that only an IP packet has.

@@ -35,7 +35,10 @@ pub fn parse<P: PacketBytes + ?Sized>(
     cursor: &mut Cursor,
     packet: &mut Packet,
 ) -> Result<EtherType, Malformed> {
-    cursor.advance(ADDRESSES)?;
+    let header = cursor.peek::<12, P>(bytes)?;
+    packet.destination_mac = u64::from(header.u32(0)) << 16 | u64::from(header.u16(4));
+    packet.source_mac = u64::from(header.u16(6)) << 32 | u64::from(header.u32(8));
+    cursor.offset += ADDRESSES;
     let mut ether_type = EtherType(cursor.peek::<2, P>(bytes)?.u16(0));
     let mut tags = 0;
     while tags < 2 && ether_type.is_tag() {
@@ -52,16 +55,4 @@ pub fn parse<P: PacketBytes + ?Sized>(
     }
     cursor.offset += 2;
     Ok(ether_type)
-}
-
-/// Destination and source address.
-#[inline(always)]
-pub fn addresses<P: PacketBytes + ?Sized>(bytes: &P) -> Option<[u64; 2]> {
-    let header = bytes.window::<12>(0)?;
-    let address = |at| {
-        u64::from(header.u16(at)) << 32
-            | u64::from(header.u16(at + 2)) << 16
-            | u64::from(header.u16(at + 4))
-    };
-    Some([address(0), address(6)])
 }

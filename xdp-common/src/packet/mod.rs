@@ -19,7 +19,7 @@ pub trait PacketBytes {
     fn length(&self) -> u32;
     /// `N` bytes at `offset`; `None` where they are not there or cannot be reached.
     fn window<const N: usize>(&self, offset: u32) -> Option<Self::Window<N>>;
-    /// The same number, as one that the verifier knows nothing of: see [`Packet::forgotten`].
+    /// The same number, as one that the verifier knows nothing of: see `Desk::zero`.
     #[inline(always)]
     fn forget(&self, number: u32) -> u32 {
         number
@@ -111,11 +111,16 @@ impl Cursor {
 /// What a frame carries, as far as a verdict can depend on it.
 ///
 /// Flat, and every field always written: a value that only some packets have would reach the
-/// verifier as a register that was never set.
+/// verifier as a register that was never set. In the kernel it lies in a map, see
+/// [`crate::opaque::relocated`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Packet {
     pub network: Network,
     pub transport: Transport,
+    /// MAC addresses, in the lower 48 bits.
+    pub source_mac: u64,
+    pub destination_mac: u64,
     /// The outer tag's VLAN id, or [`UNTAGGED`].
     pub vlan: u32,
     /// The protocol number, or [`UNKNOWN_PROTOCOL`]; with IP.
@@ -150,12 +155,6 @@ impl Network {
     pub const IPV4: Self = Self(2);
     pub const IPV6: Self = Self(3);
 
-    /// See [`Packet::forgotten`].
-    #[inline(always)]
-    pub fn forgotten(self, forget: impl Fn(u32) -> u32) -> Self {
-        Self(forget(self.0))
-    }
-
     /// Whether it is IPv4 or IPv6.
     #[inline(always)]
     pub const fn is_ip(self) -> bool {
@@ -179,18 +178,15 @@ impl Transport {
     pub const PORTS: Self = Self(3);
     /// ICMP over IPv4 or ICMPv6 over IPv6: the type in [`Packet::octet`].
     pub const ICMP: Self = Self(4);
-
-    /// See [`Packet::forgotten`].
-    #[inline(always)]
-    pub fn forgotten(self, forget: impl Fn(u32) -> u32) -> Self {
-        Self(forget(self.0))
-    }
 }
 
 impl Packet {
-    const EMPTY: Self = Self {
+    /// Nothing is known.
+    pub const EMPTY: Self = Self {
         network: Network::OTHER,
         transport: Transport::PLAIN,
+        source_mac: 0,
+        destination_mac: 0,
         vlan: UNTAGGED,
         protocol: 0,
         source: [0; 2],
@@ -199,41 +195,20 @@ impl Packet {
         destination_port: 0,
         octet: 0,
     };
-
-    /// The same packet, as one of which the verifier knows nothing: `forget` adds 0, read from a
-    /// map.
-    ///
-    /// Each way through the parser ends with constants, and each question that is asked of a
-    /// field leaves the verifier with one more thing that it knows; it would follow each such way
-    /// through all that comes after. A number that it cannot know, added, makes all of them one.
-    #[inline(always)]
-    pub fn forgotten(&self, forget: impl Fn(u32) -> u32) -> Self {
-        Self {
-            network: Network(forget(self.network.0)),
-            transport: Transport(forget(self.transport.0)),
-            vlan: forget(self.vlan),
-            protocol: forget(self.protocol),
-            source: self.source.map(|half| half | u64::from(forget(0))),
-            destination: self.destination.map(|half| half | u64::from(forget(0))),
-            source_port: forget(self.source_port),
-            destination_port: forget(self.destination_port),
-            octet: forget(self.octet),
-        }
-    }
 }
 
-/// Reads a frame.
+/// Reads a frame. Where it is malformed, nothing can be said of `packet`.
 #[inline(always)]
-pub fn parse<P: PacketBytes + ?Sized>(bytes: &P) -> Result<Packet, Malformed> {
-    let mut packet = Packet::EMPTY;
+pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result<(), Malformed> {
+    *packet = Packet::EMPTY;
     let mut cursor = Cursor { offset: 0, end: bytes.length() };
-    let ether_type = ethernet::parse(bytes, &mut cursor, &mut packet)?;
+    let ether_type = ethernet::parse(bytes, &mut cursor, packet)?;
     cursor.offset = bytes.forget(cursor.offset);
     match ether_type {
-        ethernet::EtherType::IPV4 => ipv4::parse(bytes, cursor, &mut packet)?,
-        ethernet::EtherType::IPV6 => ipv6::parse(bytes, cursor, &mut packet)?,
-        ethernet::EtherType::ARP => arp::parse(bytes, cursor, &mut packet)?,
+        ethernet::EtherType::IPV4 => ipv4::parse(bytes, cursor, packet)?,
+        ethernet::EtherType::IPV6 => ipv6::parse(bytes, cursor, packet)?,
+        ethernet::EtherType::ARP => arp::parse(bytes, cursor, packet)?,
         _ => {}
     }
-    Ok(packet)
+    Ok(())
 }

@@ -49,8 +49,6 @@ pub(super) fn protocol(table: &mut Table<'_>, report: &mut Report<'_>) -> Option
             (format!("protocol cannot be {}", quote(text, 60)), hint)
         }
         DeValue::Integer(number) => match integer(number).map(u8::try_from) {
-            Some(Ok(1)) => ("protocol 1 is ICMP".into(), "write \"icmp\"".into()),
-            Some(Ok(58)) => ("protocol 58 is ICMPv6".into(), "write \"icmpv6\"".into()),
             Some(Ok(number)) => return Some(Placed { at, value: Protocol::Number(number) }),
             _ => (
                 format!("protocol {} is out of range", value.raw(report)),
