@@ -5,9 +5,7 @@ use xdp_common::verdict::{Reason, Verdict};
 use crate::prefixes::{Family, Prefixes};
 use crate::rules::Rules;
 use crate::stand::{Floor, REDIRECT_TARGET};
-use crate::traffic::{
-    FLOWS_V4_COUNT, FLOWS_V6_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT, Traffic,
-};
+use crate::traffic::{FLOWS_V4_COUNT, FLOWS_V6_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT, Traffic};
 
 /// Which runs a case belongs to: each run has those of the ones before it as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -300,14 +298,12 @@ pub fn groups() -> Vec<Group> {
                 let prefixes = Prefixes::blocklist_v4(10_000, 0x14);
                 Subject::lists(prefixes, 3, Some(thousand_rules()))
             })),
-            cases: vec![
-                case(
-                    Usual,
-                    "10,000 prefixes in 3 lists, 1,000 rules",
-                    unlisted_flows,
-                    Reason::Rule,
-                ),
-            ],
+            cases: vec![case(
+                Usual,
+                "10,000 prefixes in 3 lists, 1,000 rules",
+                unlisted_flows,
+                Reason::Rule,
+            )],
         },
         Group {
             subject: Some(("1 redirect", || {

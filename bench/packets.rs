@@ -99,7 +99,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Err("no case has that in its name".into());
     }
     privilege::require().map_err(|error| {
-        format!("{error}; the benchmark makes network namespaces and attaches programs: run it as root")
+        format!(
+            "{error}; the benchmark makes network namespaces and attaches programs: run it as root"
+        )
     })?;
 
     let clock = Clock::pin(arguments.cpu)?;

@@ -61,11 +61,7 @@ pub fn print_builds(builds: &[Build], out: &mut impl Write) -> io::Result<()> {
     if builds.is_empty() {
         return Ok(());
     }
-    writeln!(
-        out,
-        "\n{:46} {:>11} {:>11} {:>11} {:>10}",
-        "", "read", "compile", "load", "image"
-    )?;
+    writeln!(out, "\n{:46} {:>11} {:>11} {:>11} {:>10}", "", "read", "compile", "load", "image")?;
     for build in builds {
         writeln!(
             out,

@@ -48,7 +48,8 @@ impl Rule {
                 line(key, &format_args!("\"{prefix}\""));
             }
         }
-        let ports = [("source_port", self.source_port), ("destination_port", self.destination_port)];
+        let ports =
+            [("source_port", self.source_port), ("destination_port", self.destination_port)];
         for (key, range) in ports {
             if let Some((low, high)) = range {
                 line(key, &format_args!("\"{low}-{high}\""));

@@ -1,14 +1,13 @@
 //! A subject's way into the kernel's form, as the command line takes it, and what that costs.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use xdp_common::image::Block;
 use xdpctl::config;
-use xdpctl::image::metadata::{Metadata, Mode, Redirect};
-use xdpctl::image::{Image, counters};
-use xdpctl::ruleset::{RuleAction, Ruleset};
+use xdpctl::image::Image;
+use xdpctl::image::metadata::Metadata;
+use xdpctl::ruleset::Ruleset;
 
 use crate::Result;
 use crate::cases::Subject;
@@ -73,26 +72,11 @@ impl Compiled {
     }
 }
 
+/// All redirects go to the one slot that the stand fills.
 fn metadata(ruleset: &Ruleset) -> Metadata {
-    let redirects = ruleset.rules.iter().filter_map(|rule| match &rule.action {
-        RuleAction::Redirect { to, .. } => Some(Redirect {
-            slot: REDIRECT_SLOT,
-            to: to.clone(),
-            ifindex: None,
-            rules: vec![rule.name.clone()],
-        }),
-        _ => None,
-    });
-    Metadata {
-        interface: "dut0".to_owned(),
-        mode: Mode::Native,
-        config: PathBuf::from("/bench.toml"),
-        attached_at: 0,
-        loaded_at: 0,
-        counted: counters::assign(ruleset, &[]).counted,
-        redirects: redirects.collect(),
-        ipv4_entries: 0,
-        ipv6_entries: 0,
-        vlan_rules: false,
+    let mut metadata = Metadata::unbound(ruleset);
+    for redirect in &mut metadata.redirects {
+        redirect.slot = REDIRECT_SLOT;
     }
+    metadata
 }

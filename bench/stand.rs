@@ -213,7 +213,8 @@ impl Stand {
 
     /// What the filter has counted, over all processors.
     pub fn verdicts(&self) -> Result<Verdicts> {
-        let processors = aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
+        let processors =
+            aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
         let mut bytes = vec![0; processors * size_of::<Matrix>()];
         bpf::lookup(&self.filter.map(program::COUNTERS)?, 0, &mut bytes)?;
         let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
@@ -256,7 +257,7 @@ fn provide_counters(filter: &Loaded) -> Result<()> {
             bpf::create_map(bpf::PERCPU_ARRAY, size, COUNTERS_PER_PAGE, 0, "bench_page")
         })
         .collect::<std::io::Result<Vec<OwnedFd>>>()?;
-    let places = filter.map(program::LIST_AND_RULE_COUNTERS)?;
+    let places = filter.map(program::RULE_COUNTERS)?;
     let numbers: Vec<u32> = (0..PAGES).collect();
     let descriptors: Vec<u32> = pages.iter().map(|page| page.as_raw_fd() as u32).collect();
     bpf::update_batch(&places, &numbers, &descriptors)?;

@@ -60,8 +60,7 @@ impl Traffic {
 
 fn lines<const PIECE: usize>(mut pieces: impl Iterator<Item = [u8; PIECE]>) -> Vec<Line> {
     let line = || {
-        let bytes: Vec<u8> =
-            pieces.by_ref().take(size_of::<Line>() / PIECE).flatten().collect();
+        let bytes: Vec<u8> = pieces.by_ref().take(size_of::<Line>() / PIECE).flatten().collect();
         let mut line = Line::default();
         for (word, bytes) in line.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));

@@ -14,9 +14,8 @@ use xdp_common::judge::judge;
 use xdp_common::packet;
 use xdp_common::verdict::Verdict;
 use xdpctl::config;
-use xdpctl::image::metadata::{Metadata, Mode, Redirect};
-use xdpctl::image::{Image, counters};
-use xdpctl::ruleset::RuleAction;
+use xdpctl::image::Image;
+use xdpctl::image::metadata::Metadata;
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
@@ -77,27 +76,7 @@ impl Example {
     fn load(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name);
         let ruleset = config::load(&path).ruleset.expect("it loads, see above");
-        let mut redirects: Vec<Redirect> = Vec::new();
-        for rule in &ruleset.rules {
-            if let RuleAction::Redirect { to, .. } = &rule.action
-                && !redirects.iter().any(|redirect| redirect.to == *to)
-            {
-                let slot = redirects.len() as u32;
-                redirects.push(Redirect { slot, to: to.clone(), ifindex: None, rules: Vec::new() });
-            }
-        }
-        let metadata = Metadata {
-            interface: "eth0".to_owned(),
-            mode: Mode::Native,
-            config: path,
-            attached_at: 0,
-            loaded_at: 0,
-            counted: counters::assign(&ruleset, &[]).counted,
-            redirects,
-            ipv4_entries: 0,
-            ipv6_entries: 0,
-            vlan_rules: false,
-        };
+        let metadata = Metadata::unbound(&ruleset);
         let image = Image::build(&ruleset, 1, &metadata).expect("it fits");
         Self { image, metadata }
     }

@@ -348,8 +348,8 @@ fn what_somebody_else_prepared_is_refused() {
     assert!(matches!(create("file"), DirError::NotDirectory(_)));
 
     fs::DirBuilder::new().mode(0o700).create(base.path().join("open")).unwrap();
-    fs::set_permissions(base.path().join("open"), fs::Permissions::from_mode(0o750)).unwrap();
-    assert!(matches!(create("open"), DirError::Open { mode: 0o750, .. }));
+    fs::set_permissions(base.path().join("open"), fs::Permissions::from_mode(0o770)).unwrap();
+    assert!(matches!(create("open"), DirError::Open { mode: 0o770, .. }));
 
     fs::DirBuilder::new().mode(0o700).create(base.path().join("theirs")).unwrap();
     std::os::unix::fs::chown(base.path().join("theirs"), Some(65534), None).unwrap();

@@ -10,9 +10,9 @@ use xdp_common::judge::judge;
 use xdp_common::packet;
 use xdp_common::verdict::Verdict;
 use xdpctl::config::load;
-use xdpctl::image::metadata::{Counted, Metadata, Mode, Redirect};
-use xdpctl::image::{Image, counters};
-use xdpctl::ruleset::{RuleAction, Ruleset, Target};
+use xdpctl::image::Image;
+use xdpctl::image::metadata::{Counted, Metadata, Redirect};
+use xdpctl::ruleset::Target;
 
 use super::config::{self, Config};
 use super::judge::{Opinion, Sent};
@@ -38,22 +38,13 @@ impl Product {
             let errors = loaded.diagnostics.errors.iter().map(|error| format!("{error}\n"));
             return Err(errors.collect());
         };
-        let counted = counters::assign(&ruleset, &[]).counted;
-        let redirects = redirects(&ruleset);
-        let metadata = Metadata {
-            interface: "eth0".into(),
-            mode: Mode::Native,
-            config: path,
-            attached_at: 0,
-            loaded_at: 0,
-            counted: counted.clone(),
-            redirects: redirects.clone(),
-            ipv4_entries: 0,
-            ipv6_entries: 0,
-            vlan_rules: false,
-        };
+        let mut metadata = Metadata::unbound(&ruleset);
+        for redirect in &mut metadata.redirects {
+            // Not 0, and not in step with anything else.
+            redirect.slot = 100 - redirect.slot;
+        }
         let image = Image::build(&ruleset, 1, &metadata).map_err(|error| error.to_string())?;
-        Ok(Self { image, counted, redirects })
+        Ok(Self { image, counted: metadata.counted, redirects: metadata.redirects })
     }
 
     pub fn judge(&self, frame: &[u8]) -> Opinion {
@@ -100,23 +91,4 @@ impl Product {
         let counted = counted.expect("a counter belongs to a list or a rule");
         Some((counted.kind.as_str(), counted.name.clone()))
     }
-}
-
-fn redirects(ruleset: &Ruleset) -> Vec<Redirect> {
-    let mut targets: Vec<&Target> = Vec::new();
-    for rule in &ruleset.rules {
-        if let RuleAction::Redirect { to, .. } = &rule.action
-            && !targets.contains(&to)
-        {
-            targets.push(to);
-        }
-    }
-    let redirect = |(slot, to): (usize, &Target)| Redirect {
-        // Not 0, and not in step with anything else.
-        slot: 100 - slot as u32,
-        to: to.clone(),
-        ifindex: Some(7),
-        rules: Vec::new(),
-    };
-    targets.into_iter().enumerate().map(redirect).collect()
 }

@@ -1,17 +1,17 @@
 //! `xdpctl check`: whether a configuration would load, without root and without a kernel.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use crate::config;
 use crate::diagnostic::Diagnostic;
-use crate::image::metadata::{Metadata, Mode, Redirect};
-use crate::image::{Image, TooVaried, counters};
+use crate::image::metadata::Metadata;
+use crate::image::{Image, TooVaried};
 use crate::notation::{counted, grouped, plain};
 use crate::report::Reporter;
-use crate::ruleset::{RuleAction, Ruleset};
+use crate::ruleset::Ruleset;
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -60,30 +60,7 @@ pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>)
 
 /// Whether the ruleset fits into an image. Where its redirects go to makes no difference.
 fn compiles(ruleset: &Ruleset) -> Result<(), TooVaried> {
-    let assignment = counters::assign(ruleset, &[]);
-    let mut redirects: Vec<Redirect> = Vec::new();
-    for rule in &ruleset.rules {
-        if let RuleAction::Redirect { to, .. } = &rule.action
-            && redirects.iter().all(|redirect| redirect.to != *to)
-        {
-            let (to, slot) = (to.clone(), redirects.len() as u32);
-            redirects.push(Redirect { slot, to, ifindex: None, rules: Vec::new() });
-        }
-    }
-    let metadata = Metadata {
-        interface: String::new(),
-        mode: Mode::Native,
-        config: PathBuf::new(),
-        loaded_from: PathBuf::new(),
-        attached_at: 0,
-        loaded_at: 0,
-        counted: assignment.counted,
-        redirects,
-        ipv4_entries: 0,
-        ipv6_entries: 0,
-        vlan_rules: false,
-    };
-    Image::build(ruleset, 1, &metadata).map(drop)
+    Image::build(ruleset, 1, &Metadata::unbound(ruleset)).map(drop)
 }
 
 fn write_json(out: &mut dyn Write, answer: &Answer<'_>) -> io::Result<()> {
