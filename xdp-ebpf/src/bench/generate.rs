@@ -100,6 +100,7 @@ fn piece<T>(number: u64) -> Option<&'static T> {
 
 /// The frame, which the benchmark made long enough.
 #[inline(always)]
+#[expect(clippy::mut_from_ref, reason = "the bytes are the packet's; the context only says where")]
 fn frame<T>(ctx: &XdpContext) -> Option<&mut T> {
     let start = ctx.data();
     if start + size_of::<T>() > ctx.data_end() {
