@@ -47,11 +47,14 @@ impl Case {
     }
 }
 
+/// A ruleset with its name in the table of images; made only if one of its cases is wanted.
+type NamedSubject = (&'static str, fn() -> Subject);
+
 /// Cases over one ruleset.
 pub struct Group {
-    /// The ruleset's name in the table of images; `None` where a bare program is held against
-    /// itself, which shows how far figures can be trusted.
-    pub subject: Option<(&'static str, fn() -> Subject)>,
+    /// `None` where a bare program is held against itself, which shows how far figures can be
+    /// trusted.
+    pub subject: Option<NamedSubject>,
     pub cases: Vec<Case>,
 }
 
@@ -61,8 +64,8 @@ impl Subject {
     }
 
     /// Lists of these prefixes, in so many files, and perhaps rules.
-    fn lists(prefixes: Prefixes, lists: usize, rules: Option<Rules>) -> Self {
-        let mut text = String::new();
+    fn lists(policy: &str, prefixes: Prefixes, lists: usize, rules: Option<Rules>) -> Self {
+        let mut text = policy.to_owned();
         for list in 0..lists {
             text += &format!("[[blocklist]]\nname = \"list-{list}\"\nfiles = [\"{list}.txt\"]\n");
         }
@@ -85,6 +88,19 @@ impl Subject {
 }
 
 const DEFAULT_DROP: &str = "[policy]\ndefault = \"drop\"\n";
+
+/// Two rules that match nothing, and for which three more fields have to be looked at.
+const RARE_FIELDS: &str = "
+[[rule]]
+name = \"vlan\"
+vlan = [100, 200]
+action = \"pass\"
+[[rule]]
+name = \"mac\"
+source_mac = \"02:00:00:00:00:01\"
+destination_mac = \"02:00:00:00:00:02\"
+action = \"pass\"
+";
 
 /// The rules that flows are made from, also for rulesets that have fewer.
 fn thousand_rules() -> Rules {
@@ -185,17 +201,13 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("10 IPv4 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v4(10, 0x10), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v4(10, 0x10), 1, None)
             })),
             cases: vec![case(Quick, "10 IPv4 prefixes, miss", misses_v4, Reason::Default)],
         },
         Group {
             subject: Some(("10,000 IPv4 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v4(10_000, 0x11), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v4(10_000, 0x11), 1, None)
             })),
             cases: vec![
                 case(Quick, "10,000 IPv4 prefixes, miss", misses_v4, Reason::Default),
@@ -210,9 +222,7 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("1,000,000 IPv4 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v4(1_000_000, 0x12), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v4(1_000_000, 0x12), 1, None)
             })),
             cases: vec![
                 case(Usual, "1,000,000 IPv4 prefixes, miss", misses_v4, Reason::Default),
@@ -233,9 +243,7 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("1,000,000 IPv6 prefixes", || {
-                let mut subject = Subject::lists(Prefixes::blocklist_v6(1_000_000, 0x13), 1, None);
-                subject.text.insert_str(0, DEFAULT_DROP);
-                subject
+                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v6(1_000_000, 0x13), 1, None)
             })),
             cases: vec![
                 case(Usual, "1,000,000 IPv6 prefixes, miss", misses_v6, Reason::Default),
@@ -264,6 +272,19 @@ pub fn groups() -> Vec<Group> {
         Group {
             subject: Some(("1,000 rules", || Subject::rules("", thousand_rules()))),
             cases: vec![case(Quick, "1,000 rules", flows_of_thousand, Reason::Rule)],
+        },
+        Group {
+            subject: Some(("1,000 rules, VLANs and MACs too", || {
+                let mut subject = Subject::rules("", thousand_rules());
+                subject.text += RARE_FIELDS;
+                subject
+            })),
+            cases: vec![case(
+                All,
+                "1,000 rules, VLANs and MACs too",
+                flows_of_thousand,
+                Reason::Rule,
+            )],
         },
         Group {
             subject: Some(("1,000 rules, IPv6", || {
@@ -296,7 +317,7 @@ pub fn groups() -> Vec<Group> {
         Group {
             subject: Some(("10,000 prefixes in 3 lists, 1,000 rules", || {
                 let prefixes = Prefixes::blocklist_v4(10_000, 0x14);
-                Subject::lists(prefixes, 3, Some(thousand_rules()))
+                Subject::lists("", prefixes, 3, Some(thousand_rules()))
             })),
             cases: vec![case(
                 Usual,

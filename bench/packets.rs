@@ -25,9 +25,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use xdp_common::verdict::{Reason, Verdict};
 use xdpctl::datapath::privilege;
 
-use cases::{Case, Extent, Group};
+use cases::{Case, Extent, Group, Subject};
 use clock::Clock;
 use machine::Machine;
 use report::Report;
@@ -100,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     privilege::require().map_err(|error| {
         format!(
-            "{error}; the benchmark makes network namespaces and attaches programs: run it as root"
+            "the benchmark attaches programs, in namespaces of its own: run it as root ({error})"
         )
     })?;
 
@@ -136,7 +137,7 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
         }
         None => {
             stand.replace_filter(Floor::Drop)?;
-            cases::Subject::default()
+            Subject::default()
         }
     };
     for case in &group.cases {
@@ -161,7 +162,7 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
 /// A figure for packets that were judged otherwise than the case says would be worse than none.
 fn expect_verdicts(
     case: &Case,
-    counted: impl Iterator<Item = (xdp_common::verdict::Verdict, xdp_common::verdict::Reason, u64)>,
+    counted: impl Iterator<Item = (Verdict, Reason, u64)>,
 ) -> Result<()> {
     let mut expected = 0;
     let mut others = String::new();
