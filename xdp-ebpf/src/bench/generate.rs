@@ -36,13 +36,13 @@ const MACS: [u16; 6] = [
 ];
 
 #[xdp(frags)]
-pub fn bench_generate(ctx: XdpContext) -> u32 {
+pub fn bench_generate(mut ctx: XdpContext) -> u32 {
     // A frame that is not sent shows as one that did not arrive.
-    generate(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+    generate(&mut ctx).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
 #[inline(always)]
-fn generate(ctx: &XdpContext) -> Option<u32> {
+fn generate(ctx: &mut XdpContext) -> Option<u32> {
     let control = CONTROL.get_ptr_mut(0)?;
     // SAFETY: the benchmark writes the element only while no run is on, and runs one at a time.
     let control = unsafe { &mut *control };
@@ -100,8 +100,7 @@ fn piece<T>(number: u64) -> Option<&'static T> {
 
 /// The frame, which the benchmark made long enough.
 #[inline(always)]
-#[expect(clippy::mut_from_ref, reason = "the bytes are the packet's; the context only says where")]
-fn frame<T>(ctx: &XdpContext) -> Option<&mut T> {
+fn frame<T>(ctx: &mut XdpContext) -> Option<&mut T> {
     let start = ctx.data();
     if start + size_of::<T>() > ctx.data_end() {
         return None;
