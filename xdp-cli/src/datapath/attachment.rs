@@ -106,14 +106,22 @@ impl Attachment {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
             Err(error) => return Err(error).trying("open the pinned link"),
         };
-        let info = match bpf::link_info(&link) {
-            Ok(info) => info,
-            // Something else was pinned under that name, by hand: nothing to be trusted.
-            Err(error) => {
-                return Err(error).trying(format_args!("use {}", directory.join(LINK).display()));
+        // Something else may be pinned under that name, by hand: nothing to be trusted.
+        let what = format!("use {}", directory.join(LINK).display());
+        let mut info = bpf::link_info(&link).trying(&what)?;
+        // The program may be exchanged, and gone, between asking for its id and opening it.
+        let maps = loop {
+            match Maps::of_program(info.program_id) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let now = bpf::link_info(&link).trying(&what)?;
+                    if now == info {
+                        return Err(error).trying("open the attached program's maps");
+                    }
+                    info = now;
+                }
+                other => break other.trying("open the attached program's maps")?,
             }
         };
-        let maps = Maps::of_program(info.program_id).trying("open the attached program's maps")?;
         let in_force = match &maps {
             Some(maps) => read_in_force(maps)?,
             None => None,
