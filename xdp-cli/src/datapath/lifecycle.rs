@@ -109,7 +109,8 @@ pub fn attach(
             }
             swap::put_in_force(&maps, &prepared)?;
             if mode == Mode::Native && settled.is_none() {
-                settled = Some(pass::settle(namespace, &targets(&prepared))?);
+                let coming = targets(&prepared);
+                settled = Some(pass::settle_around(namespace, &coming, Some(interface.index))?);
             }
             keep(namespace, interface.index, configured, &prepared)?;
             // The link is the last thing: until it is pinned it ends with this process, and from
@@ -213,6 +214,9 @@ pub fn replace(
 
 /// Takes the program off and removes everything that belongs to it.
 pub fn detach(namespace: &Locked, attachment: &Attachment) -> Result<()> {
+    // The link's pin first: the link is held by this process alone then, and ends with it wherever
+    // it is cut off. A link that is pinned and on no interface would look as if that were gone.
+    remove_if_there(&attachment.directory().join(LINK)).trying("remove the link's pin")?;
     // At once, and not when the last descriptor of the link is closed: another process may hold
     // one. An interface that is gone has nothing to detach.
     if attachment.ifindex().is_some() {
@@ -299,11 +303,15 @@ fn repin(
     {
         return Ok(());
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(path)?;
     bpf::pin(object, path)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Another program's place is not ours to take.
