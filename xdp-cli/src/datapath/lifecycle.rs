@@ -94,7 +94,6 @@ pub fn attach(
 
     // What stands there under this index is of an interface that is gone, or nothing.
     namespace.forget(interface.index)?;
-    pass::make_room(namespace, interface.index)?;
     let loaded = program::load_filter().map_err(not_loaded)?;
     let maps = maps_of(&loaded).trying("find the program's maps")?;
     let directory = namespace.create_directory(interface.index)?;
@@ -113,12 +112,17 @@ pub fn attach(
                 settled = Some(pass::settle_around(namespace, &coming, Some(interface.index))?);
             }
             keep(namespace, interface.index, configured, &prepared)?;
+            pass::make_room(namespace, interface.index)?;
             // The link is the last thing: until it is pinned it ends with this process, and from
             // then on everything that it needs is there.
             let program = loaded.program().trying("open the loaded program")?;
             match bpf::create_xdp_link(program, interface.index, flags(mode)) {
                 Ok(link) => {
                     bpf::pin(&link, &directory.join(LINK)).trying("pin the link")?;
+                    if mode != Mode::Native && settled.take().is_some() {
+                        // What was put on its targets was for native mode.
+                        pass::settle(namespace, &[])?;
+                    }
                     return Ok(Attached {
                         mode,
                         instead_of,
