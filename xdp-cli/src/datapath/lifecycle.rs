@@ -131,11 +131,12 @@ pub fn attach(
                     });
                 }
                 Err(error) => {
-                    let why = refusal(interface, mode, &error);
+                    let Error { message: why, hint } = refusal(interface, mode, &error);
                     if nth + 1 == candidates {
-                        return Err(why);
+                        let message = format!("cannot attach to {name} in {mode} mode: {why}");
+                        return Err(Error { message, hint });
                     }
-                    instead_of.push((mode, why.message));
+                    instead_of.push((mode, why));
                 }
             }
         }
@@ -377,7 +378,7 @@ fn flags(mode: Mode) -> u32 {
 /// dev_xdp_attach and dev_xdp_install, and the drivers' ndo_bpf).
 fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
     let name = &interface.name;
-    let told = |why: String| Error::new(format!("cannot attach to {name} in {mode} mode: {why}"));
+    let told = |why: String| Error::new(why);
     let generic = format!("`xdpctl attach {name} --mode generic` works with every driver, slower");
     if mode == Mode::Native && interface.lro {
         return told("large receive offload is on, and merges frames before XDP sees them".into())
@@ -404,6 +405,10 @@ fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
                 .into(),
         )
         .hint(format!("`dmesg` may say why (queues, rings, features); or {generic}")),
+        Some(libc::ENOSPC) if interface.kind.as_deref() == Some("veth") => {
+            told("a veth needs a receive queue for each transmit queue of its peer".into())
+                .hint(format!("`ethtool -L {name} rx N`, or `ethtool -L PEER tx N`; or {generic}"))
+        }
         Some(libc::ENOMEM | libc::ENOSPC) => told(format!(
             "the driver has not enough queues or memory for it ({error})"
         ))
