@@ -146,6 +146,31 @@ impl Attachment {
         Interface::by_index(self.ifindex()?).ok()
     }
 
+    /// Why it judges nothing: its link is on no interface any more.
+    pub fn stranded(&self) -> Option<Error> {
+        if self.info.ifindex != 0 {
+            return None;
+        }
+        let name = self.name();
+        Some(if self.left().is_some() {
+            Error::new(format!("xdpctl's program is not on {name} any more"))
+                .hint(format!("`xdpctl detach {name}`, then attach"))
+        } else {
+            Error::new(format!("{name} is gone"))
+                .hint(format!("`xdpctl detach {name}` removes what is left of it"))
+        })
+    }
+
+    /// The interface that the program was on, if that is still there but the link is on none: then
+    /// somebody took it off by other means.
+    pub fn left(&self) -> Option<Interface> {
+        if self.info.ifindex != 0 {
+            return None;
+        }
+        let there = Interface::by_index(self.key()).ok()?;
+        (self.attached_as() == Some(there.name.as_str())).then_some(there)
+    }
+
     /// The interface's name when it was attached.
     pub fn attached_as(&self) -> Option<&str> {
         self.in_force.as_ref().map(|in_force| in_force.metadata.interface.as_str())
