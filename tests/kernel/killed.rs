@@ -298,6 +298,9 @@ fn replace() {
     victim.clear(Force::New);
 }
 
+/// A way to be interrupted: its name, and what it does to an interface's pins.
+type Interruption<'a> = (&'a str, &'a dyn Fn(&Path));
+
 /// The instants between two removals are too short to be met by chance.
 #[test]
 fn whatever_detaching_leaves_is_cleaned_up() {
@@ -305,7 +308,7 @@ fn whatever_detaching_leaves_is_cleaned_up() {
     let lab = victim.bench.lab();
     let index = lab.ifindex("dut", JUDGED);
     let state = lab.namespace("dut").xdpctl_directories()[1].join(index.to_string());
-    let interruptions: [(&str, &dyn Fn(&Path)); 3] = [
+    let interruptions: [Interruption<'_>; 3] = [
         ("the link's pin is gone, the rest is there", &|pins| {
             std::fs::remove_file(pins.join("link")).expect("a pin");
         }),
