@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use xdpctl::datapath::private_dir;
+
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::facts::pinned;
 use crate::lab::frame::udp4;
@@ -187,7 +189,27 @@ fn looking_beside_changes() {
     }
 }
 
-/// Directories come and go above those of a namespace while another's are made.
+/// Directories above those of a namespace go while another's are made below them.
+#[test]
+fn directories_come_and_go() {
+    let base = tempfile::tempdir().expect("a temporary directory");
+    thread::scope(|scope| {
+        for own in ["1", "2", "3", "4"] {
+            let base = base.path();
+            scope.spawn(move || {
+                let names = ["xdpctl", "v1", own, "in0"];
+                for _ in 0..5000 {
+                    let path = private_dir::create(base, &names).expect("made");
+                    assert!(path.is_dir());
+                    private_dir::remove_if_empty(base, &names).expect("removed");
+                    assert!(!path.exists());
+                }
+            });
+        }
+    });
+    assert!(!base.path().join("xdpctl").exists());
+}
+
 #[test]
 fn namespaces_side_by_side() {
     let roles = ["dut", "two", "three", "four"];
