@@ -127,7 +127,7 @@ pub fn attach(
                         mode,
                         instead_of,
                         generation: prepared.generation,
-                        redirects: settled.unwrap_or_default(),
+                        redirects: of_targets(&prepared, settled.unwrap_or_default()),
                     });
                 }
                 Err(error) => {
@@ -170,7 +170,7 @@ pub fn reload(
     swap::drop_unused_counters(maps, &prepared.metadata)
         .trying("give back counters that are not used any more")?;
     repair_pins(attachment)?;
-    let redirects = pass::settle(namespace, &[])?;
+    let redirects = of_targets(prepared, pass::settle(namespace, &[])?);
     Ok(Reloaded { generation: prepared.generation, redirects })
 }
 
@@ -213,7 +213,7 @@ pub fn replace(
     };
     repair_pins(&attachment)?;
     snapshot::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
-    let redirects = pass::settle(namespace, &[])?;
+    let redirects = of_targets(&prepared, pass::settle(namespace, &[])?);
     Ok(Attached { mode, instead_of: Vec::new(), generation: prepared.generation, redirects })
 }
 
@@ -234,6 +234,13 @@ pub fn detach(namespace: &Locked, attachment: &Attachment) -> Result<()> {
 
 fn targets(prepared: &Prepared) -> Vec<u32> {
     prepared.metadata.redirects.iter().filter_map(|redirect| redirect.ifindex).collect()
+}
+
+/// What became of a ruleset's own targets: other interfaces' rulesets have theirs.
+fn of_targets(prepared: &Prepared, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let targets = targets(prepared);
+    outcomes.retain(|outcome| targets.contains(&outcome.target.index));
+    outcomes
 }
 
 fn keep(
