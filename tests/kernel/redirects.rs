@@ -73,7 +73,11 @@ fn pass_programs_are_there_as_long_as_they_are_needed() {
     reload(&bench, &to("out0"));
     assert_eq!(bench.lab().programs("dut", "far0"), program);
     let output = reload(&bench, &to("out1"));
-    assert!(output.stderr.contains("put a pass program on far1"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("note: far1 carries a pass program, so that out1"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(passes(&bench), [0, 1]);
     send(&bench);
     bench.port("far1").expect(&frame().build());
@@ -87,6 +91,21 @@ fn pass_programs_are_there_as_long_as_they_are_needed() {
     bench.xdpctl(["detach", JUDGED]).success();
     assert_eq!(passes(&bench), [0, 0]);
     bench.lab().assert_nothing_kept("dut");
+}
+
+/// Each command speaks of its own interface's targets.
+#[test]
+fn targets_of_other_interfaces_are_not_its_business() {
+    let mut bench = pairs_inside();
+    bench.attach(&to("out0"));
+    let path = bench.write("out1.toml", &to("far1"));
+    let attach = bench.xdpctl(["attach", "out1", "-c", path.to_str().expect("UTF-8")]);
+    assert!(!attach.success().stderr.contains("out0"), "{}", attach.stderr);
+    let reload = bench.xdpctl(["reload", "out1"]);
+    assert!(!reload.success().stderr.contains("out0"), "{}", reload.stderr);
+    let reload = bench.xdpctl(["reload", JUDGED]);
+    let note = "note: far0 carries a pass program, so that out0 takes redirected frames";
+    assert!(reload.success().stderr.contains(note), "{}", reload.stderr);
 }
 
 #[test]
