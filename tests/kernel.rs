@@ -1,8 +1,31 @@
 //! Whole-program tests against the real kernel, in network namespaces. They need root.
 
+#[allow(dead_code, reason = "made for the model's tests, which use all of it")]
+#[path = "model/dice.rs"]
+mod dice;
 mod lab;
 
+#[path = "kernel/files.rs"]
+mod files;
+#[path = "kernel/generic.rs"]
+mod generic;
+#[path = "kernel/killed.rs"]
+mod killed;
+#[path = "kernel/namespaces.rs"]
+mod namespaces;
+#[path = "kernel/redirects.rs"]
+mod redirects;
+#[path = "kernel/refusals.rs"]
+mod refusals;
+#[path = "kernel/replace.rs"]
+mod replace;
 #[path = "kernel/selftest.rs"]
 mod selftest;
+#[path = "kernel/statistics.rs"]
+mod statistics;
+#[path = "kernel/swap.rs"]
+mod swap;
+#[path = "kernel/together.rs"]
+mod together;
 #[path = "kernel/verdicts/mod.rs"]
 mod verdicts;

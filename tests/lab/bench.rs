@@ -272,7 +272,7 @@ impl Bench {
 
     /// Reads the counters until they have seen that many packets.
     #[track_caller]
-    fn await_count(&self, packets: u64) -> Sample {
+    pub fn await_count(&self, packets: u64) -> Sample {
         let deadline = Instant::now() + COUNTED_TIMEOUT;
         loop {
             let sample = self.sample();

@@ -23,11 +23,13 @@
 #![allow(dead_code, reason = "every test target uses its own part of the lab")]
 
 pub mod bench;
+pub mod facts;
 pub mod frame;
 mod namespace;
 mod port;
 mod process;
 mod sample;
+mod traffic;
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -39,6 +41,7 @@ pub use pnet::util::MacAddr;
 pub use port::Port;
 pub use process::{Background, Output};
 pub use sample::{Difference, Sample};
+pub use traffic::Traffic;
 
 /// The first link: `src0` in `src`, `in0` in `dut`.
 pub const SRC0: MacAddr = MacAddr(0x02, 0, 0, 0, 1, 1);
@@ -224,7 +227,8 @@ impl Lab {
         Background::start(self.xdpctl_command(role, args))
     }
 
-    fn xdpctl_command<S: AsRef<OsStr>>(
+    /// xdpctl inside a namespace, yet to be started.
+    pub fn xdpctl_command<S: AsRef<OsStr>>(
         &self,
         role: &str,
         args: impl IntoIterator<Item = S>,

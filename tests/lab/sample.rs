@@ -56,6 +56,9 @@ pub struct RuleCount {
     pub action: String,
     #[serde(flatten)]
     pub count: Count,
+    /// What a redirect could not send on; other rules have none.
+    #[serde(default)]
+    pub lost: Count,
 }
 
 /// The counters of one interface at one time.

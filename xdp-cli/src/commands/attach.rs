@@ -160,7 +160,7 @@ pub fn say_redirects(
         if let Some(carrier) = &outcome.pass_program {
             session.reporter.note(
                 &format!(
-                    "put a pass program on {carrier}, so that {} takes redirected frames",
+                    "{carrier} carries a pass program, so that {} takes redirected frames",
                     outcome.target.name
                 ),
                 None,

@@ -12,7 +12,7 @@ use crate::datapath::swap::{self, Occasion};
 pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     let namespace = Namespace::lock()?;
     lifecycle::tidy(&namespace)?;
-    let attachments = chosen(&namespace, args)?;
+    let attachments = chosen(&namespace, args, session)?;
 
     // All of the mistakes of all of the files are told before giving up.
     let mut loaded = Vec::new();
@@ -68,13 +68,35 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn chosen(namespace: &Locked, args: &Reload) -> Result<Vec<Attachment>, Error> {
+/// What is to be reloaded: what is named, or all that judges anything.
+fn chosen(
+    namespace: &Locked,
+    args: &Reload,
+    session: &mut Session<'_>,
+) -> Result<Vec<Attachment>, Error> {
     if let Some(name) = &args.interface {
-        return Ok(vec![namespace.require_attachment(name)?]);
+        let attachment = namespace.require_attachment(name)?;
+        return match attachment.stranded() {
+            Some(error) => Err(error),
+            None => Ok(vec![attachment]),
+        };
     }
-    let attachments = namespace.attachments()?;
+    let mut attachments = namespace.attachments()?;
     if attachments.is_empty() {
         return Err(super::nothing_attached());
     }
+    let stranded: Vec<Error> = attachments.iter().filter_map(Attachment::stranded).collect();
+    if stranded.len() == attachments.len()
+        && let Some(error) = stranded.into_iter().next()
+    {
+        return Err(error);
+    }
+    attachments.retain(|attachment| match attachment.stranded() {
+        Some(error) => {
+            session.reporter.warning(&error.message, error.hint.as_deref());
+            false
+        }
+        None => true,
+    });
     Ok(attachments)
 }

@@ -45,9 +45,10 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
 }
 
 fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome]) -> Status {
-    let interface = attachment
-        .ifindex()
-        .and_then(|index| interfaces.iter().find(|interface| interface.index == index));
+    // Where the link is on no interface, the one that it was on may still be there.
+    let index = attachment.ifindex().or_else(|| Some(attachment.left()?.index));
+    let interface =
+        index.and_then(|index| interfaces.iter().find(|interface| interface.index == index));
     let link = match interface {
         Some(interface) if interface.up => Link::Up,
         Some(_) => Link::Down,

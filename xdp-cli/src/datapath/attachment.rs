@@ -106,14 +106,22 @@ impl Attachment {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
             Err(error) => return Err(error).trying("open the pinned link"),
         };
-        let info = match bpf::link_info(&link) {
-            Ok(info) => info,
-            // Something else was pinned under that name, by hand: nothing to be trusted.
-            Err(error) => {
-                return Err(error).trying(format_args!("use {}", directory.join(LINK).display()));
+        // Something else may be pinned under that name, by hand: nothing to be trusted.
+        let what = format!("use {}", directory.join(LINK).display());
+        let mut info = bpf::link_info(&link).trying(&what)?;
+        // The program may be exchanged, and gone, between asking for its id and opening it.
+        let maps = loop {
+            match Maps::of_program(info.program_id) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let now = bpf::link_info(&link).trying(&what)?;
+                    if now == info {
+                        return Err(error).trying("open the attached program's maps");
+                    }
+                    info = now;
+                }
+                other => break other.trying("open the attached program's maps")?,
             }
         };
-        let maps = Maps::of_program(info.program_id).trying("open the attached program's maps")?;
         let in_force = match &maps {
             Some(maps) => read_in_force(maps)?,
             None => None,
@@ -136,6 +144,31 @@ impl Attachment {
     /// The interface as it is now; `None` where it is gone.
     pub fn interface(&self) -> Option<Interface> {
         Interface::by_index(self.ifindex()?).ok()
+    }
+
+    /// Why it judges nothing: its link is on no interface any more.
+    pub fn stranded(&self) -> Option<Error> {
+        if self.info.ifindex != 0 {
+            return None;
+        }
+        let name = self.name();
+        Some(if self.left().is_some() {
+            Error::new(format!("xdpctl's program is not on {name} any more"))
+                .hint(format!("`xdpctl detach {name}`, then attach"))
+        } else {
+            Error::new(format!("{name} is gone"))
+                .hint(format!("`xdpctl detach {name}` removes what is left of it"))
+        })
+    }
+
+    /// The interface that the program was on, if that is still there but the link is on none: then
+    /// somebody took it off by other means.
+    pub fn left(&self) -> Option<Interface> {
+        if self.info.ifindex != 0 {
+            return None;
+        }
+        let there = Interface::by_index(self.key()).ok()?;
+        (self.attached_as() == Some(there.name.as_str())).then_some(there)
     }
 
     /// The interface's name when it was attached.

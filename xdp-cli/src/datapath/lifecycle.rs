@@ -94,7 +94,6 @@ pub fn attach(
 
     // What stands there under this index is of an interface that is gone, or nothing.
     namespace.forget(interface.index)?;
-    pass::make_room(namespace, interface.index)?;
     let loaded = program::load_filter().map_err(not_loaded)?;
     let maps = maps_of(&loaded).trying("find the program's maps")?;
     let directory = namespace.create_directory(interface.index)?;
@@ -109,28 +108,35 @@ pub fn attach(
             }
             swap::put_in_force(&maps, &prepared)?;
             if mode == Mode::Native && settled.is_none() {
-                settled = Some(pass::settle(namespace, &targets(&prepared))?);
+                let coming = targets(&prepared);
+                settled = Some(pass::settle_around(namespace, &coming, Some(interface.index))?);
             }
             keep(namespace, interface.index, configured, &prepared)?;
+            pass::make_room(namespace, interface.index)?;
             // The link is the last thing: until it is pinned it ends with this process, and from
             // then on everything that it needs is there.
             let program = loaded.program().trying("open the loaded program")?;
             match bpf::create_xdp_link(program, interface.index, flags(mode)) {
                 Ok(link) => {
                     bpf::pin(&link, &directory.join(LINK)).trying("pin the link")?;
+                    if mode != Mode::Native && settled.take().is_some() {
+                        // What was put on its targets was for native mode.
+                        pass::settle(namespace, &[])?;
+                    }
                     return Ok(Attached {
                         mode,
                         instead_of,
                         generation: prepared.generation,
-                        redirects: settled.unwrap_or_default(),
+                        redirects: of_targets(&prepared, settled.unwrap_or_default()),
                     });
                 }
                 Err(error) => {
-                    let why = refusal(interface, mode, &error);
+                    let Error { message: why, hint } = refusal(interface, mode, &error);
                     if nth + 1 == candidates {
-                        return Err(why);
+                        let message = format!("cannot attach to {name} in {mode} mode: {why}");
+                        return Err(Error { message, hint });
                     }
-                    instead_of.push((mode, why.message));
+                    instead_of.push((mode, why));
                 }
             }
         }
@@ -164,7 +170,7 @@ pub fn reload(
     swap::drop_unused_counters(maps, &prepared.metadata)
         .trying("give back counters that are not used any more")?;
     repair_pins(attachment)?;
-    let redirects = pass::settle(namespace, &[])?;
+    let redirects = of_targets(prepared, pass::settle(namespace, &[])?);
     Ok(Reloaded { generation: prepared.generation, redirects })
 }
 
@@ -207,12 +213,15 @@ pub fn replace(
     };
     repair_pins(&attachment)?;
     snapshot::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
-    let redirects = pass::settle(namespace, &[])?;
+    let redirects = of_targets(&prepared, pass::settle(namespace, &[])?);
     Ok(Attached { mode, instead_of: Vec::new(), generation: prepared.generation, redirects })
 }
 
 /// Takes the program off and removes everything that belongs to it.
 pub fn detach(namespace: &Locked, attachment: &Attachment) -> Result<()> {
+    // The link's pin first: the link is held by this process alone then, and ends with it wherever
+    // it is cut off. A link that is pinned and on no interface would look as if that were gone.
+    remove_if_there(&attachment.directory().join(LINK)).trying("remove the link's pin")?;
     // At once, and not when the last descriptor of the link is closed: another process may hold
     // one. An interface that is gone has nothing to detach.
     if attachment.ifindex().is_some() {
@@ -225,6 +234,13 @@ pub fn detach(namespace: &Locked, attachment: &Attachment) -> Result<()> {
 
 fn targets(prepared: &Prepared) -> Vec<u32> {
     prepared.metadata.redirects.iter().filter_map(|redirect| redirect.ifindex).collect()
+}
+
+/// What became of a ruleset's own targets: other interfaces' rulesets have theirs.
+fn of_targets(prepared: &Prepared, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let targets = targets(prepared);
+    outcomes.retain(|outcome| targets.contains(&outcome.target.index));
+    outcomes
 }
 
 fn keep(
@@ -299,11 +315,15 @@ fn repin(
     {
         return Ok(());
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(path)?;
     bpf::pin(object, path)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Another program's place is not ours to take.
@@ -365,7 +385,7 @@ fn flags(mode: Mode) -> u32 {
 /// dev_xdp_attach and dev_xdp_install, and the drivers' ndo_bpf).
 fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
     let name = &interface.name;
-    let told = |why: String| Error::new(format!("cannot attach to {name} in {mode} mode: {why}"));
+    let told = |why: String| Error::new(why);
     let generic = format!("`xdpctl attach {name} --mode generic` works with every driver, slower");
     if mode == Mode::Native && interface.lro {
         return told("large receive offload is on, and merges frames before XDP sees them".into())
@@ -392,6 +412,10 @@ fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
                 .into(),
         )
         .hint(format!("`dmesg` may say why (queues, rings, features); or {generic}")),
+        Some(libc::ENOSPC) if interface.kind.as_deref() == Some("veth") => {
+            told("a veth needs a receive queue for each transmit queue of its peer".into())
+                .hint(format!("`ethtool -L {name} rx N`, or `ethtool -L PEER tx N`; or {generic}"))
+        }
         Some(libc::ENOMEM | libc::ENOSPC) => told(format!(
             "the driver has not enough queues or memory for it ({error})"
         ))

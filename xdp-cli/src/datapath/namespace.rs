@@ -1,6 +1,7 @@
 //! The caller's network namespace: what is attached in it, and the one command that may change it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::attachment::{Attachment, Found};
@@ -109,15 +110,7 @@ impl Namespace {
         let Some(base) = self.pins.existing_dir(self.cookie, &[])? else {
             return Ok(Vec::new());
         };
-        let entries = fs::read_dir(&base)
-            .trying(format_args!("read {}", self.pins.shown(&base).display()))?;
-        Ok(entries
-            .flatten()
-            .filter_map(|entry| {
-                let index = entry.file_name().to_str()?.parse().ok()?;
-                Some((index, entry.path()))
-            })
-            .collect())
+        numbered(&base).trying(format_args!("read {}", self.pins.shown(&base).display()))
     }
 
     /// The directory of pass programs, if there is one.
@@ -150,13 +143,22 @@ impl std::ops::Deref for Locked {
 
 impl Locked {
     /// Removes what a command that was killed left behind: pins without a link, which hold
-    /// nothing on any interface.
+    /// nothing on any interface, and state without pins.
     pub fn clean_up(&self) -> Result<()> {
-        for (index, directory) in self.directories()? {
-            if let Found::Leftover = Attachment::open(&directory)? {
-                log::info!("removing what an interrupted command left for interface {index}");
-                self.forget(index)?;
+        let mut leftovers = Vec::new();
+        let pinned = self.directories()?;
+        for (index, directory) in &pinned {
+            if let Found::Leftover = Attachment::open(directory)? {
+                leftovers.push(*index);
             }
+        }
+        let run = self.run.path();
+        let kept = numbered(run).trying(format_args!("read {}", run.display()))?;
+        let without_pins = |index: &u32| pinned.iter().all(|(pinned, _)| pinned != index);
+        leftovers.extend(kept.into_iter().map(|(index, _)| index).filter(without_pins));
+        for index in leftovers {
+            log::info!("removing what an interrupted command left for interface {index}");
+            self.forget(index)?;
         }
         Ok(())
     }
@@ -185,7 +187,7 @@ impl Locked {
             self.pins.remove_dir(self.cookie, &[&name])?;
         }
         match fs::remove_dir_all(self.state_directory(ifindex)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).trying(format_args!("remove the state of interface {ifindex}"))
             }
             _ => Ok(()),
@@ -204,9 +206,23 @@ impl Locked {
     }
 }
 
+/// What has a number for its name in a directory; nothing where another command has just removed
+/// it.
+fn numbered(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let numbered = entries.flatten().filter_map(|entry| {
+        let index = entry.file_name().to_str()?.parse().ok()?;
+        Some((index, entry.path()))
+    });
+    Ok(numbered.collect())
+}
+
 fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
     let remove = |path: &Path| match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).trying(format_args!("remove a pin in {}", shown.display()))
         }
         _ => Ok(()),

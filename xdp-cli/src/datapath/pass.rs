@@ -97,11 +97,21 @@ impl Outcome {
 fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
     let mut present = BTreeMap::new();
     let Some(directory) = directory else { return Ok(present) };
-    for entry in fs::read_dir(directory)? {
+    // A command that only looks may be beside one that takes them away.
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let entries = match fs::read_dir(directory) {
+        Err(error) if gone(&error) => return Ok(present),
+        other => other?,
+    };
+    for entry in entries {
         let entry = entry?;
         let index = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some(index) = index {
-            present.insert(index, bpf::open_pin(&entry.path())?);
+        let Some(index) = index else { continue };
+        match bpf::open_pin(&entry.path()) {
+            Err(error) if gone(&error) => {}
+            link => {
+                present.insert(index, link?);
+            }
         }
     }
     // An interface that is gone leaves its link behind, and its index may be another's now.
@@ -147,6 +157,16 @@ pub fn inspect<'a>(
 /// Puts pass programs where the rulesets in force, and those targets that one is about to have,
 /// need them, and takes away those that nobody needs any more.
 pub fn settle(namespace: &Locked, coming: &[u32]) -> Result<Vec<Outcome>> {
+    settle_around(namespace, coming, None)
+}
+
+/// As [`settle`], for when an interface is about to get the filter itself, which does as well. A
+/// pass program that it carries until then stays; [`make_room`] takes it.
+pub fn settle_around(
+    namespace: &Locked,
+    coming: &[u32],
+    filtered: Option<u32>,
+) -> Result<Vec<Outcome>> {
     let attachments = namespace.attachments()?;
     let directory = namespace.pass_directory()?;
     let mut present = present(directory.as_deref()).trying("look at the pass programs")?;
@@ -169,6 +189,11 @@ pub fn settle(namespace: &Locked, coming: &[u32]) -> Result<Vec<Outcome>> {
             Outcome { target: target.clone(), way, pass_program: None, refused: None };
         if let Way::NeedsProgram(carrier) = outcome.way {
             needed.push(carrier);
+            if filtered == Some(carrier) {
+                outcome.way = Way::Open;
+                outcomes.push(outcome);
+                continue;
+            }
             let put = match present.entry(carrier) {
                 Entry::Occupied(_) => Ok(()),
                 Entry::Vacant(place) => {

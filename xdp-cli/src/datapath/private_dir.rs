@@ -66,6 +66,18 @@ impl Error {
 /// What is there already is made private if only root can write to it, and refused otherwise. `base` itself is
 /// taken as it is.
 pub fn create(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
+    // A command in another network namespace may remove what is empty, as directories are on their
+    // way down to where they are not: begin again.
+    for _ in 0..100 {
+        match create_once(base, names) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    create_once(base, names)
+}
+
+fn create_once(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
     let (mut path, mut directory) = open_base(base)?;
     for name in names {
         path.push(name);
@@ -115,7 +127,11 @@ pub fn remove_if_empty(base: &Path, names: &[&str]) -> Result<(), Error> {
     for count in (1..=names.len()).rev() {
         let (outer, name) = (&names[..count - 1], names[count - 1]);
         let Some(parent) = existing(base, outer)? else { continue };
-        let (parent, directory) = open_base(&parent)?;
+        let (parent, directory) = match open_base(&parent) {
+            // Removed since, by a command in another network namespace.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
         match unlinkat(&directory, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(Errno::ENOTEMPTY | Errno::EEXIST) => return Ok(()),

@@ -1,0 +1,109 @@
+//! What xdpctl keeps is root's alone, and what is not is not trusted.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, chown};
+
+use crate::lab::bench::{Bench, JUDGED};
+
+fn write(bench: &Bench, text: &str) -> String {
+    bench.write("in0.toml", text).to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn pins_and_state_are_roots_alone() {
+    let mut bench = Bench::new();
+    bench.attach("[[blocklist]]\nname = \"bad\"\nprefixes = [\"10.0.0.1\"]");
+    bench.attach("");
+    let lab = bench.lab();
+    let kept = lab.kept("dut");
+    let above = ["/sys/fs/bpf/xdpctl", "/sys/fs/bpf/xdpctl/v1", "/run/xdpctl", "/run/xdpctl/v1"];
+    let mut files = 0;
+    for path in kept.iter().cloned().chain(above.map(PathBuf::from)) {
+        let metadata = fs::symlink_metadata(&path).expect("metadata");
+        let mode = metadata.mode() & 0o7777;
+        let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(format!("{mode:o}"), format!("{expected:o}"), "{}", path.display());
+        assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{}", path.display());
+        files += usize::from(!metadata.is_dir());
+    }
+    // Six pins, the ruleset in force and the lock.
+    assert_eq!(files, 8, "{kept:#?}");
+}
+
+#[test]
+fn the_callers_umask_does_not_matter() {
+    let bench = Bench::new();
+    let file = write(&bench, "");
+    for umask in ["0000", "0777"] {
+        let mut command = bench.lab().command("dut", "sh");
+        let line = format!("umask {umask}; exec \"$0\" attach {JUDGED} -c \"$1\"");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_xdpctl"), &file]);
+        assert!(command.output().expect("runs").status.success(), "umask {umask}");
+        for path in bench.lab().kept("dut") {
+            let metadata = fs::symlink_metadata(&path).expect("metadata");
+            assert_eq!(metadata.mode() & 0o077, 0, "umask {umask}: {}", path.display());
+        }
+        bench.xdpctl(["reload"]).success();
+        bench.xdpctl(["status"]).success();
+        bench.xdpctl(["detach", JUDGED]).success();
+        bench.lab().assert_nothing_kept("dut");
+    }
+}
+
+/// Spoils a directory, and asks every command about it.
+#[track_caller]
+fn refused(bench: &Bench, directory: &Path, why: &str) {
+    let file = write(bench, "");
+    for args in [&["attach", JUDGED, "-c", file.as_str()][..], &["reload"], &["detach", "--all"]] {
+        let output = bench.xdpctl(args);
+        let said = format!("error: {} {why}", directory.display());
+        assert!(output.expect_status(1).stderr.starts_with(&said), "{args:?}: {}", output.stderr);
+        assert!(output.stderr.contains("is not trusted\n  hint: "), "{args:?}: {}", output.stderr);
+    }
+    assert_eq!(bench.lab().programs("dut", JUDGED), []);
+}
+
+#[test]
+fn what_others_can_write_to_is_not_trusted() {
+    let bench = Bench::new();
+    let [pins, state] = bench.lab().namespace("dut").xdpctl_directories();
+    // Its parents may go with another test's namespace meanwhile, if nothing is in them: so it is
+    // made by attaching somewhere else.
+    let file = write(&bench, "");
+    bench.xdpctl(["attach", "out0", "-c", &file]).success();
+    for directory in [&state, &pins] {
+        fs::set_permissions(directory, Permissions::from_mode(0o777)).expect("chmod");
+        refused(&bench, directory, "is open to others (mode 0777)");
+        fs::set_permissions(directory, Permissions::from_mode(0o700)).expect("chmod");
+
+        chown(directory, Some(Uid::from_raw(65534)), None).expect("chown");
+        refused(&bench, directory, "belongs to user 65534, not to root,");
+        chown(directory, Some(Uid::from_raw(0)), None).expect("chown");
+    }
+    // Nothing was lost, and all is well again.
+    bench.xdpctl(["status", "out0"]).success();
+    bench.xdpctl(["reload", "out0"]).success();
+    bench.xdpctl(["detach", "out0"]).success();
+    bench.lab().assert_nothing_kept("dut");
+}
+
+#[test]
+fn links_are_not_followed() {
+    let bench = Bench::new();
+    let file = write(&bench, "");
+    bench.xdpctl(["attach", "out0", "-c", &file]).success();
+    let [_, state] = bench.lab().namespace("dut").xdpctl_directories();
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    // The lock's file would be made wherever a link leads to.
+    let lock = state.join("lock");
+    fs::remove_file(&lock).expect("the lock");
+    let target = elsewhere.path().join("target");
+    std::os::unix::fs::symlink(&target, &lock).expect("a link");
+    bench.xdpctl(["reload", "out0"]).expect_status(1);
+    assert!(!target.exists());
+    fs::remove_file(&lock).expect("the link");
+    bench.xdpctl(["detach", "out0"]).success();
+}

@@ -1,0 +1,98 @@
+//! Frames sent beside the test, as fast as they go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::{Lab, Port};
+
+/// No test sends more than that, whatever becomes of it.
+const MOST: u64 = 20_000_000;
+/// Nor for longer.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Sent between two looks at the clock.
+const BURST: u64 = 64;
+
+/// A thread that sends the same frames round and round; ends when it is dropped.
+#[derive(Debug)]
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Traffic {
+    /// Returns when frames are on their way.
+    #[track_caller]
+    pub fn start<F: Into<Vec<u8>>>(port: Port, frames: impl IntoIterator<Item = F>) -> Self {
+        let frames: Vec<Vec<u8>> = frames.into_iter().map(F::into).collect();
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let thread = thread::spawn({
+            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            move || send_until(&port, &frames, &stop, &sent)
+        });
+        let traffic = Self { stop, sent, thread: Some(thread) };
+        traffic.wait_for(1);
+        traffic
+    }
+
+    /// How many the kernel has taken so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until that many more were sent.
+    #[track_caller]
+    pub fn wait_for(&self, more: u64) {
+        let wanted = self.sent() + more;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.sent() < wanted {
+            assert!(Instant::now() < deadline, "the sending thread does not send");
+            thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    /// Ends it, and returns how many frames the kernel has taken.
+    #[track_caller]
+    pub fn stop(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("stopped once").join().expect("the sending thread");
+        self.sent()
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A test that is panicking already has its reason.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn send_until(port: &Port, frames: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU64) {
+    let begun = Instant::now();
+    let mut next = frames.iter().cycle();
+    while !stop.load(Ordering::Relaxed)
+        && sent.load(Ordering::Relaxed) < MOST
+        && begun.elapsed() < LONGEST
+    {
+        for frame in next.by_ref().take(BURST as usize) {
+            port.send(frame);
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Lab {
+    /// What a veth's end could not hand to the other, whose queue was full: sent, as far as the
+    /// sender knows, and seen by no program.
+    #[track_caller]
+    pub fn dropped_at(&self, role: &str, interface: &str) -> u64 {
+        let output = self.ip(role, ["-json", "-statistics", "link", "show", "dev", interface]);
+        let dropped = output.json()[0]["stats64"]["tx"]["dropped"].as_u64();
+        dropped.unwrap_or_else(|| panic!("no tx dropped in {}", output.stdout))
+    }
+}
