@@ -110,7 +110,9 @@ impl Victim {
             assert!(turn < 3 * times, "{killed} killed of {turn}, outcomes {counts:?}");
             prepare(self);
             let chance = self.dice.below(1000) as f64 / 1000.0;
-            let share = (f64::from(killed.min(times - 1)) + chance) / f64::from(times);
+            let evenly = (f64::from(turn % times) + chance) / f64::from(times);
+            // Half of them close together at the beginning, where detaching has its effect.
+            let share = if turn % 2 == 0 { evenly } else { evenly.powi(3) };
             let running = self.kill(args, duration.mul_f64(share), turn);
             let force = self.force(turn);
             assert!(force == before || force == after, "turn {turn}: {force:?}");
@@ -222,8 +224,8 @@ fn attach() {
         outcomes,
         |_| {},
         |victim, force, turn| {
-            // Every other time the next command is an attach, which has to do with what is left.
-            if force == Force::Nothing && turn % 2 == 1 {
+            // Every fifth time the next command is an attach, which has to do with what is left.
+            if force == Force::Nothing && turn % 5 == 0 {
                 victim.bench.xdpctl(victim.attach()).success();
                 assert_eq!(victim.force(turn), Force::Old);
                 victim.assert_pins();
@@ -326,6 +328,7 @@ fn whatever_detaching_leaves_is_cleaned_up() {
         println!("{name}");
         victim.bench.xdpctl(victim.attach()).success();
         interrupt(&lab.pins("dut", index));
+        lab.await_no_program("dut", JUDGED);
         assert!(state.exists(), "{name}");
         assert_eq!(victim.force(0), Force::Nothing, "{name}");
         victim.clear(Force::Nothing);

@@ -134,6 +134,7 @@ fn one_that_somebody_took_away_is_told_and_put_back() {
         .join("pass")
         .join(bench.lab().ifindex("dut", "far0").to_string());
     std::fs::remove_file(&pin).expect("the pass program's pin");
+    bench.lab().await_no_program("dut", "far0");
     assert_eq!(passes(&bench), [0, 0]);
     let problem = status(&bench)["problems"][0].to_string();
     assert!(problem.contains("redirected to out0 may be lost"), "{problem}");

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use xdpctl::datapath::bpf;
 use xdpctl::datapath::interface::{AttachedXdp, Interface};
@@ -22,6 +24,17 @@ impl Lab {
     #[track_caller]
     pub fn programs(&self, role: &str, name: &str) -> Vec<AttachedXdp> {
         self.interface(role, name).xdp
+    }
+
+    /// Waits until an interface carries no program. A link whose pin is removed by hand goes with
+    /// the pin's inode, which the kernel frees in its own time.
+    #[track_caller]
+    pub fn await_no_program(&self, role: &str, name: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.programs(role, name).is_empty() {
+            assert!(Instant::now() < deadline, "{:?} on {name}", self.programs(role, name));
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Where xdpctl keeps the pins of an interface.

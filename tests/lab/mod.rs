@@ -20,11 +20,7 @@
 //! A frame that XDP *redirects or bounces* into a veth is lost unless the other end of the pair
 //! carries an XDP program as well. A test that expects such frames attaches xdpctl with an empty
 //! configuration there ([`bench::Bench::open_gates`]).
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "every test target uses its own part of the lab"
-)]
+#![allow(dead_code, unused_imports, reason = "every test target uses its own part of the lab")]
 
 pub mod bench;
 pub mod facts;
