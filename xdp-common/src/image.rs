@@ -17,7 +17,7 @@
 //!   metadata         names, for the command line alone
 //! ```
 //!
-//! The map's elements are extents of 512 blocks. The program looks the first one up once, and
+//! The map's elements are extents of 2,048 blocks. The program looks the first one up once, and
 //! reaches what lies in it by adding to a pointer; only what lies beyond costs another call.
 
 /// Words of a block.
@@ -34,10 +34,10 @@ pub type Line = [u64; LINE_WORDS];
 
 /// Blocks of an extent.
 pub const EXTENT_BLOCKS: usize = 2048;
-/// The element of the array: 256 KiB, the least that an image takes. Not a structure, because
+/// The element of the array: 1 MiB, the least that an image takes. Not a structure, because
 /// Linux 6.1 refuses inner maps whose values are structures.
 ///
-/// The last of its 513 blocks is never used: it lets the verifier see that a bit vector that
+/// The last of its 2,049 blocks is never used: it lets the verifier see that a bit vector that
 /// begins in any of the others ends in the extent.
 pub type Extent = [u64; (EXTENT_BLOCKS + 1) * BLOCK_WORDS];
 

@@ -33,8 +33,7 @@ pub type CounterPage = PerCpuArray<[u64; 2], { COUNTERS_PER_PAGE as usize }>;
 /// Counters of lists and rules, in pages that the command line adds as rulesets need them. Added
 /// to by the program, read and, before a counter's first use, zeroed by the command line.
 #[btf_map]
-pub static RULE_COUNTERS: ArrayOfMaps<CounterPage, { COUNTER_PAGES as usize }> =
-    ArrayOfMaps::new();
+pub static RULE_COUNTERS: ArrayOfMaps<CounterPage, { COUNTER_PAGES as usize }> = ArrayOfMaps::new();
 
 /// Where a CPU works on a packet. Nobody else looks at it.
 #[btf_map]
