@@ -212,5 +212,22 @@ pub fn jumbo_frames() -> Table {
             rows.push(pass(&format!("{length} bytes passed"), frame, "default"));
         }
     }
+    // Ports that lie beyond the driver's first buffer, which is less than a page: 2, 3 and 4 options
+    // headers of 2,048 bytes.
+    for headers in 2..=4 {
+        let long = Extension::Long { number: 60, units: 255 };
+        let deep = |port| {
+            let chain = std::iter::repeat_n(long.clone(), headers);
+            udp6("2001:db8::1", "2001:db8::2", 9, port).extensions(chain).length(8800)
+        };
+        let name = format!("ports behind {headers} long headers");
+        rows.push(drop(&name, deep(3), "rule").by("gone"));
+        rows.push(pass(&name, deep(4), "default"));
+        let rewritten = deep(2).destination_mac(TO);
+        rows.push(bounce(&name, deep(2), "back").arrives("src0", rewritten));
+        // The same, with half of the ports by the length that it gives.
+        let cut = deep(4).total_length(2048 * headers as u16 + 2);
+        rows.push(drop(&format!("{name}, cut short"), cut, "malformed"));
+    }
     Table::new(configuration, rows).forwards(Topology::standard().mtu(MTU))
 }
