@@ -1,5 +1,6 @@
 //! `xdpctl attach`.
 
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
 use super::{Failure, Session, configuration};
@@ -24,7 +25,10 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         // What is attached knows its file, but it can be asked only under the lock.
         (None, true) => None,
         _ => {
-            let path = given.take().unwrap_or_else(|| default_configuration(&args.interface));
+            let path = match given.take() {
+                Some(path) => path,
+                None => default_configuration(&args.interface, session)?,
+            };
             Some(configuration::load(&path, session)?)
         }
     };
@@ -43,10 +47,10 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         let loaded = match loaded.take() {
             Some(loaded) => loaded,
             None => {
-                let file = attachment.in_force().map_or_else(
-                    || default_configuration(name),
-                    |in_force| in_force.metadata.config.clone(),
-                );
+                let file = match attachment.in_force() {
+                    Some(in_force) => in_force.metadata.config.clone(),
+                    None => default_configuration(name, session)?,
+                };
                 configuration::load(&file, session)?
             }
         };
@@ -73,10 +77,27 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 /// The file that is read where none is named.
-fn default_configuration(interface: &str) -> PathBuf {
+fn default_configuration(interface: &str, session: &mut Session<'_>) -> Result<PathBuf, Failure> {
     // A name with a slash in it must not lead elsewhere; no interface has one.
     let own = Path::new(ETC).join(format!("{}.toml", interface.replace('/', "_")));
-    if own.exists() { own } else { Path::new(ETC).join("xdpctl.toml") }
+    let common = Path::new(ETC).join("xdpctl.toml");
+    // Anything but its absence is for the reader to tell.
+    let missing = |path: &Path| path.symlink_metadata().is_err_and(|e| e.kind() == NotFound);
+    match (missing(&own), missing(&common)) {
+        (false, _) => Ok(own),
+        (true, false) => Ok(common),
+        (true, true) => {
+            session.reporter.error(
+                &format!(
+                    "no configuration for {interface}: there is neither {} nor {}",
+                    own.display(),
+                    common.display()
+                ),
+                Some("write one of them, or name a file with `-c FILE`"),
+            );
+            Err(Failure::Configuration)
+        }
+    }
 }
 
 /// The mode that the attached program runs in.
