@@ -13,6 +13,7 @@
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
 //!   nodes            of the tries of the rules, one block each, see `search`
+//!   filter           of large IPv4 lists: a bit a /24, 4,096 blocks
 //!   lines            the search trees of the lists, which can be millions
 //!   metadata         names, for the command line alone
 //! ```
@@ -99,6 +100,9 @@ pub struct Header {
     /// Search trees; 0 where there is none.
     pub arp_tree: u32,
     pub list_v4_tree: u32,
+    /// Where many prefixes are listed: a bit for each IPv4 /24, in blocks; else 0. See
+    /// `search::may_be_listed`.
+    pub list_v4_filter: u32,
     pub list_v6_tree: u32,
     /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
     pub decisions: u32,
@@ -140,7 +144,8 @@ pub struct Header {
     /// Where the metadata begin, in blocks, and how many bytes they are.
     pub metadata: u32,
     pub metadata_bytes: u32,
-    pub reserved: [u64; 45],
+    pub padding: u32,
+    pub reserved: [u64; 44],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

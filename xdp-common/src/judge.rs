@@ -157,11 +157,10 @@ fn judge_ip<'a, L: Lines>(
     classes: &mut Classes,
 ) -> Option<Judgement<'a>> {
     // A run-time entry that allows the source would be asked for here.
-    let trees = [header.list_v4_tree, header.list_v6_tree];
     let mut drop = 0;
     let mut count = 0;
     if header.has(flag::SOURCE_LISTS) {
-        let value = search::find_address(lines, trees, packet.network, packet.source)?;
+        let value = search::find_listed(lines, header, packet.network, packet.source)?;
         if value != 0 {
             let decision = decision(lines, header, value)?;
             if decision.source_allow != 0 {
@@ -177,7 +176,7 @@ fn judge_ip<'a, L: Lines>(
         return Some(Judgement::plain(Verdict::Drop, Reason::Fragment));
     }
     if header.has(flag::DESTINATION_LISTS) {
-        let value = search::find_address(lines, trees, packet.network, packet.destination)?;
+        let value = search::find_listed(lines, header, packet.network, packet.destination)?;
         if value != 0 {
             let decision = decision(lines, header, value)?;
             drop = higher(drop, decision.destination_drop);

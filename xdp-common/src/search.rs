@@ -20,7 +20,7 @@
 //! IPv6 addresses are looked up by their upper half first; the value then is a decision for all
 //! of the /64, or says where the tree or the single leaf over the lower halves is.
 
-use crate::image::{LINE_WORDS, Line, Lines};
+use crate::image::{Header, LINE_WORDS, Line, Lines};
 use crate::opaque::opaque;
 use crate::packet::Network;
 
@@ -219,16 +219,42 @@ pub fn find_in_trie<L: Lines>(lines: &L, nodes: u32, root: u32, key: u32) -> Opt
     None
 }
 
-/// The value of an IPv4 or an IPv6 address in the tree of its family.
+/// Blocks of a filter: 2^24 bits.
+pub const FILTER_BLOCKS: usize = 1 << 12;
+
+/// Where an address's bit is in a filter: block, word in the block, bit of the word.
 #[inline(always)]
-pub fn find_address<L: Lines>(
+pub const fn filter_place(address: u32) -> (u32, usize, u32) {
+    (address >> 20, (address >> 14 & 63) as usize, address >> 8 & 63)
+}
+
+/// Whether a list holds any address of this one's /24; a filter without blocks knows of none that
+/// it does not. A miss in a million prefixes then costs one cold line, and not one for each of
+/// the tree's lower levels.
+#[inline(always)]
+pub fn may_be_listed<L: Lines>(lines: &L, filter: u32, address: u32) -> Option<bool> {
+    if filter == 0 {
+        return Some(true);
+    }
+    let (block, word, bit) = filter_place(address);
+    let block = lines.block(filter.wrapping_add(block))?;
+    Some(block[word] >> bit & 1 != 0)
+}
+
+/// What the lists say of an address: the number of a decision.
+#[inline(always)]
+pub fn find_listed<L: Lines>(
     lines: &L,
-    [v4, v6]: [u32; 2],
+    header: &Header,
     network: Network,
     address: [u64; 2],
 ) -> Option<u32> {
-    match network {
-        Network::IPV6 => find_128(lines, v6, address),
-        _ => find_32(lines, v4, address[0] as u32),
+    if network == Network::IPV6 {
+        return find_128(lines, header.list_v6_tree, address);
     }
+    let address = address[0] as u32;
+    if !may_be_listed(lines, header.list_v4_filter, address)? {
+        return Some(0);
+    }
+    find_32(lines, header.list_v4_tree, address)
 }

@@ -4,6 +4,7 @@
 //! `xdp_common::image` has the layout.
 
 pub mod counters;
+mod filter;
 mod intervals;
 mod lists;
 pub mod metadata;
@@ -84,6 +85,10 @@ impl Image {
         header.trie_nodes = next(&blocks);
         blocks.extend(rules.node_blocks());
 
+        if intervals.v4.starts.len() > filter::WORTHWHILE {
+            header.list_v4_filter = next(&blocks);
+            blocks.extend(filter::filter(&intervals.v4));
+        }
         let mut lines = LineWriter::new(next(&blocks) * BLOCK_LINES);
         (header.list_v4_tree, header.list_v6_tree) = intervals.write(&mut lines);
         append_lines(&mut blocks, lines);
@@ -234,4 +239,69 @@ fn block_of_bytes(bytes: &[u8]) -> Block {
         *word = u64::from_ne_bytes(padded);
     }
     block
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use xdp_common::packet::Network;
+    use xdp_common::search::find_listed;
+
+    use super::*;
+    use crate::ruleset::{Entry, List, ListAction, Side};
+
+    /// So many that the filter is built: hosts all over, in /24s with and without others, and
+    /// networks of which nothing but the prefix is listed.
+    #[test]
+    fn a_large_list_is_exact_behind_its_filter() {
+        let mut hosts = HashSet::new();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            // Any numbers will do, if they are the same each time (Marsaglia's xorshift).
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        while hosts.len() < 60_000 {
+            hosts.insert(random() as u32);
+        }
+        // Neighbours, and the ends of everything.
+        hosts.extend([0, 1, 255, 256, 0x0a00_00fe, 0x0a00_0100, u32::MAX - 1, u32::MAX]);
+        let networks = [(0x0b00_0000_u32, 8_u8), (0x0c0c_0c00, 24), (0x0c0c_0e00, 23)];
+        let entry =
+            |(address, length)| Entry { prefix: Prefix { address, length }, file: 0, line: 1 };
+        let hosts_and_networks = hosts.iter().map(|&host| (host, 32)).chain(networks);
+        let list = List {
+            name: "large".into(),
+            line: 1,
+            side: Side::Source,
+            action: ListAction::Drop,
+            v4: hosts_and_networks.map(entry).collect(),
+            v6: Vec::new(),
+        };
+        let ruleset = Ruleset { blocklists: vec![list], ..Ruleset::default() };
+        let image = Image::build(&ruleset, 1, &Metadata::unbound(&ruleset)).unwrap();
+        assert_ne!(image.header().list_v4_filter, 0, "the list is large enough for a filter");
+
+        let listed = |address: u32| {
+            hosts.contains(&address)
+                || networks
+                    .iter()
+                    .any(|(network, length)| (address ^ network) >> (32 - length) == 0)
+        };
+        let found = |address: u32| {
+            let address = [u64::from(address), 0];
+            find_listed(&image, image.header(), Network::IPV4, address).unwrap() != 0
+        };
+        let around = |address: u32| [address.wrapping_sub(1), address, address.wrapping_add(1)];
+        let edges = networks.iter().flat_map(|&(network, length)| {
+            [network, network | (u32::MAX >> length)].into_iter().flat_map(around)
+        });
+        let asked: Vec<u32> = hosts.iter().copied().flat_map(around).chain(edges).collect();
+        for address in asked.into_iter().chain((0..200_000).map(|_| random() as u32)) {
+            assert_eq!(found(address), listed(address), "{address:08x}");
+        }
+    }
 }
