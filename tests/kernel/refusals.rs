@@ -293,7 +293,7 @@ fn modes_that_cannot_be_had() {
           hint: attach to the ports
         note: bridge0 has no native mode: bridge says that it cannot do XDP
           hint: `--mode generic`
-        error: cannot attach to bridge0 in native mode: the driver (bridge) has no native XDP, or not in this configuration
+        error: cannot attach to bridge0 in native mode: its driver (bridge) has no native XDP, or not in this configuration
           hint: `xdpctl attach bridge0 --mode generic` works with every driver, slower
     "
     );
@@ -307,7 +307,7 @@ fn modes_that_cannot_be_had() {
         note: bridge0 is a bridge, which has generic mode only; the program sees what the bridge hands to this host, and nothing of what it forwards between its ports
           hint: attach to the ports
         note: not in offload mode: the device does not offer it
-        note: not in native mode: the driver (bridge) has no native XDP, or not in this configuration
+        note: not in native mode: its driver (bridge) has no native XDP, or not in this configuration
     ");
     bench.xdpctl(["detach", "bridge0"]).success();
     assert_untouched(&bench);

@@ -28,7 +28,44 @@ pub struct Ruleset {
     /// In file order, which is the order of matching.
     pub rules: Vec<Rule>,
     /// The files that origins point into; the configuration itself is the first.
+    #[serde(with = "path_bytes::list")]
     pub files: Vec<PathBuf>,
+}
+
+/// Paths as the bytes that they are: serde's own way takes only UTF-8.
+pub(crate) mod path_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().as_bytes().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Vec::deserialize(deserializer).map(|bytes| OsString::from_vec(bytes).into())
+    }
+
+    pub mod list {
+        use super::*;
+
+        pub fn serialize<S: Serializer>(
+            paths: &[PathBuf],
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            let bytes: Vec<&[u8]> = paths.iter().map(|path| path.as_os_str().as_bytes()).collect();
+            bytes.serialize(serializer)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<PathBuf>, D::Error> {
+            let paths: Vec<Vec<u8>> = Vec::deserialize(deserializer)?;
+            Ok(paths.into_iter().map(|bytes| OsString::from_vec(bytes).into()).collect())
+        }
+    }
 }
 
 /// A verdict that a policy may name.

@@ -12,6 +12,7 @@ use crate::datapath::interface::{Interface, Mode};
 use crate::datapath::lifecycle::{self, Attached, Configured, Wanted};
 use crate::datapath::namespace::{Locked, Namespace, not_attached};
 use crate::datapath::pass::Outcome;
+use crate::notation::plain;
 use crate::ruleset::{RuleAction, Ruleset};
 
 /// Where configurations are looked for.
@@ -19,7 +20,9 @@ const ETC: &str = "/etc/xdpctl";
 
 /// Attaches, or exchanges what is attached.
 pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
-    // The configuration first: its mistakes are told without root too.
+    // An interface that is not there is told before anything that was named after it.
+    Interface::by_name(&args.interface).map_err(Error::from)?;
+    // Then the configuration: its mistakes are told without root too.
     let mut given = args.config.clone();
     let mut loaded = match (&given, args.replace) {
         // What is attached knows its file, but it can be asked only under the lock.
@@ -165,7 +168,7 @@ fn say_result(
         session.reporter.note(&format!("not in {mode} mode: {why}"), None);
     }
     let Attached { mode, generation, .. } = attached;
-    let name = &interface.name;
+    let name = plain(&interface.name);
     let verb = if replaced { "replaced the program on" } else { "attached to" };
     session.print(format_args!("{verb} {name} in {mode} mode, generation {generation}\n"))
 }
@@ -190,7 +193,14 @@ pub fn say_redirects(
         if let Some(problem) = outcome.problem() {
             session.reporter.warning(&problem, None);
         }
-        for note in advice::redirect(interface, mode, &outcome.target) {
+        // What the driver needs is told already where it was seen to, or could not be.
+        let told = outcome.pass_program.is_some() || outcome.problem().is_some();
+        let notes = if told {
+            advice::redirect_target(interface, &outcome.target)
+        } else {
+            advice::redirect(interface, mode, &outcome.target)
+        };
+        for note in notes {
             session.reporter.note(&note.message, note.hint.as_deref());
         }
     }

@@ -4,6 +4,7 @@ use super::{Failure, Session};
 use crate::args::Detach;
 use crate::datapath::lifecycle;
 use crate::datapath::namespace::Namespace;
+use crate::notation::plain;
 
 /// Takes the program off one interface, or off all.
 pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -31,7 +32,7 @@ pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
         Ok(())
     };
     for name in result? {
-        session.print(format_args!("detached from {name}\n"))?;
+        session.print(format_args!("detached from {}\n", plain(&name)))?;
     }
     Ok(finished?)
 }

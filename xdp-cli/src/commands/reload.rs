@@ -7,6 +7,7 @@ use crate::datapath::error::Error;
 use crate::datapath::lifecycle;
 use crate::datapath::namespace::{Locked, Namespace};
 use crate::datapath::swap::{self, Occasion};
+use crate::notation::plain;
 
 /// Reads configurations again, all of them first, then exchanges each ruleset.
 pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -63,7 +64,11 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             let mode = in_force.metadata.mode;
             attach::say_redirects(&interface, mode, &reloaded.redirects, session);
         }
-        session.print(format_args!("reloaded {name}, generation {}\n", reloaded.generation))?;
+        session.print(format_args!(
+            "reloaded {}, generation {}\n",
+            plain(&name),
+            reloaded.generation
+        ))?;
     }
     Ok(())
 }

@@ -117,6 +117,10 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
                 redirect.rules.join("\", \"")
             ));
         }
+        let down = |interface: &&Interface| Some(interface.index) == present && !interface.up;
+        if let Some(target) = interfaces.iter().find(down) {
+            problems.push(format!("{} is down: what is redirected to it is dropped", target.name));
+        }
         let outcome =
             outcomes.iter().find(|outcome| Some(outcome.target.index) == redirect.ifindex);
         problems.extend(outcome.and_then(Outcome::problem));

@@ -90,6 +90,16 @@ pub fn attach(interface: &Interface, others: &[Interface], plan: Plan) -> Vec<No
 /// What there is to know about sending frames from `interface`, with a program in that mode, to
 /// `target`.
 pub fn redirect(interface: &Interface, mode: Mode, target: &Interface) -> Vec<Note> {
+    let mut notes = redirect_target(interface, target);
+    // The stack sends for generic mode, and needs nothing of the driver.
+    if mode != Mode::Generic {
+        notes.extend(no_xdp_transmit(target));
+    }
+    notes
+}
+
+/// The part of it that has nothing to do with how the driver takes redirected frames.
+pub fn redirect_target(interface: &Interface, target: &Interface) -> Vec<Note> {
     let mut notes = Vec::new();
     let name = &target.name;
     if !target.up {
@@ -106,10 +116,6 @@ pub fn redirect(interface: &Interface, mode: Mode, target: &Interface) -> Vec<No
             ),
             None,
         ));
-    }
-    // The stack sends for generic mode, and needs nothing of the driver.
-    if mode != Mode::Generic {
-        notes.extend(no_xdp_transmit(target));
     }
     notes
 }

@@ -393,9 +393,11 @@ fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
     }
     match error.raw_os_error() {
         Some(libc::EOPNOTSUPP) if mode == Mode::Native => {
-            let driver = interface.driver.as_deref().unwrap_or("its driver");
-            told(format!("the driver ({driver}) has no native XDP, or not in this configuration"))
-                .hint(generic)
+            let driver = match &interface.driver {
+                Some(driver) => format!("its driver ({driver})"),
+                None => "its driver".to_owned(),
+            };
+            told(format!("{driver} has no native XDP, or not in this configuration")).hint(generic)
         }
         Some(libc::ERANGE | libc::EINVAL | libc::EFBIG | libc::EMSGSIZE)
             if mode == Mode::Native && interface.mtu > 1500 =>

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::counters;
-use crate::ruleset::{RuleAction, Ruleset, Target};
+use crate::ruleset::{RuleAction, Ruleset, Target, path_bytes};
 
 /// The metadata of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +17,10 @@ pub struct Metadata {
     /// The mode that was attached in.
     pub mode: Mode,
     /// The configuration file given at attach, absolute: the one that a reload reads.
+    #[serde(with = "path_bytes")]
     pub config: PathBuf,
     /// The file that this ruleset came from: another one, if a reload was given one.
+    #[serde(with = "path_bytes")]
     pub loaded_from: PathBuf,
     /// Milliseconds since 1970-01-01, of the attachment and of this ruleset.
     pub attached_at: u64,

@@ -251,6 +251,23 @@ mod tests {
     use super::*;
     use crate::ruleset::{Entry, List, ListAction, Side};
 
+    /// A file's name need not be UTF-8, and once made the command panic.
+    #[test]
+    fn a_configuration_of_any_name() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(b"/etc/\xff.toml".into()));
+        let ruleset = Ruleset { files: vec![path.clone()], ..Ruleset::default() };
+        let mut metadata = Metadata::unbound(&ruleset);
+        metadata.config = path.clone();
+        metadata.loaded_from = path;
+        let bytes = postcard::to_stdvec(&metadata).unwrap();
+        assert_eq!(postcard::from_bytes::<Metadata>(&bytes).unwrap(), metadata);
+        let bytes = postcard::to_stdvec(&ruleset).unwrap();
+        assert_eq!(postcard::from_bytes::<Ruleset>(&bytes).unwrap(), ruleset);
+        Image::build(&ruleset, 1, &metadata).unwrap();
+    }
+
     /// So many that the filter is built: hosts all over, in /24s with and without others, and
     /// networks of which nothing but the prefix is listed.
     #[test]
