@@ -1,7 +1,7 @@
 //! The first rule that matches, at a cost that hardly depends on how many there are.
 //!
 //! Every field that some rule names has its values divided into classes: two values that the same
-//! rules accept are of one class. A class has a vector of 4,096 bits, one a rule in file order, in
+//! rules accept are of one class. A class has a vector of bits, one a rule in file order, in
 //! which the rules are set that accept its values (all that do not name the field are among
 //! them). The intersection of a packet's vectors, one a field, is the set of rules that match it,
 //! and the lowest bit is the first (Lakshman and Stiliadis, "High-speed policy-based packet
