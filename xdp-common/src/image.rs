@@ -10,11 +10,11 @@
 //! then, found through the header, what every packet or most need first:
 //!   lines of 64 bytes  rule actions (half a line each), decisions (see `Decision`) and the search
 //!                      trees of the rules (see `search`)
+//!   roots            of the indexes of listed addresses, 512 blocks each, see `index`
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
 //!   nodes            of the tries of the rules, one block each, see `search`
-//!   filter           of large IPv4 lists: a bit a /24, 4,096 blocks
-//!   lines            the search trees of the lists, which can be millions
+//!   lines            the nodes and records of the lists' indexes, which can be millions
 //!   metadata         names, for the command line alone
 //! ```
 //!
@@ -35,32 +35,53 @@ pub type Line = [u64; LINE_WORDS];
 
 /// Blocks of an extent.
 pub const EXTENT_BLOCKS: usize = 2048;
+/// Lines of an extent.
+pub const EXTENT_LINES: u32 = EXTENT_BLOCKS as u32 * BLOCK_LINES;
 /// The element of the array: 1 MiB, the least that an image takes. Not a structure, because
 /// Linux 6.1 refuses inner maps whose values are structures.
 ///
-/// The last of its 2,049 blocks is never used: it lets the verifier see that a bit vector that
-/// begins in any of the others ends in the extent.
-pub type Extent = [u64; (EXTENT_BLOCKS + 1) * BLOCK_WORDS];
+/// Its last blocks are never used: they let the verifier see that a [`Span`] that begins in any of
+/// the others ends in the extent.
+pub type Extent = [u64; (EXTENT_BLOCKS + SLACK_BLOCKS) * BLOCK_WORDS];
+
+/// Blocks of an extent that nothing begins in.
+pub const SLACK_BLOCKS: usize = 3;
+
+/// What may be read from a line on: as much as the largest node of an index takes. Whatever is
+/// longer than a line lies in one extent.
+pub type Span = [u64; SPAN_WORDS];
+/// Two lines' worth of bits, then 257 numbers of four bytes.
+pub const SPAN_WORDS: usize = 137;
+
+const _: () = assert!(
+    SPAN_WORDS + BLOCK_WORDS - LINE_WORDS <= (1 + SLACK_BLOCKS) * BLOCK_WORDS,
+    "a span that begins on the last line of an extent's last block must end in the slack"
+);
 
 /// Marks an image ("xdpctl" in ASCII, upper half of a word).
 pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// The version of everything in this file, of the counters' layout and of the program's maps.
 /// It goes up with any change that an older program or command line would misread.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
-/// Where the program finds an image's blocks: a BPF map in the kernel, a vector in tests.
+/// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
-    /// A whole block.
-    fn block(&self, block: u32) -> Option<&Block>;
+    /// The words from a line on, which is counted from the start of the image. Where less than
+    /// that is written, the rest is anything.
+    fn span(&self, line: u32) -> Option<&Span>;
 
-    /// One line, counted from the start of the image.
+    /// One line.
     #[inline(always)]
     fn line(&self, line: u32) -> Option<&Line> {
-        let block = self.block(line / BLOCK_LINES)?;
-        let start = (line % BLOCK_LINES) as usize * LINE_WORDS;
-        // SAFETY: `start` is at most 56, so the eight words from there on lie in the block, and a
-        // line has the block's alignment.
-        Some(unsafe { &*block.as_ptr().add(start).cast::<Line>() })
+        // SAFETY: a line is the first words of a span.
+        self.span(line).map(|span| unsafe { &*span.as_ptr().cast() })
+    }
+
+    /// A whole block.
+    #[inline(always)]
+    fn block(&self, block: u32) -> Option<&Block> {
+        // SAFETY: a block is the first words of a span.
+        self.span(block.wrapping_mul(BLOCK_LINES)).map(|span| unsafe { &*span.as_ptr().cast() })
     }
 }
 
@@ -87,7 +108,7 @@ pub mod flag {
     pub const RULE_DESTINATION_MAC: u32 = 1 << 15;
 }
 
-/// Block 0. All places are in lines (`_tree`, `decisions`, `actions`) or in blocks (the rest).
+/// Block 0. All places are in lines (`_tree`, `_root`, `decisions`, `actions`) or in blocks (the rest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Header {
@@ -97,13 +118,11 @@ pub struct Header {
     pub flags: u32,
     /// Goes up by one with each ruleset; never 0.
     pub generation: u64,
-    /// Search trees; 0 where there is none.
+    /// A search tree; 0 where there is none.
     pub arp_tree: u32,
-    pub list_v4_tree: u32,
-    /// Where many prefixes are listed: a bit for each IPv4 /24, in blocks; else 0. See
-    /// `search::may_be_listed`.
-    pub list_v4_filter: u32,
-    pub list_v6_tree: u32,
+    /// Roots of the indexes of listed addresses; 0 where there is none.
+    pub list_v4_root: u32,
+    pub list_v6_root: u32,
     /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
     pub decisions: u32,
     pub rule_source_v6_tree: u32,
@@ -144,8 +163,7 @@ pub struct Header {
     /// Where the metadata begin, in blocks, and how many bytes they are.
     pub metadata: u32,
     pub metadata_bytes: u32,
-    pub padding: u32,
-    pub reserved: [u64; 44],
+    pub reserved: [u64; 45],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

@@ -10,8 +10,10 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod bits;
 pub mod counter;
 pub mod image;
+pub mod index;
 pub mod judge;
 pub mod opaque;
 pub mod packet;

@@ -11,8 +11,9 @@
 //! Varghese, SIGCOMM 2001) was tried and left: rules that do not name a field are in all of its
 //! vectors, so that hardly a word is zero, and reading the summaries cost more than they saved.
 
-use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Block, Header, LINE_WORDS, Lines, flag};
-use crate::opaque::{opaque, relocated};
+use crate::bits::lowest_bit;
+use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Header, LINE_WORDS, Lines, Span, flag};
+use crate::opaque::relocated;
 use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
 use crate::search;
 
@@ -40,53 +41,14 @@ fn paged_class<L: Lines>(lines: &L, header: &Header, directory: u32, value: u32)
     page_entry(lines, header, page, value)
 }
 
-/// A class's bit vector.
-#[derive(Clone, Copy)]
-struct Vector<'a> {
-    block: &'a Block,
-    /// Its first word in the block.
-    start: u32,
-}
-
-impl<'a> Vector<'a> {
-    #[inline(always)]
-    fn of<L: Lines>(lines: &'a L, header: &Header, class: u32) -> Option<Self> {
-        let line = class << (header.vector_shift & 3);
-        let block = lines.block(header.vectors.wrapping_add(line / BLOCK_LINES))?;
-        Some(Self { block, start: line % BLOCK_LINES * LINE_WORDS as u32 })
-    }
-
-    #[inline(always)]
-    const fn words(&self) -> *const u64 {
-        // SAFETY: the start is at most 56, of 64 words.
-        unsafe { self.block.as_ptr().add(self.start as usize) }
-    }
-}
-
-/// The number of the lowest bit that is set: the count of the bits below it. Written out, and kept
-/// from being recognized, because eBPF has an instruction for neither and LLVM would put a table
-/// into a map for it.
-#[inline(always)]
-fn lowest_bit(word: u64) -> u32 {
-    let mut x = opaque(!word & word.wrapping_sub(1));
-    x -= (x >> 1) & 0x5555_5555_5555_5555;
-    x = opaque((x & 0x3333_3333_3333_3333) + ((x >> 2) & 0x3333_3333_3333_3333));
-    x = (x + (x >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
-    opaque(x.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32
-}
-
 /// The lowest bit of the intersection of vectors that are `words` long.
 #[inline(always)]
-fn first_common<const N: usize>(vectors: [Vector<'_>; N], words: u32) -> Option<u32> {
-    let vectors = vectors.map(|vector| vector.words());
+fn first_common<const N: usize>(vectors: [&Span; N], words: u32) -> Option<u32> {
     let mut index = 0;
     while index < MAX_RULES as u32 / 64 && index < words {
         let mut word = u64::MAX;
         for vector in vectors {
-            // SAFETY: vectors are aligned to their length, which is a power of two of at most 64
-            // words, so that they end in the block that they begin in. The verifier does not know
-            // that; for it, an extent has a block more than it uses.
-            word &= unsafe { *vector.add(index as usize) };
+            word &= vector[index as usize];
         }
         if word != 0 {
             return Some(index * 64 + lowest_bit(word));
@@ -144,7 +106,9 @@ pub fn first_match<L: Lines>(
     let rare = classify(lines, header, packet, classes)?;
     let classes = relocated(classes);
     let words = (LINE_WORDS as u32) << (header.vector_shift & 3);
-    let vector = |class| Vector::of(lines, header, class);
+    let first = header.vectors.wrapping_mul(BLOCK_LINES);
+    let vector =
+        |class: u32| lines.span(first.wrapping_add(class << (header.vector_shift & 3)));
     let protocol = vector(classes.protocol)?;
     let source = vector(classes.source)?;
     let destination = vector(classes.destination)?;

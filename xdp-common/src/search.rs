@@ -21,6 +21,7 @@
 //! of the /64, or says where the tree or the single leaf over the lower halves is.
 
 use crate::image::{Header, LINE_WORDS, Line, Lines};
+use crate::index;
 use crate::opaque::opaque;
 use crate::packet::Network;
 
@@ -219,28 +220,6 @@ pub fn find_in_trie<L: Lines>(lines: &L, nodes: u32, root: u32, key: u32) -> Opt
     None
 }
 
-/// Blocks of a filter: 2^24 bits.
-pub const FILTER_BLOCKS: usize = 1 << 12;
-
-/// Where an address's bit is in a filter: block, word in the block, bit of the word.
-#[inline(always)]
-pub const fn filter_place(address: u32) -> (u32, usize, u32) {
-    (address >> 20, (address >> 14 & 63) as usize, address >> 8 & 63)
-}
-
-/// Whether a list holds any address of this one's /24; a filter without blocks knows of none that
-/// it does not. A miss in a million prefixes then costs one cold line, and not one for each of
-/// the tree's lower levels.
-#[inline(always)]
-pub fn may_be_listed<L: Lines>(lines: &L, filter: u32, address: u32) -> Option<bool> {
-    if filter == 0 {
-        return Some(true);
-    }
-    let (block, word, bit) = filter_place(address);
-    let block = lines.block(filter.wrapping_add(block))?;
-    Some(block[word] >> bit & 1 != 0)
-}
-
 /// What the lists say of an address: the number of a decision.
 #[inline(always)]
 pub fn find_listed<L: Lines>(
@@ -250,11 +229,7 @@ pub fn find_listed<L: Lines>(
     address: [u64; 2],
 ) -> Option<u32> {
     if network == Network::IPV6 {
-        return find_128(lines, header.list_v6_tree, address);
+        return index::find(lines, header.list_v6_root, address);
     }
-    let address = address[0] as u32;
-    if !may_be_listed(lines, header.list_v4_filter, address)? {
-        return Some(0);
-    }
-    find_32(lines, header.list_v4_tree, address)
+    index::find(lines, header.list_v4_root, [address[0] << 32, 0])
 }

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use xdp_common::image::{Block, EXTENT_BLOCKS, Extent, Header, Lines};
+use xdp_common::image::{Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Lines, Span};
 use xdp_common::opaque::opaque;
 use xdp_common::packet::{PacketBytes, Window};
 
@@ -234,13 +234,14 @@ impl Image {
 
 impl Lines for Image {
     #[inline(always)]
-    fn block(&self, block: u32) -> Option<&Block> {
+    fn span(&self, line: u32) -> Option<&Span> {
         let mut extent = self.first;
-        if block >= EXTENT_BLOCKS as u32 {
-            extent = self.map.get(block / EXTENT_BLOCKS as u32)?;
+        if line >= EXTENT_LINES {
+            extent = self.map.get(line / EXTENT_LINES)?;
         }
-        let inside = opaque(u64::from(block)) as usize & (EXTENT_BLOCKS - 1);
-        // SAFETY: an extent has as many blocks as the mask lets through, each with its alignment.
-        Some(unsafe { &*extent.as_ptr().cast::<Block>().add(inside) })
+        let inside = opaque(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
+        // SAFETY: `inside` is a line of the extent, and an extent's slack makes whole what begins
+        // on any of its lines.
+        Some(unsafe { &*extent.as_ptr().add(inside * LINE_WORDS).cast::<Span>() })
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::config;
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::Metadata;
-use crate::image::{Image, TooVaried};
+use crate::image::{Image, BuildError};
 use crate::notation::{counted, grouped, plain};
 use crate::report::Reporter;
 use crate::ruleset::Ruleset;
@@ -59,7 +59,7 @@ pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>)
 }
 
 /// Whether the ruleset fits into an image. Where its redirects go to makes no difference.
-fn compiles(ruleset: &Ruleset) -> Result<(), TooVaried> {
+fn compiles(ruleset: &Ruleset) -> Result<(), BuildError> {
     Image::build(ruleset, 1, &Metadata::unbound(ruleset)).map(drop)
 }
 

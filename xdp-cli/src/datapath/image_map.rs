@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xdp_common::image::{BLOCK_WORDS, Block, EXTENT_BLOCKS, Extent, Lines};
+use xdp_common::image::{
+    Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, LINE_WORDS, Lines, Span,
+};
 
 use super::bpf;
 
@@ -44,10 +46,9 @@ impl Mapped {
 }
 
 impl Lines for Mapped {
-    fn block(&self, block: u32) -> Option<&Block> {
-        let extent = self.memory.extents().get(block as usize / EXTENT_BLOCKS)?;
-        let (blocks, _) = extent.as_chunks::<BLOCK_WORDS>();
-        blocks.get(block as usize % EXTENT_BLOCKS)
+    fn span(&self, line: u32) -> Option<&Span> {
+        let extent = self.memory.extents().get((line / EXTENT_LINES) as usize)?;
+        extent[(line % EXTENT_LINES) as usize * LINE_WORDS..].first_chunk()
     }
 }
 

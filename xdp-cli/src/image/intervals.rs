@@ -3,12 +3,18 @@
 use crate::ruleset::Prefix;
 
 /// IPv4 (`u32`) and IPv6 (`u128`) addresses, in host order.
-pub trait Address: Copy + Ord {
+pub trait Address: Copy + Ord + Default {
     const BITS: u8;
     /// The last address of the prefix that starts here.
     fn last(self, length: u8) -> Self;
     /// The next address; `None` after the last one.
     fn next(self) -> Option<Self>;
+    /// So many bits (less than 32) after the first `depth`, as a number.
+    fn bits_from(self, depth: u8, bits: u8) -> u32;
+    /// The 96 bits after the first `depth`, zeros after the last one.
+    fn next_96_bits(self, depth: u8) -> (u64, u32);
+    /// With how many bits both begin.
+    fn common_bits(self, other: Self) -> u8;
 }
 
 macro_rules! address {
@@ -23,6 +29,21 @@ macro_rules! address {
 
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
+            }
+
+            fn bits_from(self, depth: u8, bits: u8) -> u32 {
+                ((self << depth) >> (<$type>::BITS - u32::from(bits))) as u32
+            }
+
+            fn next_96_bits(self, depth: u8) -> (u64, u32) {
+                let rest = (u128::from(self) << (128 - <$type>::BITS))
+                    .checked_shl(depth.into())
+                    .unwrap_or(0);
+                ((rest >> 64) as u64, (rest >> 32) as u32)
+            }
+
+            fn common_bits(self, other: Self) -> u8 {
+                (self ^ other).leading_zeros() as u8
             }
         }
     };
@@ -54,16 +75,12 @@ impl<K: Copy + Ord + Default> Intervals<K> {
         }
     }
 
-    /// Whether the value is 0 everywhere.
-    pub fn is_nothing(&self) -> bool {
-        matches!(self.starts.as_slice(), [(_, 0)])
-    }
 }
 
 /// Flattens prefixes: an address's value comes of all prefixes that hold it, folded from the
 /// shortest to the longest (in the order given where they are equal) by `fold(value, item)`,
 /// from `outside`. Takes a sort and one pass over the prefixes, however deep they nest.
-pub fn flatten<A: Address + Default, T>(
+pub fn flatten<A: Address, T>(
     prefixes: &mut [(Prefix<A>, T)],
     outside: u32,
     mut fold: impl FnMut(u32, &T) -> u32,
@@ -92,4 +109,24 @@ pub fn flatten<A: Address + Default, T>(
         close(&mut open, &mut intervals);
     }
     intervals
+}
+
+/// As [`flatten`], but keeps prefixes: each once, with the value of the addresses of which it is
+/// the longest, for `each(prefix, value, value around it)`, sorted by address and then by length.
+pub fn fold_nested<A: Address, T>(
+    prefixes: &mut [(Prefix<A>, T)],
+    outside: u32,
+    mut fold: impl FnMut(u32, &T) -> u32,
+    mut each: impl FnMut(Prefix<A>, u32, u32),
+) {
+    prefixes.sort_unstable_by_key(|(prefix, _)| (prefix.address, prefix.length));
+    let mut open: Vec<(A, u32)> = Vec::with_capacity(usize::from(A::BITS) + 1);
+    for same in prefixes.chunk_by(|a, b| a.0 == b.0) {
+        let prefix = same[0].0;
+        while open.pop_if(|&mut (last, _)| last < prefix.address).is_some() {}
+        let around = open.last().map_or(outside, |&(_, value)| value);
+        let value = same.iter().fold(around, |value, (_, item)| fold(value, item));
+        each(prefix, value, around);
+        open.push((prefix.address.last(prefix.length), value));
+    }
 }

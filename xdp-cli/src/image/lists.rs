@@ -1,20 +1,21 @@
-//! What allowlists and blocklists come to: a tree from addresses to decisions.
+//! What allowlists and blocklists come to: prefixes with decisions.
 
 use rustc_hash::FxHashMap;
 use xdp_common::counter::CounterId;
 use xdp_common::image::Decision;
 
-use super::intervals::{Address, Intervals, flatten};
+use super::index::Valued;
+use super::intervals::{Address, fold_nested};
 use crate::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
 
-/// Decisions, each once. Number 0 is the one that says nothing.
-pub struct Decisions {
-    pub all: Vec<Decision>,
+/// Different decisions, numbered. Number 0 is the one that says nothing.
+struct Decisions {
+    all: Vec<Decision>,
     numbers: FxHashMap<Decision, u32>,
 }
 
 impl Decisions {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let nothing = Decision::default();
         Self { all: vec![nothing], numbers: FxHashMap::from_iter([(nothing, 0)]) }
     }
@@ -25,6 +26,16 @@ impl Decisions {
             self.all.len() as u32 - 1
         })
     }
+}
+
+/// The lists of a ruleset, flattened into one table a family.
+pub struct Table {
+    /// By number; number 0 says nothing, and those that more prefixes have come first.
+    pub decisions: Vec<Decision>,
+    /// Sorted, each once, with the number of the decision for the addresses of which it is the
+    /// longest prefix.
+    pub v4: Vec<Valued<u32>>,
+    pub v6: Vec<Valued<u128>>,
 }
 
 /// A list, seen from one of its entries.
@@ -82,34 +93,124 @@ impl<'a> Lists<'a> {
         (any(Side::Source), any(Side::Destination))
     }
 
-    pub fn intervals_v4(&self, decisions: &mut Decisions) -> Intervals<u32> {
-        self.intervals(decisions, |list| &list.v4)
+    /// What they say of every address.
+    pub fn table(&self) -> Table {
+        let mut steps = Steps::new(self);
+        let mut v4 = steps.prefixes(|list| &list.v4);
+        let mut v6 = steps.prefixes(|list| &list.v6);
+        let mut uses: Vec<(u32, u32)> = (0..steps.asked.all.len() as u32).map(|n| (n, 0)).collect();
+        let values = v4.iter().map(|p| p.value).chain(v6.iter().map(|p| p.value));
+        for value in values {
+            uses[value as usize].1 += 1;
+        }
+        // Small numbers fit where great ones do not: see `xdp_common::index::BYTES_MAX`.
+        uses[1..].sort_by_key(|&(_, uses)| std::cmp::Reverse(uses));
+        let mut renumbered = vec![0; uses.len()];
+        for (new, &(old, _)) in uses.iter().enumerate() {
+            renumbered[old as usize] = new as u32;
+        }
+        v4.iter_mut().for_each(|p| p.value = renumbered[p.value as usize]);
+        v6.iter_mut().for_each(|p| p.value = renumbered[p.value as usize]);
+        let decisions = uses.iter().map(|&(old, _)| steps.asked.all[old as usize]).collect();
+        Table { decisions, v4, v6 }
+    }
+}
+
+/// From what shorter prefixes say to what a longer one adds to it.
+struct Steps<'a> {
+    lists: &'a Lists<'a>,
+    /// With all ranks, which nested prefixes are compared by.
+    ranked: Decisions,
+    /// As the program asks them: without the ranks that it has nothing to compare with.
+    asked: Decisions,
+    /// From the first kind of number to the second.
+    asked_of: Vec<u32>,
+    /// Few different steps are taken very often.
+    taken: FxHashMap<(u32, Member), u32>,
+    /// Whether lists look at both sides of a packet, so that a source's word may meet a
+    /// destination's.
+    both_sides: bool,
+}
+
+impl<'a> Steps<'a> {
+    fn new(lists: &'a Lists<'a>) -> Self {
+        Self {
+            lists,
+            ranked: Decisions::new(),
+            asked: Decisions::new(),
+            asked_of: vec![0],
+            taken: FxHashMap::default(),
+            both_sides: lists.sides() == (true, true),
+        }
     }
 
-    pub fn intervals_v6(&self, decisions: &mut Decisions) -> Intervals<u128> {
-        self.intervals(decisions, |list| &list.v6)
+    fn step(&mut self, outer: u32, member: Member) -> u32 {
+        let Self { lists, ranked, asked, asked_of, taken, both_sides } = self;
+        *taken.entry((outer, member)).or_insert_with(|| {
+            let effect = &lists.effects[usize::from(member.list)];
+            let decision = effect.applied_to(ranked.all[outer as usize], member.length);
+            let number = ranked.number(decision);
+            if number as usize == asked_of.len() {
+                asked_of.push(asked.number(decision.without_ranks(!*both_sides)));
+            }
+            number
+        })
     }
 
-    fn intervals<A: Address + Default + 'a>(
-        &self,
-        decisions: &mut Decisions,
+    /// Prefixes that say something else than what is around them.
+    fn prefixes<A: Address + 'a>(
+        &mut self,
         entries: impl Fn(&'a List) -> &'a [Entry<A>],
-    ) -> Intervals<A> {
+    ) -> Vec<Valued<A>> {
+        let lists = self.lists;
         let mut members: Vec<(Prefix<A>, Member)> = Vec::new();
-        members.reserve_exact(self.lists.iter().map(|&list| entries(list).len()).sum());
-        for (index, &list) in self.lists.iter().enumerate() {
+        members.reserve_exact(lists.lists.iter().map(|&list| entries(list).len()).sum());
+        for (index, &list) in lists.lists.iter().enumerate() {
             members.extend(entries(list).iter().map(|entry| {
                 (entry.prefix, Member { list: index as u16, length: entry.prefix.length })
             }));
         }
-        // Few different steps are taken very often.
-        let mut steps: FxHashMap<(u32, Member), u32> = FxHashMap::default();
-        flatten(&mut members, 0, |outer, &member| {
-            *steps.entry((outer, member)).or_insert_with(|| {
-                let effect = &self.effects[usize::from(member.list)];
-                decisions.number(effect.applied_to(decisions.all[outer as usize], member.length))
+        let mut values: Vec<(Prefix<A>, u32, u32)> = Vec::with_capacity(members.len());
+        fold_nested(
+            &mut members,
+            0,
+            |outer, &member| self.step(outer, member),
+            |prefix, value, around| values.push((prefix, value, around)),
+        );
+        drop(members);
+        values
+            .into_iter()
+            .map(|(prefix, value, around)| {
+                let asked = |number| self.asked_of[number as usize];
+                (Valued { prefix, value: asked(value) }, asked(around))
             })
-        })
+            .filter(|(valued, around)| valued.value != *around)
+            .map(|(valued, _)| valued)
+            .collect()
+    }
+}
+
+trait WithoutRanks {
+    /// The same without what tells an allowlist's prefixes apart and, if wanted, without what
+    /// tells a source's prefixes from a destination's.
+    fn without_ranks(self, of_blocklists: bool) -> Self;
+}
+
+impl WithoutRanks for Decision {
+    fn without_ranks(mut self, of_blocklists: bool) -> Self {
+        let strip = |word: &mut u64| {
+            if *word != 0 {
+                *word = 1 << 32 | *word & u64::from(u32::MAX);
+            }
+        };
+        strip(&mut self.source_allow);
+        if of_blocklists {
+            strip(&mut self.source_drop);
+            strip(&mut self.source_count);
+            strip(&mut self.destination_drop);
+            strip(&mut self.destination_count);
+        }
+        self
     }
 }
 

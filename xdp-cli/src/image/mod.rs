@@ -4,7 +4,7 @@
 //! `xdp_common::image` has the layout.
 
 pub mod counters;
-mod filter;
+mod index;
 mod intervals;
 mod lists;
 pub mod metadata;
@@ -15,34 +15,55 @@ mod trie;
 use xdp_common::counter::CounterId;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, Header, LAYOUT, LINE_WORDS, Line, Lines,
-    MAGIC, flag,
+    MAGIC, SLACK_BLOCKS, Span, flag,
 };
+use xdp_common::index::ROOT_LINES;
 
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
-use intervals::{Intervals, flatten};
-use lists::{Decisions, Lists as CompiledLists};
+use index::{IndexWriter, TooLarge};
+use intervals::flatten;
+use lists::{Lists as CompiledLists, Table};
 use metadata::{Kind, Metadata};
-use rules::Rules;
+use rules::{Rules, TooVaried};
 use tree::LineWriter;
 
-/// The rules differ from each other in more ways than an image has room for.
+/// Why there can be no image of a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the rules divide addresses and ports into more than {} classes; give fewer of them \
-     prefixes or port ranges that overlap in different ways",
-    rules::MAX_CLASSES
-)]
-pub struct TooVaried;
+pub enum BuildError {
+    /// The rules differ from each other in more ways than an image has room for.
+    #[error(
+        "the rules divide addresses and ports into more than {} classes; give fewer of them \
+         prefixes or port ranges that overlap in different ways",
+        rules::MAX_CLASSES
+    )]
+    TooVaried,
+    /// The lists' indexes are too large.
+    #[error("the lists would take more than a gigabyte in the kernel; list fewer prefixes")]
+    TooLarge,
+}
+
+impl From<TooVaried> for BuildError {
+    fn from(TooVaried: TooVaried) -> Self {
+        Self::TooVaried
+    }
+}
+
+impl From<TooLarge> for BuildError {
+    fn from(TooLarge: TooLarge) -> Self {
+        Self::TooLarge
+    }
+}
 
 /// An image, ready to be written into a map.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Image {
+    /// With blocks of zeros at the end, for what is read there.
     blocks: Vec<Block>,
 }
 
 impl Lines for Image {
-    fn block(&self, block: u32) -> Option<&Block> {
-        self.blocks.get(block as usize)
+    fn span(&self, line: u32) -> Option<&Span> {
+        self.blocks.as_flattened().get(line as usize * LINE_WORDS..)?.first_chunk()
     }
 }
 
@@ -54,7 +75,7 @@ impl Image {
         ruleset: &Ruleset,
         generation: u64,
         metadata: &Metadata,
-    ) -> Result<Self, TooVaried> {
+    ) -> Result<Self, BuildError> {
         let mut header = Header {
             magic: MAGIC,
             layout: LAYOUT,
@@ -62,13 +83,12 @@ impl Image {
             flags: policy_flags(ruleset),
             ..Header::of(&[0; BLOCK_WORDS]).to_owned()
         };
-        let mut decisions = Decisions::new();
-        let intervals = list_intervals(ruleset, metadata, &mut header, &mut decisions);
+        let table = table(ruleset, metadata, &mut header);
         let mut lines = LineWriter::new(BLOCK_LINES);
         header.actions = lines.next();
         compile_actions(ruleset, metadata, &mut lines);
         header.decisions = lines.next();
-        for decision in decisions.all {
+        for decision in &table.decisions {
             lines.push(decision.to_line());
         }
         header.arp_tree = arp_tree(ruleset, &mut lines);
@@ -85,24 +105,19 @@ impl Image {
         header.trie_nodes = next(&blocks);
         blocks.extend(rules.node_blocks());
 
-        if intervals.v4.starts.len() > filter::WORTHWHILE {
-            header.list_v4_filter = next(&blocks);
-            blocks.extend(filter::filter(&intervals.v4));
-        }
-        let mut lines = LineWriter::new(next(&blocks) * BLOCK_LINES);
-        (header.list_v4_tree, header.list_v6_tree) = intervals.write(&mut lines);
-        append_lines(&mut blocks, lines);
+        write_indexes(&table, &mut header, &mut blocks)?;
         header.metadata = next(&blocks);
         let bytes = postcard::to_stdvec(metadata).expect("plain data fits into memory");
         header.metadata_bytes = bytes.len() as u32;
         blocks.extend(bytes.chunks(size_of::<Block>()).map(block_of_bytes));
         blocks[0] = header.to_block();
+        blocks.extend([[0; BLOCK_WORDS]; SLACK_BLOCKS]);
         Ok(Self { blocks })
     }
 
     /// All blocks, the header's first.
     pub fn blocks(&self) -> &[Block] {
-        &self.blocks
+        &self.blocks[..self.blocks.len() - SLACK_BLOCKS]
     }
 
     /// The header.
@@ -133,32 +148,29 @@ fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
     lines.tree_32(&flatten(&mut allowed, 0, |_, ()| 1))
 }
 
-/// What the lists say of every address, of both families.
-struct ListIntervals {
-    v4: Intervals<u32>,
-    v6: Intervals<u128>,
-}
-
-impl ListIntervals {
-    /// Writes the trees; a family that no list names has none.
-    fn write(&self, lines: &mut LineWriter) -> (u32, u32) {
-        let (mut v4, mut v6) = (0, 0);
-        if !self.v4.is_nothing() {
-            v4 = lines.tree_32(&self.v4);
-        }
-        if !self.v6.is_nothing() {
-            v6 = lines.tree_128(&self.v6);
-        }
-        (v4, v6)
-    }
-}
-
-fn list_intervals(
-    ruleset: &Ruleset,
-    metadata: &Metadata,
+/// Writes an index for each family that some list names: the roots, then everything else.
+fn write_indexes(
+    table: &Table,
     header: &mut Header,
-    decisions: &mut Decisions,
-) -> ListIntervals {
+    blocks: &mut Vec<Block>,
+) -> Result<(), BuildError> {
+    let mut roots = LineWriter::new(blocks.len() as u32 * BLOCK_LINES);
+    let (v4, v6) = (!table.v4.is_empty(), !table.v6.is_empty());
+    let first = roots.next() + ROOT_LINES * (u32::from(v4) + u32::from(v6));
+    let mut rest = IndexWriter::new(first);
+    if v4 {
+        header.list_v4_root = roots.append(rest.root(&table.v4)?);
+    }
+    if v6 {
+        header.list_v6_root = roots.append(rest.root(&table.v6)?);
+    }
+    append_lines(blocks, roots);
+    let words = rest.into_words();
+    blocks.extend(words.chunks(BLOCK_WORDS).map(block_of_words));
+    Ok(())
+}
+
+fn table(ruleset: &Ruleset, metadata: &Metadata, header: &mut Header) -> Table {
     let numbers = |kind| -> Vec<u32> {
         metadata.counted.iter().filter(|c| c.kind == kind).map(|c| c.number).collect()
     };
@@ -166,7 +178,7 @@ fn list_intervals(
     let (source, destination) = lists.sides();
     header.flags |= if source { flag::SOURCE_LISTS } else { 0 };
     header.flags |= if destination { flag::DESTINATION_LISTS } else { 0 };
-    ListIntervals { v4: lists.intervals_v4(decisions), v6: lists.intervals_v6(decisions) }
+    lists.table()
 }
 
 fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, lines: &mut LineWriter) {
@@ -231,6 +243,12 @@ fn block_of_lines(lines: &[Line]) -> Block {
     block
 }
 
+fn block_of_words(words: &[u64]) -> Block {
+    let mut block = [0; BLOCK_WORDS];
+    block[..words.len()].copy_from_slice(words);
+    block
+}
+
 fn block_of_bytes(bytes: &[u8]) -> Block {
     let mut block = [0; BLOCK_WORDS];
     for (word, chunk) in block.iter_mut().zip(bytes.chunks(8)) {
@@ -268,10 +286,10 @@ mod tests {
         Image::build(&ruleset, 1, &metadata).unwrap();
     }
 
-    /// So many that the filter is built: hosts all over, in /24s with and without others, and
-    /// networks of which nothing but the prefix is listed.
+    /// Hosts all over, in /24s with and without others, and networks of which nothing but the
+    /// prefix is listed: more than an extent.
     #[test]
-    fn a_large_list_is_exact_behind_its_filter() {
+    fn a_large_list_is_exact() {
         let mut hosts = HashSet::new();
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = || {
@@ -300,8 +318,6 @@ mod tests {
         };
         let ruleset = Ruleset { blocklists: vec![list], ..Ruleset::default() };
         let image = Image::build(&ruleset, 1, &Metadata::unbound(&ruleset)).unwrap();
-        assert_ne!(image.header().list_v4_filter, 0, "the list is large enough for a filter");
-
         let listed = |address: u32| {
             hosts.contains(&address)
                 || networks

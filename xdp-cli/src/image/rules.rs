@@ -8,7 +8,6 @@ use xdp_common::image::{BLOCK_WORDS, Block, Header, LINE_WORDS, flag};
 use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use xdp_common::rules::PAGE_ENTRIES;
 
-use super::TooVaried;
 use super::intervals::{Address, Intervals, flatten};
 use super::tree::LineWriter;
 use super::trie::{TooLarge, Tries};
@@ -16,6 +15,10 @@ use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
 
 /// Most classes that an image has room for.
 pub const MAX_CLASSES: usize = 1 << 16;
+
+/// The rules would have more classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooVaried;
 
 /// Pages of classes, by the value of a field.
 type Page = [u16; PAGE_ENTRIES];
@@ -203,7 +206,7 @@ impl<'a> Rules<'a> {
         Ok((v4, v6))
     }
 
-    fn prefixes<A: Address + Default + 'a>(
+    fn prefixes<A: Address + 'a>(
         &mut self,
         outside: Block,
         field: impl Fn(&Matches) -> Option<&Prefixes>,

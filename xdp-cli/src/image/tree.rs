@@ -30,6 +30,13 @@ impl LineWriter {
         number
     }
 
+    /// The number of the first of them.
+    pub fn append(&mut self, lines: Vec<Line>) -> u32 {
+        let number = self.next();
+        self.lines.extend(lines);
+        number
+    }
+
     pub fn into_lines(self) -> Vec<Line> {
         self.lines
     }

@@ -1,0 +1,575 @@
+//! Builds the indexes of [`xdp_common::index`] from prefixes.
+//!
+//! One pass over the sorted prefixes from the root down, each looked at once a level that it
+//! branches at: the build takes no longer than the sort before it.
+
+use xdp_common::image::{EXTENT_LINES, LINE_WORDS, Line};
+use xdp_common::index::{
+    BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND, LENGTH_SHIFT, LINE_SLOTS, MAX_LENGTH,
+    MAX_RECORDS, NODE, NODE_WORDS, RECORD_NODE, RECORD_VALUES, RECORDS, ROOT_LINES, VALUE,
+};
+
+use super::intervals::Address;
+use crate::ruleset::Prefix;
+
+/// Values of a byte.
+const FANOUT: usize = 256;
+/// Bits that the root takes, and each node.
+const ROOT_BITS: u8 = 16;
+const NODE_BITS: u8 = 8;
+
+/// The index would take more lines than a record can name, a gigabyte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// A prefix and the value of the addresses of which it is the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Valued<A> {
+    pub prefix: Prefix<A>,
+    pub value: u32,
+}
+
+/// Nodes and records of indexes, in lines that are numbered from `first` on.
+pub struct IndexWriter {
+    first: u32,
+    words: Vec<u64>,
+    /// By how many records are free on them, lines that are not full yet.
+    open: [Option<u32>; MAX_RECORDS],
+}
+
+/// What a record leads to.
+enum Target {
+    Value(u32),
+    /// A node's line.
+    Node(u32),
+}
+
+/// A part of a level: the prefixes that begin with the same bits, and the value where none of them
+/// holds an address.
+#[derive(Clone, Copy)]
+struct Region<'a, A> {
+    /// Sorted, each once, and longer than the region's own prefix.
+    prefixes: &'a [Valued<A>],
+    background: u32,
+    /// Bits that all of it shares: a multiple of 8.
+    depth: u8,
+}
+
+impl IndexWriter {
+    pub fn new(first: u32) -> Self {
+        Self { first, words: Vec::new(), open: [None; MAX_RECORDS] }
+    }
+
+    /// The lines that were written.
+    pub fn into_words(self) -> Vec<u64> {
+        self.words
+    }
+
+    /// The root over these prefixes, which are sorted by address and then by length, each there
+    /// once. Whatever no prefix holds has the value 0.
+    pub fn root<A: Address>(&mut self, prefixes: &[Valued<A>]) -> Result<Vec<Line>, TooLarge> {
+        let mut slots = vec![0; (ROOT_LINES * LINE_SLOTS) as usize];
+        let region = Region { prefixes, background: 0, depth: 0 };
+        self.slots(&region, ROOT_BITS, &mut slots)?;
+        Ok(slots.chunks_exact(LINE_SLOTS as usize).map(line_of).collect())
+    }
+
+    /// The slots of a region by its next `bits` bits.
+    fn slots<A: Address>(
+        &mut self,
+        region: &Region<'_, A>,
+        bits: u8,
+        slots: &mut [u32],
+    ) -> Result<(), TooLarge> {
+        let depth = region.depth + bits;
+        let place = |prefix: Prefix<A>| prefix.address.bits_from(region.depth, bits) as usize;
+        slots.fill(VALUE | region.background);
+        let mut rest = region.prefixes;
+        while let Some((first, after)) = rest.split_first() {
+            let start = place(first.prefix);
+            if first.prefix.length <= depth {
+                let slots_of_prefix = 1 << (depth - first.prefix.length);
+                slots[start..start + slots_of_prefix].fill(VALUE | first.value);
+                rest = after;
+                continue;
+            }
+            // Shorter ones that hold these were before them; the next one may be shorter again.
+            let inside = rest.iter().take_while(|p| place(p.prefix) == start);
+            let (prefixes, after) = rest.split_at(inside.count());
+            slots[start] = self.slot(&Region { prefixes, background: slots[start], depth })?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// One slot for all of a region.
+    fn slot<A: Address>(&mut self, region: &Region<'_, A>) -> Result<u32, TooLarge> {
+        if let Some(slot) = bytes(region) {
+            return Ok(slot);
+        }
+        if let Some(slot) = self.records(region)? {
+            return Ok(slot);
+        }
+        Ok(match self.node(region)? {
+            Target::Value(value) => VALUE | value,
+            Target::Node(line) => NODE | line,
+        })
+    }
+
+    /// A region of few parts as records: each part a prefix, or a node for what goes together for
+    /// longest.
+    fn records<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Option<u32>, TooLarge> {
+        let Some(parts) = parts(region) else { return Ok(None) };
+        let mut records = Vec::with_capacity(MAX_RECORDS);
+        for part in &parts {
+            let target = match part.together {
+                [alone] if alone.prefix.length == part.length => Target::Value(alone.value),
+                together => {
+                    // The shortest of them may be just as long as what they share.
+                    let (background, prefixes) = match together {
+                        [first, rest @ ..] if first.prefix.length == part.length => {
+                            (first.value, rest)
+                        }
+                        _ => (region.background, together),
+                    };
+                    self.node(&Region { prefixes, background, depth: part.length })?
+                }
+            };
+            let address = part.together[0].prefix.address;
+            records.push(record(address, region.depth, part.length, &target)?);
+        }
+        // Where parts nest they are single prefixes, and the longer one decides.
+        let length = |record: &[u64; 2]| record[1] >> LENGTH_SHIFT & 0x7f;
+        records.sort_by_key(|record| std::cmp::Reverse(length(record)));
+        if region.background != 0 {
+            // Compares nothing: for what no part holds.
+            let target = Target::Value(region.background);
+            records.push(record(A::default(), region.depth, region.depth, &target)?);
+        }
+        self.push_records(&records).map(Some)
+    }
+
+    /// A node, unless it would say the same of every byte.
+    fn node<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Target, TooLarge> {
+        let mut slots = [0; FANOUT];
+        self.slots(region, NODE_BITS, &mut slots)?;
+        if slots[0] & KIND == VALUE && slots.iter().all(|slot| *slot == slots[0]) {
+            return Ok(Target::Value(slots[0]));
+        }
+        let (mut listed, mut fresh) = ([0u64; FANOUT / 64], [0u64; FANOUT / 64]);
+        // The slots' first place has the counts.
+        let mut written = vec![0];
+        let mut before = [0; FANOUT / 64];
+        for (byte, &slot) in slots.iter().enumerate() {
+            let (word, bit) = (byte / 64, 1 << (byte % 64));
+            if bit == 1 {
+                before[word] = written.len() as u8 - 1;
+            }
+            if slot != 0 {
+                listed[word] |= bit;
+                if written.len() == 1 || written[written.len() - 1] != slot {
+                    fresh[word] |= bit;
+                    written.push(slot);
+                }
+            }
+        }
+        written[0] = u32::from_le_bytes(before);
+        let mut lines = [listed, fresh].concat();
+        for line in written.chunks(LINE_SLOTS as usize) {
+            let mut slots = [0; LINE_SLOTS as usize];
+            slots[..line.len()].copy_from_slice(line);
+            lines.extend(line_of(&slots));
+        }
+        debug_assert!(lines.len() > NODE_WORDS);
+        self.push_lines(&lines).map(Target::Node)
+    }
+
+    fn push_lines(&mut self, words: &[u64]) -> Result<u32, TooLarge> {
+        let next = |this: &Self| this.first + (this.words.len() / LINE_WORDS) as u32;
+        let lines = (words.len() / LINE_WORDS) as u32;
+        let left = EXTENT_LINES - next(self) % EXTENT_LINES;
+        if lines > left {
+            // What is read together lies in one extent.
+            self.words.resize(self.words.len() + left as usize * LINE_WORDS, 0);
+        }
+        let line = next(self);
+        if line + lines > RECORD_VALUES {
+            return Err(TooLarge);
+        }
+        self.words.extend_from_slice(words);
+        Ok(line)
+    }
+
+    /// Puts records on one line, the fullest that has room for them.
+    fn push_records(&mut self, records: &[[u64; 2]]) -> Result<u32, TooLarge> {
+        let needed = records.len();
+        let free = (needed..MAX_RECORDS).find(|&free| self.open[free].is_some());
+        let (line, free) = match free.and_then(|free| Some((self.open[free].take()?, free))) {
+            Some(open) => open,
+            None => (self.push_lines(&[0; LINE_WORDS])?, MAX_RECORDS),
+        };
+        let place = MAX_RECORDS - free;
+        let start = (line - self.first) as usize * LINE_WORDS + 2 * place;
+        self.words[start..start + 2 * needed].copy_from_slice(records.as_flattened());
+        if free > needed {
+            self.open[free - needed] = Some(line);
+        }
+        let number = line * MAX_RECORDS as u32 + place as u32;
+        debug_assert!(number < 1 << COUNT_SHIFT);
+        Ok(RECORDS | (needed as u32 - 1) << COUNT_SHIFT | number)
+    }
+}
+
+/// Prefixes of a region that go into one record.
+#[derive(Clone, Copy)]
+struct Part<'a, A> {
+    together: &'a [Valued<A>],
+    /// What the record compares, in bits from the address's first.
+    length: u8,
+}
+
+/// Every prefix by itself if they are few, else those with the same next byte together; `None` if
+/// that is more than fits, or prefixes are too short to have that byte.
+fn parts<'a, A: Address>(region: &Region<'a, A>) -> Option<Vec<Part<'a, A>>> {
+    let Region { prefixes, background, depth } = *region;
+    let room = MAX_RECORDS - usize::from(background != 0);
+    let longest = depth + MAX_LENGTH;
+    if prefixes.len() <= room && prefixes.iter().all(|p| p.prefix.length <= longest) {
+        let alone = |valued: &'a Valued<A>| Part {
+            together: std::slice::from_ref(valued),
+            length: valued.prefix.length,
+        };
+        return Some(prefixes.iter().map(alone).collect());
+    }
+    if prefixes.iter().any(|p| p.prefix.length < depth + NODE_BITS) {
+        return None;
+    }
+    let byte = |valued: &Valued<A>| valued.prefix.address.bits_from(depth, NODE_BITS);
+    let parts: Vec<Part<'a, A>> = prefixes
+        .chunk_by(|a, b| byte(a) == byte(b))
+        .take(room + 1)
+        .map(|together| {
+            let length = match together {
+                [alone] if alone.prefix.length <= longest => alone.prefix.length,
+                _ => shared_bits(together).min(longest) / NODE_BITS * NODE_BITS,
+            };
+            Part { together, length }
+        })
+        .collect();
+    (parts.len() <= room).then_some(parts)
+}
+
+/// How many bits sorted prefixes begin with that all of them have.
+fn shared_bits<A: Address>(prefixes: &[Valued<A>]) -> u8 {
+    let (Some(first), Some(last)) = (prefixes.first(), prefixes.last()) else { return 0 };
+    let shortest = prefixes.iter().map(|p| p.prefix.length).min().unwrap_or(0);
+    first.prefix.address.common_bits(last.prefix.address).min(shortest)
+}
+
+/// Up to three prefixes that end with the next byte, and have one small value.
+fn bytes<A: Address>(region: &Region<'_, A>) -> Option<u32> {
+    let (first, prefixes) = (region.prefixes.first()?, region.prefixes);
+    let fits = prefixes.len() <= 3
+        && region.background == 0
+        && (1..=BYTES_MAX).contains(&first.value)
+        && prefixes.iter().all(|p| {
+            p.value == first.value && p.prefix.length == region.depth + NODE_BITS
+        });
+    if !fits {
+        return None;
+    }
+    let byte = |place: usize| {
+        let valued = prefixes.get(place).unwrap_or(first);
+        valued.prefix.address.bits_from(region.depth, NODE_BITS)
+    };
+    Some(BYTES | first.value << BYTES_SHIFT | byte(2) << 16 | byte(1) << 8 | byte(0))
+}
+
+/// A record that matches whatever begins with the bits of `address` from `depth` to `length`.
+fn record<A: Address>(
+    address: A,
+    depth: u8,
+    length: u8,
+    target: &Target,
+) -> Result<[u64; 2], TooLarge> {
+    let (value, node) = match *target {
+        Target::Value(value) => (value, 0),
+        Target::Node(line) => (line, RECORD_NODE),
+    };
+    if value >= RECORD_VALUES {
+        return Err(TooLarge);
+    }
+    let (upper, lower) = address.next_96_bits(depth);
+    let length = u64::from(length - depth) << LENGTH_SHIFT;
+    Ok([upper, u64::from(lower) << 32 | node | length | u64::from(value)])
+}
+
+/// Slots, as they lie in memory.
+fn line_of(slots: &[u32]) -> Line {
+    let mut line = [0; LINE_WORDS];
+    for (word, pair) in line.iter_mut().zip(slots.chunks_exact(2)) {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&pair[0].to_ne_bytes());
+        bytes[4..].copy_from_slice(&pair[1].to_ne_bytes());
+        *word = u64::from_ne_bytes(bytes);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use xdp_common::image::{Lines, Span};
+    use xdp_common::index::find;
+
+    use super::super::intervals::fold_nested;
+    use super::*;
+
+    /// An index alone, with its root on line 1.
+    struct Alone(Vec<u64>);
+
+    impl Lines for Alone {
+        fn span(&self, line: u32) -> Option<&Span> {
+            self.0.get(line as usize * LINE_WORDS..)?.first_chunk()
+        }
+    }
+
+    trait Family: Address + std::fmt::LowerHex + std::fmt::Debug {
+        fn left(self) -> [u64; 2];
+        fn mask(length: u8) -> Self;
+        fn and(self, mask: Self) -> Self;
+        fn xor(self, other: Self) -> Self;
+        fn from_bits(bits: u128) -> Self;
+    }
+
+    macro_rules! family {
+        ($type:ty) => {
+            impl Family for $type {
+                fn left(self) -> [u64; 2] {
+                    let left = u128::from(self) << (128 - <$type>::BITS);
+                    [(left >> 64) as u64, left as u64]
+                }
+                fn mask(length: u8) -> Self {
+                    !<$type>::MAX.checked_shr(length.into()).unwrap_or(0)
+                }
+                fn and(self, mask: Self) -> Self {
+                    self & mask
+                }
+                fn xor(self, other: Self) -> Self {
+                    self ^ other
+                }
+                fn from_bits(bits: u128) -> Self {
+                    bits as Self
+                }
+            }
+        };
+    }
+
+    family!(u32);
+    family!(u128);
+
+    struct Random(u64);
+
+    impl Random {
+        /// Any numbers will do, if they are the same each time (Marsaglia's xorshift).
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+
+        fn wide(&mut self) -> u128 {
+            u128::from(self.next()) << 64 | u128::from(self.next())
+        }
+
+        fn below(&mut self, bound: u64) -> u64 {
+            self.next() % bound
+        }
+    }
+
+    fn build<A: Family>(prefixes: &[(Prefix<A>, u32)]) -> (Alone, Vec<Valued<A>>) {
+        let mut members: Vec<(Prefix<A>, u32)> = prefixes
+            .iter()
+            .map(|&(Prefix { address, length }, value)| {
+                (Prefix { address: address.and(A::mask(length)), length }, value)
+            })
+            .collect();
+        let mut valued = Vec::new();
+        // The last of equal ones in any order: the greatest.
+        members.sort_by_key(|&(prefix, value)| (prefix.address, prefix.length, value));
+        members.dedup_by(|later, before| {
+            let same = later.0 == before.0;
+            if same {
+                before.1 = later.1;
+            }
+            same
+        });
+        fold_nested(
+            &mut members,
+            0,
+            |_, &value| value,
+            |prefix, value, around| {
+                if value != around {
+                    valued.push(Valued { prefix, value });
+                }
+            },
+        );
+        let mut writer = IndexWriter::new(1 + ROOT_LINES);
+        let root = writer.root(&valued).unwrap();
+        let mut words = vec![0; LINE_WORDS];
+        words.extend(root.into_flattened());
+        words.extend(writer.into_words());
+        words.extend([0; SPAN]);
+        let prefixes = members.iter().map(|&(prefix, value)| Valued { prefix, value }).collect();
+        (Alone(words), prefixes)
+    }
+
+    const SPAN: usize = xdp_common::image::SPAN_WORDS;
+
+    /// The plainest reference: all prefixes, one after the other.
+    fn plainly<A: Family>(prefixes: &[Valued<A>], address: A) -> u32 {
+        let holds = |p: &&Valued<A>| address.and(A::mask(p.prefix.length)) == p.prefix.address;
+        prefixes.iter().filter(holds).max_by_key(|p| p.prefix.length).map_or(0, |p| p.value)
+    }
+
+    /// Both ends of each prefix, their neighbours, and something inside and near.
+    fn check<A: Family>(prefixes: &[(Prefix<A>, u32)], random: &mut Random) {
+        let (index, plain) = build(prefixes);
+        let mut asked = vec![A::from_bits(0), A::from_bits(u128::MAX)];
+        for valued in plain.iter().step_by(plain.len() / 200 + 1) {
+            let Prefix { address, length } = valued.prefix;
+            let last = address.last(length);
+            let inside = A::from_bits(random.wide()).and(A::from_bits(u128::MAX).xor(A::mask(length)));
+            asked.extend([address, last, address.xor(inside)]);
+            asked.extend(last.next());
+            for bit in [0, 1, 7, 8, random.below(A::BITS.into()) as u32] {
+                asked.push(address.xor(A::from_bits(1 << bit)));
+            }
+        }
+        asked.extend((0..50).map(|_| A::from_bits(random.wide())));
+        for address in asked {
+            let found = find(&index, 1, address.left());
+            assert_eq!(found, Some(plainly(&plain, address)), "{address:x} in {prefixes:x?}");
+        }
+    }
+
+    fn check_random<A: Family>(seed: u64) {
+        let random = &mut Random(seed);
+        for round in 0..400 {
+            let count = [1, 2, 3, 5, 9, 40, 300][round % 7];
+            // A few centres, so that prefixes nest, meet and share long beginnings.
+            let centres: Vec<u128> = (0..1 + random.below(6)).map(|_| random.wide()).collect();
+            let bits = u64::from(A::BITS);
+            let prefixes: Vec<(Prefix<A>, u32)> = (0..count)
+                .map(|_| {
+                    let centre = centres[random.below(centres.len() as u64) as usize];
+                    let near = centre ^ (random.wide() >> (128 - bits + random.below(bits)));
+                    let length = match random.below(4) {
+                        0 => A::BITS,
+                        1 => (random.below(bits / 8 + 1) * 8) as u8,
+                        _ => random.below(bits + 1) as u8,
+                    };
+                    let value = match random.below(10) {
+                        0 => 1 + random.below(1 << 22) as u32,
+                        _ => 1 + random.below(3) as u32,
+                    };
+                    (Prefix { address: A::from_bits(near), length }, value)
+                })
+                .collect();
+            check(&prefixes, random);
+        }
+    }
+
+    #[test]
+    fn finds_the_longest_ipv4_prefix() {
+        check_random::<u32>(0x9e37_79b9_7f4a_7c15);
+    }
+
+    #[test]
+    fn finds_the_longest_ipv6_prefix() {
+        check_random::<u128>(0x2545_f491_4f6c_dd1d);
+    }
+
+    fn v4(address: u32, length: u8, value: u32) -> (Prefix<u32>, u32) {
+        (Prefix { address, length }, value)
+    }
+
+    #[test]
+    fn sets_that_are_hard_on_an_index() {
+        let random = &mut Random(7);
+        let everything = v4(0, 0, 1);
+        check(&[everything], random);
+        check(&[everything, v4(u32::MAX, 32, 2)], random);
+        // Every length on one address, each of another value, and of one value.
+        let nested: Vec<_> = (0..=32).map(|length| v4(0xc0a8_0181, length, 1 + u32::from(length))).collect();
+        check(&nested, random);
+        let nested: Vec<_> = (0..=32).map(|length| v4(0xc0a8_0181, length, 1)).collect();
+        check(&nested, random);
+        // Neighbours, of one value and of two.
+        for values in [[1, 1], [1, 2], [64, 64], [70, 71]] {
+            let hosts: Vec<_> = (0..600u32).map(|n| v4(0x0a00_00f0 + n, 32, values[n as usize % 2])).collect();
+            check(&hosts, random);
+            let pairs: Vec<_> = (0..600u32).map(|n| v4(0x0a00_00f0 + 2 * n, 31, values[n as usize % 2])).collect();
+            check(&pairs, random);
+            let every_other: Vec<_> = (0..600u32).map(|n| v4(0x0a00_00f0 + 2 * n, 32, values[n as usize % 2])).collect();
+            check(&every_other, random);
+        }
+        let nested: Vec<(Prefix<u128>, u32)> = (0..=128)
+            .map(|length| (Prefix { address: 0x2001_0db8 << 96 | 0x1234, length }, 1 + u32::from(length) % 5))
+            .collect();
+        check(&nested, random);
+    }
+
+    #[test]
+    fn whole_networks_of_hosts_are_one_slot() {
+        let hosts: Vec<_> = (0..1u32 << 20).map(|n| v4(0x0a00_0000 + n, 32, 1)).collect();
+        let (index, plain) = build(&hosts);
+        let ten_slash_twelve = 1 + ROOT_LINES as usize + 1;
+        assert!(index.0.len() <= ten_slash_twelve * LINE_WORDS + SPAN, "nothing but the root");
+        for address in [0x0a00_0000_u32, 0x0a0f_ffff, 0x0a07_1234] {
+            assert_eq!(find(&index, 1, address.left()), Some(1));
+        }
+        for address in [0x09ff_ffff_u32, 0x0a10_0000] {
+            assert_eq!(find(&index, 1, address.left()), Some(plainly(&plain, address)));
+        }
+    }
+
+    /// What the documentation of the index promises of its size.
+    #[test]
+    fn no_list_makes_an_index_large() {
+        /// A node of the fewest slots, two records, and what no other records fill of their line.
+        const MOST: usize = 2 * 64 + 2 * 16 + 2 * 16;
+        let random = &mut Random(11);
+        let mut sets: Vec<Vec<(Prefix<u128>, u32)>> = Vec::new();
+        let host = |address, value| (Prefix { address, length: 128 }, value);
+        // Groups of five that share all but their last bits, far from each other.
+        for shared in [40, 72, 104, 120, 124] {
+            sets.push(
+                (0..2_000)
+                    .flat_map(|_| {
+                        let base = random.wide();
+                        (0..5).map(move |n| host(base ^ n << (128 - shared - 4), 1))
+                    })
+                    .collect(),
+            );
+        }
+        // One prefix of every length, over and over.
+        sets.push(
+            (0..100)
+                .flat_map(|_| {
+                    let address = random.wide();
+                    (17..=128).map(move |length| (Prefix { address, length }, 1 + u32::from(length)))
+                })
+                .collect(),
+        );
+        // Every other host, of two values.
+        sets.push((0..50_000).map(|n| host(n * 2, 1 + n as u32 % 2)).collect());
+        sets.push((0..50_000).map(|_| host(random.wide(), 1 + random.below(2) as u32)).collect());
+        for set in sets {
+            let (index, plain) = build(&set);
+            let bytes = (index.0.len() - SPAN) * 8 - (1 + ROOT_LINES as usize) * 64;
+            let each = bytes / plain.len();
+            assert!(each <= MOST, "{each} bytes a prefix: {:x?}", &plain[..3]);
+        }
+    }
+}
