@@ -131,7 +131,7 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
             let subject = make();
             let compiled = Compiled::new(&subject).map_err(|error| format!("{name}: {error}"))?;
             let start = Instant::now();
-            stand.put_in_force(compiled.blocks())?;
+            stand.put_in_force(compiled.image())?;
             report.builds.push(compiled.build(name, start.elapsed()));
             subject
         }

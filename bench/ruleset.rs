@@ -56,8 +56,8 @@ impl Compiled {
         Ok(Self { image, read, compile: start.elapsed() })
     }
 
-    pub fn blocks(&self) -> &[Block] {
-        self.image.blocks()
+    pub fn image(&self) -> &Image {
+        &self.image
     }
 
     pub fn build(&self, name: &'static str, load: Duration) -> Build {
@@ -67,7 +67,7 @@ impl Compiled {
             read_ms: milliseconds(self.read),
             compile_ms: milliseconds(self.compile),
             load_ms: milliseconds(load),
-            image_kib: size_of_val(self.blocks()) / 1024,
+            image_kib: size_of_val(self.image.blocks()) / 1024,
         }
     }
 }

@@ -7,10 +7,11 @@ use aya::maps::Map;
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use xdp_common::counter::{COUNTERS_PER_PAGE, Counter, Matrix};
-use xdp_common::image::Block;
+use xdp_common::cpu::PerCpu;
 use xdp_common::verdict::{Reason, Verdict};
 use xdpctl::datapath::program::{self, Loaded};
 use xdpctl::datapath::{bpf, image_map};
+use xdpctl::image::Image;
 
 use crate::Result;
 use crate::clock::Clock;
@@ -129,10 +130,10 @@ impl Stand {
     }
 
     /// Puts a ruleset's image in force, on the filter's device.
-    pub fn put_in_force(&self, blocks: &[Block]) -> Result<()> {
-        let image = image_map::create(blocks)?;
-        let image = image.as_raw_fd().to_ne_bytes();
-        bpf::update(&self.filter.map(program::RULESET)?, 0, &image)?;
+    pub fn put_in_force(&self, image: &Image) -> Result<()> {
+        let extents = image_map::create(image.blocks())?;
+        let ruleset = self.filter.map(program::RULESET)?;
+        image_map::put_in_force(&ruleset, &extents, image.header().more_extents)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
         Ok(())
     }
@@ -215,10 +216,11 @@ impl Stand {
     pub fn verdicts(&self) -> Result<Verdicts> {
         let processors =
             aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
-        let mut bytes = vec![0; processors * size_of::<Matrix>()];
+        let mut bytes = vec![0; processors * size_of::<PerCpu>()];
         bpf::lookup(&self.filter.map(program::COUNTERS)?, 0, &mut bytes)?;
         let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
-        for matrix in bytes.chunks_exact(size_of::<Matrix>()) {
+        for cpu in bytes.chunks_exact(size_of::<PerCpu>()) {
+            let matrix = &cpu[std::mem::offset_of!(PerCpu, matrix)..];
             for (sum, cell) in packets.iter_mut().zip(matrix.chunks_exact(size_of::<Counter>())) {
                 *sum += u64::from_ne_bytes(cell[..8].try_into().expect("the first eight bytes"));
             }

@@ -83,7 +83,7 @@ impl Example {
     /// The verdict, and the name of the rule or list that it is counted to; else the reason.
     fn judged(&self, frame: &Frame) -> (Verdict, &str) {
         let bytes = frame.build();
-        let mut desk = Desk::EMPTY;
+        let mut desk = Desk::LEFT_BEHIND;
         desk.read(bytes.as_slice());
         let judgement = judge(&self.image, self.image.header(), &mut desk);
         let counter = judgement.action.map_or(judgement.list, |action| CounterId(action.counter));

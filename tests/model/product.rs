@@ -47,7 +47,7 @@ impl Product {
     }
 
     pub fn judge(&self, frame: &[u8]) -> Opinion {
-        let mut desk = Desk::EMPTY;
+        let mut desk = Desk::LEFT_BEHIND;
         desk.read(frame);
         let judged = judge(&self.image, self.image.header(), &mut desk);
         let mut opinion = Opinion {

@@ -20,7 +20,7 @@ const _: () = assert!(size_of::<Counter>() == 16);
 /// Cells of the [`Matrix`].
 pub const CELLS: usize = Verdict::COUNT * Reason::COUNT;
 
-/// The value of the map `COUNTERS`: one counter for each verdict with each reason.
+/// One counter for each verdict with each reason; see [`crate::cpu::PerCpu`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Matrix {

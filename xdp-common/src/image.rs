@@ -1,9 +1,9 @@
 //! The image of a ruleset: everything that a packet is judged by, as one array of 512-byte blocks.
 //!
-//! An image is one BPF map. The program looks it up once a packet and asks nothing else, so that
-//! exchanging the one reference to it exchanges the whole ruleset between two packets: there is no
-//! moment at which a packet could see parts of two rulesets, or none. The image's generation is a
-//! number in its header.
+//! The program looks an image's first extent up once a packet, and the rest through what stands in
+//! it, so that exchanging the one reference to that extent exchanges the whole ruleset between two
+//! packets: there is no moment at which a packet could see parts of two rulesets, or none. The
+//! image's generation is a number in its header.
 //!
 //! ```text
 //! block 0            Header
@@ -18,8 +18,11 @@
 //!   metadata         names, for the command line alone
 //! ```
 //!
-//! The map's elements are extents of 2,048 blocks. The program looks the first one up once, and
-//! reaches what lies in it by adding to a pointer; only what lies beyond costs another call.
+//! An image is cut into extents of 2,048 blocks, each a BPF map of one element: lookups of which
+//! the kernel knows the size when it compiles the program become a few instructions in place,
+//! where others are a call. What lies in the first extent is reached by adding to a pointer, what
+//! lies beyond through a slot of the map of maps that holds the extents: slot 0 has the first one
+//! of the image in force, and two images have their others in different halves of the rest.
 
 /// Words of a block.
 pub const BLOCK_WORDS: usize = 64;
@@ -37,12 +40,19 @@ pub type Line = [u64; LINE_WORDS];
 pub const EXTENT_BLOCKS: usize = 2048;
 /// Lines of an extent.
 pub const EXTENT_LINES: u32 = EXTENT_BLOCKS as u32 * BLOCK_LINES;
-/// The element of the array: 1 MiB, the least that an image takes. Not a structure, because
+/// The element of such a map: 1 MiB, the least that an image takes. Not a structure, because
 /// Linux 6.1 refuses inner maps whose values are structures.
 ///
 /// Its last blocks are never used: they let the verifier see that a [`Span`] that begins in any of
 /// the others ends in the extent.
 pub type Extent = [u64; (EXTENT_BLOCKS + SLACK_BLOCKS) * BLOCK_WORDS];
+
+/// Most extents of an image beside the first: half a gigabyte.
+pub const MORE_EXTENTS: u32 = 511;
+/// Where the slots of these begin, by the generation's lowest bit.
+pub const FIRST_MORE: [u32; 2] = [1, 1 + MORE_EXTENTS];
+/// Slots of the map of maps.
+pub const EXTENT_SLOTS: usize = 1 + 2 * MORE_EXTENTS as usize;
 
 /// Blocks of an extent that nothing begins in.
 pub const SLACK_BLOCKS: usize = 3;
@@ -118,6 +128,10 @@ pub struct Header {
     pub flags: u32,
     /// Goes up by one with each ruleset; never 0.
     pub generation: u64,
+    /// All of the image's blocks.
+    pub blocks: u32,
+    /// The slot of its second extent, if it has one.
+    pub more_extents: u32,
     /// A search tree; 0 where there is none.
     pub arp_tree: u32,
     /// Roots of the indexes of listed addresses; 0 where there is none.
@@ -163,7 +177,7 @@ pub struct Header {
     /// Where the metadata begin, in blocks, and how many bytes they are.
     pub metadata: u32,
     pub metadata_bytes: u32,
-    pub reserved: [u64; 45],
+    pub reserved: [u64; 44],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());
@@ -227,7 +241,7 @@ impl Decision {
 
 /// What a rule does: half a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Action {
     /// A [`ActionKind`].
     pub kind: u8,
@@ -261,6 +275,15 @@ impl Action {
         destination_mac: [0; 6],
         padding: 0,
     };
+
+    /// The same, word by word: of a structure with arrays of bytes in it, LLVM makes a call.
+    #[inline(always)]
+    pub const fn copied(&self) -> Self {
+        // SAFETY: same size, alignment is the word's, and every bit pattern is four words.
+        let words = unsafe { *(&raw const *self).cast::<[u64; 4]>() };
+        // SAFETY: as above, and they were an action.
+        unsafe { core::mem::transmute::<[u64; 4], Self>(words) }
+    }
 
     /// The half of a line that holds this action.
     pub const fn to_words(self) -> [u64; 4] {

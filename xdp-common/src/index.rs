@@ -162,7 +162,9 @@ fn node_slot(node: &Span, byte: u32) -> Option<u32> {
 fn first_match<L: Lines>(lines: &L, slot: u32, high: u64, low: u64) -> Option<Option<u64>> {
     let first = slot & ((1 << COUNT_SHIFT) - 1);
     let line = lines.span(first / MAX_RECORDS as u32)?;
-    let mut place = (first % MAX_RECORDS as u32) as usize;
+    // Opaque, or the places of line and record are put together in a way that Linux 6.1 loses
+    // the bounds of.
+    let mut place = opaque(u64::from(first % MAX_RECORDS as u32)) as usize;
     let last = place + (slot >> COUNT_SHIFT & 3) as usize;
     while place < MAX_RECORDS && place <= last {
         let (upper, rest) = (line[2 * place], line[2 * place + 1]);

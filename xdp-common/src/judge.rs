@@ -1,6 +1,6 @@
 //! From a packet to its verdict: the order of judgement, from top to bottom.
 
-use crate::counter::CounterId;
+use crate::counter::{CELLS, CounterId, Matrix};
 use crate::image::{Action, ActionKind, Decision, Header, Lines, flag};
 use crate::packet::{self, NO_SENDER, Network, Packet, PacketBytes, Transport};
 use crate::rules::Classes;
@@ -56,36 +56,54 @@ pub struct Desk {
     pub zero: u32,
     /// What its fields were found to be.
     pub classes: Classes,
-    pub outcome: Outcome,
-}
-
-/// A [`Judgement`], written down.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Outcome {
-    /// Numbers of a [`Verdict`] and a [`Reason`].
-    pub verdict: u32,
-    pub reason: u32,
+    /// What of a [`Judgement`] does not fit into an [`Outcome`].
     pub list: CounterId,
-    /// Whether `action` is that of the rule that decided; else it is anything.
-    pub by_rule: u32,
+    /// That of the rule that decided; else anything.
     pub action: Action,
 }
 
+/// A [`Judgement`] in one number: its verdict, its cell of the counters' matrix, and whether a
+/// rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome(pub u32);
+
+impl Outcome {
+    const BY_RULE: u32 = 1 << 16;
+
+    #[inline(always)]
+    pub const fn new(verdict: Verdict, reason: Reason, by_rule: bool) -> Self {
+        let rule = if by_rule { Self::BY_RULE } else { 0 };
+        Self((verdict as u32) << 8 | Matrix::cell(verdict, reason) as u32 | rule)
+    }
+
+    /// The number of its [`Verdict`].
+    #[inline(always)]
+    pub const fn verdict(self) -> u32 {
+        self.0 >> 8 & 0xff
+    }
+
+    #[inline(always)]
+    pub const fn cell(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    #[inline(always)]
+    pub const fn by_rule(self) -> bool {
+        self.0 & Self::BY_RULE != 0
+    }
+}
+
+const _: () = assert!(CELLS <= 0x100 && Verdict::COUNT <= 0x100);
+
 impl Desk {
-    /// With nothing on it.
-    pub const EMPTY: Self = Self {
-        packet: Packet::EMPTY,
-        malformed: 0,
+    /// With what another packet left on it.
+    pub const LEFT_BEHIND: Self = Self {
+        packet: Packet::LEFT_BEHIND,
+        malformed: 1,
         zero: 0,
-        classes: Classes::NONE,
-        outcome: Outcome {
-            verdict: 0,
-            reason: 0,
-            list: CounterId::NONE,
-            by_rule: 0,
-            action: Action::DROP,
-        },
+        classes: Classes::LEFT_BEHIND,
+        list: CounterId(u32::MAX),
+        action: Action::DROP,
     };
 
     /// Reads a frame onto it.
@@ -96,14 +114,12 @@ impl Desk {
 
     /// Writes a judgement down on it.
     #[inline(always)]
-    pub fn conclude(&mut self, judgement: &Judgement<'_>) {
-        self.outcome.verdict = judgement.verdict as u32;
-        self.outcome.reason = judgement.reason as u32;
-        self.outcome.list = judgement.list;
-        self.outcome.by_rule = u32::from(judgement.action.is_some());
+    pub fn conclude(&mut self, judgement: &Judgement<'_>) -> Outcome {
+        self.list = judgement.list;
         if let Some(action) = judgement.action {
-            self.outcome.action = *action;
+            self.action = action.copied();
         }
+        Outcome::new(judgement.verdict, judgement.reason, judgement.action.is_some())
     }
 }
 

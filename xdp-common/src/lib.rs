@@ -12,6 +12,7 @@
 
 pub mod bits;
 pub mod counter;
+pub mod cpu;
 pub mod image;
 pub mod index;
 pub mod judge;

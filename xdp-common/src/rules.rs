@@ -76,8 +76,8 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// Nothing is known.
-    pub const NONE: Self = Self::all(0);
+    /// What another packet left behind.
+    pub const LEFT_BEHIND: Self = Self::all(u32::MAX);
 
     const fn all(class: u32) -> Self {
         Self {
@@ -107,8 +107,7 @@ pub fn first_match<L: Lines>(
     let classes = relocated(classes);
     let words = (LINE_WORDS as u32) << (header.vector_shift & 3);
     let first = header.vectors.wrapping_mul(BLOCK_LINES);
-    let vector =
-        |class: u32| lines.span(first.wrapping_add(class << (header.vector_shift & 3)));
+    let vector = |class: u32| lines.span(first.wrapping_add(class << (header.vector_shift & 3)));
     let protocol = vector(classes.protocol)?;
     let source = vector(classes.source)?;
     let destination = vector(classes.destination)?;
@@ -198,11 +197,11 @@ fn classify<L: Lines>(
     }
     if header.has(flag::RULE_SOURCE_MAC) {
         let tree = header.rule_source_mac_tree;
-        classes.source_mac = search::find_64(lines, tree, packet.source_mac)?;
+        classes.source_mac = search::find_64(lines, tree, packet.source_mac())?;
     }
     if header.has(flag::RULE_DESTINATION_MAC) {
         let tree = header.rule_destination_mac_tree;
-        classes.destination_mac = search::find_64(lines, tree, packet.destination_mac)?;
+        classes.destination_mac = search::find_64(lines, tree, packet.destination_mac())?;
     }
     Some(true)
 }

@@ -9,7 +9,7 @@ use xdp_common::image::{Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Lines, 
 use xdp_common::opaque::opaque;
 use xdp_common::packet::{PacketBytes, Window};
 
-use crate::maps::{ImageMap, RULESET};
+use crate::maps::RULESET;
 
 /// Headers beyond this are not looked for: eight IPv6 extension headers of full length end
 /// before it, and the verifier wants a bound.
@@ -211,7 +211,6 @@ impl<const N: usize> Window for Copied<N> {
 
 /// The image of the ruleset in force: looked up once a packet.
 pub struct Image {
-    map: &'static ImageMap,
     /// The first extent, with the header and, in all but large rulesets, everything else.
     first: &'static Extent,
 }
@@ -219,14 +218,12 @@ pub struct Image {
 impl Image {
     #[inline(always)]
     pub fn in_force() -> Option<Self> {
-        let map = RULESET.get(0)?;
-        let first = map.get(0)?;
-        Some(Self { map, first })
+        Some(Self { first: RULESET.get(0)?.get(0)? })
     }
 
     /// The header: block 0.
     #[inline(always)]
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &'static Header {
         // SAFETY: an extent begins with a block, and has its alignment.
         Header::of(unsafe { &*self.first.as_ptr().cast::<Block>() })
     }
@@ -237,7 +234,8 @@ impl Lines for Image {
     fn span(&self, line: u32) -> Option<&Span> {
         let mut extent = self.first;
         if line >= EXTENT_LINES {
-            extent = self.map.get(line / EXTENT_LINES)?;
+            let slot = self.header().more_extents.wrapping_add(line / EXTENT_LINES - 1);
+            extent = RULESET.get(slot)?.get(0)?;
         }
         let inside = opaque(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
         // SAFETY: `inside` is a line of the extent, and an extent's slack makes whole what begins

@@ -15,8 +15,9 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::counter::{Counter, CounterId};
-use xdp_common::image::{ActionKind, REDIRECT_SLOTS};
-use xdp_common::judge::{Desk, Judgement, Outcome, judge};
+use xdp_common::cpu::PerCpu;
+use xdp_common::image::{Action, ActionKind, REDIRECT_SLOTS};
+use xdp_common::judge::{Judgement, Outcome, judge};
 use xdp_common::opaque::{opaque, relocated};
 use xdp_common::verdict::{Reason, Verdict};
 
@@ -29,7 +30,8 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[inline(always)]
 pub fn xdpctl(ctx: XdpContext) -> u32 {
     let whole = length(&ctx);
-    let Some(desk) = desk() else { return xdp_action::XDP_ABORTED };
+    let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
+    let desk = &mut cpu.desk;
     let frame = Linear::new(&ctx, whole, desk.zero);
     desk.read(&frame);
     if desk.malformed != 0 && frame.is_partial() {
@@ -37,51 +39,55 @@ pub fn xdpctl(ctx: XdpContext) -> u32 {
         // malformed, not where they lie.
         desk.read(&Scattered { ctx: &ctx, whole, zero: desk.zero });
     }
-    judge_desk();
-    let desk = relocated(desk);
-    let frame = Linear::new(&ctx, whole, 0);
-    let lost = act(&frame, &mut desk.outcome);
-    exit(whole, &desk.outcome, lost)
+    let mut outcome = Outcome(judge_desk());
+    let cpu = relocated(cpu);
+    let mut lost = CounterId::NONE;
+    if outcome.by_rule() {
+        // The packet's pointers are taken anew, see `Linear::new`.
+        (outcome, lost) = act(&Linear::new(&ctx, whole, 0), &cpu.desk.action, outcome);
+    }
+    exit(u64::from(whole), outcome, cpu, lost)
 }
 
 /// Judges what lies on the desk by the ruleset in force, which is looked up here and nowhere else:
-/// whatever is read of it is of one ruleset.
+/// whatever is read of it is of one ruleset. Returns an [`Outcome`].
 ///
 /// A function of its own, and global, so that the verifier goes through it once and not once for
 /// each way that a packet can come here.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_desk() -> u32 {
-    let Some(desk) = desk() else { return 1 };
-    let image = Image::in_force();
-    let judgement = match &image {
-        Some(image) => judge(image, image.header(), desk),
-        None => Judgement::BROKEN,
+    let Some(cpu) = this_cpu() else { return BROKEN.0 };
+    let Some(image) = Image::in_force() else {
+        cpu.desk.list = CounterId::NONE;
+        return BROKEN.0;
     };
-    desk.conclude(&judgement);
-    0
+    let judgement = judge(&image, image.header(), &mut cpu.desk);
+    cpu.desk.conclude(&judgement).0
 }
 
-/// This CPU's place to work.
+const BROKEN: Outcome =
+    Outcome::new(Judgement::BROKEN.verdict, Judgement::BROKEN.reason, false);
+
+/// This CPU's counters, and its place to work.
 #[inline(always)]
-fn desk() -> Option<&'static mut Desk> {
+fn this_cpu() -> Option<&'static mut PerCpu> {
     // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
-    maps::DESK.get_ptr_mut(0).map(|desk| unsafe { &mut *desk })
+    maps::COUNTERS.get_ptr_mut(0).map(|cpu| unsafe { &mut *cpu })
 }
 
 /// Does what a rule asks beside passing or dropping. A redirect that cannot be made drops the
-/// packet, and is counted apart: that counter is returned.
+/// packet, and is counted apart: that counter is returned too.
 #[inline(always)]
-fn act(frame: &Linear, outcome: &mut Outcome) -> CounterId {
-    let action = &outcome.action;
-    if outcome.by_rule == 0 || action.kind < ActionKind::Bounce as u8 {
-        return CounterId::NONE;
+fn act(frame: &Linear, action: &Action, outcome: Outcome) -> (Outcome, CounterId) {
+    if action.kind < ActionKind::Bounce as u8 {
+        return (outcome, CounterId::NONE);
     }
     if action.kind == ActionKind::Redirect as u8
         && maps::REDIRECTS.redirect(action.slot % REDIRECT_SLOTS, 0).is_err()
     {
-        outcome.verdict = Verdict::Drop as u32;
-        return CounterId(action.lost_counter);
+        let dropped = Outcome::new(Verdict::Drop, Reason::Rule, true);
+        return (dropped, CounterId(action.lost_counter));
     }
     if action.set_source_mac != 0 {
         frame.write_mac(6, &action.source_mac);
@@ -89,34 +95,29 @@ fn act(frame: &Linear, outcome: &mut Outcome) -> CounterId {
     if action.set_destination_mac != 0 {
         frame.write_mac(0, &action.destination_mac);
     }
-    CounterId::NONE
+    (outcome, CounterId::NONE)
 }
 
 /// The one exit: counts the packet once in the matrix, and to its list and its rule.
 #[inline(always)]
-fn exit(bytes: u32, outcome: &Outcome, lost: CounterId) -> u32 {
-    let bytes = u64::from(bytes);
-    let cell = outcome.verdict * Reason::COUNT as u32 + outcome.reason;
-    if let Some(matrix) = maps::COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
-        let matrix = unsafe { &mut *matrix };
-        if let Some(cell) = matrix.cells.get_mut(opaque(u64::from(cell)) as usize) {
-            add(cell, bytes);
-        }
+fn exit(bytes: u64, outcome: Outcome, cpu: &mut PerCpu, lost: CounterId) -> u32 {
+    if let Some(cell) = cpu.matrix.cells.get_mut(opaque(outcome.cell().into()) as usize) {
+        add(cell, bytes);
     }
-    count(outcome.list, bytes);
-    if outcome.by_rule != 0 {
-        count(CounterId(outcome.action.counter), bytes);
+    count(cpu.desk.list, bytes);
+    if outcome.by_rule() {
+        count(CounterId(cpu.desk.action.counter), bytes);
         count(lost, bytes);
     }
-    match Verdict::of(outcome.verdict) {
-        Some(Verdict::Pass) => xdp_action::XDP_PASS,
-        Some(Verdict::Drop) => xdp_action::XDP_DROP,
-        Some(Verdict::Tx) => xdp_action::XDP_TX,
-        Some(Verdict::Redirect) => xdp_action::XDP_REDIRECT,
-        Some(Verdict::Aborted) | None => xdp_action::XDP_ABORTED,
-    }
+    XDP_ACTIONS >> (4 * outcome.verdict()) & 0xf
 }
+
+/// What the kernel calls each verdict, by its number: four bits each.
+const XDP_ACTIONS: u32 = xdp_action::XDP_PASS << (4 * Verdict::Pass as u32)
+    | xdp_action::XDP_DROP << (4 * Verdict::Drop as u32)
+    | xdp_action::XDP_TX << (4 * Verdict::Tx as u32)
+    | xdp_action::XDP_REDIRECT << (4 * Verdict::Redirect as u32)
+    | xdp_action::XDP_ABORTED << (4 * Verdict::Aborted as u32);
 
 /// Counts to a list or a rule.
 #[inline(always)]

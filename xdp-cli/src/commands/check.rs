@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::config;
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::Metadata;
-use crate::image::{Image, BuildError};
+use crate::image::{BuildError, Image};
 use crate::notation::{counted, grouped, plain};
 use crate::report::Reporter;
 use crate::ruleset::Ruleset;

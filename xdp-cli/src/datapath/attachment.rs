@@ -7,14 +7,16 @@
 
 use std::fs;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, Matrix};
+use xdp_common::cpu::PerCpu;
 use xdp_common::image::{Block, Header, LAYOUT, Lines as _, MAGIC};
 
 use super::error::{Error, Result, Trying};
-use super::image_map::Mapped;
+use super::image_map::{self, Mapped};
 use super::interface::Interface;
 use super::{bpf, program};
 use crate::image::metadata::Metadata;
@@ -231,7 +233,8 @@ impl Attachment {
             let matrix = read_matrix(maps).trying("read the counters")?;
             let counters = read_rule_counters(maps, &in_force.metadata)
                 .trying("read the counters of lists and rules")?;
-            let after = ruleset_id(maps).trying("look at the ruleset in force")?;
+            let after =
+                image_map::slot_id(&maps.ruleset, 0).trying("look at the ruleset in force")?;
             if after == Some(in_force.map_id) {
                 return Ok(Reading { in_force, matrix, counted: counters });
             }
@@ -243,7 +246,7 @@ impl Attachment {
     pub fn map_bytes(&self) -> u64 {
         let Some(maps) = &self.maps else { return 0 };
         let outer: u64 = maps.all().into_iter().map(memory).sum();
-        let images = ruleset_id(maps).ok().flatten();
+        let images = image_map::ids(&maps.ruleset).unwrap_or_default();
         let pages = (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page));
         let inner: u64 = images
             .into_iter()
@@ -262,12 +265,6 @@ fn inner_id(outer: &OwnedFd, key: u32) -> Option<u32> {
     Some(u32::from_ne_bytes(id))
 }
 
-/// The id of the image in force.
-fn ruleset_id(maps: &Maps) -> io::Result<Option<u32>> {
-    let mut id = [0; 4];
-    Ok(bpf::lookup(&maps.ruleset, 0, &mut id)?.map(|()| u32::from_ne_bytes(id)))
-}
-
 /// What a map takes, by its own account: `memlock` in proc_pid_fdinfo(5).
 fn memory(map: &OwnedFd) -> u64 {
     use std::os::fd::AsRawFd;
@@ -283,20 +280,11 @@ fn memory(map: &OwnedFd) -> u64 {
 /// The ruleset in force; `None` where it is of a layout that this version does not know.
 fn read_in_force(maps: &Maps) -> Result<Option<InForce>> {
     let what = "read the ruleset in force";
-    // The image may be exchanged, and gone, between asking for its id and opening it.
-    for _ in 0..100 {
-        let Some(map_id) = ruleset_id(maps).trying(what)? else { return Ok(None) };
-        let map = match bpf::map_by_id(map_id) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other.trying(what)?,
-        };
-        let image = match Mapped::open(&map) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
-            other => other.trying(what)?,
-        };
-        return Ok(decode(map_id, &image));
-    }
-    Err(Error::new("the ruleset changes too fast to be read"))
+    let image = match Mapped::in_force(&maps.ruleset) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+        other => other.trying(what)?,
+    };
+    Ok(image.and_then(|image| decode(image.id, &image)))
 }
 
 /// What an image says of itself, checked in every step: it may be another version's.
@@ -336,9 +324,12 @@ fn possible_cpus() -> io::Result<usize> {
 
 fn read_matrix(maps: &Maps) -> io::Result<Matrix> {
     let mut matrix = Matrix { cells: [Counter::default(); CELLS] };
-    let mut values = vec![0; possible_cpus()? * size_of::<Matrix>()];
+    let mut values = vec![0; possible_cpus()? * size_of::<PerCpu>()];
     bpf::lookup(&maps.counters, 0, &mut values)?;
-    sum(&values, CELLS, &mut matrix.cells);
+    for cpu in values.chunks_exact(size_of::<PerCpu>()) {
+        let at = offset_of!(PerCpu, matrix);
+        sum(&cpu[at..at + size_of::<Matrix>()], CELLS, &mut matrix.cells);
+    }
     Ok(matrix)
 }
 

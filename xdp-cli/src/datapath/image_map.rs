@@ -1,81 +1,165 @@
 //! Images in the kernel: written through memory before they are in force, read back the same way.
+//!
+//! An image is as many maps as it has extents, each with one element. The first of them is slot 0
+//! of the map of maps `RULESET`, the others have slots in the half that the image's header names,
+//! where the image before has none. So writing slot 0 exchanges all of the image.
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xdp_common::image::{
-    Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, LINE_WORDS, Lines, Span,
+    Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, FIRST_MORE, Header, LINE_WORDS, Lines,
+    MORE_EXTENTS, Span,
 };
 
 use super::bpf;
 
-/// BPF_F_MMAPABLE | BPF_F_INNER_MAP, as the program's declaration has them.
-const FLAGS: u32 = 0x1400;
+/// BPF_F_MMAPABLE, as the program's declaration has it.
+const FLAGS: u32 = 0x400;
 
-/// Makes a map that holds an image.
-pub fn create(blocks: &[Block]) -> io::Result<OwnedFd> {
-    let extents = blocks.len().div_ceil(EXTENT_BLOCKS);
-    let count = u32::try_from(extents).map_err(io::Error::other)?;
-    let map = bpf::create_map(bpf::ARRAY, size_of::<Extent>(), count, FLAGS, "xdpctl_image")?;
-    let mut memory = Memory::map(&map, extents, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-    for (place, blocks) in memory.extents_mut().iter_mut().zip(blocks.chunks(EXTENT_BLOCKS)) {
-        let words = blocks.as_flattened();
-        place[..words.len()].copy_from_slice(words);
-    }
+/// Makes the maps that hold an image.
+pub fn create(blocks: &[Block]) -> io::Result<Vec<OwnedFd>> {
+    blocks.chunks(EXTENT_BLOCKS).map(create_extent).collect()
+}
+
+fn create_extent(blocks: &[Block]) -> io::Result<OwnedFd> {
+    let map = bpf::create_map(bpf::ARRAY, size_of::<Extent>(), 1, FLAGS, "xdpctl_image")?;
+    let mut memory = Memory::map(&map, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+    let words = blocks.as_flattened();
+    memory.extent_mut()[..words.len()].copy_from_slice(words);
     Ok(map)
 }
 
-/// An image in a map, readable in place.
+/// Puts an image in force, and gives back what the one before held. `more` is where its header
+/// says that the extents after the first are.
+///
+/// Each of the steps returns when no packet is judged any more by what it replaced (Linux waits
+/// for the readers of a map of maps, `maybe_wait_bpf_programs` in kernel/bpf/syscall.c). Slots are
+/// not emptied but given the first extent, which is there anyway: that takes one call, and thus
+/// one such wait, for all of them (on Linux before 6.8, a wait for each).
+pub fn put_in_force(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
+    let (Some(first), Some(others)) = (extents.first(), extents.get(1..)) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    let slots: Vec<u32> = (more..).take(others.len()).collect();
+    let fds: Vec<u32> = others.iter().map(|map| map.as_raw_fd() as u32).collect();
+    bpf::update_batch(outer, &slots, &fds)?;
+    bpf::update(outer, 0, &first.as_raw_fd().to_ne_bytes())?;
+    let left = left_behind(outer, more, others.len() as u32)?;
+    bpf::update_batch(outer, &left, &vec![first.as_raw_fd() as u32; left.len()])
+}
+
+/// Slots that have extents and are not those of the image in force: of the image before, or of one
+/// that a killed command did not come to put in force. A half has slots from its first on.
+fn left_behind(outer: &OwnedFd, more: u32, used: u32) -> io::Result<Vec<u32>> {
+    let mut left = Vec::new();
+    for half in FIRST_MORE {
+        let skip = if half == more { used } else { 0 };
+        for slot in half + skip..half + MORE_EXTENTS {
+            if slot_id(outer, slot)?.is_none() {
+                break;
+            }
+            left.push(slot);
+        }
+    }
+    Ok(left)
+}
+
+/// The id of the map in a slot.
+pub fn slot_id(outer: &OwnedFd, slot: u32) -> io::Result<Option<u32>> {
+    let mut id = [0; 4];
+    Ok(bpf::lookup(outer, slot, &mut id)?.map(|()| u32::from_ne_bytes(id)))
+}
+
+/// The ids of all maps in the slots, each once.
+pub fn ids(outer: &OwnedFd) -> io::Result<Vec<u32>> {
+    let mut ids: Vec<u32> = slot_id(outer, 0)?.into_iter().collect();
+    for slot in left_behind(outer, 0, 0)? {
+        ids.extend(slot_id(outer, slot)?);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// The image in force, readable in place.
 pub struct Mapped {
-    memory: Memory,
+    /// The first extent's map, to see whether it is still the same later.
+    pub id: u32,
+    extents: Vec<Memory>,
 }
 
 impl Mapped {
-    /// Maps an image; what is not an array of extents is `InvalidData`.
-    pub fn open(map: &OwnedFd) -> io::Result<Self> {
-        let info = bpf::map_info(map)?;
-        if info.kind != bpf::ARRAY || info.value_size as usize != size_of::<Extent>() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not an image"));
+    /// Maps the image in force; `None` where there is none. What is not made of extents is
+    /// `InvalidData`.
+    pub fn in_force(outer: &OwnedFd) -> io::Result<Option<Self>> {
+        // It may be exchanged, and gone, while it is being opened.
+        for _ in 0..100 {
+            let Some(id) = slot_id(outer, 0)? else { return Ok(None) };
+            let opened = Self::open(outer, id);
+            if slot_id(outer, 0)? == Some(id) {
+                return opened.map(Some);
+            }
         }
-        let memory = Memory::map(map, info.max_entries as usize, ProtFlags::PROT_READ)?;
-        Ok(Self { memory })
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, "the ruleset changes too fast to be read"))
     }
+
+    fn open(outer: &OwnedFd, id: u32) -> io::Result<Self> {
+        let first = open_extent(id)?;
+        let mut mapped = Self { id, extents: vec![first] };
+        let header = mapped.block(0).map(Header::of).copied();
+        let (blocks, more) = header.map_or((0, 0), |header| (header.blocks, header.more_extents));
+        let others = (blocks as usize).div_ceil(EXTENT_BLOCKS).saturating_sub(1);
+        for slot in (more..).take(others.min(MORE_EXTENTS as usize)) {
+            let id = slot_id(outer, slot)?.ok_or(io::ErrorKind::InvalidData)?;
+            mapped.extents.push(open_extent(id)?);
+        }
+        Ok(mapped)
+    }
+}
+
+fn open_extent(id: u32) -> io::Result<Memory> {
+    let map = bpf::map_by_id(id)?;
+    let info = bpf::map_info(&map)?;
+    if info.kind != bpf::ARRAY || info.value_size as usize != size_of::<Extent>() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an image"));
+    }
+    Memory::map(&map, ProtFlags::PROT_READ)
 }
 
 impl Lines for Mapped {
     fn span(&self, line: u32) -> Option<&Span> {
-        let extent = self.memory.extents().get((line / EXTENT_LINES) as usize)?;
+        let extent = self.extents.get((line / EXTENT_LINES) as usize)?.extent();
         extent[(line % EXTENT_LINES) as usize * LINE_WORDS..].first_chunk()
     }
 }
 
-/// A map's values as memory, unmapped when dropped.
+/// An extent as memory, unmapped when dropped.
 struct Memory {
     address: NonNull<Extent>,
-    count: usize,
 }
 
 impl Memory {
-    fn map(map: &OwnedFd, count: usize, protection: ProtFlags) -> io::Result<Self> {
-        let length = NonZeroUsize::new(count * size_of::<Extent>())
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<Extent>()).unwrap();
+
+    fn map(map: &OwnedFd, protection: ProtFlags) -> io::Result<Self> {
         // SAFETY: a new mapping at an address that the kernel chooses aliases nothing.
         let address =
-            unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, map.as_fd(), 0) }?;
-        Ok(Self { address: address.cast(), count })
+            unsafe { mmap(None, Self::LENGTH, protection, MapFlags::MAP_SHARED, map.as_fd(), 0) }?;
+        Ok(Self { address: address.cast() })
     }
 
-    fn extents(&self) -> &[Extent] {
-        // SAFETY: the mapping has `count` extents, page aligned, and lives as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.count) }
+    fn extent(&self) -> &Extent {
+        // SAFETY: the mapping is an extent, page aligned, and lives as long as `self`.
+        unsafe { self.address.as_ref() }
     }
 
-    fn extents_mut(&mut self) -> &mut [Extent] {
+    fn extent_mut(&mut self) -> &mut Extent {
         // SAFETY: as above; nobody else knows the map while it is written.
-        unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.count) }
+        unsafe { self.address.as_mut() }
     }
 }
 
@@ -83,6 +167,6 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length, and no reference to it outlives `self`.
         // That it cannot be undone would be no reason to stop.
-        let _ = unsafe { munmap(self.address.cast(), self.count * size_of::<Extent>()) };
+        let _ = unsafe { munmap(self.address.cast(), Self::LENGTH.get()) };
     }
 }

@@ -1,10 +1,10 @@
 //! Putting a ruleset in force.
 //!
 //! Everything that the new image needs is made first, where the image in force does not look:
-//! redirect slots in the other half of their map, counters that it does not use. Then one write
-//! exchanges the image, and with it the whole ruleset between two packets. The write returns after
-//! a grace period, when no packet is judged by the old image any more; the old image's memory goes
-//! with its last user. A command that is killed in between leaves the old ruleset or the new one,
+//! redirect slots in the other half of their map, counters that it does not use, the slots of its
+//! extents but the first. Then one write exchanges the first extent, and with it the whole ruleset
+//! between two packets. The write returns after a grace period, when no packet is judged by the old
+//! image any more, and what it held is given back. A command that is killed in between leaves the old ruleset or the new one,
 //! and nothing that the next command would have to undo.
 
 use std::collections::BTreeSet;
@@ -133,11 +133,11 @@ pub fn put_in_force(maps: &Maps, prepared: &Prepared) -> Result<()> {
     fill_redirects(&maps.redirects, prepared).trying("write the redirect targets")?;
     provide_counters(&maps.rule_counters, prepared).trying("provide counters for the ruleset")?;
     let blocks = prepared.image.blocks();
-    let image = image_map::create(blocks).trying(format_args!(
-        "create a map of {} KiB for the ruleset",
+    let extents = image_map::create(blocks).trying(format_args!(
+        "create maps of {} KiB for the ruleset",
         size_of_val(blocks) / 1024
     ))?;
-    bpf::update(&maps.ruleset, 0, &image.as_raw_fd().to_ne_bytes())
+    image_map::put_in_force(&maps.ruleset, &extents, prepared.image.header().more_extents)
         .trying("put the ruleset in force")
 }
 

@@ -272,9 +272,9 @@ fn bytes<A: Address>(region: &Region<'_, A>) -> Option<u32> {
     let fits = prefixes.len() <= 3
         && region.background == 0
         && (1..=BYTES_MAX).contains(&first.value)
-        && prefixes.iter().all(|p| {
-            p.value == first.value && p.prefix.length == region.depth + NODE_BITS
-        });
+        && prefixes
+            .iter()
+            .all(|p| p.value == first.value && p.prefix.length == region.depth + NODE_BITS);
     if !fits {
         return None;
     }
@@ -439,7 +439,8 @@ mod tests {
         for valued in plain.iter().step_by(plain.len() / 200 + 1) {
             let Prefix { address, length } = valued.prefix;
             let last = address.last(length);
-            let inside = A::from_bits(random.wide()).and(A::from_bits(u128::MAX).xor(A::mask(length)));
+            let inside =
+                A::from_bits(random.wide()).and(A::from_bits(u128::MAX).xor(A::mask(length)));
             asked.extend([address, last, address.xor(inside)]);
             asked.extend(last.next());
             for bit in [0, 1, 7, 8, random.below(A::BITS.into()) as u32] {
@@ -501,21 +502,27 @@ mod tests {
         check(&[everything], random);
         check(&[everything, v4(u32::MAX, 32, 2)], random);
         // Every length on one address, each of another value, and of one value.
-        let nested: Vec<_> = (0..=32).map(|length| v4(0xc0a8_0181, length, 1 + u32::from(length))).collect();
+        let nested: Vec<_> =
+            (0..=32).map(|length| v4(0xc0a8_0181, length, 1 + u32::from(length))).collect();
         check(&nested, random);
         let nested: Vec<_> = (0..=32).map(|length| v4(0xc0a8_0181, length, 1)).collect();
         check(&nested, random);
         // Neighbours, of one value and of two.
         for values in [[1, 1], [1, 2], [64, 64], [70, 71]] {
-            let hosts: Vec<_> = (0..600u32).map(|n| v4(0x0a00_00f0 + n, 32, values[n as usize % 2])).collect();
+            let hosts: Vec<_> =
+                (0..600u32).map(|n| v4(0x0a00_00f0 + n, 32, values[n as usize % 2])).collect();
             check(&hosts, random);
-            let pairs: Vec<_> = (0..600u32).map(|n| v4(0x0a00_00f0 + 2 * n, 31, values[n as usize % 2])).collect();
+            let pairs: Vec<_> =
+                (0..600u32).map(|n| v4(0x0a00_00f0 + 2 * n, 31, values[n as usize % 2])).collect();
             check(&pairs, random);
-            let every_other: Vec<_> = (0..600u32).map(|n| v4(0x0a00_00f0 + 2 * n, 32, values[n as usize % 2])).collect();
+            let every_other: Vec<_> =
+                (0..600u32).map(|n| v4(0x0a00_00f0 + 2 * n, 32, values[n as usize % 2])).collect();
             check(&every_other, random);
         }
         let nested: Vec<(Prefix<u128>, u32)> = (0..=128)
-            .map(|length| (Prefix { address: 0x2001_0db8 << 96 | 0x1234, length }, 1 + u32::from(length) % 5))
+            .map(|length| {
+                (Prefix { address: 0x2001_0db8 << 96 | 0x1234, length }, 1 + u32::from(length) % 5)
+            })
             .collect();
         check(&nested, random);
     }
@@ -558,7 +565,8 @@ mod tests {
             (0..100)
                 .flat_map(|_| {
                     let address = random.wide();
-                    (17..=128).map(move |length| (Prefix { address, length }, 1 + u32::from(length)))
+                    (17..=128)
+                        .map(move |length| (Prefix { address, length }, 1 + u32::from(length)))
                 })
                 .collect(),
         );

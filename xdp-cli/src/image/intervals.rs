@@ -74,7 +74,6 @@ impl<K: Copy + Ord + Default> Intervals<K> {
             self.starts.push((start, value));
         }
     }
-
 }
 
 /// Flattens prefixes: an address's value comes of all prefixes that hold it, folded from the

@@ -14,8 +14,8 @@ mod trie;
 
 use xdp_common::counter::CounterId;
 use xdp_common::image::{
-    Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, Header, LAYOUT, LINE_WORDS, Line, Lines,
-    MAGIC, SLACK_BLOCKS, Span, flag,
+    Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
+    LINE_WORDS, Line, Lines, MAGIC, MORE_EXTENTS, SLACK_BLOCKS, Span, flag,
 };
 use xdp_common::index::ROOT_LINES;
 
@@ -38,7 +38,7 @@ pub enum BuildError {
     )]
     TooVaried,
     /// The lists' indexes are too large.
-    #[error("the lists would take more than a gigabyte in the kernel; list fewer prefixes")]
+    #[error("the lists would take more than half a gigabyte in the kernel; list fewer prefixes")]
     TooLarge,
 }
 
@@ -81,6 +81,7 @@ impl Image {
             layout: LAYOUT,
             generation,
             flags: policy_flags(ruleset),
+            more_extents: FIRST_MORE[(generation % 2) as usize],
             ..Header::of(&[0; BLOCK_WORDS]).to_owned()
         };
         let table = table(ruleset, metadata, &mut header);
@@ -110,6 +111,10 @@ impl Image {
         let bytes = postcard::to_stdvec(metadata).expect("plain data fits into memory");
         header.metadata_bytes = bytes.len() as u32;
         blocks.extend(bytes.chunks(size_of::<Block>()).map(block_of_bytes));
+        header.blocks = next(&blocks);
+        if blocks.len().div_ceil(EXTENT_BLOCKS) > 1 + MORE_EXTENTS as usize {
+            return Err(BuildError::TooLarge);
+        }
         blocks[0] = header.to_block();
         blocks.extend([[0; BLOCK_WORDS]; SLACK_BLOCKS]);
         Ok(Self { blocks })

@@ -8,7 +8,7 @@
 //! ```
 
 use super::ethernet::EtherType;
-use super::{Cursor, Malformed, NO_SENDER, Network, Packet, PacketBytes, Window};
+use super::{Cursor, Malformed, NO_SENDER, Network, Packet, PacketBytes, Transport, Window};
 
 const FIXED: u32 = 8;
 
@@ -20,6 +20,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     packet: &mut Packet,
 ) -> Result<(), Malformed> {
     packet.network = Network::ARP;
+    packet.transport = Transport::PLAIN;
     packet.source[0] = NO_SENDER;
     let header = cursor.peek::<8, P>(bytes)?;
     let (hardware, protocol) = (u32::from(header.u8(4)), u32::from(header.u8(5)));

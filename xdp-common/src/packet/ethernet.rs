@@ -7,7 +7,7 @@
 //!         TCI's lower 12 bits, and the EtherType follows it
 //! ```
 
-use super::{Cursor, Malformed, Packet, PacketBytes, Window};
+use super::{Cursor, Malformed, Packet, PacketBytes, UNTAGGED, Window};
 
 /// An EtherType, in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +35,11 @@ pub fn parse<P: PacketBytes + ?Sized>(
     cursor: &mut Cursor,
     packet: &mut Packet,
 ) -> Result<EtherType, Malformed> {
-    let header = cursor.peek::<12, P>(bytes)?;
-    packet.destination_mac = u64::from(header.u32(0)) << 16 | u64::from(header.u16(4));
-    packet.source_mac = u64::from(header.u16(6)) << 32 | u64::from(header.u32(8));
+    let header = cursor.peek::<14, P>(bytes)?;
+    packet.macs = [header.u64(0), u64::from(header.u32(8))];
+    packet.vlan = UNTAGGED;
+    let mut ether_type = EtherType(header.u16(12));
     cursor.offset += ADDRESSES;
-    let mut ether_type = EtherType(cursor.peek::<2, P>(bytes)?.u16(0));
     let mut tags = 0;
     while tags < 2 && ether_type.is_tag() {
         let tag = cursor.peek::<6, P>(bytes)?;

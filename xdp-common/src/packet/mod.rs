@@ -110,17 +110,16 @@ impl Cursor {
 
 /// What a frame carries, as far as a verdict can depend on it.
 ///
-/// Flat, and every field always written: a value that only some packets have would reach the
-/// verifier as a register that was never set. In the kernel it lies in a map, see
-/// [`crate::opaque::relocated`].
+/// Flat, and in the kernel in a map, see [`crate::opaque::relocated`]. A field that a packet does
+/// not have is not written, and still says what it said of the packet before: whoever reads one
+/// asks first whether this packet has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Packet {
     pub network: Network,
     pub transport: Transport,
-    /// MAC addresses, in the lower 48 bits.
-    pub source_mac: u64,
-    pub destination_mac: u64,
+    /// The first 12 bytes of the frame, as they come: see [`Packet::source_mac`].
+    pub macs: [u64; 2],
     /// The outer tag's VLAN id, or [`UNTAGGED`].
     pub vlan: u32,
     /// The protocol number, or [`UNKNOWN_PROTOCOL`]; with IP.
@@ -181,26 +180,36 @@ impl Transport {
 }
 
 impl Packet {
-    /// Nothing is known.
-    pub const EMPTY: Self = Self {
-        network: Network::OTHER,
-        transport: Transport::PLAIN,
-        source_mac: 0,
-        destination_mac: 0,
-        vlan: UNTAGGED,
-        protocol: 0,
-        source: [0; 2],
-        destination: [0; 2],
-        source_port: 0,
-        destination_port: 0,
-        octet: 0,
+    /// What another packet left behind: no value that any would have.
+    pub const LEFT_BEHIND: Self = Self {
+        network: Network(u32::MAX),
+        transport: Transport(u32::MAX),
+        macs: [u64::MAX; 2],
+        vlan: 0x5555_5555,
+        protocol: 0x5555_5555,
+        source: [0x5555_5555_5555_5555; 2],
+        destination: [0x5555_5555_5555_5555; 2],
+        source_port: 0x5555_5555,
+        destination_port: 0x5555_5555,
+        octet: 0x5555_5555,
     };
+
+    /// The MAC address that the frame comes from, in the lower 48 bits.
+    #[inline(always)]
+    pub const fn source_mac(&self) -> u64 {
+        (self.macs[0] & 0xffff) << 32 | self.macs[1]
+    }
+
+    /// The one that it goes to.
+    #[inline(always)]
+    pub const fn destination_mac(&self) -> u64 {
+        self.macs[0] >> 16
+    }
 }
 
 /// Reads a frame. Where it is malformed, nothing can be said of `packet`.
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result<(), Malformed> {
-    *packet = Packet::EMPTY;
     let mut cursor = Cursor { offset: 0, end: bytes.length() };
     let ether_type = ethernet::parse(bytes, &mut cursor, packet)?;
     cursor.offset = bytes.forget(cursor.offset);
@@ -208,7 +217,10 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result<
         ethernet::EtherType::IPV4 => ipv4::parse(bytes, cursor, packet)?,
         ethernet::EtherType::IPV6 => ipv6::parse(bytes, cursor, packet)?,
         ethernet::EtherType::ARP => arp::parse(bytes, cursor, packet)?,
-        _ => {}
+        _ => {
+            packet.network = Network::OTHER;
+            packet.transport = Transport::PLAIN;
+        }
     }
     Ok(())
 }

@@ -48,6 +48,8 @@ pub fn parse<P: PacketBytes + ?Sized>(
         let header = cursor.peek::<1, P>(bytes)?;
         packet.transport = Transport::ICMP;
         packet.octet = u32::from(header.u8(0));
+    } else {
+        packet.transport = Transport::PLAIN;
     }
     Ok(())
 }
