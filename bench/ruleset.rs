@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use xdp_common::image::Block;
 use xdpctl::config;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;

@@ -14,7 +14,8 @@
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
 //!   nodes            of the tries of the rules, one block each, see `search`
-//!   lines            the nodes and records of the lists' indexes, which can be millions
+//!   filter           of a large IPv4 index, 4,096 blocks
+//!   lines            the nodes and records of the indexes, which can be millions
 //!   metadata         names, for the command line alone
 //! ```
 //!
@@ -23,6 +24,8 @@
 //! where others are a call. What lies in the first extent is reached by adding to a pointer, what
 //! lies beyond through a slot of the map of maps that holds the extents: slot 0 has the first one
 //! of the image in force, and two images have their others in different halves of the rest.
+
+use crate::opaque::opaque;
 
 /// Words of a block.
 pub const BLOCK_WORDS: usize = 64;
@@ -137,6 +140,8 @@ pub struct Header {
     /// Roots of the indexes of listed addresses; 0 where there is none.
     pub list_v4_root: u32,
     pub list_v6_root: u32,
+    /// The first line of the filter in front of a large IPv4 index, else 0.
+    pub list_v4_filter: u32,
     /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
     pub decisions: u32,
     pub rule_source_v6_tree: u32,
@@ -168,16 +173,18 @@ pub struct Header {
     pub tcp_flags_page: u32,
     /// The first page.
     pub pages: u32,
-    /// The first bit vector, and how many lines each takes, as a power of two.
+    /// The first bit vector, how many lines each takes, as a power of two, and how many words of
+    /// them have rules.
     pub vectors: u32,
     pub vector_shift: u32,
+    pub vector_words: u32,
     pub actions: u32,
     /// How many rules.
     pub rules: u32,
     /// Where the metadata begin, in blocks, and how many bytes they are.
     pub metadata: u32,
     pub metadata_bytes: u32,
-    pub reserved: [u64; 44],
+    pub reserved: [u64; 43],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());
@@ -276,13 +283,17 @@ impl Action {
         padding: 0,
     };
 
-    /// The same, word by word: of a structure with arrays of bytes in it, LLVM makes a call.
+    /// Copies it word by word: of a plain assignment, LLVM makes a call that moves byte by byte.
     #[inline(always)]
-    pub const fn copied(&self) -> Self {
-        // SAFETY: same size, alignment is the word's, and every bit pattern is four words.
-        let words = unsafe { *(&raw const *self).cast::<[u64; 4]>() };
-        // SAFETY: as above, and they were an action.
-        unsafe { core::mem::transmute::<[u64; 4], Self>(words) }
+    pub fn copy_to(&self, other: &mut Self) {
+        let (from, to) = ((&raw const *self).cast::<u64>(), (&raw mut *other).cast::<u64>());
+        let mut word = 0;
+        while word < size_of::<Self>() / size_of::<u64>() {
+            // SAFETY: both are as many words, with their alignment; every bit pattern is an action
+            // as good as the one that it comes from.
+            unsafe { *to.add(word) = opaque(*from.add(word)) };
+            word += 1;
+        }
     }
 
     /// The half of a line that holds this action.

@@ -110,6 +110,30 @@ pub fn find<L: Lines>(lines: &L, root: u32, address: [u64; 2]) -> Option<u32> {
     Some(slot)
 }
 
+/// Lines of a filter: 2^24 bits.
+pub const FILTER_LINES: u32 = 1 << 15;
+
+/// Where an IPv4 address's bit is in a filter: line, word of the line, bit of the word.
+#[inline(always)]
+pub const fn filter_place(address: u32) -> (u32, usize, u32) {
+    (address >> 17, (address >> 14 & 7) as usize, address >> 8 & 63)
+}
+
+/// Whether a large IPv4 index may hold an address: a filter has a bit for each /24 that holds a
+/// listed one. Where there is none, it may.
+///
+/// The filter takes half the room of the nodes' first lines, and one step where they take two. It
+/// costs an address that is listed nothing: the processor goes on before it knows the bit.
+#[inline(always)]
+pub fn may_hold<L: Lines>(lines: &L, filter: u32, address: u32) -> Option<bool> {
+    if filter == 0 {
+        return Some(true);
+    }
+    let (line, word, bit) = filter_place(address);
+    let line = lines.line(filter.wrapping_add(line))?;
+    Some(line[word] >> bit & 1 != 0)
+}
+
 /// Drops the first `bits` of an address, 1 to 127.
 #[inline(always)]
 fn shift(high: &mut u64, low: &mut u64, bits: u32) {

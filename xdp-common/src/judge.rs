@@ -49,6 +49,8 @@ impl Judgement<'_> {
 pub struct Desk {
     /// What was read of the packet.
     pub packet: Packet,
+    /// Length of the frame with all its buffers.
+    pub length: u32,
     /// Whether it is malformed; nothing else is known of it then.
     pub malformed: u32,
     /// Always 0, which the verifier cannot know: a number that this is added to is one that it
@@ -99,6 +101,7 @@ impl Desk {
     /// With what another packet left on it.
     pub const LEFT_BEHIND: Self = Self {
         packet: Packet::LEFT_BEHIND,
+        length: 0,
         malformed: 1,
         zero: 0,
         classes: Classes::LEFT_BEHIND,
@@ -109,6 +112,7 @@ impl Desk {
     /// Reads a frame onto it.
     #[inline(always)]
     pub fn read<P: PacketBytes + ?Sized>(&mut self, bytes: &P) {
+        self.length = bytes.length();
         self.malformed = u32::from(packet::parse(bytes, &mut self.packet).is_err());
     }
 
@@ -117,7 +121,7 @@ impl Desk {
     pub fn conclude(&mut self, judgement: &Judgement<'_>) -> Outcome {
         self.list = judgement.list;
         if let Some(action) = judgement.action {
-            self.action = action.copied();
+            action.copy_to(&mut self.action);
         }
         Outcome::new(judgement.verdict, judgement.reason, judgement.action.is_some())
     }

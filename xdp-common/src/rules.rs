@@ -12,7 +12,7 @@
 //! vectors, so that hardly a word is zero, and reading the summaries cost more than they saved.
 
 use crate::bits::lowest_bit;
-use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Header, LINE_WORDS, Lines, Span, flag};
+use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Header, Lines, Span, flag};
 use crate::opaque::relocated;
 use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
 use crate::search;
@@ -105,7 +105,7 @@ pub fn first_match<L: Lines>(
 ) -> Option<Option<u32>> {
     let rare = classify(lines, header, packet, classes)?;
     let classes = relocated(classes);
-    let words = (LINE_WORDS as u32) << (header.vector_shift & 3);
+    let words = header.vector_words;
     let first = header.vectors.wrapping_mul(BLOCK_LINES);
     let vector = |class: u32| lines.span(first.wrapping_add(class << (header.vector_shift & 3)));
     let protocol = vector(classes.protocol)?;

@@ -231,5 +231,8 @@ pub fn find_listed<L: Lines>(
     if network == Network::IPV6 {
         return index::find(lines, header.list_v6_root, address);
     }
+    if !index::may_hold(lines, header.list_v4_filter, address[0] as u32)? {
+        return Some(0);
+    }
     index::find(lines, header.list_v4_root, [address[0] << 32, 0])
 }

@@ -25,7 +25,11 @@ pub struct Linear {
     zero: u32,
 }
 
-/// Length of the frame with all its buffers.
+/// Frames whose first buffer is no longer are taken to have no other, until they turn out to be cut
+/// short: asking the kernel costs more than all else that is done to them before they are judged.
+const SHORT: usize = 128;
+
+/// Length of the frame with all its buffers, as the kernel knows it.
 #[inline(always)]
 pub fn length(ctx: &XdpContext) -> u32 {
     // SAFETY: the context is the one that the kernel called the program with.
@@ -37,18 +41,21 @@ impl Linear {
     /// far, as they are after parsing, are different states to the verifier, and it would follow
     /// each through all that comes after.
     #[inline(always)]
-    pub fn new(ctx: &XdpContext, whole: u32, zero: u32) -> Self {
+    pub fn new(ctx: &XdpContext, zero: u32) -> Self {
         // SAFETY: the context is the one that the kernel called the program with.
         let data = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).data) };
         // SAFETY: as above.
         let data_end = unsafe { core::ptr::read_volatile(&raw const (*ctx.ctx).data_end) };
-        Self { data: data as usize, data_end: data_end as usize, whole, zero }
+        let (data, data_end) = (data as usize, data_end as usize);
+        let here = data_end - data;
+        let whole = if here <= SHORT { here as u32 } else { length(ctx) };
+        Self { data, data_end, whole, zero }
     }
 
-    /// Whether the frame has more buffers than the first.
+    /// Length of what can be read here.
     #[inline(always)]
-    pub fn is_partial(&self) -> bool {
-        (self.data_end - self.data) < self.whole as usize
+    pub fn here(&self) -> u32 {
+        (self.data_end - self.data) as u32
     }
 
     /// Writes a MAC address at `offset`, if the frame is that long, which every frame is.
@@ -58,8 +65,13 @@ impl Linear {
         if start + 6 > self.data_end {
             return;
         }
+        let [a, b, c, d, e, f] = *mac;
+        let upper = opaque(u32::from_ne_bytes([a, b, c, d]).into()) as u32;
+        let lower = opaque(u16::from_ne_bytes([e, f]).into()) as u16;
         // SAFETY: the six bytes lie before `data_end`, as just checked.
-        unsafe { *(start as *mut [u8; 6]) = *mac };
+        unsafe { core::ptr::write_unaligned(start as *mut u32, upper) };
+        // SAFETY: as above.
+        unsafe { core::ptr::write_unaligned((start + 4) as *mut u16, lower) };
     }
 }
 

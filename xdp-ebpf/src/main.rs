@@ -16,8 +16,8 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::counter::{Counter, CounterId};
 use xdp_common::cpu::PerCpu;
-use xdp_common::image::{Action, ActionKind, REDIRECT_SLOTS};
-use xdp_common::judge::{Judgement, Outcome, judge};
+use xdp_common::image::{ActionKind, REDIRECT_SLOTS};
+use xdp_common::judge::{Desk, Judgement, Outcome, judge};
 use xdp_common::opaque::{opaque, relocated};
 use xdp_common::verdict::{Reason, Verdict};
 
@@ -29,41 +29,37 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[xdp(frags)]
 #[inline(always)]
 pub fn xdpctl(ctx: XdpContext) -> u32 {
-    let whole = length(&ctx);
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let desk = &mut cpu.desk;
-    let frame = Linear::new(&ctx, whole, desk.zero);
+    let frame = Linear::new(&ctx, desk.zero);
     desk.read(&frame);
-    if desk.malformed != 0 && frame.is_partial() {
-        // Headers may reach beyond the driver's first buffer: only bytes decide that a frame is
-        // malformed, not where they lie.
-        desk.read(&Scattered { ctx: &ctx, whole, zero: desk.zero });
+    if desk.malformed != 0 {
+        // What the headers speak of may lie beyond the driver's first buffer: only bytes decide
+        // that a frame is malformed, not where they are.
+        let whole = length(&ctx);
+        if frame.here() < whole {
+            desk.read(&Scattered { ctx: &ctx, whole, zero: desk.zero });
+        }
     }
-    let mut outcome = Outcome(judge_desk());
     let cpu = relocated(cpu);
+    let mut outcome = judge_desk(&mut cpu.desk);
     let mut lost = CounterId::NONE;
     if outcome.by_rule() {
-        // The packet's pointers are taken anew, see `Linear::new`.
-        (outcome, lost) = act(&Linear::new(&ctx, whole, 0), &cpu.desk.action, outcome);
+        (outcome, lost) = act(&ctx, &cpu.desk, outcome);
     }
-    exit(u64::from(whole), outcome, cpu, lost)
+    exit(outcome, cpu, lost)
 }
 
 /// Judges what lies on the desk by the ruleset in force, which is looked up here and nowhere else:
-/// whatever is read of it is of one ruleset. Returns an [`Outcome`].
-///
-/// A function of its own, and global, so that the verifier goes through it once and not once for
-/// each way that a packet can come here.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn judge_desk() -> u32 {
-    let Some(cpu) = this_cpu() else { return BROKEN.0 };
+/// whatever is read of it is of one ruleset.
+#[inline(always)]
+fn judge_desk(desk: &mut Desk) -> Outcome {
     let Some(image) = Image::in_force() else {
-        cpu.desk.list = CounterId::NONE;
-        return BROKEN.0;
+        desk.list = CounterId::NONE;
+        return BROKEN;
     };
-    let judgement = judge(&image, image.header(), &mut cpu.desk);
-    cpu.desk.conclude(&judgement).0
+    let judgement = judge(&image, image.header(), desk);
+    desk.conclude(&judgement)
 }
 
 const BROKEN: Outcome =
@@ -79,7 +75,8 @@ fn this_cpu() -> Option<&'static mut PerCpu> {
 /// Does what a rule asks beside passing or dropping. A redirect that cannot be made drops the
 /// packet, and is counted apart: that counter is returned too.
 #[inline(always)]
-fn act(frame: &Linear, action: &Action, outcome: Outcome) -> (Outcome, CounterId) {
+fn act(ctx: &XdpContext, desk: &Desk, outcome: Outcome) -> (Outcome, CounterId) {
+    let action = &desk.action;
     if action.kind < ActionKind::Bounce as u8 {
         return (outcome, CounterId::NONE);
     }
@@ -89,6 +86,8 @@ fn act(frame: &Linear, action: &Action, outcome: Outcome) -> (Outcome, CounterId
         let dropped = Outcome::new(Verdict::Drop, Reason::Rule, true);
         return (dropped, CounterId(action.lost_counter));
     }
+    // The packet's pointers are taken anew, see `Linear::new`.
+    let frame = Linear::new(ctx, 0);
     if action.set_source_mac != 0 {
         frame.write_mac(6, &action.source_mac);
     }
@@ -100,7 +99,8 @@ fn act(frame: &Linear, action: &Action, outcome: Outcome) -> (Outcome, CounterId
 
 /// The one exit: counts the packet once in the matrix, and to its list and its rule.
 #[inline(always)]
-fn exit(bytes: u64, outcome: Outcome, cpu: &mut PerCpu, lost: CounterId) -> u32 {
+fn exit(outcome: Outcome, cpu: &mut PerCpu, lost: CounterId) -> u32 {
+    let bytes = u64::from(cpu.desk.length);
     if let Some(cell) = cpu.matrix.cells.get_mut(opaque(outcome.cell().into()) as usize) {
         add(cell, bytes);
     }

@@ -4,6 +4,7 @@
 //! `xdp_common::image` has the layout.
 
 pub mod counters;
+mod filter;
 mod index;
 mod intervals;
 mod lists;
@@ -17,7 +18,7 @@ use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
     LINE_WORDS, Line, Lines, MAGIC, MORE_EXTENTS, SLACK_BLOCKS, Span, flag,
 };
-use xdp_common::index::ROOT_LINES;
+use xdp_common::index::{FILTER_LINES, ROOT_LINES};
 
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
 use index::{IndexWriter, TooLarge};
@@ -161,13 +162,20 @@ fn write_indexes(
 ) -> Result<(), BuildError> {
     let mut roots = LineWriter::new(blocks.len() as u32 * BLOCK_LINES);
     let (v4, v6) = (!table.v4.is_empty(), !table.v6.is_empty());
-    let first = roots.next() + ROOT_LINES * (u32::from(v4) + u32::from(v6));
+    let mut first = roots.next() + ROOT_LINES * (u32::from(v4) + u32::from(v6));
+    if table.v4.len() >= filter::WORTHWHILE {
+        header.list_v4_filter = first;
+        first += FILTER_LINES;
+    }
     let mut rest = IndexWriter::new(first);
     if v4 {
         header.list_v4_root = roots.append(rest.root(&table.v4)?);
     }
     if v6 {
         header.list_v6_root = roots.append(rest.root(&table.v6)?);
+    }
+    if header.list_v4_filter != 0 {
+        roots.append(filter::filter(&table.v4));
     }
     append_lines(blocks, roots);
     let words = rest.into_words();

@@ -117,6 +117,7 @@ impl<'a> Rules<'a> {
         header.flags |= flag::RULES;
         header.rules = self.rules.len() as u32;
         header.vector_shift = self.vector_shift();
+        header.vector_words = header.rules.div_ceil(u64::BITS);
         self.protocols(header)?;
         self.addresses(header, lines)?;
         self.ports(header)?;
