@@ -3,6 +3,8 @@
 //! One pass over the sorted prefixes from the root down, each looked at once a level that it
 //! branches at: the build takes no longer than the sort before it.
 
+use std::ops::Range;
+
 use xdp_common::image::{EXTENT_LINES, LINE_WORDS, Line};
 use xdp_common::index::{
     BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND, LENGTH_SHIFT, LINE_SLOTS, MAX_LENGTH,
@@ -33,9 +35,26 @@ pub struct Valued<A> {
 pub struct IndexWriter {
     first: u32,
     words: Vec<u64>,
+    /// Records that the root leads to, which an address asks first.
+    upper_records: Pool,
+    nodes: Pool,
+    records: Pool,
+}
+
+/// Lines of one kind, a page of memory at a time: what is asked in turn for one address lies
+/// together with others of its kind, so that few pages are asked for many addresses.
+#[derive(Default)]
+struct Pool {
+    /// Lines that are taken and not yet written.
+    free: Range<u32>,
     /// By how many records are free on them, lines that are not full yet.
     open: [Option<u32>; MAX_RECORDS],
 }
+
+/// Lines of a page.
+const PAGE_LINES: u32 = 4096 / size_of::<Line>() as u32;
+
+const _: () = assert!(EXTENT_LINES.is_multiple_of(PAGE_LINES));
 
 /// What a record leads to.
 enum Target {
@@ -57,7 +76,8 @@ struct Region<'a, A> {
 
 impl IndexWriter {
     pub fn new(first: u32) -> Self {
-        Self { first, words: Vec::new(), open: [None; MAX_RECORDS] }
+        let (upper_records, nodes, records) = Default::default();
+        Self { first, words: Vec::new(), upper_records, nodes, records }
     }
 
     /// The lines that were written.
@@ -146,7 +166,7 @@ impl IndexWriter {
             let target = Target::Value(region.background);
             records.push(record(A::default(), region.depth, region.depth, &target)?);
         }
-        self.push_records(&records).map(Some)
+        self.push_records(region.depth, &records).map(Some)
     }
 
     /// A node, unless it would say the same of every byte.
@@ -181,38 +201,59 @@ impl IndexWriter {
             lines.extend(line_of(&slots));
         }
         debug_assert!(lines.len() > NODE_WORDS);
-        self.push_lines(&lines).map(Target::Node)
+        self.push_node(&lines).map(Target::Node)
     }
 
-    fn push_lines(&mut self, words: &[u64]) -> Result<u32, TooLarge> {
-        let next = |this: &Self| this.first + (this.words.len() / LINE_WORDS) as u32;
-        let lines = (words.len() / LINE_WORDS) as u32;
-        let left = EXTENT_LINES - next(self) % EXTENT_LINES;
-        if lines > left {
-            // What is read together lies in one extent.
-            self.words.resize(self.words.len() + left as usize * LINE_WORDS, 0);
+    /// So many lines in a row, in one page and so in one extent, from a pool.
+    fn take(&mut self, pool: fn(&mut Self) -> &mut Pool, lines: u32) -> Result<u32, TooLarge> {
+        if (pool(self).free.len() as u32) < lines {
+            // Counted from the image's start, as an extent's pages are.
+            let next = self.first + (self.words.len() / LINE_WORDS) as u32;
+            let page = next.next_multiple_of(PAGE_LINES);
+            let end = page + PAGE_LINES;
+            if end > RECORD_VALUES {
+                return Err(TooLarge);
+            }
+            self.words.resize((end - self.first) as usize * LINE_WORDS, 0);
+            pool(self).free = page..end;
         }
-        let line = next(self);
-        if line + lines > RECORD_VALUES {
-            return Err(TooLarge);
-        }
-        self.words.extend_from_slice(words);
+        let free = &mut pool(self).free;
+        let line = free.start;
+        free.start += lines;
         Ok(line)
     }
 
-    /// Puts records on one line, the fullest that has room for them.
-    fn push_records(&mut self, records: &[[u64; 2]]) -> Result<u32, TooLarge> {
+    fn place(&self, line: u32) -> usize {
+        (line - self.first) as usize * LINE_WORDS
+    }
+
+    fn push_node(&mut self, words: &[u64]) -> Result<u32, TooLarge> {
+        let line = self.take(|this| &mut this.nodes, (words.len() / LINE_WORDS) as u32)?;
+        let start = self.place(line);
+        self.words[start..start + words.len()].copy_from_slice(words);
+        Ok(line)
+    }
+
+    /// Puts the records of a region on one line, the fullest that has room for them.
+    fn push_records(&mut self, depth: u8, records: &[[u64; 2]]) -> Result<u32, TooLarge> {
+        let pool: fn(&mut Self) -> &mut Pool = if depth == ROOT_BITS {
+            |this| &mut this.upper_records
+        } else {
+            |this| &mut this.records
+        };
         let needed = records.len();
-        let free = (needed..MAX_RECORDS).find(|&free| self.open[free].is_some());
-        let (line, free) = match free.and_then(|free| Some((self.open[free].take()?, free))) {
-            Some(open) => open,
-            None => (self.push_lines(&[0; LINE_WORDS])?, MAX_RECORDS),
+        let open = &mut pool(self).open;
+        let found = (needed..MAX_RECORDS).find_map(|free| Some((open[free].take()?, free)));
+        let (line, free) = match found {
+            Some(found) => found,
+            None => (self.take(pool, 1)?, MAX_RECORDS),
         };
         let place = MAX_RECORDS - free;
-        let start = (line - self.first) as usize * LINE_WORDS + 2 * place;
+        let start = self.place(line) + 2 * place;
         self.words[start..start + 2 * needed].copy_from_slice(records.as_flattened());
         if free > needed {
-            self.open[free - needed] = Some(line);
+            // Another line that has as much room is not looked for any more.
+            pool(self).open[free - needed] = Some(line);
         }
         let number = line * MAX_RECORDS as u32 + place as u32;
         debug_assert!(number < 1 << COUNT_SHIFT);
@@ -532,7 +573,10 @@ mod tests {
         let hosts: Vec<_> = (0..1u32 << 20).map(|n| v4(0x0a00_0000 + n, 32, 1)).collect();
         let (index, plain) = build(&hosts);
         let ten_slash_twelve = 1 + ROOT_LINES as usize + 1;
-        assert!(index.0.len() <= ten_slash_twelve * LINE_WORDS + SPAN, "nothing but the root");
+        // Lines that are not used are no lines of the index's.
+        let page = PAGE_LINES as usize;
+        let most = (ten_slash_twelve + 2 * page) * LINE_WORDS + SPAN;
+        assert!(index.0.len() <= most, "nothing but the root");
         for address in [0x0a00_0000_u32, 0x0a0f_ffff, 0x0a07_1234] {
             assert_eq!(find(&index, 1, address.left()), Some(1));
         }
