@@ -11,22 +11,30 @@
 //!   right behind it, which the processor fetches with it. Neighbours with the same slot share it,
 //!   so that a short prefix takes no more room than a long one;
 //! - what is alone is not given nodes of its own: up to three listed bytes fit into a slot, up to
-//!   four longer prefixes or parts of the trie into a line of records.
+//!   four longer prefixes or parts of the trie into a line of records;
+//! - up to two dozen prefixes that differ in two bytes only, as those of an IPv4 /16 in a list of a
+//!   million, fit into one line, a bucket.
 //!
 //! ```text
 //! root      65,536 slots, by the first 16 bits
-//! slot      u32, its kind in the upper two bits:
+//! slot      u32, its kind in the upper three bits:
 //!   VALUE     a value for all that is below, 0 where nothing is listed
-//!   BYTES     a value (6 bits), and three values of the next byte that have it; others have 0
+//!   BYTES     a value (5 bits), and three values of the next byte that have it; others have 0
 //!   NODE      a node's line, for the next byte
 //!   RECORDS   how many less one (2 bits), and the first one's number in 16 bytes. The first that
 //!             matches decides; if none does, 0
+//!   BUCKET    a line
 //! node      4 x u64: a bit for each byte below which something is listed
 //!           4 x u64: a bit for those of them whose slot is not that of the listed one before
 //!           4 x u8: how many of the latter bits are in the words before each word
 //!           u32: slots, one for each of these bits
 //! record    u64: the next 64 bits; u64: the 32 bits after them, then a bit that is set if a node
 //!           follows, 7 bits of length (0 to 96), 24 bits of value or of the node's line
+//! bucket    u32: how many words of single numbers, and above eight bits how many of ranges; u32:
+//!           the value of the next 16 bits if they are one of these; others have 0
+//!           words of 4 x u16: single numbers, the last repeated
+//!           words of 2 x u32: ranges, the first number in the lower half, how many follow it in the
+//!           upper; the last is repeated
 //! ```
 //!
 //! The worst that a list can do: an IPv6 lookup reads a slot, a record and a node (two lines) for
@@ -44,17 +52,18 @@ pub const ROOT_LINES: u32 = (1 << 16) / LINE_SLOTS;
 pub const LINE_SLOTS: u32 = 16;
 
 /// A slot's kind.
-pub const KIND: u32 = 3 << 30;
+pub const KIND: u32 = 7 << 29;
 pub const VALUE: u32 = 0;
-pub const BYTES: u32 = 1 << 30;
-pub const NODE: u32 = 2 << 30;
-pub const RECORDS: u32 = 3 << 30;
+pub const BYTES: u32 = 1 << 29;
+pub const NODE: u32 = 2 << 29;
+pub const RECORDS: u32 = 3 << 29;
+pub const BUCKET: u32 = 4 << 29;
 
 /// Greatest value of slots of kind [`BYTES`], and where it stands in them.
-pub const BYTES_MAX: u32 = 63;
+pub const BYTES_MAX: u32 = 31;
 pub const BYTES_SHIFT: u32 = 24;
 /// Where a slot of kind [`RECORDS`] has its number of records less one.
-pub const COUNT_SHIFT: u32 = 28;
+pub const COUNT_SHIFT: u32 = 27;
 /// Most records of a slot, all in one line.
 pub const MAX_RECORDS: usize = 4;
 
@@ -65,6 +74,14 @@ pub const LENGTH_SHIFT: u32 = 24;
 pub const MAX_LENGTH: u8 = 96;
 /// Values and lines in records are below this.
 pub const RECORD_VALUES: u32 = 1 << 24;
+
+/// Words of a bucket after its first, and numbers in each.
+pub const BUCKET_WORDS: usize = 7;
+pub const WORD_NUMBERS: usize = 4;
+/// Ranges in each.
+pub const WORD_RANGES: usize = 2;
+/// Where a bucket's first half word has its number of words of ranges.
+pub const RANGES_SHIFT: u32 = 8;
 
 /// Words of a node before its slots' line.
 pub const NODE_WORDS: usize = 8;
@@ -89,6 +106,9 @@ pub fn find<L: Lines>(lines: &L, root: u32, address: [u64; 2]) -> Option<u32> {
         }
         if slot & KIND == BYTES {
             return Some(value_of_byte(slot, high));
+        }
+        if slot & KIND == BUCKET {
+            return Some(value_in_bucket(lines.span(slot & !KIND)?, high));
         }
         if slot & KIND == RECORDS {
             let record = match first_match(lines, slot, high, low)? {
@@ -160,6 +180,37 @@ const fn value_of_byte(slot: u32, high: u64) -> u32 {
     } else {
         0
     }
+}
+
+#[inline(always)]
+fn value_in_bucket(bucket: &Span, high: u64) -> u32 {
+    const EACH: u64 = 0x0001_0001_0001_0001;
+    let number = high >> 48;
+    let value = (bucket[0] >> 32) as u32;
+    let words = bucket[0] & 7;
+    let ranges = bucket[0] >> RANGES_SHIFT & 7;
+    let everywhere = number * EACH;
+    // Opaque, or LLVM counts down to 0 from a number that Linux 6.1 does not know the bound of.
+    let mut place = 0;
+    while place < BUCKET_WORDS && (place as u64) < opaque(words) {
+        let differs = opaque(bucket[1 + place] ^ everywhere);
+        // A borrow from a part that was 0 (Hacker's Delight, section 6-1).
+        if differs.wrapping_sub(EACH) & !differs & (EACH << 15) != 0 {
+            return value;
+        }
+        place += 1;
+    }
+    let first = opaque(1 + words) as usize & 0xf;
+    let mut place = 0;
+    while place < BUCKET_WORDS && (place as u64) < opaque(ranges) {
+        let word = bucket[first + place];
+        let follows = |range: u64| number.wrapping_sub(range & 0xffff) & 0xffff;
+        if follows(word) <= word >> 16 & 0xffff || follows(word >> 32) <= word >> 48 {
+            return value;
+        }
+        place += 1;
+    }
+    0
 }
 
 /// The slot of a byte in a node.

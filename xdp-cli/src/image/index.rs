@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use xdp_common::image::{EXTENT_LINES, LINE_WORDS, Line};
 use xdp_common::index::{
-    BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND, LENGTH_SHIFT, LINE_SLOTS, MAX_LENGTH,
-    MAX_RECORDS, NODE, NODE_WORDS, RECORD_NODE, RECORD_VALUES, RECORDS, ROOT_LINES, VALUE,
+    BUCKET, BUCKET_WORDS, BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND, LENGTH_SHIFT,
+    LINE_SLOTS, MAX_LENGTH, MAX_RECORDS, NODE, NODE_WORDS, RANGES_SHIFT, RECORD_NODE,
+    RECORD_VALUES, RECORDS, ROOT_LINES, VALUE, WORD_NUMBERS, WORD_RANGES,
 };
 
 use super::intervals::Address;
@@ -37,6 +38,7 @@ pub struct IndexWriter {
     words: Vec<u64>,
     /// Records that the root leads to, which an address asks first.
     upper_records: Pool,
+    buckets: Pool,
     nodes: Pool,
     records: Pool,
 }
@@ -76,8 +78,8 @@ struct Region<'a, A> {
 
 impl IndexWriter {
     pub fn new(first: u32) -> Self {
-        let (upper_records, nodes, records) = Default::default();
-        Self { first, words: Vec::new(), upper_records, nodes, records }
+        let (upper_records, buckets, nodes, records) = Default::default();
+        Self { first, words: Vec::new(), upper_records, buckets, nodes, records }
     }
 
     /// The lines that were written.
@@ -127,6 +129,11 @@ impl IndexWriter {
         if let Some(slot) = bytes(region) {
             return Ok(slot);
         }
+        if region.prefixes.len() > FEW
+            && let Some(slot) = self.bucket(region)?
+        {
+            return Ok(slot);
+        }
         if let Some(slot) = self.records(region)? {
             return Ok(slot);
         }
@@ -134,6 +141,15 @@ impl IndexWriter {
             Target::Value(value) => VALUE | value,
             Target::Node(line) => NODE | line,
         })
+    }
+
+    /// A region of prefixes that differ in the next two bytes alone, and have one value, as a line.
+    fn bucket<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Option<u32>, TooLarge> {
+        let Some(words) = bucket(region) else { return Ok(None) };
+        let line = self.take(|this| &mut this.buckets, 1)?;
+        let start = self.place(line);
+        self.words[start..start + LINE_WORDS].copy_from_slice(&words);
+        Ok(Some(BUCKET | line))
     }
 
     /// A region of few parts as records: each part a prefix, or a node for what goes together for
@@ -324,6 +340,54 @@ fn bytes<A: Address>(region: &Region<'_, A>) -> Option<u32> {
         valued.prefix.address.bits_from(region.depth, NODE_BITS)
     };
     Some(BYTES | first.value << BYTES_SHIFT | byte(2) << 16 | byte(1) << 8 | byte(0))
+}
+
+/// So few prefixes take less room as records than as a bucket.
+const FEW: usize = 3;
+
+fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
+    const BITS: u8 = 16;
+    let depth = region.depth;
+    let value = region.prefixes.first()?.value;
+    let fits = region.background == 0
+        // No more than the most numbers could ever come to, to ask no more of them.
+        && region.prefixes.len() <= BUCKET_WORDS * WORD_NUMBERS
+        && region.prefixes.iter().all(|p| p.value == value && p.prefix.length <= depth + BITS);
+    if !fits {
+        return None;
+    }
+    // Ranges of numbers. Those that nest would have different values, and have not.
+    let mut ranges: Vec<(u32, u32)> = Vec::with_capacity(region.prefixes.len());
+    for Valued { prefix, .. } in region.prefixes {
+        let first = prefix.address.bits_from(depth, BITS);
+        let last = first + (1 << (depth + BITS - prefix.length)) - 1;
+        match ranges.last_mut() {
+            Some(before) if before.1 + 1 == first => before.1 = last,
+            _ => ranges.push((first, last)),
+        }
+    }
+    let (numbers, ranges): (Vec<_>, Vec<_>) =
+        ranges.into_iter().partition(|(first, last)| first == last);
+    let words_of_numbers = numbers.len().div_ceil(WORD_NUMBERS);
+    let words_of_ranges = ranges.len().div_ceil(WORD_RANGES);
+    if words_of_numbers + words_of_ranges > BUCKET_WORDS {
+        return None;
+    }
+    let counts = words_of_numbers as u64 | (words_of_ranges as u64) << RANGES_SHIFT;
+    let mut line: Line = [0; LINE_WORDS];
+    line[0] = u64::from(value) << 32 | counts;
+    let numbers = numbers.chunks(WORD_NUMBERS).map(|numbers| {
+        let repeated = numbers.iter().chain(std::iter::repeat(&numbers[numbers.len() - 1]));
+        repeated.take(WORD_NUMBERS).fold(0, |word, &(number, _)| word << 16 | u64::from(number))
+    });
+    let ranges = ranges.chunks(WORD_RANGES).map(|ranges| {
+        let half = |&(first, last): &(u32, u32)| u64::from((last - first) << 16 | first);
+        half(&ranges[ranges.len() - 1]) << 32 | half(&ranges[0])
+    });
+    for (word, bits) in line[1..].iter_mut().zip(numbers.chain(ranges)) {
+        *word = bits;
+    }
+    Some(line)
 }
 
 /// A record that matches whatever begins with the bits of `address` from `depth` to `length`.
