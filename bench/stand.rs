@@ -194,7 +194,8 @@ impl Stand {
                 // A signal ends a run early, and those that were sent until then count.
                 Err(ProgramError::SyscallError(error))
                     if error.io_error.kind() == ErrorKind::Interrupted => {}
-                ran => drop(ran?),
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
             }
             Ok((start, self.clock.now()?))
         })?;
