@@ -35,9 +35,24 @@ pub struct Case {
     pub floor: Floor,
     /// What the filter has to count every frame under; `None` where reasons differ.
     pub reason: Option<Reason>,
+    /// What it should cost at most.
+    pub goal: Option<Goal>,
+}
+
+/// A goal: at most so many times something else.
+#[derive(Clone, Copy, Debug)]
+pub enum Goal {
+    /// Than the floor.
+    Floor(f64),
+    /// Than an earlier case, of the same traffic.
+    Case(&'static str, f64),
 }
 
 impl Case {
+    fn goal(self, goal: Goal) -> Self {
+        Self { goal: Some(goal), ..self }
+    }
+
     pub const fn verdict(&self) -> Verdict {
         match self.floor {
             Floor::Drop => Verdict::Drop,
@@ -103,8 +118,17 @@ action = \"pass\"
 ";
 
 /// The rules that flows are made from, also for rulesets that have fewer.
-fn thousand_rules() -> Rules {
+pub fn thousand_rules() -> Rules {
     Rules::mixed(Family::V4, 1_000, 0x1000)
+}
+
+fn adversarial_rules() -> Rules {
+    Rules::adversarial(1_000, 0x1002)
+}
+
+/// The list of the cases with a million IPv4 prefixes.
+pub fn million_v4() -> Prefixes {
+    Prefixes::blocklist_v4(1_000_000, 0x12)
 }
 
 fn any_v4(_: &Subject) -> Traffic {
@@ -121,6 +145,15 @@ fn misses_v4(subject: &Subject) -> Traffic {
 
 fn hits_v4(subject: &Subject) -> Traffic {
     Traffic::from_sources(Family::V4, &subject.listed().hits(SOURCES_V4_COUNT, 3))
+}
+
+/// Both kinds of traffic for a list, as the cases have them.
+pub fn both_v4(prefixes: &Prefixes) -> Vec<(&'static str, Traffic)> {
+    let of = |sources: Vec<u128>| Traffic::from_sources(Family::V4, &sources);
+    vec![
+        ("miss", of(prefixes.misses(SOURCES_V4_COUNT, 2))),
+        ("hit", of(prefixes.hits(SOURCES_V4_COUNT, 3))),
+    ]
 }
 
 fn few_hits_v4(subject: &Subject) -> Traffic {
@@ -159,6 +192,12 @@ fn flows_of_last(subject: &Subject) -> Traffic {
     Traffic::from_flows(Family::V4, &subject.ruled().flows_of_last(FLOWS_V4_COUNT, 11))
 }
 
+/// Those of the adversarial rules, for a ruleset that has only the first.
+fn flows_of_adversarial(_: &Subject) -> Traffic {
+    let rules = adversarial_rules();
+    Traffic::from_flows(Family::V4, &rules.flows_of_last(FLOWS_V4_COUNT, 11))
+}
+
 /// Flows of rules that get past the lists.
 fn unlisted_flows(subject: &Subject) -> Traffic {
     let mut flows = subject.ruled().flows(FLOWS_V4_COUNT, 12);
@@ -176,6 +215,7 @@ pub fn groups() -> Vec<Group> {
         traffic,
         floor: Floor::Drop,
         reason: Some(reason),
+        goal: None,
     };
     vec![
         Group {
@@ -188,7 +228,8 @@ pub fn groups() -> Vec<Group> {
         Group {
             subject: Some(("no rules, default drop", || Subject::plain(DEFAULT_DROP))),
             cases: vec![
-                case(Quick, "no rules, default drop", any_v4, Reason::Default),
+                case(Quick, "no rules, default drop", any_v4, Reason::Default)
+                    .goal(Goal::Floor(1.10)),
                 case(Usual, "no rules, default drop, IPv6", any_v6, Reason::Default),
             ],
         },
@@ -222,23 +263,44 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("1,000,000 IPv4 prefixes", || {
-                Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v4(1_000_000, 0x12), 1, None)
+                Subject::lists(DEFAULT_DROP, million_v4(), 1, None)
             })),
             cases: vec![
-                case(Usual, "1,000,000 IPv4 prefixes, miss", misses_v4, Reason::Default),
-                case(Usual, "1,000,000 IPv4 prefixes, hit", hits_v4, Reason::Blocklist),
+                case(Usual, "1,000,000 IPv4 prefixes, miss", misses_v4, Reason::Default)
+                    .goal(Goal::Floor(1.40)),
+                case(Usual, "1,000,000 IPv4 prefixes, hit", hits_v4, Reason::Blocklist)
+                    .goal(Goal::Floor(1.50)),
                 case(
                     Usual,
                     "1,000,000 IPv4 prefixes, 1,000 sources hit",
                     few_hits_v4,
                     Reason::Blocklist,
-                ),
+                )
+                .goal(Goal::Floor(1.15)),
                 case(
-                    All,
+                    Usual,
                     "1,000,000 IPv4 prefixes, 1,000 sources miss",
                     few_misses_v4,
                     Reason::Default,
-                ),
+                )
+                .goal(Goal::Floor(1.15)),
+            ],
+        },
+        Group {
+            subject: Some(("1,000,000 IPv4 prefixes, default pass", || {
+                Subject::lists("", million_v4(), 1, None)
+            })),
+            cases: vec![
+                Case {
+                    floor: Floor::Pass,
+                    ..case(
+                        Usual,
+                        "1,000,000 IPv4 prefixes, miss, to bare pass",
+                        misses_v4,
+                        Reason::Default,
+                    )
+                }
+                .goal(Goal::Floor(1.15)),
             ],
         },
         Group {
@@ -246,13 +308,15 @@ pub fn groups() -> Vec<Group> {
                 Subject::lists(DEFAULT_DROP, Prefixes::blocklist_v6(1_000_000, 0x13), 1, None)
             })),
             cases: vec![
-                case(Usual, "1,000,000 IPv6 prefixes, miss", misses_v6, Reason::Default),
+                case(Usual, "1,000,000 IPv6 prefixes, miss", misses_v6, Reason::Default)
+                    .goal(Goal::Floor(1.20)),
                 case(
                     Usual,
                     "1,000,000 IPv6 prefixes, miss in listed /32s",
                     near_misses_v6,
                     Reason::Default,
-                ),
+                )
+                .goal(Goal::Floor(2.0)),
                 case(
                     All,
                     "1,000,000 IPv6 prefixes, miss in listed /64s",
@@ -264,14 +328,25 @@ pub fn groups() -> Vec<Group> {
         },
         Group {
             subject: Some(("1 rule", || Subject::rules(DEFAULT_DROP, Rules::one()))),
-            cases: vec![Case {
-                reason: None,
-                ..case(Quick, "1 rule", flows_of_thousand, Reason::Rule)
-            }],
+            cases: vec![
+                Case { reason: None, ..case(Quick, "1 rule", flows_of_thousand, Reason::Rule) },
+                Case {
+                    reason: None,
+                    ..case(
+                        Usual,
+                        "1 rule, adversarial traffic",
+                        flows_of_adversarial,
+                        Reason::Default,
+                    )
+                },
+            ],
         },
         Group {
             subject: Some(("1,000 rules", || Subject::rules("", thousand_rules()))),
-            cases: vec![case(Quick, "1,000 rules", flows_of_thousand, Reason::Rule)],
+            cases: vec![
+                case(Quick, "1,000 rules", flows_of_thousand, Reason::Rule)
+                    .goal(Goal::Case("1 rule", 1.4)),
+            ],
         },
         Group {
             subject: Some(("1,000 rules, VLANs and MACs too", || {
@@ -293,15 +368,11 @@ pub fn groups() -> Vec<Group> {
             cases: vec![case(All, "1,000 rules, IPv6", flows_v6, Reason::Rule)],
         },
         Group {
-            subject: Some(("1,000 adversarial rules", || {
-                Subject::rules("", Rules::adversarial(1_000, 0x1002))
-            })),
-            cases: vec![case(
-                Usual,
-                "1,000 adversarial rules, last matches",
-                flows_of_last,
-                Reason::Rule,
-            )],
+            subject: Some(("1,000 adversarial rules", || Subject::rules("", adversarial_rules()))),
+            cases: vec![
+                case(Usual, "1,000 adversarial rules, last matches", flows_of_last, Reason::Rule)
+                    .goal(Goal::Case("1 rule, adversarial traffic", 2.0)),
+            ],
         },
         Group {
             subject: Some(("4,096 adversarial rules", || {
@@ -319,12 +390,15 @@ pub fn groups() -> Vec<Group> {
                 let prefixes = Prefixes::blocklist_v4(10_000, 0x14);
                 Subject::lists("", prefixes, 3, Some(thousand_rules()))
             })),
-            cases: vec![case(
-                Usual,
-                "10,000 prefixes in 3 lists, 1,000 rules",
-                unlisted_flows,
-                Reason::Rule,
-            )],
+            cases: vec![
+                case(
+                    Usual,
+                    "10,000 prefixes in 3 lists, 1,000 rules",
+                    unlisted_flows,
+                    Reason::Rule,
+                )
+                .goal(Goal::Floor(2.0)),
+            ],
         },
         Group {
             subject: Some(("1 redirect", || {
@@ -333,10 +407,16 @@ pub fn groups() -> Vec<Group> {
                      to = \"{REDIRECT_TARGET}\"\n"
                 ))
             })),
-            cases: vec![Case {
-                floor: Floor::Redirect,
-                ..case(Usual, "1 redirect, to bare redirect", any_v4, Reason::Rule)
-            }],
+            cases: vec![
+                Case {
+                    floor: Floor::Redirect,
+                    ..case(Usual, "1 redirect, to bare redirect", any_v4, Reason::Rule)
+                }
+                .goal(Goal::Floor(1.25)),
+            ],
         },
+        // Run-time entries have their place here, each held against the same ruleset without:
+        // "100,000 addresses banned, miss", Goal::Case("no rules, default drop", 1.25), and
+        // "10,000 prefixes banned, miss", Goal::Case("no rules, default drop", 1.5).
     ]
 }

@@ -25,9 +25,7 @@ impl Clock {
         let allowed = sched_getaffinity(this)?;
         let last = (0..CpuSet::count()).rev().find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
         let cpu = cpu.or(last).ok_or("no processor to run on")?;
-        let mut only = CpuSet::new();
-        only.set(cpu)?;
-        sched_setaffinity(this, &only).map_err(|error| format!("processor {cpu}: {error}"))?;
+        pin_to(cpu)?;
         // Other processes spoil the caches as often as they get the processor. Best effort: the
         // figures are noisier without.
         // SAFETY: setpriority takes numbers alone.
@@ -42,6 +40,23 @@ impl Clock {
         let ran = text.split_whitespace().next().and_then(|nanoseconds| nanoseconds.parse().ok());
         Ok(thread + Duration::from_nanos(ran.unwrap_or(0)))
     }
+}
+
+/// Keeps the calling thread, and what it starts from now on, on one processor.
+pub fn pin_to(cpu: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &only)
+        .map_err(|error| format!("processor {cpu}: {error}").into())
+}
+
+/// Some processor beside this one, if the machine has another.
+pub fn other_than(cpu: usize) -> Option<usize> {
+    let online = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let numbers = online.lines().filter_map(|line| {
+        line.strip_prefix("processor")?.split_once(':')?.1.trim().parse::<usize>().ok()
+    });
+    numbers.into_iter().find(|&number| number != cpu)
 }
 
 /// Where the processor's ksoftirqd says how long it ran; `None` where it is out of sight, as in

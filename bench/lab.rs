@@ -5,6 +5,7 @@
 //!   generator         device            behind
 //!     gen0 ──────────── dut0                        the packet filter
 //!     gen1 ──────────── dut1                        the floor
+//!     gen2 ──────────── dut2                        nothing, or what is measured beside the filter
 //!                       out0 ──────────── end0      where both redirect to
 //! ```
 
@@ -75,6 +76,7 @@ impl Lab {
         };
         lab.join((&lab.generator, "gen0"), (&lab.device, "dut0"))?;
         lab.join((&lab.generator, "gen1"), (&lab.device, "dut1"))?;
+        lab.join((&lab.generator, "gen2"), (&lab.device, GUEST))?;
         lab.join((&lab.device, "out0"), (&lab.behind, "end0"))?;
         Ok(lab)
     }
@@ -98,7 +100,10 @@ impl Lab {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+/// An interface for others' programs.
+pub const GUEST: &str = "dut2";
+
+pub fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip")
         .args(arguments)
         .output()

@@ -3,18 +3,13 @@
 use serde::Serialize;
 
 use crate::Result;
-use crate::cases::Case;
-use crate::stand::{Device, Stand};
-
-/// Frames of a turn: some 30 ms at the floor, so that what starting a run costs does not show.
-const FRAMES: u32 = 200_000;
-/// A quarter of a turn before the first round, for caches and branch predictors.
-const WARM_UP: u32 = FRAMES / 4;
+use crate::cases::Goal;
+use crate::stand::{Device, Floor, Stand};
 
 /// A row of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    pub name: &'static str,
+    pub name: String,
     pub floor: &'static str,
     /// Least cost of a frame at the floor and at the filter, the generator's part included.
     pub floor_ns: f64,
@@ -22,10 +17,11 @@ pub struct Row {
     /// The one by the other.
     pub ratio: f64,
     pub added_ns: f64,
-    /// The same ratio with the median of the filter's rounds.
-    pub median_ratio: f64,
-    /// The floor's own median by its least: how quiet the machine was.
+    /// The medians by the leasts: how far rounds lie apart, and how quiet the machine was.
+    pub spread: f64,
     pub floor_spread: f64,
+    /// What it should cost at most, and whether it does.
+    pub goal: Option<Outcome>,
     /// Frames that were sent and never arrived, of a million.
     pub lost_ppm: u64,
     /// All rounds.
@@ -33,16 +29,62 @@ pub struct Row {
     pub filter_rounds_ns: Vec<f64>,
 }
 
-/// Measures a case, whose ruleset and floor are in place.
-pub fn measure(stand: &mut Stand, case: &Case, frame: &[u8], rounds: usize) -> Result<Row> {
-    for device in [Device::Floor, Device::Filter] {
-        stand.run(device, frame, WARM_UP)?;
+/// A goal, and what came of it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Outcome {
+    /// What is held against the cost: `None` is the floor, else the row of that name.
+    pub against: Option<&'static str>,
+    pub at_most: f64,
+    pub ratio: f64,
+    pub reached: bool,
+}
+
+impl Row {
+    /// Holds the row against its case's goal. Rows of the same traffic have the same floor; that
+    /// each is divided by its own takes out what the machine did in between.
+    pub fn judge(&mut self, goal: Option<Goal>, rows: &[Self]) {
+        self.goal = goal.and_then(|goal| {
+            let (against, at_most, ratio) = match goal {
+                Goal::Floor(at_most) => (None, at_most, self.ratio),
+                Goal::Case(name, at_most) => {
+                    // A run of chosen cases may be without it.
+                    let other = rows.iter().find(|row| row.name == name)?;
+                    (Some(name), at_most, self.ratio / other.ratio)
+                }
+            };
+            // What is printed as the goal has reached it.
+            let reached = (ratio * 100.0).round() / 100.0 <= at_most;
+            Some(Outcome { against, at_most, ratio, reached })
+        });
+    }
+}
+
+/// What is measured, by turns with the floor.
+pub struct Measured<'a> {
+    pub name: &'a str,
+    pub floor: Floor,
+    pub device: Device,
+    pub frame: &'a [u8],
+    /// Frames of a turn.
+    pub frames: u32,
+}
+
+/// Frames of a turn: some 20 ms at the floor, so that what starting a run costs does not show.
+pub const FRAMES: u32 = 200_000;
+
+/// Measures what is in place, and the floor that is.
+pub fn measure(stand: &mut Stand, measured: &Measured<'_>, rounds: usize) -> Result<Row> {
+    let &Measured { frame, frames, .. } = measured;
+    let devices = [Device::Floor, measured.device];
+    for device in devices {
+        // For caches and branch predictors.
+        stand.run(device, frame, frames / 4)?;
     }
     let [mut floor, mut filter] = [Vec::new(), Vec::new()];
     let (mut sent, mut arrived) = (0, 0);
     for _ in 0..rounds {
-        for (device, costs) in [(Device::Floor, &mut floor), (Device::Filter, &mut filter)] {
-            let run = stand.run(device, frame, FRAMES)?;
+        for (device, costs) in devices.into_iter().zip([&mut floor, &mut filter]) {
+            let run = stand.run(device, frame, frames)?;
             sent += run.sent;
             arrived += run.arrived;
             costs.push(run.nanoseconds);
@@ -50,14 +92,15 @@ pub fn measure(stand: &mut Stand, case: &Case, frame: &[u8], rounds: usize) -> R
     }
     let [floor_ns, filter_ns] = [least(&floor), least(&filter)];
     Ok(Row {
-        name: case.name,
-        floor: case.floor.as_str(),
+        name: measured.name.to_owned(),
+        floor: measured.floor.as_str(),
         floor_ns,
         filter_ns,
         ratio: filter_ns / floor_ns,
         added_ns: filter_ns - floor_ns,
-        median_ratio: median(&filter) / floor_ns,
+        spread: median(&filter) / filter_ns,
         floor_spread: median(&floor) / floor_ns,
+        goal: None,
         lost_ppm: (sent - arrived) * 1_000_000 / sent,
         floor_rounds_ns: floor,
         filter_rounds_ns: filter,

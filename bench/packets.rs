@@ -8,11 +8,15 @@
 
 mod cases;
 mod clock;
+mod commands;
 mod lab;
 mod machine;
 mod measure;
+mod peers;
 mod prefixes;
+mod process;
 mod random;
+mod reloads;
 mod report;
 mod rules;
 mod ruleset;
@@ -31,9 +35,10 @@ use xdpctl::datapath::privilege;
 use cases::{Case, Extent, Group, Subject};
 use clock::Clock;
 use machine::Machine;
+use measure::{FRAMES, Measured};
 use report::Report;
 use ruleset::Compiled;
-use stand::{Floor, Stand};
+use stand::{Device, Floor, Stand};
 
 type Error = Box<dyn std::error::Error>;
 type Result<T> = std::result::Result<T, Error>;
@@ -51,9 +56,15 @@ struct Arguments {
     /// Only cases with this text in their names, whichever run they belong to
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+    /// Only what the commands cost, and reloads under load
+    #[arg(long, conflicts_with_all = ["quick", "all", "filter", "compare"])]
+    commands: bool,
+    /// Beside the filter, what is installed of nftables, ipset with iptables, and xdp-filter
+    #[arg(long)]
+    compare: bool,
     /// How often the floor and the filter take turns
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 11)]
+    #[arg(value_parser = clap::value_parser!(u16).range(7..=1000))]
     rounds: u16,
     /// Write everything to this file too
     #[arg(long, value_name = "FILE")]
@@ -67,7 +78,15 @@ struct Arguments {
 }
 
 impl Arguments {
+    /// Whether commands belong to this run: with chosen cases, only if they are asked for.
+    const fn wants_commands(&self) -> bool {
+        self.commands || !self.quick && self.filter.is_none()
+    }
+
     fn wants(&self, case: &Case) -> bool {
+        if self.commands {
+            return false;
+        }
         if let Some(text) = &self.filter {
             return case.name.contains(text.as_str());
         }
@@ -81,6 +100,10 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == process::OPTION) {
+        return process::stand_between(arguments);
+    }
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -96,7 +119,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         group.cases.retain(|case| arguments.wants(case));
     }
     groups.retain(|group| !group.cases.is_empty());
-    if groups.is_empty() {
+    if groups.is_empty() && !arguments.commands {
         return Err("no case has that in its name".into());
     }
     privilege::require().map_err(|error| {
@@ -110,14 +133,24 @@ fn run(arguments: &Arguments) -> Result<()> {
     let rounds = usize::from(arguments.rounds);
     let out = &mut stdout();
     report::print_machine(&machine, rounds, out)?;
-    let mut report = Report { machine, rounds, rows: Vec::new(), builds: Vec::new() };
+    let mut report = Report::new(machine, rounds);
 
     let mut stand = Stand::set_up(clock)?;
-    report::print_heading(out)?;
+    if !groups.is_empty() {
+        report::print_heading(out)?;
+    }
     for group in &groups {
         run_group(&mut stand, group, &mut report)?;
     }
+    if arguments.compare {
+        peers::measure(&mut stand, &mut report, arguments.filter.as_deref())?;
+    }
     report::print_builds(&report.builds, out)?;
+    if arguments.wants_commands() {
+        report.commands = commands::measure(&stand.lab, rounds)?;
+        report.commands.extend(reloads::measure(&mut stand)?);
+        report::print_commands(&report.commands, out)?;
+    }
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -145,8 +178,16 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
         stand.load_traffic(&traffic)?;
         stand.set_floor(case.floor)?;
         let before = stand.verdicts()?;
-        let row = measure::measure(stand, case, &traffic.frame, report.rounds)
+        let measured = Measured {
+            name: case.name,
+            floor: case.floor,
+            device: Device::Filter,
+            frame: &traffic.frame,
+            frames: FRAMES,
+        };
+        let mut row = measure::measure(stand, &measured, report.rounds)
             .map_err(|error| format!("{}: {error}", case.name))?;
+        row.judge(case.goal, &report.rows);
         if group.subject.is_some() {
             let after = stand.verdicts()?;
             expect_verdicts(case, after.since(&before))?;

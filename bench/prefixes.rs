@@ -69,6 +69,7 @@ fn host_mask(family: Family, length: u8) -> u128 {
 }
 
 /// Different prefixes of one family, in no order.
+#[derive(Clone)]
 pub struct Prefixes {
     family: Family,
     all: Vec<Prefix>,
@@ -100,6 +101,29 @@ impl Prefixes {
             set.insert(Prefix::around(Family::V4, address, length));
         }
         set
+    }
+
+    /// Single addresses.
+    pub fn hosts_v4(count: usize, seed: u64) -> Self {
+        let random = &mut Random::new(seed);
+        let mut set = Self::new(Family::V4);
+        while set.all.len() < count {
+            set.insert(Prefix::around(Family::V4, Family::V4.random_address(random), 32));
+        }
+        set
+    }
+
+    /// Those of one address, for what knows nothing else.
+    pub fn hosts(&self) -> Self {
+        let mut set = Self::new(self.family);
+        for prefix in self.all.iter().filter(|prefix| prefix.length == self.family.bits()) {
+            set.insert(*prefix);
+        }
+        set
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Prefix> {
+        self.all.iter()
     }
 
     /// Prefixes of /32 to /128 in 20,000 providers' /32s, of which one in ten is listed whole.

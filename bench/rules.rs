@@ -64,6 +64,35 @@ impl Rule {
         line("action", &if self.passes { "\"pass\"" } else { "\"drop\"" });
     }
 
+    /// As iptables-restore takes it; for IPv4.
+    fn write_iptables(&self, chain: &str, text: &mut String) {
+        // Writing to a string cannot fail.
+        let mut word = |word: std::fmt::Arguments<'_>| {
+            let _ = text.write_fmt(word);
+        };
+        word(format_args!("-A {chain}"));
+        if let Some(protocol) = self.protocol {
+            word(format_args!(" -p {protocol}"));
+        }
+        for (option, prefix) in [("-s", self.source), ("-d", self.destination)] {
+            if let Some(prefix) = prefix {
+                word(format_args!(" {option} {prefix}"));
+            }
+        }
+        for (option, range) in [("--sport", self.source_port), ("--dport", self.destination_port)] {
+            if let Some((low, high)) = range {
+                word(format_args!(" {option} {low}:{high}"));
+            }
+        }
+        if let Some(icmp_type) = self.icmp_type {
+            word(format_args!(" --icmp-type {icmp_type}"));
+        }
+        if self.opens {
+            word(format_args!(" --tcp-flags SYN,ACK SYN"));
+        }
+        word(format_args!(" -j {}\n", if self.passes { "ACCEPT" } else { "DROP" }));
+    }
+
     /// A flow that it matches, with anything in the fields that it does not name.
     fn flow(&self, family: Family, random: &mut Random) -> Flow {
         let mut address = |prefix: Option<Prefix>| match prefix {
@@ -214,6 +243,15 @@ impl Rules {
         let mut text = String::new();
         for (number, rule) in self.rules.iter().enumerate() {
             rule.write(number, &mut text);
+        }
+        text
+    }
+
+    /// The lines of iptables-restore.
+    pub fn iptables(&self, chain: &str) -> String {
+        let mut text = String::new();
+        for rule in &self.rules {
+            rule.write_iptables(chain, &mut text);
         }
         text
     }

@@ -1,10 +1,12 @@
 //! The test stand: all programs loaded and in their places, and traffic sent through them.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aya::maps::Map;
-use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
+use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use xdp_common::counter::{COUNTERS_PER_PAGE, Counter, Matrix};
 use xdp_common::cpu::PerCpu;
@@ -15,7 +17,7 @@ use xdpctl::image::Image;
 
 use crate::Result;
 use crate::clock::Clock;
-use crate::lab::{InterfaceCounters, Lab, attach, index};
+use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
 use crate::traffic::{Control, Traffic};
 
 /// Object files must be aligned like the structures in them.
@@ -60,11 +62,13 @@ impl Floor {
     }
 }
 
-/// Which of the two devices traffic is sent to; the number is the generator's slot.
+/// Which of the devices traffic is sent to; the number is the generator's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
     Filter = 0,
     Floor = 1,
+    /// Whatever the benchmark puts there from outside, such as a command that it measures.
+    Guest = 2,
 }
 
 impl Device {
@@ -72,6 +76,7 @@ impl Device {
         match self {
             Self::Filter => "dut0",
             Self::Floor => "dut1",
+            Self::Guest => GUEST,
         }
     }
 }
@@ -86,20 +91,20 @@ pub struct Run {
 }
 
 pub struct Stand {
-    lab: Lab,
+    pub lab: Arc<Lab>,
     programs: Ebpf,
     filter: Loaded,
     counters: InterfaceCounters,
     links: [OwnedFd; 2],
     _behind: OwnedFd,
-    clock: Clock,
+    pub clock: Clock,
     control: Control,
 }
 
 impl Stand {
     /// Sets everything up. The filter has no ruleset yet.
     pub fn set_up(clock: Clock) -> Result<Self> {
-        let lab = Lab::create()?;
+        let lab = Arc::new(Lab::create()?);
         let mut programs = EbpfLoader::new().load(&PROGRAMS.0)?;
         for (_, program) in programs.programs_mut() {
             let program: &mut Xdp = program.try_into()?;
@@ -122,6 +127,7 @@ impl Stand {
             let devices = map(&programs, "DEVICES")?;
             bpf::update(devices, Device::Filter as u32, &device_value(index("gen0")?))?;
             bpf::update(devices, Device::Floor as u32, &device_value(index("gen1")?))?;
+            bpf::update(devices, Device::Guest as u32, &device_value(index("gen2")?))?;
             Ok(())
         })?;
         let counters = lab.device.enter(InterfaceCounters::open)?;
@@ -162,7 +168,8 @@ impl Stand {
             }
             bpf::update(lines, number, &bytes)?;
         }
-        self.control = Control { kind: traffic.kind, ..Control::default() };
+        let header_sum = traffic.header_sum();
+        self.control = Control { kind: traffic.kind, header_sum, ..Control::default() };
         Ok(())
     }
 
@@ -184,7 +191,13 @@ impl Stand {
         // To the kernel, the frames come from an interface of the namespace that the thread is in.
         let (start, mut end) = self.lab.generator.enter(|| {
             let start = self.clock.now()?;
-            generator.test_run(options)?;
+            match generator.test_run(options) {
+                // A signal ends a run early, and those that were sent until then count.
+                Err(ProgramError::SyscallError(error))
+                    if error.io_error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
             Ok((start, self.clock.now()?))
         })?;
 
@@ -288,5 +301,6 @@ fn control_bytes(control: Control) -> [u8; size_of::<Control>()] {
     bytes[0..8].copy_from_slice(&control.generated.to_ne_bytes());
     bytes[8..12].copy_from_slice(&control.kind.to_ne_bytes());
     bytes[12..16].copy_from_slice(&control.device.to_ne_bytes());
+    bytes[16..20].copy_from_slice(&control.header_sum.to_ne_bytes());
     bytes
 }

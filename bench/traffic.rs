@@ -49,13 +49,29 @@ impl Traffic {
 
     /// These flows, over and over.
     pub fn from_flows(family: Family, flows: &[Flow]) -> Self {
+        let frame = frame(family);
         let pieces = flows.iter().cycle();
         let (kind, lines) = match family {
-            Family::V4 => (FLOWS_V4, lines::<16>(pieces.map(flow_v4))),
+            Family::V4 => (FLOWS_V4, lines::<16>(pieces.map(|flow| flow_v4(flow, &frame)))),
             Family::V6 => (FLOWS_V6, lines::<64>(pieces.map(flow_v6))),
         };
-        Self { kind, lines, frame: frame(family) }
+        Self { kind, lines, frame }
     }
+}
+
+impl Traffic {
+    /// The sum of the IPv4 header's two-byte pieces without the source and the checksum, which
+    /// the generator adds and writes.
+    pub fn header_sum(&self) -> u32 {
+        pieces_sum(&self.frame[IPV4_HEADER])
+    }
+}
+
+/// Of a frame with IPv4.
+const IPV4_HEADER: std::ops::Range<usize> = 14..34;
+
+fn pieces_sum(bytes: &[u8]) -> u32 {
+    bytes.chunks_exact(2).map(|piece| u32::from(u16::from_ne_bytes([piece[0], piece[1]]))).sum()
 }
 
 fn lines<const PIECE: usize>(mut pieces: impl Iterator<Item = [u8; PIECE]>) -> Vec<Line> {
@@ -70,11 +86,19 @@ fn lines<const PIECE: usize>(mut pieces: impl Iterator<Item = [u8; PIECE]>) -> V
     std::iter::repeat_with(line).take(LINES as usize).collect()
 }
 
-fn flow_v4(flow: &Flow) -> [u8; size_of::<FlowV4>()] {
+fn flow_v4(flow: &Flow, frame: &[u8]) -> [u8; size_of::<FlowV4>()] {
     let mut bytes = [0; size_of::<FlowV4>()];
     bytes[0..4].copy_from_slice(&(flow.source as u32).to_be_bytes());
     bytes[4..8].copy_from_slice(&(flow.destination as u32).to_be_bytes());
     bytes[8..14].copy_from_slice(&beyond_addresses(flow));
+    let mut header = [0; 20];
+    header.copy_from_slice(&frame[IPV4_HEADER]);
+    header[9] = flow.protocol;
+    header[12..20].copy_from_slice(&bytes[0..8]);
+    let mut sum = pieces_sum(&header);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    bytes[14..16].copy_from_slice(&(!(sum as u16)).to_ne_bytes());
     bytes
 }
 
@@ -103,7 +127,7 @@ fn frame(family: Family) -> Vec<u8> {
             frame.extend([0x08, 0x00, 0x45, 0x00]);
             frame.extend((20 + TRANSPORT).to_be_bytes());
             frame.extend([0, 0, 0x40, 0, 64, UDP, 0, 0]);
-            frame.extend([10, 0, 0, 1, 198, 51, 100, 1]);
+            frame.extend([0, 0, 0, 0, 198, 51, 100, 1]);
         }
         Family::V6 => {
             frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);

@@ -21,7 +21,7 @@ static TRAFFIC: Array<Line, { LINES as usize }> = Array::new();
 
 /// The generator's ends of the veth pairs. Written by the benchmark.
 #[btf_map]
-static DEVICES: DevMap<2> = DevMap::new();
+static DEVICES: DevMap<3> = DevMap::new();
 
 /// Not the interface's own, so that the stack behind a frame that passes has as little to do as
 /// can be. Both are what they were again with every frame, as a rule may have rewritten them:
@@ -53,7 +53,9 @@ fn generate(ctx: &mut XdpContext) -> Option<u32> {
             let sources: &[[u16; 2]; 16] = piece(number / 16)?;
             let frame: &mut FrameV4 = frame(ctx)?;
             frame.macs = MACS;
-            frame.source = sources[(number & 15) as usize];
+            let [high, low] = sources[(number & 15) as usize];
+            frame.source = [high, low];
+            frame.checksum = checksum(control.header_sum + u32::from(high) + u32::from(low));
             frame.ports[0] = number as u16;
         }
         FLOWS_V4 => {
@@ -65,6 +67,7 @@ fn generate(ctx: &mut XdpContext) -> Option<u32> {
             frame.destination = flow.destination;
             frame.ports = flow.ports;
             frame.protocol = flow.protocol;
+            frame.checksum = flow.checksum;
             frame.tcp_flags = flow.tcp_flags;
         }
         SOURCES_V6 => {
@@ -87,6 +90,14 @@ fn generate(ctx: &mut XdpContext) -> Option<u32> {
         _ => return None,
     }
     DEVICES.redirect(control.device, 0).ok()
+}
+
+/// The checksum of an IPv4 header (RFC 1071), without which a network stack takes no frame: from
+/// the sum of its two-byte pieces, in any order of bytes.
+#[inline(always)]
+fn checksum(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 /// Line `number` of the traffic, which begins anew when it is through, as what it holds.

@@ -21,9 +21,13 @@ pub struct Control {
     pub kind: u32,
     /// Where the frames go: a slot of the map `DEVICES`.
     pub device: u32,
+    /// The sum of the IPv4 header's two-byte pieces, as they lie in memory, without those that
+    /// change from frame to frame.
+    pub header_sum: u32,
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Control>() == 24);
 
 /// A line of traffic, of any kind.
 pub type Line = [u64; 8];
@@ -40,7 +44,8 @@ pub struct FlowV4 {
     pub ports: [u16; 2],
     pub protocol: u8,
     pub tcp_flags: u8,
-    pub padding: u16,
+    /// Of the IPv4 header.
+    pub checksum: u16,
 }
 
 const _: () = assert!(size_of::<FlowV4>() == size_of::<Line>() / 4);

@@ -1,0 +1,64 @@
+//! As many prefixes as a ruleset may have, and as many lists.
+
+use xdp_common::packet::Network;
+use xdp_common::search::find_listed;
+use xdpctl::image::Image;
+use xdpctl::image::metadata::Metadata;
+use xdpctl::ruleset::{ListAction, MAX_LISTS, MAX_PREFIXES, Ruleset, Side};
+
+use super::reference::{Address, Compiled, entry, list, prefix};
+
+/// A step with which hosts spread over all addresses, without one of them twice: odd numbers
+/// divide no power of two.
+const STEP_V4: u32 = 0x9e37_79b1;
+const STEP_V6: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
+#[test]
+fn a_million_hosts_of_each_family() {
+    let mut all = list(0, Side::Source, ListAction::Drop);
+    let v4 = |number: u32| number.wrapping_mul(STEP_V4);
+    let v6 = |number: u128| number.wrapping_mul(STEP_V6);
+    let count = MAX_PREFIXES as u32;
+    all.v4 = (0..count).map(|number| entry(prefix(v4(number), 32))).collect();
+    all.v6 = (0..count).map(|number| entry(prefix(v6(number.into()), 128))).collect();
+    let ruleset = Ruleset { blocklists: vec![all], ..Ruleset::default() };
+    // A scan would take hours, but what is listed is plain.
+    let image = Image::build(&ruleset, 1, &Metadata::unbound(&ruleset)).expect("within limits");
+    let finds = |network: Network, address: [u64; 2]| {
+        find_listed(&image, image.header(), network, address).expect("an image that does not lie")
+            != 0
+    };
+    let finds_v4 = |address: u32| finds(Network::IPV4, address.words());
+    let finds_v6 = |address: u128| finds(Network::IPV6, address.words());
+    for number in (0..count).step_by(101).chain([count - 1]) {
+        assert!(finds_v4(v4(number)), "{number}");
+        assert!(finds_v6(v6(number.into())), "{number}");
+        // Those that would come next are not in the list.
+        assert!(!finds_v4(v4(count + number)), "{number}");
+        assert!(!finds_v6(v6(u128::from(count + number))), "{number}");
+    }
+}
+
+/// Each address in a list of its own, and one that is in all of them.
+#[test]
+fn as_many_lists_as_there_may_be() {
+    let blocklists = (0..MAX_LISTS)
+        .map(|number| {
+            let mut list = list(number, Side::Source, ListAction::Drop);
+            let own = number as u32 * 3;
+            list.v4 = [(own, 32), (u32::MAX, 32), (1 << 31, 1 + (number % 32) as u8)]
+                .map(|(address, length)| entry(prefix(address, length)))
+                .to_vec();
+            list
+        })
+        .collect();
+    let ruleset = Ruleset { blocklists, ..Ruleset::default() };
+    let compiled = Compiled::new(&ruleset);
+    for number in 0..MAX_LISTS as u32 {
+        compiled.compare(number * 3);
+        compiled.compare(number * 3 + 1);
+    }
+    for address in [u32::MAX, u32::MAX - 1, 1 << 31, (1 << 31) + 1] {
+        compiled.compare(address);
+    }
+}
