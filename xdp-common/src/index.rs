@@ -246,9 +246,9 @@ fn first_match<L: Lines>(lines: &L, slot: u32, high: u64, low: u64) -> Option<Op
         let length = rest >> LENGTH_SHIFT & 0x7f;
         // A shift by 64 is not a shift: a record may compare nothing.
         let differs = if length < 64 {
-            (high ^ upper) >> 1 >> (63 - length & 63)
+            (high ^ upper) >> 1 >> ((63 - length) & 63)
         } else {
-            (high ^ upper) | (low ^ rest) >> 32 >> (96 - length & 63)
+            (high ^ upper) | (low ^ rest) >> 32 >> ((96 - length) & 63)
         };
         if differs == 0 {
             return Some(Some(rest));
