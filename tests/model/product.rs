@@ -4,6 +4,7 @@
 use std::fs;
 
 use tempfile::TempDir;
+use xdp_common::bans::NoBans;
 use xdp_common::counter::CounterId;
 use xdp_common::image;
 use xdp_common::judge::{Desk, judge};
@@ -49,7 +50,7 @@ impl Product {
     pub fn judge(&self, frame: &[u8]) -> Opinion {
         let mut desk = Desk::LEFT_BEHIND;
         desk.read(frame);
-        let judged = judge(&self.image, self.image.header(), &mut desk);
+        let judged = judge(&self.image, &NoBans, self.image.header(), &mut desk);
         let mut opinion = Opinion {
             verdict: judged.verdict.as_str(),
             reason: judged.reason.as_str(),

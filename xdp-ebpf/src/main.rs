@@ -8,6 +8,7 @@
 #![no_main]
 
 mod access;
+mod bans;
 mod maps;
 
 use access::{Image, Linear, Scattered, length};
@@ -62,7 +63,7 @@ pub extern "C" fn judge_desk() -> u32 {
         cpu.desk.list = CounterId::NONE;
         return BROKEN.0;
     };
-    let judgement = judge(&image, image.header(), &mut cpu.desk);
+    let judgement = judge(&image, &bans::InForce, image.header(), &mut cpu.desk);
     cpu.desk.conclude(&judgement).0
 }
 
