@@ -4,7 +4,6 @@
 use std::fs;
 
 use tempfile::TempDir;
-use xdp_common::bans::NoBans;
 use xdp_common::counter::CounterId;
 use xdp_common::image;
 use xdp_common::judge::{Desk, judge};
@@ -14,6 +13,7 @@ use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Metadata, Redirect};
 use xdpctl::ruleset::Target;
 
+use super::bans::InMemory;
 use super::config::{self, Config};
 use super::judge::{Opinion, Sent};
 
@@ -21,6 +21,7 @@ pub struct Product {
     image: Image,
     counted: Vec<Counted>,
     redirects: Vec<Redirect>,
+    entries: InMemory,
 }
 
 impl Product {
@@ -44,13 +45,18 @@ impl Product {
             redirect.slot = 100 - redirect.slot;
         }
         let image = Image::build(&ruleset, 1, &metadata).map_err(|error| error.to_string())?;
-        Ok(Self { image, counted: metadata.counted, redirects: metadata.redirects })
+        Ok(Self {
+            image,
+            counted: metadata.counted,
+            redirects: metadata.redirects,
+            entries: InMemory::of(config),
+        })
     }
 
     pub fn judge(&self, frame: &[u8]) -> Opinion {
         let mut desk = Desk::LEFT_BEHIND;
         desk.read(frame);
-        let judged = judge(&self.image, &NoBans, self.image.header(), &mut desk);
+        let judged = judge(&self.image, &self.entries, self.image.header(), &mut desk);
         let mut opinion = Opinion {
             verdict: judged.verdict.as_str(),
             reason: judged.reason.as_str(),

@@ -75,9 +75,9 @@ mod tests {
         let mut out = Vec::new();
         text::write(&mut out, &listed()).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
-        PREFIX             KIND   EXPIRES IN   NOTE
-        203.0.113.7/32     block  10m          ssh \ "5" times
-        203.0.113.0/24     allow  -            -
+        PREFIX             KIND   EXPIRES IN     NOTE
+        203.0.113.7/32     block  10m            ssh \ "5" times
+        203.0.113.0/24     allow  -              -
         2001:db8:bad::/48  block  1day 1h 1m 1s  a\u{1b}b
         "#);
         let mut out = Vec::new();

@@ -13,7 +13,7 @@
 //!   that has found a table or an entry keeps it to its end, by the kernel's word.
 //! - A filter that has many bits without an entry is replaced by a new one, which is filled before.
 
-mod filter;
+pub mod filter;
 mod memory;
 mod notes;
 mod table;
