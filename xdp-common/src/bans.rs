@@ -44,7 +44,9 @@ impl Bans for NoBans {
 /// An entry as it lies in a map: four numbers and no structure, which Linux 6.1 refuses in inner
 /// maps, and none of them wider than a key of IPv4's trie leaves it aligned.
 ///
-/// An entry is never changed where it lies: the kernel puts another in its place.
+/// The kernel puts a new value in the place of an old one, and does not write into it. The memory of
+/// one that is gone can become another entry's of the same table at once, though: a packet that is
+/// reading an entry in the very moment in which it is removed may be judged by the one that comes.
 pub type Value = [u32; 4];
 
 /// What lies in a [`Value`].

@@ -77,11 +77,11 @@ struct KeyV6 {
     address: [u64; 2],
 }
 
-/// A value of a table. It is never written where it lies, and what takes its place leaves it to
-/// those who still read it.
+/// A value of a table.
 #[inline(always)]
 fn value(found: Option<*mut Value>) -> Option<&'static Value> {
-    // SAFETY: the kernel found it, and frees it no sooner than the program has ended.
+    // SAFETY: the kernel found it, and its memory stays the table's, with numbers in it, at least
+    // until the program has ended.
     found.map(|value| unsafe { &*value })
 }
 

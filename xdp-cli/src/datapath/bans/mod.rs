@@ -10,7 +10,7 @@
 //!   the entries are there, each of them whole and in force, and bits without an entry cost time
 //!   only.
 //! - Removing: the entries; then, where none is left, the flag, the table, the filter. A packet
-//!   that has found a table or an entry keeps it to its end, by the kernel's word.
+//!   that has found a table keeps it to its end, by the kernel's word.
 //! - A filter that has many bits without an entry is replaced by a new one, which is filled before.
 
 pub mod filter;
