@@ -12,7 +12,9 @@ use crate::notation::{grouped, plain};
 /// Puts entries on an attached interface.
 pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Failure> {
     // Mistakes in them are told without root too, and before anybody waits for a lock.
-    let prefixes = prefixes::read(&args.prefixes, session)?;
+    let mut prefixes = prefixes::read(&args.prefixes, session)?;
+    prefixes.sort_unstable();
+    prefixes.dedup();
     let namespace = Namespace::lock()?;
     lifecycle::tidy(&namespace)?;
     let attachment = namespace.require_attachment(&args.interface)?;
