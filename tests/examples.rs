@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use lab::frame::{
     ACK, Frame, RST, SYN, arp_request, ethernet, icmp4, icmp6, tcp4, tcp6, udp4, udp6,
 };
+use xdp_common::bans::NoBans;
 use xdp_common::counter::CounterId;
 use xdp_common::judge::{Desk, judge};
 use xdp_common::verdict::Verdict;
@@ -85,7 +86,7 @@ impl Example {
         let bytes = frame.build();
         let mut desk = Desk::LEFT_BEHIND;
         desk.read(bytes.as_slice());
-        let judgement = judge(&self.image, self.image.header(), &mut desk);
+        let judgement = judge(&self.image, &NoBans, self.image.header(), &mut desk);
         let counter = judgement.action.map_or(judgement.list, |action| CounterId(action.counter));
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);
         (judgement.verdict, named.map_or(judgement.reason.as_str(), |c| c.name.as_str()))

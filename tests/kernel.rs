@@ -19,6 +19,8 @@ mod redirects;
 mod refusals;
 #[path = "kernel/replace.rs"]
 mod replace;
+#[path = "kernel/runtime.rs"]
+mod runtime;
 #[path = "kernel/selftest.rs"]
 mod selftest;
 #[path = "kernel/statistics.rs"]

@@ -29,8 +29,8 @@ fn pins_and_state_are_roots_alone() {
         assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{}", path.display());
         files += usize::from(!metadata.is_dir());
     }
-    // Six pins, the ruleset in force and the lock.
-    assert_eq!(files, 8, "{kept:#?}");
+    // Twelve pins, the ruleset in force and the lock.
+    assert_eq!(files, 14, "{kept:#?}");
 }
 
 #[test]

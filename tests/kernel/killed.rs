@@ -206,7 +206,21 @@ impl Victim {
         let directory = lab.pins("dut", lab.ifindex("dut", JUDGED));
         let pins = pinned(&directory);
         let names: Vec<&str> = pins.keys().map(String::as_str).collect();
-        assert_eq!(names, ["COUNTERS", "REDIRECTS", "RULESET", "RULE_COUNTERS", "link", "program"]);
+        let whole = [
+            "BAN_FILTERS",
+            "BAN_HOSTS_V4",
+            "BAN_HOSTS_V6",
+            "BAN_PREFIXES_V4",
+            "BAN_PREFIXES_V6",
+            "COUNTERS",
+            "REDIRECTS",
+            "RULESET",
+            "RULE_COUNTERS",
+            "SWITCHES",
+            "link",
+            "program",
+        ];
+        assert_eq!(names, whole);
         let program = lab.programs("dut", JUDGED)[0].program_id;
         assert_eq!(pins["program"], u64::from(program));
     }

@@ -15,7 +15,20 @@ use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
-const PINS: [&str; 6] = ["COUNTERS", "REDIRECTS", "RULESET", "RULE_COUNTERS", "link", "program"];
+const PINS: [&str; 12] = [
+    "BAN_FILTERS",
+    "BAN_HOSTS_V4",
+    "BAN_HOSTS_V6",
+    "BAN_PREFIXES_V4",
+    "BAN_PREFIXES_V6",
+    "COUNTERS",
+    "REDIRECTS",
+    "RULESET",
+    "RULE_COUNTERS",
+    "SWITCHES",
+    "link",
+    "program",
+];
 const BLOCKED: &str = "[[blocklist]]\nname = \"all\"\nprefixes = [\"10.0.0.0/8\"]\n";
 
 fn pins(bench: &Bench) -> PathBuf {

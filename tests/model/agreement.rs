@@ -53,7 +53,17 @@ fn model_and_product_judge_alike() {
         return;
     }
     // A run that met only some of this has compared nothing.
-    let reasons = ["malformed", "arp", "allowlist", "blocklist", "fragment", "rule", "default"];
+    let reasons = [
+        "malformed",
+        "arp",
+        "allowed",
+        "allowlist",
+        "banned",
+        "blocklist",
+        "fragment",
+        "rule",
+        "default",
+    ];
     for reason in reasons {
         let met: usize = outcomes
             .iter()

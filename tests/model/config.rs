@@ -20,6 +20,17 @@ pub struct Config {
     pub allowlists: Vec<List>,
     pub blocklists: Vec<List>,
     pub rules: Vec<Rule>,
+    /// Not in the text: what was added since, in that order.
+    pub entries: Vec<RuntimeEntry>,
+}
+
+/// What `xdpctl allow` or `xdpctl block` left.
+#[derive(Clone, Copy, Debug)]
+pub struct RuntimeEntry {
+    pub prefix: Prefix,
+    pub allow: bool,
+    /// Whether its time is not over.
+    pub live: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

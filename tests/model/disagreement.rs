@@ -36,8 +36,9 @@ pub fn tell(config: &Config, frame: &[u8]) -> ! {
     let hex: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
     let [model, product] = disputed(&config, frame).expect("only what still differs was kept");
     panic!(
-        "model and product differ\n{text}{files}--- a frame of {} bytes\n{hex} and {zeros} zeros\n\
+        "model and product differ\n{text}{files}--- run-time entries\n{:?}\n--- a frame of {} bytes\n{hex} and {zeros} zeros\n\
          model   {model:?}\nproduct {product:?}",
+        config.entries,
         frame.len()
     );
 }
@@ -51,6 +52,7 @@ fn shrink(config: &mut Config, differ: &dyn Fn(&Config) -> bool) {
     reduce(config, |config| &mut config.allowlists, differ);
     reduce(config, |config| &mut config.blocklists, differ);
     reduce(config, |config| &mut config.arp_allow, differ);
+    reduce(config, |config| &mut config.entries, differ);
     for at in 0..config.allowlists.len() {
         reduce(config, |config| &mut config.allowlists[at].prefixes, differ);
         reduce(config, |config| &mut config.allowlists[at].ranges, differ);

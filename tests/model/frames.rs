@@ -25,6 +25,7 @@ impl Edges {
         for rule in &config.rules {
             edges.extend(rule.source.iter().chain(&rule.destination).flat_map(around));
         }
+        edges.extend(config.entries.iter().flat_map(|entry| around(&entry.prefix)));
         let (v4, v6) = edges.into_iter().partition(IpAddr::is_ipv4);
         Self { v4, v6 }
     }

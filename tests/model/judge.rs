@@ -1,10 +1,12 @@
-//! The order of judgement: malformed; ARP; allowlists; fragments; blocklists; rules; default.
+//! The order of judgement: malformed; ARP; run-time `allow`; allowlists; run-time `block`;
+//! fragments; blocklists; rules; default.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::config::{
-    Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, Side, Target, Verdict, Vlan,
-    bits, with_bits,
+    Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, RuntimeEntry, Side, Target,
+    Verdict, Vlan, bits, with_bits,
 };
 use super::packet::{self, Frame, Packet, Payload};
 
@@ -54,8 +56,15 @@ pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
     }
     let mut counting = None;
     if let Payload::Ip(packet) = &frame.payload {
+        let standing = runtime_entry(config, packet.source);
+        if standing == Some(true) {
+            return Opinion::new(Verdict::Pass, "allowed");
+        }
         if let Some(list) = allowing(config, packet.source) {
             return Opinion::new(Verdict::Pass, "allowlist").counting("allowlist", &list.name);
+        }
+        if standing == Some(false) {
+            return Opinion::new(Verdict::Drop, "banned");
         }
         if packet.later_fragment && config.fragments == Some(Verdict::Drop) {
             return Opinion::new(Verdict::Drop, "fragment");
@@ -96,6 +105,16 @@ pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
         opinion = opinion.counting("rule", &rule.name);
     }
     opinion
+}
+
+/// Whether the longest live entry that holds the source allows it. There is one entry for a prefix,
+/// the last that was put.
+fn runtime_entry(config: &Config, source: IpAddr) -> Option<bool> {
+    let holding = config.entries.iter().filter(|entry| entry.prefix.contains(source));
+    // By length and, of the same, by place: the last is the maximum.
+    let lengths: BTreeMap<u8, &RuntimeEntry> =
+        holding.map(|entry| (entry.prefix.length, entry)).collect();
+    lengths.into_values().rev().find(|entry| entry.live).map(|entry| entry.allow)
 }
 
 /// The longest prefix of a list that holds the address. A range counts as the fewest prefixes

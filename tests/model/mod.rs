@@ -5,6 +5,7 @@
 //! text and verdict is in the loop: loading, compiling, parsing and judging.
 
 mod agreement;
+mod bans;
 mod config;
 mod corner;
 mod dice;

@@ -13,6 +13,7 @@ use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Metadata, Redirect};
 use xdpctl::ruleset::Target;
 
+use super::bans::InMemory;
 use super::config::{self, Config};
 use super::judge::{Opinion, Sent};
 
@@ -20,6 +21,7 @@ pub struct Product {
     image: Image,
     counted: Vec<Counted>,
     redirects: Vec<Redirect>,
+    entries: InMemory,
 }
 
 impl Product {
@@ -43,13 +45,18 @@ impl Product {
             redirect.slot = 100 - redirect.slot;
         }
         let image = Image::build(&ruleset, 1, &metadata).map_err(|error| error.to_string())?;
-        Ok(Self { image, counted: metadata.counted, redirects: metadata.redirects })
+        Ok(Self {
+            image,
+            counted: metadata.counted,
+            redirects: metadata.redirects,
+            entries: InMemory::of(config),
+        })
     }
 
     pub fn judge(&self, frame: &[u8]) -> Opinion {
         let mut desk = Desk::LEFT_BEHIND;
         desk.read(frame);
-        let judged = judge(&self.image, self.image.header(), &mut desk);
+        let judged = judge(&self.image, &self.entries, self.image.header(), &mut desk);
         let mut opinion = Opinion {
             verdict: judged.verdict.as_str(),
             reason: judged.reason.as_str(),

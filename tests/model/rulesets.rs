@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{
-    Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, Side, Target, Verdict, Vlan,
-    bits, with_bits,
+    Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, RuntimeEntry, Side, Target,
+    Verdict, Vlan, bits, with_bits,
 };
 use super::dice::Dice;
 
@@ -175,7 +175,33 @@ pub fn config(dice: &mut Dice) -> Config {
         let number = dice.below(most);
         config.rules = (0..number).map(|number| rule(dice, format!("rule-{number}"))).collect();
     }
+    if dice.one_in(3) {
+        config.entries = entries(dice, &seen);
+    }
     config
+}
+
+/// Entries of run time, some around and inside each other, half of them over. The short ones that
+/// live would leave little for the rest.
+fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
+    let mut prefixes: Vec<Prefix> = Vec::new();
+    for _ in 0..1 + dice.below(12) {
+        let next = match dice.below(4) {
+            0 if !listed.is_empty() => dice.pick(listed),
+            1 | 2 if !prefixes.is_empty() => {
+                let known = dice.pick(&prefixes);
+                prefix_of(dice, known.address)
+            }
+            _ => prefix(dice),
+        };
+        prefixes.push(next);
+    }
+    let entry = |prefix: Prefix| RuntimeEntry {
+        prefix,
+        allow: dice.one_in(2),
+        live: prefix.length > 1 && dice.one_in(2),
+    };
+    prefixes.into_iter().map(entry).collect()
 }
 
 /// A rule that can match.

@@ -38,6 +38,23 @@ pub enum Command {
     Status(Status),
     /// Say whether a configuration would load; needs no root and no kernel
     Check(Check),
+    /// Drop what comes from an address or a prefix, at once and without a reload
+    ///
+    /// The entry holds until it is removed or its time is over, whatever the ruleset says but for
+    /// its allowlists, and over reloads. The longest entry that holds a source decides; the last
+    /// command for a prefix replaces the one before.
+    Block(Put),
+    /// Let pass what comes from an address or a prefix, whatever the ruleset says
+    ///
+    /// An entry as that of `block`, and asked before allowlists, blocklists and rules.
+    Allow(Put),
+    /// Remove entries of `block` and `allow`
+    ///
+    /// Those of exactly the prefixes given. Where one has none, the others are removed all the
+    /// same, and the status is 1.
+    Unblock(Unblock),
+    /// Show the entries of `block` and `allow`
+    Bans(Bans),
     /// Print a shell's completion script
     Completions { shell: Shell },
     /// Print the manual page (roff)
@@ -132,6 +149,68 @@ pub struct Check {
     pub json: bool,
 }
 
+/// How prefixes are given.
+#[derive(Args, Debug)]
+pub struct Prefixes {
+    /// Addresses, prefixes and ranges, such as 203.0.113.7, 2001:db8:bad::/48 or
+    /// 203.0.113.8-203.0.113.21; or `-`: read them from standard input, one a line, as in list
+    /// files
+    #[arg(value_name = "PREFIX", required = true)]
+    pub prefixes: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Put {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    #[command(flatten)]
+    pub prefixes: Prefixes,
+    /// How long the entry lives, such as 90s, 10m or `1h 30m` [default: until it is removed]
+    #[arg(long = "for", value_name = "TIME", value_parser = interval)]
+    pub life: Option<Duration>,
+    /// A remark that `xdpctl bans` shows
+    #[arg(long, value_name = "TEXT", value_parser = note)]
+    pub note: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Unblock {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    #[command(flatten)]
+    pub prefixes: Prefixes,
+}
+
+#[derive(Args, Debug)]
+pub struct Bans {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Longest note, in characters.
+const NOTE: usize = 200;
+
+/// A note that fits on a line.
+fn note(text: &str) -> Result<String, String> {
+    let length = text.chars().count();
+    if length > NOTE {
+        return Err(format!("it has {length} characters, {NOTE} are the most"));
+    }
+    if text.trim().is_empty() {
+        return Err("it is empty; leave `--note` away for an entry without one".to_owned());
+    }
+    if let Some(control) = text.chars().find(|character| character.is_control()) {
+        return Err(format!("a control character ({control:?}) has no place in a note"));
+    }
+    Ok(text.to_owned())
+}
+
 /// A duration that is not nothing.
 fn interval(text: &str) -> Result<Duration, String> {
     let duration: Duration = humantime::parse_duration(text)
@@ -158,5 +237,14 @@ mod tests {
         assert_eq!(interval("1h 30m"), Ok(Duration::from_secs(5400)));
         assert!(interval("0s").is_err());
         assert!(interval("10").is_err());
+    }
+
+    #[test]
+    fn notes() {
+        assert_eq!(note("ssh, 5 times"), Ok("ssh, 5 times".to_owned()));
+        assert!(note(&"é".repeat(200)).is_ok());
+        assert_eq!(note(&"é".repeat(201)).unwrap_err(), "it has 201 characters, 200 are the most");
+        assert!(note(" ").unwrap_err().contains("empty"));
+        assert!(note("a\nb").unwrap_err().contains("control character"));
     }
 }

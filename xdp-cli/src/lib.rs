@@ -5,6 +5,7 @@
 //! into the kernel. Only the last knows a kernel.
 
 pub mod args;
+pub mod bans;
 pub mod commands;
 pub mod config;
 pub mod datapath;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
+use xdpctl::bans::Kind;
 use xdpctl::commands::{self, Failure, Session};
 use xdpctl::report::{self, Reporter};
 
@@ -43,6 +44,10 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
             let Session { out, reporter, .. } = session;
             return Ok(commands::check::run(&args.file, args.json, *out, reporter));
         }
+        Command::Block(args) => commands::block::run(args, Kind::Block, session)?,
+        Command::Allow(args) => commands::block::run(args, Kind::Allow, session)?,
+        Command::Unblock(args) => commands::unblock::run(args, session)?,
+        Command::Bans(args) => commands::bans::run(args, session)?,
         Command::Completions { shell } => {
             commands::completions::completions(*shell, &mut Cli::command(), session.out)
                 .map_err(Failure::from_output)?;

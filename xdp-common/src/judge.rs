@@ -1,5 +1,6 @@
 //! From a packet to its verdict: the order of judgement, from top to bottom.
 
+use crate::bans::{Bans, Standing};
 use crate::counter::{CELLS, CounterId, Matrix};
 use crate::image::{Action, ActionKind, Decision, Header, Lines, flag};
 use crate::packet::{self, NO_SENDER, Network, Packet, PacketBytes, Transport};
@@ -127,16 +128,21 @@ impl Desk {
     }
 }
 
-/// Judges the frame that was read onto `desk` by a ruleset.
+/// Judges the frame that was read onto `desk` by a ruleset and the entries added at run time.
 #[inline(always)]
-pub fn judge<'a, L: Lines>(lines: &'a L, header: &Header, desk: &mut Desk) -> Judgement<'a> {
+pub fn judge<'a, L: Lines, B: Bans>(
+    lines: &'a L,
+    bans: &B,
+    header: &Header,
+    desk: &mut Desk,
+) -> Judgement<'a> {
     let Desk { packet, malformed, classes, .. } = desk;
     if *malformed != 0 {
         return Judgement::policy(header, flag::MALFORMED_DROP, Reason::Malformed);
     }
     let judgement = match packet.network {
         Network::ARP => judge_arp(lines, header, packet),
-        Network::IPV4 | Network::IPV6 => judge_ip(lines, header, packet, classes),
+        Network::IPV4 | Network::IPV6 => judge_ip(lines, bans, header, packet, classes),
         _ => judge_by_rules(lines, header, packet, classes, CounterId::NONE),
     };
     match judgement {
@@ -170,13 +176,17 @@ const fn higher(source: u64, destination: u64) -> u64 {
 }
 
 #[inline(always)]
-fn judge_ip<'a, L: Lines>(
+fn judge_ip<'a, L: Lines, B: Bans>(
     lines: &'a L,
+    bans: &B,
     header: &Header,
     packet: &Packet,
     classes: &mut Classes,
 ) -> Option<Judgement<'a>> {
-    // A run-time entry that allows the source would be asked for here.
+    let standing = bans.standing(packet.network, packet.source);
+    if standing == Standing::ALLOWED {
+        return Some(Judgement::plain(Verdict::Pass, Reason::Allowed));
+    }
     let mut drop = 0;
     let mut count = 0;
     if header.has(flag::SOURCE_LISTS) {
@@ -191,7 +201,9 @@ fn judge_ip<'a, L: Lines>(
             count = decision.source_count;
         }
     }
-    // A run-time entry that blocks the source would be asked for here.
+    if standing == Standing::BLOCKED {
+        return Some(Judgement::plain(Verdict::Drop, Reason::Banned));
+    }
     if header.has(flag::FRAGMENTS_DROP) && packet.transport == Transport::FRAGMENT {
         return Some(Judgement::plain(Verdict::Drop, Reason::Fragment));
     }

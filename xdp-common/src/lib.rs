@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod bans;
 pub mod bits;
 pub mod counter;
 pub mod cpu;

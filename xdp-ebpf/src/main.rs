@@ -8,6 +8,7 @@
 #![no_main]
 
 mod access;
+mod bans;
 mod maps;
 
 use access::{Image, Linear, Scattered, length};
@@ -58,12 +59,11 @@ fn judge_desk(desk: &mut Desk) -> Outcome {
         desk.list = CounterId::NONE;
         return BROKEN;
     };
-    let judgement = judge(&image, image.header(), desk);
+    let judgement = judge(&image, &bans::InForce, image.header(), desk);
     desk.conclude(&judgement)
 }
 
-const BROKEN: Outcome =
-    Outcome::new(Judgement::BROKEN.verdict, Judgement::BROKEN.reason, false);
+const BROKEN: Outcome = Outcome::new(Judgement::BROKEN.verdict, Judgement::BROKEN.reason, false);
 
 /// This CPU's counters, and its place to work.
 #[inline(always)]

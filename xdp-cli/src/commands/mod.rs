@@ -1,14 +1,18 @@
 //! One command a file: settings in, exit status out.
 
 pub mod attach;
+pub mod bans;
+pub mod block;
 pub mod check;
 pub mod completions;
 mod configuration;
 pub mod detach;
 pub mod man;
+mod prefixes;
 pub mod reload;
 pub mod stats;
 pub mod status;
+pub mod unblock;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::{Failure, Session};
 use crate::args;
 use crate::datapath::attachment::Attachment;
+use crate::datapath::bans;
 use crate::datapath::error::Error;
 use crate::datapath::interface::Interface;
 use crate::datapath::namespace::{Namespace, not_attached};
@@ -131,6 +132,11 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             pass_program: outcome.is_some_and(|outcome| outcome.pass_program.is_some()),
         });
     }
+    let counted = attachment.readable().and_then(|(maps, _)| bans::count(&maps.bans));
+    let bans = counted.unwrap_or_else(|error| {
+        problems.push(error.message);
+        0
+    });
     let since_attach = swap::now().saturating_sub(metadata.attached_at);
     Status {
         attached_as: (metadata.interface != name).then(|| metadata.interface.clone()),
@@ -148,7 +154,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             ipv6: metadata.ipv6_entries,
             domains: 0,
             rules: u64::from(in_force.rules),
-            bans: 0,
+            bans,
         },
         map_bytes: attachment.map_bytes(),
         bypass: false,

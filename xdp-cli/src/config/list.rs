@@ -197,7 +197,7 @@ impl Lists {
 }
 
 /// Turns what was found in a list file into diagnostics, the rest in one that counts.
-fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diagnostic>) {
+pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diagnostic>) {
     let more = faults.total - faults.shown.len();
     found.extend(faults.shown.into_iter().map(|Fault { line, column, message, hint }| {
         Diagnostic { file: path.to_owned(), line, column, message, hint: Some(hint) }

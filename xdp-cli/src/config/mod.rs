@@ -9,7 +9,7 @@ pub mod listfile;
 pub mod prefix;
 
 mod limits;
-mod list;
+pub(crate) mod list;
 mod name;
 mod policy;
 mod report;

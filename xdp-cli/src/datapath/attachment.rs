@@ -15,6 +15,7 @@ use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, Matr
 use xdp_common::cpu::PerCpu;
 use xdp_common::image::{Block, Header, LAYOUT, Lines as _, MAGIC};
 
+use super::bans::BanMaps;
 use super::error::{Error, Result, Trying};
 use super::image_map::{self, Mapped};
 use super::interface::Interface;
@@ -52,13 +53,14 @@ pub struct Maps {
     pub redirects: OwnedFd,
     pub counters: OwnedFd,
     pub rule_counters: OwnedFd,
+    pub bans: BanMaps,
 }
 
 impl Maps {
     /// A program's maps, by their names.
     fn of_program(id: u32) -> io::Result<Option<Self>> {
         let info = bpf::program_info(bpf::program_by_id(id)?)?;
-        let mut found = [None, None, None, None];
+        let mut found = [const { None }; program::MAPS.len()];
         for id in info.map_ids {
             let map = bpf::map_by_id(id)?;
             let name = bpf::map_info(&map)?.name;
@@ -69,15 +71,43 @@ impl Maps {
                 }
             }
         }
-        let [Some(ruleset), Some(redirects), Some(counters), Some(rule_counters)] = found else {
+        let [
+            Some(ruleset),
+            Some(redirects),
+            Some(counters),
+            Some(rule_counters),
+            Some(switches),
+            Some(filters),
+            Some(hosts_v4),
+            Some(prefixes_v4),
+            Some(hosts_v6),
+            Some(prefixes_v6),
+        ] = found
+        else {
             return Ok(None);
         };
-        Ok(Some(Self { ruleset, redirects, counters, rule_counters }))
+        let tables = [hosts_v4, prefixes_v4, hosts_v6, prefixes_v6];
+        let bans = BanMaps { switches, filters, tables };
+        Ok(Some(Self { ruleset, redirects, counters, rule_counters, bans }))
     }
 
     /// In the order of [`program::MAPS`].
-    pub fn all(&self) -> [&OwnedFd; 4] {
-        [&self.ruleset, &self.redirects, &self.counters, &self.rule_counters]
+    pub fn all(&self) -> [&OwnedFd; program::MAPS.len()] {
+        let Self { ruleset, redirects, counters, rule_counters, bans } = self;
+        let BanMaps { switches, filters, tables: [hosts_v4, prefixes_v4, hosts_v6, prefixes_v6] } =
+            bans;
+        [
+            ruleset,
+            redirects,
+            counters,
+            rule_counters,
+            switches,
+            filters,
+            hosts_v4,
+            prefixes_v4,
+            hosts_v6,
+            prefixes_v6,
+        ]
     }
 }
 
@@ -254,7 +284,8 @@ impl Attachment {
             .filter_map(|id| bpf::map_by_id(id).ok())
             .map(|map| memory(&map))
             .sum();
-        outer + inner
+        let lent: u64 = maps.bans.lent().map(|map| memory(&map)).sum();
+        outer + inner + lent
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::attachment::{Attachment, Found, LINK, Maps, PROGRAM};
+use super::bans::{BanMaps, Store};
 use super::error::{Error, Result, Trying};
 use super::interface::{AttachedXdp, Interface, Mode, xdp_feature};
 use super::namespace::Locked;
@@ -152,7 +153,7 @@ pub fn attach(
 }
 
 /// Puts another ruleset in force on an attached interface. `prepared` was made for it under the
-/// same lock.
+/// same lock. Entries added at run time stay as they are, but for those that have ended.
 pub fn reload(
     namespace: &Locked,
     attachment: &Attachment,
@@ -170,13 +171,14 @@ pub fn reload(
     swap::drop_unused_counters(maps, &prepared.metadata)
         .trying("give back counters that are not used any more")?;
     repair_pins(attachment)?;
+    Store::open(namespace, attachment)?;
     let redirects = of_targets(prepared, pass::settle(namespace, &[])?);
     Ok(Reloaded { generation: prepared.generation, redirects })
 }
 
 /// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
-/// same link: no packet goes by without a program. Counters are kept where their layout is this
-/// version's.
+/// same link: no packet goes by without a program. Counters and entries added at run time are kept
+/// where their layout is this version's.
 pub fn replace(
     namespace: &Locked,
     attachment: &Attachment,
@@ -263,6 +265,7 @@ fn maps_of(loaded: &Loaded) -> io::Result<Maps> {
         redirects: loaded.map(program::REDIRECTS)?,
         counters: loaded.map(program::COUNTERS)?,
         rule_counters: loaded.map(program::RULE_COUNTERS)?,
+        bans: BanMaps::of(loaded)?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod attachment;
+pub mod bans;
 pub mod bpf;
 pub mod bpffs;
 pub mod error;

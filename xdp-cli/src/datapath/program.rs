@@ -20,8 +20,25 @@ pub const RULESET: &str = "RULESET";
 pub const REDIRECTS: &str = "REDIRECTS";
 pub const COUNTERS: &str = "COUNTERS";
 pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
+/// Those of the entries added at run time: the switches, the filters, and the tables by their
+/// numbers.
+pub const SWITCHES: &str = "SWITCHES";
+pub const BAN_FILTERS: &str = "BAN_FILTERS";
+pub const BAN_TABLES: [&str; 4] =
+    ["BAN_HOSTS_V4", "BAN_PREFIXES_V4", "BAN_HOSTS_V6", "BAN_PREFIXES_V6"];
 /// All of them.
-pub const MAPS: [&str; 4] = [RULESET, REDIRECTS, COUNTERS, RULE_COUNTERS];
+pub const MAPS: [&str; 10] = [
+    RULESET,
+    REDIRECTS,
+    COUNTERS,
+    RULE_COUNTERS,
+    SWITCHES,
+    BAN_FILTERS,
+    BAN_TABLES[0],
+    BAN_TABLES[1],
+    BAN_TABLES[2],
+    BAN_TABLES[3],
+];
 
 /// Why a program could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +61,12 @@ pub fn load_filter() -> Result<Loaded, LoadError> {
     load_filter_on(None)
 }
 
-/// Loads the packet filter on the counters that are pinned in a directory, and with new maps for
-/// the rest; without one, with new maps alone.
-pub fn load_filter_on(counters: Option<&Path>) -> Result<Loaded, LoadError> {
+/// Loads the packet filter on the counters and the entries of run time that are pinned in a
+/// directory, and with new maps for the rest; without one, with new maps alone.
+pub fn load_filter_on(kept: Option<&Path>) -> Result<Loaded, LoadError> {
     let mut loader = EbpfLoader::new();
-    if let Some(directory) = counters {
-        for name in [COUNTERS, RULE_COUNTERS] {
+    if let Some(directory) = kept {
+        for name in MAPS.into_iter().filter(|name| ![RULESET, REDIRECTS].contains(name)) {
             loader.map_pin_path(name, directory.join(name));
         }
     }
@@ -120,7 +137,10 @@ impl Loaded {
         let missing = || io::Error::other(format!("no map {name} in the object"));
         let map = self.ebpf.map(name).ok_or_else(missing)?;
         let data = match map {
-            Map::ArrayOfMaps(data) | Map::DevMap(data) | Map::PerCpuArray(data) => data,
+            Map::Array(data)
+            | Map::ArrayOfMaps(data)
+            | Map::DevMap(data)
+            | Map::PerCpuArray(data) => data,
             _ => return Err(missing()),
         };
         data.fd().as_fd().try_clone_to_owned()

@@ -78,7 +78,9 @@ pub fn read(directory: &Path, generation: u64, loaded_at: u64) -> Result<Option<
 pub fn keep_only(directory: &Path, generation: u64) {
     let kept = path(directory, generation);
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.path() != kept {
+        // Beside them lie the notes of entries added at run time.
+        let snapshot = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if snapshot && entry.path() != kept {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -100,7 +100,8 @@ pub fn scan(bytes: &[u8], file: u16, entries: &mut Entries) -> Findings {
         if let Some((address, length, next)) = ipv4_line(bytes, at) {
             let (prefix, host_bits) = prefix::masked_v4(address, length);
             if host_bits {
-                let end = at + bytes[at..].iter().position(|byte| !is_entry(*byte)).unwrap_or(0);
+                let rest = bytes[at..].iter();
+                let end = at + rest.take_while(|byte| is_entry(**byte)).count();
                 masked(&mut findings.host_bits, line, &bytes[at..end], (0, end - at), || {
                     IpPrefix::V4(prefix)
                 });

@@ -1,0 +1,134 @@
+//! Run-time entries as the product has them, with a test's tables in place of the kernel's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::ops::Range;
+
+use xdp_common::bans::{
+    Bans, Entry, NEVER, Standing, Table, Tables, Value, standing_v4, standing_v6,
+};
+use xdp_common::packet::Network;
+use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use xdpctl::datapath::bans::filter;
+
+use super::config::{Config, RuntimeEntry};
+
+/// The time, as the tables know it.
+const NOW: u64 = 1_000_000_000;
+const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
+
+/// By length and the address in host order.
+type Prefixes = BTreeMap<(u8, u128), Value>;
+
+#[derive(Default)]
+pub struct InMemory {
+    flags: u32,
+    filters: Vec<(Table, Range<u32>)>,
+    hosts_v4: HashMap<u32, Value>,
+    hosts_v6: HashMap<[u64; 2], Value>,
+    prefixes_v4: Prefixes,
+    prefixes_v6: Prefixes,
+}
+
+impl InMemory {
+    /// Entries that have ended are left where they are, as they are in the kernel until something
+    /// sweeps.
+    pub fn of(config: &Config) -> Self {
+        let mut tables = Self::default();
+        for entry in &config.entries {
+            tables.put(entry);
+        }
+        tables
+    }
+
+    fn put(&mut self, given: &RuntimeEntry) {
+        let length = given.prefix.length;
+        let value = Entry {
+            deadline: match (given.live, length % 2) {
+                (false, odd) => NOW - u64::from(odd),
+                (true, 0) => NEVER,
+                (true, _) => NOW + 1,
+            },
+            standing: if given.allow { Standing::ALLOWED } else { Standing::BLOCKED },
+            length: length.into(),
+            note: 7,
+        }
+        .to_value();
+        let (prefix, v6) = match given.prefix.address {
+            IpAddr::V4(address) => {
+                let prefix = masked_v4(address.to_bits(), length).0;
+                match length {
+                    32 => drop(self.hosts_v4.insert(prefix.address, value)),
+                    _ => drop(self.prefixes_v4.insert((length, prefix.address.into()), value)),
+                }
+                (IpPrefix::V4(prefix), false)
+            }
+            IpAddr::V6(address) => {
+                let prefix = masked_v6(address.to_bits(), length).0;
+                let halves = [(prefix.address >> 64) as u64, prefix.address as u64];
+                match length {
+                    128 => drop(self.hosts_v6.insert(halves, value)),
+                    _ => drop(self.prefixes_v6.insert((length, prefix.address), value)),
+                }
+                (IpPrefix::V6(prefix), true)
+            }
+        };
+        let table = Table::of(v6, length);
+        let filters = &mut self.filters;
+        self.flags |= filter::bits(MULTIPLIERS, &prefix, |bits| filters.push((table, bits)));
+        self.flags |= table.flag();
+    }
+}
+
+/// The longest of at most that length that holds the address.
+fn longest(prefixes: &Prefixes, length: u32, address: u128, width: u32) -> Option<&Value> {
+    (0..=length).rev().find_map(|length| {
+        let below = u128::MAX.checked_shr(128 - (width - length)).unwrap_or(0);
+        prefixes.get(&(length as u8, address & !below))
+    })
+}
+
+impl Bans for InMemory {
+    fn standing(&self, network: Network, source: [u64; 2]) -> Standing {
+        if network == Network::IPV4 {
+            standing_v4(self, source[0] as u32)
+        } else {
+            standing_v6(self, source)
+        }
+    }
+}
+
+impl Tables for InMemory {
+    fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    fn multipliers(&self) -> [u64; 2] {
+        MULTIPLIERS
+    }
+
+    fn is_set(&self, table: Table, bit: u32) -> bool {
+        self.filters.iter().any(|(of, bits)| *of == table && bits.contains(&bit))
+    }
+
+    fn host_v4(&self, address: u32) -> Option<&Value> {
+        self.hosts_v4.get(&address)
+    }
+
+    fn host_v6(&self, address: [u64; 2]) -> Option<&Value> {
+        self.hosts_v6.get(&address)
+    }
+
+    fn prefix_v4(&self, length: u32, address: u32) -> Option<&Value> {
+        longest(&self.prefixes_v4, length, address.into(), 32)
+    }
+
+    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<&Value> {
+        let address = u128::from(address[0]) << 64 | u128::from(address[1]);
+        longest(&self.prefixes_v6, length, address, 128)
+    }
+
+    fn now(&self) -> u64 {
+        NOW
+    }
+}

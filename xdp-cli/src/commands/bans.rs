@@ -1,0 +1,21 @@
+//! `xdpctl bans`.
+
+use super::{Failure, Session};
+use crate::args::Bans;
+use crate::bans::{json, text};
+use crate::datapath::bans::Store;
+use crate::datapath::namespace::Namespace;
+
+/// Shows the entries of an interface. That there are none, is an answer and no error.
+pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
+    // Under the lock, since it sweeps: nothing is listed while it changes.
+    let namespace = Namespace::lock()?;
+    let attachment = namespace.require_attachment(&args.interface)?;
+    let listed = Store::open(&namespace, &attachment)?.list()?;
+    let written = if args.json {
+        json::write(session.out, &listed)
+    } else {
+        text::write(session.out, &listed)
+    };
+    written.map_err(Failure::from_output)
+}

@@ -1,0 +1,42 @@
+//! `xdpctl block` and `xdpctl allow`.
+
+use super::prefixes::{self, shown};
+use super::{Failure, Session};
+use crate::args::Put;
+use crate::bans::Kind;
+use crate::datapath::bans::{Order, Store};
+use crate::datapath::lifecycle;
+use crate::datapath::namespace::Namespace;
+use crate::notation::{grouped, plain};
+
+/// Puts entries on an attached interface.
+pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Failure> {
+    // Mistakes in them are told without root too, and before anybody waits for a lock.
+    let mut prefixes = prefixes::read(&args.prefixes, session)?;
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    let namespace = Namespace::lock()?;
+    lifecycle::tidy(&namespace)?;
+    let attachment = namespace.require_attachment(&args.interface)?;
+    if let Some(error) = attachment.stranded() {
+        return Err(error.into());
+    }
+    let mut store = Store::open(&namespace, &attachment)?;
+    let order = Order { kind, life: args.life, note: args.note.clone() };
+    let put = store.put(&prefixes, &order)?;
+
+    let verb = match kind {
+        Kind::Block => "blocked",
+        Kind::Allow => "allowed",
+    };
+    let life = args
+        .life
+        .map_or_else(String::new, |life| format!(" for {}", humantime::format_duration(life)));
+    let replaced = match put.replaced {
+        0 => String::new(),
+        _ if prefixes.len() == 1 => ", in place of an entry before".to_owned(),
+        some => format!(", {} of them in place of entries before", grouped(some as u64)),
+    };
+    let name = plain(&attachment.name());
+    session.print(format_args!("{verb} {} on {name}{life}{replaced}\n", shown(&prefixes)))
+}
