@@ -1,6 +1,7 @@
 //! What is measured: rulesets, and for each the traffic that it judges.
 
 use xdp_common::verdict::{Reason, Verdict};
+use xdpctl::config::prefix::IpPrefix;
 
 use crate::prefixes::{Family, Prefixes};
 use crate::rules::Rules;
@@ -24,6 +25,8 @@ pub struct Subject {
     pub files: Vec<String>,
     prefixes: Option<Prefixes>,
     rules: Option<Rules>,
+    /// Blocked at run time, beside what the configuration says.
+    pub banned: Vec<IpPrefix>,
 }
 
 /// One row of the table.
@@ -85,7 +88,14 @@ impl Subject {
             text += &format!("[[blocklist]]\nname = \"list-{list}\"\nfiles = [\"{list}.txt\"]\n");
         }
         text += &rules.as_ref().map_or_else(String::new, Rules::text);
-        Self { text, files: prefixes.files(lists), prefixes: Some(prefixes), rules }
+        let (files, prefixes) = (prefixes.files(lists), Some(prefixes));
+        Self { text, files, prefixes, rules, ..Self::default() }
+    }
+
+    /// No lists, and these prefixes blocked at run time.
+    fn banned(text: &str, prefixes: Prefixes) -> Self {
+        let banned = prefixes.iter().copied().map(IpPrefix::from).collect();
+        Self { text: text.to_owned(), prefixes: Some(prefixes), banned, ..Self::default() }
     }
 
     fn rules(policy: &str, rules: Rules) -> Self {
@@ -415,8 +425,35 @@ pub fn groups() -> Vec<Group> {
                 .goal(Goal::Floor(1.25)),
             ],
         },
-        // Run-time entries have their place here, each held against the same ruleset without:
-        // "100,000 addresses banned, miss", Goal::Case("no rules, default drop", 1.25), and
-        // "10,000 prefixes banned, miss", Goal::Case("no rules, default drop", 1.5).
+        Group {
+            subject: Some(("100,000 addresses blocked at run time", || {
+                Subject::banned(DEFAULT_DROP, Prefixes::hosts_v4(100_000, 0x15))
+            })),
+            cases: vec![
+                case(
+                    Usual,
+                    "100,000 addresses blocked at run time, miss",
+                    misses_v4,
+                    Reason::Default,
+                )
+                .goal(Goal::Case("no rules, default drop", 1.25)),
+                case(All, "100,000 addresses blocked at run time, hit", hits_v4, Reason::Banned),
+            ],
+        },
+        Group {
+            subject: Some(("10,000 prefixes blocked at run time", || {
+                Subject::banned(DEFAULT_DROP, Prefixes::networks_v4(10_000, 0x16))
+            })),
+            cases: vec![
+                case(
+                    Usual,
+                    "10,000 prefixes blocked at run time, miss",
+                    misses_v4,
+                    Reason::Default,
+                )
+                .goal(Goal::Case("no rules, default drop", 1.50)),
+                case(All, "10,000 prefixes blocked at run time, hit", hits_v4, Reason::Banned),
+            ],
+        },
     ]
 }

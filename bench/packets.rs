@@ -165,6 +165,7 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
             let compiled = Compiled::new(&subject).map_err(|error| format!("{name}: {error}"))?;
             let start = Instant::now();
             stand.put_in_force(compiled.image())?;
+            stand.block(&subject.banned)?;
             report.builds.push(compiled.build(name, start.elapsed()));
             subject
         }

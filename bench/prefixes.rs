@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use std::ops::RangeInclusive;
+
 use rustc_hash::{FxHashMap, FxHashSet};
+use xdpctl::config::prefix::IpPrefix;
+use xdpctl::ruleset;
 
 use crate::random::Random;
 
@@ -55,6 +59,15 @@ impl Prefix {
     /// Any address in it.
     pub fn member(self, random: &mut Random) -> u128 {
         self.address | random.wide() & host_mask(self.family, self.length)
+    }
+}
+
+impl From<Prefix> for IpPrefix {
+    fn from(Prefix { family, address, length }: Prefix) -> Self {
+        match family {
+            Family::V4 => Self::V4(ruleset::Prefix { address: address as u32, length }),
+            Family::V6 => Self::V6(ruleset::Prefix { address, length }),
+        }
     }
 }
 
@@ -124,6 +137,22 @@ impl Prefixes {
 
     pub fn iter(&self) -> impl Iterator<Item = &Prefix> {
         self.all.iter()
+    }
+
+    /// Prefixes of /20 to /31.
+    pub fn networks_v4(count: usize, seed: u64) -> Self {
+        Self::of_lengths(count, seed, 20..=31)
+    }
+
+    fn of_lengths(count: usize, seed: u64, lengths: RangeInclusive<u64>) -> Self {
+        let random = &mut Random::new(seed);
+        let mut set = Self::new(Family::V4);
+        while set.all.len() < count {
+            let length = random.between(*lengths.start(), *lengths.end()) as u8;
+            let address = Family::V4.random_address(random);
+            set.insert(Prefix::around(Family::V4, address, length));
+        }
+        set
     }
 
     /// Prefixes of /32 to /128 in 20,000 providers' /32s, of which one in ten is listed whole.

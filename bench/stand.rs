@@ -11,6 +11,9 @@ use aya::{Ebpf, EbpfLoader};
 use xdp_common::counter::{COUNTERS_PER_PAGE, Counter, Matrix};
 use xdp_common::cpu::PerCpu;
 use xdp_common::verdict::{Reason, Verdict};
+use xdpctl::bans::Kind;
+use xdpctl::config::prefix::IpPrefix;
+use xdpctl::datapath::bans::{BanMaps, Order, Store};
 use xdpctl::datapath::program::{self, Loaded};
 use xdpctl::datapath::{bpf, image_map};
 use xdpctl::image::Image;
@@ -99,6 +102,8 @@ pub struct Stand {
     _behind: OwnedFd,
     pub clock: Clock,
     control: Control,
+    /// At run time.
+    blocked: Vec<IpPrefix>,
 }
 
 impl Stand {
@@ -132,7 +137,18 @@ impl Stand {
         })?;
         let counters = lab.device.enter(InterfaceCounters::open)?;
         let control = Control::default();
-        Ok(Self { lab, programs, filter, counters, links, _behind: behind, clock, control })
+        let blocked = Vec::new();
+        Ok(Self {
+            lab,
+            programs,
+            filter,
+            counters,
+            links,
+            _behind: behind,
+            clock,
+            control,
+            blocked,
+        })
     }
 
     /// Puts a ruleset's image in force, on the filter's device.
@@ -141,6 +157,19 @@ impl Stand {
         let ruleset = self.filter.map(program::RULESET)?;
         image_map::put_in_force(&ruleset, &extents, image.header().more_extents)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
+        Ok(())
+    }
+
+    /// Blocks prefixes at run time; what was blocked before is not any more.
+    pub fn block(&mut self, prefixes: &[IpPrefix]) -> Result<()> {
+        let maps = BanMaps::of(&self.filter)?;
+        // Notes would lie in the directory, and there are none.
+        let mut store = Store::on(&maps, std::env::temp_dir())?;
+        store.remove(&self.blocked)?;
+        if !prefixes.is_empty() {
+            store.put(prefixes, &Order { kind: Kind::Block, life: None, note: None })?;
+        }
+        self.blocked = prefixes.to_vec();
         Ok(())
     }
 
