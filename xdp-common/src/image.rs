@@ -8,14 +8,13 @@
 //! ```text
 //! block 0            Header
 //! then, found through the header, what every packet or most need first:
-//!   lines of 64 bytes  rule actions (half a line each), decisions (see `Decision`) and the search
-//!                      trees of the rules (see `search`)
-//!   roots            of the indexes of listed addresses, 512 blocks each, see `index`
+//!   lines of 64 bytes  rule actions (half a line each), decisions (see `Decision`) and search
+//!                      trees (see `search`)
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
-//!   nodes            of the tries of the rules, one block each, see `search`
-//!   filter           of a large IPv4 index, 4,096 blocks
-//!   lines            the nodes and records of the indexes, which can be millions
+//!   lines            the indexes of the addresses that rules name, see `index`
+//!   filter           of a large IPv4 list, 4,096 blocks
+//!   lines            the indexes of listed addresses, which can be millions
 //!   metadata         names, for the command line alone
 //! ```
 //!
@@ -144,15 +143,13 @@ pub struct Header {
     pub list_v4_filter: u32,
     /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
     pub decisions: u32,
-    pub rule_source_v6_tree: u32,
-    pub rule_destination_v6_tree: u32,
-    /// The first node of the tries. A trie is one more than the number of its root; 0 where a tree
-    /// stands in its place, because there would be too many nodes.
-    pub trie_nodes: u32,
-    pub rule_source_v4_trie: u32,
-    pub rule_source_v4_tree: u32,
-    pub rule_destination_v4_trie: u32,
-    pub rule_destination_v4_tree: u32,
+    /// Roots of the indexes of addresses that rules name, and the classes of all others.
+    pub rule_source_v4_root: u32,
+    pub rule_source_v6_root: u32,
+    pub unnamed_source_class: u32,
+    pub rule_destination_v4_root: u32,
+    pub rule_destination_v6_root: u32,
+    pub unnamed_destination_class: u32,
     pub rule_source_mac_tree: u32,
     pub rule_destination_mac_tree: u32,
     /// Pages of classes by protocol number.

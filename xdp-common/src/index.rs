@@ -45,6 +45,7 @@
 use crate::bits::count_ones;
 use crate::image::{Lines, SPAN_WORDS, Span};
 use crate::opaque::opaque;
+use crate::packet::Network;
 
 /// Lines of a root.
 pub const ROOT_LINES: u32 = (1 << 16) / LINE_SLOTS;
@@ -87,6 +88,20 @@ pub const RANGES_SHIFT: u32 = 8;
 pub const NODE_WORDS: usize = 8;
 /// Steps of the longest way: 14 bytes follow the first two of an IPv6 address.
 const STEPS: u32 = 14;
+
+/// The value of a packet's address in the index of its family: the roots are IPv4's and IPv6's.
+#[inline(always)]
+pub fn find_of<L: Lines>(
+    lines: &L,
+    [v4, v6]: [u32; 2],
+    network: Network,
+    address: [u64; 2],
+) -> Option<u32> {
+    // One search for both, or the program has each twice.
+    let (root, address) =
+        if network == Network::IPV6 { (v6, address) } else { (v4, [address[0] << 32, 0]) };
+    find(lines, root, address)
+}
 
 /// The value of an address; 0 where there is no root. `None` is an image that lies.
 #[inline(always)]

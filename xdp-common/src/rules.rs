@@ -15,10 +15,12 @@ use crate::bits::lowest_bit;
 use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Header, Lines, Span, flag};
 use crate::opaque::relocated;
 use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
-use crate::search;
+use crate::{index, search};
 
 /// Most rules of a ruleset.
 pub const MAX_RULES: usize = 4_096;
+/// Numbers of classes have these bits.
+pub const CLASS: u32 = 0xffff;
 /// Classes on a page, and values that a page covers.
 pub const PAGE_ENTRIES: usize = 256;
 
@@ -151,21 +153,19 @@ fn classify<L: Lines>(
         if header.has(flag::RULE_SOURCE) {
             classes.source = address_class(
                 lines,
-                header,
                 packet.network,
                 packet.source,
-                [header.rule_source_v4_trie, header.rule_source_v4_tree],
-                header.rule_source_v6_tree,
+                [header.rule_source_v4_root, header.rule_source_v6_root],
+                header.unnamed_source_class,
             )?;
         }
         if header.has(flag::RULE_DESTINATION) {
             classes.destination = address_class(
                 lines,
-                header,
                 packet.network,
                 packet.destination,
-                [header.rule_destination_v4_trie, header.rule_destination_v4_tree],
-                header.rule_destination_v6_tree,
+                [header.rule_destination_v4_root, header.rule_destination_v6_root],
+                header.unnamed_destination_class,
             )?;
         }
         if matches!(packet.transport, Transport::TCP | Transport::PORTS) {
@@ -206,23 +206,18 @@ fn classify<L: Lines>(
     Some(true)
 }
 
-/// The class of an address. IPv4's are in a trie or, where that is 0, in a tree.
+/// The class of an address: its index has the difference to the class of addresses that no rule
+/// names, so that 0 is nothing to it.
 #[inline(always)]
 fn address_class<L: Lines>(
     lines: &L,
-    header: &Header,
     network: Network,
     address: [u64; 2],
-    [v4_trie, v4_tree]: [u32; 2],
-    v6_tree: u32,
+    roots: [u32; 2],
+    unnamed: u32,
 ) -> Option<u32> {
-    if network == Network::IPV6 {
-        return search::find_128(lines, v6_tree, address);
-    }
-    if v4_trie != 0 {
-        return search::find_in_trie(lines, header.trie_nodes, v4_trie - 1, address[0] as u32);
-    }
-    search::find_32(lines, v4_tree, address[0] as u32)
+    let difference = index::find_of(lines, roots, network, address)?;
+    Some(difference.wrapping_add(unnamed) & CLASS)
 }
 
 #[inline(always)]

@@ -16,9 +16,6 @@
 //! Nodes that are not full repeat their last separator or, in a leaf, their last key and value; a
 //! separator that repeats stands for a child that does not exist, which is why the child's number
 //! is held down to the last one of its level.
-//!
-//! IPv6 addresses are looked up by their upper half first; the value then is a decision for all
-//! of the /64, or says where the tree or the single leaf over the lower halves is.
 
 use crate::image::{Header, LINE_WORDS, Line, Lines};
 use crate::index;
@@ -33,13 +30,6 @@ pub const LEAF_64: usize = 5;
 /// Levels that a descriptor has room for. Seven levels of 64-bit keys hold 2.6 million intervals,
 /// of 32-bit keys 193 million.
 pub const MAX_DEPTH: usize = 7;
-
-/// Marks a value in a tree over upper halves of IPv6 addresses: bits 31 and 30.
-pub const VALUE_KIND: u32 = 3 << 30;
-/// The rest is the line of a tree's descriptor.
-pub const VALUE_TREE: u32 = 2 << 30;
-/// The rest is the line of a tree's only leaf.
-pub const VALUE_LEAF: u32 = 3 << 30;
 
 /// A tree's descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,45 +171,6 @@ fn leaf_64(words: &Line, key: u64) -> Option<u32> {
     halves(words).get(opaque(2 * LEAF_64 as u64 - 1 + at_most) as usize).copied()
 }
 
-/// As [`find_32`], for IPv6 addresses.
-#[inline(always)]
-pub fn find_128<L: Lines>(lines: &L, tree: u32, address: [u64; 2]) -> Option<u32> {
-    let value = find_64(lines, tree, address[0])?;
-    let place = value & !VALUE_KIND;
-    match value & VALUE_KIND {
-        VALUE_TREE => find_64(lines, place, address[1]),
-        VALUE_LEAF => leaf_64(lines.line(place)?, address[1]),
-        _ => Some(value),
-    }
-}
-
-/// Entries of a trie's node, which is a block: one for each value of a byte.
-pub const NODE_ENTRIES: usize = 256;
-/// Marks an entry whose rest is a value; else it is the number of the next byte's node.
-pub const NODE_LEAF: u16 = 1 << 15;
-
-/// As [`find_32`], in a trie of bytes: a tree reads fewer lines, but compares sixteen numbers in
-/// each, and this none. For few prefixes, as in rules. `nodes` is the block of node 0.
-#[inline(always)]
-pub fn find_in_trie<L: Lines>(lines: &L, nodes: u32, root: u32, key: u32) -> Option<u32> {
-    let mut node = root;
-    let mut rest = key;
-    let mut level = 0;
-    while level < 4 {
-        let block = lines.block(nodes.wrapping_add(node))?;
-        // SAFETY: a block is 256 entries of two bytes, and any bit pattern is one.
-        let entries = unsafe { &*block.as_ptr().cast::<[u16; NODE_ENTRIES]>() };
-        let entry = entries[(rest >> 24) as usize];
-        if entry & NODE_LEAF != 0 {
-            return Some(u32::from(entry & !NODE_LEAF));
-        }
-        node = u32::from(entry);
-        rest <<= 8;
-        level += 1;
-    }
-    None
-}
-
 /// What the lists say of an address: the number of a decision.
 #[inline(always)]
 pub fn find_listed<L: Lines>(
@@ -228,11 +179,10 @@ pub fn find_listed<L: Lines>(
     network: Network,
     address: [u64; 2],
 ) -> Option<u32> {
-    if network == Network::IPV6 {
-        return index::find(lines, header.list_v6_root, address);
-    }
-    if !index::may_hold(lines, header.list_v4_filter, address[0] as u32)? {
+    if network == Network::IPV4
+        && !index::may_hold(lines, header.list_v4_filter, address[0] as u32)?
+    {
         return Some(0);
     }
-    index::find(lines, header.list_v4_root, [address[0] << 32, 0])
+    index::find_of(lines, [header.list_v4_root, header.list_v6_root], network, address)
 }

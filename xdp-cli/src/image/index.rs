@@ -13,6 +13,7 @@ use xdp_common::index::{
 };
 
 use super::intervals::Address;
+use super::tree::LineWriter;
 use crate::ruleset::Prefix;
 
 /// Values of a byte.
@@ -33,7 +34,7 @@ pub struct Valued<A> {
 }
 
 /// Nodes and records of indexes, in lines that are numbered from `first` on.
-pub struct IndexWriter {
+struct IndexWriter {
     first: u32,
     words: Vec<u64>,
     /// Records that the root leads to, which an address asks first.
@@ -57,6 +58,27 @@ struct Pool {
 const PAGE_LINES: u32 = 4096 / size_of::<Line>() as u32;
 
 const _: () = assert!(EXTENT_LINES.is_multiple_of(PAGE_LINES));
+
+/// Writes indexes of both families, one after the other, and gives the lines of their roots: 0 for
+/// one that holds nothing.
+pub fn write<const N: usize>(
+    lines: &mut LineWriter,
+    v4: [&[Valued<u32>]; N],
+    v6: [&[Valued<u128>]; N],
+) -> Result<([u32; N], [u32; N]), TooLarge> {
+    let roots = v4.iter().filter(|prefixes| !prefixes.is_empty()).count()
+        + v6.iter().filter(|prefixes| !prefixes.is_empty()).count();
+    let mut writer = IndexWriter::new(lines.next() + ROOT_LINES * roots as u32);
+    let mut places = ([0; N], [0; N]);
+    for (place, prefixes) in places.0.iter_mut().zip(v4).filter(|(_, p)| !p.is_empty()) {
+        *place = lines.append(writer.root(prefixes)?);
+    }
+    for (place, prefixes) in places.1.iter_mut().zip(v6).filter(|(_, p)| !p.is_empty()) {
+        *place = lines.append(writer.root(prefixes)?);
+    }
+    lines.append_words(&writer.into_words());
+    Ok(places)
+}
 
 /// What a record leads to.
 enum Target {

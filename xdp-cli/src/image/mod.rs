@@ -11,17 +11,15 @@ mod lists;
 pub mod metadata;
 mod rules;
 mod tree;
-mod trie;
 
 use xdp_common::counter::CounterId;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
     LINE_WORDS, Line, Lines, MAGIC, MORE_EXTENTS, SLACK_BLOCKS, Span, flag,
 };
-use xdp_common::index::{FILTER_LINES, ROOT_LINES};
 
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
-use index::{IndexWriter, TooLarge};
+use index::TooLarge;
 use intervals::flatten;
 use lists::{Lists as CompiledLists, Table};
 use metadata::{Kind, Metadata};
@@ -95,7 +93,7 @@ impl Image {
         }
         header.arp_tree = arp_tree(ruleset, &mut lines);
         let mut rules = Rules::new(&ruleset.rules);
-        rules.compile(&mut header, &mut lines)?;
+        let named = rules.compile(&mut header, &mut lines)?;
 
         let mut blocks = vec![[0; BLOCK_WORDS]];
         append_lines(&mut blocks, lines);
@@ -104,10 +102,10 @@ impl Image {
         blocks.extend(rules.page_blocks());
         header.vectors = next(&blocks);
         blocks.extend(rules.vector_blocks());
-        header.trie_nodes = next(&blocks);
-        blocks.extend(rules.node_blocks());
-
-        write_indexes(&table, &mut header, &mut blocks)?;
+        let mut lines = LineWriter::new(next(&blocks) * BLOCK_LINES);
+        named.write(&mut header, &mut lines)?;
+        write_lists(&table, &mut header, &mut lines)?;
+        append_lines(&mut blocks, lines);
         header.metadata = next(&blocks);
         let bytes = postcard::to_stdvec(metadata).expect("plain data fits into memory");
         header.metadata_bytes = bytes.len() as u32;
@@ -154,32 +152,12 @@ fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
     lines.tree_32(&flatten(&mut allowed, 0, |_, ()| 1))
 }
 
-/// Writes an index for each family that some list names: the roots, then everything else.
-fn write_indexes(
-    table: &Table,
-    header: &mut Header,
-    blocks: &mut Vec<Block>,
-) -> Result<(), BuildError> {
-    let mut roots = LineWriter::new(blocks.len() as u32 * BLOCK_LINES);
-    let (v4, v6) = (!table.v4.is_empty(), !table.v6.is_empty());
-    let mut first = roots.next() + ROOT_LINES * (u32::from(v4) + u32::from(v6));
+/// Writes an index for each family that some list names, behind its filter.
+fn write_lists(table: &Table, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooLarge> {
     if table.v4.len() >= filter::WORTHWHILE {
-        header.list_v4_filter = first;
-        first += FILTER_LINES;
+        header.list_v4_filter = lines.append(filter::filter(&table.v4));
     }
-    let mut rest = IndexWriter::new(first);
-    if v4 {
-        header.list_v4_root = roots.append(rest.root(&table.v4)?);
-    }
-    if v6 {
-        header.list_v6_root = roots.append(rest.root(&table.v6)?);
-    }
-    if header.list_v4_filter != 0 {
-        roots.append(filter::filter(&table.v4));
-    }
-    append_lines(blocks, roots);
-    let words = rest.into_words();
-    blocks.extend(words.chunks(BLOCK_WORDS).map(block_of_words));
+    ([header.list_v4_root], [header.list_v6_root]) = index::write(lines, [&table.v4], [&table.v6])?;
     Ok(())
 }
 
@@ -253,12 +231,6 @@ fn block_of_lines(lines: &[Line]) -> Block {
     for (place, line) in block.chunks_exact_mut(LINE_WORDS).zip(lines) {
         place.copy_from_slice(line);
     }
-    block
-}
-
-fn block_of_words(words: &[u64]) -> Block {
-    let mut block = [0; BLOCK_WORDS];
-    block[..words.len()].copy_from_slice(words);
     block
 }
 

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 use xdp_common::image::{BLOCK_WORDS, Block, Header, LINE_WORDS, flag};
 use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
-use xdp_common::rules::PAGE_ENTRIES;
+use xdp_common::rules::{CLASS, PAGE_ENTRIES};
 
-use super::intervals::{Address, Intervals, flatten};
+use super::index::{self, TooLarge, Valued};
+use super::intervals::{Address, Intervals, fold_nested};
 use super::tree::LineWriter;
-use super::trie::{TooLarge, Tries};
 use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
 
 /// Most classes that an image has room for.
@@ -28,7 +28,31 @@ pub struct Rules<'a> {
     rules: &'a [Rule],
     classes: Classes,
     pages: Pages,
-    tries: Tries,
+}
+
+/// The addresses that rules name, with the differences of their classes to that of all others.
+#[derive(Default)]
+pub struct Named {
+    source: NamedPrefixes,
+    destination: NamedPrefixes,
+}
+
+#[derive(Default)]
+struct NamedPrefixes {
+    v4: Vec<Valued<u32>>,
+    v6: Vec<Valued<u128>>,
+}
+
+impl Named {
+    /// Writes their indexes.
+    pub fn write(&self, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooLarge> {
+        let Self { source, destination } = self;
+        (
+            [header.rule_source_v4_root, header.rule_destination_v4_root],
+            [header.rule_source_v6_root, header.rule_destination_v6_root],
+        ) = index::write(lines, [&source.v4, &destination.v4], [&source.v6, &destination.v6])?;
+        Ok(())
+    }
 }
 
 /// Bit vectors, each once; a class is its number.
@@ -86,12 +110,7 @@ fn clear(vector: &mut Block, rule: usize) {
 
 impl<'a> Rules<'a> {
     pub fn new(rules: &'a [Rule]) -> Self {
-        Self {
-            rules,
-            classes: Classes::default(),
-            pages: Pages::default(),
-            tries: Tries::default(),
-        }
+        Self { rules, classes: Classes::default(), pages: Pages::default() }
     }
 
     /// The rules for which something holds.
@@ -105,26 +124,28 @@ impl<'a> Rules<'a> {
         vector
     }
 
-    /// Compiles every field: fills the header's part on rules, and writes trees.
+    /// Compiles every field: fills the header's part on rules, and writes trees. What is returned
+    /// is left to be written.
     pub fn compile(
         &mut self,
         header: &mut Header,
         lines: &mut LineWriter,
-    ) -> Result<(), TooVaried> {
+    ) -> Result<Named, TooVaried> {
         if self.rules.is_empty() {
-            return Ok(());
+            return Ok(Named::default());
         }
         header.flags |= flag::RULES;
         header.rules = self.rules.len() as u32;
         header.vector_shift = self.vector_shift();
         header.vector_words = header.rules.div_ceil(u64::BITS);
         self.protocols(header)?;
-        self.addresses(header, lines)?;
+        let named = self.addresses(header)?;
         self.ports(header)?;
         self.icmp_types(header)?;
         self.tcp_flags(header)?;
         self.vlans(header)?;
-        self.macs(header, lines)
+        self.macs(header, lines)?;
+        Ok(named)
     }
 
     /// Whether some rule names a field.
@@ -167,71 +188,70 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    fn addresses(&mut self, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooVaried> {
+    fn addresses(&mut self, header: &mut Header) -> Result<Named, TooVaried> {
+        let mut named = Named::default();
         if self.any(|matches| &matches.source) {
             header.flags |= flag::RULE_SOURCE;
-            let (v4, v6) = self.sides(|matches| matches.source.as_ref())?;
-            (header.rule_source_v4_trie, header.rule_source_v4_tree) = self.place(&v4, lines);
-            header.rule_source_v6_tree = lines.tree_128(&v6);
+            let unnamed = self.named(&mut named.source, |matches| matches.source.as_ref())?;
+            header.unnamed_source_class = unnamed;
         }
         if self.any(|matches| &matches.destination) {
             header.flags |= flag::RULE_DESTINATION;
-            let (v4, v6) = self.sides(|matches| matches.destination.as_ref())?;
-            (header.rule_destination_v4_trie, header.rule_destination_v4_tree) =
-                self.place(&v4, lines);
-            header.rule_destination_v6_tree = lines.tree_128(&v6);
+            let unnamed =
+                self.named(&mut named.destination, |matches| matches.destination.as_ref())?;
+            header.unnamed_destination_class = unnamed;
         }
-        Ok(())
+        Ok(named)
     }
 
-    /// A trie, or a tree where a trie would be too large; the other is 0.
-    fn place(&mut self, v4: &Intervals<u32>, lines: &mut LineWriter) -> (u32, u32) {
-        match self.tries.add(v4) {
-            Ok(root) => (u32::from(root) + 1, 0),
-            Err(TooLarge) => (0, lines.tree_32(v4)),
-        }
-    }
-
-    /// Nodes of the tries.
-    pub fn node_blocks(&self) -> impl Iterator<Item = Block> {
-        self.tries.blocks()
-    }
-
-    fn sides(
+    /// The prefixes that a field names; returns the class of all other addresses.
+    fn named(
         &mut self,
+        named: &mut NamedPrefixes,
         field: impl Fn(&Matches) -> Option<&Prefixes>,
-    ) -> Result<(Intervals<u32>, Intervals<u128>), TooVaried> {
-        let outside = self.vector(|matches| field(matches).is_none());
-        let v4 = self.prefixes(outside, &field, |prefixes| &prefixes.v4)?;
-        let v6 = self.prefixes(outside, &field, |prefixes| &prefixes.v6)?;
-        Ok((v4, v6))
+    ) -> Result<u32, TooVaried> {
+        let unnamed = self.vector(|matches| field(matches).is_none());
+        let unnamed = self.classes.class(unnamed)?;
+        named.v4 = self.prefixes(unnamed, &field, |prefixes| &prefixes.v4)?;
+        named.v6 = self.prefixes(unnamed, &field, |prefixes| &prefixes.v6)?;
+        Ok(unnamed)
     }
 
     fn prefixes<A: Address + 'a>(
         &mut self,
-        outside: Block,
+        unnamed: u32,
         field: impl Fn(&Matches) -> Option<&Prefixes>,
         family: impl Fn(&Prefixes) -> &[Prefix<A>],
-    ) -> Result<Intervals<A>, TooVaried> {
+    ) -> Result<Vec<Valued<A>>, TooVaried> {
         let mut prefixes: Vec<(Prefix<A>, u32)> = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
             let named = field(&rule.matches).map_or(&[][..], &family);
             prefixes.extend(named.iter().map(|&prefix| (prefix, index as u32)));
         }
-        let outside = self.classes.class(outside)?;
         let mut steps: FxHashMap<(u32, u32), u32> = FxHashMap::default();
         let mut too_varied = false;
-        let intervals = flatten(&mut prefixes, outside, |outer, &rule| {
-            *steps.entry((outer, rule)).or_insert_with(|| {
-                let mut vector = self.classes.vectors[outer as usize];
-                set(&mut vector, rule as usize);
-                self.classes.class(vector).unwrap_or_else(|TooVaried| {
-                    too_varied = true;
-                    outer
+        let mut valued = Vec::with_capacity(prefixes.len());
+        fold_nested(
+            &mut prefixes,
+            unnamed,
+            |outer, &rule| {
+                *steps.entry((outer, rule)).or_insert_with(|| {
+                    let mut vector = self.classes.vectors[outer as usize];
+                    set(&mut vector, rule as usize);
+                    self.classes.class(vector).unwrap_or_else(|TooVaried| {
+                        too_varied = true;
+                        outer
+                    })
                 })
-            })
-        });
-        if too_varied { Err(TooVaried) } else { Ok(intervals) }
+            },
+            |prefix, class, around| {
+                if class != around {
+                    let value = class.wrapping_sub(unnamed) & CLASS;
+                    valued.push(Valued { prefix, value });
+                }
+            },
+        );
+        if too_varied { Err(TooVaried) } else { Ok(valued) }
     }
 
     fn ports(&mut self, header: &mut Header) -> Result<(), TooVaried> {
@@ -403,8 +423,8 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// A page or a node, as it lies in memory.
-pub(super) fn page_block(page: &Page) -> Block {
+/// A page, as it lies in memory.
+fn page_block(page: &Page) -> Block {
     let mut block = [0; BLOCK_WORDS];
     for (word, entries) in block.iter_mut().zip(page.chunks_exact(4)) {
         let mut bytes = [0; 8];

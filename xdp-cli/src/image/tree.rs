@@ -2,8 +2,7 @@
 
 use xdp_common::image::{LINE_WORDS, Line};
 use xdp_common::search::{
-    Descriptor, LEAF_32, LEAF_64, Level, MAX_DEPTH, SEPARATORS_32, SEPARATORS_64, VALUE_KIND,
-    VALUE_LEAF, VALUE_TREE,
+    Descriptor, LEAF_32, LEAF_64, Level, MAX_DEPTH, SEPARATORS_32, SEPARATORS_64,
 };
 
 use super::intervals::Intervals;
@@ -35,6 +34,11 @@ impl LineWriter {
         let number = self.next();
         self.lines.extend(lines);
         number
+    }
+
+    /// Lines that come as words.
+    pub fn append_words(&mut self, words: &[u64]) {
+        self.lines.extend(words.as_chunks::<LINE_WORDS>().0);
     }
 
     pub fn into_lines(self) -> Vec<Line> {
@@ -69,39 +73,6 @@ impl LineWriter {
             fill(&mut words, separators);
             words
         })
-    }
-
-    /// A tree over IPv6 addresses: one over the upper halves, and for each /64 that is not of one
-    /// value a tree or a single leaf over the lower halves.
-    pub fn tree_128(&mut self, intervals: &Intervals<u128>) -> u32 {
-        let mut upper = Intervals::new(0);
-        let mut carried = 0;
-        let mut rest = intervals.starts.as_slice();
-        while let Some(&(start, _)) = rest.first() {
-            let half = (start >> 64) as u64;
-            let inside = rest.iter().take_while(|(start, _)| (start >> 64) as u64 == half).count();
-            let (group, after) = rest.split_at(inside);
-            let mut lower = Intervals::new(carried);
-            for &(start, value) in group {
-                debug_assert_eq!(value & VALUE_KIND, 0);
-                lower.set(start as u64, value);
-                carried = value;
-            }
-            let value = match lower.starts.as_slice() {
-                [(_, value)] => *value,
-                few if few.len() <= LEAF_64 => VALUE_LEAF | self.push(leaf_64(few)),
-                _ => VALUE_TREE | self.tree_64(&lower),
-            };
-            upper.set(half, value);
-            let next_half = after.first().map(|&(start, _)| (start >> 64) as u64);
-            if let Some(following) = half.checked_add(1)
-                && next_half != Some(following)
-            {
-                upper.set(following, carried);
-            }
-            rest = after;
-        }
-        self.tree_64(&upper)
     }
 
     /// Writes the levels above the leaves, then the leaves, then the descriptor.
