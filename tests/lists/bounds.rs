@@ -1,10 +1,15 @@
-//! As many prefixes as a ruleset may have, and as many lists.
+//! As many prefixes as a ruleset may have, as many lists, and as many rules.
 
+use xdp_common::image::Block;
+use xdp_common::index::ROOT_LINES;
 use xdp_common::packet::Network;
 use xdp_common::search::find_listed;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
-use xdpctl::ruleset::{ListAction, MAX_LISTS, MAX_PREFIXES, Ruleset, Side};
+use xdpctl::ruleset::{
+    ListAction, MAX_LISTS, MAX_PREFIXES, MAX_RULES, Matches, Prefixes, Rule, RuleAction, Ruleset,
+    Side,
+};
 
 use super::reference::{Address, Compiled, entry, list, prefix};
 
@@ -61,4 +66,46 @@ fn as_many_lists_as_there_may_be() {
     for address in [u32::MAX, u32::MAX - 1, 1 << 31, (1 << 31) + 1] {
         compiled.compare(address);
     }
+}
+
+/// As many rules as there may be, each with ports and networks that overlap those of all others:
+/// every edge of one makes another class. Their part of an image stays within what
+/// `xdp_common::rules` can come to: a bit vector for each class, a page for each byte of a port.
+#[test]
+fn as_many_rules_as_there_may_be() {
+    let count = MAX_RULES as u32;
+    let rules = (0..count)
+        .map(|number| {
+            let port = number as u16;
+            let range = || Some(vec![(port, u16::MAX - port)]);
+            let networks = |offset: u32| {
+                let address = (number / 30 + offset) << 20 | 0x000f_ffff;
+                let length = 3 + (number % 30) as u8;
+                let v6 = prefix(u128::from(address) << 96, length);
+                Some(Prefixes { v4: vec![prefix(address, length)], v6: vec![v6] })
+            };
+            Rule {
+                name: format!("rule-{number}"),
+                line: 1,
+                matches: Matches {
+                    source: networks(0),
+                    destination: networks(1_000),
+                    source_port: range(),
+                    destination_port: range(),
+                    ..Matches::default()
+                },
+                action: RuleAction::Drop,
+            }
+        })
+        .collect();
+    let ruleset = Ruleset { rules, ..Ruleset::default() };
+    let image = Image::build(&ruleset, 1, &Metadata::unbound(&ruleset)).expect("within limits");
+    // Two edges a rule in each of four fields, and the classes of protocols.
+    let classes = 4 * (2 * MAX_RULES + 1) + 32;
+    let pages = 2 * (1 + 256) + 8;
+    let networks = 4 * (ROOT_LINES as usize * 64 + MAX_RULES * 192);
+    let names = MAX_RULES * 64;
+    let most = (classes + pages) * size_of::<Block>() + networks + names;
+    let bytes = size_of_val(image.blocks());
+    assert!(bytes <= most, "{bytes} bytes, expected {most} at most");
 }

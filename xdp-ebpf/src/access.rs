@@ -26,7 +26,9 @@ pub struct Linear {
 }
 
 /// Frames whose first buffer is no longer are taken to have no other, until they turn out to be cut
-/// short: asking the kernel costs more than all else that is done to them before they are judged.
+/// short: asking the kernel is a call, and its return costs more than reading the frame. What would
+/// go unseen is a second buffer behind such a one that holds nothing but padding: its bytes would
+/// not be counted.
 const SHORT: usize = 128;
 
 /// Length of the frame with all its buffers, as the kernel knows it.
