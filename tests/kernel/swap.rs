@@ -74,9 +74,9 @@ fn blocked() -> Vec<Frame> {
 
 /// Reloads one configuration after the other, while `traffic` goes on.
 #[track_caller]
-fn alternate(bench: &Bench, [a, b]: [&str; 2]) {
+fn alternate(bench: &Bench, [a, b]: [&str; 2], reloads: usize) {
     let [a, b] = [bench.write("a.toml", a), bench.write("b.toml", b)];
-    for turn in 0..RELOADS {
+    for turn in 0..reloads {
         let path = if turn % 2 == 0 { &b } else { &a };
         bench.xdpctl(["reload", JUDGED, "-c", path.to_str().expect("UTF-8")]).success();
     }
@@ -102,7 +102,7 @@ fn two_hundred_reloads_misjudge_no_packet() {
     bench.attach(BY_LIST_A);
     let before = bench.sample();
     let traffic = Traffic::start(bench.lab().port("src", "src0"), blocked());
-    alternate(&bench, [BY_LIST_A, &by_list_b()]);
+    alternate(&bench, [BY_LIST_A, &by_list_b()], RELOADS);
     // Both rulesets have to have had their share, or this shows nothing.
     traffic.wait_for(1);
     let sent = traffic.stop();
@@ -119,6 +119,52 @@ fn two_hundred_reloads_misjudge_no_packet() {
     assert!(arrived.is_empty(), "{} packets went by", arrived.len());
 }
 
+/// A ruleset that drops [`blocked`] by a list that takes several extents.
+fn many_extents(bench: &Bench, name: &str, policy: &str) -> String {
+    let mut list: String = (0..40_000u32)
+        .map(|number| number.wrapping_mul(0x9e37_79b1))
+        .filter(|address| address >> 24 != 10)
+        .map(|address| format!("{}\n", std::net::Ipv4Addr::from_bits(address)))
+        .collect();
+    list += "10.1.0.0/24\n10.2.0.1\n2001:db8:1::/64\n2001:db8:2::1\n";
+    let file = bench.write(&format!("{name}.txt"), &list);
+    format!(
+        "[policy]\ndefault = \"{policy}\"\n[[blocklist]]\nname = \"{name}\"\nfiles = [{file:?}]\n"
+    )
+}
+
+/// Extents beyond the first are found through it, and given back when it is gone.
+#[test]
+fn rulesets_of_many_extents_are_exchanged_whole_and_given_back() {
+    const TURNS: usize = 40;
+    let mut bench = Bench::new();
+    bench.attach(BY_LIST_A);
+    let map_bytes = |bench: &Bench| {
+        let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+        status[0]["map_bytes"].as_u64().expect("a number")
+    };
+    let small = map_bytes(&bench);
+    let (a, b) = (many_extents(&bench, "a", "pass"), many_extents(&bench, "b", "drop"));
+    let before = bench.sample();
+    let traffic = Traffic::start(bench.lab().port("src", "src0"), blocked());
+    alternate(&bench, [&a, &b], TURNS);
+    traffic.wait_for(1);
+    let sent = traffic.stop();
+    let (after, seen) = settled(&bench, sent, &before);
+    println!("{seen} packets judged in {TURNS} reloads");
+    assert_eq!(after.verdicts["drop"].packets, seen, "{after:#?}");
+    assert_eq!(after.reasons["blocklist"].packets, seen, "{after:#?}");
+
+    const EXTENT: u64 = 1 << 20;
+    let large = map_bytes(&bench);
+    assert!(large >= small + 2 * EXTENT, "{small} and {large} bytes");
+    // The other half of the slots.
+    alternate(&bench, [&b, &b], 1);
+    assert_eq!(map_bytes(&bench), large);
+    alternate(&bench, [BY_LIST_A, BY_LIST_A], 1);
+    assert_eq!(map_bytes(&bench), small);
+}
+
 /// Counters of both lists at once: each packet is in one of them.
 #[test]
 fn each_packet_counts_for_one_of_the_rulesets() {
@@ -129,7 +175,7 @@ fn each_packet_counts_for_one_of_the_rulesets() {
     bench.attach(&a);
     let before = bench.sample();
     let traffic = Traffic::start(bench.lab().port("src", "src0"), blocked());
-    alternate(&bench, [&a, &b]);
+    alternate(&bench, [&a, &b], RELOADS);
     let sent = traffic.stop();
 
     let (after, seen) = settled(&bench, sent, &before);
@@ -201,7 +247,7 @@ fn a_redirected_packet_takes_all_of_one_ruleset() {
         let out1 = scope.spawn(|| listen(&dst1, &marked_b, &stop));
         let reloaded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let traffic = Traffic::start(lab.port("src", "src0"), [frame.clone()]);
-            alternate(&bench, [&a, &b]);
+            alternate(&bench, [&a, &b], RELOADS);
             let sent = traffic.stop();
             settled(&bench, sent, &before)
         }));
