@@ -109,3 +109,26 @@ fn as_many_rules_as_there_may_be() {
     let bytes = size_of_val(image.blocks());
     assert!(bytes <= most, "{bytes} bytes, expected {most} at most");
 }
+
+/// So many in so few networks that there is a filter, and not one that is set everywhere.
+#[test]
+fn many_ipv6_prefixes_in_few_networks() {
+    let mut blocked = list(0, Side::Source, ListAction::Drop);
+    let network = |number: u128| (0x2400_0000 | number * 0x0001_0081) << 96;
+    blocked.v6 = (0..6_000u128)
+        .map(|number| entry(prefix(network(number % 40) | (number * 77) << 80, 48)))
+        .chain([entry(prefix(0x2f00 << 112, 21))])
+        .collect();
+    let ruleset = Ruleset { blocklists: vec![blocked], ..Ruleset::default() };
+    let compiled = Compiled::new(&ruleset);
+    for number in (0..6_000u128).step_by(97) {
+        let first = network(number % 40) | (number * 77) << 80;
+        for address in [first, first - 1, first + (1 << 80), first ^ 1 << 100, first ^ 1 << 127] {
+            compiled.compare(address);
+        }
+    }
+    for upper in [0x2f00_0000u128, 0x2f00_07ff, 0x2f00_0800, 0x2eff_ffff, 0, 0xffff_ffff] {
+        compiled.compare(upper << 96);
+        compiled.compare(upper << 96 | 0xffff_ffff);
+    }
+}

@@ -13,7 +13,7 @@
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
 //!   lines            the indexes of the addresses that rules name, see `index`
-//!   filter           of a large IPv4 list, 4,096 blocks
+//!   filters          of large lists, 4,096 blocks for IPv4 and 64 for IPv6
 //!   lines            the indexes of listed addresses, which can be millions
 //!   metadata         names, for the command line alone
 //! ```
@@ -139,8 +139,9 @@ pub struct Header {
     /// Roots of the indexes of listed addresses; 0 where there is none.
     pub list_v4_root: u32,
     pub list_v6_root: u32,
-    /// The first line of the filter in front of a large IPv4 index, else 0.
+    /// The first lines of the filters in front of large indexes, else 0.
     pub list_v4_filter: u32,
+    pub list_v6_filter: u32,
     /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
     pub decisions: u32,
     /// Roots of the indexes of addresses that rules name, and the classes of all others.
@@ -181,7 +182,8 @@ pub struct Header {
     /// Where the metadata begin, in blocks, and how many bytes they are.
     pub metadata: u32,
     pub metadata_bytes: u32,
-    pub reserved: [u64; 43],
+    pub padding: u32,
+    pub reserved: [u64; 42],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

@@ -179,9 +179,12 @@ pub fn find_listed<L: Lines>(
     network: Network,
     address: [u64; 2],
 ) -> Option<u32> {
-    if network == Network::IPV4
-        && !index::may_hold(lines, header.list_v4_filter, address[0] as u32)?
-    {
+    let (filter, bit) = if network == Network::IPV6 {
+        (header.list_v6_filter, index::filter_bit_v6((address[0] >> 32) as u32))
+    } else {
+        (header.list_v4_filter, index::filter_bit_v4(address[0] as u32))
+    };
+    if !index::may_hold(lines, filter, bit)? {
         return Some(0);
     }
     index::find_of(lines, [header.list_v4_root, header.list_v6_root], network, address)

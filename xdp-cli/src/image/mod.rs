@@ -154,9 +154,8 @@ fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
 
 /// Writes an index for each family that some list names, behind its filter.
 fn write_lists(table: &Table, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooLarge> {
-    if table.v4.len() >= filter::WORTHWHILE {
-        header.list_v4_filter = lines.append(filter::filter(&table.v4));
-    }
+    header.list_v4_filter = filter::v4(&table.v4).map_or(0, |filter| lines.append(filter));
+    header.list_v6_filter = filter::v6(&table.v6).map_or(0, |filter| lines.append(filter));
     ([header.list_v4_root], [header.list_v6_root]) = index::write(lines, [&table.v4], [&table.v6])?;
     Ok(())
 }
