@@ -23,6 +23,7 @@
 //!   NODE      a node's line, for the next byte
 //!   RECORDS   how many less one (2 bits), and the first one's number in 16 bytes. The first that
 //!             matches decides; if none does, 0
+//!   RECORD    the next byte (8 bits), and the number of one record; another byte has 0
 //!   BUCKET    a line
 //! node      4 x u64: a bit for each byte below which something is listed
 //!           4 x u64: a bit for those of them whose slot is not that of the listed one before
@@ -59,12 +60,16 @@ pub const BYTES: u32 = 1 << 29;
 pub const NODE: u32 = 2 << 29;
 pub const RECORDS: u32 = 3 << 29;
 pub const BUCKET: u32 = 4 << 29;
+pub const RECORD: u32 = 5 << 29;
 
 /// Greatest value of slots of kind [`BYTES`], and where it stands in them.
 pub const BYTES_MAX: u32 = 31;
 pub const BYTES_SHIFT: u32 = 24;
 /// Where a slot of kind [`RECORDS`] has its number of records less one.
 pub const COUNT_SHIFT: u32 = 27;
+/// Where a slot of kind [`RECORD`] has the byte; numbers that do not fit below it stand in one of
+/// kind [`RECORDS`].
+pub const BYTE_SHIFT: u32 = 21;
 /// Most records of a slot, all in one line.
 pub const MAX_RECORDS: usize = 4;
 
@@ -124,6 +129,12 @@ pub fn find<L: Lines>(lines: &L, root: u32, address: [u64; 2]) -> Option<u32> {
         }
         if slot & KIND == BUCKET {
             return Some(value_in_bucket(lines.span(slot & !KIND)?, high));
+        }
+        if slot & KIND == RECORD {
+            if (high >> 56) as u32 != slot >> BYTE_SHIFT & 0xff {
+                return Some(0);
+            }
+            slot = RECORDS | slot & ((1 << BYTE_SHIFT) - 1);
         }
         if slot & KIND == RECORDS {
             let record = match first_match(lines, slot, high, low)? {

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use xdp_common::image::{EXTENT_LINES, LINE_WORDS, Line};
 use xdp_common::index::{
-    BUCKET, BUCKET_WORDS, BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND, LENGTH_SHIFT,
-    LINE_SLOTS, MAX_LENGTH, MAX_RECORDS, NODE, NODE_WORDS, RANGES_SHIFT, RECORD_NODE,
-    RECORD_VALUES, RECORDS, ROOT_LINES, VALUE, WORD_NUMBERS, WORD_RANGES,
+    BUCKET, BUCKET_WORDS, BYTE_SHIFT, BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND,
+    LENGTH_SHIFT, LINE_SLOTS, MAX_LENGTH, MAX_RECORDS, NODE, NODE_WORDS, RANGES_SHIFT, RECORD,
+    RECORD_NODE, RECORD_VALUES, RECORDS, ROOT_LINES, VALUE, WORD_NUMBERS, WORD_RANGES,
 };
 
 use super::intervals::Address;
@@ -204,7 +204,11 @@ impl IndexWriter {
             let target = Target::Value(region.background);
             records.push(record(A::default(), region.depth, region.depth, &target)?);
         }
-        self.push_records(region.depth, &records).map(Some)
+        let slot = self.push_records(region.depth, &records)?;
+        Ok(Some(match parts.as_slice() {
+            [part] if region.background == 0 => behind_byte(slot, region.depth, part),
+            _ => slot,
+        }))
     }
 
     /// A node, unless it would say the same of every byte.
@@ -336,6 +340,17 @@ fn parts<'a, A: Address>(region: &Region<'a, A>) -> Option<Vec<Part<'a, A>>> {
         })
         .collect();
     (parts.len() <= room).then_some(parts)
+}
+
+/// The slot of one record, with the next byte if both fit: most addresses that have another one are
+/// then known without the record, which no near cache may have.
+fn behind_byte<A: Address>(slot: u32, depth: u8, part: &Part<'_, A>) -> u32 {
+    let number = slot & !KIND;
+    if part.length < depth + NODE_BITS || number >= 1 << BYTE_SHIFT {
+        return slot;
+    }
+    let byte = part.together[0].prefix.address.bits_from(depth, NODE_BITS);
+    RECORD | byte << BYTE_SHIFT | number
 }
 
 /// How many bits sorted prefixes begin with that all of them have.
