@@ -114,7 +114,7 @@ fn as_many_rules_as_there_may_be() {
 #[test]
 fn many_ipv6_prefixes_in_few_networks() {
     let mut blocked = list(0, Side::Source, ListAction::Drop);
-    let network = |number: u128| (0x2400_0000 | number * 0x0001_0081) << 96;
+    let network = |number: u128| (0x2400_0000 + number * 0x0001_0081) << 96;
     blocked.v6 = (0..6_000u128)
         .map(|number| entry(prefix(network(number % 40) | (number * 77) << 80, 48)))
         .chain([entry(prefix(0x2f00 << 112, 21))])
