@@ -388,7 +388,18 @@ fn what_is_not_there_is_told_and_the_rest_removed() {
     let (code, said, errors) = stream(&bench, "unblock", &[], "1.1.1.1\n2001:db8::1\n2.2.2.0/24");
     assert_eq!((code, said.as_str()), (1, "unblocked 2001:db8::1/128 on in0\n"));
     assert!(errors.contains("no run-time entry for 1.1.1.1/32, 2.2.2.0/24"), "{errors}");
+    // Also where nobody reads what was removed.
+    run(&bench, "block", &["3.3.3.3"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    std::mem::drop(reader);
+    let args = ["unblock", JUDGED, "3.3.3.3", "3.3.3.4"];
+    let mut command = bench.lab().xdpctl_command("dut", args);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("no run-time entry for 3.3.3.4/32"), "{errors}");
     bench.run(&[
+        pass("removed unread", from("3.3.3.3"), "default"),
         drop("left", from("10.1.1.1"), "banned"),
         pass("removed", from("9.0.0.1"), "default"),
         pass("removed, IPv6", from("2001:db8::1"), "default"),
