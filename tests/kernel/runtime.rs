@@ -373,6 +373,36 @@ fn bans_are_sorted_and_have_notes_and_remaining_times() {
     bench.run(&[drop("all the same", from("2001:db8::1"), "banned")]);
 }
 
+/// Nobody is kept from looking at entries and removing them.
+#[test]
+fn notes_that_cannot_be_written_are_in_no_ones_way() {
+    let bench = attached();
+    run(&bench, "block", &["10.0.0.1", "--for", "1s", "--note", "ends"]);
+    run(&bench, "block", &["10.0.0.2", "--note", "stays"]);
+    let [_, state] = bench.lab().namespace("dut").xdpctl_directories();
+    let state = state.join(bench.lab().ifindex("dut", JUDGED).to_string());
+    // In the place of the file that is written first, as if the disk were full.
+    fs::create_dir(state.join("notes.new")).expect("a directory");
+    sleep(Duration::from_millis(1100));
+    let listed = bans(&bench);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(
+        (&listed[0]["prefix"], &listed[0]["note"]),
+        (&json!("10.0.0.2/32"), &json!("stays"))
+    );
+    run(&bench, "block", &["10.0.0.3"]);
+    let output = bench.xdpctl(["block", JUDGED, "10.0.0.4", "--note", "new"]);
+    assert!(output.expect_status(1).stderr.contains("cannot keep the notes"), "{}", output.stderr);
+    run(&bench, "unblock", &["10.0.0.2"]);
+    let listed = bans(&bench);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    bench.run(&[
+        pass("removed", from("10.0.0.2"), "default"),
+        drop("without a note", from("10.0.0.3"), "banned"),
+        pass("not done", from("10.0.0.4"), "default"),
+    ]);
+}
+
 #[test]
 fn what_is_not_there_is_told_and_the_rest_removed() {
     let bench = attached();
