@@ -196,6 +196,12 @@ fn a_renamed_interface() {
     bench.xdpctl(["attach", JUDGED, "-c", file]).success();
     rename(JUDGED, "new0");
     rename("out0", JUDGED);
+    // Also where nothing is attached to that other.
+    for args in [&["detach", JUDGED][..], &["reload", JUDGED], &["block", JUDGED, "10.0.0.1"]] {
+        let said = bench.xdpctl(args);
+        let hint = "xdpctl is not attached to in0\n  hint: it is attached to: new0";
+        assert!(said.expect_status(1).stderr.contains(hint), "{args:?}: {}", said.stderr);
+    }
     bench.xdpctl(["attach", JUDGED, "-c", file]).success();
     let said = bench.xdpctl(["detach", JUDGED]);
     said.success();

@@ -373,6 +373,36 @@ fn bans_are_sorted_and_have_notes_and_remaining_times() {
     bench.run(&[drop("all the same", from("2001:db8::1"), "banned")]);
 }
 
+/// Nobody is kept from looking at entries and removing them.
+#[test]
+fn notes_that_cannot_be_written_are_in_no_ones_way() {
+    let bench = attached();
+    run(&bench, "block", &["10.0.0.1", "--for", "1s", "--note", "ends"]);
+    run(&bench, "block", &["10.0.0.2", "--note", "stays"]);
+    let [_, state] = bench.lab().namespace("dut").xdpctl_directories();
+    let state = state.join(bench.lab().ifindex("dut", JUDGED).to_string());
+    // In the place of the file that is written first, as if the disk were full.
+    fs::create_dir(state.join("notes.new")).expect("a directory");
+    sleep(Duration::from_millis(1100));
+    let listed = bans(&bench);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(
+        (&listed[0]["prefix"], &listed[0]["note"]),
+        (&json!("10.0.0.2/32"), &json!("stays"))
+    );
+    run(&bench, "block", &["10.0.0.3"]);
+    let output = bench.xdpctl(["block", JUDGED, "10.0.0.4", "--note", "new"]);
+    assert!(output.expect_status(1).stderr.contains("cannot keep the notes"), "{}", output.stderr);
+    run(&bench, "unblock", &["10.0.0.2"]);
+    let listed = bans(&bench);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    bench.run(&[
+        pass("removed", from("10.0.0.2"), "default"),
+        drop("without a note", from("10.0.0.3"), "banned"),
+        pass("not done", from("10.0.0.4"), "default"),
+    ]);
+}
+
 #[test]
 fn what_is_not_there_is_told_and_the_rest_removed() {
     let bench = attached();
@@ -388,7 +418,18 @@ fn what_is_not_there_is_told_and_the_rest_removed() {
     let (code, said, errors) = stream(&bench, "unblock", &[], "1.1.1.1\n2001:db8::1\n2.2.2.0/24");
     assert_eq!((code, said.as_str()), (1, "unblocked 2001:db8::1/128 on in0\n"));
     assert!(errors.contains("no run-time entry for 1.1.1.1/32, 2.2.2.0/24"), "{errors}");
+    // Also where nobody reads what was removed.
+    run(&bench, "block", &["3.3.3.3"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    std::mem::drop(reader);
+    let args = ["unblock", JUDGED, "3.3.3.3", "3.3.3.4"];
+    let mut command = bench.lab().xdpctl_command("dut", args);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("no run-time entry for 3.3.3.4/32"), "{errors}");
     bench.run(&[
+        pass("removed unread", from("3.3.3.3"), "default"),
         drop("left", from("10.1.1.1"), "banned"),
         pass("removed", from("9.0.0.1"), "default"),
         pass("removed, IPv6", from("2001:db8::1"), "default"),

@@ -1,5 +1,6 @@
 //! Commands at the same time wait for each other; those that only look wait for nobody.
 
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -141,6 +142,25 @@ fn two_interfaces() {
         bench.xdpctl(["detach", "out0"]).success();
         bench.lab().assert_nothing_kept("dut");
     }
+}
+
+/// `xdpctl reload | true`: the second interface is reloaded too.
+#[test]
+fn a_reload_of_all_without_a_reader() {
+    let bench = Bench::on(Topology::two_outputs());
+    for (name, interface) in [("a", "out0"), ("b", "out1")] {
+        bench.xdpctl(["attach", interface, "-c", &path(&bench, name)]).success();
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = bench.lab().xdpctl_command("dut", ["reload"]);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let attached = status.as_array().expect("an array");
+    let generations: Vec<_> = attached.iter().map(|it| it["generation"].as_u64()).collect();
+    assert_eq!(generations, [Some(2), Some(2)], "{status}");
+    bench.xdpctl(["detach", "--all"]).success();
 }
 
 /// Looking never fails because of what others do meanwhile, except that nothing may be attached.

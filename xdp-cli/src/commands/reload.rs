@@ -44,6 +44,8 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         prepared.push(swap::prepare(&loaded.ruleset, &occasion)?);
     }
 
+    // Told when all is done: that nobody reads the output, keeps no interface from its ruleset.
+    let mut done = Vec::new();
     for ((attachment, loaded), prepared) in attachments.iter().zip(&loaded).zip(prepared) {
         let name = attachment.name();
         for missing in &prepared.missing {
@@ -64,11 +66,10 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             let mode = in_force.metadata.mode;
             attach::say_redirects(&interface, mode, &reloaded.redirects, session);
         }
-        session.print(format_args!(
-            "reloaded {}, generation {}\n",
-            plain(&name),
-            reloaded.generation
-        ))?;
+        done.push((name, reloaded.generation));
+    }
+    for (name, generation) in done {
+        session.print(format_args!("reloaded {}, generation {generation}\n", plain(&name)))?;
     }
     Ok(())
 }

@@ -25,10 +25,13 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
 
     let name = plain(&attachment.name());
     prefixes.retain(|prefix| missing.binary_search(prefix).is_err());
-    if !prefixes.is_empty() || missing.is_empty() {
-        session.print(format_args!("unblocked {} on {name}\n", shown(&prefixes)))?;
-    }
-    if missing.is_empty() { Ok(()) } else { Err(not_there(&missing, &name).into()) }
+    let printed = if !prefixes.is_empty() || missing.is_empty() {
+        session.print(format_args!("unblocked {} on {name}\n", shown(&prefixes)))
+    } else {
+        Ok(())
+    };
+    // The status says that some were not there also where nobody reads what was.
+    if missing.is_empty() { printed } else { Err(not_there(&missing, &name).into()) }
 }
 
 fn not_there(missing: &[IpPrefix], name: &str) -> Error {

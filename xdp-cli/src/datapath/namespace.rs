@@ -76,8 +76,9 @@ impl Namespace {
         Ok(attachments)
     }
 
-    /// What is attached to an interface by its name: the one that it has now or, if no interface
-    /// of that name has anything attached, the one that it had when it was attached.
+    /// What is attached to an interface by its name: the one that it has now or, if no other
+    /// interface has taken that name, the one that it had when it was attached. What is left of an
+    /// interface that is gone is still found where a new one has its name.
     pub fn attachment(&self, name: &str) -> Result<Option<Attachment>> {
         let attachments = self.attachments()?;
         let now = match Interface::by_name(name) {
@@ -89,7 +90,9 @@ impl Namespace {
         for attachment in attachments {
             if now.is_some() && attachment.ifindex() == now {
                 exact = Some(attachment);
-            } else if attachment.attached_as() == Some(name) {
+            } else if attachment.attached_as() == Some(name)
+                && (now.is_none() || attachment.interface().is_none())
+            {
                 former = Some(attachment);
             }
         }

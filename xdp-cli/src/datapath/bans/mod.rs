@@ -347,8 +347,11 @@ impl<'m> Store<'m> {
         }
         self.switches.set_deadline(next);
         if Table::ALL.into_iter().all(due) {
-            // Everything was read, so what no entry names is known.
-            self.notes.keep(&notes)?;
+            // Everything was read, so what no entry names is known. A note too many is harmless; not
+            // to look at entries and remove them where the disk is full, would not be.
+            if let Err(error) = self.notes.keep(&notes) {
+                log::warn!("{error}");
+            }
         }
         self.switches.end();
         Ok(())
