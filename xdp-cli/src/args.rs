@@ -167,10 +167,10 @@ pub struct Put {
     #[command(flatten)]
     pub prefixes: Prefixes,
     /// How long the entry lives, such as 90s, 10m or `1h 30m` [default: until it is removed]
-    #[arg(long = "for", value_name = "TIME", value_parser = interval)]
+    #[arg(long = "for", value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
     pub life: Option<Duration>,
     /// A remark that `xdpctl bans` shows
-    #[arg(long, value_name = "TEXT", value_parser = note)]
+    #[arg(long, value_name = "TEXT", value_parser = note, allow_hyphen_values = true)]
     pub note: Option<String>,
 }
 

@@ -346,7 +346,8 @@ impl<'m> Store<'m> {
             }
         }
         self.switches.set_deadline(next);
-        if Table::ALL.into_iter().all(due) {
+        let holds_none = |table: Table| raw.entries[table as usize] == 0;
+        if Table::ALL.into_iter().all(|table| due(table) || holds_none(table)) {
             // Everything was read, so what no entry names is known. A note too many is harmless; not
             // to look at entries and remove them where the disk is full, would not be.
             if let Err(error) = self.notes.keep(&notes) {
