@@ -13,7 +13,7 @@ use crate::notation::plain;
 /// Most prefixes that a message names.
 const NAMED: usize = 10;
 
-/// Removes entries of either kind. All that are there go, also where others are not.
+/// Removes entries of either kind: all of them, or none where one is not there.
 pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut prefixes = prefixes::read(&args.prefixes, session)?;
     prefixes.sort_unstable();
@@ -21,17 +21,19 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     let namespace = Namespace::lock()?;
     lifecycle::tidy(&namespace)?;
     let attachment = namespace.require_attachment(&args.interface)?;
-    let missing = Store::open(&namespace, &attachment)?.remove(&prefixes)?;
-
+    let mut store = Store::open(&namespace, &attachment)?;
     let name = plain(&attachment.name());
-    prefixes.retain(|prefix| missing.binary_search(prefix).is_err());
-    let printed = if !prefixes.is_empty() || missing.is_empty() {
-        session.print(format_args!("unblocked {} on {name}\n", shown(&prefixes)))
-    } else {
-        Ok(())
-    };
-    // The status says that some were not there also where nobody reads what was.
-    if missing.is_empty() { printed } else { Err(not_there(&missing, &name).into()) }
+    let listed = store.list()?;
+    let missing: Vec<IpPrefix> = prefixes
+        .iter()
+        .filter(|prefix| listed.binary_search_by_key(prefix, |listed| &listed.prefix).is_err())
+        .copied()
+        .collect();
+    if !missing.is_empty() {
+        return Err(not_there(&missing, &name).into());
+    }
+    store.remove(&prefixes)?;
+    session.print(format_args!("unblocked {} on {name}\n", shown(&prefixes)))
 }
 
 fn not_there(missing: &[IpPrefix], name: &str) -> Error {
@@ -40,6 +42,9 @@ fn not_there(missing: &[IpPrefix], name: &str) -> Error {
         0 => String::new(),
         rest => format!(" and {rest} more"),
     };
-    Error::new(format!("{name} has no run-time entry for {}{rest}", named.join(", ")))
-        .hint(format!("an entry has the prefix that it was given; `xdpctl bans {name}` lists them"))
+    let told = format!("{name} has no run-time entry for {}{rest}", named.join(", "));
+    Error::new(told).hint(format!(
+        "nothing was removed; an entry has the prefix that it was given, and `xdpctl bans {name}` \
+         lists them"
+    ))
 }
