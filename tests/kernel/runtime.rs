@@ -436,6 +436,11 @@ fn bad_input_changes_nothing() {
     run(&bench, "block", &["10.0.0.0/8"]);
     let before = bans(&bench);
     let text = "9.0.0.1\nnonsense\n10.0.0.0/8\n9.0.0.0/33\n";
+    for nothing in ["", "# nothing\n\n"] {
+        let (code, _, errors) = stream(&bench, "block", &[], nothing);
+        assert_eq!(code, 0);
+        assert!(errors.contains("standard input had no prefixes"), "{errors}");
+    }
     for command in ["allow", "block", "unblock"] {
         let (code, said, errors) = stream(&bench, command, &[], text);
         assert_eq!((code, said.as_str()), (2, ""));

@@ -61,7 +61,15 @@ fn lines(bytes: &[u8], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failu
     if !found.is_ok() {
         return Err(Failure::Configuration);
     }
-    Ok(prefixes(&entries))
+    let prefixes = prefixes(&entries);
+    if prefixes.is_empty() {
+        // As from `zcat`, of a file that is not there.
+        session.reporter.warning(
+            "standard input had no prefixes",
+            Some("see whether the command that writes to it failed"),
+        );
+    }
+    Ok(prefixes)
 }
 
 fn arguments(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
