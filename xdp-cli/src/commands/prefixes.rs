@@ -132,7 +132,13 @@ mod tests {
             ["203.0.113.7/32", "10.0.0.0/8", "192.0.2.4/31", "192.0.2.6/32", "2001:db8::/32"];
         assert_eq!(read.unwrap(), expected);
         assert_eq!(said, "");
-        assert_eq!(read_by(|session| lines(b"", session)), (Some(Vec::new()), String::new()));
+    }
+
+    #[test]
+    fn nothing_is_taken_with_a_warning() {
+        let (read, said) = read_by(|session| lines(b"# nothing\n", session));
+        assert_eq!(read, Some(Vec::new()));
+        assert!(said.starts_with("warning: standard input had no prefixes"), "{said}");
     }
 
     #[test]
