@@ -15,6 +15,7 @@ mod mount_namespace;
 pub mod namespace;
 mod netlink;
 pub mod netns;
+pub mod offload;
 pub mod pass;
 pub mod private_dir;
 pub mod privilege;
