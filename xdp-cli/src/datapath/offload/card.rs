@@ -224,6 +224,11 @@ pub fn counters(maps: &Maps) -> io::Result<[Count; COUNTERS]> {
     Ok(std::array::from_fn(|at| (word(2 * at), word(2 * at + 1))))
 }
 
+/// Makes every counter 0, which only a program that counts nothing yet leaves so.
+pub fn clear(maps: &Maps) -> io::Result<()> {
+    bpf::update(&maps.counters, 0, &[0; size_of::<[Counter; COUNTERS]>()])
+}
+
 /// The counter of a list, by its number.
 pub fn of_list(counters: &[Count; COUNTERS], number: u32) -> Count {
     counters.get(OUTCOMES.len() + number as usize).copied().unwrap_or_default()

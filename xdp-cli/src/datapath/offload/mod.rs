@@ -7,7 +7,7 @@
 //! A reload fills the bank that is not in force, then writes the selector. A command that is killed
 //! in between leaves a bank that nobody looks at; the next reload makes it what it is to be.
 
-mod card;
+pub mod card;
 mod elements;
 pub mod load;
 
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use card::{Card, Count, Kept};
-use card::{capacity, counters, create_state, fill, keep, of_list, select};
+use card::{capacity, clear, counters, create_state, fill, keep, of_list, select};
 use load::{LoadError, Loaded, MAPS, Maps};
 
 use super::attachment::{Attachment, InForce, LINK, PROGRAM};
@@ -83,6 +83,8 @@ pub fn attach(
         let state = create_state().trying("make a map for what is known of the card")?;
         let directory = namespace.create_directory(interface.index)?;
         pin_all(&directory, &loaded, &state)?;
+        // Before anything counts there: a device may give memory that it had used.
+        clear(&loaded.maps).trying("clear the card's counters")?;
         let begun = vec![Count::default(); prepared.metadata.counted.len()];
         put_in_force(
             namespace,
