@@ -498,7 +498,7 @@ fn killed_commands_leave_what_was_or_what_was_asked_for() {
             };
             let silent = || Stdio::null();
             let mut child = command(args).stdout(silent()).stderr(silent()).spawn().unwrap();
-            thread::sleep(longest * round / (ROUNDS - 1));
+            thread::sleep(longest * 3 * round / (2 * (ROUNDS - 1)));
             child.kill().unwrap();
             child.wait().unwrap();
             let found = device.in_force();
