@@ -89,9 +89,13 @@ impl<'m> Explainer<'m> {
         })
     }
 
-    /// The program that is asked.
-    pub fn program(&self) -> &OwnedFd {
-        &self.program
+    /// Whether it is instruction for instruction the program with that id.
+    pub fn is_like(&self, id: u32) -> Result<bool> {
+        let compare = || -> io::Result<bool> {
+            let other = bpf::program_info(bpf::program_by_id(id)?)?;
+            Ok(bpf::program_info(&self.program)?.tag == other.tag)
+        };
+        compare().trying("compare the programs")
     }
 
     /// Runs the program on a frame of up to [`LONGEST`] bytes.

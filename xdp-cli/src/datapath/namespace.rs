@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::attachment::{Attachment, Found};
+use super::attachment::{Attachment, Found, InForce};
 use super::bpffs::PinRoot;
 use super::error::{Error, Result, Trying};
 use super::interface::{self, Interface};
 use super::lock::Lock;
 use super::run_dir::RunDir;
+use super::snapshot::{self, Snapshot};
 use super::{netns, privilege};
 
 /// Name of the directory of pass programs, beside those of interfaces.
@@ -114,6 +115,19 @@ impl Namespace {
             return Ok(Vec::new());
         };
         numbered(&base).trying(format_args!("read {}", self.pins.shown(&base).display()))
+    }
+
+    /// The ruleset in force on an attachment as it was kept beside it; `None` where that was lost.
+    pub fn kept_ruleset(&self, key: u32, in_force: &InForce) -> Result<Option<Snapshot>> {
+        let Some(run) = RunDir::existing(self.cookie)? else { return Ok(None) };
+        let directory = run.path().join(key.to_string());
+        snapshot::read(&directory, in_force.generation, in_force.metadata.loaded_at)
+    }
+
+    /// Where the notes of an attachment's run-time entries lie, if anywhere.
+    pub fn notes_directory(&self, key: u32) -> Result<Option<PathBuf>> {
+        let run = RunDir::existing(self.cookie)?;
+        Ok(run.map(|run| run.path().join(key.to_string())))
     }
 
     /// The directory of pass programs, if there is one.
