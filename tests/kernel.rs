@@ -5,6 +5,8 @@
 mod dice;
 mod lab;
 
+#[path = "kernel/explain/mod.rs"]
+mod explain;
 #[path = "kernel/files.rs"]
 mod files;
 #[path = "kernel/generic.rs"]

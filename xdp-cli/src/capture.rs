@@ -156,7 +156,9 @@ impl<'r> Capture<'r> {
                 let length = packet.origlen.min(most) as usize;
                 return take(packet.data.get(..length), packet.origlen);
             }
-            PcapBlockOwned::NG(Block::Unknown(block)) if block.block_type == OBSOLETE_PACKET => {
+            PcapBlockOwned::NG(Block::Unknown(block))
+                if is_obsolete(block.block_type, *big_endian) =>
+            {
                 let data = block.data;
                 let header = data.get(..OBSOLETE_HEADER).ok_or(Error::Damaged(frames))?;
                 let word = |at: usize| -> u32 {
@@ -179,6 +181,12 @@ impl<'r> Capture<'r> {
 
 fn of(interfaces: &[(Linktype, u32)], number: u32, frames: u64) -> Result<&(Linktype, u32), Error> {
     interfaces.get(number as usize).ok_or(Error::Damaged(frames))
+}
+
+/// The parser reads this number as little-endian, whatever it is.
+const fn is_obsolete(block_type: u32, big_endian: bool) -> bool {
+    let number = if big_endian { block_type.swap_bytes() } else { block_type };
+    number == OBSOLETE_PACKET
 }
 
 fn ethernet(link: Linktype) -> Result<(), Error> {

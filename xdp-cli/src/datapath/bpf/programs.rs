@@ -51,6 +51,7 @@ struct LoadBtf {
     btf_size: u32,
     log_size: u32,
     log_level: u32,
+    padding: u32,
 }
 
 /// Loads type information.
@@ -83,6 +84,7 @@ struct LoadProgram {
     line_size: u32,
     lines: u64,
     line_count: u32,
+    padding: u32,
 }
 
 /// Loads an XDP program.
@@ -130,6 +132,8 @@ struct TestRun {
     flags: u32,
     cpu: u32,
     batch_size: u32,
+    /// The kernel wants what it does not know to be zero, the structure's own padding too.
+    padding: u32,
 }
 
 /// struct xdp_md: where the frame begins and ends in what is given, behind `data` bytes that are
