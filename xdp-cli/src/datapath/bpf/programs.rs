@@ -43,6 +43,9 @@ pub struct DebugInfo<'a> {
     pub line_size: usize,
 }
 
+// The kernel refuses attributes of which bytes are set that it does not know: each of these
+// structures names the bytes at its end, which would be anything otherwise.
+
 #[repr(C)]
 #[derive(Default)]
 struct LoadBtf {
@@ -51,6 +54,7 @@ struct LoadBtf {
     btf_size: u32,
     log_size: u32,
     log_level: u32,
+    padding: u32,
 }
 
 /// Loads type information.
@@ -83,6 +87,7 @@ struct LoadProgram {
     line_size: u32,
     lines: u64,
     line_count: u32,
+    padding: u32,
 }
 
 /// Loads an XDP program.
@@ -130,6 +135,7 @@ struct TestRun {
     flags: u32,
     cpu: u32,
     batch_size: u32,
+    padding: u32,
 }
 
 /// struct xdp_md: where the frame begins and ends in what is given, behind `data` bytes that are
