@@ -1,21 +1,18 @@
 //! The product's opinion: from TOML text through the loader and the compiler to the judgement of
 //! a frame's bytes, everything but the kernel.
 
-use std::fs;
-
-use tempfile::TempDir;
 use xdp_common::counter::CounterId;
 use xdp_common::image;
 use xdp_common::judge::{Desk, judge};
 use xdp_common::verdict::Verdict;
-use xdpctl::config::load;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Metadata, Redirect};
 use xdpctl::ruleset::Target;
 
 use super::bans::InMemory;
 use super::config::{self, Config};
-use super::judge::{Opinion, Sent};
+use super::judge::{self, Opinion, Sent};
+use super::loading;
 
 pub struct Product {
     image: Image,
@@ -27,18 +24,7 @@ pub struct Product {
 impl Product {
     /// `Err` says why the product refuses the configuration.
     pub fn load(config: &Config) -> Result<Self, String> {
-        let (text, files) = config.to_toml();
-        let folder = TempDir::new().unwrap();
-        for (name, content) in files {
-            fs::write(folder.path().join(name), content).unwrap();
-        }
-        let path = folder.path().join("model.toml");
-        fs::write(&path, text).unwrap();
-        let loaded = load(&path);
-        let Some(ruleset) = loaded.ruleset else {
-            let errors = loaded.diagnostics.errors.iter().map(|error| format!("{error}\n"));
-            return Err(errors.collect());
-        };
+        let ruleset = loading::ruleset(config)?;
         let mut metadata = Metadata::unbound(&ruleset);
         for redirect in &mut metadata.redirects {
             // Not 0, and not in step with anything else.
@@ -71,6 +57,12 @@ impl Product {
         opinion
     }
 
+    /// What the model and this say of a frame, if they differ.
+    pub fn differs(&self, config: &Config, frame: &[u8]) -> Option<String> {
+        let (model, product) = (judge::judge(config, frame), self.judge(frame));
+        (model != product).then(|| format!("model   {model:?}\nproduct {product:?}"))
+    }
+
     fn sent(&self, verdict: Verdict, action: &image::Action) -> Option<Sent> {
         let to = match verdict {
             Verdict::Tx => None,
@@ -98,4 +90,9 @@ impl Product {
         let counted = counted.expect("a counter belongs to a list or a rule");
         Some((counted.kind.as_str(), counted.name.clone()))
     }
+}
+
+/// The same of a configuration that has yet to be loaded.
+pub fn differs(config: &Config, frame: &[u8]) -> Option<String> {
+    Product::load(config).ok()?.differs(config, frame)
 }
