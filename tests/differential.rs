@@ -28,5 +28,11 @@ mod bench;
 mod counters;
 #[path = "differential/filter.rs"]
 mod filter;
+#[path = "differential/kinds.rs"]
+mod kinds;
+#[path = "differential/lost.rs"]
+mod lost;
 #[path = "differential/pairs.rs"]
 mod pairs;
+#[path = "differential/structured.rs"]
+mod structured;

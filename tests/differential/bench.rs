@@ -5,6 +5,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 
+use crate::config::Target;
+
 /// Pairs of interfaces, each end with its name and its index: those that `rulesets.rs` names, by
 /// name or by index, are all different ones.
 const PAIRS: [[(&str, u32); 2]; 3] = [
@@ -45,4 +47,15 @@ pub fn add([one, other]: [(&str, u32); 2]) {
 pub fn ip(arguments: &[&str]) {
     let status = Command::new("ip").args(arguments).status().expect("ip");
     assert!(status.success(), "ip {arguments:?}: {status}");
+}
+
+/// The index of a target of `rulesets.rs`.
+pub fn index_of(target: &Target) -> u32 {
+    match target {
+        Target::Index(index) => *index,
+        Target::Name(name) => {
+            let ends = PAIRS.iter().flatten();
+            ends.copied().find(|(it, _)| it == name).expect("a target has an interface").1
+        }
+    }
 }

@@ -14,14 +14,16 @@ use xdpctl::datapath::bpf;
 pub type Count = (u64, u64);
 
 const COUNTER: usize = size_of::<Counter>();
+/// What a CPU has of a page.
+const SHARE: usize = COUNTER * COUNTERS_PER_PAGE as usize;
 
 pub struct Counters {
     cpus: usize,
     /// The pages that are there, with their numbers.
     pages: Vec<(u32, OwnedFd)>,
-    values: Vec<u8>,
-    /// What was read last: the cells of the matrix, then the pages' counters.
-    last: Vec<Count>,
+    /// As they lie in the maps, for all CPUs: the value with the matrix, then the pages.
+    before: Vec<u8>,
+    now: Vec<u8>,
 }
 
 /// What moved since the reading before.
@@ -36,7 +38,7 @@ pub struct Moved {
 impl Counters {
     pub fn new() -> Self {
         let cpus = aya::util::nr_cpus().unwrap_or_else(|(path, error)| panic!("{path}: {error}"));
-        Self { cpus, pages: Vec::new(), values: Vec::new(), last: vec![(0, 0); CELLS] }
+        Self { cpus, pages: Vec::new(), before: Vec::new(), now: Vec::new() }
     }
 
     /// Opens the pages that are there now, and reads everything.
@@ -48,70 +50,83 @@ impl Counters {
                 self.pages.push((page, bpf::map_by_id(u32::from_ne_bytes(id)).unwrap()));
             }
         }
-        self.last = self.read(maps);
+        let bytes = self.cpus * (size_of::<PerCpu>() + self.pages.len() * SHARE);
+        self.now.resize(bytes, 0);
+        self.read(maps);
+        self.before.clone_from(&self.now);
     }
 
     /// What moved since it was last asked.
     pub fn moved(&mut self, maps: &Maps) -> Moved {
-        let now = self.read(maps);
+        self.read(maps);
         let mut moved = Moved::default();
-        for (at, (before, after)) in self.last.iter().zip(&now).enumerate() {
-            if before == after {
-                continue;
-            }
-            let by = (after.0.wrapping_sub(before.0), after.1.wrapping_sub(before.1));
-            if at < CELLS {
-                let (verdict, reason) = Matrix::of_cell(at).expect("a cell");
-                moved.cells.push((verdict.as_str(), reason.as_str(), by));
-            } else {
-                let per_page = COUNTERS_PER_PAGE as usize;
-                let (page, _) = self.pages[(at - CELLS) / per_page];
-                let place = (at - CELLS) % per_page;
-                moved.numbers.push((page * COUNTERS_PER_PAGE + place as u32, by));
+        let value = self.cpus * size_of::<PerCpu>();
+        let (before, now) = (self.matrix(&self.before), self.matrix(&self.now));
+        for (cell, (before, now)) in before.into_iter().zip(now).enumerate() {
+            if before != now {
+                let (verdict, reason) = Matrix::of_cell(cell).expect("a cell");
+                moved.cells.push((verdict.as_str(), reason.as_str(), less(now, before)));
             }
         }
-        self.last = now;
+        let pages = self.before[value..].chunks(self.cpus * SHARE);
+        let pages = pages.zip(self.now[value..].chunks(self.cpus * SHARE));
+        for ((page, _), (before, now)) in self.pages.iter().zip(pages) {
+            if before == now {
+                continue;
+            }
+            let counters = before.chunks(self.cpus * COUNTER).zip(now.chunks(self.cpus * COUNTER));
+            for (number, (before, now)) in (page * COUNTERS_PER_PAGE..).zip(counters) {
+                if before != now {
+                    moved.numbers.push((number, less(sum(now), sum(before))));
+                }
+            }
+        }
+        std::mem::swap(&mut self.before, &mut self.now);
         moved
     }
 
     /// The counters of the pages as they were when read last, by their numbers.
     pub fn by_number(&self) -> BTreeMap<u32, Count> {
-        let pages = self.pages.iter().zip(self.last[CELLS..].chunks(COUNTERS_PER_PAGE as usize));
-        pages
-            .flat_map(|((page, _), counts)| {
-                (page * COUNTERS_PER_PAGE..).zip(counts.iter().copied())
-            })
-            .collect()
+        let mut counts = BTreeMap::new();
+        let pages = self.before.get(self.cpus * size_of::<PerCpu>()..).unwrap_or_default();
+        for ((page, _), values) in self.pages.iter().zip(pages.chunks(self.cpus * SHARE)) {
+            let numbers = page * COUNTERS_PER_PAGE..;
+            counts.extend(numbers.zip(values.chunks(self.cpus * COUNTER).map(sum)));
+        }
+        counts
     }
 
-    fn read(&mut self, maps: &Maps) -> Vec<Count> {
-        let mut all = vec![(0, 0); CELLS + self.pages.len() * COUNTERS_PER_PAGE as usize];
-        let (cells, mut rest) = all.split_at_mut(CELLS);
-        self.values.resize(self.cpus * size_of::<PerCpu>(), 0);
-        bpf::lookup(&maps.counters, 0, &mut self.values).unwrap().expect("the counters");
-        for cpu in self.values.chunks_exact(size_of::<PerCpu>()) {
-            add(cells, &cpu[offset_of!(PerCpu, matrix)..][..size_of::<Matrix>()]);
-        }
-        self.values.resize(self.cpus * COUNTER * COUNTERS_PER_PAGE as usize, 0);
-        for (_, page) in &self.pages {
-            let (counts, others) = rest.split_at_mut(COUNTERS_PER_PAGE as usize);
-            bpf::lookup_batch(page, COUNTERS_PER_PAGE, &mut self.values).unwrap();
-            for (count, shares) in counts.iter_mut().zip(self.values.chunks(self.cpus * COUNTER)) {
-                for share in shares.chunks_exact(COUNTER) {
-                    add(std::slice::from_mut(count), share);
-                }
+    fn matrix(&self, bytes: &[u8]) -> [Count; CELLS] {
+        let mut counts = [(0, 0); CELLS];
+        for cpu in bytes.chunks_exact(size_of::<PerCpu>()).take(self.cpus) {
+            let cells = &cpu[offset_of!(PerCpu, matrix)..][..size_of::<Matrix>()];
+            for (count, cell) in counts.iter_mut().zip(cells.chunks_exact(COUNTER)) {
+                let cell = sum(cell);
+                *count = (count.0 + cell.0, count.1 + cell.1);
             }
-            rest = others;
         }
-        all
+        counts
+    }
+
+    fn read(&mut self, maps: &Maps) {
+        let (value, pages) = self.now.split_at_mut(self.cpus * size_of::<PerCpu>());
+        bpf::lookup(&maps.counters, 0, value).unwrap().expect("the counters");
+        for ((_, page), values) in self.pages.iter().zip(pages.chunks_mut(self.cpus * SHARE)) {
+            bpf::lookup_batch(page, COUNTERS_PER_PAGE, values).unwrap();
+        }
     }
 }
 
-/// Adds counters as they lie in memory.
-fn add(counts: &mut [Count], bytes: &[u8]) {
-    let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap());
-    for (count, counter) in counts.iter_mut().zip(bytes.chunks_exact(COUNTER)) {
-        count.0 += number(&counter[..8]);
-        count.1 += number(&counter[8..]);
+fn less(now: Count, before: Count) -> Count {
+    (now.0.wrapping_sub(before.0), now.1.wrapping_sub(before.1))
+}
+
+/// The sum of counters that lie one behind the other.
+fn sum(bytes: &[u8]) -> Count {
+    let mut sum = (0, 0);
+    for counter in bytes.chunks_exact(COUNTER) {
+        sum.0 += u64::from_ne_bytes(counter[..8].try_into().unwrap());
+        sum.1 += u64::from_ne_bytes(counter[8..].try_into().unwrap());
     }
+    sum
 }
