@@ -259,7 +259,8 @@ fn keep(
     snapshot::write(&namespace.state_directory(key), prepared.generation, &snapshot)
 }
 
-fn maps_of(loaded: &Loaded) -> io::Result<Maps> {
+/// The maps of a program that was just loaded.
+pub fn maps_of(loaded: &Loaded) -> io::Result<Maps> {
     Ok(Maps {
         ruleset: loaded.map(program::RULESET)?,
         redirects: loaded.map(program::REDIRECTS)?,

@@ -43,6 +43,9 @@ pub struct DebugInfo<'a> {
     pub line_size: usize,
 }
 
+// The kernel refuses attributes of which bytes are set that it does not know: each of these
+// structures names the bytes at its end, which would be anything otherwise.
+
 #[repr(C)]
 #[derive(Default)]
 struct LoadBtf {
@@ -132,7 +135,6 @@ struct TestRun {
     flags: u32,
     cpu: u32,
     batch_size: u32,
-    /// The kernel wants what it does not know to be zero, the structure's own padding too.
     padding: u32,
 }
 
