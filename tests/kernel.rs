@@ -5,6 +5,8 @@
 mod dice;
 mod lab;
 
+#[path = "kernel/faults/mod.rs"]
+mod faults;
 #[path = "kernel/files.rs"]
 mod files;
 #[path = "kernel/generic.rs"]
