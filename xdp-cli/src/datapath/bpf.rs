@@ -459,6 +459,20 @@ unsafe fn object_info<T>(object: impl AsFd, info: &mut T) -> io::Result<()> {
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attributes) }.map(drop)
 }
 
+/// What a descriptor is of, by the kernel's own account. Information about another kind of object
+/// would be taken for what it is not: both begin with numbers.
+fn require(object: impl AsFd, kind: &str) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", object.as_fd().as_raw_fd());
+    // `anon_inode:bpf-map`; links have been spelt both ways.
+    let name = std::fs::read_link(path)?;
+    let found = name.to_string_lossy().replace('_', "-");
+    if found.ends_with(&format!(":bpf-{kind}")) {
+        return Ok(());
+    }
+    let message = format!("it is no {kind}");
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
+}
+
 /// struct bpf_link_info, its part for XDP.
 #[repr(C)]
 #[derive(Default)]
@@ -481,6 +495,7 @@ pub struct XdpLink {
 
 /// Reads an XDP link's information; another kind of object is `InvalidData`.
 pub fn link_info(link: impl AsFd) -> io::Result<XdpLink> {
+    require(&link, "link")?;
     let mut info = LinkInfo::default();
     // SAFETY: a prefix of struct bpf_link_info, which has no address in the XDP part.
     unsafe { object_info(link, &mut info) }?;
@@ -518,6 +533,7 @@ pub struct Program {
 
 /// Reads a program's information.
 pub fn program_info(program: impl AsFd) -> io::Result<Program> {
+    require(&program, "prog")?;
     let mut ids = vec![0u32; 64];
     let mut info = ProgramInfo {
         map_count: ids.len() as u32,
@@ -556,6 +572,7 @@ pub struct Map {
 
 /// Reads a map's information.
 pub fn map_info(map: impl AsFd) -> io::Result<Map> {
+    require(&map, "map")?;
     let mut info = RawMapInfo::default();
     // SAFETY: a prefix of struct bpf_map_info without addresses.
     unsafe { object_info(map, &mut info) }?;
