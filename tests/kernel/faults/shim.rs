@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use xdpctl::datapath::bpf;
@@ -51,16 +52,16 @@ pub struct Refusal {
 #[derive(Debug)]
 pub struct Ran {
     pub output: Output,
-    /// All calls that were looked at.
+    /// All calls that were looked at; none where one was to be refused.
     pub calls: Vec<Call>,
     /// The one that was refused, if the command came to it.
     pub refused: Option<Call>,
 }
 
-/// The calls that are looked at.
-const CALLS: &[libc::c_long] = &[
-    libc::SYS_bpf,
-    libc::SYS_mmap,
+/// The calls that are looked at, by what they are about.
+const BPF: &[libc::c_long] = &[libc::SYS_bpf];
+const MEMORY: &[libc::c_long] = &[libc::SYS_mmap];
+const NETWORK: &[libc::c_long] = &[
     libc::SYS_socket,
     libc::SYS_bind,
     libc::SYS_sendto,
@@ -68,6 +69,8 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
     libc::SYS_ioctl,
+];
+const FILES: &[libc::c_long] = &[
     libc::SYS_openat,
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
@@ -107,10 +110,29 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_chmod,
 ];
 
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Bpf, Self::Memory, Self::Network, Self::Files];
+
+    const fn calls(self) -> &'static [libc::c_long] {
+        match self {
+            Self::Bpf => BPF,
+            Self::Memory => MEMORY,
+            Self::Network => NETWORK,
+            Self::Files => FILES,
+        }
+    }
+}
+
 /// Runs a command to its end; one of its calls may be refused.
 #[track_caller]
 pub fn run(mut command: Command, refusal: Option<Refusal>) -> Ran {
-    let filter = filter();
+    // Cargo's, with which the dynamic linker would look in many places.
+    command.env_remove("LD_LIBRARY_PATH");
+    let kinds = match &refusal {
+        Some(refusal) => slice::from_ref(&refusal.kind),
+        None => &Kind::ALL[..],
+    };
+    let filter = filter(kinds);
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     // SAFETY: between fork and exec only system calls are made, and nothing is allocated: the filter
     // was made before. All that the closure uses is its own.
@@ -122,29 +144,43 @@ pub fn run(mut command: Command, refusal: Option<Refusal>) -> Ran {
     }
     let mut child = Background::start(command);
     let listener = receive_descriptor(&ours);
-    let mut supervisor = Supervisor { listener, refusal, calls: Vec::new(), refused: None, seen: 0 };
+    let mut supervisor =
+        Supervisor { listener, refusal, calls: Vec::new(), refused: None, seen: 0 };
     let deadline = Instant::now() + TIMEOUT;
     while supervisor.next(deadline) {}
     let output = child.wait(deadline.saturating_duration_since(Instant::now()));
     let Supervisor { calls, refused, .. } = supervisor;
-    let output = output
-        .unwrap_or_else(|| panic!("it hangs, with {refused:?} refused; last calls: {calls:#?}"));
+    let output =
+        output.unwrap_or_else(|| panic!("it hangs, with {refused:?} refused ({refusal:?})"));
     Ran { output, calls, refused }
 }
 
-/// `SECCOMP_RET_USER_NOTIF` for all of [`CALLS`], and nothing for others.
-fn filter() -> Vec<libc::sock_filter> {
+/// `SECCOMP_RET_USER_NOTIF` for the calls of these kinds, and nothing for others, nor for large reads:
+/// aya reads the kernel's megabytes of type information in a thousand of them.
+fn filter(kinds: &[Kind]) -> Vec<libc::sock_filter> {
+    const LARGE: u32 = 16 << 10;
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    let number = offset_of!(libc::seccomp_data, nr) as u32;
-    let mut filter = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, number)];
-    for (nth, &call) in CALLS.iter().enumerate() {
-        let to_the_end = CALLS.len() - nth;
-        filter.push(libc::sock_filter {
-            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-            jt: to_the_end as u8,
-            jf: 0,
-            k: call as u32,
-        });
+    let load = |offset: usize| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset as u32);
+    let jump = |operation: u32, k: u32, yes: usize, no: usize| libc::sock_filter {
+        code: (libc::BPF_JMP | operation | libc::BPF_K) as u16,
+        jt: yes as u8,
+        jf: no as u8,
+        k,
+    };
+    // The lower half of the third argument: the size of a read.
+    let size = offset_of!(libc::seccomp_data, args) + 16;
+    let size = if cfg!(target_endian = "big") { size + 4 } else { size };
+    let calls: Vec<libc::c_long> = kinds.iter().flat_map(|kind| kind.calls()).copied().collect();
+    let mut filter = vec![load(offset_of!(libc::seccomp_data, nr))];
+    let others = calls.iter().filter(|&&call| call != libc::SYS_read);
+    let left = others.clone().count();
+    if calls.contains(&libc::SYS_read) {
+        filter.push(jump(libc::BPF_JEQ, libc::SYS_read as u32, 0, 2));
+        filter.push(load(size));
+        filter.push(jump(libc::BPF_JGT, LARGE, left, left + 1));
+    }
+    for (nth, &call) in others.enumerate() {
+        filter.push(jump(libc::BPF_JEQ, call as u32, left - nth, 0));
     }
     filter.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
     filter.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF));
@@ -153,10 +189,7 @@ fn filter() -> Vec<libc::sock_filter> {
 
 /// Puts the calling thread, and all that comes of it, under the filter.
 fn install(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr().cast_mut(),
-    };
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     // SAFETY: the kernel reads the program, which is as long as it says, and writes nothing. What it
     // returns is a new descriptor, closed on exec.
     unsafe {
@@ -226,7 +259,7 @@ struct Supervisor {
     refusal: Option<Refusal>,
     calls: Vec<Call>,
     refused: Option<Call>,
-    /// Calls of the refusal's kind so far.
+    /// Calls of the refusal's kind so far, up to the one that is refused.
     seen: usize,
 }
 
@@ -262,14 +295,19 @@ impl Supervisor {
     }
 
     fn judge(&mut self, asked: &libc::seccomp_notif) -> Option<i32> {
-        let call = Process(asked.pid).describe(&asked.data)?;
-        let refusal = self.refusal.filter(|refusal| refusal.kind == call.kind);
-        self.calls.push(call.clone());
-        let refusal = refusal?;
-        let number = self.seen;
-        self.seen += 1;
-        (number == refusal.nth).then(|| {
-            self.refused = Some(call);
+        let process = Process(asked.pid);
+        let Some(refusal) = self.refusal else {
+            self.calls.extend(process.describe(&asked.data));
+            return None;
+        };
+        if self.seen > refusal.nth {
+            return None;
+        }
+        // To know what bpf(2) does takes the longest, and is told only of what is refused.
+        let counts = refusal.kind == Kind::Bpf || process.describe(&asked.data).is_some();
+        self.seen += usize::from(counts);
+        (counts && self.seen > refusal.nth).then(|| {
+            self.refused = process.describe(&asked.data);
             refusal.errno
         })
     }
@@ -381,7 +419,7 @@ impl Process {
             24 => format!("MAP_LOOKUP_BATCH {}", self.map_name(word(36))),
             26 => format!("MAP_UPDATE_BATCH {}", self.map_name(word(36))),
             27 => format!("MAP_DELETE_BATCH {}", self.map_name(word(36))),
-            28 => "LINK_CREATE".to_owned(),
+            28 => format!("LINK_CREATE on {}", word(4)),
             29 => "LINK_UPDATE".to_owned(),
             34 => "LINK_DETACH".to_owned(),
             other => format!("command {other}"),
@@ -436,11 +474,14 @@ impl Process {
     }
 }
 
-/// Files that say something to xdpctl, and not to the machinery below it.
+/// What says something to xdpctl, and not to the libraries below it.
 fn is_looked_at(path: &str) -> bool {
-    const BELOW: [&str; 6] =
-        ["/etc/ld", "/lib", "/usr", "/sys/fs/cgroup", "/proc/self/maps", "/proc/self/cgroup"];
-    path.starts_with('/') && !BELOW.iter().any(|start| path.starts_with(start)) && path != "/"
+    const LOOKED_AT: [&str; 4] = ["/tmp/", "/run", "/sys/fs/bpf", "/sys/devices"];
+    let process = path.strip_prefix("/proc/").is_some_and(|rest| {
+        rest.starts_with("self") || rest.starts_with(|first: char| first.is_ascii_digit())
+    });
+    let machinery = ["/maps", "/cgroup"].iter().any(|end| path.ends_with(end));
+    (process && !machinery) || LOOKED_AT.iter().any(|start| path.starts_with(start))
 }
 
 /// A path without the numbers in it, and without the name of a temporary directory.
@@ -458,4 +499,4 @@ fn without_numbers(path: &str) -> String {
 }
 
 const _: () = assert!(size_of::<libc::seccomp_notif>() == 80);
-const _: () = assert!(CALLS.len() < 255);
+const _: () = assert!(BPF.len() + MEMORY.len() + NETWORK.len() + FILES.len() < 255);
