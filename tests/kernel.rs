@@ -7,6 +7,8 @@ mod lab;
 
 #[path = "kernel/explain/mod.rs"]
 mod explain;
+#[path = "kernel/faults/mod.rs"]
+mod faults;
 #[path = "kernel/files.rs"]
 mod files;
 #[path = "kernel/generic.rs"]

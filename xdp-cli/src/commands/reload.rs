@@ -45,7 +45,9 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 
     // Told when all is done: that nobody reads the output, keeps no interface from its ruleset.
+    // One that fails keeps no other from its ruleset either.
     let mut done = Vec::new();
+    let mut failed = None;
     for ((attachment, loaded), prepared) in attachments.iter().zip(&loaded).zip(prepared) {
         let name = attachment.name();
         for missing in &prepared.missing {
@@ -59,7 +61,21 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
                 Some("`xdpctl reload` picks it up when it is back"),
             );
         }
-        let reloaded = lifecycle::reload(&namespace, attachment, &loaded.configured(), &prepared)?;
+        let reloaded =
+            match lifecycle::reload(&namespace, attachment, &loaded.configured(), &prepared) {
+                Ok(reloaded) => reloaded,
+                Err(error) => {
+                    let error = match attachments.as_slice() {
+                        [_] => error,
+                        _ => Error { message: format!("{name}: {}", error.message), ..error },
+                    };
+                    if let Some(before) = failed.replace(error) {
+                        session.reporter.error(&before.message, before.hint.as_deref());
+                    }
+                    continue;
+                }
+            };
+        attach::say_undone(&name, &reloaded.undone, session);
         if let (Some(interface), Ok((_, in_force))) =
             (attachment.interface(), attachment.readable())
         {
@@ -71,7 +87,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     for (name, generation) in done {
         session.print(format_args!("reloaded {}, generation {generation}\n", plain(&name)))?;
     }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// What is to be reloaded: what is named, or all that judges anything.

@@ -230,11 +230,18 @@ fn numbered(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
-    let numbered = entries.flatten().filter_map(|entry| {
-        let index = entry.file_name().to_str()?.parse().ok()?;
-        Some((index, entry.path()))
-    });
-    Ok(numbered.collect())
+    let mut numbered = Vec::new();
+    for entry in entries {
+        // A list that breaks off is none: what it leaves out would be taken for gone.
+        let entry = match entry {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            other => other?,
+        };
+        if let Some(index) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            numbered.push((index, entry.path()));
+        }
+    }
+    Ok(numbered)
 }
 
 fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
@@ -245,9 +252,9 @@ fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
         _ => Ok(()),
     };
     remove(&directory.join(super::attachment::LINK))?;
-    let entries = fs::read_dir(directory).trying(format_args!("read {}", shown.display()))?;
-    for entry in entries.flatten() {
-        remove(&entry.path())?;
+    let read = || format!("read {}", shown.display());
+    for entry in fs::read_dir(directory).trying(read())? {
+        remove(&entry.trying(read())?.path())?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use libc::c_long;
 
-use super::objects::object_info;
+use super::objects::{object_info, require};
 use super::programs::ATTACH_XDP;
 use super::{bpf, bpf_fd, raw};
 
@@ -38,6 +38,7 @@ pub struct XdpLink {
 
 /// Reads an XDP link's information; another kind of object is `InvalidData`.
 pub fn link_info(link: impl AsFd) -> io::Result<XdpLink> {
+    require(&link, "link")?;
     let mut info = LinkInfo::default();
     // SAFETY: a prefix of struct bpf_link_info, which has no address in the XDP part.
     unsafe { object_info(link, &mut info) }?;

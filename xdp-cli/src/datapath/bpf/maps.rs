@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use libc::c_long;
 
-use super::objects::object_info;
+use super::objects::{object_info, require};
 use super::{bpf, bpf_fd, kernel_name, raw, text};
 
 const MAP_CREATE: c_long = 0;
@@ -217,6 +217,7 @@ pub struct Map {
 
 /// Reads a map's information.
 pub fn map_info(map: impl AsFd) -> io::Result<Map> {
+    require(&map, "map")?;
     let mut info = RawMapInfo::default();
     // SAFETY: a prefix of struct bpf_map_info without addresses.
     unsafe { object_info(map, &mut info) }?;

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -86,6 +86,20 @@ pub(super) unsafe fn object_info<T>(object: impl AsFd, info: &mut T) -> io::Resu
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attributes) }.map(drop)
 }
 
+/// What a descriptor is of, by the kernel's own account. Information about another kind of object
+/// would be taken for what it is not: both begin with numbers.
+pub(super) fn require(object: impl AsFd, kind: &str) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", object.as_fd().as_raw_fd());
+    // `anon_inode:bpf-map`; links have been spelt both ways.
+    let name = std::fs::read_link(path)?;
+    let found = name.to_string_lossy().replace('_', "-");
+    if found.ends_with(&format!(":bpf-{kind}")) {
+        return Ok(());
+    }
+    let message = format!("it is no {kind}");
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
+}
+
 /// struct bpf_prog_info up to the map ids and the name.
 #[repr(C)]
 #[derive(Default)]
@@ -116,6 +130,7 @@ pub struct Program {
 
 /// Reads a program's information.
 pub fn program_info(program: impl AsFd) -> io::Result<Program> {
+    require(&program, "prog")?;
     let mut ids = vec![0u32; 64];
     let mut info = ProgramInfo {
         map_count: ids.len() as u32,
