@@ -17,6 +17,7 @@ pub mod cpu;
 pub mod image;
 pub mod index;
 pub mod judge;
+pub mod offload;
 pub mod opaque;
 pub mod packet;
 pub mod rules;

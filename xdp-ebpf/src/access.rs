@@ -10,6 +10,7 @@ use xdp_common::opaque::opaque;
 use xdp_common::packet::{PacketBytes, Window};
 
 use crate::maps::RULESET;
+use crate::window::Checked;
 
 /// Headers beyond this are not looked for: eight IPv6 extension headers of full length end
 /// before it, and the verifier wants a bound.
@@ -103,45 +104,6 @@ impl PacketBytes for Linear {
     #[inline(always)]
     fn forget(&self, number: u32) -> u32 {
         number | self.zero
-    }
-}
-
-/// `N` bytes of a packet that lie before its end.
-#[derive(Clone, Copy)]
-pub struct Checked<const N: usize> {
-    start: usize,
-}
-
-impl<const N: usize> Checked<N> {
-    #[inline(always)]
-    fn read<T>(&self, at: usize) -> T {
-        // Constant, so that nothing is left of it.
-        assert!(at + size_of::<T>() <= N);
-        // SAFETY: the bytes are inside the window, which was checked to be inside the packet, and
-        // any bytes are an integer.
-        unsafe { core::ptr::read_unaligned((self.start + at) as *const T) }
-    }
-}
-
-impl<const N: usize> Window for Checked<N> {
-    #[inline(always)]
-    fn u8(&self, at: usize) -> u8 {
-        self.read(at)
-    }
-
-    #[inline(always)]
-    fn u16(&self, at: usize) -> u16 {
-        u16::from_be(self.read(at))
-    }
-
-    #[inline(always)]
-    fn u32(&self, at: usize) -> u32 {
-        u32::from_be(self.read(at))
-    }
-
-    #[inline(always)]
-    fn u64(&self, at: usize) -> u64 {
-        u64::from_be(self.read(at))
     }
 }
 

@@ -10,6 +10,7 @@
 mod access;
 mod bans;
 mod maps;
+mod window;
 
 use access::{Image, Linear, Scattered, length};
 use aya_ebpf::bindings::xdp_action;

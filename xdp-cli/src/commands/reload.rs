@@ -6,7 +6,9 @@ use crate::datapath::attachment::Attachment;
 use crate::datapath::error::Error;
 use crate::datapath::lifecycle;
 use crate::datapath::namespace::{Locked, Namespace};
+use crate::datapath::offload::{self, Card};
 use crate::datapath::swap::{self, Occasion};
+use crate::image::metadata::Redirect;
 use crate::notation::plain;
 
 /// Reads configurations again, all of them first, then exchanges each ruleset.
@@ -19,7 +21,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut loaded = Vec::new();
     let mut failure = None;
     for attachment in &attachments {
-        let (_, in_force) = attachment.readable()?;
+        let in_force = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
         let path = args.config.as_ref().unwrap_or(&in_force.metadata.config);
         match configuration::load(path, session) {
             Ok(configuration) => loaded.push(configuration),
@@ -31,7 +33,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let mut prepared = Vec::new();
     for (attachment, loaded) in attachments.iter().zip(&loaded) {
-        let (_, before) = attachment.readable()?;
+        let before = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
         let occasion = Occasion {
             interface: &before.metadata.interface,
             mode: before.metadata.mode,
@@ -41,7 +43,13 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             attached_at: before.metadata.attached_at,
             before: Some(before),
         };
-        prepared.push(swap::prepare(&loaded.ruleset, &occasion)?);
+        prepared.push(match attachment.card() {
+            Some(card) => Prepared::Offload(
+                card,
+                offload::prepare(attachment, card, &loaded.ruleset, &occasion)?,
+            ),
+            None => Prepared::Filter(swap::prepare(&loaded.ruleset, &occasion)?),
+        });
     }
 
     // Told when all is done: that nobody reads the output, keeps no interface from its ruleset.
@@ -50,7 +58,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut failed = None;
     for ((attachment, loaded), prepared) in attachments.iter().zip(&loaded).zip(prepared) {
         let name = attachment.name();
-        for missing in &prepared.missing {
+        for missing in prepared.missing() {
             session.reporter.warning(
                 &format!(
                     "{name}: {} is not there any more; what rule \"{}\" sends there is dropped and \
@@ -61,24 +69,30 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
                 Some("`xdpctl reload` picks it up when it is back"),
             );
         }
-        let reloaded =
-            match lifecycle::reload(&namespace, attachment, &loaded.configured(), &prepared) {
-                Ok(reloaded) => reloaded,
-                Err(error) => {
-                    let error = match attachments.as_slice() {
-                        [_] => error,
-                        _ => Error { message: format!("{name}: {}", error.message), ..error },
-                    };
-                    if let Some(before) = failed.replace(error) {
-                        session.reporter.error(&before.message, before.hint.as_deref());
-                    }
-                    continue;
+        let configured = loaded.configured();
+        let reloaded = match &prepared {
+            Prepared::Offload(card, prepared) => {
+                offload::reload(&namespace, attachment, card, &configured, prepared)
+            }
+            Prepared::Filter(prepared) => {
+                lifecycle::reload(&namespace, attachment, &configured, prepared)
+            }
+        };
+        let reloaded = match reloaded {
+            Ok(reloaded) => reloaded,
+            Err(error) => {
+                let error = match attachments.as_slice() {
+                    [_] => error,
+                    _ => Error { message: format!("{name}: {}", error.message), ..error },
+                };
+                if let Some(before) = failed.replace(error) {
+                    session.reporter.error(&before.message, before.hint.as_deref());
                 }
-            };
+                continue;
+            }
+        };
         attach::say_undone(&name, &reloaded.undone, session);
-        if let (Some(interface), Ok((_, in_force))) =
-            (attachment.interface(), attachment.readable())
-        {
+        if let (Some(interface), Some(in_force)) = (attachment.interface(), attachment.in_force()) {
             let mode = in_force.metadata.mode;
             attach::say_redirects(&interface, mode, &reloaded.redirects, session);
         }
@@ -88,6 +102,22 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         session.print(format_args!("reloaded {}, generation {generation}\n", plain(&name)))?;
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// A ruleset for what is attached.
+enum Prepared<'a> {
+    Filter(swap::Prepared),
+    Offload(&'a Card, offload::Prepared),
+}
+
+impl Prepared<'_> {
+    /// Redirect targets that are missing now and were there before.
+    fn missing(&self) -> &[Redirect] {
+        match self {
+            Self::Filter(prepared) => &prepared.missing,
+            Self::Offload(..) => &[],
+        }
+    }
 }
 
 /// What is to be reloaded: what is named, or all that judges anything.

@@ -132,7 +132,11 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             pass_program: outcome.is_some_and(|outcome| outcome.pass_program.is_some()),
         });
     }
-    let counted = attachment.readable().and_then(|(maps, _)| bans::count(&maps.bans));
+    let counted = match attachment.card() {
+        // A card has no entries of run time.
+        Some(_) => Ok(0),
+        None => attachment.readable().and_then(|(maps, _)| bans::count(&maps.bans)),
+    };
     let bans = counted.unwrap_or_else(|error| {
         problems.push(error.message);
         0

@@ -19,6 +19,7 @@ use super::bans::BanMaps;
 use super::error::{Error, Result, Trying};
 use super::image_map::{self, Mapped};
 use super::interface::Interface;
+use super::offload::Card;
 use super::{bpf, program};
 use crate::image::metadata::Metadata;
 
@@ -43,6 +44,8 @@ pub struct Attachment {
     link: OwnedFd,
     info: bpf::XdpLink,
     maps: Option<Maps>,
+    /// In offload mode, with maps of its own.
+    card: Option<Card>,
     /// `None` where another version's layout keeps it from being read.
     in_force: Option<InForce>,
 }
@@ -141,6 +144,11 @@ impl Attachment {
         // Something else may be pinned under that name, by hand: nothing to be trusted.
         let what = format!("use {}", directory.join(LINK).display());
         let mut info = bpf::link_info(&link).trying(&what)?;
+        if let Some(card) = Card::open(directory, info.program_id)? {
+            let (directory, in_force) = (directory.to_owned(), card.in_force());
+            let attached = Self { directory, link, info, maps: None, card: Some(card), in_force };
+            return Ok(Found::Attached(Box::new(attached)));
+        }
         // The program may be exchanged, and gone, between asking for its id and opening it.
         let maps = loop {
             match Maps::of_program(info.program_id) {
@@ -159,7 +167,7 @@ impl Attachment {
             None => None,
         };
         let directory = directory.to_owned();
-        Ok(Found::Attached(Box::new(Self { directory, link, info, maps, in_force })))
+        Ok(Found::Attached(Box::new(Self { directory, link, info, maps, card: None, in_force })))
     }
 
     /// The number that the directory of its pins is named by: the interface's index when it was
@@ -240,12 +248,31 @@ impl Attachment {
         read_in_force(maps)?.ok_or_else(|| self.unreadable())
     }
 
-    /// The maps and the ruleset in force, or an error that says why this version cannot read them.
+    /// The maps and the ruleset in force, or an error that says why this version cannot read them,
+    /// or why what they are wanted for cannot be done.
     pub fn readable(&self) -> Result<(&Maps, &InForce)> {
         match (&self.maps, &self.in_force) {
             (Some(maps), Some(in_force)) => Ok((maps, in_force)),
+            (_, Some(_)) if self.card.is_some() => Err(self.on_card()),
             _ => Err(self.unreadable()),
         }
+    }
+
+    /// What is on the card, in offload mode.
+    pub fn card(&self) -> Option<&Card> {
+        self.card.as_ref()
+    }
+
+    /// Why something cannot be done in offload mode.
+    fn on_card(&self) -> Error {
+        let name = self.name();
+        Error::new(format!(
+            "{name} is attached in offload mode, and its card cannot do that: it has a ruleset and \
+             counters, and nothing more"
+        ))
+        .hint(format!(
+            "native mode can: `xdpctl detach {name}`, then `xdpctl attach {name} --mode native`"
+        ))
     }
 
     /// Why this version cannot read it.
@@ -263,6 +290,13 @@ impl Attachment {
 
     /// All counters, at one ruleset: read again if the ruleset changed meanwhile.
     pub fn read(&self) -> Result<Reading> {
+        if let Some(card) = &self.card {
+            // With the interface, the card's counters are gone.
+            return match self.stranded() {
+                Some(error) if self.left().is_none() => Err(error),
+                _ => card.read()?.ok_or_else(|| self.unreadable()),
+            };
+        }
         let (maps, _) = self.readable()?;
         for _ in 0..100 {
             let Some(in_force) = read_in_force(maps)? else { break };
@@ -280,7 +314,7 @@ impl Attachment {
 
     /// Bytes of kernel memory that the maps take.
     pub fn map_bytes(&self) -> u64 {
-        let Some(maps) = &self.maps else { return 0 };
+        let Some(maps) = &self.maps else { return self.card.as_ref().map_or(0, Card::map_bytes) };
         let outer: u64 = maps.all().into_iter().map(memory).sum();
         let images = image_map::ids(&maps.ruleset).unwrap_or_default();
         let pages = (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page));
@@ -303,7 +337,7 @@ fn inner_id(outer: &OwnedFd, key: u32) -> Option<u32> {
 }
 
 /// What a map takes, by its own account: `memlock` in proc_pid_fdinfo(5).
-fn memory(map: &OwnedFd) -> u64 {
+pub(super) fn memory(map: &OwnedFd) -> u64 {
     use std::os::fd::AsRawFd;
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()));
     text.ok()

@@ -9,13 +9,13 @@ use std::path::Path;
 use super::attachment::{Attachment, Found, LINK, Maps, PROGRAM};
 use super::bans::{BanMaps, Store};
 use super::error::{Error, Result, Trying};
-use super::interface::{AttachedXdp, Interface, Mode, xdp_feature};
+use super::interface::{AttachedXdp, Interface, Mode};
 use super::namespace::Locked;
 use super::pass::Outcome;
 use super::program::{self, LoadError, Loaded};
 use super::snapshot;
 use super::swap::{self, Occasion, Prepared};
-use super::{bpf, pass};
+use super::{bpf, offload, pass};
 use crate::ruleset::Ruleset;
 
 /// XDP_FLAGS_*, include/uapi/linux/if_link.h.
@@ -88,7 +88,10 @@ pub fn attach(
         )));
     }
     refuse_others(namespace, interface)?;
-    let modes = modes(interface, wanted)?;
+    let modes = match in_offload(namespace, interface, configured, wanted)? {
+        Offload::Attached(attached) => return Ok(attached),
+        Offload::Not(instead_of) => modes(wanted, instead_of),
+    };
 
     // Compiled before anything is touched: a ruleset that does not fit fails here. The mode in the
     // metadata is known only once the kernel took it, so the image may be compiled again.
@@ -206,6 +209,13 @@ pub fn replace(
     configured: &Configured<'_>,
     mode: Mode,
 ) -> Result<Attached> {
+    if attachment.card().is_some() {
+        let name = &interface.name;
+        return Err(Error::new(format!(
+            "the program on {name} is on its card, where it cannot be exchanged with its maps"
+        ))
+        .hint(format!("`xdpctl detach {name}`, then attach")));
+    }
     let before = attachment.in_force();
     let attached_at = before.map_or_else(swap::now, |before| before.metadata.attached_at);
     let occasion = Occasion {
@@ -284,12 +294,20 @@ fn keep(
     configured: &Configured<'_>,
     prepared: &Prepared,
 ) -> Result<()> {
-    let snapshot = snapshot::Borrowed {
-        loaded_at: prepared.metadata.loaded_at,
-        text: configured.text,
-        ruleset: configured.ruleset,
-    };
-    snapshot::write(&namespace.state_directory(key), prepared.generation, &snapshot)
+    keep_ruleset(namespace, key, configured, prepared.metadata.loaded_at, prepared.generation)
+}
+
+/// Keeps a ruleset that is about to be put in force beside the pins.
+pub(super) fn keep_ruleset(
+    namespace: &Locked,
+    key: u32,
+    configured: &Configured<'_>,
+    loaded_at: u64,
+    generation: u64,
+) -> Result<()> {
+    let Configured { text, ruleset, .. } = *configured;
+    let snapshot = snapshot::Borrowed { loaded_at, text, ruleset };
+    snapshot::write(&namespace.state_directory(key), generation, &snapshot)
 }
 
 /// The maps of a program that was just loaded.
@@ -391,29 +409,46 @@ struct Modes {
     instead_of: Vec<(Mode, String)>,
 }
 
-fn modes(interface: &Interface, wanted: Wanted) -> Result<Modes> {
-    let offload = if interface.has_xdp_feature(xdp_feature::HW_OFFLOAD) == Some(true) {
-        "this version of xdpctl has no program for the card"
-    } else {
-        "the device does not offer it"
+fn modes(wanted: Wanted, instead_of: Vec<(Mode, String)>) -> Modes {
+    let candidates = match wanted {
+        Wanted::Exactly(mode) => vec![mode],
+        Wanted::Auto => vec![Mode::Native, Mode::Generic],
     };
-    match wanted {
-        Wanted::Exactly(Mode::Offload) => Err(Error::new(format!(
-            "cannot attach to {} in offload mode: {offload}",
-            interface.name
-        ))
-        .hint("`--mode native`, or leave the mode away")),
-        Wanted::Exactly(mode) => Ok(Modes { candidates: vec![mode], instead_of: Vec::new() }),
-        Wanted::Auto => Ok(Modes {
-            candidates: vec![Mode::Native, Mode::Generic],
-            instead_of: vec![(Mode::Offload, offload.to_owned())],
-        }),
+    Modes { candidates, instead_of }
+}
+
+/// What came of offload mode.
+enum Offload {
+    Attached(Attached),
+    /// Why not, where it was tried.
+    Not(Vec<(Mode, String)>),
+}
+
+/// Attaches in offload mode where that is asked for, or can be had.
+fn in_offload(
+    namespace: &Locked,
+    interface: &Interface,
+    configured: &Configured<'_>,
+    wanted: Wanted,
+) -> Result<Offload> {
+    if !matches!(wanted, Wanted::Auto | Wanted::Exactly(Mode::Offload)) {
+        return Ok(Offload::Not(Vec::new()));
+    }
+    match (offload::attach(namespace, interface, configured), wanted) {
+        (Ok(attached), _) => Ok(Offload::Attached(attached)),
+        (Err(error), Wanted::Auto) => Ok(Offload::Not(vec![(Mode::Offload, error.message)])),
+        (Err(error), Wanted::Exactly(_)) => {
+            let name = &interface.name;
+            let message = format!("cannot attach to {name} in offload mode: {}", error.message);
+            Err(Error { message, ..error })
+        }
     }
 }
 
 fn flags(mode: Mode) -> u32 {
     match mode {
         Mode::Generic => SKB_MODE,
+        // Offload mode is attached in a way of its own.
         Mode::Native | Mode::Offload => DRV_MODE,
     }
 }

@@ -17,6 +17,7 @@ pub mod namespace;
 mod netlink;
 pub mod netns;
 pub mod object;
+pub mod offload;
 pub mod pass;
 pub mod private_dir;
 pub mod privilege;

@@ -9,6 +9,7 @@ mod index;
 mod intervals;
 mod lists;
 pub mod metadata;
+pub mod offload;
 mod rules;
 mod tree;
 

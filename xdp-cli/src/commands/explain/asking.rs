@@ -10,7 +10,7 @@ use crate::datapath::attachment::{Attachment, InForce, Maps};
 use crate::datapath::bans;
 use crate::datapath::error::Error;
 use crate::datapath::explain::{Answer, Explainer};
-use crate::datapath::interface::{Interface, Mode};
+use crate::datapath::interface::Interface;
 use crate::datapath::namespace::Namespace;
 use crate::explain::entries::{Address, Entries};
 use crate::explain::{Counted, Explained, Place, hex};
@@ -39,13 +39,7 @@ impl<'a> Asking<'a> {
         attachment: &'a Attachment,
         session: &mut Session<'_>,
     ) -> Result<Self, Failure> {
-        let (maps, in_force) = attachment.readable()?;
-        if in_force.metadata.mode == Mode::Offload {
-            let told = format!("the program on {} runs on its card", plain(&attachment.name()));
-            return Err(Error::new(format!("{told}, which cannot be asked"))
-                .hint("in native mode it can: `xdpctl detach`, then `attach --mode native`")
-                .into());
-        }
+        let (maps, _) = attachment.readable()?;
         let explainer = Explainer::beside(maps)?;
         if !explainer.is_like(attachment.program_id())? {
             session.reporter.warning(

@@ -210,6 +210,7 @@ struct RawMapInfo {
 pub struct Map {
     pub id: u32,
     pub kind: u32,
+    pub key_size: u32,
     pub value_size: u32,
     pub max_entries: u32,
     pub name: String,
@@ -224,6 +225,7 @@ pub fn map_info(map: impl AsFd) -> io::Result<Map> {
     Ok(Map {
         id: info.id,
         kind: info.kind,
+        key_size: info.key_size,
         value_size: info.value_size,
         max_entries: info.max_entries,
         name: text(&info.name),

@@ -31,7 +31,7 @@ pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};
 ///
 /// `attributes` must be the kernel's structure for `command`, and the addresses in it must stay
 /// valid, and writable where the command writes, during the call.
-unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<c_long> {
+pub(super) unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<c_long> {
     let attributes: *mut T = attributes;
     // SAFETY: the caller answers for what the attributes hold; the kernel reads no more than the
     // size given and takes what is shorter than its own structure for zero-filled.
@@ -44,7 +44,7 @@ unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<c_long> {
 /// # Safety
 ///
 /// As [`bpf`].
-unsafe fn bpf_fd<T>(command: c_long, attributes: &mut T) -> io::Result<OwnedFd> {
+pub(super) unsafe fn bpf_fd<T>(command: c_long, attributes: &mut T) -> io::Result<OwnedFd> {
     // SAFETY: the caller's.
     let fd = unsafe { bpf(command, attributes) }?;
     // SAFETY: the command returned a new descriptor that nobody else owns.
@@ -52,7 +52,7 @@ unsafe fn bpf_fd<T>(command: c_long, attributes: &mut T) -> io::Result<OwnedFd> 
 }
 
 /// Borrows: a descriptor that was given away would be closed before the call.
-fn raw(fd: &impl AsFd) -> u32 {
+pub(super) fn raw(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd() as u32
 }
 

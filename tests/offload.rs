@@ -1,0 +1,29 @@
+//! Offload mode. No device runs the program here: it runs in the kernel, on the same maps, held
+//! against the contract's model (needs root). Everything around it is tested on netdevsim, a device
+//! that takes programs and maps and never runs any; `scripts/kernels` has machines with one.
+
+#[allow(dead_code, reason = "made for the model's tests, which use all of it")]
+#[path = "model/config.rs"]
+mod config;
+#[allow(dead_code, reason = "made for the model's tests, which use all of it")]
+#[path = "model/dice.rs"]
+mod dice;
+#[allow(dead_code, reason = "made for the model's tests, which use all of it")]
+#[path = "model/frames.rs"]
+mod frames;
+#[allow(dead_code, reason = "made for the model's tests, which use all of it")]
+#[path = "model/judge.rs"]
+mod judge;
+#[allow(dead_code, reason = "made for the kernel's tests, which use all of it")]
+mod lab;
+#[allow(dead_code, reason = "made for the model's tests, which use all of it")]
+#[path = "model/packet.rs"]
+mod packet;
+#[allow(dead_code, reason = "made for the model's tests, which use all of it")]
+#[path = "model/rulesets.rs"]
+mod rulesets;
+
+#[path = "offload/netdevsim.rs"]
+mod netdevsim;
+#[path = "offload/program.rs"]
+mod program;
