@@ -155,7 +155,9 @@ impl Stand {
     pub fn put_in_force(&self, image: &Image) -> Result<()> {
         let extents = image_map::create(image.blocks())?;
         let ruleset = self.filter.map(program::RULESET)?;
-        image_map::put_in_force(&ruleset, &extents, image.header().more_extents)?;
+        let more = image.header().more_extents;
+        image_map::put_in_force(&ruleset, &extents, more)?;
+        image_map::give_back(&ruleset, &extents, more)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
         Ok(())
     }

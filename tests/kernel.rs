@@ -5,6 +5,10 @@
 mod dice;
 mod lab;
 
+#[path = "kernel/explain/mod.rs"]
+mod explain;
+#[path = "kernel/faults/mod.rs"]
+mod faults;
 #[path = "kernel/files.rs"]
 mod files;
 #[path = "kernel/generic.rs"]

@@ -92,6 +92,11 @@ impl Row {
         &self.frame
     }
 
+    /// Verdict, reason, and the lists and rules that count it.
+    pub fn judgement(&self) -> (&'static str, &'static str, &[&'static str]) {
+        (self.verdict, self.reason, &self.rules)
+    }
+
     /// Whether the frame is to show in the stack behind `in0`.
     pub fn passes(&self) -> bool {
         self.arrival.as_ref().is_some_and(|(interface, _)| *interface == JUDGED)

@@ -23,6 +23,7 @@
 #![allow(dead_code, unused_imports, reason = "every test target uses its own part of the lab")]
 
 pub mod bench;
+pub mod capture;
 pub mod facts;
 pub mod frame;
 mod namespace;

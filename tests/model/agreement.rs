@@ -1,30 +1,14 @@
 //! Random configurations with random frames.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::dice::Dice;
-use super::disagreement::{between, tell};
+use super::dice::{Dice, seed, setting};
+use super::disagreement::tell;
 use super::frames::{Edges, frame, to_cut};
-use super::product::Product;
+use super::product::{Product, differs};
 use super::rulesets;
 
 const FRAMES_PER_CONFIG: usize = 200;
-
-/// A number from the environment.
-fn setting(name: &str) -> Option<u64> {
-    let text = env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
-}
-
-/// Another one each time, unless `XDPCTL_MODEL_SEED` says which.
-pub fn seed() -> u64 {
-    let seed = setting("XDPCTL_MODEL_SEED")
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
-    println!("XDPCTL_MODEL_SEED={seed} makes this run again");
-    seed
-}
 
 /// `XDPCTL_MODEL_PAIRS` configurations and frames.
 #[test]
@@ -40,8 +24,8 @@ fn model_and_product_judge_alike() {
         let edges = Edges::of(&config);
         for _ in 0..FRAMES_PER_CONFIG {
             let frame = frame(&mut dice, &edges);
-            if between(&product, &config, &frame).is_some() {
-                tell(&config, &frame);
+            if product.differs(&config, &frame).is_some() {
+                tell(&config, &frame, &mut differs);
             }
             let opinion = product.judge(&frame);
             *outcomes.entry((opinion.reason, opinion.verdict)).or_default() += 1;
@@ -86,8 +70,8 @@ fn frames_cut_at_each_byte_are_judged_alike() {
         for _ in 0..15 {
             let frame = to_cut(&mut dice, &edges);
             for end in 0..=frame.len() {
-                if between(&product, &config, &frame[..end]).is_some() {
-                    tell(&config, &frame[..end]);
+                if product.differs(&config, &frame[..end]).is_some() {
+                    tell(&config, &frame[..end], &mut differs);
                 }
                 compared += 1;
             }

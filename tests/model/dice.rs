@@ -1,5 +1,22 @@
 //! Chance that can be had again: SplitMix64 from a seed.
 
+use std::env;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A number from the environment.
+pub fn setting(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// Another one each time, unless `XDPCTL_MODEL_SEED` says which.
+pub fn seed() -> u64 {
+    let seed = setting("XDPCTL_MODEL_SEED")
+        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
+    println!("XDPCTL_MODEL_SEED={seed} makes this run again");
+    seed
+}
+
 pub struct Dice(u64);
 
 impl Dice {

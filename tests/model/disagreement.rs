@@ -3,29 +3,22 @@
 use std::time::{Duration, Instant};
 
 use super::config::{Config, Verdict};
-use super::judge::Opinion;
-use super::judge::judge;
-use super::product::Product;
 
-/// Both opinions of a frame, the model's first, if they differ.
-pub fn between(product: &Product, config: &Config, frame: &[u8]) -> Option<[Opinion; 2]> {
-    let opinions = [judge(config, frame), product.judge(frame)];
-    (opinions[0] != opinions[1]).then_some(opinions)
-}
-
-fn disputed(config: &Config, frame: &[u8]) -> Option<[Opinion; 2]> {
-    between(&Product::load(config).ok()?, config, frame)
-}
+/// What both say of a frame under a configuration, if they differ.
+pub type Differ<'d> = dyn FnMut(&Config, &[u8]) -> Option<String> + 'd;
 
 /// Panics with a smaller configuration and frame that still differ.
-pub fn tell(config: &Config, frame: &[u8]) -> ! {
+pub fn tell(config: &Config, frame: &[u8], differ: &mut Differ<'_>) -> ! {
     let deadline = Instant::now() + SHRINKING;
+    let first = differ(config, frame);
     let mut config = config.clone();
-    shrink(&mut config, &|smaller| Instant::now() < deadline && disputed(smaller, frame).is_some());
+    shrink(&mut config, &mut |smaller| {
+        Instant::now() < deadline && differ(smaller, frame).is_some()
+    });
     let mut frame = frame;
     while let Some((_, shorter)) = frame.split_last()
         && Instant::now() < deadline
-        && disputed(&config, shorter).is_some()
+        && differ(&config, shorter).is_some()
     {
         frame = shorter;
     }
@@ -34,12 +27,14 @@ pub fn tell(config: &Config, frame: &[u8]) -> ! {
     let zeros = frame.iter().rev().take_while(|byte| **byte == 0).count();
     let shown = &frame[..frame.len() - zeros];
     let hex: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
-    let [model, product] = disputed(&config, frame).expect("only what still differs was kept");
+    let last = differ(&config, frame);
     panic!(
-        "model and product differ\n{text}{files}--- run-time entries\n{:?}\n--- a frame of {} bytes\n{hex} and {zeros} zeros\n\
-         model   {model:?}\nproduct {product:?}",
+        "two opinions differ\n{text}{files}--- run-time entries\n{:?}\n--- a frame of {} bytes\n\
+         {hex} and {zeros} zeros\n{}\n--- before it was made smaller\n{}",
         config.entries,
-        frame.len()
+        frame.len(),
+        last.as_deref().unwrap_or("they agree now"),
+        first.as_deref().unwrap_or("they agree now"),
     );
 }
 
@@ -47,7 +42,7 @@ pub fn tell(config: &Config, frame: &[u8]) -> ! {
 const SHRINKING: Duration = Duration::from_secs(20);
 
 /// Takes away what is not needed for `differ` to hold.
-fn shrink(config: &mut Config, differ: &dyn Fn(&Config) -> bool) {
+fn shrink(config: &mut Config, differ: &mut dyn FnMut(&Config) -> bool) {
     reduce(config, |config| &mut config.rules, differ);
     reduce(config, |config| &mut config.allowlists, differ);
     reduce(config, |config| &mut config.blocklists, differ);
@@ -80,7 +75,7 @@ fn shrink(config: &mut Config, differ: &dyn Fn(&Config) -> bool) {
 fn reduce<T>(
     config: &mut Config,
     part: impl Fn(&mut Config) -> &mut Vec<T>,
-    differ: &dyn Fn(&Config) -> bool,
+    differ: &mut dyn FnMut(&Config) -> bool,
 ) {
     let mut size = part(config).len();
     while size > 0 {

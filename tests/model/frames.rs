@@ -57,7 +57,8 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
     let mut frame = Vec::with_capacity(128);
     frame.extend(dice.pick(&MACS));
     frame.extend(dice.pick(&MACS));
-    let tags = dice.pick(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3]);
+    let usual = dice.pick(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3]);
+    let tags = if dice.one_in(200) { 4 } else { usual };
     for _ in 0..tags {
         frame.extend(dice.pick(&[[0x81, 0x00], [0x88, 0xa8]]));
         let priority = dice.pick(&[0, 0, 7, 15]) << 12;
@@ -65,11 +66,12 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
     }
     match dice.below(16) {
         0..8 => {
-            frame.extend([0x08, 0x00]);
+            // What says that it is IPv6 may not be.
+            frame.extend(if dice.one_in(60) { [0x86, 0xdd] } else { [0x08, 0x00] });
             ipv4_packet(dice, edges, &mut frame);
         }
         8..14 => {
-            frame.extend([0x86, 0xdd]);
+            frame.extend(if dice.one_in(60) { [0x08, 0x00] } else { [0x86, 0xdd] });
             ipv6_packet(dice, edges, &mut frame);
         }
         14 => {
@@ -81,7 +83,13 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
             let known = [0x8035, 0x88cc, 0x8864, 0x9100, 46, 0x0801];
             let ether_type = if dice.one_in(4) { dice.word() as u16 } else { dice.pick(&known) };
             frame.extend(ether_type.to_be_bytes());
-            frame.extend(dice.some(0, 50, Dice::byte));
+            if dice.one_in(4) {
+                // IEEE 802.2 with SNAP, which names an EtherType again. Nothing looks there.
+                frame.extend([0xaa, 0xaa, 3, 0, 0, 0, 8, 0]);
+                ipv4_packet(dice, edges, &mut frame);
+            } else {
+                frame.extend(dice.some(0, 50, Dice::byte));
+            }
         }
     }
     damage(dice, &mut frame);
@@ -138,6 +146,16 @@ fn transport(dice: &mut Dice, protocol: u8) -> Vec<u8> {
         1 | 58 => {
             bytes.push(dice.pick(&ICMP_TYPES));
             bytes.extend([0; 7]);
+            if dice.one_in(4) {
+                // An error carries the packet that it is about.
+                bytes.extend(inner(dice));
+            }
+        }
+        // IP in IP, and GRE: only the outermost header is judged.
+        4 | 41 => bytes.extend(inner(dice)),
+        47 => {
+            bytes.extend([0, 0, 8, 0]);
+            bytes.extend(inner(dice));
         }
         _ => bytes.extend(dice.some(0, 12, Dice::byte)),
     }
@@ -147,8 +165,33 @@ fn transport(dice: &mut Dice, protocol: u8) -> Vec<u8> {
             bytes.truncate(keep);
         }
         1 => bytes.extend(dice.some(0, 30, Dice::byte)),
+        // A jumbo frame that is one packet, and the longest that IP can say.
+        2 if dice.one_in(25) => {
+            let (least, most) = match dice.below(8) {
+                0..3 => (1_400, 3_600),
+                3..6 => (3_400, 9_000),
+                6 => (9_000, 65_400),
+                _ => (65_450, 65_700),
+            };
+            let filler = least + dice.below(most - least);
+            bytes.resize(bytes.len() + filler, 0x35);
+        }
         _ => {}
     }
+    bytes
+}
+
+/// A packet in a packet, with addresses and ports that nothing looks at.
+fn inner(dice: &mut Dice) -> Vec<u8> {
+    let port = dice.pick(&PORTS).to_be_bytes();
+    let mut bytes = if dice.one_in(2) {
+        vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]
+    } else {
+        let mut header = vec![0x60, 0, 0, 0, 0, 8, 17, 64];
+        header.extend([0x20; 32]);
+        header
+    };
+    bytes.extend([port[0], port[1], port[0], port[1], 0, 8, 0, 0]);
     bytes
 }
 
@@ -175,6 +218,8 @@ fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
         0 => dice.below(length + 1),
         1 => length + dice.below(8),
         2 => dice.pick(&[0, 1, 19, 20, 21, 24, 65_535]),
+        // What is longer than the field can say has none (receive offload).
+        _ if length > 65_535 && !dice.one_in(4) => 0,
         _ => length,
     };
     let version = if dice.one_in(40) { dice.below(16) } else { 4 };
@@ -203,14 +248,16 @@ fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
 
 fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
     let last = protocol(dice);
+    let long = dice.one_in(100);
     let number = match dice.below(8) {
+        _ if long => 1 + dice.below(8),
         0..4 => 0,
         4 | 5 => 1,
         6 => dice.below(4),
         _ => dice.below(11),
     };
     // Each with its bytes; what comes next is filled in below.
-    let mut headers: Vec<(u8, Vec<u8>)> = dice.some(number, number, extension);
+    let mut headers: Vec<(u8, Vec<u8>)> = dice.some(number, number, |dice| extension(dice, long));
     let mut first = last;
     for at in (0..headers.len()).rev() {
         headers[at].1[0] = first;
@@ -222,6 +269,7 @@ fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
         0 => dice.below(payload.len() + 1),
         1 => payload.len() + dice.below(8),
         2 => dice.pick(&[0, 1, 3, 4, 8, 65_535]),
+        _ if payload.len() > 65_535 && !dice.one_in(4) => 0,
         _ => payload.len(),
     };
     let version = if dice.one_in(40) { dice.byte() } else { 0x60 | dice.byte() & 0xf };
@@ -235,9 +283,11 @@ fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
 }
 
 /// An extension header's number and bytes.
-fn extension(dice: &mut Dice) -> (u8, Vec<u8>) {
+fn extension(dice: &mut Dice, long: bool) -> (u8, Vec<u8>) {
     let number = dice.pick(&[0, 43, 44, 51, 60, 135, 139, 140]);
-    let length = dice.pick(&[0, 0, 0, 1, 1, 2, 3, 4]);
+    let usual = dice.pick(&[0, 0, 0, 1, 1, 2, 3, 4]);
+    // Some of the long ones reach beyond the first buffer of a jumbo frame.
+    let length = if long || dice.one_in(40) { dice.pick(&[63, 200, 255]) } else { usual };
     let size = match number {
         44 => 8,
         51 => (length + 2) * 4,

@@ -6,12 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::agreement::seed;
 use super::config::{Action, Config, List, ListAction, Prefix, Rule, Side};
-use super::dice::Dice;
-use super::disagreement::{between, tell};
+use super::dice::{Dice, seed};
+use super::disagreement::tell;
 use super::frames::{around, udp};
-use super::product::Product;
+use super::product::{Product, differs};
 
 /// One list for each prefix, named after its place.
 fn lists(prefixes: &[Prefix], side: Side, action: ListAction) -> Config {
@@ -35,8 +34,8 @@ fn compare(config: &Config, prefixes: &[Prefix], more: &[IpAddr]) {
             IpAddr::V6(_) => Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1).into(),
         };
         for frame in [udp(address, other), udp(other, address), udp(address, address)] {
-            if between(&product, config, &frame).is_some() {
-                tell(config, &frame);
+            if product.differs(config, &frame).is_some() {
+                tell(config, &frame, &mut differs);
             }
         }
     }
@@ -204,8 +203,8 @@ fn many_prefixes_in_many_lists() {
                 }
             };
             let frame = udp(source, destination);
-            if between(&product, &config, &frame).is_some() {
-                tell(&config, &frame);
+            if product.differs(&config, &frame).is_some() {
+                tell(&config, &frame, &mut differs);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::config::{
     Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, RuntimeEntry, Side, Target,
-    Verdict, Vlan, bits, with_bits,
+    Verdict, Vlan, bits,
 };
 use super::packet::{self, Frame, Packet, Payload};
 
@@ -19,6 +19,16 @@ pub struct Opinion {
     pub counted: Vec<(&'static str, String)>,
     /// For what a rule sends out.
     pub sent: Option<Sent>,
+    /// For what a list or a run-time entry decided.
+    pub entry: Option<Entry>,
+}
+
+/// What decided a packet: a prefix, without bits beyond its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub prefix: Prefix,
+    /// Line of the list's own file; `None` stands in the configuration, or in no file.
+    pub line: Option<usize>,
 }
 
 /// Where a frame goes, and what is rewritten on the way.
@@ -36,7 +46,11 @@ impl Opinion {
             Verdict::Pass => "pass",
             Verdict::Drop => "drop",
         };
-        Self { verdict, reason, counted: Vec::new(), sent: None }
+        Self { verdict, reason, counted: Vec::new(), sent: None, entry: None }
+    }
+
+    fn by(self, entry: Entry) -> Self {
+        Self { entry: Some(entry), ..self }
     }
 
     fn counting(mut self, kind: &'static str, name: &str) -> Self {
@@ -57,22 +71,24 @@ pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
     let mut counting = None;
     if let Payload::Ip(packet) = &frame.payload {
         let standing = runtime_entry(config, packet.source);
-        if standing == Some(true) {
-            return Opinion::new(Verdict::Pass, "allowed");
+        if let Some((true, entry)) = standing {
+            return Opinion::new(Verdict::Pass, "allowed").by(entry);
         }
-        if let Some(list) = allowing(config, packet.source) {
-            return Opinion::new(Verdict::Pass, "allowlist").counting("allowlist", &list.name);
+        if let Some((list, entry)) = allowing(config, packet.source) {
+            let opinion = Opinion::new(Verdict::Pass, "allowlist");
+            return opinion.counting("allowlist", &list.name).by(entry);
         }
-        if standing == Some(false) {
-            return Opinion::new(Verdict::Drop, "banned");
+        if let Some((false, entry)) = standing {
+            return Opinion::new(Verdict::Drop, "banned").by(entry);
         }
         if packet.later_fragment && config.fragments == Some(Verdict::Drop) {
             return Opinion::new(Verdict::Drop, "fragment");
         }
         match blocking(config, packet) {
-            Some(list) if list.action == Some(ListAction::Count) => counting = Some(list),
-            Some(list) => {
-                return Opinion::new(Verdict::Drop, "blocklist").counting("blocklist", &list.name);
+            Some((list, _)) if list.action == Some(ListAction::Count) => counting = Some(list),
+            Some((list, entry)) => {
+                let opinion = Opinion::new(Verdict::Drop, "blocklist");
+                return opinion.counting("blocklist", &list.name).by(entry);
             }
             None => {}
         }
@@ -109,47 +125,64 @@ pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
 
 /// Whether the longest live entry that holds the source allows it. There is one entry for a prefix,
 /// the last that was put.
-fn runtime_entry(config: &Config, source: IpAddr) -> Option<bool> {
+fn runtime_entry(config: &Config, source: IpAddr) -> Option<(bool, Entry)> {
     let holding = config.entries.iter().filter(|entry| entry.prefix.contains(source));
     // By length and, of the same, by place: the last is the maximum.
     let lengths: BTreeMap<u8, &RuntimeEntry> =
         holding.map(|entry| (entry.prefix.length, entry)).collect();
-    lengths.into_values().rev().find(|entry| entry.live).map(|entry| entry.allow)
+    let longest = lengths.into_values().rev().find(|entry| entry.live)?;
+    Some((longest.allow, Entry { prefix: block(source, longest.prefix.length), line: None }))
 }
 
-/// The longest prefix of a list that holds the address. A range counts as the fewest prefixes
-/// that hold exactly its addresses.
-fn longest(list: &List, address: IpAddr) -> Option<u8> {
-    let prefixes = list.prefixes.iter().filter(|prefix| prefix.contains(address));
-    let ranges = list.ranges.iter().filter_map(|&(first, last)| {
-        let (own, width) = bits(address);
-        (0..=width).find(|length| {
-            let below = u128::MAX.checked_shr(128 - u32::from(width - length)).unwrap_or(0);
-            let block = (with_bits(address, own & !below), with_bits(address, own | below));
-            first.is_ipv4() == address.is_ipv4() && first <= block.0 && block.1 <= last
-        })
-    });
-    prefixes.map(|prefix| prefix.length).chain(ranges).max()
+/// The prefix of that length that holds the address.
+fn block(address: IpAddr, length: u8) -> Prefix {
+    Prefix::new(Prefix::new(address, length).ends().0, length)
+}
+
+/// The entry of a list with the longest prefix that holds the address; of equal ones, the first as
+/// they are written. A range counts as the fewest prefixes that hold exactly its addresses.
+fn longest(list: &List, address: IpAddr) -> Option<Entry> {
+    let mut best: Option<Entry> = None;
+    let mut consider = |length: u8, line| {
+        if best.is_none_or(|best| length > best.prefix.length) {
+            best = Some(Entry { prefix: block(address, length), line });
+        }
+    };
+    for prefix in list.prefixes.iter().filter(|prefix| prefix.contains(address)) {
+        consider(prefix.length, None);
+    }
+    for (at, &(first, last)) in list.ranges.iter().enumerate() {
+        if first.is_ipv4() != address.is_ipv4() || address < first || last < address {
+            continue;
+        }
+        let whole = |length: &u8| {
+            let (from, to) = block(address, *length).ends();
+            first <= from && to <= last
+        };
+        let length = (0..=bits(address).1).find(whole).expect("at least the address itself");
+        consider(length, Some(at + 1));
+    }
+    best
 }
 
 /// The contract does not say which of several allowlists is counted: as with blocklists, the
 /// longest prefix, then the list that comes first.
-fn allowing(config: &Config, source: IpAddr) -> Option<&List> {
-    let mut best: Option<(u8, &List)> = None;
+fn allowing(config: &Config, source: IpAddr) -> Option<(&List, Entry)> {
+    let mut best: Option<(&List, Entry)> = None;
     for list in &config.allowlists {
-        if let Some(length) = longest(list, source)
-            && best.is_none_or(|(before, _)| length > before)
+        if let Some(entry) = longest(list, source)
+            && best.is_none_or(|(_, before)| entry.prefix.length > before.prefix.length)
         {
-            best = Some((length, list));
+            best = Some((list, entry));
         }
     }
-    best.map(|(_, list)| list)
+    best
 }
 
 /// A dropping entry before a counting one, then the longest prefix, then the list that comes
-/// first. Whether it was the source or the destination does not show in what is counted.
-fn blocking<'c>(config: &'c Config, packet: &Packet) -> Option<&'c List> {
-    let mut best: Option<((bool, u8), &List)> = None;
+/// first, then the source before the destination.
+fn blocking<'c>(config: &'c Config, packet: &Packet) -> Option<(&'c List, Entry)> {
+    let mut best: Option<((bool, u8), &List, Entry)> = None;
     for list in &config.blocklists {
         let sides: &[IpAddr] = match list.side.unwrap_or(Side::Source) {
             Side::Source => &[packet.source],
@@ -158,14 +191,14 @@ fn blocking<'c>(config: &'c Config, packet: &Packet) -> Option<&'c List> {
         };
         let drops = list.action != Some(ListAction::Count);
         for address in sides {
-            if let Some(length) = longest(list, *address)
-                && best.is_none_or(|(before, _)| (drops, length) > before)
+            if let Some(entry) = longest(list, *address)
+                && best.is_none_or(|(before, _, _)| (drops, entry.prefix.length) > before)
             {
-                best = Some(((drops, length), list));
+                best = Some(((drops, entry.prefix.length), list, entry));
             }
         }
     }
-    best.map(|(_, list)| list)
+    best.map(|(_, list, entry)| (list, entry))
 }
 
 fn matches(rule: &Rule, frame: &Frame) -> bool {

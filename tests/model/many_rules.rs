@@ -1,11 +1,10 @@
 //! Rulesets as large as they get: the first match is the linear scan's.
 
-use super::agreement::seed;
 use super::config::Config;
-use super::dice::Dice;
-use super::disagreement::{between, tell};
+use super::dice::{Dice, seed};
+use super::disagreement::tell;
 use super::frames::{Edges, frame};
-use super::product::Product;
+use super::product::{Product, differs};
 use super::rulesets::rule;
 
 fn compare(number: usize, frames: usize) {
@@ -33,8 +32,8 @@ fn compare(number: usize, frames: usize) {
     let mut deepest = 0;
     for _ in 0..frames {
         let frame = frame(&mut dice, &edges);
-        if between(&product, &config, &frame).is_some() {
-            tell(&config, &frame);
+        if product.differs(&config, &frame).is_some() {
+            tell(&config, &frame, &mut differs);
         }
         if let Some((_, name)) = product.judge(&frame).counted.first() {
             let at = config.rules.iter().position(|rule| rule.name == *name);

@@ -13,6 +13,7 @@ mod disagreement;
 mod frames;
 mod index;
 mod judge;
+mod loading;
 mod many_rules;
 mod packet;
 mod product;

@@ -1,6 +1,18 @@
 //! What a frame says of itself, read field by field as the RFCs have them.
+//!
+//! The fixed headers of Ethernet, 802.1Q, IPv4, IPv6 and its fragments are read through pnet's views:
+//! where a field lies is pnet's word and nobody else's. All lengths are reckoned here, for a view's
+//! payload is what its own length says, cut to what is there, which hides just the lies that matter.
+//! What has no view that fits is read by its bytes: ARP with addresses of other lengths, extension
+//! headers, and the first bytes of a transport header of which the rest may be missing (pnet wants 20
+//! bytes of TCP and 8 of UDP). Of a fragment's offset, pnet keeps one of the reserved bits.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
+
+use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
+use pnet::packet::ipv4::Ipv4Packet;
+use pnet::packet::ipv6::{FragmentPacket, Ipv6Packet};
+use pnet::packet::vlan::VlanPacket;
 
 use super::config::Mac;
 
@@ -49,30 +61,28 @@ fn u16_at(bytes: &[u8], at: usize) -> Read<u16> {
 }
 
 pub fn read(frame: &[u8]) -> Read<Frame> {
-    if frame.len() < 14 {
-        return None;
-    }
-    let mut at = 12;
-    let mut ether_type = u16_at(frame, at)?;
+    let ethernet = EthernetPacket::new(frame)?;
+    let mut ether_type = ethernet.get_ethertype();
+    let mut rest = &frame[14..];
     let mut tags = Vec::new();
     // 802.1Q and 802.1ad.
-    while ether_type == 0x8100 || ether_type == 0x88a8 {
+    while ether_type == EtherTypes::Vlan || ether_type == EtherTypes::PBridge {
         if tags.len() == 2 {
             return None;
         }
-        tags.push(u16_at(frame, at + 2)? & 0x0fff);
-        ether_type = u16_at(frame, at + 4)?;
-        at += 4;
+        let tag = VlanPacket::new(rest)?;
+        tags.push(tag.get_vlan_identifier());
+        ether_type = tag.get_ethertype();
+        rest = &rest[4..];
     }
-    let body = &frame[at + 2..];
     Some(Frame {
-        destination_mac: frame[0..6].try_into().unwrap(),
-        source_mac: frame[6..12].try_into().unwrap(),
+        destination_mac: ethernet.get_destination().octets(),
+        source_mac: ethernet.get_source().octets(),
         vlan: tags.first().copied(),
         payload: match ether_type {
-            0x0800 => Payload::Ip(ipv4(body)?),
-            0x86dd => Payload::Ip(ipv6(body)?),
-            0x0806 => Payload::Arp(arp(body)?),
+            EtherTypes::Ipv4 => Payload::Ip(ipv4(rest)?),
+            EtherTypes::Ipv6 => Payload::Ip(ipv6(rest)?),
+            EtherTypes::Arp => Payload::Arp(arp(rest)?),
             _ => Payload::Other,
         },
     })
@@ -92,20 +102,19 @@ fn arp(bytes: &[u8]) -> Read<Option<Ipv4Addr>> {
 
 /// RFC 791, section 3.1.
 fn ipv4(bytes: &[u8]) -> Read<Packet> {
-    let version = bytes.first()? >> 4;
-    let header_length = usize::from(bytes.first()? & 0xf) * 4;
-    let total_length = stated(u16_at(bytes, 2)?.into(), bytes.len());
-    if version != 4 || header_length < 20 || total_length < header_length {
+    let header = Ipv4Packet::new(bytes)?;
+    let header_length = usize::from(header.get_header_length()) * 4;
+    let total_length = stated(header.get_total_length().into(), bytes.len());
+    if header.get_version() != 4 || header_length < 20 || total_length < header_length {
         return None;
     }
     let bytes = bytes.get(..total_length)?;
-    let fragment_offset = u16_at(bytes, 6)? & 0x1fff;
-    let protocol = bytes[9];
+    let protocol = header.get_next_level_protocol().0;
     let mut packet = Packet {
-        source: Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[12..16]).unwrap()).into(),
-        destination: Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[16..20]).unwrap()).into(),
+        source: header.get_source().into(),
+        destination: header.get_destination().into(),
         protocol: Some(protocol),
-        later_fragment: fragment_offset != 0,
+        later_fragment: header.get_fragment_offset() != 0,
         ports: None,
         tcp_flags: None,
         icmp_type: None,
@@ -123,23 +132,23 @@ fn is_extension(protocol: u8) -> bool {
 
 /// RFC 8200, sections 3 and 4.
 fn ipv6(bytes: &[u8]) -> Read<Packet> {
-    let version = bytes.first()? >> 4;
-    let payload_length = stated(u16_at(bytes, 4)?.into(), bytes.get(40..)?.len());
-    if version != 6 {
+    let header = Ipv6Packet::new(bytes)?;
+    let rest = &bytes[40..];
+    let payload_length = stated(header.get_payload_length().into(), rest.len());
+    if header.get_version() != 6 {
         return None;
     }
-    let bytes = bytes.get(..40 + payload_length)?;
+    let mut rest = rest.get(..payload_length)?;
     let mut packet = Packet {
-        source: Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[8..24]).unwrap()).into(),
-        destination: Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[24..40]).unwrap()).into(),
+        source: header.get_source().into(),
+        destination: header.get_destination().into(),
         protocol: None,
         later_fragment: false,
         ports: None,
         tcp_flags: None,
         icmp_type: None,
     };
-    let mut next = bytes[6];
-    let mut rest = &bytes[40..];
+    let mut next = header.get_next_header().0;
     let mut headers = 0;
     while is_extension(next) {
         headers += 1;
@@ -156,7 +165,7 @@ fn ipv6(bytes: &[u8]) -> Read<Packet> {
         };
         let header = rest.get(..length)?;
         rest = &rest[length..];
-        if next == 44 && u16_at(header, 2)? >> 3 != 0 {
+        if next == 44 && FragmentPacket::new(header)?.get_fragment_offset_with_flags() >> 3 != 0 {
             packet.later_fragment = true;
             packet.protocol = Some(named).filter(|named| !is_extension(*named));
             return Some(packet);

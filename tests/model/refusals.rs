@@ -1,8 +1,7 @@
 //! Rules with any keys at all: those that can never match are refused, and no others.
 
-use super::agreement::seed;
 use super::config::{Action, Config, Prefix, Protocol, Rule, Vlan};
-use super::dice::Dice;
+use super::dice::{Dice, seed};
 use super::product::Product;
 use super::rulesets::{ICMP_TYPES, MACS, PORTS, VLANS, prefix};
 

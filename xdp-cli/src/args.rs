@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +56,14 @@ pub enum Command {
     Unblock(Unblock),
     /// Show the entries of `block` and `allow`
     Bans(Bans),
+    /// Say what the attached program would do to a frame, and what decides it
+    ///
+    /// The program itself is asked, loaded once more on the maps in force with counters of its own:
+    /// no live counter moves. The frame is given in hexadecimal, comes from a capture, or is built
+    /// from its addresses and ports.
+    Explain(Box<Explain>),
+    /// Show every list and run-time entry that holds an address, the deciding one first
+    Lookup(Lookup),
     /// Print a shell's completion script
     Completions { shell: Shell },
     /// Print the manual page (roff)
@@ -193,6 +202,162 @@ pub struct Bans {
     pub json: bool,
 }
 
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").args(["packet", "pcap", "source"]).required(true))]
+pub struct Explain {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    /// An Ethernet frame in hexadecimal, from its destination address on; blanks and colons between
+    /// the digits do not count
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    pub packet: Option<Bytes>,
+    /// Every frame of a pcap or pcapng file, also one compressed by gzip; `-` is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub pcap: Option<PathBuf>,
+    #[command(flatten)]
+    pub headers: Headers,
+    /// Print a JSON object a line for each frame
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A frame by what its headers say.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "A frame by its headers")]
+pub struct Headers {
+    /// Address that the packet comes from
+    #[arg(long, value_name = "ADDRESS", requires = "destination")]
+    pub source: Option<IpAddr>,
+    /// Address that it goes to
+    #[arg(long, value_name = "ADDRESS", requires = "source")]
+    pub destination: Option<IpAddr>,
+    /// tcp, udp, sctp, icmp (IPv4), icmpv6 (IPv6) or a number [default: tcp]
+    #[arg(long, value_name = "PROTOCOL", requires = "source", value_parser = protocol)]
+    pub protocol: Option<ProtocolArg>,
+    /// [default: 49152]
+    #[arg(long, value_name = "PORT", requires = "source")]
+    pub source_port: Option<u16>,
+    /// [default: 80]
+    #[arg(long, value_name = "PORT", requires = "source")]
+    pub destination_port: Option<u16>,
+    /// Flags that are set, with commas between: fin syn rst psh ack urg ece cwr [default: syn]
+    #[arg(long, value_name = "FLAGS", requires = "source", value_parser = tcp_flags)]
+    pub tcp_flags: Option<u8>,
+    /// [default: that of an echo request]
+    #[arg(long, value_name = "TYPE", requires = "source")]
+    pub icmp_type: Option<u8>,
+    /// Id of an 802.1Q tag [default: untagged]
+    #[arg(
+        long, value_name = "ID", requires = "source",
+        value_parser = clap::value_parser!(u16).range(0..=4095)
+    )]
+    pub vlan: Option<u16>,
+    /// [default: 02:00:00:00:00:01]
+    #[arg(long, value_name = "MAC", requires = "source", value_parser = mac)]
+    pub source_mac: Option<Mac>,
+    /// [default: the interface's own]
+    #[arg(long, value_name = "MAC", requires = "source", value_parser = mac)]
+    pub destination_mac: Option<Mac>,
+}
+
+/// A protocol, by name or by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolArg {
+    Icmp,
+    Icmpv6,
+    Number(u8),
+}
+
+/// A frame, or whatever it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+/// A MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac(pub [u8; 6]);
+
+#[derive(Args, Debug)]
+pub struct Lookup {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    /// An IPv4 or IPv6 address
+    #[arg(value_name = "ADDRESS")]
+    pub address: IpAddr,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Digits in pairs; what people put between them does not count.
+fn hexadecimal(text: &str) -> Result<Bytes, String> {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    let mut half = None;
+    for (place, character) in text.chars().enumerate() {
+        if character.is_ascii_whitespace() || matches!(character, ':' | '-') {
+            continue;
+        }
+        let Some(digit) = character.to_digit(16) else {
+            return Err(format!("{character:?}, character {}, is no digit", place + 1));
+        };
+        match half.take() {
+            Some(upper) => bytes.push((upper << 4 | digit) as u8),
+            None => half = Some(digit),
+        }
+    }
+    if half.is_some() {
+        return Err("it has an odd number of digits: a byte is two".to_owned());
+    }
+    if bytes.len() > MOST_BYTES {
+        return Err(format!("it has {} bytes, {MOST_BYTES} are the most", bytes.len()));
+    }
+    Ok(Bytes(bytes))
+}
+
+/// Longest frame that can be asked about.
+pub const MOST_BYTES: usize = 65_535;
+
+fn protocol(text: &str) -> Result<ProtocolArg, String> {
+    Ok(match text {
+        "tcp" => ProtocolArg::Number(6),
+        "udp" => ProtocolArg::Number(17),
+        "sctp" => ProtocolArg::Number(132),
+        "icmp" => ProtocolArg::Icmp,
+        "icmpv6" => ProtocolArg::Icmpv6,
+        _ => ProtocolArg::Number(text.parse().map_err(|_| {
+            "write tcp, udp, sctp, icmp, icmpv6 or a number from 0 to 255".to_owned()
+        })?),
+    })
+}
+
+/// RFC 9293, section 3.1: the byte from its low bit.
+const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
+fn tcp_flags(text: &str) -> Result<u8, String> {
+    let mut flags = 0;
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let Some(bit) = FLAGS.iter().position(|flag| *flag == name) else {
+            return Err(format!("{name:?} is no flag: write some of {}", FLAGS.join(",")));
+        };
+        flags |= 1 << bit;
+    }
+    Ok(flags)
+}
+
+fn mac(text: &str) -> Result<Mac, String> {
+    let wrong = || "write a MAC address such as 02:00:00:00:00:01".to_owned();
+    let mut bytes = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut bytes {
+        let digits = |part: &&str| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit());
+        let part = parts.next().filter(digits).ok_or_else(wrong)?;
+        *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+    }
+    if parts.next().is_some() { Err(wrong()) } else { Ok(Mac(bytes)) }
+}
+
 /// Longest note, in characters.
 const NOTE: usize = 200;
 
@@ -237,6 +402,33 @@ mod tests {
         assert_eq!(interval("1h 30m"), Ok(Duration::from_secs(5400)));
         assert!(interval("0s").is_err());
         assert!(interval("10").is_err());
+    }
+
+    #[test]
+    fn frames_in_hexadecimal() {
+        let bytes = |text: &str| hexadecimal(text).map(|Bytes(bytes)| bytes);
+        assert_eq!(bytes("0x02aB ff:00-7f\n"), Ok(vec![2, 0xab, 0xff, 0, 0x7f]));
+        assert_eq!(bytes(""), Ok(vec![]));
+        assert_eq!(bytes("020"), Err("it has an odd number of digits: a byte is two".to_owned()));
+        assert_eq!(bytes("02 0g"), Err("'g', character 5, is no digit".to_owned()));
+        assert!(bytes(&"00".repeat(65_535)).is_ok());
+        assert!(bytes(&"00".repeat(65_536)).is_err());
+    }
+
+    #[test]
+    fn words_of_headers() {
+        assert_eq!(tcp_flags("syn,ack"), Ok(0x12));
+        assert_eq!(tcp_flags(""), Ok(0));
+        assert!(tcp_flags("!syn").is_err());
+        assert_eq!(protocol("udp"), Ok(ProtocolArg::Number(17)));
+        assert_eq!(protocol("255"), Ok(ProtocolArg::Number(255)));
+        assert!(protocol("256").is_err());
+        assert_eq!(mac("02:00:00:00:00:fF"), Ok(Mac([2, 0, 0, 0, 0, 255])));
+        for wrong in
+            ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "+2:00:00:00:00:01"]
+        {
+            assert!(mac(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

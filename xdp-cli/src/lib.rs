@@ -6,11 +6,15 @@
 
 pub mod args;
 pub mod bans;
+pub mod capture;
 pub mod commands;
 pub mod config;
 pub mod datapath;
 pub mod diagnostic;
+pub mod explain;
+pub mod frame;
 pub mod image;
+pub mod lookup;
 pub mod notation;
 pub mod report;
 pub mod ruleset;

@@ -48,6 +48,8 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         Command::Allow(args) => commands::block::run(args, Kind::Allow, session)?,
         Command::Unblock(args) => commands::unblock::run(args, session)?,
         Command::Bans(args) => commands::bans::run(args, session)?,
+        Command::Explain(args) => commands::explain::run(args, session)?,
+        Command::Lookup(args) => commands::lookup::run(args, session)?,
         Command::Completions { shell } => {
             commands::completions::completions(*shell, &mut Cli::command(), session.out)
                 .map_err(Failure::from_output)?;

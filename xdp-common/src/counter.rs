@@ -35,6 +35,16 @@ impl Matrix {
     pub const fn cell(verdict: Verdict, reason: Reason) -> usize {
         verdict as usize * Reason::COUNT + reason as usize
     }
+
+    /// What is counted in a cell.
+    pub const fn of_cell(cell: usize) -> Option<(Verdict, Reason)> {
+        let verdict = Verdict::of((cell / Reason::COUNT) as u32);
+        let reason = Reason::of((cell % Reason::COUNT) as u32);
+        match (verdict, reason) {
+            (Some(verdict), Some(reason)) => Some((verdict, reason)),
+            _ => None,
+        }
+    }
 }
 
 /// Counters of lists and rules lie in pages of this many, so that their number can grow without

@@ -14,14 +14,14 @@ use crate::lab::Topology;
 use crate::lab::bench::{Bench, Row, under_all_tags};
 
 /// A configuration, and frames with what it makes of them.
-struct Table {
+pub struct Table {
     configuration: String,
     /// Files that the configuration names.
     files: Vec<(&'static str, &'static str)>,
     topology: Topology,
     /// Whether frames are sent on or back, so that the far ends need a program.
     forwards: bool,
-    rows: Vec<Row>,
+    pub rows: Vec<Row>,
 }
 
 impl Table {
@@ -55,7 +55,7 @@ impl Table {
     }
 
     #[track_caller]
-    fn prepare(&self) -> Bench {
+    pub fn prepare(&self) -> Bench {
         let mut bench = Bench::on(self.topology.clone());
         for (name, text) in &self.files {
             bench.write(name, text);
@@ -81,7 +81,7 @@ impl Table {
 /// A test for each table, and all of them in one list.
 macro_rules! tables {
     ($($module:ident::$table:ident),+ $(,)?) => {
-        fn all() -> Vec<(&'static str, Table)> {
+        pub fn all() -> Vec<(&'static str, Table)> {
             vec![$((stringify!($table), $module::$table())),+]
         }
 

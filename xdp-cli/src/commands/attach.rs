@@ -9,7 +9,7 @@ use crate::datapath::advice::{self, Plan};
 use crate::datapath::attachment::Attachment;
 use crate::datapath::error::Error;
 use crate::datapath::interface::{Interface, Mode};
-use crate::datapath::lifecycle::{self, Attached, Configured, Wanted};
+use crate::datapath::lifecycle::{self, Attached, Configured, Undone, Wanted};
 use crate::datapath::namespace::{Locked, Namespace, not_attached};
 use crate::datapath::pass::Outcome;
 use crate::notation::plain;
@@ -167,10 +167,21 @@ fn say_result(
     for (mode, why) in &attached.instead_of {
         session.reporter.note(&format!("not in {mode} mode: {why}"), None);
     }
+    say_undone(&interface.name, &attached.undone, session);
     let Attached { mode, generation, .. } = attached;
     let name = plain(&interface.name);
     let verb = if replaced { "replaced the program on" } else { "attached to" };
     session.print(format_args!("{verb} {name} in {mode} mode, generation {generation}\n"))
+}
+
+/// What is left to do for a later command.
+pub fn say_undone(name: &str, undone: &Undone, session: &mut Session<'_>) {
+    for error in &undone.0 {
+        session.reporter.warning(
+            &format!("{name}: the ruleset is in force, but xdpctl {}", error.message),
+            Some("the next `xdpctl reload` sees to it"),
+        );
+    }
 }
 
 /// What there is to know about the interfaces that are redirected to.

@@ -17,13 +17,19 @@ pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
         if attachments.is_empty() {
             return Err(super::nothing_attached());
         }
-        let mut detached = Vec::new();
+        // One that fails keeps no other from being taken off.
+        let (mut detached, mut failed) = (Vec::new(), None);
         for attachment in attachments {
-            let name = attachment.name();
-            lifecycle::detach(&namespace, &attachment)?;
-            detached.push(name);
+            match lifecycle::detach(&namespace, &attachment) {
+                Ok(()) => detached.push(attachment.name()),
+                Err(error) => {
+                    if let Some(before) = failed.replace(error) {
+                        session.reporter.error(&before.message, before.hint.as_deref());
+                    }
+                }
+            }
         }
-        Ok(detached)
+        Ok((detached, failed))
     });
     // Directories that are empty now go, also where nothing was attached.
     let finished = if result.is_ok() || namespace.attachments().is_ok_and(|all| all.is_empty()) {
@@ -31,8 +37,12 @@ pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
     } else {
         Ok(())
     };
-    for name in result? {
+    let (detached, failed) = result?;
+    for name in detached {
         session.print(format_args!("detached from {}\n", plain(&name)))?;
     }
-    Ok(finished?)
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(finished?),
+    }
 }

@@ -7,6 +7,8 @@ pub mod check;
 pub mod completions;
 mod configuration;
 pub mod detach;
+pub mod explain;
+pub mod lookup;
 pub mod man;
 mod prefixes;
 pub mod reload;
@@ -18,6 +20,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::datapath::error::Error;
+use crate::datapath::namespace::{Namespace, not_attached};
 use crate::report::Reporter;
 
 /// Where a command prints.
@@ -60,6 +63,11 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Impossible(error)
     }
+}
+
+/// The namespace, for a command that only looks at one interface.
+fn attached(interface: &str) -> Result<Namespace, Error> {
+    Namespace::look()?.ok_or_else(|| not_attached(interface, &[]))
 }
 
 fn nothing_attached() -> Error {

@@ -53,7 +53,9 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 
     // Told when all is done: that nobody reads the output, keeps no interface from its ruleset.
+    // One that fails keeps no other from its ruleset either.
     let mut done = Vec::new();
+    let mut failed = None;
     for ((attachment, loaded), prepared) in attachments.iter().zip(&loaded).zip(prepared) {
         let name = attachment.name();
         for missing in prepared.missing() {
@@ -70,12 +72,26 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         let configured = loaded.configured();
         let reloaded = match &prepared {
             Prepared::Offload(card, prepared) => {
-                offload::reload(&namespace, attachment, card, &configured, prepared)?
+                offload::reload(&namespace, attachment, card, &configured, prepared)
             }
             Prepared::Filter(prepared) => {
-                lifecycle::reload(&namespace, attachment, &configured, prepared)?
+                lifecycle::reload(&namespace, attachment, &configured, prepared)
             }
         };
+        let reloaded = match reloaded {
+            Ok(reloaded) => reloaded,
+            Err(error) => {
+                let error = match attachments.as_slice() {
+                    [_] => error,
+                    _ => Error { message: format!("{name}: {}", error.message), ..error },
+                };
+                if let Some(before) = failed.replace(error) {
+                    session.reporter.error(&before.message, before.hint.as_deref());
+                }
+                continue;
+            }
+        };
+        attach::say_undone(&name, &reloaded.undone, session);
         if let (Some(interface), Some(in_force)) = (attachment.interface(), attachment.in_force()) {
             let mode = in_force.metadata.mode;
             attach::say_redirects(&interface, mode, &reloaded.redirects, session);
@@ -85,7 +101,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     for (name, generation) in done {
         session.print(format_args!("reloaded {}, generation {generation}\n", plain(&name)))?;
     }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// A ruleset for what is attached.

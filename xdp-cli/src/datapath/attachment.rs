@@ -242,6 +242,12 @@ impl Attachment {
         self.in_force.as_ref()
     }
 
+    /// The ruleset that is in force now, which may be another than when this was opened.
+    pub fn in_force_now(&self) -> Result<InForce> {
+        let (maps, _) = self.readable()?;
+        read_in_force(maps)?.ok_or_else(|| self.unreadable())
+    }
+
     /// The maps and the ruleset in force, or an error that says why this version cannot read them,
     /// or why what they are wanted for cannot be done.
     pub fn readable(&self) -> Result<(&Maps, &InForce)> {

@@ -11,6 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{BPF_FS_MAGIC, fstatfs};
 
+use super::lock::Held;
 use super::mount_namespace::{self, Outer};
 use super::private_dir;
 
@@ -193,6 +194,7 @@ fn bpffs(if_missing: IfMissing) -> Result<Option<OwnedFd>, Error> {
     // of the earlier. The directory below both mounts is what they can meet at.
     let below = File::from(open_mount_point(OFlag::O_RDONLY)?);
     let _lock = Flock::lock(below, FlockArg::LockExclusive)
+        .map(Held::new)
         .map_err(|(_, errno)| Error::Io { action: "lock", source: errno.into() })?;
     let directory = open_mount_point(OFlag::O_PATH)?;
     if is_bpffs(&directory)? {

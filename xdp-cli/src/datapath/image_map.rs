@@ -33,13 +33,11 @@ fn create_extent(blocks: &[Block]) -> io::Result<OwnedFd> {
     Ok(map)
 }
 
-/// Puts an image in force, and gives back what the one before held. `more` is where its header
+/// Puts an image in force, or fails with the one before still in force. `more` is where its header
 /// says that the extents after the first are.
 ///
 /// Each of the steps returns when no packet is judged any more by what it replaced (Linux waits
-/// for the readers of a map of maps, `maybe_wait_bpf_programs` in kernel/bpf/syscall.c). Slots are
-/// not emptied but given the first extent, which is there anyway: that takes one call, and thus
-/// one such wait, for all of them (on Linux before 6.8, a wait for each).
+/// for the readers of a map of maps, `maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
 pub fn put_in_force(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
     let (Some(first), Some(others)) = (extents.first(), extents.get(1..)) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -47,8 +45,15 @@ pub fn put_in_force(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Resu
     let slots: Vec<u32> = (more..).take(others.len()).collect();
     let fds: Vec<u32> = others.iter().map(|map| map.as_raw_fd() as u32).collect();
     bpf::update_batch(outer, &slots, &fds)?;
-    bpf::update(outer, 0, &first.as_raw_fd().to_ne_bytes())?;
-    let left = left_behind(outer, more, others.len() as u32)?;
+    bpf::update(outer, 0, &first.as_raw_fd().to_ne_bytes())
+}
+
+/// Gives back what the image before the one in force held. Slots are not emptied but given the first
+/// extent, which is there anyway: that takes one call, and thus one wait, for all of them (on Linux
+/// before 6.8, a wait for each).
+pub fn give_back(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
+    let Some(first) = extents.first() else { return Ok(()) };
+    let left = left_behind(outer, more, extents.len() as u32 - 1)?;
     bpf::update_batch(outer, &left, &vec![first.as_raw_fd() as u32; left.len()])
 }
 

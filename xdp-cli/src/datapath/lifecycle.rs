@@ -45,12 +45,26 @@ pub struct Attached {
     pub instead_of: Vec<(Mode, String)>,
     pub generation: u64,
     pub redirects: Vec<Outcome>,
+    pub undone: Undone,
 }
 
 /// What a reload came to.
 pub struct Reloaded {
     pub generation: u64,
     pub redirects: Vec<Outcome>,
+    pub undone: Undone,
+}
+
+/// What could not be done after the ruleset was in force. Nothing of it has to do with how packets
+/// are judged, it cannot be taken back, and the next reload does it: so it is no failure.
+#[derive(Debug, Default)]
+pub struct Undone(pub Vec<Error>);
+
+impl Undone {
+    /// Keeps the error, if it is one.
+    fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
+    }
 }
 
 /// Removes what an interrupted command left. Each command that changes something begins with it.
@@ -110,7 +124,7 @@ pub fn attach(
             if prepared.metadata.mode != mode {
                 prepared = compile(mode)?;
             }
-            swap::put_in_force(&maps, &prepared)?;
+            swap::put_in_force(&maps, &prepared)?.give_back(&maps)?;
             if mode == Mode::Native && settled.is_none() {
                 let coming = targets(&prepared);
                 settled = Some(pass::settle_around(namespace, &coming, Some(interface.index))?);
@@ -132,6 +146,7 @@ pub fn attach(
                         instead_of,
                         generation: prepared.generation,
                         redirects: of_targets(&prepared, settled.unwrap_or_default()),
+                        undone: Undone::default(),
                     });
                 }
                 Err(error) => {
@@ -169,14 +184,19 @@ pub fn reload(
         pass::settle(namespace, &coming)?;
     }
     keep(namespace, attachment.key(), configured, prepared)?;
-    swap::put_in_force(maps, prepared)?;
+    let exchanged = swap::put_in_force(maps, prepared)?;
+    let mut undone = Undone::default();
+    undone.note(exchanged.give_back(maps));
     snapshot::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
-    swap::drop_unused_counters(maps, &prepared.metadata)
-        .trying("give back counters that are not used any more")?;
-    repair_pins(attachment)?;
-    Store::open(namespace, attachment)?;
-    let redirects = of_targets(prepared, pass::settle(namespace, &[])?);
-    Ok(Reloaded { generation: prepared.generation, redirects })
+    undone.note(
+        swap::drop_unused_counters(maps, &prepared.metadata)
+            .trying("give back counters that are not used any more"),
+    );
+    undone.note(repair_pins(attachment));
+    undone.note(Store::open(namespace, attachment));
+    let settled = undone.note(pass::settle(namespace, &[])).unwrap_or_default();
+    let redirects = of_targets(prepared, settled);
+    Ok(Reloaded { generation: prepared.generation, redirects, undone })
 }
 
 /// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
@@ -215,18 +235,23 @@ pub fn replace(
         pass::settle(namespace, &targets(&prepared))?;
     }
     keep(namespace, attachment.key(), configured, &prepared)?;
-    swap::put_in_force(&maps, &prepared)?;
+    swap::put_in_force(&maps, &prepared)?.give_back(&maps)?;
     let program = loaded.program().trying("open the loaded program")?;
     bpf::update_link(attachment.link(), program).trying("exchange the program")?;
     // From here on the new program runs. Pins that still name the old one's maps are put right
     // here or, if this is cut off, by the next command.
-    let Found::Attached(attachment) = Attachment::open(attachment.directory())? else {
-        return Err(Error::new("the link's pin is gone"));
-    };
-    repair_pins(&attachment)?;
+    let mut undone = Undone::default();
+    if let Some(found) = undone.note(Attachment::open(attachment.directory())) {
+        undone.note(match found {
+            Found::Attached(attachment) => repair_pins(&attachment),
+            Found::Leftover => Err(Error::new("the link's pin is gone")),
+        });
+    }
     snapshot::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
-    let redirects = of_targets(&prepared, pass::settle(namespace, &[])?);
-    Ok(Attached { mode, instead_of: Vec::new(), generation: prepared.generation, redirects })
+    let settled = undone.note(pass::settle(namespace, &[])).unwrap_or_default();
+    let redirects = of_targets(&prepared, settled);
+    let generation = prepared.generation;
+    Ok(Attached { mode, instead_of: Vec::new(), generation, redirects, undone })
 }
 
 /// Takes the program off and removes everything that belongs to it.
@@ -236,12 +261,20 @@ pub fn detach(namespace: &Locked, attachment: &Attachment) -> Result<()> {
     remove_if_there(&attachment.directory().join(LINK)).trying("remove the link's pin")?;
     // At once, and not when the last descriptor of the link is closed: another process may hold
     // one. An interface that is gone has nothing to detach.
-    if attachment.ifindex().is_some() {
-        bpf::detach_link(attachment.link()).trying("detach the program")?;
+    if attachment.ifindex().is_some()
+        && let Err(error) = bpf::detach_link(attachment.link())
+    {
+        // It judges packets until this process ends: with its pin, it goes on.
+        let again = bpf::pin(attachment.link(), &attachment.directory().join(LINK));
+        again.trying("detach the program, nor put its pin back")?;
+        return Err(error).trying("detach the program");
     }
-    namespace.forget(attachment.key())?;
-    pass::settle(namespace, &[])?;
-    Ok(())
+    let rest = namespace.forget(attachment.key()).and_then(|()| pass::settle(namespace, &[]));
+    rest.map(drop).map_err(|error| {
+        let name = attachment.name();
+        let message = format!("detached from {name}, but {}", error.message);
+        Error { message, ..error }.hint("the next xdpctl command removes what is left")
+    })
 }
 
 fn targets(prepared: &Prepared) -> Vec<u32> {
@@ -277,7 +310,8 @@ pub(super) fn keep_ruleset(
     snapshot::write(&namespace.state_directory(key), generation, &snapshot)
 }
 
-fn maps_of(loaded: &Loaded) -> io::Result<Maps> {
+/// The maps of a program that was just loaded.
+pub fn maps_of(loaded: &Loaded) -> io::Result<Maps> {
     Ok(Maps {
         ruleset: loaded.map(program::RULESET)?,
         redirects: loaded.map(program::REDIRECTS)?,

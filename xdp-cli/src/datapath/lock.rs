@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::mem;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -36,8 +37,30 @@ impl Error {
 /// of it with the file, so there is nothing stale to clean up.
 #[derive(Debug)]
 pub struct Lock {
-    file: Flock<File>,
+    _file: Held,
     directory: RunDir,
+}
+
+/// A locked file, which is let go of when this is dropped. What nix does then panics where the kernel
+/// refuses it.
+#[derive(Debug)]
+pub(super) struct Held(Option<Flock<File>>);
+
+impl Held {
+    pub(super) fn new(file: Flock<File>) -> Self {
+        Self(Some(file))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take()
+            && let Err((file, _)) = file.unlock()
+        {
+            // Still locked, and never dropped: the lock ends with the process.
+            mem::forget(file);
+        }
+    }
 }
 
 impl Lock {
@@ -58,7 +81,7 @@ impl Lock {
             // The command that was waited for may have removed the file along with what it
             // detached last; a lock on that would keep nobody out.
             if is_current(&file, &path).map_err(told)? {
-                return Ok(Self { file, directory: directory.clone() });
+                return Ok(Self { _file: Held::new(file), directory: directory.clone() });
             }
         }
     }
@@ -68,12 +91,14 @@ impl Lock {
     pub fn retire(self) -> Result<(), Error> {
         let path = self.directory.path().join(FILE);
         let told = |source| Error::Lock { path: path.clone(), source };
-        let others = fs::read_dir(self.directory.path()).map_err(told)?;
-        if others.flatten().all(|entry| entry.file_name() == FILE) {
+        let mut others = false;
+        for entry in fs::read_dir(self.directory.path()).map_err(told)? {
+            others |= entry.map_err(told)?.file_name() != FILE;
+        }
+        if !others {
             fs::remove_file(&path).map_err(told)?;
             self.directory.remove_if_empty()?;
         }
-        drop(self.file);
         Ok(())
     }
 }

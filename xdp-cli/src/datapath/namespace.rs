@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::attachment::{Attachment, Found};
+use super::attachment::{Attachment, Found, InForce};
 use super::bpffs::PinRoot;
 use super::error::{Error, Result, Trying};
 use super::interface::{self, Interface};
 use super::lock::Lock;
 use super::run_dir::RunDir;
+use super::snapshot::{self, Snapshot};
 use super::{netns, privilege};
 
 /// Name of the directory of pass programs, beside those of interfaces.
@@ -116,6 +117,19 @@ impl Namespace {
         numbered(&base).trying(format_args!("read {}", self.pins.shown(&base).display()))
     }
 
+    /// The ruleset in force on an attachment as it was kept beside it; `None` where that was lost.
+    pub fn kept_ruleset(&self, key: u32, in_force: &InForce) -> Result<Option<Snapshot>> {
+        let Some(run) = RunDir::existing(self.cookie)? else { return Ok(None) };
+        let directory = run.path().join(key.to_string());
+        snapshot::read(&directory, in_force.generation, in_force.metadata.loaded_at)
+    }
+
+    /// Where the notes of an attachment's run-time entries lie, if anywhere.
+    pub fn notes_directory(&self, key: u32) -> Result<Option<PathBuf>> {
+        let run = RunDir::existing(self.cookie)?;
+        Ok(run.map(|run| run.path().join(key.to_string())))
+    }
+
     /// The directory of pass programs, if there is one.
     pub fn pass_directory(&self) -> Result<Option<PathBuf>> {
         Ok(self.pins.existing_dir(self.cookie, &[PASS])?)
@@ -216,11 +230,18 @@ fn numbered(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
-    let numbered = entries.flatten().filter_map(|entry| {
-        let index = entry.file_name().to_str()?.parse().ok()?;
-        Some((index, entry.path()))
-    });
-    Ok(numbered.collect())
+    let mut numbered = Vec::new();
+    for entry in entries {
+        // A list that breaks off is none: what it leaves out would be taken for gone.
+        let entry = match entry {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            other => other?,
+        };
+        if let Some(index) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            numbered.push((index, entry.path()));
+        }
+    }
+    Ok(numbered)
 }
 
 fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
@@ -231,9 +252,9 @@ fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
         _ => Ok(()),
     };
     remove(&directory.join(super::attachment::LINK))?;
-    let entries = fs::read_dir(directory).trying(format_args!("read {}", shown.display()))?;
-    for entry in entries.flatten() {
-        remove(&entry.path())?;
+    let read = || format!("read {}", shown.display());
+    for entry in fs::read_dir(directory).trying(read())? {
+        remove(&entry.trying(read())?.path())?;
     }
     Ok(())
 }

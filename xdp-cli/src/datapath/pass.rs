@@ -114,8 +114,22 @@ fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
             }
         }
     }
-    // An interface that is gone leaves its link behind, and its index may be another's now.
-    present.retain(|index, link| bpf::link_info(link).is_ok_and(|info| info.ifindex == *index));
+    // An interface that is gone leaves its link behind, and its index may be another's now. What is
+    // no link at all was pinned there by hand.
+    let mut stale = Vec::new();
+    for (index, link) in &present {
+        let on = match bpf::link_info(link) {
+            Ok(info) => Some(info.ifindex),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            Err(error) => return Err(error),
+        };
+        if on != Some(*index) {
+            stale.push(*index);
+        }
+    }
+    for index in stale {
+        present.remove(&index);
+    }
     Ok(present)
 }
 
@@ -204,9 +218,17 @@ pub fn settle_around(
                         })?),
                     };
                     let directory = namespace.create_pass_directory()?;
-                    put(program, carrier, &directory.join(carrier.to_string())).map(|link| {
-                        place.insert(link);
-                    })
+                    let program = program.program().trying("open the pass program")?;
+                    // Only what the interface says is its own affair.
+                    match bpf::create_xdp_link(program, carrier, NATIVE) {
+                        Ok(link) => {
+                            pin(&link, &directory.join(carrier.to_string()))
+                                .trying("pin the pass program")?;
+                            place.insert(link);
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    }
                 }
             };
             match put {
@@ -246,15 +268,13 @@ pub fn is_ours(namespace: &Namespace, ifindex: u32, program_id: u32) -> Result<b
         .is_some_and(|link| bpf::link_info(link).is_ok_and(|info| info.program_id == program_id)))
 }
 
-fn put(program: &program::Loaded, ifindex: u32, pin: &Path) -> io::Result<OwnedFd> {
-    let link = bpf::create_xdp_link(program.program()?, ifindex, NATIVE)?;
+fn pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
     // A pin of an interface that is gone may stand there.
-    match fs::remove_file(pin) {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    bpf::pin(&link, pin)?;
-    Ok(link)
+    bpf::pin(link, path)
 }
 
 fn take_unneeded(

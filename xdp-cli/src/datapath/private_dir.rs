@@ -55,7 +55,8 @@ impl Error {
         | Self::Open { path, .. }
         | Self::Io { path, .. }) = &mut self;
         if let Ok(rest) = path.strip_prefix(base) {
-            *path = shown.join(rest);
+            // Joined with nothing, it would end with a slash.
+            *path = shown.components().chain(rest.components()).collect();
         }
         self
     }

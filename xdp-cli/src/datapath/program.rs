@@ -8,6 +8,8 @@ use aya::maps::Map;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
+use super::object::Object;
+
 /// Object files must be aligned like the structures in them.
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
@@ -71,6 +73,11 @@ pub fn load_filter_on(kept: Option<&Path>) -> Result<Loaded, LoadError> {
         }
     }
     load(loader, &FILTER.0, "xdpctl")
+}
+
+/// Loads the packet filter once more, on maps that are there already: all of [`MAPS`], by name.
+pub fn load_filter_beside(maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
+    Object::parse(&FILTER.0)?.load_xdp("xdpctl", maps)
 }
 
 /// Loads the program that passes everything.

@@ -41,6 +41,26 @@ fn path(directory: &Path, generation: u64) -> PathBuf {
     directory.join(format!("{PREFIX}{generation}"))
 }
 
+/// A file that keeps why it could not be written: postcard does not.
+struct Out {
+    file: io::BufWriter<fs::File>,
+    error: Option<io::Error>,
+}
+
+impl io::Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all(bytes).map(|()| bytes.len()).map_err(|error| {
+            let told = io::Error::from(error.kind());
+            self.error.get_or_insert(error);
+            told
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Writes the snapshot of a generation.
 pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Result<()> {
     let path = path(directory, generation);
@@ -52,9 +72,11 @@ pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Resu
         let _ = fs::remove_file(&path);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(MAGIC)?;
-        let mut buffered = io::BufWriter::with_capacity(1 << 16, file);
-        postcard::to_io(snapshot, &mut buffered).map_err(io::Error::other)?;
-        buffered.flush()
+        let mut out = Out { file: io::BufWriter::with_capacity(1 << 16, file), error: None };
+        match postcard::to_io(snapshot, &mut out) {
+            Ok(_) => out.file.flush(),
+            Err(error) => Err(out.error.unwrap_or_else(|| io::Error::other(error))),
+        }
     };
     write().trying(format_args!("keep the ruleset in {}", path.display()))
 }

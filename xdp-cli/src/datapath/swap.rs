@@ -128,8 +128,22 @@ fn resolve(
     Ok((redirects, missing))
 }
 
-/// Puts a prepared ruleset in force in these maps.
-pub fn put_in_force(maps: &Maps, prepared: &Prepared) -> Result<()> {
+/// An image that is in force.
+pub struct Exchanged {
+    extents: Vec<OwnedFd>,
+    more: u32,
+}
+
+impl Exchanged {
+    /// Gives back what the image before held. What fails here, the next reload does.
+    pub fn give_back(&self, maps: &Maps) -> Result<()> {
+        image_map::give_back(&maps.ruleset, &self.extents, self.more)
+            .trying("give back what the ruleset before held")
+    }
+}
+
+/// Puts a prepared ruleset in force in these maps, or fails with the one before still in force.
+pub fn put_in_force(maps: &Maps, prepared: &Prepared) -> Result<Exchanged> {
     fill_redirects(&maps.redirects, prepared).trying("write the redirect targets")?;
     provide_counters(&maps.rule_counters, prepared).trying("provide counters for the ruleset")?;
     let blocks = prepared.image.blocks();
@@ -137,8 +151,9 @@ pub fn put_in_force(maps: &Maps, prepared: &Prepared) -> Result<()> {
         "create maps of {} KiB for the ruleset",
         size_of_val(blocks) / 1024
     ))?;
-    image_map::put_in_force(&maps.ruleset, &extents, prepared.image.header().more_extents)
-        .trying("put the ruleset in force")
+    let more = prepared.image.header().more_extents;
+    image_map::put_in_force(&maps.ruleset, &extents, more).trying("put the ruleset in force")?;
+    Ok(Exchanged { extents, more })
 }
 
 /// struct bpf_devmap_val: an interface index, and no program at its exit.

@@ -31,7 +31,7 @@ use super::error::{Error, Result, Trying};
 use super::namespace::Locked;
 use super::{bpf, program};
 use crate::bans::{Kind, Listed};
-use crate::config::prefix::IpPrefix;
+use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::notation::grouped;
 use filter::Filter;
 use memory::Switches;
@@ -116,6 +116,41 @@ pub fn count(maps: &BanMaps) -> Result<u64> {
         }
     }
     Ok(live.len() as u64)
+}
+
+/// The live entries that hold an address, the longest first, which decides: for commands that only
+/// look and hold no lock. `address` is a prefix of full length.
+pub fn holding(maps: &BanMaps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
+    let what = "look up the run-time entries";
+    let notes = notes.map(Notes::read);
+    let mut held = Vec::new();
+    for length in (0..=table::length(&address)).rev() {
+        let prefix = match address {
+            IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, length).0),
+            IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
+        };
+        let table = table::of(&prefix);
+        let Some(map) = inner(&maps.tables[table as usize], 0).trying(what)? else { continue };
+        let found = table::find(&map, table, &[prefix]).trying(what)?;
+        let now = now();
+        for entry in found.into_iter().flatten().filter(|entry| now < entry.deadline) {
+            let note = notes.as_ref().and_then(|notes| notes.text(entry.note));
+            held.push(listed(prefix, entry, now, note));
+        }
+    }
+    Ok(held)
+}
+
+/// An entry that lives, as it is shown.
+fn listed(prefix: IpPrefix, entry: Entry, now: u64, note: Option<&str>) -> Listed {
+    Listed {
+        prefix,
+        kind: if entry.standing == Standing::ALLOWED { Kind::Allow } else { Kind::Block },
+        // Up, so that what lives has not 0 seconds left.
+        expires_in_seconds: (entry.deadline != NEVER)
+            .then(|| entry.deadline.saturating_sub(now).div_ceil(1_000_000_000)),
+        note: note.map(str::to_owned),
+    }
 }
 
 /// The entries of an attached interface, to be changed.
@@ -292,29 +327,19 @@ impl<'m> Store<'m> {
     pub fn list(&self) -> Result<Vec<Listed>> {
         let what = "read the run-time entries";
         let now = now();
-        let mut listed = Vec::new();
+        let mut all = Vec::new();
         for table in Table::ALL {
             let Some(map) = self.table(table).trying(what)? else { continue };
             for (prefix, entry) in table::read(&map, table).trying(what)? {
                 if now >= entry.deadline {
                     continue;
                 }
-                listed.push(Listed {
-                    prefix,
-                    kind: if entry.standing == Standing::ALLOWED {
-                        Kind::Allow
-                    } else {
-                        Kind::Block
-                    },
-                    // Up, so that what lives has not 0 seconds left.
-                    expires_in_seconds: (entry.deadline != NEVER)
-                        .then(|| (entry.deadline - now).div_ceil(1_000_000_000)),
-                    note: self.notes.text(entry.note).map(str::to_owned),
-                });
+                let note = self.notes.text(entry.note);
+                all.push(listed(prefix, entry, now, note));
             }
         }
-        listed.sort_unstable_by_key(|listed| listed.prefix);
-        Ok(listed)
+        all.sort_unstable_by_key(|listed| listed.prefix);
+        Ok(all)
     }
 
     /// Removes what has ended, gives back maps that hold nothing, and puts right what a command

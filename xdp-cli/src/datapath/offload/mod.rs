@@ -22,7 +22,7 @@ use load::{LoadError, Loaded, MAPS, Maps};
 use super::attachment::{Attachment, InForce, LINK, PROGRAM};
 use super::error::{Error, Result, Trying};
 use super::interface::{Interface, Mode, xdp_feature};
-use super::lifecycle::{self, Attached, Configured, Reloaded};
+use super::lifecycle::{self, Attached, Configured, Reloaded, Undone};
 use super::namespace::Locked;
 use super::swap::{self, Occasion};
 use super::{bpf, snapshot};
@@ -108,6 +108,7 @@ pub fn attach(
             instead_of: Vec::new(),
             generation: prepared.generation,
             redirects: Vec::new(),
+            undone: Undone::default(),
         })
     };
     let result = attach();
@@ -153,7 +154,11 @@ pub fn reload(
     put_in_force(namespace, key, configured, maps, card.state(), prepared, begun)?;
     std::thread::sleep(IN_FLIGHT);
     snapshot::keep_only(&namespace.state_directory(key), prepared.generation);
-    Ok(Reloaded { generation: prepared.generation, redirects: Vec::new() })
+    Ok(Reloaded {
+        generation: prepared.generation,
+        redirects: Vec::new(),
+        undone: Undone::default(),
+    })
 }
 
 fn compile(ruleset: &Ruleset, occasion: &Occasion<'_>) -> std::result::Result<Prepared, Unfit> {

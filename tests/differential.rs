@@ -1,0 +1,38 @@
+//! The contract written down once more, in the plainest way (`tests/model/`), against the real
+//! program: loaded into the kernel, given one ruleset after the other, and run on one frame after
+//! the other (BPF_PROG_TEST_RUN). It needs root.
+
+#[allow(dead_code, reason = "each of the targets that have the model uses its own part of it")]
+#[path = "model/config.rs"]
+mod config;
+#[path = "model/dice.rs"]
+mod dice;
+#[path = "model/disagreement.rs"]
+mod disagreement;
+#[allow(dead_code, reason = "as above")]
+#[path = "model/frames.rs"]
+mod frames;
+#[path = "model/judge.rs"]
+mod judge;
+#[path = "model/loading.rs"]
+mod loading;
+#[path = "model/packet.rs"]
+mod packet;
+#[allow(dead_code, reason = "as above")]
+#[path = "model/rulesets.rs"]
+mod rulesets;
+
+#[path = "differential/bench.rs"]
+mod bench;
+#[path = "differential/counters.rs"]
+mod counters;
+#[path = "differential/filter.rs"]
+mod filter;
+#[path = "differential/kinds.rs"]
+mod kinds;
+#[path = "differential/lost.rs"]
+mod lost;
+#[path = "differential/pairs.rs"]
+mod pairs;
+#[path = "differential/structured.rs"]
+mod structured;

@@ -1,0 +1,326 @@
+//! The real program in the kernel: given a configuration as a reload gives it one, run on a frame,
+//! and asked what it counted.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use xdp_common::counter::CounterId;
+use xdp_common::verdict::Verdict;
+use xdpctl::bans::Kind;
+use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use xdpctl::datapath::attachment::{InForce, Maps};
+use xdpctl::datapath::bans::{Order, Store};
+use xdpctl::datapath::bpf::{self, Run};
+use xdpctl::datapath::explain::Explainer;
+use xdpctl::datapath::program::{self, Loaded};
+use xdpctl::datapath::swap::{self, Occasion};
+use xdpctl::datapath::{image_map, lifecycle};
+use xdpctl::image::metadata::{Counted, Mode};
+
+use crate::bench;
+use crate::config::{Config, Prefix, RuntimeEntry};
+use crate::counters::{Count, Counters};
+use crate::judge::{Opinion, judge};
+use crate::{loading, packet};
+
+/// Frames below are refused by the kernel (ETH_HLEN), and no driver's first buffer holds less: what
+/// is passed on is read there, and MAC addresses are rewritten there.
+pub const SHORTEST: usize = 14;
+
+pub struct Filter {
+    loaded: Loaded,
+    maps: &'static Maps,
+    explainer: Explainer<'static>,
+    explained: usize,
+    in_force: Option<InForce>,
+    counters: Counters,
+    /// Where notes of run-time entries would lie.
+    state: TempDir,
+    entries: Vec<IpPrefix>,
+    out: Vec<u8>,
+}
+
+/// A frame, and how much of it is to lie in the first buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'f> {
+    pub frame: &'f [u8],
+    pub first: Option<usize>,
+}
+
+/// What can be seen of what became of a frame.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    action: u32,
+    cells: Vec<(&'static str, &'static str, Count)>,
+    /// Kind and name, sorted; of what a redirect lost, the kind is `lost`.
+    counted: Vec<(String, String, Count)>,
+    frame: Vec<u8>,
+}
+
+impl Filter {
+    /// Loads the program, with no ruleset.
+    pub fn load() -> Self {
+        let loaded = program::load_filter().unwrap_or_else(|error| panic!("{error}"));
+        // A test has few of these: they stay until it ends.
+        let maps = lifecycle::maps_of(&loaded).expect("the program's maps");
+        let maps: &Maps = Box::leak(Box::new(maps));
+        let explainer = Explainer::beside(maps).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            loaded,
+            maps,
+            explainer,
+            explained: 0,
+            in_force: None,
+            counters: Counters::new(),
+            state: TempDir::new().unwrap(),
+            entries: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Puts a configuration in force, in the place of the one before. `Err` is the product's word
+    /// why it does not.
+    pub fn put(&mut self, config: &Config) -> Result<(), String> {
+        let ruleset = loading::ruleset(config)?;
+        let occasion = Occasion {
+            interface: "lo",
+            mode: Mode::Native,
+            config: Path::new("/model.toml"),
+            loaded_from: Path::new("/model.toml"),
+            attached_at: 0,
+            before: self.in_force.as_ref(),
+        };
+        let prepared = swap::prepare(&ruleset, &occasion).map_err(|error| error.to_string())?;
+        let before = self.named_counts();
+        swap::put_in_force(self.maps, &prepared).map_err(|error| error.to_string())?;
+        swap::drop_unused_counters(self.maps, &prepared.metadata).unwrap();
+        self.in_force = Some(InForce {
+            map_id: image_map::slot_id(&self.maps.ruleset, 0).unwrap().expect("an image"),
+            generation: prepared.generation,
+            rules: ruleset.rules.len() as u32,
+            metadata: prepared.metadata,
+        });
+        self.put_entries(&config.entries);
+        self.counters.open(self.maps);
+        // "A rule keeps its counters as long as its name and kind stay", and a new one begins at 0.
+        for (name, count) in self.named_counts() {
+            let expected = before.get(&name).copied().unwrap_or_default();
+            if count != expected {
+                return Err(format!("{name:?} had {expected:?} before the swap, now {count:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of run time, in their order: of two for one prefix, the later stays.
+    fn put_entries(&mut self, entries: &[RuntimeEntry]) {
+        let mut store = Store::on(&self.maps.bans, self.state.path().to_owned()).unwrap();
+        if !self.entries.is_empty() {
+            store.remove(&self.entries).unwrap();
+        }
+        self.entries = entries.iter().map(|entry| masked(entry.prefix)).collect();
+        let mut from = 0;
+        while from < entries.len() {
+            let RuntimeEntry { allow, live, .. } = entries[from];
+            let alike = |entry: &&RuntimeEntry| entry.allow == allow && entry.live == live;
+            let to = from + entries[from..].iter().take_while(alike).count();
+            let kind = if allow { Kind::Allow } else { Kind::Block };
+            let life = match live {
+                false => Some(Duration::from_nanos(1)),
+                true => (from % 2 == 0).then_some(Duration::from_secs(100_000)),
+            };
+            let order = Order { kind, life, note: None };
+            store.put(&self.entries[from..to], &order).unwrap();
+            from = to;
+        }
+    }
+
+    /// The counters of lists and rules by kind and name, as they were when read last.
+    fn named_counts(&self) -> BTreeMap<(String, String), Count> {
+        let by_number = self.counters.by_number();
+        let count = |number| by_number.get(&number).copied().unwrap_or_default();
+        self.counted().iter().map(|it| (named(it), count(it.number))).collect()
+    }
+
+    fn counted(&self) -> &[Counted] {
+        self.in_force.as_ref().map_or(&[], |in_force| &in_force.metadata.counted)
+    }
+
+    /// Whether this kernel lets a caller say how much of a frame lies in the first buffer: from 6.18
+    /// on. Before, a context that says less than the frame has is refused.
+    pub fn ends_can_be_told(&mut self) -> bool {
+        let given = Given { frame: &[0; 64], first: Some(SHORTEST) };
+        let told = self.run(given).is_ok();
+        self.counters.open(self.maps);
+        told
+    }
+
+    /// Runs the program on a frame.
+    pub fn run(&mut self, given: Given<'_>) -> std::io::Result<Run> {
+        // With room to see it grow.
+        let room = given.frame.len() + 64;
+        self.out.resize(self.out.len().max(room), 0);
+        let program = self.loaded.program()?;
+        bpf::run_xdp(program, given.frame, given.first, &mut self.out[..room])
+    }
+
+    fn see(&mut self, given: Given<'_>) -> Seen {
+        let run = self.run(given).unwrap_or_else(|error| {
+            panic!("test run of {} bytes, {:?}: {error}", given.frame.len(), given.first)
+        });
+        let moved = self.counters.moved(self.maps);
+        let name = |number| {
+            for it in self.counted() {
+                if it.number == number {
+                    return named(it);
+                }
+                if it.lost == Some(number) {
+                    return ("lost".to_owned(), it.name.clone());
+                }
+            }
+            ("nothing".to_owned(), format!("number {number}"))
+        };
+        let counted = moved.numbers.iter().map(|(number, by)| {
+            let (kind, name) = name(*number);
+            (kind, name, *by)
+        });
+        let mut counted: Vec<_> = counted.collect();
+        counted.sort();
+        Seen {
+            action: run.action,
+            cells: moved.cells,
+            counted,
+            frame: self.out[..run.length].to_vec(),
+        }
+    }
+
+    /// What the model and the program make of a frame, if they differ.
+    pub fn differs(&mut self, config: &Config, given: Given<'_>) -> Option<String> {
+        self.compare(&judge(config, given.frame), given)
+    }
+
+    /// The same with an opinion that is there already.
+    pub fn compare(&mut self, opinion: &Opinion, given: Given<'_>) -> Option<String> {
+        let expected = expected(opinion, given);
+        let seen = self.see(given);
+        (seen != expected).then(|| {
+            format!("model    {opinion:?}\nexpected {expected:?}\nseen     {seen:?}\n{given:?}")
+        })
+    }
+
+    /// What the model says of a frame and what the program says if it is asked (`xdpctl explain`),
+    /// if they differ. That nothing was counted shows with the next frame that is run.
+    pub fn explained_differs(&mut self, opinion: &Opinion, frame: &[u8]) -> Option<String> {
+        let answer = match self.explainer.ask(frame) {
+            Ok(answer) => answer,
+            Err(error) => return Some(format!("explain {} bytes: {error}", frame.len())),
+        };
+        self.explained += 1;
+        let in_force = self.in_force.as_ref().expect("a ruleset is in force");
+        let mut counted = Vec::new();
+        let ids = [Some(answer.list), answer.action.as_ref().map(|it| CounterId(it.counter))];
+        for id in ids.into_iter().flatten().filter(|id| *id != CounterId::NONE) {
+            let found = in_force.metadata.counted.iter().find(|it| CounterId::new(it.number) == id);
+            let name = found.map(|it| (it.kind.as_str(), it.name.clone()));
+            counted.push(name.unwrap_or(("nothing", format!("{id:?}"))));
+        }
+        let sent = answer.action.as_ref().filter(|_| answer.verdict == Verdict::Redirect);
+        let to = sent.map(|action| self.target(action.slot));
+        let asked = (
+            answer.verdict.as_str(),
+            answer.reason.as_str(),
+            counted,
+            to,
+            answer.changed.as_deref().unwrap_or(frame),
+            answer.image,
+        );
+        let output = output(opinion, frame);
+        let to = opinion.sent.as_ref().and_then(|sent| sent.to.as_ref()).map(bench::index_of);
+        let model = (
+            opinion.verdict,
+            opinion.reason,
+            opinion.counted.clone(),
+            to,
+            &output[..],
+            in_force.map_id,
+        );
+        // The entry: here `opinion.entry` is held against the one that `explain` names.
+        (asked != model).then(|| format!("model   {model:?}\nexplain {asked:?}"))
+    }
+
+    /// How many frames were explained.
+    pub fn explained(&self) -> usize {
+        self.explained
+    }
+
+    /// The index of the interface that a slot of the redirect map holds.
+    fn target(&self, slot: u32) -> u32 {
+        let mut value = [0; 8];
+        bpf::lookup(&self.maps.redirects, slot, &mut value).unwrap();
+        u32::from_ne_bytes(value[..4].try_into().unwrap())
+    }
+}
+
+fn named(counted: &Counted) -> (String, String) {
+    (counted.kind.as_str().to_owned(), counted.name.clone())
+}
+
+/// What an opinion comes to.
+fn expected(opinion: &Opinion, given: Given<'_>) -> Seen {
+    // enum xdp_action, include/uapi/linux/bpf.h.
+    let action = match opinion.verdict {
+        "drop" => 1,
+        "pass" => 2,
+        "tx" => 3,
+        "redirect" => 4,
+        other => panic!("{other}"),
+    };
+    let once = (1, counted_length(given));
+    let mut counted: Vec<_> = opinion
+        .counted
+        .iter()
+        .map(|(kind, name)| ((*kind).to_owned(), name.clone(), once))
+        .collect();
+    counted.sort();
+    let cells = vec![(opinion.verdict, opinion.reason, once)];
+    Seen { action, cells, counted, frame: output(opinion, given.frame) }
+}
+
+/// The bytes that are counted: the whole frame, but that a first buffer of up to 128 bytes with a
+/// whole packet in it is taken to be all (ARCHITECTURE.md, "A packet's way").
+fn counted_length(given: Given<'_>) -> u64 {
+    let all = given.frame.len();
+    match given.first {
+        Some(first @ ..=128) if first < all && packet::read(&given.frame[..first]).is_some() => {
+            first as u64
+        }
+        _ => all as u64,
+    }
+}
+
+/// The frame as it goes on.
+fn output(opinion: &Opinion, frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if let Some(sent) = &opinion.sent {
+        if let Some(mac) = sent.destination_mac {
+            frame[0..6].copy_from_slice(&mac);
+        }
+        if let Some(mac) = sent.source_mac {
+            frame[6..12].copy_from_slice(&mac);
+        }
+    }
+    frame
+}
+
+fn masked(prefix: Prefix) -> IpPrefix {
+    match prefix.address {
+        std::net::IpAddr::V4(address) => {
+            IpPrefix::V4(masked_v4(address.to_bits(), prefix.length).0)
+        }
+        std::net::IpAddr::V6(address) => {
+            IpPrefix::V6(masked_v6(address.to_bits(), prefix.length).0)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Configurations and frames out of chance, in numbers.
+//!
+//! `XDPCTL_MODEL_PAIRS` says how many, or `XDPCTL_MODEL_MINUTES` how long; `XDPCTL_MODEL_SEED`
+//! makes a run again. `scripts/differential` sets them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::bench;
+use crate::config::Config;
+use crate::dice::{Dice, seed, setting};
+use crate::disagreement::tell;
+use crate::filter::{Filter, Given, SHORTEST};
+use crate::frames::{Edges, frame, to_cut};
+use crate::judge::judge;
+use crate::kinds::{ALL, ENDS, Kind, Table, look};
+use crate::rulesets;
+use crate::structured;
+
+/// How many are at work side by side, each with a program and a network namespace of its own. The
+/// number is part of what a seed means.
+const WORKERS: u64 = 2;
+const FRAMES_PER_CONFIG: usize = 600;
+/// Beyond, there are few headers.
+const HEADERS: usize = 160;
+
+struct Worker {
+    dice: Dice,
+    filter: Filter,
+    /// Whether a test run can be told where the first buffer ends.
+    ends: bool,
+    table: Table,
+    short: usize,
+}
+
+impl Worker {
+    fn new(seed: u64) -> Self {
+        let mut filter = Filter::load();
+        let ends = filter.ends_can_be_told();
+        Self { dice: Dice::new(seed), filter, ends, table: Table::default(), short: 0 }
+    }
+
+    /// One configuration and its frames.
+    fn round(&mut self, number: usize) {
+        let dice = &mut self.dice;
+        let config =
+            if dice.one_in(12) { structured::config(dice) } else { rulesets::config(dice) };
+        self.filter.put(&config).unwrap_or_else(|error| panic!("{error}\n{}", config.to_toml().0));
+        let edges = Edges::of(&config);
+        for nth in 0..FRAMES_PER_CONFIG {
+            let frame = frame(&mut self.dice, &edges);
+            let first = self.first(&frame);
+            self.pair(&config, &frame, first, nth % 8 == 0);
+        }
+        if number % 4 == 0 {
+            let frame = to_cut(&mut self.dice, &edges);
+            for end in 0..=frame.len() {
+                self.pair(&config, &frame[..end], None, false);
+            }
+        }
+        if self.ends && number % 4 == 2 {
+            let frame = to_cut(&mut self.dice, &edges);
+            for first in SHORTEST..=frame.len().min(HEADERS) {
+                self.pair(&config, &frame, Some(first), false);
+            }
+        }
+    }
+
+    /// Now and then, an end of the first buffer among the headers.
+    fn first(&mut self, frame: &[u8]) -> Option<usize> {
+        if !self.ends || frame.len() < SHORTEST || !self.dice.one_in(6) {
+            return None;
+        }
+        Some(SHORTEST + self.dice.below(frame.len().min(HEADERS) - SHORTEST + 1))
+    }
+
+    fn pair(&mut self, config: &Config, frame: &[u8], first: Option<usize>, ask: bool) {
+        let opinion = judge(config, frame);
+        if frame.len() < SHORTEST || ask && frame.len() <= 65_535 {
+            if self.filter.explained_differs(&opinion, frame).is_some() {
+                let filter = &mut self.filter;
+                tell(config, frame, &mut |config, frame| {
+                    filter.put(config).ok()?;
+                    filter.explained_differs(&judge(config, frame), frame)
+                });
+            }
+            if frame.len() < SHORTEST {
+                self.short += 1;
+                return;
+            }
+        }
+        if self.filter.compare(&opinion, Given { frame, first }).is_some() {
+            let filter = &mut self.filter;
+            tell(config, frame, &mut |config, frame| {
+                if frame.len() < SHORTEST {
+                    return None;
+                }
+                filter.put(config).ok()?;
+                let first = first.map(|first| first.min(frame.len()));
+                filter.compare(&judge(config, frame), Given { frame, first })
+            });
+        }
+        let seen = look(frame);
+        let end = first.map(|first| seen.end(first));
+        self.table.add(seen.kinds.into_iter().chain(end), opinion.verdict, opinion.reason);
+    }
+}
+
+#[test]
+fn model_and_program_judge_alike() {
+    let pairs = setting("XDPCTL_MODEL_PAIRS").unwrap_or(300_000) as usize;
+    let minutes = setting("XDPCTL_MODEL_MINUTES");
+    let deadline = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    let seed = seed();
+    let work = |nth: u64| {
+        bench::within(|| {
+            let mut worker = Worker::new(seed.wrapping_add(nth << 32));
+            let share = pairs / WORKERS as usize;
+            let mut rounds = 0;
+            while match deadline {
+                Some(deadline) => Instant::now() < deadline,
+                None => worker.table.pairs < share,
+            } {
+                worker.round(rounds);
+                rounds += 1;
+            }
+            let explained = worker.filter.explained();
+            (worker.table, rounds, explained, worker.short, worker.ends)
+        })
+    };
+    let done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|nth| scope.spawn(move || work(nth))).collect();
+        let done = workers.into_iter().map(|worker| worker.join());
+        done.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let mut table = Table::default();
+    let (mut rulesets, mut explained, mut short, mut ends) = (0, 0, 0, false);
+    for (part, rounds, asked, below, told) in done {
+        table.merge(part);
+        rulesets += rounds;
+        explained += asked;
+        short += below;
+        ends |= told;
+    }
+    println!(
+        "{} pairs, {rulesets} rulesets swapped in, seed {seed}; {explained} frames were asked about \
+         too, {short} more that are shorter than a test run takes\n{table}",
+        table.pairs
+    );
+    if !ends {
+        println!("this kernel does not let a test run say where the first buffer ends");
+    }
+    if table.pairs >= 100_000 {
+        let kinds: Vec<Kind> = ALL.iter().chain(if ends { ENDS } else { &[] }).copied().collect();
+        let missing = table.missing(&kinds);
+        assert!(missing.is_empty(), "never met: {missing:#?}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Configurations that are made to be hard, where those of `rulesets.rs` are made to be mixed:
+//! long chains of prefixes around one address, ties between the sides of a packet, dense networks,
+//! and rules by the hundred.
+
+use std::net::IpAddr;
+
+use crate::config::{Action, Config, List, ListAction, Prefix, Rule, Side, bits, with_bits};
+use crate::dice::Dice;
+use crate::rulesets::{ipv4, ipv6, prefix_of, rule};
+
+pub fn config(dice: &mut Dice) -> Config {
+    match dice.below(4) {
+        0 => chain(dice),
+        1 => ties(dice),
+        2 => dense(dice),
+        _ => rules(dice),
+    }
+}
+
+fn address(dice: &mut Dice) -> IpAddr {
+    if dice.one_in(2) { ipv4(dice) } else { ipv6(dice) }
+}
+
+fn side(dice: &mut Dice) -> Side {
+    dice.pick(&[Side::Source, Side::Destination, Side::Either])
+}
+
+fn action(dice: &mut Dice) -> ListAction {
+    dice.pick(&[ListAction::Drop, ListAction::Count])
+}
+
+fn blocklist(dice: &mut Dice, name: String, prefixes: Vec<Prefix>) -> List {
+    let (side, action) = (Some(side(dice)), Some(action(dice)));
+    List { name, prefixes, side, action, ..List::default() }
+}
+
+/// A list for each length of prefix over one address, in any order.
+fn chain(dice: &mut Dice) -> Config {
+    let address = address(dice);
+    let mut lengths: Vec<u8> = (0..=bits(address).1).collect();
+    let mut blocklists = Vec::new();
+    while !lengths.is_empty() {
+        let length = lengths.swap_remove(dice.below(lengths.len()));
+        let prefix = Prefix::new(Prefix::new(address, length).ends().0, length);
+        blocklists.push(blocklist(dice, format!("length-{length}"), vec![prefix]));
+    }
+    Config { blocklists, ..Config::default() }
+}
+
+/// Lists of the same few prefixes, which differ in side, action and place alone.
+fn ties(dice: &mut Dice) -> Config {
+    let some = dice.some(2, 6, |dice| {
+        let address = address(dice);
+        prefix_of(dice, address)
+    });
+    let lists = 2 + dice.below(20);
+    let blocklists = (0..lists).map(|number| {
+        let prefixes = dice.some(1, 3, |dice| dice.pick(&some));
+        blocklist(dice, format!("tie-{number}"), prefixes)
+    });
+    let blocklists = blocklists.collect();
+    let mut config = Config { blocklists, ..Config::default() };
+    if dice.one_in(3) {
+        let mut all = Rule::new("rest", Action::Bounce);
+        all.set_source_mac = Some([2, 0, 0, 0, 0, 9]);
+        config.rules.push(all);
+    }
+    config
+}
+
+/// Some thousands of prefixes in a few networks: nodes that are full, and runs of neighbours.
+fn dense(dice: &mut Dice) -> Config {
+    let networks = dice.some(1, 3, address);
+    let number = if cfg!(debug_assertions) { 1_500 } else { 6_000 };
+    let mut blocklists = Vec::new();
+    for list in 0..1 + dice.below(4) {
+        let prefixes = (0..number / 4).map(|_| {
+            let network = dice.pick(&networks);
+            let (own, width) = bits(network);
+            let near = dice.pick(&[8, 10, 16, 20]);
+            let most = u128::MAX >> (128 - width);
+            let below = u128::from(dice.word()) & ((1 << near) - 1);
+            let address = with_bits(network, (own & !((1 << near) - 1) | below) & most);
+            let length = width - dice.pick(&[0, 0, 0, 0, 1, 2, 8]);
+            Prefix::new(Prefix::new(address, length).ends().0, length)
+        });
+        let prefixes = prefixes.collect();
+        blocklists.push(blocklist(dice, format!("dense-{list}"), prefixes));
+    }
+    Config { blocklists, ..Config::default() }
+}
+
+/// Hundreds of rules, most of them narrow: the first that matches is far behind.
+fn rules(dice: &mut Dice) -> Config {
+    let number = if cfg!(debug_assertions) { 300 } else { 1_000 };
+    let mut rules = Vec::new();
+    while rules.len() < number {
+        let rule = rule(dice, format!("rule-{}", rules.len()));
+        let addresses =
+            usize::from(!rule.source.is_empty()) + usize::from(!rule.destination.is_empty());
+        let ports = usize::from(!rule.source_port.is_empty())
+            + usize::from(!rule.destination_port.is_empty());
+        let macs = usize::from(!rule.source_mac.is_empty())
+            + usize::from(!rule.destination_mac.is_empty());
+        let others = usize::from(rule.vlan.is_some()) + usize::from(rule.protocol.is_some());
+        if addresses + ports + macs + others >= 4 {
+            rules.push(rule);
+        }
+    }
+    Config { rules, ..Config::default() }
+}

@@ -1,0 +1,174 @@
+//! Which entry decided, and where it stands.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{explain, explain_frame, told};
+use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::frame::*;
+
+const CONFIGURATION: &str = r#"[arp]
+action = "drop"
+allow = ["192.0.2.1"]
+
+[[allowlist]]
+name = "office"
+prefixes = ["198.51.100.0/24"]
+
+[[blocklist]]
+name = "bad"
+match = "either"
+prefixes = [
+    "203.0.113.7",
+    "203.0.113.0/24",
+    "2001:db8:bad::/48",
+]
+files = ["list.txt"]
+
+[[blocklist]]
+name = "trial"
+action = "count"
+prefixes = ["10.0.0.0/8"]
+
+[[rule]]
+name = "telnet"
+destination_port = 23
+action = "drop"
+"#;
+
+fn attached() -> Bench {
+    let mut bench = Bench::new();
+    bench.write("list.txt", "# comment\n192.0.2.0/25\r\n192.0.2.200-192.0.2.215\n");
+    bench.attach(CONFIGURATION);
+    bench
+}
+
+/// Name, entry, file without its folder, and line.
+fn place(answer: &Value) -> Value {
+    let file = answer["file"].as_str().and_then(|file| file.rsplit('/').next());
+    json!([answer["rule"], answer["entry"], file, answer["line"]])
+}
+
+#[test]
+fn the_entry_and_where_it_stands() {
+    let bench = attached();
+    for (source, destination, expected) in [
+        ("203.0.113.7", "10.9.9.9", json!(["bad", "203.0.113.7/32", "in0.toml", 13])),
+        ("203.0.113.8", "10.9.9.9", json!(["bad", "203.0.113.0/24", "in0.toml", 14])),
+        ("9.9.9.9", "192.0.2.1", json!(["bad", "192.0.2.0/25", "list.txt", 2])),
+        ("9.9.9.9", "192.0.2.201", json!(["bad", "192.0.2.200/29", "list.txt", 3])),
+        // The longer one, on whichever side.
+        ("203.0.113.8", "192.0.2.201", json!(["bad", "192.0.2.200/29", "list.txt", 3])),
+        ("198.51.100.8", "192.0.2.201", json!(["office", "198.51.100.0/24", "in0.toml", 7])),
+        ("10.9.9.9", "9.9.9.9", json!(["telnet", null, "in0.toml", 25])),
+    ] {
+        let answer = explain_frame(&bench, udp4(source, destination, 1, 23));
+        assert_eq!(place(&answer), expected, "{source} to {destination}");
+    }
+    let answer = explain_frame(&bench, udp6("2001:db8:bad::1", "::1", 1, 2));
+    assert_eq!(place(&answer), json!(["bad", "2001:db8:bad::/48", "in0.toml", 15]));
+
+    // What only counts is told beside what decides.
+    for port in [23, 24] {
+        let answer = explain_frame(&bench, udp4("10.9.9.9", "9.9.9.9", 1, port));
+        let counted = &answer["counted"];
+        assert_eq!(place(counted), json!(["trial", "10.0.0.0/8", "in0.toml", 22]));
+    }
+
+    let answer = explain_frame(&bench, arp_request("192.0.2.1", "10.0.0.2"));
+    assert_eq!(told(&answer), json!(["pass", "arp", null, "192.0.2.1/32"]));
+    let answer = explain_frame(&bench, arp_request("192.0.2.2", "10.0.0.2"));
+    assert_eq!(told(&answer), json!(["drop", "arp", null, null]));
+}
+
+#[test]
+fn run_time_entries_decide_as_they_live() {
+    let bench = attached();
+    let from = |source: &str| told(&explain_frame(&bench, udp4(source, "9.9.9.9", 1, 2)));
+    bench.xdpctl(["block", JUDGED, "8.8.0.0/16"]).success();
+    bench.xdpctl(["block", JUDGED, "8.8.8.8", "198.51.100.1", "--note", "twice"]).success();
+    bench.xdpctl(["allow", JUDGED, "203.0.113.7", "--for", "1h"]).success();
+    assert_eq!(from("8.8.8.8"), json!(["drop", "banned", null, "8.8.8.8/32"]));
+    assert_eq!(from("8.8.1.1"), json!(["drop", "banned", null, "8.8.0.0/16"]));
+    // An allowlist stands above a block.
+    assert_eq!(from("198.51.100.1"), json!(["pass", "allowlist", "office", "198.51.100.0/24"]));
+    assert_eq!(from("203.0.113.7"), json!(["pass", "allowed", null, "203.0.113.7/32"]));
+    bench.xdpctl(["allow", JUDGED, "203.0.113.7", "--for", "1ms"]).success();
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(from("203.0.113.7"), json!(["drop", "blocklist", "bad", "203.0.113.7/32"]));
+}
+
+#[test]
+fn lookup_shows_everything_that_holds_an_address_in_the_order_of_judgement() {
+    let bench = attached();
+    let lookup = |address: &str| -> Vec<Value> {
+        let listed = bench.xdpctl(["lookup", JUDGED, address, "--json"]).success().json();
+        listed.as_array().expect("an array").clone()
+    };
+    let shown = |address: &str| -> Vec<Value> {
+        let of =
+            |it: &Value| json!([it["kind"], it["name"], it["entry"], it["action"], it["match"]]);
+        lookup(address).iter().map(of).collect()
+    };
+    assert_eq!(lookup("1.2.3.4"), [] as [Value; 0]);
+    assert_eq!(
+        shown("203.0.113.7"),
+        [
+            json!(["blocklist", "bad", "203.0.113.7/32", "drop", "either"]),
+            json!(["blocklist", "bad", "203.0.113.0/24", "drop", "either"]),
+        ]
+    );
+    bench.xdpctl(["block", JUDGED, "203.0.0.0/16", "--for", "10m", "--note", "x"]).success();
+    bench.xdpctl(["allow", JUDGED, "203.0.113.0/29"]).success();
+    bench.xdpctl(["block", JUDGED, "198.51.100.0/25"]).success();
+    assert_eq!(
+        shown("203.0.113.7"),
+        [
+            json!(["allow", null, "203.0.113.0/29", "pass", "source"]),
+            json!(["blocklist", "bad", "203.0.113.7/32", "drop", "either"]),
+            json!(["blocklist", "bad", "203.0.113.0/24", "drop", "either"]),
+            json!(["block", null, "203.0.0.0/16", "drop", "source"]),
+        ]
+    );
+    assert_eq!(
+        shown("198.51.100.1"),
+        [
+            json!(["allowlist", "office", "198.51.100.0/24", "pass", "source"]),
+            json!(["block", null, "198.51.100.0/25", "drop", "source"]),
+        ]
+    );
+    let [first] = &lookup("192.0.2.203")[..] else { panic!("one entry holds it") };
+    assert!(first["file"].as_str().unwrap().ends_with("/list.txt"));
+    assert_eq!(first["line"], 3);
+    let last = lookup("203.0.113.7").pop().unwrap();
+    assert_eq!(last["note"], "x");
+    assert!(last["expires_in_seconds"].as_u64().is_some_and(|left| (1..=600).contains(&left)));
+
+    // The first is what the program says of a packet from there.
+    for address in ["203.0.113.7", "203.0.113.9", "198.51.100.1", "192.0.2.203", "203.0.1.1"] {
+        let first = lookup(address).swap_remove(0);
+        let answer =
+            explain(&bench, ["--source", address, "--destination", "9.9.9.9"]).swap_remove(0);
+        assert_eq!(answer["entry"], first["entry"], "{address}");
+    }
+}
+
+#[test]
+fn without_the_kept_ruleset_the_verdict_is_told_all_the_same() {
+    let bench = attached();
+    for kept in bench.lab().kept("dut") {
+        if kept.starts_with("/run") {
+            let _ = std::fs::remove_dir_all(&kept);
+        }
+    }
+    let frame = super::hex_digits(&udp4("203.0.113.7", "9.9.9.9", 1, 2).build());
+    let output = bench.xdpctl(["explain", JUDGED, "--json", "--packet", &frame]);
+    output.success();
+    let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(told(&answer), json!(["drop", "blocklist", "bad", null]));
+    assert!(output.stderr.contains("is not kept any more"), "{}", output.stderr);
+    bench.xdpctl(["reload", JUDGED]).success();
+    let answer = explain_frame(&bench, udp4("203.0.113.7", "9.9.9.9", 1, 2));
+    assert_eq!(told(&answer), json!(["drop", "blocklist", "bad", "203.0.113.7/32"]));
+}

@@ -1,0 +1,253 @@
+//! `explain` and `lookup`: what the program says of frames that nobody sent.
+
+mod captures;
+mod entries;
+
+use std::ffi::OsStr;
+
+use serde_json::{Value, json};
+
+use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::capture::pcap;
+use crate::lab::frame::*;
+use crate::verdicts;
+
+/// Runs `explain --json`, and returns its objects.
+#[track_caller]
+fn explain<S: AsRef<OsStr>>(bench: &Bench, rest: impl IntoIterator<Item = S>) -> Vec<Value> {
+    let mut args = vec![OsStr::new("explain").to_owned(), JUDGED.into(), "--json".into()];
+    args.extend(rest.into_iter().map(|arg| arg.as_ref().to_owned()));
+    let output = bench.xdpctl(args);
+    output.success();
+    lines(&output.stdout)
+}
+
+#[track_caller]
+fn lines(text: &str) -> Vec<Value> {
+    let object =
+        |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    text.lines().map(object).collect()
+}
+
+fn hex_digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of one frame.
+#[track_caller]
+fn explain_frame(bench: &Bench, frame: impl Into<Vec<u8>>) -> Value {
+    let hex = hex_digits(&frame.into());
+    let [answer] = explain(bench, ["--packet", &hex]).try_into().expect("one answer");
+    answer
+}
+
+/// What decided, without where it stands.
+fn told(answer: &Value) -> Value {
+    json!([answer["verdict"], answer["reason"], answer["rule"], answer["entry"]])
+}
+
+/// What `explain` says of each row's frame is what becomes of it on the wire: the tables are the
+/// same, and the live counters do not move.
+#[test]
+fn explain_says_what_every_table_of_verdicts_says() {
+    for (name, table) in verdicts::all() {
+        let bench = table.prepare();
+        let before = bench.sample();
+        let frames: Vec<&[u8]> = table.rows.iter().map(|row| row.frame()).collect();
+        let path = bench.directory().join("rows.pcap");
+        std::fs::write(&path, pcap(&frames)).unwrap();
+        let answers = explain(&bench, [OsStr::new("--pcap"), path.as_os_str()]);
+        assert_eq!(answers.len(), frames.len(), "{name}");
+        for (row, answer) in table.rows.iter().zip(&answers) {
+            let (verdict, reason, rules) = row.judgement();
+            let found = [&answer["counted"]["rule"], &answer["rule"]];
+            let found: Vec<&str> = found.iter().filter_map(|name| name.as_str()).collect();
+            let said = (answer["verdict"].as_str(), answer["reason"].as_str(), &found[..]);
+            let description = row.description();
+            assert_eq!(said, (Some(verdict), Some(reason), rules), "{name}: {description}");
+        }
+        let after = bench.sample();
+        assert_eq!(after.total(), before.total(), "{name}");
+        assert!(
+            after.rules.iter().all(|rule| rule.count.packets == 0),
+            "{name}: {:?}",
+            after.rules
+        );
+    }
+}
+
+#[test]
+fn a_redirected_frame_is_shown_as_it_goes_on() {
+    let mut bench = Bench::new();
+    let index = bench.lab().ifindex("dut", "out0");
+    bench.attach(&format!(
+        r#"
+        [[rule]]
+        name = "by-name"
+        protocol = "udp"
+        destination_port = 1
+        action = "redirect"
+        to = "out0"
+        set_source_mac = "02:00:00:00:00:07"
+        [[rule]]
+        name = "by-index"
+        protocol = "udp"
+        destination_port = 2
+        action = "redirect"
+        to = {index}
+        [[rule]]
+        name = "back"
+        destination_port = 3
+        action = "bounce"
+        set_destination_mac = "02:00:00:00:00:08"
+        "#
+    ));
+    let frame = |port| udp4("10.0.0.1", "10.0.0.2", 9, port).build();
+    let answer = explain_frame(&bench, frame(1));
+    let mut changed = frame(1);
+    changed[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
+    assert_eq!(told(&answer), json!(["redirect", "rule", "by-name", null]));
+    assert_eq!((&answer["to"], &answer["output"]), (&json!("out0"), &json!(hex_digits(&changed))));
+    // That of its name.
+    assert_eq!(answer["line"], 3);
+    let answer = explain_frame(&bench, frame(2));
+    assert_eq!((&answer["to"], &answer["output"]), (&json!("out0"), &Value::Null));
+    let answer = explain_frame(&bench, frame(3));
+    let mut changed = frame(3);
+    changed[..6].copy_from_slice(&[2, 0, 0, 0, 0, 8]);
+    assert_eq!(told(&answer), json!(["tx", "rule", "back", null]));
+    assert_eq!(answer["output"], json!(hex_digits(&changed)));
+    assert_eq!(answer["to"], Value::Null);
+}
+
+#[test]
+fn a_redirect_that_cannot_be_made_is_a_drop() {
+    let mut bench = Bench::new();
+    bench.attach("[[rule]]\nname = \"out\"\naction = \"redirect\"\nto = \"out0\"");
+    bench.lab().ip("dut", ["link", "delete", "out0"]);
+    let answer = explain_frame(&bench, udp4("10.0.0.1", "10.0.0.2", 1, 2));
+    assert_eq!(told(&answer), json!(["drop", "rule", "out", null]));
+}
+
+#[test]
+fn a_frame_built_from_what_is_said_of_it() {
+    let mut bench = Bench::new();
+    bench.attach(
+        r#"
+        [[rule]]
+        name = "all-of-it"
+        protocol = "tcp"
+        source = "10.0.0.0/8"
+        destination = "192.0.2.53"
+        source_port = 1024
+        destination_port = 443
+        tcp_flags = "syn,ack,!rst"
+        vlan = 100
+        source_mac = "02:00:00:00:00:09"
+        destination_mac = "02:00:00:00:00:0a"
+        action = "drop"
+        [[rule]]
+        name = "ping6"
+        protocol = "icmpv6"
+        icmp_type = 128
+        action = "drop"
+        [[rule]]
+        name = "own-mac"
+        destination_mac = "02:00:00:00:01:02"
+        protocol = "sctp"
+        action = "drop"
+        [[rule]]
+        name = "gre"
+        protocol = 47
+        action = "drop"
+        "#,
+    );
+    let all = "--source 10.1.2.3 --destination 192.0.2.53 --protocol tcp --source-port 1024 \
+               --destination-port 443 --tcp-flags syn,ack --vlan 100 --source-mac \
+               02:00:00:00:00:09 --destination-mac 02:00:00:00:00:0a";
+    let by = |args: &str| {
+        let [answer] = explain(&bench, args.split_whitespace()).try_into().expect("one answer");
+        answer["rule"].clone()
+    };
+    assert_eq!(by(all), "all-of-it");
+    for other in [
+        all.replace("10.1.2.3", "11.1.2.3"),
+        all.replace("192.0.2.53", "192.0.2.54"),
+        all.replace("1024", "1025"),
+        all.replace("443", "444"),
+        all.replace("syn,ack", "syn,ack,rst"),
+        all.replace("--vlan 100", ""),
+        all.replace("00:09", "00:19"),
+        all.replace("00:0a", "00:1a"),
+        all.replace("tcp ", "udp ").replace("--tcp-flags syn,ack", ""),
+    ] {
+        assert_eq!(by(&other), Value::Null, "{other}");
+    }
+    assert_eq!(by("--source 2001:db8::1 --destination ::1 --protocol icmpv6"), "ping6");
+    assert_eq!(
+        by("--source 2001:db8::1 --destination ::1 --protocol icmpv6 --icmp-type 129"),
+        Value::Null
+    );
+    assert_eq!(by("--source 10.0.0.1 --destination 10.0.0.2 --protocol sctp"), "own-mac");
+    assert_eq!(by("--source 10.0.0.1 --destination 10.0.0.2 --protocol 47"), "gre");
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused() {
+    let bench = Bench::new();
+    for (args, message) in [
+        ("", "the following required arguments were not provided"),
+        ("--packet 0", "it has an odd number of digits"),
+        ("--packet 0g", "'g', character 2, is no digit"),
+        ("--packet 00 --pcap x", "cannot be used with"),
+        ("--source 1.2.3.4", "--destination"),
+        ("--source 1.2.3.4 --destination ::1", "1.2.3.4 and ::1 are of two families"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --protocol icmpv6", "icmpv6 is IPv6's"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --protocol 300", "a number from 0 to 255"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --protocol 47 --source-port 1", "no ports"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --icmp-type 1", "no ICMP type"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --tcp-flags urgent", "is no flag"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --vlan 4096", "0..=4095"),
+        ("--pcap /nonexistent/file", "No such file"),
+        ("--pcap /", "Is a directory"),
+    ] {
+        let args = ["explain", JUDGED].into_iter().chain(args.split_whitespace());
+        let output = bench.xdpctl(args);
+        output.expect_status(2);
+        assert!(output.stderr.contains(message), "{message:?} is not in\n{}", output.stderr);
+    }
+    // Nothing is wrong with the question, but there is nobody to ask.
+    for args in [&["explain", JUDGED, "--packet", "00"][..], &["lookup", JUDGED, "1.2.3.4"]] {
+        let output = bench.xdpctl(args);
+        output.expect_status(1);
+        assert!(output.stderr.contains("xdpctl is not attached to in0"), "{}", output.stderr);
+    }
+}
+
+/// A frame of any length has an answer. The kernel refuses to run a program on one below 14 bytes,
+/// and puts the longer ones into several buffers.
+#[test]
+fn frames_of_every_length_are_answered() {
+    let mut bench = Bench::new();
+    bench.attach("[policy]\nmalformed = \"pass\"\n[[rule]]\nname = \"far\"\ndestination_port = 7\naction = \"drop\"");
+    let lengths = (0..=100).chain([1500, 3519, 3520, 3521, 4096, 9000, 65_534, 65_535]);
+    let whole = udp4("10.0.0.1", "10.0.0.2", 1, 7).build();
+    let mut frames = Vec::new();
+    for length in lengths {
+        let mut frame = whole.clone();
+        frame.resize(length, 0);
+        frames.push(frame);
+    }
+    let path = bench.directory().join("lengths.pcap");
+    std::fs::write(&path, pcap(&frames)).unwrap();
+    let answers = explain(&bench, ["--pcap", path.to_str().unwrap()]);
+    assert_eq!(answers.len(), frames.len());
+    for (frame, answer) in frames.iter().zip(&answers) {
+        let expected = if frame.len() < whole.len() {
+            json!(["pass", "malformed", null, null])
+        } else {
+            json!(["drop", "rule", "far", null])
+        };
+        assert_eq!(told(answer), expected, "{} bytes", frame.len());
+    }
+}

@@ -1,0 +1,142 @@
+//! What is in force, asked of the kernel and of packets.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xdp_common::counter::Matrix;
+use xdp_common::verdict::{Reason, Verdict};
+use xdpctl::datapath::attachment::{Attachment, Reading};
+use xdpctl::datapath::interface::{Interface, Mode};
+use xdpctl::datapath::namespace::Namespace;
+
+use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::frame::*;
+use crate::lab::{DST0, IN0, OUT0, SRC0, Topology, end};
+
+/// How long a packet may take until it is counted.
+const COUNTED: Duration = Duration::from_secs(2);
+
+/// `in0` as always, and a pair with both ends beside it, where redirected frames need a pass program
+/// at `far0`.
+pub fn topology() -> Topology {
+    Topology::empty()
+        .link(end("src", "src0", SRC0), end("dut", JUDGED, IN0))
+        .link(end("dut", "far0", DST0), end("dut", "out0", OUT0))
+}
+
+/// What there is, and what it does to packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The interfaces that carry a program.
+    pub programs: Vec<(String, Mode)>,
+    /// That on `in0`; nothing else is asked where there is none.
+    pub program: Option<u32>,
+    pub generation: u64,
+    /// What becomes of each frame of [`frames`].
+    pub judged: Vec<String>,
+}
+
+impl State {
+    #[track_caller]
+    pub fn of(bench: &Bench) -> Self {
+        let namespace = bench.lab().namespace("dut");
+        let interfaces = namespace.enter(Interface::all).expect("interfaces");
+        let mut programs = Vec::new();
+        let mut program = None;
+        for interface in &interfaces {
+            for xdp in &interface.xdp {
+                programs.push((interface.name.clone(), xdp.mode));
+                if interface.name == JUDGED {
+                    program = Some(xdp.program_id);
+                }
+            }
+        }
+        let mut state = Self { programs, program, generation: 0, judged: Vec::new() };
+        let Some(program) = program else { return state };
+        let attachment = attachment(bench);
+        assert_eq!(attachment.program_id(), program, "the link has another program");
+        let mut before = attachment.read().expect("counters");
+        state.generation = before.in_force.generation;
+        for frame in frames() {
+            bench.port("src0").send(&frame.build());
+            let after = next(&attachment, &before);
+            state.judged.push(difference(&before, &after));
+            before = after;
+        }
+        state
+    }
+
+    /// Whether `in0` carries the program.
+    pub fn is_attached(&self) -> bool {
+        self.program.is_some()
+    }
+
+    /// Whether the way from `before` to here is the way from `from` to `to`, in another run.
+    pub fn came_like(&self, before: &Self, from: &Self, to: &Self) -> bool {
+        let exchanged = |one: &Self, other: &Self| one.program != other.program;
+        self.programs == to.programs
+            && self.judged == to.judged
+            && exchanged(before, self) == exchanged(from, to)
+            && self.generation.wrapping_sub(before.generation)
+                == to.generation.wrapping_sub(from.generation)
+    }
+}
+
+/// What is attached to `in0`, in this process.
+#[track_caller]
+pub fn attachment(bench: &Bench) -> Attachment {
+    let found = bench.lab().namespace("dut").enter(|| {
+        let namespace = Namespace::look().expect("a namespace").expect("a bpffs");
+        namespace.require_attachment(JUDGED)
+    });
+    found.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// From a listed source, from one with a run-time entry, from two that may get one, of both
+/// families, and from none of them.
+fn frames() -> [Frame; 5] {
+    [
+        udp4("10.1.0.1", "192.0.2.1", 1024, 9),
+        udp4("10.9.0.1", "192.0.2.1", 1024, 9),
+        udp4("10.9.1.1", "192.0.2.1", 1024, 9),
+        udp6("2001:db8:9::1", "2001:db8::1", 1024, 9),
+        udp4("10.2.0.1", "192.0.2.1", 1024, 9),
+    ]
+}
+
+fn packets(matrix: &Matrix) -> u64 {
+    matrix.cells.iter().map(|cell| cell.packets).sum()
+}
+
+#[track_caller]
+fn next(attachment: &Attachment, before: &Reading) -> Reading {
+    let deadline = Instant::now() + COUNTED;
+    loop {
+        let reading = attachment.read().expect("counters");
+        if packets(&reading.matrix) > packets(&before.matrix) {
+            return reading;
+        }
+        assert!(Instant::now() < deadline, "a packet was not counted");
+        thread::yield_now();
+    }
+}
+
+/// Verdict, reason and list of the one packet between two readings.
+fn difference(before: &Reading, after: &Reading) -> String {
+    let mut found = Vec::new();
+    for &verdict in Verdict::ALL {
+        for &reason in Reason::ALL {
+            let cell = Matrix::cell(verdict, reason);
+            if after.matrix.cells[cell].packets > before.matrix.cells[cell].packets {
+                found.push(format!("{} {}", verdict.as_str(), reason.as_str()));
+            }
+        }
+    }
+    let names = after.in_force.metadata.counted.iter();
+    for (nth, counted) in names.enumerate() {
+        if after.counted[nth].0.packets > before.counted[nth].0.packets {
+            found.push(counted.name.clone());
+        }
+    }
+    found.join(" ")
+}

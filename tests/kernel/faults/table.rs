@@ -1,0 +1,309 @@
+//! Every command, with each of its calls refused in turn.
+//!
+//! One row is a command. It runs once for each call that it makes to the kernel, and that call is
+//! refused. Then it has to end with status 1 and a message, and everything is as it was; or it got
+//! along without, and everything is as it would have been.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::shim::{self, Call, Kind, Ran, Refusal};
+use super::state::{State, topology};
+use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::facts::pinned;
+
+/// With a redirect to where a pass program is put.
+const OLD: &str = r#"
+    [[blocklist]]
+    name = "old"
+    prefixes = ["10.1.0.0/16"]
+    [[rule]]
+    name = "on"
+    destination_port = 7
+    action = "redirect"
+    to = "out0"
+"#;
+const NEW: &str = r#"
+    [policy]
+    default = "drop"
+    [[blocklist]]
+    name = "new"
+    prefixes = ["10.1.0.1"]
+    [[rule]]
+    name = "on"
+    destination_port = 7
+    action = "redirect"
+    to = "out0"
+"#;
+
+/// Set to anything, each call is refused, and not only the first and the last of those that do the
+/// same.
+const ALL: &str = "XDPCTL_FAULTS_ALL";
+
+/// What the kernel says, in turn: any answer has to do.
+fn errnos(kind: Kind) -> &'static [i32] {
+    use libc::*;
+    match kind {
+        Kind::Bpf => &[ENOMEM, EPERM, EINVAL, EBUSY, ENOSPC, EINTR],
+        Kind::Memory => &[ENOMEM, EAGAIN, EPERM],
+        Kind::Network => &[ENOBUFS, EPERM, EINTR, ENOMEM],
+        Kind::Files => &[EACCES, ENOSPC, EIO, EROFS, EMFILE, ENOMEM],
+    }
+}
+
+/// A command of the table.
+struct Row {
+    args: &'static [&'static str],
+    /// Brings about what there is before the command.
+    prepare: fn(&Stand),
+    leaves: Leaves,
+}
+
+/// What a command may leave where it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    /// All as it was.
+    AsItWas,
+    /// That, or nothing at all: it cannot be taken back halfway.
+    AsItWasOrNothing,
+}
+
+/// The lab, with the files that the commands name.
+struct Stand {
+    bench: Bench,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let bench = Bench::on(topology());
+        bench.write("old.toml", OLD);
+        bench.write("new.toml", NEW);
+        Self { bench }
+    }
+
+    /// Arguments, in which `OLD` and `NEW` are files.
+    fn args(&self, args: &[&str]) -> Vec<String> {
+        let path = |name: &str| self.bench.directory().join(name).display().to_string();
+        let arg = |arg: &&str| match *arg {
+            "OLD" => path("old.toml"),
+            "NEW" => path("new.toml"),
+            other => other.to_owned(),
+        };
+        args.iter().map(arg).collect()
+    }
+
+    #[track_caller]
+    fn xdpctl(&self, args: &[&str]) {
+        self.bench.xdpctl(self.args(args)).success();
+    }
+
+    fn detached(&self) {
+        // Status 1 where nothing was attached.
+        self.bench.xdpctl(["detach", "--all"]);
+        self.assert_nothing_left();
+    }
+
+    fn attached_in(&self, mode: &str) {
+        self.detached();
+        self.xdpctl(&["attach", JUDGED, "-c", "OLD", "--mode", mode]);
+        self.xdpctl(&["block", JUDGED, "10.9.0.1"]);
+    }
+
+    #[track_caller]
+    fn assert_nothing_left(&self) {
+        let lab = self.bench.lab();
+        lab.assert_nothing_kept("dut");
+        for interface in [JUDGED, "far0", "out0"] {
+            assert_eq!(lab.programs("dut", interface), [], "{interface}");
+        }
+    }
+
+    fn run(&self, args: &[String], refusal: Option<Refusal>) -> Ran {
+        shim::run(self.bench.lab().xdpctl_command("dut", args), refusal)
+    }
+
+    /// Runs a row: all calls of all kinds. Panics at the end with all that was wrong.
+    #[track_caller]
+    fn check(&self, row: &Row) {
+        let begun = Instant::now();
+        let args = self.args(row.args);
+        (row.prepare)(self);
+        let from = State::of(&self.bench);
+        let whole = self.run(&args, None);
+        whole.output.success();
+        let to = State::of(&self.bench);
+        let mut table = Table { from, to, failures: Vec::new(), messages: BTreeSet::new() };
+        let (mut refused, mut spared) = (0, 0);
+        let mut before = None;
+        for kind in Kind::ALL {
+            let calls: Vec<&Call> = whole.calls.iter().filter(|call| call.kind == kind).collect();
+            for nth in 0..calls.len() {
+                if is_spared(&calls, nth) {
+                    spared += 1;
+                    continue;
+                }
+                let errnos = errnos(kind);
+                let refusal = Refusal { kind, nth, errno: errnos[nth % errnos.len()] };
+                let known = before.take().unwrap_or_else(|| {
+                    (row.prepare)(self);
+                    State::of(&self.bench)
+                });
+                let ran = self.run(&args, Some(refusal));
+                refused += usize::from(ran.refused.is_some());
+                let after = State::of(&self.bench);
+                table.judge(self, row.leaves, &known, &ran, refusal, &after);
+                before = (after == known).then_some(after);
+            }
+        }
+        println!(
+            "xdpctl {}: {refused} calls refused, {spared} not, which are between others of the \
+             same, {:.1} s",
+            row.args.join(" "),
+            begun.elapsed().as_secs_f64()
+        );
+        for message in &table.messages {
+            println!("  {message}");
+        }
+        let mut text = String::new();
+        for failure in &table.failures {
+            let _ = write!(text, "\n\n- {failure}");
+        }
+        let count = table.failures.len();
+        assert!(count == 0, "{count} of {refused} refused calls{text}\n");
+    }
+}
+
+/// Whether a call is between others that are the same.
+fn is_spared(calls: &[&Call], nth: usize) -> bool {
+    env::var_os(ALL).is_none()
+        && calls[..nth].contains(&calls[nth])
+        && calls[nth + 1..].contains(&calls[nth])
+}
+
+struct Table {
+    /// What the command found and left when nothing was refused.
+    from: State,
+    to: State,
+    failures: Vec<String>,
+    /// All first lines of what was said.
+    messages: BTreeSet<String>,
+}
+
+impl Table {
+    fn judge(
+        &mut self,
+        stand: &Stand,
+        leaves: Leaves,
+        before: &State,
+        ran: &Ran,
+        refusal: Refusal,
+        after: &State,
+    ) {
+        let Some(call) = &ran.refused else { return };
+        let mut wrong = Vec::new();
+        let output = &ran.output;
+        match output.status {
+            0 if after.came_like(before, &self.from, &self.to) => {
+                if after.is_attached() {
+                    wrong.extend(wrong_pins(stand, after));
+                }
+            }
+            0 => wrong.push(format!(
+                "status 0, but\n      before {before:?}\n      after  {after:?}\n      wanted {:?}",
+                self.to
+            )),
+            1 | 2 => {
+                let nothing = leaves == Leaves::AsItWasOrNothing && !after.is_attached();
+                if before != after && !nothing {
+                    wrong.push(format!(
+                        "status {}, but\n      before {before:?}\n      after  {after:?}",
+                        output.status
+                    ));
+                }
+                wrong.extend(wrong_message(&output.stderr, refusal.errno));
+                if nothing || !after.is_attached() {
+                    wrong.extend(wrong_leftovers(stand));
+                }
+            }
+            other => wrong.push(format!("status {other}")),
+        }
+        if output.stderr.contains("panicked") {
+            wrong.push("it panicked".to_owned());
+        }
+        let first = output.stderr.lines().next().unwrap_or("(nothing is said)");
+        self.messages.insert(format!("{} {first}", output.status));
+        if !wrong.is_empty() {
+            let Refusal { kind, nth, errno } = refusal;
+            self.failures.push(format!(
+                "{} refused with {:?} ({kind:?} {nth})\n    {}\n    stderr: {}\n    stdout: {}",
+                call.name,
+                Errno::from_raw(errno),
+                wrong.join("\n    "),
+                output.stderr.trim_end().replace('\n', "\n            "),
+                output.stdout.trim_end()
+            ));
+        }
+    }
+}
+
+/// An error says what could not be done, not only what the kernel said.
+fn wrong_message(stderr: &str, errno: i32) -> Option<String> {
+    let error = stderr.lines().find_map(|line| line.strip_prefix("error: "))?;
+    let bare = Errno::from_raw(errno).desc();
+    let said = error.split(&format!(": {bare}")).next().unwrap_or_default();
+    (said.split(' ').count() < 3 || error.starts_with(bare))
+        .then(|| "the message does not say what failed".to_owned())
+}
+
+/// Pins that are not those of the link, where they should be.
+fn wrong_pins(stand: &Stand, after: &State) -> Option<String> {
+    let lab = stand.bench.lab();
+    let pins = pinned(&lab.pins("dut", lab.ifindex("dut", JUDGED)));
+    let program = after.program.map(u64::from);
+    let whole = pins.len() == xdpctl::datapath::program::MAPS.len() + 2;
+    (!whole || pins.get("program").copied() != program).then(|| format!("pins: {pins:?}"))
+}
+
+/// What is still there after the next command that has nothing to do.
+fn wrong_leftovers(stand: &Stand) -> Option<String> {
+    let lab = stand.bench.lab();
+    if lab.kept("dut").is_empty() {
+        return None;
+    }
+    let output = stand.bench.xdpctl(["detach", "--all"]);
+    let kept = lab.kept("dut");
+    let programs: Vec<_> = [JUDGED, "far0", "out0"].map(|name| lab.programs("dut", name)).concat();
+    (!kept.is_empty() || !programs.is_empty() || output.status != 1)
+        .then(|| format!("left behind: {kept:?} {programs:?} ({output:?})"))
+}
+
+#[test]
+fn attach() {
+    Stand::new().check(&Row {
+        args: &["attach", JUDGED, "-c", "OLD", "--mode", "native"],
+        prepare: Stand::detached,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn reload() {
+    Stand::new().check(&Row {
+        args: &["reload", JUDGED, "-c", "NEW"],
+        prepare: |stand| stand.attached_in("native"),
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn detach() {
+    Stand::new().check(&Row {
+        args: &["detach", JUDGED],
+        prepare: |stand| stand.attached_in("native"),
+        leaves: Leaves::AsItWasOrNothing,
+    });
+}

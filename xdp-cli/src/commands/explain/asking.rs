@@ -1,0 +1,213 @@
+//! The program's answer, with the names and the entries that belong to it.
+
+use xdp_common::counter::CounterId;
+use xdp_common::packet::{NO_SENDER, Network, Packet};
+use xdp_common::verdict::{Reason, Verdict};
+
+use crate::commands::{Failure, Session};
+use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::datapath::attachment::{Attachment, InForce, Maps};
+use crate::datapath::bans;
+use crate::datapath::error::Error;
+use crate::datapath::explain::{Answer, Explainer};
+use crate::datapath::interface::Interface;
+use crate::datapath::namespace::Namespace;
+use crate::explain::entries::{Address, Entries};
+use crate::explain::{Counted, Explained, Place, hex};
+use crate::image::metadata::{Kind, Redirect};
+use crate::notation::plain;
+use crate::ruleset::Target;
+
+/// The program, and what is known of the ruleset that it judges by.
+pub(super) struct Asking<'a> {
+    namespace: &'a Namespace,
+    attachment: &'a Attachment,
+    maps: &'a Maps,
+    explainer: Explainer<'a>,
+    known: Known,
+}
+
+/// A ruleset in force, with its entries where they are still known.
+struct Known {
+    in_force: InForce,
+    entries: Option<Entries>,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn begin(
+        namespace: &'a Namespace,
+        attachment: &'a Attachment,
+        session: &mut Session<'_>,
+    ) -> Result<Self, Failure> {
+        let (maps, _) = attachment.readable()?;
+        let explainer = Explainer::beside(maps)?;
+        if !explainer.is_like(attachment.program_id())? {
+            session.reporter.warning(
+                &format!(
+                    "the program on {} was attached by another version of xdpctl: the answer is \
+                     what this version's would do",
+                    plain(&attachment.name())
+                ),
+                Some("`xdpctl attach --replace IFACE` puts this version's in its place"),
+            );
+        }
+        let known = Self::know(namespace, attachment, session)?;
+        Ok(Self { namespace, attachment, maps, explainer, known })
+    }
+
+    fn know(
+        namespace: &Namespace,
+        attachment: &Attachment,
+        session: &mut Session<'_>,
+    ) -> Result<Known, Failure> {
+        let in_force = attachment.in_force_now()?;
+        let kept = match namespace.kept_ruleset(attachment.key(), &in_force) {
+            Ok(kept) => kept,
+            Err(error) => {
+                session.reporter.warning(&error.message, error.hint.as_deref());
+                None
+            }
+        };
+        if kept.is_none() {
+            session.reporter.warning(
+                "the ruleset in force is not kept any more: its entries cannot be named",
+                Some("`xdpctl reload` keeps it again"),
+            );
+        }
+        Ok(Known { in_force, entries: kept.map(|kept| Entries::of(kept.ruleset)) })
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        frame: &[u8],
+        session: &mut Session<'_>,
+    ) -> Result<Explained, Failure> {
+        for _ in 0..100 {
+            let answer = self.explainer.ask(frame)?;
+            if answer.image == self.known.in_force.map_id {
+                return Ok(self.explained(&answer)?);
+            }
+            // A reload came: the names and entries are those of the ruleset that judged.
+            self.known = Self::know(self.namespace, self.attachment, session)?;
+        }
+        Err(Error::new("the ruleset changes too fast to ask about it").into())
+    }
+
+    fn explained(&mut self, answer: &Answer) -> Result<Explained, Error> {
+        let mut explained = Explained {
+            verdict: answer.verdict.as_str(),
+            reason: answer.reason.as_str(),
+            output: answer.changed.as_deref().map(hex),
+            ..Explained::default()
+        };
+        let addresses = answer.packet.as_ref().and_then(addresses);
+        match answer.reason {
+            Reason::Allowlist | Reason::Blocklist => {
+                if let Some((kind, name)) = self.known.named(answer.list) {
+                    explained.rule = Some(name.clone());
+                    explained.place(self.known.entry(kind, &name, addresses));
+                }
+            }
+            Reason::Rule => {
+                let action = answer.action.unwrap_or_default();
+                if let Some((_, name)) = self.known.named(CounterId(action.counter)) {
+                    let entries = self.known.entries.as_ref();
+                    if let Some((file, line)) = entries.and_then(|entries| entries.rule(&name)) {
+                        (explained.file, explained.line) = (Some(file), Some(line));
+                    }
+                    explained.rule = Some(name);
+                }
+                if answer.verdict == Verdict::Redirect {
+                    let mut redirects = self.known.in_force.metadata.redirects.iter();
+                    let found = redirects.find(|redirect| redirect.slot == action.slot);
+                    explained.to = found.map(name_of);
+                }
+            }
+            Reason::Allowed | Reason::Banned => {
+                if let Some((source, _)) = addresses {
+                    let held = bans::holding(&self.maps.bans, None, full(source))?;
+                    explained.entry = held.first().map(|held| held.prefix.to_string());
+                }
+            }
+            Reason::Arp => {
+                let sender = answer.packet.map_or(NO_SENDER, |packet| packet.source[0]);
+                let entries = self.known.entries.as_ref();
+                if let Ok(sender) = u32::try_from(sender)
+                    && entries.is_some_and(|entries| entries.lets_through(sender))
+                {
+                    explained.entry = Some(full(Address::V4(sender)).to_string());
+                }
+            }
+            Reason::Malformed
+            | Reason::Domain
+            | Reason::Fragment
+            | Reason::Default
+            | Reason::Bypass => {}
+        }
+        if !matches!(answer.reason, Reason::Allowlist | Reason::Blocklist)
+            && let Some((kind, rule)) = self.known.named(answer.list)
+        {
+            let place = self.known.entry(kind, &rule, addresses);
+            let (file, line) =
+                (place.as_ref().map(|p| p.file.clone()), place.as_ref().map(|p| p.line));
+            let entry = place.map(|place| place.prefix.to_string());
+            explained.counted = Some(Counted { rule, entry, file, line });
+        }
+        Ok(explained)
+    }
+}
+
+/// The interface's name, also where the configuration has its index.
+fn name_of(redirect: &Redirect) -> String {
+    let named = match &redirect.to {
+        Target::Name(name) => Some(name.clone()),
+        Target::Index(index) => Interface::by_index(*index).ok().map(|interface| interface.name),
+    };
+    named.unwrap_or_else(|| redirect.to.to_string())
+}
+
+impl Explained {
+    fn place(&mut self, place: Option<Place>) {
+        if let Some(Place { prefix, file, line }) = place {
+            self.entry = Some(prefix.to_string());
+            (self.file, self.line) = (Some(file), Some(line));
+        }
+    }
+}
+
+impl Known {
+    /// The list or rule that a counter is of.
+    fn named(&self, counter: CounterId) -> Option<(Kind, String)> {
+        let counted = &self.in_force.metadata.counted;
+        let found = counted.iter().find(|it| CounterId::new(it.number) == counter)?;
+        Some((found.kind, found.name.clone()))
+    }
+
+    fn entry(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        addresses: Option<(Address, Address)>,
+    ) -> Option<Place> {
+        let (source, destination) = addresses?;
+        self.entries.as_mut()?.deciding(kind, name, source, destination)
+    }
+}
+
+/// Source and destination of an IP packet.
+fn addresses(packet: &Packet) -> Option<(Address, Address)> {
+    let address = |[first, second]: [u64; 2]| match packet.network {
+        Network::IPV4 => Some(Address::V4(first as u32)),
+        Network::IPV6 => Some(Address::V6(u128::from(first) << 64 | u128::from(second))),
+        _ => None,
+    };
+    Some((address(packet.source)?, address(packet.destination)?))
+}
+
+/// The prefix that holds an address alone.
+pub(in crate::commands) fn full(address: Address) -> IpPrefix {
+    match address {
+        Address::V4(address) => IpPrefix::V4(masked_v4(address, 32).0),
+        Address::V6(address) => IpPrefix::V6(masked_v6(address, 128).0),
+    }
+}

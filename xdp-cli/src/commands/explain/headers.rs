@@ -1,0 +1,88 @@
+//! A frame by what its headers say.
+
+use crate::args::{Headers, Mac, ProtocolArg};
+use crate::datapath::attachment::Attachment;
+use crate::datapath::error::Error;
+use crate::datapath::interface::Interface;
+use crate::frame::{self, Addresses, Description, Payload};
+
+/// A frame that was described, without mistakes.
+pub(super) struct Told {
+    addresses: Addresses,
+    payload: Payload,
+    vlan: Option<u16>,
+    source_mac: Mac,
+    /// Without it, the interface's own.
+    destination_mac: Option<Mac>,
+}
+
+/// What contradicts itself, and what would be right.
+pub(super) type Mistake = (String, &'static str);
+
+impl Told {
+    pub(super) fn of(headers: &Headers) -> Result<Self, Mistake> {
+        let (Some(source), Some(destination)) = (headers.source, headers.destination) else {
+            return Err(("no frame was given".to_owned(), "--source and --destination name one"));
+        };
+        let addresses = Addresses::new(source, destination).ok_or_else(|| {
+            (
+                format!("{source} and {destination} are of two families"),
+                "a packet has two IPv4 or two IPv6 addresses",
+            )
+        })?;
+        Ok(Self {
+            addresses,
+            payload: payload(headers, addresses)?,
+            vlan: headers.vlan,
+            source_mac: headers.source_mac.unwrap_or(Mac([2, 0, 0, 0, 0, 1])),
+            destination_mac: headers.destination_mac,
+        })
+    }
+
+    pub(super) fn frame(&self, attachment: &Attachment) -> Result<Vec<u8>, Error> {
+        let own = || attachment.interface().and_then(|interface: Interface| interface.mac);
+        let description = Description {
+            source_mac: self.source_mac.0,
+            destination_mac: self.destination_mac.map(|mac| mac.0).or_else(own).unwrap_or([0; 6]),
+            vlan: self.vlan,
+            addresses: self.addresses,
+            payload: self.payload,
+        };
+        frame::build(&description).ok_or_else(|| Error::new("the frame cannot be built"))
+    }
+}
+
+fn payload(headers: &Headers, addresses: Addresses) -> Result<Payload, Mistake> {
+    let protocol = headers.protocol.unwrap_or(ProtocolArg::Number(6));
+    let v4 = matches!(addresses, Addresses::V4(..));
+    let ports = [headers.source_port.unwrap_or(49152), headers.destination_port.unwrap_or(80)];
+    let payload = match protocol {
+        ProtocolArg::Number(6) => Payload::Tcp { ports, flags: headers.tcp_flags.unwrap_or(0x02) },
+        ProtocolArg::Number(17) => Payload::Udp { ports },
+        ProtocolArg::Number(132) => Payload::Sctp { ports },
+        ProtocolArg::Icmp if v4 => Payload::Icmp { kind: headers.icmp_type.unwrap_or(8) },
+        ProtocolArg::Icmpv6 if !v4 => Payload::Icmp { kind: headers.icmp_type.unwrap_or(128) },
+        ProtocolArg::Icmp => {
+            return Err(("icmp is IPv4's".to_owned(), "over IPv6 it is --protocol icmpv6"));
+        }
+        ProtocolArg::Icmpv6 => {
+            return Err(("icmpv6 is IPv6's".to_owned(), "over IPv4 it is --protocol icmp"));
+        }
+        ProtocolArg::Number(protocol) => Payload::Other { protocol },
+    };
+    let has_ports =
+        matches!(payload, Payload::Tcp { .. } | Payload::Udp { .. } | Payload::Sctp { .. });
+    if !has_ports && (headers.source_port.is_some() || headers.destination_port.is_some()) {
+        let told = "that protocol has no ports".to_owned();
+        return Err((told, "tcp, udp and sctp have; leave the port away"));
+    }
+    if !matches!(payload, Payload::Tcp { .. }) && headers.tcp_flags.is_some() {
+        let told = "that protocol has no flags".to_owned();
+        return Err((told, "tcp has; leave --tcp-flags away"));
+    }
+    if !matches!(payload, Payload::Icmp { .. }) && headers.icmp_type.is_some() {
+        let told = "that protocol has no ICMP type".to_owned();
+        return Err((told, "--protocol icmp or icmpv6 has"));
+    }
+    Ok(payload)
+}

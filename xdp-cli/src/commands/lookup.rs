@@ -1,0 +1,99 @@
+//! `xdpctl lookup`.
+
+use std::net::IpAddr;
+
+use super::{Failure, Session};
+use crate::args::Lookup;
+use crate::bans::{Kind as BanKind, Listed};
+use crate::datapath::bans;
+use crate::explain::entries::{Address, Entries, Held};
+use crate::image::metadata::Kind;
+use crate::lookup::{Holding, json, text};
+use crate::ruleset::{ListAction, Side};
+
+/// Shows what holds an address. That nothing does, is an answer and no error.
+pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
+    let namespace = super::attached(&args.interface)?;
+    let attachment = namespace.require_attachment(&args.interface)?;
+    let (maps, _) = attachment.readable()?;
+    let address = match args.address {
+        IpAddr::V4(address) => Address::V4(address.to_bits()),
+        IpAddr::V6(address) => Address::V6(address.to_bits()),
+    };
+    let key = attachment.key();
+    let notes = namespace.notes_directory(key)?;
+    let entries = bans::holding(&maps.bans, notes, super::explain::full(address))?;
+    let in_force = attachment.in_force_now()?;
+    let held = match namespace.kept_ruleset(key, &in_force)? {
+        Some(kept) => Entries::of(kept.ruleset).holding(address),
+        None => {
+            session.reporter.warning(
+                "the ruleset in force is not kept any more: only run-time entries are shown",
+                Some("`xdpctl reload` keeps it again"),
+            );
+            Vec::new()
+        }
+    };
+    let all = in_order(&entries, &held);
+    let written = if args.json {
+        json::write(session.out, &all)
+    } else {
+        text::write(session.out, &args.address.to_string(), &all)
+    };
+    written.map_err(Failure::from_output)
+}
+
+/// In the order of judgement: the first run-time entry where it allows, allowlists, the first
+/// run-time entry where it blocks, blocklists; the other run-time entries decide nothing.
+fn in_order(entries: &[Listed], held: &[Held]) -> Vec<Holding> {
+    let (allowlists, blocklists): (Vec<&Held>, Vec<&Held>) =
+        held.iter().partition(|held| held.kind == Kind::Allowlist);
+    let (first, others) = match entries.split_first() {
+        Some((first, others)) => (Some(first), others),
+        None => (None, entries),
+    };
+    let allows = |entry: &&Listed| entry.kind == BanKind::Allow;
+    let mut all = Vec::new();
+    all.extend(first.filter(allows).map(of_entry));
+    all.extend(allowlists.into_iter().map(of_list));
+    all.extend(first.filter(|entry| !allows(entry)).map(of_entry));
+    all.extend(blocklists.into_iter().map(of_list));
+    all.extend(others.iter().map(of_entry));
+    all
+}
+
+fn of_entry(entry: &Listed) -> Holding {
+    Holding {
+        kind: entry.kind.as_str(),
+        entry: entry.prefix.to_string(),
+        action: match entry.kind {
+            BanKind::Allow => "pass",
+            BanKind::Block => "drop",
+        },
+        side: "source",
+        expires_in_seconds: entry.expires_in_seconds,
+        note: entry.note.clone(),
+        ..Holding::default()
+    }
+}
+
+fn of_list(held: &Held) -> Holding {
+    Holding {
+        kind: held.kind.as_str(),
+        name: Some(held.name.clone()),
+        entry: held.place.prefix.to_string(),
+        action: match (held.kind, held.action) {
+            (Kind::Allowlist, _) => "pass",
+            (_, ListAction::Drop) => "drop",
+            (_, ListAction::Count) => "count",
+        },
+        side: match held.side {
+            Side::Source => "source",
+            Side::Destination => "destination",
+            Side::Either => "either",
+        },
+        file: Some(held.place.file.clone()),
+        line: Some(held.place.line),
+        ..Holding::default()
+    }
+}

@@ -1,0 +1,70 @@
+//! bpf(2), as far as aya does not reach: links with the interface that they are on, maps filled
+//! through memory or in one call, per-CPU values, programs on maps that are there already, and
+//! test runs.
+//!
+//! The attribute blocks are those of include/uapi/linux/bpf.h, `union bpf_attr`, one structure
+//! for each command that is used here.
+
+mod elements;
+mod links;
+mod maps;
+mod objects;
+mod programs;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use libc::c_long;
+
+pub use elements::{Elements, all_elements, delete_elements, lookup_keyed, update_elements};
+pub use links::{XdpLink, create_xdp_link, detach_link, link_info, update_link};
+pub use maps::{
+    ARRAY, ARRAY_OF_MAPS, HASH, LPM_TRIE, Map, PERCPU_ARRAY, create_keyed_map, create_map,
+    create_map_of_maps, delete, lookup, lookup_batch, map_info, update, update_batch,
+};
+pub use objects::{Program, map_by_id, open_pin, pin, program_by_id, program_info};
+pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};
+
+/// Calls bpf(2) with one command's attributes.
+///
+/// # Safety
+///
+/// `attributes` must be the kernel's structure for `command`, and the addresses in it must stay
+/// valid, and writable where the command writes, during the call.
+pub(super) unsafe fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<c_long> {
+    let attributes: *mut T = attributes;
+    // SAFETY: the caller answers for what the attributes hold; the kernel reads no more than the
+    // size given and takes what is shorter than its own structure for zero-filled.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// As [`bpf`], for commands that return a descriptor.
+///
+/// # Safety
+///
+/// As [`bpf`].
+pub(super) unsafe fn bpf_fd<T>(command: c_long, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's.
+    let fd = unsafe { bpf(command, attributes) }?;
+    // SAFETY: the command returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Borrows: a descriptor that was given away would be closed before the call.
+pub(super) fn raw(fd: &impl AsFd) -> u32 {
+    fd.as_fd().as_raw_fd() as u32
+}
+
+/// A name as the kernel takes it: 15 bytes and a terminating zero.
+fn kernel_name(name: &str) -> [u8; 16] {
+    let mut kept = [0; 16];
+    for (place, byte) in kept.iter_mut().take(15).zip(name.bytes()) {
+        *place = byte;
+    }
+    kept
+}
+
+fn text(name: &[u8; 16]) -> String {
+    String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,58 @@
+//! What the program would do with a frame, as it is shown. Where the answer comes from is not known
+//! here.
+
+pub mod entries;
+pub mod json;
+pub mod text;
+
+use serde::Serialize;
+
+use crate::config::prefix::IpPrefix;
+
+/// The answer for one frame. The keys and their order are part of the contract up to `to`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    pub verdict: &'static str,
+    pub reason: &'static str,
+    /// The list or the rule that decided.
+    pub rule: Option<String>,
+    /// The entry of it that decided, or the run-time entry.
+    pub entry: Option<String>,
+    /// Where a redirect sends the frame.
+    pub to: Option<String>,
+    /// Where that entry, or the rule, stands.
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    /// The list that counts the frame and leaves it to others to judge.
+    pub counted: Option<Counted>,
+    /// The frame as it goes on, in hexadecimal, where it is changed.
+    pub output: Option<String>,
+}
+
+/// A list that only counts, with the entry that does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    pub rule: String,
+    pub entry: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+}
+
+/// An entry of a configuration or a list file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub prefix: IpPrefix,
+    pub file: String,
+    pub line: u32,
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 0xf] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
+}

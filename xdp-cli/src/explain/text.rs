@@ -1,0 +1,48 @@
+//! Answers as lines for people.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::Explained;
+use crate::notation::plain;
+
+/// Writes one answer; `number` is the frame's in a capture.
+pub fn write(out: &mut dyn Write, number: Option<u64>, explained: &Explained) -> io::Result<()> {
+    let Explained { verdict, reason, rule, entry, to, file, line, counted, output } = explained;
+    let mut text = String::new();
+    if let Some(number) = number {
+        let _ = write!(text, "{number}: ");
+    }
+    let _ = write!(text, "{verdict}");
+    if let Some(to) = to {
+        let _ = write!(text, " to {}", plain(to));
+    }
+    let _ = write!(text, ": {reason}");
+    decider(&mut text, rule.as_deref(), entry.as_deref());
+    place(&mut text, file.as_deref(), *line);
+    if let Some(counted) = counted {
+        text.push_str("; counted by");
+        decider(&mut text, Some(&counted.rule), counted.entry.as_deref());
+        place(&mut text, counted.file.as_deref(), counted.line);
+    }
+    if let Some(output) = output {
+        let _ = write!(text, "\n  goes on as {output}");
+    }
+    text.push('\n');
+    out.write_all(text.as_bytes())
+}
+
+fn decider(text: &mut String, rule: Option<&str>, entry: Option<&str>) {
+    if let Some(rule) = rule {
+        let _ = write!(text, " \"{}\"", plain(rule));
+    }
+    if let Some(entry) = entry {
+        let _ = write!(text, " {entry}");
+    }
+}
+
+fn place(text: &mut String, file: Option<&str>, line: Option<u32>) {
+    if let (Some(file), Some(line)) = (file, line) {
+        let _ = write!(text, " ({}:{line})", plain(file));
+    }
+}

@@ -1,0 +1,57 @@
+//! What holds an address, as a table.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::Holding;
+use crate::notation::{duration, plain};
+
+const TITLES: [&str; 6] = ["KIND", "NAME", "ENTRY", "ACTION", "MATCH", "WHERE"];
+
+/// Writes a line each, the deciding one first, below a line of titles.
+pub fn write(out: &mut dyn Write, address: &str, all: &[Holding]) -> io::Result<()> {
+    if all.is_empty() {
+        writeln!(out, "no list and no run-time entry holds {address}")?;
+        return out.flush();
+    }
+    let rows: Vec<[String; 6]> = all.iter().map(row).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([TITLES[column].len()]).max().unwrap_or(0)
+    };
+    let mut text = String::new();
+    let titles = TITLES.map(str::to_owned);
+    for row in std::iter::once(&titles).chain(&rows) {
+        for (column, cell) in row.iter().enumerate().take(TITLES.len() - 1) {
+            let _ = write!(text, "{cell:width$}  ", width = width(column));
+        }
+        text.push_str(&row[TITLES.len() - 1]);
+        text.push('\n');
+    }
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn row(holding: &Holding) -> [String; 6] {
+    let place = match (&holding.file, holding.line) {
+        (Some(file), Some(line)) => format!("{}:{line}", plain(file)),
+        _ => {
+            let ends = match holding.expires_in_seconds {
+                Some(seconds) => format!("expires in {}", duration(seconds)),
+                None => "does not expire".to_owned(),
+            };
+            match &holding.note {
+                Some(note) => format!("{ends}: {}", plain(note)),
+                None => ends,
+            }
+        }
+    };
+    [
+        holding.kind.to_owned(),
+        holding.name.as_deref().map_or_else(|| "-".to_owned(), plain),
+        holding.entry.clone(),
+        holding.action.to_owned(),
+        holding.side.to_owned(),
+        place,
+    ]
+}
