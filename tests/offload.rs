@@ -14,7 +14,6 @@ mod frames;
 #[allow(dead_code, reason = "made for the model's tests, which use all of it")]
 #[path = "model/judge.rs"]
 mod judge;
-#[allow(dead_code, reason = "made for the kernel's tests, which use all of it")]
 mod lab;
 #[allow(dead_code, reason = "made for the model's tests, which use all of it")]
 #[path = "model/packet.rs"]

@@ -429,9 +429,17 @@ fn what_a_card_cannot_do_is_said() {
         &["allow", name, "192.0.2.7"],
         &["unblock", name, "192.0.2.7"],
         &["bans", name],
+        &["explain", name, "--packet", "ffffffffffff0200000000010806"],
+        &["explain", name, "--source", "192.0.2.1", "--destination", "192.0.2.2"],
     ] {
         run(args).refused(&["offload mode", &native]);
     }
+    // What its lists hold is known all the same.
+    let said = run(&["lookup", name, "192.0.2.1", "--json"]);
+    said.done();
+    let lists: Value = serde_json::from_str(&said.out).unwrap();
+    let lists: Vec<&Value> = lists.as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(lists, ["both", "old"]);
     run(&["attach", name, "-c", &file]).refused(&["attached to", "already"]);
     run(&["attach", name, "--replace"]).refused(&["on its card", "xdpctl detach"]);
     assert_eq!(device.in_force(), "old");

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xdp_common::offload::{MAX_LISTS, OUTCOMES};
@@ -78,7 +76,9 @@ impl Card {
     fn run(&self, frame: &[u8]) -> Seen {
         let maps = &self.loaded.maps;
         let before = counters(maps).unwrap();
-        let returned = test_run(&self.loaded.program, frame).unwrap();
+        let mut out = vec![0; frame.len()];
+        let run = bpf::run_xdp(&self.loaded.program, frame, None, &mut out).unwrap();
+        assert_eq!(out, frame);
         let after = counters(maps).unwrap();
         let moved = |(before, after): ((u64, u64), (u64, u64))| {
             let by = (after.0 - before.0, after.1 - before.1);
@@ -90,7 +90,7 @@ impl Card {
             outcomes.filter(|(_, counters)| moved(*counters)).map(|(outcome, _)| outcome).collect();
         let [(verdict, reason)] = outcomes[..] else { panic!("counted as {outcomes:?}") };
         let expected = if *verdict == Verdict::Pass { 2 } else { 1 };
-        assert_eq!(returned, expected, "XDP_PASS is 2, XDP_DROP is 1");
+        assert_eq!(run.action, expected, "XDP_PASS is 2, XDP_DROP is 1");
         // Every list's, also those that are not in force.
         let mut lists = 0;
         for number in 0..2 * MAX_LISTS as u32 {
@@ -128,37 +128,6 @@ fn loaded(config: &Config) -> Ruleset {
     fs::write(&path, &text).unwrap();
     let loaded = xdpctl::config::load(&path);
     loaded.ruleset.unwrap_or_else(|| panic!("{text}: {:?}", loaded.diagnostics))
-}
-
-/// BPF_PROG_TEST_RUN, as far as it is used.
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    program_fd: u32,
-    returned: u32,
-    size_in: u32,
-    size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-}
-
-fn test_run(program: &OwnedFd, frame: &[u8]) -> io::Result<u32> {
-    const PROG_TEST_RUN: libc::c_long = 10;
-    let mut attributes = TestRun {
-        program_fd: program.as_raw_fd() as u32,
-        size_in: frame.len() as u32,
-        data_in: frame.as_ptr() as u64,
-        repeat: 1,
-        ..TestRun::default()
-    };
-    // SAFETY: BPF_PROG_TEST_RUN takes these; the frame outlives the call, and nothing is asked to
-    // be written.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(attributes.returned) }
 }
 
 /// A configuration that a card can hold.

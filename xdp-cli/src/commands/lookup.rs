@@ -15,14 +15,20 @@ use crate::ruleset::{ListAction, Side};
 pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
     let namespace = super::attached(&args.interface)?;
     let attachment = namespace.require_attachment(&args.interface)?;
-    let (maps, _) = attachment.readable()?;
     let address = match args.address {
         IpAddr::V4(address) => Address::V4(address.to_bits()),
         IpAddr::V6(address) => Address::V6(address.to_bits()),
     };
     let key = attachment.key();
-    let notes = namespace.notes_directory(key)?;
-    let entries = bans::holding(&maps.bans, notes, super::explain::full(address))?;
+    let entries = match attachment.card() {
+        // A card has no run-time entries.
+        Some(_) => Vec::new(),
+        None => {
+            let (maps, _) = attachment.readable()?;
+            let notes = namespace.notes_directory(key)?;
+            bans::holding(&maps.bans, notes, super::explain::full(address))?
+        }
+    };
     let in_force = attachment.in_force_now()?;
     let held = match namespace.kept_ruleset(key, &in_force)? {
         Some(kept) => Entries::of(kept.ruleset).holding(address),

@@ -244,8 +244,11 @@ impl Attachment {
 
     /// The ruleset that is in force now, which may be another than when this was opened.
     pub fn in_force_now(&self) -> Result<InForce> {
-        let (maps, _) = self.readable()?;
-        read_in_force(maps)?.ok_or_else(|| self.unreadable())
+        let in_force = match &self.card {
+            Some(card) => card.in_force_now()?,
+            None => read_in_force(self.readable()?.0)?,
+        };
+        in_force.ok_or_else(|| self.unreadable())
     }
 
     /// The maps and the ruleset in force, or an error that says why this version cannot read them,
@@ -278,11 +281,14 @@ impl Attachment {
     /// Why this version cannot read it.
     pub fn unreadable(&self) -> Error {
         let name = self.name();
-        Error::new(format!(
+        let told = Error::new(format!(
             "the program on {name} was attached by another version of xdpctl, whose maps this one \
              does not know"
-        ))
-        .hint(format!(
+        ));
+        if self.card.is_some() {
+            return told.hint(format!("`xdpctl detach {name}` takes it off"));
+        }
+        told.hint(format!(
             "`xdpctl attach --replace {name}` puts this version's program in its place without a \
              gap; `xdpctl detach {name}` takes it off"
         ))

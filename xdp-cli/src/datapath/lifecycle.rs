@@ -209,7 +209,7 @@ pub fn replace(
     configured: &Configured<'_>,
     mode: Mode,
 ) -> Result<Attached> {
-    if attachment.card().is_some() {
+    if mode == Mode::Offload {
         let name = &interface.name;
         return Err(Error::new(format!(
             "the program on {name} is on its card, where it cannot be exchanged with its maps"

@@ -57,7 +57,7 @@ pub(super) fn raw(fd: &impl AsFd) -> u32 {
 }
 
 /// A name as the kernel takes it: 15 bytes and a terminating zero.
-fn kernel_name(name: &str) -> [u8; 16] {
+pub(super) fn kernel_name(name: &str) -> [u8; 16] {
     let mut kept = [0; 16];
     for (place, byte) in kept.iter_mut().take(15).zip(name.bytes()) {
         *place = byte;

@@ -139,6 +139,11 @@ impl Card {
         self.kept.as_ref().map(Kept::in_force)
     }
 
+    /// The same, read again.
+    pub fn in_force_now(&self) -> Result<Option<InForce>> {
+        Ok(self.read_kept()?.as_ref().map(Kept::in_force))
+    }
+
     /// The maps and what is kept of the ruleset in force, if this version can read them.
     pub fn readable(&self) -> Option<(&Maps, &Kept)> {
         Some((self.maps.as_ref()?, self.kept.as_ref()?))

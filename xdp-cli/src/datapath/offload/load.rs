@@ -12,7 +12,7 @@ use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use libc::c_long;
 
-use crate::datapath::bpf::{ARRAY, HASH, bpf_fd};
+use crate::datapath::bpf::{ARRAY, HASH, bpf_fd, kernel_name};
 use crate::datapath::program::chain;
 
 /// Object files must be aligned like the structures in them.
@@ -172,15 +172,6 @@ fn create_map(attributes: &CreateMap, name: &str) -> io::Result<OwnedFd> {
     let mut attributes = CreateMap { name: kernel_name(name), ..*attributes };
     // SAFETY: BPF_MAP_CREATE takes these attributes, which hold no addresses.
     unsafe { bpf_fd(MAP_CREATE, &mut attributes) }
-}
-
-/// The kernel takes 15 bytes and a terminating zero.
-fn kernel_name(name: &str) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    for (place, byte) in bytes.iter_mut().take(15).zip(name.bytes()) {
-        *place = byte;
-    }
-    bytes
 }
 
 /// BPF_PROG_LOAD, as far as `expected_attach_type`. Without BTF, which no card's compiler reads.
