@@ -57,7 +57,7 @@ struct Seen {
 
 impl Card {
     fn new() -> Self {
-        let loaded = load(0).unwrap_or_else(|error| panic!("root is needed: {error}"));
+        let loaded = load(0, 0).unwrap_or_else(|error| panic!("root is needed: {error}"));
         clear(&loaded.maps).unwrap();
         Self { loaded, generation: 0, counted: Vec::new() }
     }

@@ -17,7 +17,7 @@ use super::elements;
 use super::load::{MAPS, Maps};
 use crate::datapath::attachment::{InForce, Reading, memory};
 use crate::datapath::bpf;
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Result, Trying};
 use crate::image::metadata::Metadata;
 use crate::image::offload::Tables;
 
@@ -157,14 +157,15 @@ impl Card {
     pub fn read(&self) -> Result<Option<Reading>> {
         let Some(maps) = &self.maps else { return Ok(None) };
         for _ in 0..100 {
-            let Some(kept) = self.read_kept()? else { return Ok(None) };
+            // It may be written anew, for the generation after the next.
+            let Some(kept) = self.read_kept()? else { continue };
             let counters = counters(maps).trying("read the card's counters")?;
             let after = selector(maps).trying("look at the ruleset in force")?;
             if after.generation == kept.generation {
                 return Ok(Some(reading(&kept, &counters)));
             }
         }
-        Err(Error::new("the ruleset changes too fast to be read"))
+        Ok(None)
     }
 
     /// Bytes that the maps take: on the card, by what they hold, for it does not say.

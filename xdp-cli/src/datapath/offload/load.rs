@@ -31,8 +31,8 @@ pub const V6: [&str; 2] = ["FIRST_V6", "SECOND_V6"];
 /// All of them.
 pub const MAPS: [&str; 6] = [SELECTOR, COUNTERS, V4[0], V4[1], V6[0], V6[1]];
 
-/// Entries of a hash that a card is asked for first. Where it has no room for as many, it is asked
-/// for half, and so on.
+/// Entries of a hash that a card is asked for at least. Where it has no room for as many, it is
+/// asked for half, and so on.
 const ENTRIES: usize = 1 << 16;
 
 const MAP_CREATE: c_long = 0;
@@ -97,10 +97,10 @@ fn object() -> Result<Object, LoadError> {
 }
 
 /// Loads the program on the card of that interface, or in the kernel where it is 0, with hashes of
-/// as many entries as it has room for.
-pub fn load(card: u32) -> Result<Loaded, LoadError> {
+/// as many entries as are needed and more, or as many as it has room for.
+pub fn load(card: u32, needed: usize) -> Result<Loaded, LoadError> {
     let mut object = object()?;
-    let mut capacity = ENTRIES;
+    let mut capacity = needed.next_power_of_two().max(ENTRIES);
     let maps = loop {
         match create_maps(&object, card, capacity) {
             Err(LoadError::Map { error, .. })

@@ -78,7 +78,7 @@ pub fn attach(
     // What stands there under this index is of an interface that is gone, or nothing.
     namespace.forget(interface.index)?;
     let attach = || -> Result<Attached> {
-        let loaded = load::load(interface.index).map_err(not_loaded)?;
+        let loaded = load::load(interface.index, prepared.tables.largest()).map_err(not_loaded)?;
         has_room(&prepared.tables, loaded.capacity).map_err(|error| error.hint(native))?;
         let state = create_state().trying("make a map for what is known of the card")?;
         let directory = namespace.create_directory(interface.index)?;
