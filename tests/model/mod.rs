@@ -16,5 +16,6 @@ mod judge;
 mod many_rules;
 mod packet;
 mod product;
+mod reading;
 mod refusals;
 mod rulesets;
