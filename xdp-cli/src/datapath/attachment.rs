@@ -11,9 +11,9 @@ use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, Matrix};
+use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, MAX_COUNTERS, Matrix};
 use xdp_common::cpu::PerCpu;
-use xdp_common::image::{Block, Header, LAYOUT, Lines as _, MAGIC};
+use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC, MAX_REDIRECTS, REDIRECT_SLOTS};
 
 use super::bans::BanMaps;
 use super::error::{Error, Result, Trying};
@@ -22,6 +22,7 @@ use super::interface::Interface;
 use super::offload::Card;
 use super::{bpf, program};
 use crate::image::metadata::Metadata;
+use crate::ruleset::{MAX_LISTS, MAX_RULES};
 
 /// The link's pin: while it is there, the interface is attached.
 pub const LINK: &str = "link";
@@ -122,6 +123,44 @@ pub struct InForce {
     pub generation: u64,
     pub rules: u32,
     pub metadata: Metadata,
+}
+
+impl InForce {
+    /// What an image says of itself; `None` where this version cannot have made it. Nothing in it is
+    /// taken on trust: it may be another version's, or anybody's who may write to the kernel's maps.
+    pub fn of(map_id: u32, image: &impl Lines) -> Option<Self> {
+        let header = Header::of(image.block(0)?);
+        // The last generation could have none after it.
+        let counts = (1..u64::MAX).contains(&header.generation);
+        if header.magic != MAGIC || header.layout != LAYOUT || !counts {
+            return None;
+        }
+        let length = header.metadata_bytes as usize;
+        let blocks = length.div_ceil(size_of::<Block>()) as u32;
+        let end = header.metadata.checked_add(blocks)?;
+        if end > header.blocks {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for number in header.metadata..end {
+            let block = image.block(number)?;
+            bytes.extend(block.iter().flat_map(|word| word.to_ne_bytes()));
+        }
+        bytes.truncate(length);
+        let metadata = postcard::from_bytes(&bytes).ok().filter(is_possible)?;
+        Some(Self { map_id, generation: header.generation, rules: header.rules, metadata })
+    }
+}
+
+/// Whether a ruleset can have such metadata: what is read and given by its numbers is as much as
+/// they say.
+fn is_possible(metadata: &Metadata) -> bool {
+    let mut numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let mut slots = metadata.redirects.iter().map(|redirect| redirect.slot);
+    metadata.counted.len() <= MAX_LISTS + MAX_RULES
+        && numbers.all(|number| number < MAX_COUNTERS)
+        && metadata.redirects.len() <= MAX_REDIRECTS as usize
+        && slots.all(|slot| slot < REDIRECT_SLOTS)
 }
 
 /// One reading of an attachment's counters.
@@ -355,25 +394,7 @@ fn read_in_force(maps: &Maps) -> Result<Option<InForce>> {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
         other => other.trying(what)?,
     };
-    Ok(image.and_then(|image| decode(image.id, &image)))
-}
-
-/// What an image says of itself, checked in every step: it may be another version's.
-fn decode(map_id: u32, image: &Mapped) -> Option<InForce> {
-    let header = Header::of(image.block(0)?);
-    if header.magic != MAGIC || header.layout != LAYOUT {
-        return None;
-    }
-    let length = header.metadata_bytes as usize;
-    let blocks = length.div_ceil(size_of::<Block>()) as u32;
-    let mut bytes = Vec::new();
-    for number in 0..blocks {
-        let block = image.block(header.metadata.checked_add(number)?)?;
-        bytes.extend(block.iter().flat_map(|word| word.to_ne_bytes()));
-    }
-    bytes.truncate(length);
-    let metadata = postcard::from_bytes(&bytes).ok()?;
-    Some(InForce { map_id, generation: header.generation, rules: header.rules, metadata })
+    Ok(image.and_then(|image| InForce::of(image.id, &image)))
 }
 
 /// Adds up what the CPUs counted: `count` counters from each CPU's share.

@@ -118,7 +118,9 @@ impl Mapped {
         let header = mapped.block(0).map(Header::of).copied();
         let (blocks, more) = header.map_or((0, 0), |header| (header.blocks, header.more_extents));
         let others = (blocks as usize).div_ceil(EXTENT_BLOCKS).saturating_sub(1);
-        for slot in (more..).take(others.min(MORE_EXTENTS as usize)) {
+        // Both numbers may be anything.
+        for place in 0..(others as u32).min(MORE_EXTENTS) {
+            let slot = more.checked_add(place).ok_or(io::ErrorKind::InvalidData)?;
             let id = slot_id(outer, slot)?.ok_or(io::ErrorKind::InvalidData)?;
             mapped.extents.push(open_extent(id)?);
         }

@@ -15,8 +15,8 @@
 
 pub mod filter;
 mod memory;
-mod notes;
-mod table;
+pub mod notes;
+pub mod table;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -24,9 +24,7 @@ pub(super) struct Notes {
 impl Notes {
     /// Reads them; where there is no file, or one that cannot be read, there are none.
     pub(super) fn read(directory: PathBuf) -> Self {
-        let texts = fs::read(directory.join(FILE))
-            .ok()
-            .and_then(|bytes| postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok());
+        let texts = fs::read(directory.join(FILE)).ok().and_then(|bytes| decode(&bytes));
         Self { directory, texts: texts.unwrap_or_default() }
     }
 
@@ -76,6 +74,11 @@ impl Notes {
         };
         write().trying(format_args!("keep the notes in {}", path.display()))
     }
+}
+
+/// The notes in a file of these bytes; `None` where it is not one of this version.
+pub fn decode(bytes: &[u8]) -> Option<BTreeMap<u32, String>> {
+    postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok()
 }
 
 /// FNV-1a.
