@@ -33,7 +33,13 @@ fn sample(interface: Option<&str>) -> Result<Vec<Sample>, Error> {
     let Some(namespace) = Namespace::look()? else { return Err(super::nothing_attached()) };
     let attachments = match interface {
         Some(name) => vec![namespace.require_attachment(name)?],
-        None => namespace.attachments()?,
+        None => {
+            let mut all = namespace.attachments()?;
+            if all.iter().any(Attachment::has_counters) {
+                all.retain(Attachment::has_counters);
+            }
+            all
+        }
     };
     if attachments.is_empty() {
         return Err(super::nothing_attached());

@@ -327,12 +327,16 @@ impl Attachment {
         ))
     }
 
+    /// Whether there is anything to read: a card's counters go with its interface.
+    pub fn has_counters(&self) -> bool {
+        self.card.is_none() || self.ifindex().is_some() || self.left().is_some()
+    }
+
     /// All counters, at one ruleset: read again if the ruleset changed meanwhile.
     pub fn read(&self) -> Result<Reading> {
         if let Some(card) = &self.card {
-            // With the interface, the card's counters are gone.
             return match self.stranded() {
-                Some(error) if self.left().is_none() => Err(error),
+                Some(error) if !self.has_counters() => Err(error),
                 _ => card.read()?.ok_or_else(|| self.unreadable()),
             };
         }
