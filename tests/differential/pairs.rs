@@ -3,6 +3,7 @@
 //! `XDPCTL_MODEL_PAIRS` says how many, or `XDPCTL_MODEL_MINUTES` how long; `XDPCTL_MODEL_SEED`
 //! makes a run again. `scripts/differential` sets them.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -160,10 +161,12 @@ fn model_and_program_judge_alike() {
         short += below;
         ends |= told;
     }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     println!(
-        "{} pairs, {rulesets} rulesets swapped in, seed {seed}; {explained} frames were asked about \
-         too, {short} more that are shorter than a test run takes\n{table}",
-        table.pairs
+        "Linux {}: {} pairs, {rulesets} rulesets swapped in, seed {seed}; {explained} frames were \
+         asked about as `explain` does, {short} of them shorter than a test run takes\n{table}",
+        kernel.trim(),
+        table.pairs,
     );
     if !ends {
         println!("this kernel does not let a test run say where the first buffer ends");
