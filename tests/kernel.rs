@@ -7,6 +7,8 @@ mod lab;
 
 #[path = "kernel/files.rs"]
 mod files;
+#[path = "kernel/foreign.rs"]
+mod foreign;
 #[path = "kernel/generic.rs"]
 mod generic;
 #[path = "kernel/killed.rs"]

@@ -12,6 +12,8 @@ use std::path::Path;
 
 use libc::c_long;
 
+use super::shape::Shape;
+
 const MAP_CREATE: c_long = 0;
 const MAP_LOOKUP_ELEM: c_long = 1;
 const MAP_UPDATE_ELEM: c_long = 2;
@@ -28,11 +30,14 @@ const LINK_CREATE: c_long = 28;
 const LINK_UPDATE: c_long = 29;
 const LINK_DETACH: c_long = 34;
 
-/// BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LPM_TRIE.
+/// BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LPM_TRIE,
+/// BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_DEVMAP.
 pub const HASH: u32 = 1;
 pub const ARRAY: u32 = 2;
 pub const PERCPU_ARRAY: u32 = 6;
 pub const LPM_TRIE: u32 = 11;
+pub const ARRAY_OF_MAPS: u32 = 12;
+pub const DEVMAP: u32 = 14;
 /// BPF_XDP, an attach type.
 const ATTACH_XDP: u32 = 37;
 /// BPF_LINK_TYPE_XDP.
@@ -548,8 +553,7 @@ struct RawMapInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
     pub id: u32,
-    pub kind: u32,
-    pub value_size: u32,
+    pub shape: Shape,
     pub max_entries: u32,
     pub name: String,
 }
@@ -561,8 +565,7 @@ pub fn map_info(map: impl AsFd) -> io::Result<Map> {
     unsafe { object_info(map, &mut info) }?;
     Ok(Map {
         id: info.id,
-        kind: info.kind,
-        value_size: info.value_size,
+        shape: Shape { kind: info.kind, key_size: info.key_size, value_size: info.value_size },
         max_entries: info.max_entries,
         name: text(&info.name),
     })
