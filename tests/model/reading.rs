@@ -57,9 +57,9 @@ fn compare_packets(found: &Packet, expected: &packet::Packet) {
 #[cfg(test)]
 mod tests {
     use super::compare;
-    use crate::model::dice::seed;
     use crate::model::config::Config;
     use crate::model::dice::Dice;
+    use crate::model::dice::seed;
     use crate::model::frames::{Edges, frame, to_cut};
 
     #[test]

@@ -20,7 +20,7 @@ use super::error::{Error, Result, Trying};
 use super::image_map::{self, Mapped};
 use super::interface::Interface;
 use super::offload::Card;
-use super::{bpf, program};
+use super::{bpf, program, shape};
 use crate::image::metadata::Metadata;
 use crate::ruleset::{MAX_LISTS, MAX_RULES};
 
@@ -61,15 +61,15 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// A program's maps, by their names.
+    /// A program's maps, by their names; `None` where some are missing, or of other shapes.
     fn of_program(id: u32) -> io::Result<Option<Self>> {
         let info = bpf::program_info(bpf::program_by_id(id)?)?;
         let mut found = [const { None }; program::MAPS.len()];
         for id in info.map_ids {
             let map = bpf::map_by_id(id)?;
-            let name = bpf::map_info(&map)?.name;
-            for (place, wanted) in found.iter_mut().zip(program::MAPS) {
-                if name == wanted[..wanted.len().min(KERNEL_NAME)] {
+            let info = bpf::map_info(&map)?;
+            for ((place, wanted), shape) in found.iter_mut().zip(program::MAPS).zip(shape::MAPS) {
+                if info.name == wanted[..wanted.len().min(KERNEL_NAME)] && info.shape == shape {
                     *place = Some(map);
                     break;
                 }
@@ -441,7 +441,8 @@ fn read_rule_counters(
     let mut values = vec![0; one * COUNTERS_PER_PAGE as usize];
     for (page, totals) in (0..pages).zip(counters.chunks_exact_mut(COUNTERS_PER_PAGE as usize)) {
         let Some(id) = inner_id(&maps.rule_counters, page) else { continue };
-        bpf::lookup_batch(bpf::map_by_id(id)?, COUNTERS_PER_PAGE, &mut values)?;
+        let map = shape::open(id, shape::COUNTER_PAGE)?;
+        bpf::lookup_batch(map, COUNTERS_PER_PAGE, &mut values)?;
         for (total, shares) in totals.iter_mut().zip(values.chunks_exact(one)) {
             sum(shares, 1, std::slice::from_mut(total));
         }

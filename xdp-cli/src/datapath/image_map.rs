@@ -15,7 +15,7 @@ use xdp_common::image::{
     MORE_EXTENTS, Span,
 };
 
-use super::bpf;
+use super::{bpf, shape};
 
 /// BPF_F_MMAPABLE, as the program's declaration has it.
 const FLAGS: u32 = 0x400;
@@ -129,12 +129,7 @@ impl Mapped {
 }
 
 fn open_extent(id: u32) -> io::Result<Memory> {
-    let map = bpf::map_by_id(id)?;
-    let info = bpf::map_info(&map)?;
-    if info.kind != bpf::ARRAY || info.value_size as usize != size_of::<Extent>() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an image"));
-    }
-    Memory::map(&map, ProtFlags::PROT_READ)
+    Memory::map(&shape::open(id, shape::EXTENT)?, ProtFlags::PROT_READ)
 }
 
 impl Lines for Mapped {

@@ -108,7 +108,7 @@ pub fn count(maps: &BanMaps) -> Result<u64> {
     }
     let mut live = BTreeSet::new();
     for table in Table::ALL {
-        let Some(map) = inner(&maps.tables[table as usize], 0).trying(what)? else { continue };
+        let Some(map) = table_of(maps, table).trying(what)? else { continue };
         for (prefix, entry) in table::read(&map, table).trying(what)? {
             if now < entry.deadline {
                 live.insert(prefix);
@@ -432,7 +432,7 @@ impl<'m> Store<'m> {
     }
 
     fn table(&self, table: Table) -> io::Result<Option<OwnedFd>> {
-        inner(&self.maps.tables[table as usize], 0)
+        table_of(self.maps, table)
     }
 }
 
@@ -465,6 +465,17 @@ fn sorted(prefixes: &[IpPrefix]) -> [(Table, Vec<IpPrefix>); 4] {
         prefixes.dedup();
     }
     sorted
+}
+
+/// A table, if it has a map now.
+fn table_of(maps: &BanMaps, table: Table) -> io::Result<Option<OwnedFd>> {
+    let map = inner(&maps.tables[table as usize], 0)?;
+    match &map {
+        Some(found) if bpf::map_info(found)?.shape != table::shape(table) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another version's shape"))
+        }
+        _ => Ok(map),
+    }
 }
 
 /// The map in a slot.

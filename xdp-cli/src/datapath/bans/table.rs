@@ -7,6 +7,7 @@ use xdp_common::bans::{Entry, TABLE_SIZE, Table, Value};
 
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::datapath::bpf::{self, Elements};
+use crate::datapath::shape::Shape;
 use crate::ruleset::Prefix;
 
 /// BPF_F_NO_PREALLOC, as the program's declaration has it.
@@ -46,12 +47,24 @@ const fn key_size(table: Table) -> usize {
     }
 }
 
+const fn kind(table: Table) -> u32 {
+    match table {
+        Table::HostsV4 | Table::HostsV6 => bpf::HASH,
+        Table::PrefixesV4 | Table::PrefixesV6 => bpf::LPM_TRIE,
+    }
+}
+
+/// What a map must be to be this table.
+pub(super) const fn shape(table: Table) -> Shape {
+    Shape::new(kind(table), key_size(table), VALUE)
+}
+
 pub(super) fn create(table: Table) -> io::Result<OwnedFd> {
-    let (kind, name) = match table {
-        Table::HostsV4 | Table::HostsV6 => (bpf::HASH, "xdpctl_hosts"),
-        Table::PrefixesV4 | Table::PrefixesV6 => (bpf::LPM_TRIE, "xdpctl_prefixes"),
+    let name = match table {
+        Table::HostsV4 | Table::HostsV6 => "xdpctl_hosts",
+        Table::PrefixesV4 | Table::PrefixesV6 => "xdpctl_prefixes",
     };
-    bpf::create_keyed_map(kind, key_size(table), VALUE, TABLE_SIZE, FLAGS, name)
+    bpf::create_keyed_map(kind(table), key_size(table), VALUE, TABLE_SIZE, FLAGS, name)
 }
 
 /// A prefix as the key of its table: an address as numbers as the program has them, or a length and
