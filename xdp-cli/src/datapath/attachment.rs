@@ -360,7 +360,8 @@ impl Attachment {
         let Some(maps) = &self.maps else { return self.card.as_ref().map_or(0, Card::map_bytes) };
         let outer: u64 = maps.all().into_iter().map(memory).sum();
         let images = image_map::ids(&maps.ruleset).unwrap_or_default();
-        let pages = (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page));
+        let pages =
+            (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page).ok()?);
         let inner: u64 = images
             .into_iter()
             .chain(pages)
@@ -373,10 +374,9 @@ impl Attachment {
 }
 
 /// The id of an inner map.
-fn inner_id(outer: &OwnedFd, key: u32) -> Option<u32> {
+fn inner_id(outer: &OwnedFd, key: u32) -> io::Result<Option<u32>> {
     let mut id = [0; 4];
-    bpf::lookup(outer, key, &mut id).ok()??;
-    Some(u32::from_ne_bytes(id))
+    Ok(bpf::lookup(outer, key, &mut id)?.map(|()| u32::from_ne_bytes(id)))
 }
 
 /// What a map takes, by its own account: `memlock` in proc_pid_fdinfo(5).
@@ -440,7 +440,7 @@ fn read_rule_counters(
     let one = possible_cpus()? * size_of::<Counter>();
     let mut values = vec![0; one * COUNTERS_PER_PAGE as usize];
     for (page, totals) in (0..pages).zip(counters.chunks_exact_mut(COUNTERS_PER_PAGE as usize)) {
-        let Some(id) = inner_id(&maps.rule_counters, page) else { continue };
+        let Some(id) = inner_id(&maps.rule_counters, page)? else { continue };
         let map = shape::open(id, shape::COUNTER_PAGE)?;
         bpf::lookup_batch(map, COUNTERS_PER_PAGE, &mut values)?;
         for (total, shares) in totals.iter_mut().zip(values.chunks_exact(one)) {

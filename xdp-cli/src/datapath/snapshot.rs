@@ -5,14 +5,14 @@
 //! is, so that there is always one for the generation that the image names. Losing it loses no
 //! verdict.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result, Trying};
+use super::private_dir;
 use crate::config::prefix::{masked_v4, masked_v6};
 use crate::ruleset::{List, MAX_LISTS, MAX_RULES, Matches, Prefix, Prefixes, Ruleset, Vlan};
 
@@ -38,8 +38,8 @@ pub struct Borrowed<'a> {
     pub ruleset: &'a Ruleset,
 }
 
-fn path(directory: &Path, generation: u64) -> PathBuf {
-    directory.join(format!("{PREFIX}{generation}"))
+fn name(generation: u64) -> String {
+    format!("{PREFIX}{generation}")
 }
 
 /// A file that keeps why it could not be written: postcard does not.
@@ -64,16 +64,10 @@ impl<W: io::Write> io::Write for Out<W> {
 
 /// Writes the snapshot of a generation.
 pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Result<()> {
-    let path = path(directory, generation);
-    let write = || -> io::Result<()> {
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let _ = fs::remove_file(&path);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        encode(snapshot, io::BufWriter::with_capacity(1 << 16, file))
-    };
+    let file = private_dir::create_file(directory, &name(generation))?;
+    let write =
+        || -> io::Result<()> { encode(snapshot, io::BufWriter::with_capacity(1 << 16, file)) };
+    let path = directory.join(name(generation));
     write().trying(format_args!("keep the ruleset in {}", path.display()))
 }
 
@@ -87,17 +81,20 @@ pub fn encode(snapshot: &Borrowed<'_>, mut file: impl io::Write) -> io::Result<(
     }
 }
 
-/// Reads the snapshot of a generation; `None` where there is none of that ruleset.
+/// Reads the snapshot of a generation; `None` where there is none of that ruleset, or one of
+/// another version's. What another user could have written is refused.
 pub fn read(directory: &Path, generation: u64, loaded_at: u64) -> Result<Option<Snapshot>> {
-    let path = path(directory, generation);
-    let mut bytes = Vec::new();
-    let what = format!("read the ruleset kept in {}", path.display());
-    match fs::File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.trying(&what)?.read_to_end(&mut bytes).trying(&what)?,
+    let Some(bytes) = private_dir::read_file(directory, &name(generation))? else {
+        return Ok(None);
     };
-    let snapshot = decode(&bytes)
-        .map_err(|error| Error::new(format!("cannot {what}: it is damaged ({error})")))?;
+    let snapshot = decode(&bytes).map_err(|error| {
+        let path = directory.join(name(generation));
+        Error::new(format!(
+            "cannot read the ruleset kept in {}: it is damaged ({error})",
+            path.display()
+        ))
+        .hint("`xdpctl reload` writes it anew")
+    })?;
     Ok(snapshot.filter(|snapshot| snapshot.loaded_at == loaded_at))
 }
 
@@ -164,12 +161,98 @@ fn is_v6(prefix: &Prefix<u128>) -> bool {
 
 /// Removes the snapshots of all other generations.
 pub fn keep_only(directory: &Path, generation: u64) {
-    let kept = path(directory, generation);
+    let kept = directory.join(name(generation));
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         // Beside them lie the notes of entries added at run time.
         let snapshot = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         if snapshot && entry.path() != kept {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn written(directory: &Path) -> Snapshot {
+        let ruleset = Ruleset::default();
+        write(directory, 3, &Borrowed { loaded_at: 7, text: "# text", ruleset: &ruleset }).unwrap();
+        Snapshot { loaded_at: 7, text: "# text".to_owned(), ruleset }
+    }
+
+    #[test]
+    fn what_is_written_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("7");
+        assert_eq!(read(&directory, 3, 7).unwrap(), None);
+        let snapshot = written(&directory);
+        assert_eq!(read(&directory, 3, 7).unwrap(), Some(snapshot));
+        // Another generation, and one of another boot.
+        assert_eq!(read(&directory, 4, 7).unwrap(), None);
+        assert_eq!(read(&directory, 3, 8).unwrap(), None);
+    }
+
+    #[test]
+    fn what_another_version_or_nobody_wrote_is_none_or_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("7");
+        written(&directory);
+        let file = directory.join("ruleset-3");
+        let whole = fs::read(&file).unwrap();
+        let mut newer = whole.clone();
+        newer[7] += 1;
+        for other in [&newer[..], b"nonsense", b"xdp", b""] {
+            fs::write(&file, other).unwrap();
+            assert_eq!(read(&directory, 3, 7).unwrap(), None);
+        }
+        // Cut short anywhere, it is told, and never a panic.
+        for length in MAGIC.len()..whole.len() {
+            fs::write(&file, &whole[..length]).unwrap();
+            let error = read(&directory, 3, 7).unwrap_err();
+            assert!(error.message.contains("ruleset-3: it is damaged"), "{error}");
+            assert_eq!(error.hint.as_deref(), Some("`xdpctl reload` writes it anew"));
+        }
+        fs::write(&file, [MAGIC, &[0xff; 100][..]].concat()).unwrap();
+        assert!(read(&directory, 3, 7).is_err());
+    }
+
+    #[test]
+    fn what_others_can_write_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("7");
+        written(&directory);
+        let file = directory.join("ruleset-3");
+        let refused = |why: &str| {
+            let error = read(&directory, 3, 7).unwrap_err();
+            assert!(error.message.contains(why), "{error}");
+            assert!(error.hint.is_some());
+        };
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&file, 0o620);
+        refused("ruleset-3 is open to others (mode 0620) and is not trusted");
+        mode(&file, 0o600);
+        mode(&directory, 0o777);
+        refused("/7 is open to others (mode 0777) and is not trusted");
+        mode(&directory, 0o700);
+        // A link, whatever it leads to, and what would never end.
+        fs::rename(&file, directory.join("elsewhere")).unwrap();
+        symlink(directory.join("elsewhere"), &file).unwrap();
+        refused("ruleset-3 is not a regular file");
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused("ruleset-3 is not a regular file");
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        refused("ruleset-3 is not a regular file");
+        fs::remove_dir(&file).unwrap();
+        let other = folder.path().join("other");
+        fs::rename(&directory, &other).unwrap();
+        symlink(&other, &directory).unwrap();
+        refused("/7 is not a directory");
     }
 }

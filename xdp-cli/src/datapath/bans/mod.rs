@@ -300,27 +300,57 @@ impl<'m> Store<'m> {
         table::write(&map, batch.table, replaced)
     }
 
-    /// Removes entries, and returns the prefixes that had none. All others are removed.
+    /// Removes entries, and returns the prefixes that had none. All others are removed, or none
+    /// where it fails.
     pub fn remove(&mut self, prefixes: &[IpPrefix]) -> Result<Vec<IpPrefix>> {
         let what = "remove the run-time entries";
-        let mut missing = Vec::new();
-        self.switches.begin();
+        let (mut batches, mut missing) = (Vec::new(), Vec::new());
         for (table, prefixes) in sorted(prefixes) {
             let Some(map) = self.table(table).trying(what)? else {
                 missing.extend(prefixes);
                 continue;
             };
-            let places = table::remove(&map, table, &prefixes).trying(what)?;
-            let removed = prefixes.len() - places.len();
-            let there = self.switches.entries(table);
-            self.switches.set_entries(table, there.saturating_sub(removed as u32));
-            self.switches.add_stale(table, prefixes.iter().map(filter::weight).sum());
-            missing.extend(places.into_iter().map(|place| prefixes[place]));
+            let before = table::find(&map, table, &prefixes).trying(what)?;
+            let absent =
+                |(prefix, before): (&IpPrefix, &Option<Entry>)| before.is_none().then_some(*prefix);
+            missing.extend(prefixes.iter().zip(&before).filter_map(absent));
+            batches.push(Batch { table, prefixes, before });
+        }
+        self.switches.begin();
+        for nth in 0..batches.len() {
+            if let Err(error) = self.take(&batches[nth]) {
+                for batch in &batches[..=nth] {
+                    // Best effort, as where putting fails.
+                    let _ = self.undo(batch);
+                }
+                return Err(error).trying(what);
+            }
         }
         self.switches.end();
-        self.sweep()?;
+        // They are gone. That memory was not given back with them, is for the next command.
+        if let Err(error) = self.sweep() {
+            log::warn!("{error}");
+        }
         missing.sort_unstable();
         Ok(missing)
+    }
+
+    /// Removes what was in the places of a batch.
+    fn take(&self, batch: &Batch) -> io::Result<()> {
+        let table = batch.table;
+        let Some(map) = self.table(table)? else { return Ok(()) };
+        let there = || batch.prefixes.iter().zip(&batch.before).filter(|(_, b)| b.is_some());
+        let prefixes: Vec<IpPrefix> = there().map(|(prefix, _)| *prefix).collect();
+        table::remove(&map, table, &prefixes)?;
+        let entries = self.switches.entries(table).saturating_sub(prefixes.len() as u32);
+        self.switches.set_entries(table, entries);
+        self.switches.add_stale(table, prefixes.iter().map(filter::weight).sum());
+        Ok(())
+    }
+
+    /// Why notes cannot be read, if so: entries are listed without them.
+    pub fn without_notes(&self) -> Option<&Error> {
+        self.notes.unreadable()
     }
 
     /// All entries, sorted by prefix. Those that have ended since the sweep are left out.
