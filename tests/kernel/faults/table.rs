@@ -451,3 +451,31 @@ fn status() {
         leaves: Leaves::Looked,
     });
 }
+
+#[test]
+fn explain() {
+    Stand::new().check(&Row {
+        args: &["explain", JUDGED, "--source", "10.1.2.3", "--destination", "10.0.0.2", "--json"],
+        prepare: Stand::attached,
+        leaves: Leaves::Looked,
+    });
+}
+
+/// By an entry that is not in the kept ruleset but in the kernel.
+#[test]
+fn explain_a_run_time_entry() {
+    Stand::new().check(&Row {
+        args: &["explain", JUDGED, "--source", "10.9.1.1", "--destination", "10.0.0.2", "--json"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn lookup() {
+    Stand::new().check(&Row {
+        args: &["lookup", JUDGED, "10.9.0.1", "--json"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
+    });
+}

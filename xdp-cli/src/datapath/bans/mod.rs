@@ -123,6 +123,9 @@ pub fn count(maps: &BanMaps) -> Result<u64> {
 pub fn holding(maps: &BanMaps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
     let what = "look up the run-time entries";
     let notes = notes.map(Notes::read);
+    if let Some(error) = notes.as_ref().and_then(Notes::unreadable) {
+        return Err(error.clone());
+    }
     let mut held = Vec::new();
     for length in (0..=table::length(&address)).rev() {
         let prefix = match address {
