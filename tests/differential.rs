@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "each of the targets that have the model uses its own part of it")]
 #[path = "model/config.rs"]
 mod config;
+// Single cases, each with the sentence of the contract that it is about.
+#[path = "model/corner.rs"]
+mod corner;
 #[path = "model/dice.rs"]
 mod dice;
 #[path = "model/disagreement.rs"]
@@ -30,9 +33,13 @@ mod counters;
 mod filter;
 #[path = "differential/kinds.rs"]
 mod kinds;
+#[path = "differential/large.rs"]
+mod large;
 #[path = "differential/lost.rs"]
 mod lost;
 #[path = "differential/pairs.rs"]
 mod pairs;
+#[path = "differential/product.rs"]
+mod product;
 #[path = "differential/structured.rs"]
 mod structured;

@@ -11,6 +11,8 @@ mod explain;
 mod faults;
 #[path = "kernel/files.rs"]
 mod files;
+#[path = "kernel/foreign.rs"]
+mod foreign;
 #[path = "kernel/generic.rs"]
 mod generic;
 #[path = "kernel/killed.rs"]

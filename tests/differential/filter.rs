@@ -149,7 +149,7 @@ impl Filter {
     }
 
     /// Whether this kernel lets a caller say how much of a frame lies in the first buffer: from 6.18
-    /// on. Before, a context that says less than the frame has is refused.
+    /// on, and where that was taken over. Before, less than the frame has is refused.
     pub fn ends_can_be_told(&mut self) -> bool {
         let given = Given { frame: &[0; 64], first: Some(SHORTEST) };
         let told = self.run(given).is_ok();
@@ -194,6 +194,38 @@ impl Filter {
             counted,
             frame: self.out[..run.length].to_vec(),
         }
+    }
+
+    /// What the program makes of a frame, as an opinion: the one cell that moved, and what counted
+    /// it.
+    pub fn opinion(&mut self, frame: &[u8]) -> Opinion {
+        let mut opinion =
+            Opinion { verdict: "", reason: "", counted: Vec::new(), sent: None, entry: None };
+        if frame.len() < SHORTEST {
+            let answer = self.explainer.ask(frame).unwrap_or_else(|error| panic!("{error}"));
+            opinion.verdict = answer.verdict.as_str();
+            opinion.reason = answer.reason.as_str();
+            return opinion;
+        }
+        let seen = self.see(Given { frame, first: None });
+        let once = (1, frame.len() as u64);
+        let [(verdict, reason, count)] = seen.cells[..] else { panic!("{seen:?}") };
+        assert_eq!(count, once);
+        opinion.verdict = verdict;
+        opinion.reason = reason;
+        // Sorted by kind: a list before a rule.
+        for (kind, name, count) in seen.counted {
+            assert_eq!(count, once);
+            let kinds = ["allowlist", "blocklist", "rule"];
+            let kind = kinds.into_iter().find(|known| *known == kind).expect("a kind");
+            opinion.counted.push((kind, name));
+        }
+        opinion
+    }
+
+    /// How many maps the image in force consists of.
+    pub fn extents(&self) -> usize {
+        image_map::ids(&self.maps.ruleset).unwrap().len()
     }
 
     /// What the model and the program make of a frame, if they differ.

@@ -3,6 +3,8 @@
 //! `XDPCTL_MODEL_PAIRS` says how many, or `XDPCTL_MODEL_MINUTES` how long; `XDPCTL_MODEL_SEED`
 //! makes a run again. `scripts/differential` sets them.
 
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,6 +80,7 @@ impl Worker {
         let opinion = judge(config, frame);
         if frame.len() < SHORTEST || ask && frame.len() <= 65_535 {
             if self.filter.explained_differs(&opinion, frame).is_some() {
+                println!("they differ at pair number {}", self.table.pairs);
                 let filter = &mut self.filter;
                 tell(config, frame, &mut |config, frame| {
                     filter.put(config).ok()?;
@@ -90,6 +93,7 @@ impl Worker {
             }
         }
         if self.filter.compare(&opinion, Given { frame, first }).is_some() {
+            println!("they differ at pair number {}", self.table.pairs);
             let filter = &mut self.filter;
             tell(config, frame, &mut |config, frame| {
                 if frame.len() < SHORTEST {
@@ -106,21 +110,36 @@ impl Worker {
     }
 }
 
+/// Tells the other workers to stop where this one failed.
+struct Tell<'f>(&'f AtomicBool);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 #[test]
 fn model_and_program_judge_alike() {
     let pairs = setting("XDPCTL_MODEL_PAIRS").unwrap_or(300_000) as usize;
     let minutes = setting("XDPCTL_MODEL_MINUTES");
     let deadline = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
     let seed = seed();
+    let failed = AtomicBool::new(false);
     let work = |nth: u64| {
         bench::within(|| {
+            let _guard = Tell(&failed);
             let mut worker = Worker::new(seed.wrapping_add(nth << 32));
             let share = pairs / WORKERS as usize;
             let mut rounds = 0;
-            while match deadline {
-                Some(deadline) => Instant::now() < deadline,
-                None => worker.table.pairs < share,
-            } {
+            while !failed.load(Ordering::Relaxed)
+                && match deadline {
+                    Some(deadline) => Instant::now() < deadline,
+                    None => worker.table.pairs < share,
+                }
+            {
                 worker.round(rounds);
                 rounds += 1;
             }
@@ -142,10 +161,12 @@ fn model_and_program_judge_alike() {
         short += below;
         ends |= told;
     }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     println!(
-        "{} pairs, {rulesets} rulesets swapped in, seed {seed}; {explained} frames were asked about \
-         too, {short} more that are shorter than a test run takes\n{table}",
-        table.pairs
+        "Linux {}: {} pairs, {rulesets} rulesets swapped in, seed {seed}; {explained} frames were \
+         asked about as `explain` does, {short} of them shorter than a test run takes\n{table}",
+        kernel.trim(),
+        table.pairs,
     );
     if !ends {
         println!("this kernel does not let a test run say where the first buffer ends");

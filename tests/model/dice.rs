@@ -1,4 +1,4 @@
-//! Chance that can be had again: SplitMix64 from a seed.
+//! Chance that can be had again: SplitMix64 from a seed, or bytes that somebody chose.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,19 +17,40 @@ pub fn seed() -> u64 {
     seed
 }
 
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    /// Taken before anything is left to chance.
+    chosen: std::vec::IntoIter<u8>,
+}
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, chosen: Vec::new().into_iter() }
     }
 
-    pub fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
+    /// Bytes in the place of chance, as far as they last.
+    pub fn of(chosen: Vec<u8>) -> Self {
+        Self { state: 0, chosen: chosen.into_iter() }
+    }
+
+    /// A number for which that many bytes are enough; by chance, it has more.
+    fn draw(&mut self, bytes: usize) -> u64 {
+        if self.chosen.len() > 0 {
+            return self
+                .chosen
+                .by_ref()
+                .take(bytes)
+                .fold(0, |word, byte| word << 8 | u64::from(byte));
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.state;
         word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         word ^ word >> 31
+    }
+
+    pub fn word(&mut self) -> u64 {
+        self.draw(8)
     }
 
     pub fn wide(&mut self) -> u128 {
@@ -37,12 +58,17 @@ impl Dice {
     }
 
     pub fn byte(&mut self) -> u8 {
-        self.word() as u8
+        self.draw(1) as u8
     }
 
     /// From 0 to less than `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.word() % end as u64) as usize
+        let bytes = match end {
+            ..=0x100 => 1,
+            ..=0x1_0000 => 2,
+            _ => 8,
+        };
+        (self.draw(bytes) % end as u64) as usize
     }
 
     /// True once in `times`.
@@ -69,4 +95,11 @@ impl Dice {
     pub fn maybe<T>(&mut self, times: usize, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.one_in(times) { Some(make(self)) } else { None }
     }
+}
+
+#[test]
+fn bytes_are_taken_before_chance() {
+    let mut dice = Dice::of(vec![7, 0x01, 0x02, 9]);
+    assert_eq!((dice.below(5), dice.below(1_000), dice.byte()), (2, 0x102, 9));
+    assert_eq!(dice.word(), Dice::new(0).word());
 }

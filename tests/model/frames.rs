@@ -6,6 +6,9 @@ use super::config::{Config, Prefix, bits, with_bits};
 use super::dice::Dice;
 use super::rulesets::{ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
 
+/// A little less than the kernel's test runs take: a page and 17 more (MAX_SKB_FRAGS).
+const LONGEST: usize = 72_000;
+
 /// Addresses at which what a configuration says changes.
 pub struct Edges {
     v4: Vec<IpAddr>,
@@ -93,6 +96,7 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
         }
     }
     damage(dice, &mut frame);
+    frame.truncate(LONGEST);
     frame
 }
 
@@ -168,9 +172,9 @@ fn transport(dice: &mut Dice, protocol: u8) -> Vec<u8> {
         // A jumbo frame that is one packet, and the longest that IP can say.
         2 if dice.one_in(25) => {
             let (least, most) = match dice.below(8) {
-                0..3 => (1_400, 3_600),
-                3..6 => (3_400, 9_000),
-                6 => (9_000, 65_400),
+                0..2 => (1_400, 3_600),
+                2..5 => (3_400, 9_000),
+                5 => (9_000, 65_400),
                 _ => (65_450, 65_700),
             };
             let filler = least + dice.below(most - least);
@@ -211,7 +215,19 @@ fn protocol(dice: &mut Dice) -> u8 {
 
 fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
     let protocol = protocol(dice);
-    let payload = transport(dice, protocol);
+    let mut payload = transport(dice, protocol);
+    let fragment = match dice.below(12) {
+        0 => 0x2000,
+        1 => 0x2000 | dice.pick(&[1, 2, 185, 0x1fff]),
+        2 => dice.pick(&[1, 2, 185, 0x1000, 0x1fff]),
+        3 => 0x4000,
+        4 => 0x8000,
+        _ => 0u16,
+    };
+    if fragment == 0x2000 && dice.one_in(3) {
+        // A first fragment too short for its ports, or for TCP's flags.
+        payload.truncate(dice.below(14));
+    }
     let words = if dice.one_in(4) { 5 + dice.below(11) } else { 5 };
     let length = words * 4 + payload.len();
     let stated = match dice.below(24) {
@@ -224,14 +240,6 @@ fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
     };
     let version = if dice.one_in(40) { dice.below(16) } else { 4 };
     let shown = if dice.one_in(30) { dice.below(16) } else { words };
-    let fragment = match dice.below(12) {
-        0 => 0x2000,
-        1 => 0x2000 | dice.pick(&[1, 2, 185, 0x1fff]),
-        2 => dice.pick(&[1, 2, 185, 0x1000, 0x1fff]),
-        3 => 0x4000,
-        4 => 0x8000,
-        _ => 0u16,
-    };
     frame.push((version << 4 | shown) as u8);
     frame.push(dice.byte());
     frame.extend((stated as u16).to_be_bytes());
@@ -264,7 +272,11 @@ fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
         first = headers[at].0;
     }
     let mut payload: Vec<u8> = headers.into_iter().flat_map(|(_, bytes)| bytes).collect();
-    payload.extend(transport(dice, last));
+    let mut carried = transport(dice, last);
+    if payload.len() > 7 && dice.one_in(8) {
+        carried.truncate(dice.below(14));
+    }
+    payload.extend(carried);
     let stated = match dice.below(24) {
         0 => dice.below(payload.len() + 1),
         1 => payload.len() + dice.below(8),

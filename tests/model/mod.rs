@@ -17,5 +17,6 @@ mod loading;
 mod many_rules;
 mod packet;
 mod product;
+mod reading;
 mod refusals;
 mod rulesets;

@@ -1,6 +1,7 @@
 //! The product's opinion: from TOML text through the loader and the compiler to the judgement of
 //! a frame's bytes, everything but the kernel.
 
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use xdp_common::counter::CounterId;
@@ -8,9 +9,11 @@ use xdp_common::image;
 use xdp_common::judge::{Desk, judge};
 use xdp_common::packet::{Network, Packet};
 use xdp_common::verdict::{Reason, Verdict};
+use xdpctl::config::prefix::IpPrefix;
+use xdpctl::explain::entries::{Address, Entries};
 use xdpctl::image::Image;
-use xdpctl::image::metadata::{Counted, Metadata, Redirect};
-use xdpctl::ruleset::{self, Ruleset, Target};
+use xdpctl::image::metadata::{Counted, Kind, Metadata, Redirect};
+use xdpctl::ruleset::Target;
 
 use super::bans::InMemory;
 use super::config::{self, Config, Prefix};
@@ -18,7 +21,8 @@ use super::judge::{self, Entry, Opinion, Sent};
 use super::loading;
 
 pub struct Product {
-    ruleset: Ruleset,
+    /// Sorted as it is asked.
+    places: RefCell<Entries>,
     image: Image,
     counted: Vec<Counted>,
     redirects: Vec<Redirect>,
@@ -36,7 +40,7 @@ impl Product {
         }
         let image = Image::build(&ruleset, 1, &metadata).map_err(|error| error.to_string())?;
         Ok(Self {
-            ruleset,
+            places: RefCell::new(Entries::of(ruleset)),
             image,
             counted: metadata.counted,
             redirects: metadata.redirects,
@@ -68,46 +72,22 @@ impl Product {
         opinion
     }
 
-    /// The entry of the list that decided, as it stands in the ruleset that the loader made.
+    /// The entry of the list that decided, as `explain` finds it.
     fn entry(&self, kind: &str, name: &str, packet: &Packet) -> Entry {
-        let lists = match kind {
-            "allowlist" => &self.ruleset.allowlists,
-            _ => &self.ruleset.blocklists,
+        let kind = if kind == "allowlist" { Kind::Allowlist } else { Kind::Blocklist };
+        let address = |[first, second]: [u64; 2]| match packet.network {
+            Network::IPV4 => Address::V4(first as u32),
+            _ => Address::V6(u128::from(first) << 64 | u128::from(second)),
         };
-        let list = lists.iter().find(|list| list.name == name).expect("the list has that name");
-        let sides: &[_] = match list.side {
-            ruleset::Side::Source => &[packet.source],
-            ruleset::Side::Destination => &[packet.destination],
-            ruleset::Side::Either => &[packet.source, packet.destination],
+        let (source, destination) = (address(packet.source), address(packet.destination));
+        let place = self.places.borrow_mut().deciding(kind, name, source, destination);
+        let place = place.expect("some entry of it holds one of the addresses");
+        let prefix = match place.prefix {
+            IpPrefix::V4(own) => Prefix::new(Ipv4Addr::from_bits(own.address).into(), own.length),
+            IpPrefix::V6(own) => Prefix::new(Ipv6Addr::from_bits(own.address).into(), own.length),
         };
-        let mut best: Option<Entry> = None;
-        let mut consider = |prefix: Prefix, file, line| {
-            if best.is_none_or(|best| prefix.length > best.prefix.length) {
-                best = Some(Entry { prefix, line: (file != 0).then_some(line as usize) });
-            }
-        };
-        for side in sides {
-            if packet.network == Network::IPV4 {
-                let address = Ipv4Addr::from_bits(side[0] as u32).into();
-                for entry in &list.v4 {
-                    let own = Ipv4Addr::from_bits(entry.prefix.address).into();
-                    let prefix = Prefix::new(own, entry.prefix.length);
-                    if prefix.contains(address) {
-                        consider(prefix, entry.file, entry.line);
-                    }
-                }
-            } else {
-                let address = Ipv6Addr::from_bits(u128::from(side[0]) << 64 | u128::from(side[1]));
-                for entry in &list.v6 {
-                    let own = Ipv6Addr::from_bits(entry.prefix.address).into();
-                    let prefix = Prefix::new(own, entry.prefix.length);
-                    if prefix.contains(address.into()) {
-                        consider(prefix, entry.file, entry.line);
-                    }
-                }
-            }
-        }
-        best.expect("some entry of it holds one of the addresses")
+        let in_list_file = !place.file.ends_with(".toml");
+        Entry { prefix, line: in_list_file.then_some(place.line as usize) }
     }
 
     /// What the model and this say of a frame, if they differ.

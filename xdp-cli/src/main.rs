@@ -1,5 +1,7 @@
 //! The command line: arguments in, exit status out.
 
+mod limits;
+
 use std::io;
 use std::process::ExitCode;
 
@@ -10,6 +12,7 @@ use xdpctl::commands::{self, Failure, Session};
 use xdpctl::report::{self, Reporter};
 
 fn main() -> ExitCode {
+    limits::heed();
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let mut out = io::stdout().lock();

@@ -195,11 +195,12 @@ pub fn may_hold<L: Lines>(lines: &L, filter: u32, bit: u32) -> Option<bool> {
     Some(line[word] >> bit & 1 != 0)
 }
 
-/// Drops the first `bits` of an address, 1 to 127.
+/// Drops the first `bits` of an address, 1 to 127. Of an image that lies it may be 0, and what comes
+/// out is any address.
 #[inline(always)]
 fn shift(high: &mut u64, low: &mut u64, bits: u32) {
     if bits < 64 {
-        *high = *high << bits | *low >> (64 - bits);
+        *high = *high << bits | low.wrapping_shr(64 - bits);
         *low <<= bits;
     } else {
         *high = *low << (bits - 64);
@@ -289,7 +290,8 @@ fn first_match<L: Lines>(lines: &L, slot: u32, high: u64, low: u64) -> Option<Op
         let differs = if length < 64 {
             (high ^ upper) >> 1 >> ((63 - length) & 63)
         } else {
-            (high ^ upper) | (low ^ rest) >> 32 >> ((96 - length) & 63)
+            // Of an image that lies, more than 96 bits: any number of them.
+            (high ^ upper) | (low ^ rest) >> 32 >> (96u64.wrapping_sub(length) & 63)
         };
         if differs == 0 {
             return Some(Some(rest));

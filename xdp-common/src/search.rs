@@ -114,7 +114,8 @@ pub fn find_32<L: Lines>(lines: &L, tree: u32, key: u32) -> Option<u32> {
         for &separator in words {
             child += at_most_32(separator, biased) as u32;
         }
-        node = (line.wrapping_sub(level.first)).wrapping_mul(SEPARATORS_32 as u32 + 1) + child;
+        let before = line.wrapping_sub(level.first).wrapping_mul(SEPARATORS_32 as u32 + 1);
+        node = before.wrapping_add(child);
     }
     None
 }
@@ -154,7 +155,8 @@ pub fn find_64<L: Lines>(lines: &L, tree: u32, key: u64) -> Option<u32> {
         for &separator in words {
             child -= above_64(separator, key) as u32;
         }
-        node = (line.wrapping_sub(level.first)).wrapping_mul(SEPARATORS_64 as u32 + 1) + child;
+        let before = line.wrapping_sub(level.first).wrapping_mul(SEPARATORS_64 as u32 + 1);
+        node = before.wrapping_add(child);
     }
     None
 }

@@ -48,6 +48,13 @@ pub struct Refusal {
     pub errno: i32,
 }
 
+/// A call that something is done at, by its name: the first of that name, before it goes on.
+struct Moment<'a> {
+    kind: Kind,
+    name: &'a str,
+    act: &'a mut dyn FnMut() -> Option<i32>,
+}
+
 /// What a command came to.
 #[derive(Debug)]
 pub struct Ran {
@@ -125,12 +132,40 @@ impl Kind {
 
 /// Runs a command to its end; one of its calls may be refused.
 #[track_caller]
-pub fn run(mut command: Command, refusal: Option<Refusal>) -> Ran {
+pub fn run(command: Command, refusal: Option<Refusal>) -> Ran {
+    supervise(command, refusal, None)
+}
+
+/// Runs a command to its end, and refuses the first call of that name, which has to come.
+#[track_caller]
+pub fn run_refusing(command: Command, kind: Kind, name: &str, errno: i32) -> Ran {
+    let ran = supervise(command, None, Some(Moment { kind, name, act: &mut || Some(errno) }));
+    assert!(ran.refused.is_some(), "no call {name} in {ran:#?}");
+    ran
+}
+
+/// Runs a command to its end, and does something just before the first call of that name.
+#[track_caller]
+pub fn run_with(command: Command, kind: Kind, name: &str, mut act: impl FnMut()) -> Ran {
+    let mut done = false;
+    let mut act = || {
+        act();
+        done = true;
+        None
+    };
+    let ran = supervise(command, None, Some(Moment { kind, name, act: &mut act }));
+    assert!(done, "no call {name} in {ran:#?}");
+    ran
+}
+
+#[track_caller]
+fn supervise(mut command: Command, refusal: Option<Refusal>, moment: Option<Moment<'_>>) -> Ran {
     // Cargo's, with which the dynamic linker would look in many places.
     command.env_remove("LD_LIBRARY_PATH");
-    let kinds = match &refusal {
-        Some(refusal) => slice::from_ref(&refusal.kind),
-        None => &Kind::ALL[..],
+    let kinds = match (&refusal, &moment) {
+        (Some(refusal), _) => slice::from_ref(&refusal.kind),
+        (None, Some(moment)) => slice::from_ref(&moment.kind),
+        (None, None) => &Kind::ALL[..],
     };
     let filter = filter(kinds);
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
@@ -145,7 +180,7 @@ pub fn run(mut command: Command, refusal: Option<Refusal>) -> Ran {
     let mut child = Background::start(command);
     let listener = receive_descriptor(&ours);
     let mut supervisor =
-        Supervisor { listener, refusal, calls: Vec::new(), refused: None, seen: 0 };
+        Supervisor { listener, refusal, moment, calls: Vec::new(), refused: None, seen: 0 };
     let deadline = Instant::now() + TIMEOUT;
     while supervisor.next(deadline) {}
     let output = child.wait(deadline.saturating_duration_since(Instant::now()));
@@ -254,16 +289,18 @@ fn receive_descriptor(socket: &UnixStream) -> OwnedFd {
     })
 }
 
-struct Supervisor {
+struct Supervisor<'a> {
     listener: OwnedFd,
     refusal: Option<Refusal>,
+    /// Until it has come.
+    moment: Option<Moment<'a>>,
     calls: Vec<Call>,
     refused: Option<Call>,
     /// Calls of the refusal's kind so far, up to the one that is refused.
     seen: usize,
 }
 
-impl Supervisor {
+impl Supervisor<'_> {
     /// Answers the next call; false where there are no more, or no time.
     fn next(&mut self, deadline: Instant) -> bool {
         let fd = self.listener.as_raw_fd();
@@ -297,8 +334,11 @@ impl Supervisor {
     fn judge(&mut self, asked: &libc::seccomp_notif) -> Option<i32> {
         let process = Process(asked.pid);
         let Some(refusal) = self.refusal else {
-            self.calls.extend(process.describe(&asked.data));
-            return None;
+            let call = process.describe(&asked.data)?;
+            self.calls.push(call.clone());
+            let errno = (self.moment.take_if(|moment| moment.name == call.name)?.act)()?;
+            self.refused = Some(call);
+            return Some(errno);
         };
         if self.seen > refusal.nth {
             return None;

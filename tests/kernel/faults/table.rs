@@ -1,6 +1,6 @@
 //! Every command, with each of its calls refused in turn.
 //!
-//! One row is a command. It runs once for each call that it makes to the kernel, and that call is
+//! One row is a command, and a test at the end of this file. It runs once for each call that it makes to the kernel, and that call is
 //! refused. Then it has to end with status 1 and a message, and everything is as it was; or it got
 //! along without, and everything is as it would have been.
 
@@ -70,6 +70,8 @@ enum Leaves {
     AsItWas,
     /// That, or nothing at all: it cannot be taken back halfway.
     AsItWasOrNothing,
+    /// All as it was, where it succeeds as well. Then it says what it would have said.
+    Looked,
 }
 
 /// The lab, with the files that the commands name.
@@ -107,10 +109,33 @@ impl Stand {
         self.assert_nothing_left();
     }
 
+    /// Attached with the old ruleset, and a run-time entry.
     fn attached_in(&self, mode: &str) {
-        self.detached();
-        self.xdpctl(&["attach", JUDGED, "-c", "OLD", "--mode", mode]);
-        self.xdpctl(&["block", JUDGED, "10.9.0.1"]);
+        if self.bench.lab().programs("dut", JUDGED).is_empty() {
+            self.xdpctl(&["attach", JUDGED, "-c", "OLD", "--mode", mode]);
+        } else {
+            self.xdpctl(&["reload", JUDGED, "-c", "OLD"]);
+        }
+        self.xdpctl(&["block", JUDGED, "10.9.0.1", "--note", "scanner"]);
+    }
+
+    fn attached(&self) {
+        self.attached_in("native");
+    }
+
+    /// The same, without the entries that are to be added.
+    fn without_entries(&self) {
+        self.attached();
+        // Status 1 where they were not there.
+        for prefix in ["10.9.1.0/24", "2001:db8:9::1"] {
+            self.bench.xdpctl(["unblock", JUDGED, prefix]);
+        }
+    }
+
+    /// The same, with entries of both families.
+    fn with_entries(&self) {
+        self.attached();
+        self.xdpctl(&["block", JUDGED, "10.9.1.0/24", "2001:db8:9::1", "--for", "1h"]);
     }
 
     #[track_caller]
@@ -136,7 +161,13 @@ impl Stand {
         let whole = self.run(&args, None);
         whole.output.success();
         let to = State::of(&self.bench);
-        let mut table = Table { from, to, failures: Vec::new(), messages: BTreeSet::new() };
+        let mut table = Table {
+            from,
+            to,
+            stdout: whole.output.stdout.clone(),
+            failures: Vec::new(),
+            messages: BTreeSet::new(),
+        };
         let (mut refused, mut spared) = (0, 0);
         let mut before = None;
         for kind in Kind::ALL {
@@ -188,12 +219,28 @@ struct Table {
     /// What the command found and left when nothing was refused.
     from: State,
     to: State,
+    /// What it printed then.
+    stdout: String,
     failures: Vec<String>,
     /// All first lines of what was said.
     messages: BTreeSet<String>,
 }
 
 impl Table {
+    /// Whether it did what it does when nothing is refused. That a target's driver takes no program
+    /// is nothing to fail for: it is told.
+    fn came_there(&self, before: &State, after: &State, stderr: &str) -> bool {
+        if !stderr.contains("warning: what is redirected to out0 may be lost") {
+            return after.came_like(before, &self.from, &self.to);
+        }
+        let without = |state: &State| {
+            let mut state = state.clone();
+            state.programs.retain(|(name, _)| name != "far0");
+            state
+        };
+        without(after).came_like(&without(before), &without(&self.from), &without(&self.to))
+    }
+
     fn judge(
         &mut self,
         stand: &Stand,
@@ -207,8 +254,20 @@ impl Table {
         let mut wrong = Vec::new();
         let output = &ran.output;
         match output.status {
-            0 if after.came_like(before, &self.from, &self.to) => {
+            0 if leaves == Leaves::Looked => {
+                if after != before {
+                    wrong.push(format!("before {before:?}\n      after  {after:?}"));
+                }
+                let told = output.stdout.contains("cannot ") || output.stderr.contains("cannot ");
+                if numberless(&output.stdout) != numberless(&self.stdout) && !told {
+                    wrong.push(format!("status 0, but printed was\n{}", self.stdout));
+                }
+            }
+            0 if self.came_there(before, after, &output.stderr) => {
                 if after.is_attached() {
+                    if output.stderr.contains("hint: the next `xdpctl reload` sees to it") {
+                        stand.bench.xdpctl(["reload", JUDGED]).success();
+                    }
                     wrong.extend(wrong_pins(stand, after));
                 }
             }
@@ -248,6 +307,18 @@ impl Table {
             ));
         }
     }
+}
+
+/// With a letter in the place of each number but 0: times and counters are others in each run.
+fn numberless(text: &str) -> String {
+    let mut numberless = String::new();
+    for part in text.split_inclusive(|character: char| !character.is_ascii_digit()) {
+        let digits = part.trim_end_matches(|character: char| !character.is_ascii_digit());
+        let number = if digits.bytes().all(|digit| digit == b'0') { digits } else { "N" };
+        numberless.push_str(number);
+        numberless.push_str(&part[digits.len()..]);
+    }
+    numberless
 }
 
 /// An error says what could not be done, not only what the kernel said.
@@ -291,10 +362,28 @@ fn attach() {
 }
 
 #[test]
+fn attach_in_generic_mode() {
+    Stand::new().check(&Row {
+        args: &["attach", JUDGED, "-c", "OLD", "--mode", "generic"],
+        prepare: Stand::detached,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn attach_replace() {
+    Stand::new().check(&Row {
+        args: &["attach", "--replace", JUDGED, "-c", "NEW"],
+        prepare: Stand::attached,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
 fn reload() {
     Stand::new().check(&Row {
         args: &["reload", JUDGED, "-c", "NEW"],
-        prepare: |stand| stand.attached_in("native"),
+        prepare: Stand::attached,
         leaves: Leaves::AsItWas,
     });
 }
@@ -303,7 +392,90 @@ fn reload() {
 fn detach() {
     Stand::new().check(&Row {
         args: &["detach", JUDGED],
-        prepare: |stand| stand.attached_in("native"),
+        prepare: Stand::attached,
         leaves: Leaves::AsItWasOrNothing,
+    });
+}
+
+#[test]
+fn block() {
+    Stand::new().check(&Row {
+        args: &["block", JUDGED, "10.9.1.0/24", "2001:db8:9::1", "--for", "1h", "--note", "new"],
+        prepare: Stand::without_entries,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+/// In the place of an entry of the other kind.
+#[test]
+fn allow() {
+    Stand::new().check(&Row {
+        args: &["allow", JUDGED, "10.9.0.1", "10.9.1.0/24"],
+        prepare: Stand::without_entries,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn unblock() {
+    Stand::new().check(&Row {
+        args: &["unblock", JUDGED, "10.9.0.1", "2001:db8:9::1"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn bans() {
+    Stand::new().check(&Row {
+        args: &["bans", JUDGED, "--json"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn stats() {
+    Stand::new().check(&Row {
+        args: &["stats", "--once", "--json"],
+        prepare: Stand::attached,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn status() {
+    Stand::new().check(&Row {
+        args: &["status", "--json"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn explain() {
+    Stand::new().check(&Row {
+        args: &["explain", JUDGED, "--source", "10.1.2.3", "--destination", "10.0.0.2", "--json"],
+        prepare: Stand::attached,
+        leaves: Leaves::Looked,
+    });
+}
+
+/// By an entry that is not in the kept ruleset but in the kernel.
+#[test]
+fn explain_a_run_time_entry() {
+    Stand::new().check(&Row {
+        args: &["explain", JUDGED, "--source", "10.9.1.1", "--destination", "10.0.0.2", "--json"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn lookup() {
+    Stand::new().check(&Row {
+        args: &["lookup", JUDGED, "10.9.0.1", "--json"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
     });
 }

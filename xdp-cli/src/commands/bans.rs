@@ -11,7 +11,14 @@ pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
     // Under the lock, since it sweeps: nothing is listed while it changes.
     let namespace = Namespace::lock()?;
     let attachment = namespace.require_attachment(&args.interface)?;
-    let listed = Store::open(&namespace, &attachment)?.list()?;
+    let store = Store::open(&namespace, &attachment)?;
+    let listed = store.list()?;
+    if let Some(error) = store.without_notes() {
+        session.reporter.warning(
+            &format!("the entries are told without their notes: {}", error.message),
+            error.hint.as_deref(),
+        );
+    }
     let written = if args.json {
         json::write(session.out, &listed)
     } else {

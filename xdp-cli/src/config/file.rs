@@ -23,6 +23,8 @@ pub enum FileError {
     NotRegular(&'static str),
     #[error("it has {0} bytes, {MAX_SIZE} are the most")]
     TooLarge(u64),
+    #[error("it is being written")]
+    Changing,
 }
 
 impl FileError {
@@ -36,6 +38,7 @@ impl FileError {
             },
             Self::NotRegular(_) => "name a regular file, or a symbolic link to one",
             Self::TooLarge(_) => "split the file",
+            Self::Changing => "whoever writes it should write another file, and rename that",
         }
     }
 }
@@ -48,8 +51,22 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// Reads a whole regular file; symbolic links are followed.
+/// How often a file that is being written is read.
+const ATTEMPTS: u32 = 3;
+
+/// Reads a whole regular file; symbolic links are followed. What was changed while it was read is
+/// read again: half a list would let through what the other half names.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    for _ in 0..ATTEMPTS {
+        if let Some(bytes) = read_once(path)? {
+            return Ok(bytes);
+        }
+    }
+    Err(FileError::Changing)
+}
+
+/// `None` where it changed meanwhile.
+fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     // Asked before opening, since opening a device can already do something, and again after,
     // since the path may name another file by then.
     check_kind(fs::metadata(path).map_err(FileError::Io)?.file_type())?;
@@ -59,18 +76,23 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(FileError::Io)?;
-    let metadata = file.metadata().map_err(FileError::Io)?;
-    check_kind(metadata.file_type())?;
-    if metadata.len() > MAX_SIZE {
-        return Err(FileError::TooLarge(metadata.len()));
+    let before = file.metadata().map_err(FileError::Io)?;
+    check_kind(before.file_type())?;
+    if before.len() > MAX_SIZE {
+        return Err(FileError::TooLarge(before.len()));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
     // The file may grow while it is read.
-    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
-    match bytes.len() as u64 {
-        size if size > MAX_SIZE => Err(FileError::TooLarge(size)),
-        _ => Ok(bytes),
+    (&file).take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
+    let size = bytes.len() as u64;
+    if size > MAX_SIZE {
+        return Err(FileError::TooLarge(size));
     }
+    // Files that are made as they are read, in /proc and /sys, give no size.
+    let after = file.metadata().map_err(FileError::Io)?;
+    let whole = size == before.len() || before.len() == 0;
+    let same = after.len() == before.len() && after.modified().ok() == before.modified().ok();
+    Ok((whole && same).then_some(bytes))
 }
 
 fn check_kind(kind: FileType) -> Result<(), FileError> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::file;
+use super::ReadFile;
 use super::listfile::{self, Entries, Fault, Faults};
 use super::prefix::{self, IpPrefix};
 use super::report::{Report, quote};
@@ -19,8 +19,9 @@ const SIDES: [(&str, Side); 3] =
 const ACTIONS: [(&str, ListAction); 2] = [("drop", ListAction::Drop), ("count", ListAction::Count)];
 
 /// What the lists share: their files, and what was found in those.
-pub(super) struct Lists {
+pub(super) struct Lists<'f> {
     folder: PathBuf,
+    read_file: ReadFile<'f>,
     files: Vec<PathBuf>,
     numbers: HashMap<PathBuf, u16>,
     /// Files whose troubles were told, as strict or not.
@@ -30,10 +31,11 @@ pub(super) struct Lists {
     overfull: bool,
 }
 
-impl Lists {
-    pub(super) fn new(configuration: &Path) -> Self {
+impl<'f> Lists<'f> {
+    pub(super) fn new(configuration: &Path, read_file: ReadFile<'f>) -> Self {
         Self {
             folder: configuration.parent().map(Path::to_owned).unwrap_or_default(),
+            read_file,
             files: vec![configuration.to_owned()],
             numbers: HashMap::new(),
             told: HashSet::new(),
@@ -162,7 +164,7 @@ impl Lists {
         report: &mut Report<'_>,
     ) {
         let path = &self.files[usize::from(number)];
-        let bytes = match file::read(path) {
+        let bytes = match (self.read_file)(path) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let shown = quote(&path.to_string_lossy(), 200);

@@ -48,7 +48,12 @@ pub struct Loaded {
 
 /// Reads a configuration and all the list files that it names.
 pub fn load(path: &Path) -> Loaded {
-    let source = file::read(path)
+    load_with(path, &file::read)
+}
+
+/// As [`load`], with the files from somewhere else: they are asked for by path.
+pub fn load_with(path: &Path, read_file: ReadFile<'_>) -> Loaded {
+    let source = read_file(path)
         .map_err(|error| Diagnostic {
             file: path.to_owned(),
             line: 0,
@@ -64,14 +69,17 @@ pub fn load(path: &Path) -> Loaded {
             return Loaded { diagnostics, ..Loaded::default() };
         }
     };
-    understand(source)
+    understand(source, read_file)
 }
 
-fn understand(source: Source) -> Loaded {
+/// Where files come from.
+pub type ReadFile<'f> = &'f dyn Fn(&Path) -> Result<Vec<u8>, file::FileError>;
+
+fn understand(source: Source, read_file: ReadFile<'_>) -> Loaded {
     let mut report = Report::new(&source);
     let mut patched = String::new();
     let tree = syntax::parse(&source, &mut patched, &mut report);
-    let (ruleset, in_files) = read(&tree, &mut report);
+    let (ruleset, in_files) = read(&tree, read_file, &mut report);
     let mut diagnostics = report.finish();
     diagnostics.errors.extend(in_files.errors);
     diagnostics.warnings.extend(in_files.warnings);
@@ -81,7 +89,11 @@ fn understand(source: Source) -> Loaded {
 
 /// Walks the tree. The ruleset counts only if nothing was reported; what was found in list files
 /// comes apart.
-fn read<'t>(tree: &'t DeTable<'t>, report: &mut Report<'_>) -> (Ruleset, Diagnostics) {
+fn read<'t>(
+    tree: &'t DeTable<'t>,
+    read_file: ReadFile<'_>,
+    report: &mut Report<'_>,
+) -> (Ruleset, Diagnostics) {
     let mut root = Table::new("configuration", 0, tree);
     let policy = one(&mut root, "policy", report);
     let arp = one(&mut root, "arp", report);
@@ -102,7 +114,7 @@ fn read<'t>(tree: &'t DeTable<'t>, report: &mut Report<'_>) -> (Ruleset, Diagnos
         );
     }
 
-    let mut lists = Lists::new(report.source().path());
+    let mut lists = Lists::new(report.source().path(), read_file);
     let mut ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),

@@ -84,6 +84,18 @@ pub(super) fn quote(text: &str, most: usize) -> String {
     }
 }
 
+/// As [`quote`], but without quotes, for what has none itself.
+pub(super) fn bare(text: &str, most: usize) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(most) {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::report::{Report, quote};
+use super::report::{Report, bare, quote};
 use super::spelling::{alternatives, closest};
 
 /// Something read, with its offset in the text.
@@ -44,10 +44,9 @@ impl<'t> Value<'t> {
         format!("{kind} {}", self.raw(report))
     }
 
-    /// The value as it was written.
+    /// The value as it was written, without quotes around it.
     pub(super) fn raw(&self, report: &Report<'_>) -> String {
-        let text = report.source().text().get(self.at..self.end).unwrap_or_default();
-        text.chars().take(60).collect()
+        bare(report.source().text().get(self.at..self.end).unwrap_or_default(), 60)
     }
 
     /// The values of an array, or the value itself.

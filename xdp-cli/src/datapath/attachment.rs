@@ -11,17 +11,18 @@ use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, Matrix};
+use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, MAX_COUNTERS, Matrix};
 use xdp_common::cpu::PerCpu;
-use xdp_common::image::{Block, Header, LAYOUT, Lines as _, MAGIC};
+use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC, MAX_REDIRECTS, REDIRECT_SLOTS};
 
 use super::bans::BanMaps;
 use super::error::{Error, Result, Trying};
 use super::image_map::{self, Mapped};
 use super::interface::Interface;
 use super::offload::Card;
-use super::{bpf, program};
+use super::{bpf, program, shape};
 use crate::image::metadata::Metadata;
+use crate::ruleset::{MAX_LISTS, MAX_RULES};
 
 /// The link's pin: while it is there, the interface is attached.
 pub const LINK: &str = "link";
@@ -60,15 +61,15 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// A program's maps, by their names.
+    /// A program's maps, by their names; `None` where some are missing, or of other shapes.
     fn of_program(id: u32) -> io::Result<Option<Self>> {
         let info = bpf::program_info(bpf::program_by_id(id)?)?;
         let mut found = [const { None }; program::MAPS.len()];
         for id in info.map_ids {
             let map = bpf::map_by_id(id)?;
-            let name = bpf::map_info(&map)?.name;
-            for (place, wanted) in found.iter_mut().zip(program::MAPS) {
-                if name == wanted[..wanted.len().min(KERNEL_NAME)] {
+            let info = bpf::map_info(&map)?;
+            for ((place, wanted), shape) in found.iter_mut().zip(program::MAPS).zip(shape::MAPS) {
+                if info.name == wanted[..wanted.len().min(KERNEL_NAME)] && info.shape == shape {
                     *place = Some(map);
                     break;
                 }
@@ -122,6 +123,44 @@ pub struct InForce {
     pub generation: u64,
     pub rules: u32,
     pub metadata: Metadata,
+}
+
+impl InForce {
+    /// What an image says of itself; `None` where this version cannot have made it. Nothing in it is
+    /// taken on trust: it may be another version's, or anybody's who may write to the kernel's maps.
+    pub fn of(map_id: u32, image: &impl Lines) -> Option<Self> {
+        let header = Header::of(image.block(0)?);
+        // The last generation could have none after it.
+        let counts = (1..u64::MAX).contains(&header.generation);
+        if header.magic != MAGIC || header.layout != LAYOUT || !counts {
+            return None;
+        }
+        let length = header.metadata_bytes as usize;
+        let blocks = length.div_ceil(size_of::<Block>()) as u32;
+        let end = header.metadata.checked_add(blocks)?;
+        if end > header.blocks {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for number in header.metadata..end {
+            let block = image.block(number)?;
+            bytes.extend(block.iter().flat_map(|word| word.to_ne_bytes()));
+        }
+        bytes.truncate(length);
+        let metadata = postcard::from_bytes(&bytes).ok().filter(is_possible)?;
+        Some(Self { map_id, generation: header.generation, rules: header.rules, metadata })
+    }
+}
+
+/// Whether a ruleset can have such metadata: what is read and given by its numbers is as much as
+/// they say.
+fn is_possible(metadata: &Metadata) -> bool {
+    let mut numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let mut slots = metadata.redirects.iter().map(|redirect| redirect.slot);
+    metadata.counted.len() <= MAX_LISTS + MAX_RULES
+        && numbers.all(|number| number < MAX_COUNTERS)
+        && metadata.redirects.len() <= MAX_REDIRECTS as usize
+        && slots.all(|slot| slot < REDIRECT_SLOTS)
 }
 
 /// One reading of an attachment's counters.
@@ -327,7 +366,8 @@ impl Attachment {
         let Some(maps) = &self.maps else { return self.card.as_ref().map_or(0, Card::map_bytes) };
         let outer: u64 = maps.all().into_iter().map(memory).sum();
         let images = image_map::ids(&maps.ruleset).unwrap_or_default();
-        let pages = (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page));
+        let pages =
+            (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page).ok()?);
         let inner: u64 = images
             .into_iter()
             .chain(pages)
@@ -340,10 +380,9 @@ impl Attachment {
 }
 
 /// The id of an inner map.
-fn inner_id(outer: &OwnedFd, key: u32) -> Option<u32> {
+fn inner_id(outer: &OwnedFd, key: u32) -> io::Result<Option<u32>> {
     let mut id = [0; 4];
-    bpf::lookup(outer, key, &mut id).ok()??;
-    Some(u32::from_ne_bytes(id))
+    Ok(bpf::lookup(outer, key, &mut id)?.map(|()| u32::from_ne_bytes(id)))
 }
 
 /// What a map takes, by its own account: `memlock` in proc_pid_fdinfo(5).
@@ -365,25 +404,7 @@ fn read_in_force(maps: &Maps) -> Result<Option<InForce>> {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
         other => other.trying(what)?,
     };
-    Ok(image.and_then(|image| decode(image.id, &image)))
-}
-
-/// What an image says of itself, checked in every step: it may be another version's.
-fn decode(map_id: u32, image: &Mapped) -> Option<InForce> {
-    let header = Header::of(image.block(0)?);
-    if header.magic != MAGIC || header.layout != LAYOUT {
-        return None;
-    }
-    let length = header.metadata_bytes as usize;
-    let blocks = length.div_ceil(size_of::<Block>()) as u32;
-    let mut bytes = Vec::new();
-    for number in 0..blocks {
-        let block = image.block(header.metadata.checked_add(number)?)?;
-        bytes.extend(block.iter().flat_map(|word| word.to_ne_bytes()));
-    }
-    bytes.truncate(length);
-    let metadata = postcard::from_bytes(&bytes).ok()?;
-    Some(InForce { map_id, generation: header.generation, rules: header.rules, metadata })
+    Ok(image.and_then(|image| InForce::of(image.id, &image)))
 }
 
 /// Adds up what the CPUs counted: `count` counters from each CPU's share.
@@ -425,8 +446,9 @@ fn read_rule_counters(
     let one = possible_cpus()? * size_of::<Counter>();
     let mut values = vec![0; one * COUNTERS_PER_PAGE as usize];
     for (page, totals) in (0..pages).zip(counters.chunks_exact_mut(COUNTERS_PER_PAGE as usize)) {
-        let Some(id) = inner_id(&maps.rule_counters, page) else { continue };
-        bpf::lookup_batch(bpf::map_by_id(id)?, COUNTERS_PER_PAGE, &mut values)?;
+        let Some(id) = inner_id(&maps.rule_counters, page)? else { continue };
+        let map = shape::open(id, shape::COUNTER_PAGE)?;
+        bpf::lookup_batch(map, COUNTERS_PER_PAGE, &mut values)?;
         for (total, shares) in totals.iter_mut().zip(values.chunks_exact(one)) {
             sum(shares, 1, std::slice::from_mut(total));
         }

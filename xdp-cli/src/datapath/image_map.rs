@@ -15,7 +15,7 @@ use xdp_common::image::{
     MORE_EXTENTS, Span,
 };
 
-use super::bpf;
+use super::{bpf, shape};
 
 /// BPF_F_MMAPABLE, as the program's declaration has it.
 const FLAGS: u32 = 0x400;
@@ -118,7 +118,9 @@ impl Mapped {
         let header = mapped.block(0).map(Header::of).copied();
         let (blocks, more) = header.map_or((0, 0), |header| (header.blocks, header.more_extents));
         let others = (blocks as usize).div_ceil(EXTENT_BLOCKS).saturating_sub(1);
-        for slot in (more..).take(others.min(MORE_EXTENTS as usize)) {
+        // Both numbers may be anything.
+        for place in 0..(others as u32).min(MORE_EXTENTS) {
+            let slot = more.checked_add(place).ok_or(io::ErrorKind::InvalidData)?;
             let id = slot_id(outer, slot)?.ok_or(io::ErrorKind::InvalidData)?;
             mapped.extents.push(open_extent(id)?);
         }
@@ -127,12 +129,7 @@ impl Mapped {
 }
 
 fn open_extent(id: u32) -> io::Result<Memory> {
-    let map = bpf::map_by_id(id)?;
-    let info = bpf::map_info(&map)?;
-    if info.kind != bpf::ARRAY || info.value_size as usize != size_of::<Extent>() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an image"));
-    }
-    Memory::map(&map, ProtFlags::PROT_READ)
+    Memory::map(&shape::open(id, shape::EXTENT)?, ProtFlags::PROT_READ)
 }
 
 impl Lines for Mapped {

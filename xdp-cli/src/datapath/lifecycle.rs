@@ -1,7 +1,6 @@
 //! Attaching, exchanging and detaching: each step in the order that leaves, wherever it is cut
 //! off, either what was or what was asked for.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -10,7 +9,7 @@ use super::attachment::{Attachment, Found, LINK, Maps, PROGRAM};
 use super::bans::{BanMaps, Store};
 use super::error::{Error, Result, Trying};
 use super::interface::{AttachedXdp, Interface, Mode};
-use super::namespace::Locked;
+use super::namespace::{self, Locked};
 use super::pass::Outcome;
 use super::program::{self, LoadError, Loaded};
 use super::snapshot;
@@ -258,7 +257,7 @@ pub fn replace(
 pub fn detach(namespace: &Locked, attachment: &Attachment) -> Result<()> {
     // The link's pin first: the link is held by this process alone then, and ends with it wherever
     // it is cut off. A link that is pinned and on no interface would look as if that were gone.
-    remove_if_there(&attachment.directory().join(LINK)).trying("remove the link's pin")?;
+    namespace::remove(&attachment.directory().join(LINK)).trying("remove the link's pin")?;
     // At once, and not when the last descriptor of the link is closed: another process may hold
     // one. An interface that is gone has nothing to detach.
     if attachment.ifindex().is_some()
@@ -370,15 +369,8 @@ fn repin(
     {
         return Ok(());
     }
-    remove_if_there(path)?;
+    namespace::remove(path)?;
     bpf::pin(object, path)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Another program's place is not ours to take.

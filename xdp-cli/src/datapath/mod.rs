@@ -23,5 +23,6 @@ pub mod private_dir;
 pub mod privilege;
 pub mod program;
 pub mod run_dir;
+pub mod shape;
 pub mod snapshot;
 pub mod swap;

@@ -64,11 +64,12 @@ pub(super) fn made_by_ip_netns() -> Option<String> {
 /// no other, while file descriptors that it opens are the whole process's.
 pub(super) fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let worker = scope.spawn(|| {
+        // Where there is no memory for a thread, that is an error and no panic.
+        let worker = thread::Builder::new().spawn_scoped(scope, || {
             unshare(CloneFlags::CLONE_FS)?;
             setns(namespace, CloneFlags::CLONE_NEWNS)?;
             Ok(work())
-        });
+        })?;
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

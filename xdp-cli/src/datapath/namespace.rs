@@ -203,12 +203,8 @@ impl Locked {
             remove_pins(&directory, &self.pins.shown(&directory))?;
             self.pins.remove_dir(self.cookie, &[&name])?;
         }
-        match fs::remove_dir_all(self.state_directory(ifindex)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).trying(format_args!("remove the state of interface {ifindex}"))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.state_directory(ifindex))
+            .trying(format_args!("remove the state of interface {ifindex}"))
     }
 
     /// Removes the directory of pass programs if it is empty.
@@ -245,16 +241,24 @@ fn numbered(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
 }
 
 fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
-    let remove = |path: &Path| match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).trying(format_args!("remove a pin in {}", shown.display()))
-        }
-        _ => Ok(()),
-    };
-    remove(&directory.join(super::attachment::LINK))?;
+    let what = format!("remove a pin in {}", shown.display());
+    remove(&directory.join(super::attachment::LINK)).trying(&what)?;
     let read = || format!("read {}", shown.display());
     for entry in fs::read_dir(directory).trying(read())? {
-        remove(&entry.trying(read())?.path())?;
+        remove(&entry.trying(read())?.path()).trying(&what)?;
     }
     Ok(())
+}
+
+/// Removes whatever has that name, if anything. A hand may have put a directory where a pin was, or a
+/// file where a directory was, and that must not be in the way forever.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => gone(fs::remove_dir_all(path)),
+        other => gone(other),
+    }
 }

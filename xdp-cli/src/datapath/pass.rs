@@ -15,7 +15,7 @@ use std::path::Path;
 use super::attachment::Attachment;
 use super::error::{Error, Result, Trying};
 use super::interface::{Interface, Mode, xdp_feature};
-use super::namespace::{Locked, Namespace};
+use super::namespace::{self, Locked, Namespace};
 use super::{bpf, program};
 
 /// XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h.
@@ -270,10 +270,7 @@ pub fn is_ours(namespace: &Namespace, ifindex: u32, program_id: u32) -> Result<b
 
 fn pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
     // A pin of an interface that is gone may stand there.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    namespace::remove(path)?;
     bpf::pin(link, path)
 }
 
@@ -291,7 +288,7 @@ fn take_unneeded(
         if let Some(link) = index.and_then(|index| present.get(&index)) {
             bpf::detach_link(link)?;
         }
-        fs::remove_file(entry.path())?;
+        namespace::remove(&entry.path())?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Directories that are root's alone.
 //!
 //! Pins and run-time state are trusted when they are read back, so nobody else may have made,
-//! replaced or looked into the directories that they are in.
+//! replaced or looked into the directories that they are in, nor the files.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -24,6 +24,8 @@ pub enum Error {
     NotRoot(PathBuf),
     #[error("{} is not a directory", .0.display())]
     NotDirectory(PathBuf),
+    #[error("{} is not a regular file", .0.display())]
+    NotFile(PathBuf),
     #[error("{} belongs to user {owner}, not to root, and is not trusted", path.display())]
     Owner { path: PathBuf, owner: u32 },
     #[error("{} is open to others (mode {mode:04o}) and is not trusted", path.display())]
@@ -37,12 +39,13 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotRoot(_) => Some("run it as root: `sudo xdpctl ...`".to_owned()),
-            Self::NotDirectory(path) | Self::Owner { path, .. } | Self::Open { path, .. } => {
-                Some(format!(
-                    "xdpctl did not make it like that: see who did, and remove it (`ls -la {}`)",
-                    path.display()
-                ))
-            }
+            Self::NotDirectory(path)
+            | Self::NotFile(path)
+            | Self::Owner { path, .. }
+            | Self::Open { path, .. } => Some(format!(
+                "xdpctl did not make it like that: see who did, and remove it (`ls -la {}`)",
+                path.display()
+            )),
             Self::Io { .. } => None,
         }
     }
@@ -51,6 +54,7 @@ impl Error {
     pub(super) fn shown_under(mut self, base: &Path, shown: &Path) -> Self {
         let (Self::NotRoot(path)
         | Self::NotDirectory(path)
+        | Self::NotFile(path)
         | Self::Owner { path, .. }
         | Self::Open { path, .. }
         | Self::Io { path, .. }) = &mut self;
@@ -121,6 +125,72 @@ pub fn existing(base: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error> {
         };
     }
     Ok(Some(path))
+}
+
+/// Reads a file in a directory that is root's alone; `None` where there is none. Links are not
+/// followed, and what another user could have written is refused.
+pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let path = directory.join(name);
+    let missing = |error: &Error| matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+    let parent = match open_own(directory) {
+        Err(error) if missing(&error) => return Ok(None),
+        other => other?,
+    };
+    // A FIFO would be waited for.
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = match openat(&parent, name, flags, Mode::empty()) {
+        Ok(file) => fs::File::from(file),
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ELOOP | Errno::ENXIO) => return Err(Error::NotFile(path)),
+        Err(errno) => return Err(io_error("open", &path, errno)),
+    };
+    let told = |action, source| Error::Io { action, path: path.clone(), source };
+    let metadata = file.metadata().map_err(|source| told("look at", source))?;
+    if !metadata.is_file() {
+        return Err(Error::NotFile(path));
+    }
+    judge_own(&path, metadata.uid(), metadata.mode() & 0o7777)?;
+    let mut bytes = Vec::new();
+    (&file).read_to_end(&mut bytes).map_err(|source| told("read", source))?;
+    Ok(Some(bytes))
+}
+
+/// Makes a file anew in a directory that is root's alone, which is made if it is not there.
+pub fn create_file(directory: &Path, name: &str) -> Result<fs::File, Error> {
+    let path = directory.join(name);
+    match fs::DirBuilder::new().mode(MODE).create(directory) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::Io { action: "make", path: directory.to_owned(), source });
+        }
+        _ => {}
+    }
+    let parent = open_own(directory)?;
+    match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(io_error("remove", &path, errno)),
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    openat(&parent, name, flags, Mode::from_bits_truncate(0o600))
+        .map(fs::File::from)
+        .map_err(|errno| io_error("make", &path, errno))
+}
+
+/// Opens a directory of the caller's, who is root wherever it matters, without following a link.
+fn open_own(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = match open(path, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(Error::NotDirectory(path.to_owned())),
+        Err(errno) => return Err(io_error("open", path, errno)),
+    };
+    let stat = fstat(&directory).map_err(|errno| io_error("look at", path, errno))?;
+    judge_own(path, stat.st_uid, stat.st_mode & 0o7777)?;
+    Ok(directory)
+}
+
+fn judge_own(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {
+    let owner = if owner == Uid::effective().as_raw() { 0 } else { owner };
+    judge(path, owner, mode)
 }
 
 /// Removes `base`/`names[0]`/… from the innermost outwards, as far as it is empty.

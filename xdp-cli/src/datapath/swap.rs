@@ -19,7 +19,7 @@ use xdp_common::image::MAX_REDIRECTS;
 use super::attachment::{InForce, Maps};
 use super::error::{Error, Result, Trying};
 use super::interface::{self, Interface};
-use super::{bpf, image_map};
+use super::{bpf, image_map, shape};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::metadata::{Metadata, Mode, Redirect};
@@ -183,7 +183,7 @@ fn provide_counters(outer: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
     for page in used {
         let mut id = [0; 4];
         if bpf::lookup(outer, page, &mut id)?.is_some() {
-            open_pages.push((page, bpf::map_by_id(u32::from_ne_bytes(id))?));
+            open_pages.push((page, shape::open(u32::from_ne_bytes(id), shape::COUNTER_PAGE)?));
         } else {
             let map = bpf::create_map(
                 bpf::PERCPU_ARRAY,

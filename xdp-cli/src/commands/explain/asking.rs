@@ -62,18 +62,22 @@ impl<'a> Asking<'a> {
     ) -> Result<Known, Failure> {
         let in_force = attachment.in_force_now()?;
         let kept = match namespace.kept_ruleset(attachment.key(), &in_force) {
-            Ok(kept) => kept,
+            Ok(Some(kept)) => Some(kept),
+            Ok(None) => {
+                session.reporter.warning(
+                    "the ruleset in force is not kept any more: its entries cannot be named",
+                    Some("`xdpctl reload` keeps it again"),
+                );
+                None
+            }
             Err(error) => {
-                session.reporter.warning(&error.message, error.hint.as_deref());
+                session.reporter.warning(
+                    &format!("{}; entries cannot be named", error.message),
+                    error.hint.as_deref(),
+                );
                 None
             }
         };
-        if kept.is_none() {
-            session.reporter.warning(
-                "the ruleset in force is not kept any more: its entries cannot be named",
-                Some("`xdpctl reload` keeps it again"),
-            );
-        }
         Ok(Known { in_force, entries: kept.map(|kept| Entries::of(kept.ruleset)) })
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::config::source::Source;
-use crate::config::understand;
+use crate::config::{file, understand};
 
 const TEXT: &str = r#"# A bit of everything
 policy.default = "pass"
@@ -58,7 +58,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         let lines = text.split('\n').count();
         let source = Source::new(Path::new("x"), text.into_bytes()).unwrap();
-        let loaded = understand(source);
+        let loaded = understand(source, &file::read);
         prop_assert_eq!(loaded.ruleset.is_some(), loaded.diagnostics.is_ok());
         for found in loaded.diagnostics.errors {
             prop_assert!((1..=lines).contains(&(found.line as usize)), "{}", found);

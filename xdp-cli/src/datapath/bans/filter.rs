@@ -92,7 +92,7 @@ pub fn bits(multipliers: [u64; 2], prefix: &IpPrefix, mut set: impl FnMut(Range<
 
 /// How much an entry that is gone weighs in the decision to make its filter anew: its bits, and as
 /// much as can be where it had all packets asked.
-pub(super) fn weight(prefix: &IpPrefix) -> u64 {
+pub fn weight(prefix: &IpPrefix) -> u64 {
     match prefix {
         IpPrefix::V4(prefix) => 1 << FILTER_BITS.saturating_sub(prefix.length.into()),
         IpPrefix::V6(prefix) if u32::from(prefix.length) < SHORTEST_V6 => u64::from(u32::MAX),

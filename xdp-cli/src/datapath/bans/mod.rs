@@ -15,8 +15,8 @@
 
 pub mod filter;
 mod memory;
-mod notes;
-mod table;
+pub mod notes;
+pub mod table;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -108,7 +108,7 @@ pub fn count(maps: &BanMaps) -> Result<u64> {
     }
     let mut live = BTreeSet::new();
     for table in Table::ALL {
-        let Some(map) = inner(&maps.tables[table as usize], 0).trying(what)? else { continue };
+        let Some(map) = table_of(maps, table).trying(what)? else { continue };
         for (prefix, entry) in table::read(&map, table).trying(what)? {
             if now < entry.deadline {
                 live.insert(prefix);
@@ -123,6 +123,9 @@ pub fn count(maps: &BanMaps) -> Result<u64> {
 pub fn holding(maps: &BanMaps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
     let what = "look up the run-time entries";
     let notes = notes.map(Notes::read);
+    if let Some(error) = notes.as_ref().and_then(Notes::unreadable) {
+        return Err(error.clone());
+    }
     let mut held = Vec::new();
     for length in (0..=table::length(&address)).rev() {
         let prefix = match address {
@@ -300,27 +303,57 @@ impl<'m> Store<'m> {
         table::write(&map, batch.table, replaced)
     }
 
-    /// Removes entries, and returns the prefixes that had none. All others are removed.
+    /// Removes entries, and returns the prefixes that had none. All others are removed, or none
+    /// where it fails.
     pub fn remove(&mut self, prefixes: &[IpPrefix]) -> Result<Vec<IpPrefix>> {
         let what = "remove the run-time entries";
-        let mut missing = Vec::new();
-        self.switches.begin();
+        let (mut batches, mut missing) = (Vec::new(), Vec::new());
         for (table, prefixes) in sorted(prefixes) {
             let Some(map) = self.table(table).trying(what)? else {
                 missing.extend(prefixes);
                 continue;
             };
-            let places = table::remove(&map, table, &prefixes).trying(what)?;
-            let removed = prefixes.len() - places.len();
-            let there = self.switches.entries(table);
-            self.switches.set_entries(table, there.saturating_sub(removed as u32));
-            self.switches.add_stale(table, prefixes.iter().map(filter::weight).sum());
-            missing.extend(places.into_iter().map(|place| prefixes[place]));
+            let before = table::find(&map, table, &prefixes).trying(what)?;
+            let absent =
+                |(prefix, before): (&IpPrefix, &Option<Entry>)| before.is_none().then_some(*prefix);
+            missing.extend(prefixes.iter().zip(&before).filter_map(absent));
+            batches.push(Batch { table, prefixes, before });
+        }
+        self.switches.begin();
+        for nth in 0..batches.len() {
+            if let Err(error) = self.take(&batches[nth]) {
+                for batch in &batches[..=nth] {
+                    // Best effort, as where putting fails.
+                    let _ = self.undo(batch);
+                }
+                return Err(error).trying(what);
+            }
         }
         self.switches.end();
-        self.sweep()?;
+        // They are gone. That memory was not given back with them, is for the next command.
+        if let Err(error) = self.sweep() {
+            log::warn!("{error}");
+        }
         missing.sort_unstable();
         Ok(missing)
+    }
+
+    /// Removes what was in the places of a batch.
+    fn take(&self, batch: &Batch) -> io::Result<()> {
+        let table = batch.table;
+        let Some(map) = self.table(table)? else { return Ok(()) };
+        let there = || batch.prefixes.iter().zip(&batch.before).filter(|(_, b)| b.is_some());
+        let prefixes: Vec<IpPrefix> = there().map(|(prefix, _)| *prefix).collect();
+        table::remove(&map, table, &prefixes)?;
+        let entries = self.switches.entries(table).saturating_sub(prefixes.len() as u32);
+        self.switches.set_entries(table, entries);
+        self.switches.add_stale(table, prefixes.iter().map(filter::weight).sum());
+        Ok(())
+    }
+
+    /// Why notes cannot be read, if so: entries are listed without them.
+    pub fn without_notes(&self) -> Option<&Error> {
+        self.notes.unreadable()
     }
 
     /// All entries, sorted by prefix. Those that have ended since the sweep are left out.
@@ -432,7 +465,7 @@ impl<'m> Store<'m> {
     }
 
     fn table(&self, table: Table) -> io::Result<Option<OwnedFd>> {
-        inner(&self.maps.tables[table as usize], 0)
+        table_of(self.maps, table)
     }
 }
 
@@ -465,6 +498,17 @@ fn sorted(prefixes: &[IpPrefix]) -> [(Table, Vec<IpPrefix>); 4] {
         prefixes.dedup();
     }
     sorted
+}
+
+/// A table, if it has a map now.
+fn table_of(maps: &BanMaps, table: Table) -> io::Result<Option<OwnedFd>> {
+    let map = inner(&maps.tables[table as usize], 0)?;
+    match &map {
+        Some(found) if bpf::map_info(found)?.shape != table::shape(table) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another version's shape"))
+        }
+        _ => Ok(map),
+    }
 }
 
 /// The map in a slot.

@@ -2,12 +2,12 @@
 //! note. Losing the file loses no verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
-use crate::datapath::error::{Result, Trying};
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::private_dir;
 
 const FILE: &str = "notes";
 /// What it is while it is written.
@@ -19,15 +19,24 @@ const MAGIC: &[u8; 8] = b"xdpnote\x01";
 pub(super) struct Notes {
     directory: PathBuf,
     texts: BTreeMap<u32, String>,
+    /// Why there are none, where there may be some.
+    unreadable: Option<Error>,
 }
 
 impl Notes {
-    /// Reads them; where there is no file, or one that cannot be read, there are none.
+    /// Reads them; where there is no file, or one that makes no sense, there are none.
     pub(super) fn read(directory: PathBuf) -> Self {
-        let texts = fs::read(directory.join(FILE))
-            .ok()
-            .and_then(|bytes| postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok());
-        Self { directory, texts: texts.unwrap_or_default() }
+        let (texts, unreadable) = match private_dir::read_file(&directory, FILE) {
+            Ok(bytes) => (bytes.and_then(|bytes| decode(&bytes)).unwrap_or_default(), None),
+            Err(error) => (BTreeMap::new(), Some(error.into())),
+        };
+        Self { directory, texts, unreadable }
+    }
+
+    /// Why they cannot be read, if so. Then none is written either: that would be the end of those
+    /// that are there.
+    pub(super) fn unreadable(&self) -> Option<&Error> {
+        self.unreadable.as_ref()
     }
 
     /// The text of a number.
@@ -61,21 +70,23 @@ impl Notes {
 
     /// Puts a whole new file in the place of the one before.
     fn write(&self) -> Result<()> {
+        if let Some(error) = &self.unreadable {
+            return Err(error.clone());
+        }
         let (path, new) = (self.directory.join(FILE), self.directory.join(NEW));
-        let write = || -> io::Result<()> {
-            match DirBuilder::new().mode(0o700).create(&self.directory) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            let _ = fs::remove_file(&new);
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let mut file = private_dir::create_file(&self.directory, NEW)?;
+        let mut write = || -> io::Result<()> {
             file.write_all(MAGIC)?;
             file.write_all(&postcard::to_stdvec(&self.texts).map_err(io::Error::other)?)?;
             fs::rename(&new, &path)
         };
         write().trying(format_args!("keep the notes in {}", path.display()))
     }
+}
+
+/// The notes in a file of these bytes; `None` where it is not one of this version.
+pub fn decode(bytes: &[u8]) -> Option<BTreeMap<u32, String>> {
+    postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok()
 }
 
 /// FNV-1a.

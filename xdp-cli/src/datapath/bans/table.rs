@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 
 use xdp_common::bans::{Entry, TABLE_SIZE, Table, Value};
 
-use crate::config::prefix::IpPrefix;
+use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::datapath::bpf::{self, Elements};
+use crate::datapath::shape::Shape;
 use crate::ruleset::Prefix;
 
 /// BPF_F_NO_PREALLOC, as the program's declaration has it.
@@ -46,12 +47,24 @@ const fn key_size(table: Table) -> usize {
     }
 }
 
+const fn kind(table: Table) -> u32 {
+    match table {
+        Table::HostsV4 | Table::HostsV6 => bpf::HASH,
+        Table::PrefixesV4 | Table::PrefixesV6 => bpf::LPM_TRIE,
+    }
+}
+
+/// What a map must be to be this table.
+pub(super) const fn shape(table: Table) -> Shape {
+    Shape::new(kind(table), key_size(table), VALUE)
+}
+
 pub(super) fn create(table: Table) -> io::Result<OwnedFd> {
-    let (kind, name) = match table {
-        Table::HostsV4 | Table::HostsV6 => (bpf::HASH, "xdpctl_hosts"),
-        Table::PrefixesV4 | Table::PrefixesV6 => (bpf::LPM_TRIE, "xdpctl_prefixes"),
+    let name = match table {
+        Table::HostsV4 | Table::HostsV6 => "xdpctl_hosts",
+        Table::PrefixesV4 | Table::PrefixesV6 => "xdpctl_prefixes",
     };
-    bpf::create_keyed_map(kind, key_size(table), VALUE, TABLE_SIZE, FLAGS, name)
+    bpf::create_keyed_map(kind(table), key_size(table), VALUE, TABLE_SIZE, FLAGS, name)
 }
 
 /// A prefix as the key of its table: an address as numbers as the program has them, or a length and
@@ -80,26 +93,25 @@ fn key(prefix: &IpPrefix) -> ([u8; LONGEST_KEY], usize) {
     (bytes, key_size(table))
 }
 
-/// The prefix that a key stands for.
+/// The prefix that a key stands for, without what others may have written beyond its length: for
+/// the kernel it is the same key.
 fn prefix(table: Table, key: &[u8]) -> IpPrefix {
     let word = |at: usize| key[at..at + 4].try_into().unwrap_or([0; 4]);
     let long = |at: usize| key[at..at + 8].try_into().unwrap_or([0; 8]);
+    let length = |longest: u32| u32::from_ne_bytes(word(0)).min(longest) as u8;
     match table {
         Table::HostsV4 => IpPrefix::V4(Prefix { address: u32::from_ne_bytes(word(0)), length: 32 }),
-        Table::PrefixesV4 => IpPrefix::V4(Prefix {
-            address: u32::from_be_bytes(word(4)),
-            length: u32::from_ne_bytes(word(0)) as u8,
-        }),
+        Table::PrefixesV4 => IpPrefix::V4(masked_v4(u32::from_be_bytes(word(4)), length(32)).0),
         Table::HostsV6 => IpPrefix::V6(Prefix {
             address: u128::from(u64::from_ne_bytes(long(0))) << 64
                 | u128::from(u64::from_ne_bytes(long(8))),
             length: 128,
         }),
-        Table::PrefixesV6 => IpPrefix::V6(Prefix {
-            address: u128::from(u64::from_be_bytes(long(4))) << 64
-                | u128::from(u64::from_be_bytes(long(12))),
-            length: u32::from_ne_bytes(word(0)) as u8,
-        }),
+        Table::PrefixesV6 => {
+            let (upper, lower) = (u64::from_be_bytes(long(4)), u64::from_be_bytes(long(12)));
+            let address = u128::from(upper) << 64 | u128::from(lower);
+            IpPrefix::V6(masked_v6(address, length(128)).0)
+        }
     }
 }
 
@@ -131,8 +143,14 @@ fn entry(bytes: &[u8]) -> Entry {
 /// All entries, those that have ended included.
 pub(super) fn read(map: &OwnedFd, table: Table) -> io::Result<Vec<(IpPrefix, Entry)>> {
     let (keys, values) = bpf::all_elements(map, key_size(table), VALUE)?;
-    let entries = keys.iter().zip(values.iter());
-    Ok(entries.map(|(key, value)| (prefix(table, key), entry(value))).collect())
+    let elements = keys.iter().zip(values.iter());
+    Ok(elements.filter_map(|(key, value)| element(table, key, value)).collect())
+}
+
+/// An entry as it lies in its table; `None` where key and value have not the sizes of one.
+pub fn element(table: Table, key: &[u8], value: &[u8]) -> Option<(IpPrefix, Entry)> {
+    let fits = key.len() == key_size(table) && value.len() == VALUE;
+    fits.then(|| (prefix(table, key), entry(value)))
 }
 
 /// The entries of exactly these prefixes.
@@ -178,7 +196,6 @@ mod tests {
     use xdp_common::bans::{NEVER, Standing};
 
     use super::*;
-    use crate::config::prefix::{masked_v4, masked_v6};
 
     proptest! {
         #[test]

@@ -7,6 +7,7 @@ use libc::c_long;
 
 use super::objects::{object_info, require};
 use super::{bpf, bpf_fd, kernel_name, raw, text};
+use crate::datapath::shape::Shape;
 
 const MAP_CREATE: c_long = 0;
 pub(super) const MAP_LOOKUP_ELEM: c_long = 1;
@@ -16,12 +17,13 @@ pub(super) const MAP_LOOKUP_BATCH: c_long = 24;
 pub(super) const MAP_UPDATE_BATCH: c_long = 26;
 
 /// BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LPM_TRIE,
-/// BPF_MAP_TYPE_ARRAY_OF_MAPS.
+/// BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_DEVMAP.
 pub const HASH: u32 = 1;
 pub const ARRAY: u32 = 2;
 pub const PERCPU_ARRAY: u32 = 6;
 pub const LPM_TRIE: u32 = 11;
 pub const ARRAY_OF_MAPS: u32 = 12;
+pub const DEVMAP: u32 = 14;
 
 #[repr(C)]
 #[derive(Default)]
@@ -209,9 +211,7 @@ struct RawMapInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
     pub id: u32,
-    pub kind: u32,
-    pub key_size: u32,
-    pub value_size: u32,
+    pub shape: Shape,
     pub max_entries: u32,
     pub name: String,
 }
@@ -224,9 +224,7 @@ pub fn map_info(map: impl AsFd) -> io::Result<Map> {
     unsafe { object_info(map, &mut info) }?;
     Ok(Map {
         id: info.id,
-        kind: info.kind,
-        key_size: info.key_size,
-        value_size: info.value_size,
+        shape: Shape { kind: info.kind, key_size: info.key_size, value_size: info.value_size },
         max_entries: info.max_entries,
         name: text(&info.name),
     })

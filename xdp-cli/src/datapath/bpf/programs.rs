@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libc::c_long;
@@ -43,8 +44,11 @@ pub struct DebugInfo<'a> {
     pub line_size: usize,
 }
 
-// The kernel refuses attributes of which bytes are set that it does not know: each of these
-// structures names the bytes at its end, which would be anything otherwise.
+// The kernel refuses attributes of which bytes are set that it does not know. So each of these
+// structures names the bytes at its end, which otherwise would be whatever lay there before.
+const _: () = assert!(size_of::<LoadBtf>() == offset_of!(LoadBtf, padding) + 4);
+const _: () = assert!(size_of::<LoadProgram>() == offset_of!(LoadProgram, padding) + 4);
+const _: () = assert!(size_of::<TestRun>() == offset_of!(TestRun, padding) + 4);
 
 #[repr(C)]
 #[derive(Default)]

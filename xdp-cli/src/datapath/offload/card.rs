@@ -95,7 +95,7 @@ impl Card {
         };
         // Something else may be pinned under that name, by hand.
         let info = bpf::map_info(&state).trying("look at what is known of the card")?;
-        if (info.kind, info.value_size as usize) != (bpf::ARRAY, STATE_BYTES)
+        if (info.shape.kind, info.shape.value_size as usize) != (bpf::ARRAY, STATE_BYTES)
             || info.max_entries != STATE_PLACES
         {
             return Ok(None);
@@ -172,7 +172,8 @@ impl Card {
     pub fn map_bytes(&self) -> u64 {
         let on_card = self.maps.iter().flat_map(Maps::all).filter_map(|map| {
             let info = bpf::map_info(map).ok()?;
-            let element = info.key_size.next_multiple_of(8) + info.value_size.next_multiple_of(8);
+            let element =
+                info.shape.key_size.next_multiple_of(8) + info.shape.value_size.next_multiple_of(8);
             Some(u64::from(element) * u64::from(info.max_entries))
         });
         on_card.sum::<u64>() + memory(&self.state)
@@ -204,7 +205,7 @@ fn maps_of(program_id: u32) -> io::Result<Option<Maps>> {
     let [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] = found else { return Ok(None) };
     let maps = Maps::of([a, b, c, d, e, f]);
     let sized =
-        |map: &OwnedFd, size| io::Result::Ok(bpf::map_info(map)?.value_size as usize == size);
+        |map: &OwnedFd, size| io::Result::Ok(bpf::map_info(map)?.shape.value_size as usize == size);
     let same = sized(&maps.selector, size_of::<Selector>())?
         && sized(&maps.counters, size_of::<[Counter; COUNTERS]>())?;
     Ok(same.then_some(maps))

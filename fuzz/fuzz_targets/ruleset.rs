@@ -1,0 +1,44 @@
+//! Any configurations and frames, as the tests' model makes them, with the input in the place of
+//! chance: from text to image to judgement, held against the model's judgement.
+//!
+//! The configuration is drawn from the input's front, the frames from its back, so that a change of
+//! the one leaves the other as it was.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use model::dice::Dice;
+use model::disagreement::{between, tell};
+use model::frames::{Edges, frame};
+use model::product::Product;
+use model::rulesets;
+
+#[path = "../../tests/model"]
+#[expect(dead_code, reason = "the tests ask for more of the model")]
+mod model {
+    pub mod bans;
+    pub mod config;
+    pub mod dice;
+    pub mod disagreement;
+    pub mod frames;
+    pub mod judge;
+    pub mod packet;
+    pub mod product;
+    pub mod rulesets;
+}
+
+const FRAMES: usize = 40;
+
+fuzz_target!(|input: &[u8]| {
+    let config = rulesets::config(&mut Dice::of(input.to_vec()));
+    let product = Product::load(&config)
+        .unwrap_or_else(|error| panic!("refused: {error}\n{}", config.to_toml().0));
+    let edges = Edges::of(&config);
+    let mut dice = Dice::of(input.iter().rev().copied().collect());
+    for _ in 0..FRAMES {
+        let frame = frame(&mut dice, &edges);
+        if between(&product, &config, &frame).is_some() {
+            tell(&config, &frame);
+        }
+    }
+});

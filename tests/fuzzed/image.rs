@@ -1,0 +1,56 @@
+//! Images that lie, looked at in user space, where sums are checked: in the kernel they wrap.
+
+use xdp_common::image::{LINE_WORDS, Lines, SPAN_WORDS, Span};
+use xdp_common::index::{self, RECORD_NODE, RECORDS};
+use xdp_common::search::{Descriptor, Level, MAX_DEPTH, find_32, find_64};
+
+/// Words from line 0 on.
+struct Words(Vec<u64>);
+
+impl Lines for Words {
+    fn span(&self, line: u32) -> Option<&Span> {
+        self.0.get(line as usize * LINE_WORDS..)?.first_chunk()
+    }
+}
+
+/// A root on line 1 with one slot, and a line of four records that it leads to.
+fn records(rest: u64) -> (Words, u32) {
+    let records = 1 + index::ROOT_LINES as usize;
+    let mut words = vec![0; (records + 1) * LINE_WORDS + SPAN_WORDS];
+    words[LINE_WORDS] = u64::from(RECORDS | (4 * records as u32));
+    words[records * LINE_WORDS + 1] = rest;
+    (Words(words), 1)
+}
+
+/// The length of a record has seven bits and is at most 96; with more, the number of bits to
+/// compare was a difference below 0.
+#[test]
+fn a_record_longer_than_an_address() {
+    let (words, root) = records(127 << index::LENGTH_SHIFT | 7);
+    // Whatever it is taken for.
+    assert!(index::find(&words, root, [0, 0]).is_some());
+}
+
+/// A record of no bits in front of a node had the address shifted by 64 bits, which is no shift.
+#[test]
+fn a_node_behind_a_record_of_nothing() {
+    let (words, root) = records(RECORD_NODE | 1);
+    assert!(index::find(&words, root, [0, 0]).is_some());
+}
+
+/// The number of a child, in a level that begins far behind its end, was a sum beyond 32 bits.
+#[test]
+fn a_tree_whose_levels_begin_behind_their_ends() {
+    // Times the children of a node, both come to the last number of 32 bits.
+    let distances = [u32::MAX / 17, 0xc71c_71c7];
+    for distance in distances {
+        let level = Level { first: 1u32.wrapping_sub(distance), last: 1 };
+        let levels = [level; MAX_DEPTH];
+        let descriptor = Descriptor { depth: MAX_DEPTH as u32, levels, reserved: 0 };
+        let mut words = vec![0; 2 * LINE_WORDS + SPAN_WORDS];
+        words[LINE_WORDS..2 * LINE_WORDS].copy_from_slice(&descriptor.to_line());
+        let words = Words(words);
+        assert!(find_32(&words, 1, u32::MAX).is_some());
+        assert!(find_64(&words, 1, u64::MAX).is_some());
+    }
+}

@@ -1,0 +1,85 @@
+//! What the product reads of a frame, held against the model's reading, field by field. The fuzz
+//! target `packet` includes this file.
+
+use std::net::IpAddr;
+
+use xdp_common::judge::Desk;
+use xdp_common::packet::{NO_SENDER, Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
+
+use super::packet::{self, Payload};
+
+/// Panics where the two readings differ.
+pub fn compare(frame: &[u8]) {
+    let mut desk = Desk::LEFT_BEHIND;
+    desk.read(frame);
+    assert_eq!(desk.length as usize, frame.len());
+    let expected = packet::read(frame);
+    assert_eq!(desk.malformed != 0, expected.is_none(), "malformed, and the model: {expected:?}");
+    let Some(expected) = expected else { return };
+    let found = desk.packet;
+    let mac = |number: u64| -> [u8; 6] { number.to_be_bytes()[2..].try_into().unwrap() };
+    assert_eq!(mac(found.destination_mac()), expected.destination_mac);
+    assert_eq!(mac(found.source_mac()), expected.source_mac);
+    assert_eq!(found.vlan, expected.vlan.map_or(UNTAGGED, u32::from));
+    match expected.payload {
+        Payload::Other => assert_eq!(found.network, Network::OTHER),
+        Payload::Arp(sender) => {
+            assert_eq!(found.network, Network::ARP);
+            let sender = sender.map_or(NO_SENDER, |sender| sender.to_bits().into());
+            assert_eq!(found.source[0], sender, "ARP's sender");
+        }
+        Payload::Ip(expected) => compare_packets(&found, &expected),
+    }
+}
+
+fn compare_packets(found: &Packet, expected: &packet::Packet) {
+    let over_ipv4 = expected.source.is_ipv4();
+    assert_eq!(found.network, if over_ipv4 { Network::IPV4 } else { Network::IPV6 });
+    let same = |found: [u64; 2], expected: IpAddr| match expected {
+        IpAddr::V4(address) => assert_eq!(found[0], u64::from(address.to_bits())),
+        IpAddr::V6(address) => {
+            assert_eq!(u128::from(found[0]) << 64 | u128::from(found[1]), address.to_bits());
+        }
+    };
+    same(found.source, expected.source);
+    same(found.destination, expected.destination);
+    assert_eq!(found.protocol, expected.protocol.map_or(UNKNOWN_PROTOCOL, u32::from));
+    assert_eq!(found.transport == Transport::FRAGMENT, expected.later_fragment);
+    let has_ports = matches!(found.transport, Transport::PORTS | Transport::TCP);
+    let ports = has_ports.then_some((found.source_port, found.destination_port));
+    let wide = |(source, destination): (u16, u16)| (source.into(), destination.into());
+    assert_eq!(ports, expected.ports.map(wide));
+    let octet = |transport| (found.transport == transport).then_some(found.octet);
+    assert_eq!(octet(Transport::TCP), expected.tcp_flags.map(u32::from));
+    assert_eq!(octet(Transport::ICMP), expected.icmp_type.map(u32::from));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare;
+    use crate::model::config::Config;
+    use crate::model::dice::Dice;
+    use crate::model::dice::seed;
+    use crate::model::frames::{Edges, frame, to_cut};
+
+    #[test]
+    fn frames_are_read_alike() {
+        let mut dice = Dice::new(seed());
+        let edges = Edges::of(&Config::default());
+        for _ in 0..100_000 {
+            compare(&frame(&mut dice, &edges));
+        }
+    }
+
+    #[test]
+    fn frames_cut_at_each_byte_are_read_alike() {
+        let mut dice = Dice::new(seed());
+        let edges = Edges::of(&Config::default());
+        for _ in 0..500 {
+            let frame = to_cut(&mut dice, &edges);
+            for end in 0..=frame.len() {
+                compare(&frame[..end]);
+            }
+        }
+    }
+}
