@@ -17,7 +17,7 @@ impl Lines for Words {
 fn records(rest: u64) -> (Words, u32) {
     let records = 1 + index::ROOT_LINES as usize;
     let mut words = vec![0; (records + 1) * LINE_WORDS + SPAN_WORDS];
-    words[LINE_WORDS] = u64::from(RECORDS | 4 * records as u32);
+    words[LINE_WORDS] = u64::from(RECORDS | (4 * records as u32));
     words[records * LINE_WORDS + 1] = rest;
     (Words(words), 1)
 }
