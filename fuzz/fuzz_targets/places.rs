@@ -8,8 +8,8 @@ pub fn check(text: &[u8], line: u32, column: u32) {
         return;
     }
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let lines = text.split(|byte| *byte == b'\n');
-    let line = lines.skip(line as usize - 1).next().expect("a line of the text");
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let line = lines.nth(line as usize - 1).expect("a line of the text");
     let columns = String::from_utf8_lossy(line).chars().count() + 1;
     assert!(column as usize <= columns, "column {column} of {columns}");
 }

@@ -65,7 +65,7 @@ impl Dice {
     pub fn below(&mut self, end: usize) -> usize {
         let bytes = match end {
             ..=0x100 => 1,
-            ..=0x1_0000 => 2,
+            0x101..=0x1_0000 => 2,
             _ => 8,
         };
         (self.draw(bytes) % end as u64) as usize
