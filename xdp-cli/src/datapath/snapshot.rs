@@ -47,17 +47,25 @@ struct Out {
     error: Option<io::Error>,
 }
 
-impl io::Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes).map(|()| bytes.len()).map_err(|error| {
+impl Out {
+    fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
             let told = io::Error::from(error.kind());
             self.error.get_or_insert(error);
             told
         })
     }
+}
+
+impl io::Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        self.keep(written)
+    }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let flushed = self.file.flush();
+        self.keep(flushed)
     }
 }
 
@@ -68,7 +76,7 @@ pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Resu
         let mut out = Out { file: io::BufWriter::with_capacity(1 << 16, file), error: None };
         out.file.write_all(MAGIC)?;
         match postcard::to_io(snapshot, &mut out) {
-            Ok(_) => out.file.flush(),
+            Ok(_) => Ok(()),
             Err(error) => Err(out.error.unwrap_or_else(|| io::Error::other(error))),
         }
     };
