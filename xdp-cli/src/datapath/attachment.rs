@@ -19,7 +19,7 @@ use super::bans::BanMaps;
 use super::error::{Error, Result, Trying};
 use super::image_map::{self, Mapped};
 use super::interface::Interface;
-use super::{bpf, program};
+use super::{bpf, private_dir, program};
 use crate::image::metadata::Metadata;
 
 /// The link's pin: while it is there, the interface is attached.
@@ -133,14 +133,28 @@ pub struct Reading {
 impl Attachment {
     /// Opens what is pinned in `directory`.
     pub fn open(directory: &Path) -> Result<Found> {
-        let link = match bpf::open_pin(&directory.join(LINK)) {
+        let pin = directory.join(LINK);
+        match fs::symlink_metadata(&pin) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
+            Err(error) => return Err(error).trying("look at the pinned link"),
+            Ok(metadata) => private_dir::judge_file(&pin, &metadata)?,
+        }
+        let link = match bpf::open_pin(&pin) {
             Ok(link) => link,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
             Err(error) => return Err(error).trying("open the pinned link"),
         };
+        let what = format!("use {}", pin.display());
         // Something else may be pinned under that name, by hand: nothing to be trusted.
-        let what = format!("use {}", directory.join(LINK).display());
-        let mut info = bpf::link_info(&link).trying(&what)?;
+        let mut info = match bpf::link_info(&link) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::new(format!("cannot {what}: {error}")).hint(format!(
+                    "xdpctl did not put it there: see who did, and remove it (`rm {}`)",
+                    pin.display()
+                )));
+            }
+            other => other.trying(&what)?,
+        };
         // The program may be exchanged, and gone, between asking for its id and opening it.
         let maps = loop {
             match Maps::of_program(info.program_id) {
