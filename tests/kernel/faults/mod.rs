@@ -1,6 +1,7 @@
 //! The kernel refuses, the disk is full, a hand was there: each fault has its message and its status,
 //! and what was in force stays in force.
 
+mod inputs;
 mod limits;
 mod shim;
 mod state;
