@@ -3,6 +3,7 @@
 
 mod inputs;
 mod limits;
+mod pins;
 mod shim;
 mod state;
 mod table;
