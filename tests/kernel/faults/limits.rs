@@ -331,5 +331,6 @@ fn a_bpffs_that_cannot_be_mounted() {
     let output = finish(command);
     assert!(output.expect_status(1).stderr.contains("error: /sys/fs/bpf does not exist"));
     assert!(output.stderr.contains("hint: is sysfs mounted"), "{}", output.stderr);
+    stand.bench.xdpctl(["detach", "--all"]).expect_status(1);
     stand.bench.lab().assert_nothing_kept("dut");
 }

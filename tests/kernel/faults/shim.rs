@@ -48,7 +48,7 @@ pub struct Refusal {
     pub errno: i32,
 }
 
-/// A call that something is done at, by its name: the first of that name, before it goes on.
+/// Calls that something is done at, by their name, before each of them goes on.
 struct Moment<'a> {
     kind: Kind,
     name: &'a str,
@@ -144,7 +144,7 @@ pub fn run_refusing(command: Command, kind: Kind, name: &str, errno: i32) -> Ran
     ran
 }
 
-/// Runs a command to its end, and does something just before the first call of that name.
+/// Runs a command to its end, and does something just before each call of that name.
 #[track_caller]
 pub fn run_with(command: Command, kind: Kind, name: &str, mut act: impl FnMut()) -> Ran {
     let mut done = false;
@@ -292,7 +292,6 @@ fn receive_descriptor(socket: &UnixStream) -> OwnedFd {
 struct Supervisor<'a> {
     listener: OwnedFd,
     refusal: Option<Refusal>,
-    /// Until it has come.
     moment: Option<Moment<'a>>,
     calls: Vec<Call>,
     refused: Option<Call>,
@@ -336,7 +335,11 @@ impl Supervisor<'_> {
         let Some(refusal) = self.refusal else {
             let call = process.describe(&asked.data)?;
             self.calls.push(call.clone());
-            let errno = (self.moment.take_if(|moment| moment.name == call.name)?.act)()?;
+            let moment = self.moment.as_mut().filter(|moment| moment.name == call.name)?;
+            if self.refused.is_some() {
+                return None;
+            }
+            let errno = (moment.act)()?;
             self.refused = Some(call);
             return Some(errno);
         };

@@ -142,6 +142,8 @@ mod tests {
     fn a_file_over_the_limit_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sparse");
+        fs::File::create(&path).unwrap().set_len(MAX_SIZE).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, MAX_SIZE);
         fs::File::create(&path).unwrap().set_len(MAX_SIZE + 1).unwrap();
         assert_eq!(
             read(&path).unwrap_err().to_string(),

@@ -16,26 +16,18 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Takes the file's bytes; those that are not UTF-8 are refused at the first bad byte.
+    /// Takes the file's bytes; what is not text is refused at the first bad byte. Zeros are UTF-8, but
+    /// a file of nothing else, as sparse files are, would take the parser very long.
     pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Result<Self, Diagnostic> {
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let bytes = error.as_bytes();
-            let (good, bad) = bytes.split_at(error.utf8_error().valid_up_to());
-            // The first half was just found to be UTF-8: nothing is replaced.
-            let good = String::from_utf8_lossy(good);
-            let good = good.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&good);
-            let line = good.rsplit('\n').next().unwrap_or_default();
-            Diagnostic {
-                file: path.to_owned(),
-                line: count(good.matches('\n').count() + 1),
-                column: count(line.chars().count() + 1),
-                message: format!(
-                    "the byte 0x{:02x} is not UTF-8 text",
-                    bad.first().copied().unwrap_or_default()
-                ),
-                hint: Some("TOML is UTF-8; save the file in that encoding".into()),
+        let zero = bytes.iter().position(|&byte| byte == 0);
+        let text = match (String::from_utf8(bytes), zero) {
+            (Ok(text), None) => text,
+            (Ok(text), Some(zero)) => return Err(not_text(path, text.as_bytes(), zero)),
+            (Err(error), zero) => {
+                let bad = error.utf8_error().valid_up_to();
+                return Err(not_text(path, error.as_bytes(), zero.map_or(bad, |at| at.min(bad))));
             }
-        })?;
+        };
         let body = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
         let lines = std::iter::once(0)
             .chain(
@@ -93,6 +85,24 @@ impl Source {
     }
 }
 
+/// What stands at `bad`, up to which the bytes are text.
+fn not_text(path: &Path, bytes: &[u8], bad: usize) -> Diagnostic {
+    let (good, bad) = bytes.split_at(bad);
+    let good = String::from_utf8_lossy(good);
+    let good = good.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&good);
+    let line = good.rsplit('\n').next().unwrap_or_default();
+    Diagnostic {
+        file: path.to_owned(),
+        line: count(good.matches('\n').count() + 1),
+        column: count(line.chars().count() + 1),
+        message: format!(
+            "the byte 0x{:02x} is not UTF-8 text",
+            bad.first().copied().unwrap_or_default()
+        ),
+        hint: Some("TOML is UTF-8; save the file in that encoding".into()),
+    }
+}
+
 /// Files end at 1 GiB, so no line or column passes 32 bits.
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
@@ -127,5 +137,19 @@ mod tests {
         };
         assert_eq!((found.line, found.column), (2, 5));
         assert_eq!(found.message, "the byte 0xff is not UTF-8 text");
+    }
+
+    #[test]
+    fn a_zero_has_a_place_too() {
+        for (bytes, place) in [
+            (&b"\0\0\0"[..], (1, 1)),
+            (b"a = 1\n# \xc3\xa9\0\xff", (2, 4)),
+            (b"a = 1\n# \xff\0", (2, 3)),
+        ] {
+            let Err(found) = Source::new(Path::new("x"), bytes.to_vec()) else {
+                panic!("taken as text");
+            };
+            assert_eq!((found.line, found.column), place, "{bytes:?}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use super::error::{Error, Result, Trying};
 use super::image_map::{self, Mapped};
 use super::interface::Interface;
 use super::offload::Card;
-use super::{bpf, program, shape};
+use super::{bpf, private_dir, program, shape};
 use crate::image::metadata::Metadata;
 use crate::ruleset::{MAX_LISTS, MAX_RULES};
 
@@ -175,14 +175,28 @@ pub struct Reading {
 impl Attachment {
     /// Opens what is pinned in `directory`.
     pub fn open(directory: &Path) -> Result<Found> {
-        let link = match bpf::open_pin(&directory.join(LINK)) {
+        let pin = directory.join(LINK);
+        match fs::symlink_metadata(&pin) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
+            Err(error) => return Err(error).trying("look at the pinned link"),
+            Ok(metadata) => private_dir::judge_file(&pin, &metadata)?,
+        }
+        let link = match bpf::open_pin(&pin) {
             Ok(link) => link,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
             Err(error) => return Err(error).trying("open the pinned link"),
         };
+        let what = format!("use {}", pin.display());
         // Something else may be pinned under that name, by hand: nothing to be trusted.
-        let what = format!("use {}", directory.join(LINK).display());
-        let mut info = bpf::link_info(&link).trying(&what)?;
+        let mut info = match bpf::link_info(&link) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::new(format!("cannot {what}: {error}")).hint(format!(
+                    "xdpctl did not put it there: see who did, and remove it (`rm {}`)",
+                    pin.display()
+                )));
+            }
+            other => other.trying(&what)?,
+        };
         if let Some(card) = Card::open(directory, info.program_id)? {
             let (directory, in_force) = (directory.to_owned(), card.in_force());
             let attached = Self { directory, link, info, maps: None, card: Some(card), in_force };

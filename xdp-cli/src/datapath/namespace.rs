@@ -114,7 +114,15 @@ impl Namespace {
         let Some(base) = self.pins.existing_dir(self.cookie, &[])? else {
             return Ok(Vec::new());
         };
-        numbered(&base).trying(format_args!("read {}", self.pins.shown(&base).display()))
+        let found =
+            numbered(&base).trying(format_args!("read {}", self.pins.shown(&base).display()))?;
+        // Each of them is to be root's alone, or it is refused.
+        let mut directories = Vec::new();
+        for (index, _) in found {
+            let directory = self.pins.existing_dir(self.cookie, &[&index.to_string()])?;
+            directories.extend(directory.map(|directory| (index, directory)));
+        }
+        Ok(directories)
     }
 
     /// The ruleset in force on an attachment as it was kept beside it; `None` where that was lost.

@@ -146,10 +146,7 @@ pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error>
     };
     let told = |action, source| Error::Io { action, path: path.clone(), source };
     let metadata = file.metadata().map_err(|source| told("look at", source))?;
-    if !metadata.is_file() {
-        return Err(Error::NotFile(path));
-    }
-    judge_own(&path, metadata.uid(), metadata.mode() & 0o7777)?;
+    judge_file(&path, &metadata)?;
     let mut bytes = Vec::new();
     (&file).read_to_end(&mut bytes).map_err(|source| told("read", source))?;
     Ok(Some(bytes))
@@ -186,6 +183,14 @@ fn open_own(path: &Path) -> Result<OwnedFd, Error> {
     let stat = fstat(&directory).map_err(|errno| io_error("look at", path, errno))?;
     judge_own(path, stat.st_uid, stat.st_mode & 0o7777)?;
     Ok(directory)
+}
+
+/// Refuses what is no regular file, and what another user could have written.
+pub fn judge_file(path: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
+    if !metadata.is_file() {
+        return Err(Error::NotFile(path.to_owned()));
+    }
+    judge_own(path, metadata.uid(), metadata.mode() & 0o7777)
 }
 
 fn judge_own(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {

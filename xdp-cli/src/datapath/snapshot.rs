@@ -48,17 +48,25 @@ struct Out<W> {
     error: Option<io::Error>,
 }
 
-impl<W: io::Write> io::Write for Out<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes).map(|()| bytes.len()).map_err(|error| {
+impl<W: io::Write> Out<W> {
+    fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
             let told = io::Error::from(error.kind());
             self.error.get_or_insert(error);
             told
         })
     }
+}
+
+impl<W: io::Write> io::Write for Out<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        self.keep(written)
+    }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let flushed = self.file.flush();
+        self.keep(flushed)
     }
 }
 
@@ -76,7 +84,7 @@ pub fn encode(snapshot: &Borrowed<'_>, mut file: impl io::Write) -> io::Result<(
     file.write_all(MAGIC)?;
     let mut out = Out { file, error: None };
     match postcard::to_io(snapshot, &mut out) {
-        Ok(_) => io::Write::flush(&mut out),
+        Ok(_) => Ok(()),
         Err(error) => Err(out.error.unwrap_or_else(|| io::Error::other(error))),
     }
 }
