@@ -285,12 +285,15 @@ fn something_else_in_the_place_of_the_state() {
     stand.detached("no state");
 }
 
+/// Puts something else under the path of a file.
+type StateHand<'a> = (&'a str, &'a dyn Fn(&Path));
+
 #[test]
 fn something_else_in_the_place_of_a_file_of_state() {
     let stand = Stand::new();
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
     let target = elsewhere.path().join("target");
-    let hands: [(&str, &dyn Fn(&Path)); 6] = [
+    let hands: [StateHand<'_>; 6] = [
         ("a link", &|path| symlink(&target, path).expect("a link")),
         ("a FIFO", &|path| {
             mkfifo(path, Mode::S_IRWXU).expect("a FIFO");
