@@ -54,7 +54,7 @@ impl Worker {
             let first = self.first(&frame);
             self.pair(&config, &frame, first, nth % 8 == 0);
         }
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             let frame = to_cut(&mut self.dice, &edges);
             for end in 0..=frame.len() {
                 self.pair(&config, &frame[..end], None, false);
