@@ -1,6 +1,7 @@
 //! What the kernel says about a network interface.
 
 use std::io;
+use std::sync::OnceLock;
 
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 
@@ -363,19 +364,28 @@ struct XdpFeatures {
 
 impl XdpFeatures {
     fn open() -> io::Result<Self> {
+        /// No kernel gives it another number, nor learns of it, while it runs.
+        static FAMILY: OnceLock<Option<u16>> = OnceLock::new();
+
         let mut netlink = Netlink::open(NETLINK_GENERIC)?;
-        let request = Request::one(GENL_ID_CTRL, &[CTRL_CMD_GETFAMILY, 1, 0, 0])
-            .attribute(CTRL_ATTR_FAMILY_NAME, NETDEV_FAMILY);
-        let family = match netlink.ask(request) {
-            Ok(messages) => messages
-                .first()
-                .and_then(|message| message.get(GENLMSGHDR_LEN..))
-                .and_then(|rest| attribute(rest, CTRL_ATTR_FAMILY_ID))
-                .and_then(read_u16),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
-            Err(error) => return Err(error),
+        let family = match FAMILY.get() {
+            Some(known) => *known,
+            None => {
+                let found = Self::find_family(&mut netlink)?;
+                *FAMILY.get_or_init(|| found)
+            }
         };
         Ok(Self { netlink, family })
+    }
+
+    /// Looks through all families: for one that is asked for by a name that it does not know, the
+    /// kernel runs modprobe, and waits for it.
+    fn find_family(netlink: &mut Netlink) -> io::Result<Option<u16>> {
+        let messages = netlink.ask(Request::all(GENL_ID_CTRL, &[CTRL_CMD_GETFAMILY, 1, 0, 0]))?;
+        let mut families = messages.iter().filter_map(|message| message.get(GENLMSGHDR_LEN..));
+        let family =
+            families.find(|family| attribute(family, CTRL_ATTR_FAMILY_NAME) == Some(NETDEV_FAMILY));
+        Ok(family.and_then(|family| attribute(family, CTRL_ATTR_FAMILY_ID)).and_then(read_u16))
     }
 
     fn of(&mut self, index: u32) -> Option<u64> {
