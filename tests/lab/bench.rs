@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::patience::patient;
 use super::port::{Port, hex};
 use super::{Difference, Lab, Output, Sample, Topology};
 
@@ -273,7 +274,7 @@ impl Bench {
     /// Reads the counters until they have seen that many packets.
     #[track_caller]
     pub fn await_count(&self, packets: u64) -> Sample {
-        let deadline = Instant::now() + COUNTED_TIMEOUT;
+        let deadline = Instant::now() + patient(COUNTED_TIMEOUT);
         loop {
             let sample = self.sample();
             if sample.total().packets >= packets || Instant::now() >= deadline {

@@ -11,6 +11,7 @@ use xdpctl::datapath::bpf;
 use xdpctl::datapath::interface::{AttachedXdp, Interface};
 
 use super::Lab;
+use super::patience::patient;
 
 impl Lab {
     /// The interface as the kernel has it now.
@@ -30,7 +31,7 @@ impl Lab {
     /// the pin's inode, which the kernel frees in its own time.
     #[track_caller]
     pub fn await_no_program(&self, role: &str, name: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + patient(Duration::from_secs(10));
         while !self.programs(role, name).is_empty() {
             assert!(Instant::now() < deadline, "{:?} on {name}", self.programs(role, name));
             thread::sleep(Duration::from_millis(1));

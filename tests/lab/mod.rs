@@ -23,9 +23,11 @@
 #![allow(dead_code, unused_imports, reason = "every test target uses its own part of the lab")]
 
 pub mod bench;
+mod cards;
 pub mod facts;
 pub mod frame;
 mod namespace;
+mod patience;
 mod port;
 mod process;
 mod sample;
@@ -75,12 +77,13 @@ pub const fn end(namespace: &'static str, interface: &'static str, mac: MacAddr)
 pub struct Topology {
     links: Vec<[End; 2]>,
     mtu: u16,
+    on_cards: bool,
 }
 
 impl Topology {
     /// No link at all, to start one's own from.
     pub fn empty() -> Self {
-        Self { links: Vec::new(), mtu: 1500 }
+        Self { links: Vec::new(), mtu: 1500, on_cards: false }
     }
 
     /// `src0`–`in0` and `dst0`–`out0`.
@@ -106,6 +109,12 @@ impl Topology {
         self
     }
 
+    /// The links are cables between the network cards of a machine of scripts/machine.
+    pub fn on_cards(mut self) -> Self {
+        self.on_cards = true;
+        self
+    }
+
     /// Makes it real.
     pub fn build(self) -> Lab {
         Lab::build(self)
@@ -116,6 +125,8 @@ impl Topology {
 #[derive(Debug)]
 pub struct Lab {
     topology: Topology,
+    // Before the namespaces, so that they are given back before those go.
+    cards: Option<cards::Cards>,
     namespaces: Vec<Namespace>,
 }
 
@@ -143,16 +154,30 @@ impl Lab {
             }
         }
         // From here on, a panic drops the lab with all that is in it already.
-        let mut lab = Self { topology, namespaces: Vec::new() };
+        let mut lab = Self { topology, cards: None, namespaces: Vec::new() };
         for role in roles {
             let name = format!("{}{}-{number}-{role}", namespace::PREFIX, std::process::id());
             lab.namespaces.push(Namespace::create(role, name));
         }
-        lab.make_links();
+        if lab.topology.on_cards {
+            lab.cable();
+        } else {
+            lab.make_pairs();
+        }
+        lab.bring_up();
         lab
     }
 
-    fn make_links(&self) {
+    fn cable(&mut self) {
+        let Self { topology, cards, namespaces } = self;
+        let cards = cards.insert(cards::Cards::take());
+        for (number, end) in topology.links.iter().flatten().enumerate() {
+            let namespace = namespaces.iter().find(|namespace| namespace.role == end.namespace);
+            cards.lend(number, namespace.expect("made for the links"), end);
+        }
+    }
+
+    fn make_pairs(&self) {
         let mtu = self.topology.mtu;
         for [one, other] in &self.topology.links {
             // Made inside the namespaces at once: no link ever shows among the machine's own.
@@ -165,6 +190,9 @@ impl Lab {
             add.args(["mtu", &mtu.to_string(), "address", &other.mac.to_string()]);
             process::run(add, COMMAND_TIMEOUT).success();
         }
+    }
+
+    fn bring_up(&self) {
         for end in self.topology.links.iter().flatten() {
             let mut offloads = self.command(end.namespace, "ethtool");
             offloads.args(["-K", end.interface]);
@@ -174,10 +202,15 @@ impl Lab {
             for feature in ["rx-vlan-stag-hw-parse", "tx-vlan-stag-hw-insert"] {
                 offloads.args([feature, "off"]);
             }
-            process::run(offloads, COMMAND_TIMEOUT).success();
-            self.ip(end.namespace, ["link", "set", end.interface, "arp", "off", "up"]);
+            let output = process::run(offloads, COMMAND_TIMEOUT);
+            // Cards have not all of them, and say so after the others are off.
+            if !self.topology.on_cards {
+                output.success();
+            }
+            let mtu = self.topology.mtu.to_string();
+            self.ip(end.namespace, ["link", "set", end.interface, "mtu", &mtu, "arp", "off", "up"]);
         }
-        let deadline = Instant::now() + LINK_TIMEOUT;
+        let deadline = Instant::now() + patience::patient(LINK_TIMEOUT);
         for end in self.topology.links.iter().flatten() {
             while !self.namespace(end.namespace).is_running(end.interface) {
                 assert!(Instant::now() < deadline, "{} does not come up", end.interface);

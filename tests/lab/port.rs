@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::net::if_::if_nametoindex;
 
 use super::namespace::Namespace;
+use super::patience::patient;
 
 /// How long [`Port::expect`] waits.
 const EXPECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,7 +74,7 @@ impl Port {
     /// The next frame, as it was on the wire; `None` when none comes within `timeout`.
     #[track_caller]
     pub fn recv(&self, timeout: Duration) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patient(timeout);
         loop {
             if let Some(frame) = self.receive_now() {
                 return Some(frame);

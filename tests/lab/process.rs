@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::patience::patient;
+
 /// What a command left behind.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -63,7 +65,7 @@ pub fn run(command: Command, timeout: Duration) -> Output {
 pub fn try_run(mut command: Command, timeout: Duration) {
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let Ok(mut child) = spawned else { return };
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + patient(timeout);
     while let Ok(None) = child.try_wait() {
         if Instant::now() >= deadline {
             let _ = child.kill();
@@ -113,7 +115,7 @@ impl Background {
     /// Waits until it has written that many whole lines, and returns them.
     #[track_caller]
     pub fn lines(&self, count: usize, timeout: Duration) -> Vec<String> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patient(timeout);
         loop {
             let text = self.stdout();
             let whole = text.bytes().filter(|&byte| byte == b'\n').count();
@@ -137,7 +139,7 @@ impl Background {
 
     /// Waits for its end; `None` when it still runs after `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Option<Output> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patient(timeout);
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return Some(Output {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::patience::patient;
 use super::{Lab, Port};
 
 /// No test sends more than that, whatever becomes of it.
@@ -46,7 +47,7 @@ impl Traffic {
     #[track_caller]
     pub fn wait_for(&self, more: u64) {
         let wanted = self.sent() + more;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + patient(Duration::from_secs(10));
         while self.sent() < wanted {
             assert!(Instant::now() < deadline, "the sending thread does not send");
             thread::sleep(Duration::from_micros(100));
@@ -77,7 +78,7 @@ fn send_until(port: &Port, frames: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU
     let mut next = frames.iter().cycle();
     while !stop.load(Ordering::Relaxed)
         && sent.load(Ordering::Relaxed) < MOST
-        && begun.elapsed() < LONGEST
+        && begun.elapsed() < patient(LONGEST)
     {
         for frame in next.by_ref().take(BURST as usize) {
             port.send(frame);
