@@ -40,7 +40,7 @@ fn virtio_jumbo_frames() {
                 && stderr.contains(&MTU.to_string()),
             "{stderr}"
         );
-        bench.lab().assert_nothing_kept("dut");
+        assert_eq!(bench.lab().programs("dut", JUDGED), []);
         "generic"
     };
     let auto = bench.xdpctl(["attach", JUDGED, "-c", &path]);
