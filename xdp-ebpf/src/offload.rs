@@ -155,18 +155,18 @@ const fn higher(source: u8, destination: u8) -> u8 {
 fn v4(flags: u32, address: u64) -> u64 {
     let key = address as u32;
     if flags & flag::SECOND_BANK == 0 {
-        value::<1>(FIRST_V4.get_ptr(&key))
+        value::<1>(FIRST_V4.get_ptr(key))
     } else {
-        value::<2>(SECOND_V4.get_ptr(&key))
+        value::<2>(SECOND_V4.get_ptr(key))
     }
 }
 
 #[inline(always)]
 fn v6(flags: u32, address: [u64; 2]) -> u64 {
     if flags & flag::SECOND_BANK == 0 {
-        value::<3>(FIRST_V6.get_ptr(&address))
+        value::<3>(FIRST_V6.get_ptr(address))
     } else {
-        value::<4>(SECOND_V6.get_ptr(&address))
+        value::<4>(SECOND_V6.get_ptr(address))
     }
 }
 
@@ -175,7 +175,7 @@ fn v6(flags: u32, address: [u64; 2]) -> u64 {
 #[inline(always)]
 fn value<const MAP: usize>(found: Option<*const u64>) -> u64 {
     let Some(found) = found else { return 0 };
-    let mut found = found;
+    let mut found = found as usize;
     // SAFETY: moves a register to itself, some times over, and touches nothing else.
     unsafe {
         core::arch::asm!(
@@ -187,8 +187,8 @@ fn value<const MAP: usize>(found: Option<*const u64>) -> u64 {
             options(pure, nomem, nostack, preserves_flags),
         );
     }
-    // SAFETY: the kernel found a value there.
-    unsafe { *found }
+    // SAFETY: it is the same pointer, and the kernel found a value there.
+    unsafe { *(found as *const u64) }
 }
 
 /// Counts a packet to its outcome, at a place that is fixed for each of them.
