@@ -2,6 +2,7 @@
 //! and asked what it counted.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub struct Filter {
 }
 
 /// A frame, and how much of it is to lie in the first buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Given<'f> {
     pub frame: &'f [u8],
     pub first: Option<usize>,
@@ -56,7 +57,19 @@ struct Seen {
     cells: Vec<(&'static str, &'static str, Count)>,
     /// Kind and name, sorted; of what a redirect lost, the kind is `lost`.
     counted: Vec<(String, String, Count)>,
-    frame: Vec<u8>,
+    frame: Bytes,
+}
+
+/// A frame that is shown as far as anybody reads it.
+#[derive(PartialEq, Eq)]
+struct Bytes(Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(40)];
+        shown.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, "… of {} bytes", self.0.len())
+    }
 }
 
 impl Filter {
@@ -192,7 +205,7 @@ impl Filter {
             action: run.action,
             cells: moved.cells,
             counted,
-            frame: self.out[..run.length].to_vec(),
+            frame: Bytes(self.out[..run.length].to_vec()),
         }
     }
 
@@ -238,7 +251,11 @@ impl Filter {
         let expected = expected(opinion, given);
         let seen = self.see(given);
         (seen != expected).then(|| {
-            format!("model    {opinion:?}\nexpected {expected:?}\nseen     {seen:?}\n{given:?}")
+            let first = given.first.map(|first| format!("\nin the first buffer: {first} bytes"));
+            format!(
+                "model    {opinion:?}\nexpected {expected:?}\nseen     {seen:?}{}",
+                first.unwrap_or_default()
+            )
         })
     }
 
@@ -265,17 +282,16 @@ impl Filter {
             answer.reason.as_str(),
             counted,
             to,
-            answer.changed.as_deref().unwrap_or(frame),
+            Bytes(answer.changed.unwrap_or_else(|| frame.to_vec())),
             answer.image,
         );
-        let output = output(opinion, frame);
         let to = opinion.sent.as_ref().and_then(|sent| sent.to.as_ref()).map(bench::index_of);
         let model = (
             opinion.verdict,
             opinion.reason,
             opinion.counted.clone(),
             to,
-            &output[..],
+            Bytes(output(opinion, frame)),
             in_force.map_id,
         );
         // The entry: here `opinion.entry` is held against the one that `explain` names.
@@ -317,7 +333,7 @@ fn expected(opinion: &Opinion, given: Given<'_>) -> Seen {
         .collect();
     counted.sort();
     let cells = vec![(opinion.verdict, opinion.reason, once)];
-    Seen { action, cells, counted, frame: output(opinion, given.frame) }
+    Seen { action, cells, counted, frame: Bytes(output(opinion, given.frame)) }
 }
 
 /// The bytes that are counted: the whole frame, but that a first buffer of up to 128 bytes with a

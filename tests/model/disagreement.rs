@@ -16,11 +16,15 @@ pub fn tell(config: &Config, frame: &[u8], differ: &mut Differ<'_>) -> ! {
         Instant::now() < deadline && differ(smaller, frame).is_some()
     });
     let mut frame = frame;
-    while let Some((_, shorter)) = frame.split_last()
-        && Instant::now() < deadline
-        && differ(&config, shorter).is_some()
-    {
-        frame = shorter;
+    let mut cut = frame.len() / 2;
+    while cut > 0 {
+        while let Some(shorter) = frame.len().checked_sub(cut)
+            && Instant::now() < deadline
+            && differ(&config, &frame[..shorter]).is_some()
+        {
+            frame = &frame[..shorter];
+        }
+        cut /= 2;
     }
     let (text, files) = config.to_toml();
     let files: String = files.iter().map(|(name, text)| format!("--- {name}\n{text}")).collect();
