@@ -71,7 +71,9 @@ impl io::Write for Out {
 
 /// Writes the snapshot of a generation.
 pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Result<()> {
-    let file = private_dir::create_file(directory, &name(generation))?;
+    let name = name(generation);
+    let what = format!("keep the ruleset in {}", directory.join(&name).display());
+    let file = private_dir::create_file(directory, &name).trying(&what)?;
     let write = || -> io::Result<()> {
         let mut out = Out { file: io::BufWriter::with_capacity(1 << 16, file), error: None };
         out.file.write_all(MAGIC)?;
@@ -80,8 +82,7 @@ pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Resu
             Err(error) => Err(out.error.unwrap_or_else(|| io::Error::other(error))),
         }
     };
-    let path = directory.join(name(generation));
-    write().trying(format_args!("keep the ruleset in {}", path.display()))
+    write().trying(&what)
 }
 
 /// Reads the snapshot of a generation; `None` where there is none of that ruleset, or one of
