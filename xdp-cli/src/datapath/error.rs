@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::private_dir;
+
 /// Something that could not be done: what and why, and the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -49,6 +51,16 @@ impl<T> Trying<T> for io::Result<T> {
                 _ => told,
             }
         })
+    }
+}
+
+impl<T> Trying<T> for std::result::Result<T, private_dir::Error> {
+    /// That something must not be used is told as it is.
+    fn trying(self, what: impl fmt::Display) -> Result<T> {
+        match self {
+            Err(private_dir::Error::Io { source, .. }) => Err(source).trying(what),
+            other => Ok(other?),
+        }
     }
 }
 

@@ -72,11 +72,10 @@ impl<W: io::Write> io::Write for Out<W> {
 
 /// Writes the snapshot of a generation.
 pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Result<()> {
-    let file = private_dir::create_file(directory, &name(generation))?;
-    let write =
-        || -> io::Result<()> { encode(snapshot, io::BufWriter::with_capacity(1 << 16, file)) };
-    let path = directory.join(name(generation));
-    write().trying(format_args!("keep the ruleset in {}", path.display()))
+    let name = name(generation);
+    let what = format!("keep the ruleset in {}", directory.join(&name).display());
+    let file = private_dir::create_file(directory, &name).trying(&what)?;
+    encode(snapshot, io::BufWriter::with_capacity(1 << 16, file)).trying(&what)
 }
 
 /// Writes what a snapshot's file holds.

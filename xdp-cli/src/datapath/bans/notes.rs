@@ -74,13 +74,14 @@ impl Notes {
             return Err(error.clone());
         }
         let (path, new) = (self.directory.join(FILE), self.directory.join(NEW));
-        let mut file = private_dir::create_file(&self.directory, NEW)?;
+        let what = format!("keep the notes in {}", path.display());
+        let mut file = private_dir::create_file(&self.directory, NEW).trying(&what)?;
         let mut write = || -> io::Result<()> {
             file.write_all(MAGIC)?;
             file.write_all(&postcard::to_stdvec(&self.texts).map_err(io::Error::other)?)?;
             fs::rename(&new, &path)
         };
-        write().trying(format_args!("keep the notes in {}", path.display()))
+        write().trying(&what)
     }
 }
 
