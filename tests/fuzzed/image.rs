@@ -54,3 +54,20 @@ fn a_tree_whose_levels_begin_behind_their_ends() {
         assert!(find_64(&words, 1, u64::MAX).is_some());
     }
 }
+
+/// Nothing but the number of steps ends the way through a node whose slots all lead to itself.
+#[test]
+fn a_node_that_leads_to_itself() {
+    let (mut words, root) = records(0);
+    let node = 1 + index::ROOT_LINES as usize;
+    let slot = index::NODE | node as u32;
+    words.0[LINE_WORDS] = slot.into();
+    words.0.resize(node * LINE_WORDS, 0);
+    words.0.extend([u64::MAX; 4]);
+    // One slot for all bytes.
+    words.0.extend([1, 0, 0, 0]);
+    words.0.push(u64::from(slot) << 32 | 0x0101_0100);
+    words.0.resize((node + 1) * LINE_WORDS + SPAN_WORDS, 0);
+    assert_eq!(index::find(&words, root, [0, 0]), Some(slot));
+    assert_eq!(index::find(&words, root, [0x0000_ffff_0000_0000, 0]), Some(slot));
+}
