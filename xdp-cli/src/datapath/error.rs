@@ -79,6 +79,6 @@ from!(
     super::interface::Error,
     super::lock::Error,
     super::netns::Error,
-    super::private_dir::Error,
+    private_dir::Error,
     super::privilege::Error,
 );
