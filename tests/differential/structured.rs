@@ -1,18 +1,21 @@
 //! Configurations that are made to be hard, where those of `rulesets.rs` are made to be mixed:
 //! long chains of prefixes around one address, ties between the sides of a packet, dense networks,
-//! and rules by the hundred.
+//! protocols that are headers elsewhere, and rules by the hundred.
 
 use std::net::IpAddr;
 
-use crate::config::{Action, Config, List, ListAction, Prefix, Rule, Side, bits, with_bits};
+use crate::config::{
+    Action, Config, List, ListAction, Prefix, Protocol, Rule, Side, bits, with_bits,
+};
 use crate::dice::Dice;
 use crate::rulesets::{ipv4, ipv6, prefix_of, rule};
 
 pub fn config(dice: &mut Dice) -> Config {
-    match dice.below(4) {
+    match dice.below(5) {
         0 => chain(dice),
         1 => ties(dice),
         2 => dense(dice),
+        3 => protocols(dice),
         _ => rules(dice),
     }
 }
@@ -88,6 +91,20 @@ fn dense(dice: &mut Dice) -> Config {
         blocklists.push(blocklist(dice, format!("dense-{list}"), prefixes));
     }
     Config { blocklists, ..Config::default() }
+}
+
+/// A rule for each of the numbers that stand for protocols in one place and for headers in another.
+fn protocols(dice: &mut Dice) -> Config {
+    let mut numbers = vec![0, 4, 6, 17, 41, 43, 44, 47, 50, 51, 59, 60, 132, 135, 139, 140];
+    let mut rules = Vec::new();
+    while !numbers.is_empty() {
+        let number = numbers.swap_remove(dice.below(numbers.len()));
+        let action = dice.pick(&[Action::Pass, Action::Drop, Action::Bounce]);
+        let mut rule = Rule::new(format!("protocol-{number}"), action);
+        rule.protocol = Some(Protocol::Number(number));
+        rules.push(rule);
+    }
+    Config { rules, ..Config::default() }
 }
 
 /// Hundreds of rules, most of them narrow: the first that matches is far behind.
