@@ -169,7 +169,7 @@ pub struct Run {
 /// that comes in.
 ///
 /// `linear` is how much of the frame lies in the first buffer; the kernel fills a page where it is
-/// not said. Linux 6.18 and newer take it. Frames below 14 bytes are `EINVAL`.
+/// not said. Frames below 14 bytes are `EINVAL`.
 pub fn run_xdp(
     program: impl AsFd,
     frame: &[u8],
