@@ -226,11 +226,11 @@ pub struct Explain {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "A frame by its headers")]
 pub struct Headers {
-    /// Address that the packet comes from
-    #[arg(long, value_name = "ADDRESS", requires = "destination")]
+    /// Address that the packet comes from; with --destination
+    #[arg(long, value_name = "ADDRESS", requires = "destination", value_parser = address)]
     pub source: Option<IpAddr>,
-    /// Address that it goes to
-    #[arg(long, value_name = "ADDRESS", requires = "source")]
+    /// Address that it goes to; with --source
+    #[arg(long, value_name = "ADDRESS", requires = "source", value_parser = address)]
     pub destination: Option<IpAddr>,
     /// tcp, udp, sctp, icmp (IPv4), icmpv6 (IPv6) or a number [default: tcp]
     #[arg(long, value_name = "PROTOCOL", requires = "source", value_parser = protocol)]
@@ -283,15 +283,26 @@ pub struct Lookup {
     #[arg(value_name = "IFACE")]
     pub interface: String,
     /// An IPv4 or IPv6 address
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", value_parser = address)]
     pub address: IpAddr,
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,
 }
 
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        "write one address, such as 203.0.113.7 or 2001:db8::1, without a length, a port, a zone or \
+         brackets"
+            .to_owned()
+    })
+}
+
 /// Digits in pairs; what people put between them does not count.
 fn hexadecimal(text: &str) -> Result<Bytes, String> {
+    if text == "-" {
+        return Err("standard input is not read for it; `--pcap -` reads a capture".to_owned());
+    }
     let text = text.strip_prefix("0x").unwrap_or(text);
     let mut bytes = Vec::with_capacity(text.len() / 2);
     let mut half = None;
@@ -411,6 +422,7 @@ mod tests {
         assert_eq!(bytes(""), Ok(vec![]));
         assert_eq!(bytes("020"), Err("it has an odd number of digits: a byte is two".to_owned()));
         assert_eq!(bytes("02 0g"), Err("'g', character 5, is no digit".to_owned()));
+        assert!(bytes("-").unwrap_err().contains("standard input"));
         assert!(bytes(&"00".repeat(65_535)).is_ok());
         assert!(bytes(&"00".repeat(65_536)).is_err());
     }

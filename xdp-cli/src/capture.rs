@@ -38,10 +38,11 @@ impl Error {
         match self {
             Self::NotACapture => Some("`tcpdump -w FILE` and Wireshark write such files"),
             Self::LinkType(_) => Some(
-                "capture on the interface itself: `tcpdump -i IFACE -w FILE`, not `-i any`, which \
-                 has no Ethernet headers",
+                "capture on an Ethernet interface itself: `tcpdump -i IFACE -w FILE`, not `-i any`, \
+                 which has no Ethernet headers",
             ),
-            Self::CutOff(_) | Self::Damaged(_) | Self::Io(_) => None,
+            Self::Io(_) => Some("name a pcap or pcapng file, or `-` for standard input"),
+            Self::CutOff(_) | Self::Damaged(_) => Some("capture it again, or cut it at that frame"),
         }
     }
 }
@@ -190,7 +191,12 @@ const fn is_obsolete(block_type: u32, big_endian: bool) -> bool {
 }
 
 fn ethernet(link: Linktype) -> Result<(), Error> {
-    if link == Linktype::ETHERNET { Ok(()) } else { Err(Error::LinkType(link.to_string())) }
+    if link == Linktype::ETHERNET {
+        return Ok(());
+    }
+    // Of those that it knows, it has a name.
+    let name = link.to_string();
+    Err(Error::LinkType(if name.contains('(') { link.0.to_string() } else { name }))
 }
 
 /// The reader keeps no cause.

@@ -131,6 +131,12 @@ fn broken_captures_are_one_clear_error() {
         ("a record of 2 GiB", huge, 1, "what follows frame 1 is damaged"),
         ("too long a frame", long, 0, "frame 1 has 65536 bytes, 65535 are the most"),
         (
+            "a link type without a name",
+            pcap_with(Order::Little, 0xa1b2_c3d4, 999, &frames),
+            0,
+            "its link type is 999, not Ethernet",
+        ),
+        (
             "another link type",
             pcap_with(Order::Little, 0xa1b2_c3d4, 113, &frames),
             0,
@@ -169,8 +175,23 @@ fn frames_that_the_capture_cut_are_judged_by_their_length_on_the_wire() {
     std::fs::write(&path, bytes).unwrap();
     let output = bench.xdpctl(["explain", JUDGED, "--json", "--pcap", path.to_str().unwrap()]);
     output.success();
-    assert_eq!(lines(&output.stdout).iter().map(told).collect::<Vec<_>>(), expected()[..1]);
+    let answers = lines(&output.stdout);
+    assert_eq!(answers.iter().map(told).collect::<Vec<_>>(), expected()[..1]);
+    assert_eq!(answers[0]["captured"], 60);
     assert!(output.stderr.contains("holds only the beginning of 1 frame"), "{}", output.stderr);
+}
+
+/// The stub of a frame that is longer than any that can be judged would be called malformed.
+#[test]
+fn frames_that_were_too_long_before_they_were_cut_are_refused() {
+    let bench = attached();
+    let mut bytes = pcap(&frames()[..1]);
+    bytes[24 + 12..24 + 16].copy_from_slice(&100_000_u32.to_le_bytes());
+    let path = bench.directory().join("capture");
+    std::fs::write(&path, bytes).unwrap();
+    let output = bench.xdpctl(["explain", JUDGED, "--json", "--pcap", path.to_str().unwrap()]);
+    output.expect_status(2);
+    assert!(output.stderr.contains("frame 1 has 100000 bytes"), "{}", output.stderr);
 }
 
 /// While rulesets are exchanged, every frame is judged by one of them, and told by its own names.

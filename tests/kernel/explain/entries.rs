@@ -31,6 +31,11 @@ name = "trial"
 action = "count"
 prefixes = ["10.0.0.0/8"]
 
+[[blocklist]]
+name = "inside"
+match = "destination"
+prefixes = ["10.2.0.0/16"]
+
 [[rule]]
 name = "telnet"
 destination_port = 23
@@ -61,7 +66,7 @@ fn the_entry_and_where_it_stands() {
         // The longer one, on whichever side.
         ("203.0.113.8", "192.0.2.201", json!(["bad", "192.0.2.200/29", "list.txt", 3])),
         ("198.51.100.8", "192.0.2.201", json!(["office", "198.51.100.0/24", "in0.toml", 7])),
-        ("10.9.9.9", "9.9.9.9", json!(["telnet", null, "in0.toml", 25])),
+        ("10.9.9.9", "9.9.9.9", json!(["telnet", null, "in0.toml", 30])),
     ] {
         let answer = explain_frame(&bench, udp4(source, destination, 1, 23));
         assert_eq!(place(&answer), expected, "{source} to {destination}");
@@ -119,6 +124,13 @@ fn lookup_shows_everything_that_holds_an_address_in_the_order_of_judgement() {
             json!(["blocklist", "bad", "203.0.113.0/24", "drop", "either"]),
         ]
     );
+    assert_eq!(
+        shown("10.2.0.1"),
+        [
+            json!(["blocklist", "trial", "10.0.0.0/8", "count", "source"]),
+            json!(["blocklist", "inside", "10.2.0.0/16", "drop", "destination"]),
+        ]
+    );
     bench.xdpctl(["block", JUDGED, "203.0.0.0/16", "--for", "10m", "--note", "x"]).success();
     bench.xdpctl(["allow", JUDGED, "203.0.113.0/29"]).success();
     bench.xdpctl(["block", JUDGED, "198.51.100.0/25"]).success();
@@ -167,6 +179,10 @@ fn without_the_kept_ruleset_the_verdict_is_told_all_the_same() {
     output.success();
     let answer: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(told(&answer), json!(["drop", "blocklist", "bad", null]));
+    assert!(output.stderr.contains("is not kept any more"), "{}", output.stderr);
+    // That nothing holds the address would be wrong.
+    let output = bench.xdpctl(["lookup", JUDGED, "203.0.113.7"]);
+    output.expect_status(1);
     assert!(output.stderr.contains("is not kept any more"), "{}", output.stderr);
     bench.xdpctl(["reload", JUDGED]).success();
     let answer = explain_frame(&bench, udp4("203.0.113.7", "9.9.9.9", 1, 2));

@@ -127,6 +127,7 @@ fn a_redirect_that_cannot_be_made_is_a_drop() {
     bench.lab().ip("dut", ["link", "delete", "out0"]);
     let answer = explain_frame(&bench, udp4("10.0.0.1", "10.0.0.2", 1, 2));
     assert_eq!(told(&answer), json!(["drop", "rule", "out", null]));
+    assert_eq!((&answer["to"], &answer["missing"]), (&Value::Null, &json!("out0")));
 }
 
 #[test]
@@ -199,6 +200,8 @@ fn questions_that_make_no_sense_are_refused() {
         ("", "the following required arguments were not provided"),
         ("--packet 0", "it has an odd number of digits"),
         ("--packet 0g", "'g', character 2, is no digit"),
+        ("--packet -", "standard input is not read for it"),
+        ("--source 1.2.3.0/24 --destination 1.2.3.5", "write one address"),
         ("--packet 00 --pcap x", "cannot be used with"),
         ("--source 1.2.3.4", "--destination"),
         ("--source 1.2.3.4 --destination ::1", "1.2.3.4 and ::1 are of two families"),

@@ -25,7 +25,12 @@ impl Loaded {
 pub fn load(path: &Path, session: &mut Session<'_>) -> Result<Loaded, Failure> {
     let loaded = config::load(path);
     session.reporter.diagnostics(&loaded.diagnostics);
-    let Some(ruleset) = loaded.ruleset else { return Err(Failure::Configuration) };
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let Some(mut ruleset) = loaded.ruleset else { return Err(Failure::Configuration) };
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let path = absolute(path);
+    // Whoever asks later where an entry stands may be somewhere else.
+    for file in &mut ruleset.files {
+        *file = absolute(file);
+    }
     Ok(Loaded { path, text: loaded.text, ruleset })
 }

@@ -6,9 +6,11 @@ use super::{Failure, Session};
 use crate::args::Lookup;
 use crate::bans::{Kind as BanKind, Listed};
 use crate::datapath::bans;
+use crate::datapath::error::Error;
 use crate::explain::entries::{Address, Entries, Held};
 use crate::image::metadata::Kind;
 use crate::lookup::{Holding, json, text};
+use crate::notation::plain;
 use crate::ruleset::{ListAction, Side};
 
 /// Shows what holds an address. That nothing does, is an answer and no error.
@@ -30,16 +32,11 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
         }
     };
     let in_force = attachment.in_force_now()?;
-    let held = match namespace.kept_ruleset(key, &in_force)? {
-        Some(kept) => Entries::of(kept.ruleset).holding(address),
-        None => {
-            session.reporter.warning(
-                "the ruleset in force is not kept any more: only run-time entries are shown",
-                Some("`xdpctl reload` keeps it again"),
-            );
-            Vec::new()
-        }
-    };
+    let kept = namespace.kept_ruleset(key, &in_force)?.ok_or_else(|| {
+        Error::new("the ruleset in force is not kept any more: its lists cannot be looked through")
+            .hint(format!("`xdpctl reload {}` keeps it again", plain(&attachment.name())))
+    })?;
+    let held = Entries::of(kept.ruleset).holding(address);
     let all = in_order(&entries, &held);
     let written = if args.json {
         json::write(session.out, &all)
@@ -49,11 +46,14 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
     written.map_err(Failure::from_output)
 }
 
-/// In the order of judgement: the first run-time entry where it allows, allowlists, the first
-/// run-time entry where it blocks, blocklists; the other run-time entries decide nothing.
+/// In the order in which they would decide about a packet from there: the first run-time entry where
+/// it allows, allowlists, the first run-time entry where it blocks, blocklists. Behind them is what
+/// does not: blocklists that look at destinations alone, and the other run-time entries.
 fn in_order(entries: &[Listed], held: &[Held]) -> Vec<Holding> {
     let (allowlists, blocklists): (Vec<&Held>, Vec<&Held>) =
         held.iter().partition(|held| held.kind == Kind::Allowlist);
+    let (of_destinations, blocklists): (Vec<&Held>, Vec<&Held>) =
+        blocklists.into_iter().partition(|held| held.side == Side::Destination);
     let (first, others) = match entries.split_first() {
         Some((first, others)) => (Some(first), others),
         None => (None, entries),
@@ -64,6 +64,7 @@ fn in_order(entries: &[Listed], held: &[Held]) -> Vec<Holding> {
     all.extend(allowlists.into_iter().map(of_list));
     all.extend(first.filter(|entry| !allows(entry)).map(of_entry));
     all.extend(blocklists.into_iter().map(of_list));
+    all.extend(of_destinations.into_iter().map(of_list));
     all.extend(others.iter().map(of_entry));
     all
 }

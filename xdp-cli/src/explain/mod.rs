@@ -27,6 +27,11 @@ pub struct Explained {
     pub counted: Option<Counted>,
     /// The frame as it goes on, in hexadecimal, where it is changed.
     pub output: Option<String>,
+    /// Where the rule would redirect to, if that interface were there.
+    pub missing: Option<String>,
+    /// How much of the frame the capture holds, where that is not all: the rest was taken to be
+    /// zeros.
+    pub captured: Option<usize>,
 }
 
 /// A list that only counts, with the entry that does.

@@ -8,7 +8,7 @@ use crate::notation::plain;
 
 /// Writes one answer; `number` is the frame's in a capture.
 pub fn write(out: &mut dyn Write, number: Option<u64>, explained: &Explained) -> io::Result<()> {
-    let Explained { verdict, reason, rule, entry, to, file, line, counted, output } = explained;
+    let Explained { verdict, reason, rule, entry, to, file, line, counted, .. } = explained;
     let mut text = String::new();
     if let Some(number) = number {
         let _ = write!(text, "{number}: ");
@@ -25,7 +25,13 @@ pub fn write(out: &mut dyn Write, number: Option<u64>, explained: &Explained) ->
         decider(&mut text, Some(&counted.rule), counted.entry.as_deref());
         place(&mut text, counted.file.as_deref(), counted.line);
     }
-    if let Some(output) = output {
+    if let Some(missing) = &explained.missing {
+        let _ = write!(text, "; {} is not there to redirect to", plain(missing));
+    }
+    if let Some(captured) = explained.captured {
+        let _ = write!(text, "; only {captured} bytes were captured");
+    }
+    if let Some(output) = &explained.output {
         let _ = write!(text, "\n  goes on as {output}");
     }
     text.push('\n');

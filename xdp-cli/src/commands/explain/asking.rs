@@ -1,6 +1,7 @@
 //! The program's answer, with the names and the entries that belong to it.
 
 use xdp_common::counter::CounterId;
+use xdp_common::image::ActionKind;
 use xdp_common::packet::{NO_SENDER, Network, Packet};
 use xdp_common::verdict::{Reason, Verdict};
 
@@ -121,10 +122,16 @@ impl<'a> Asking<'a> {
                     }
                     explained.rule = Some(name);
                 }
-                if answer.verdict == Verdict::Redirect {
+                if action.kind == ActionKind::Redirect as u8 {
                     let mut redirects = self.known.in_force.metadata.redirects.iter();
                     let found = redirects.find(|redirect| redirect.slot == action.slot);
-                    explained.to = found.map(name_of);
+                    let name = found.map(name_of);
+                    // A redirect that cannot be made is a drop.
+                    if answer.verdict == Verdict::Redirect {
+                        explained.to = name;
+                    } else {
+                        explained.missing = name;
+                    }
                 }
             }
             Reason::Allowed | Reason::Banned => {

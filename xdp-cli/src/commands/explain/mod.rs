@@ -116,25 +116,27 @@ fn capture_of(
             }
         };
         number += 1;
-        if original > frame.len() && original <= LONGEST {
-            // The capture kept only the beginning. A frame as long as it was is judged as that
-            // was, where its headers are in what was kept.
-            cut += 1;
-            frame.resize(original, 0);
-        }
-        if frame.len() > LONGEST {
+        let length = frame.len().max(original);
+        if length > LONGEST {
             session.out.flush().map_err(Failure::from_output)?;
             let told = format!(
-                "the capture {}: frame {number} has {} bytes, {LONGEST} are the most",
-                plain(&path.to_string_lossy()),
-                frame.len()
+                "the capture {}: frame {number} has {length} bytes, {LONGEST} are the most",
+                plain(&path.to_string_lossy())
             );
             let hint = "capture with receive offload off (`ethtool -K IFACE gro off lro off`)";
             session.reporter.error(&told, Some(hint));
             return Err(Failure::Configuration);
         }
-        let explained = asking.ask(&frame, session)?;
+        // Where the capture kept only the beginning, a frame as long as it was is judged as that
+        // was, if its headers are in what was kept.
+        let captured = (length > frame.len()).then_some(frame.len());
+        cut += u64::from(captured.is_some());
+        frame.resize(length, 0);
+        let explained = Explained { captured, ..asking.ask(&frame, session)? };
         print(session, as_json, Some(number), &explained)?;
+    }
+    if number == 0 {
+        session.reporter.warning("the capture holds no frame", None);
     }
     if cut > 0 {
         session.out.flush().map_err(Failure::from_output)?;
