@@ -1,5 +1,5 @@
-//! What fuzzing found, and what was found in writing its targets: each a test with a sentence on
-//! what went wrong. Neither kernel nor root is needed.
+//! What fuzzing found, what was found in writing its targets, and what it does not come to by itself:
+//! each a test with a sentence on it. Neither kernel nor root is needed.
 
 #[path = "fuzzed/image.rs"]
 mod image;

@@ -1,8 +1,11 @@
 //! Images that lie, looked at in user space, where sums are checked: in the kernel they wrap.
 
-use xdp_common::image::{LINE_WORDS, Lines, SPAN_WORDS, Span};
+use xdp_common::bans::NoBans;
+use xdp_common::image::{Header, LINE_WORDS, Lines, SPAN_WORDS, Span, flag};
 use xdp_common::index::{self, RECORD_NODE, RECORDS};
+use xdp_common::judge::{Desk, judge};
 use xdp_common::search::{Descriptor, Level, MAX_DEPTH, find_32, find_64};
+use xdp_common::verdict::{Reason, Verdict};
 
 /// Words from line 0 on.
 struct Words(Vec<u64>);
@@ -70,4 +73,29 @@ fn a_node_that_leads_to_itself() {
     words.0.resize((node + 1) * LINE_WORDS + SPAN_WORDS, 0);
     assert_eq!(index::find(&words, root, [0, 0]), Some(slot));
     assert_eq!(index::find(&words, root, [0x0000_ffff_0000_0000, 0]), Some(slot));
+}
+
+/// A header that promises more words of rules than a vector can have is followed no further than
+/// that, and one whose places are all beyond the image is the program's failure.
+#[test]
+fn a_header_of_vectors_without_end() {
+    let frame = [0; 60];
+    let judged = |change: fn(&mut Header)| {
+        let mut header = *Header::of(&[0; 64]);
+        header.flags = flag::RULES;
+        change(&mut header);
+        let mut words = header.to_block().to_vec();
+        words.resize(64 + SPAN_WORDS, 0);
+        let mut desk = Desk::LEFT_BEHIND;
+        desk.read(&frame[..]);
+        let words = Words(words);
+        let judgement = judge(&words, &NoBans, &header, &mut desk);
+        (judgement.verdict, judgement.reason)
+    };
+    let endless = judged(|header| {
+        (header.vectors, header.vector_words, header.vector_shift) = (1, u32::MAX, u32::MAX);
+    });
+    assert_eq!(endless, (Verdict::Pass, Reason::Default));
+    let nowhere = judged(|header| header.vectors = 1 << 20);
+    assert_eq!(nowhere, (Verdict::Aborted, Reason::Default));
 }
