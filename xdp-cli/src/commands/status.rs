@@ -77,6 +77,10 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
         }
     }
     let ifindex = attachment.ifindex().unwrap_or(attachment.key());
+    let map_bytes = attachment.map_bytes().unwrap_or_else(|error| {
+        problems.push(error.message);
+        0
+    });
     let Some(in_force) = attachment.in_force() else {
         let error = attachment.unreadable();
         problems.push(match error.hint {
@@ -96,7 +100,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             uptime_seconds: 0,
             program_id: attachment.program_id(),
             entries: Entries::default(),
-            map_bytes: attachment.map_bytes(),
+            map_bytes,
             bypass: false,
             problems,
             attached_as: None,
@@ -160,7 +164,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             rules: u64::from(in_force.rules),
             bans,
         },
-        map_bytes: attachment.map_bytes(),
+        map_bytes,
         bypass: false,
         problems,
         loaded_from: (metadata.loaded_from != metadata.config)

@@ -376,20 +376,32 @@ impl Attachment {
     }
 
     /// Bytes of kernel memory that the maps take.
-    pub fn map_bytes(&self) -> u64 {
-        let Some(maps) = &self.maps else { return self.card.as_ref().map_or(0, Card::map_bytes) };
-        let outer: u64 = maps.all().into_iter().map(memory).sum();
-        let images = image_map::ids(&maps.ruleset).unwrap_or_default();
-        let pages =
-            (0..COUNTER_PAGES).filter_map(|page| inner_id(&maps.rule_counters, page).ok()?);
-        let inner: u64 = images
-            .into_iter()
-            .chain(pages)
-            .filter_map(|id| bpf::map_by_id(id).ok())
-            .map(|map| memory(&map))
-            .sum();
-        let lent: u64 = maps.bans.lent().map(|map| memory(&map)).sum();
-        outer + inner + lent
+    pub fn map_bytes(&self) -> Result<u64> {
+        let Some(maps) = &self.maps else {
+            return Ok(self.card.as_ref().map_or(0, Card::map_bytes));
+        };
+        let sum = || -> io::Result<u64> {
+            let mut ids = image_map::ids(&maps.ruleset)?;
+            for page in 0..COUNTER_PAGES {
+                ids.extend(inner_id(&maps.rule_counters, page)?);
+            }
+            let mut sum = 0;
+            for map in maps.all() {
+                sum += memory(map)?;
+            }
+            for map in maps.bans.lent()? {
+                sum += memory(&map)?;
+            }
+            for id in ids {
+                sum += match bpf::map_by_id(id) {
+                    // Given back in this moment.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                    map => memory(&map?)?,
+                };
+            }
+            Ok(sum)
+        };
+        sum().trying("tell how much memory the maps take")
     }
 }
 
@@ -400,15 +412,11 @@ fn inner_id(outer: &OwnedFd, key: u32) -> io::Result<Option<u32>> {
 }
 
 /// What a map takes, by its own account: `memlock` in proc_pid_fdinfo(5).
-pub(super) fn memory(map: &OwnedFd) -> u64 {
+pub(super) fn memory(map: &OwnedFd) -> io::Result<u64> {
     use std::os::fd::AsRawFd;
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()));
-    text.ok()
-        .and_then(|text| {
-            let line = text.lines().find_map(|line| line.strip_prefix("memlock:"))?;
-            line.trim().parse().ok()
-        })
-        .unwrap_or(0)
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    Ok(line.and_then(|line| line.trim().parse().ok()).unwrap_or(0))
 }
 
 /// The ruleset in force; `None` where it is of a layout that this version does not know.

@@ -65,10 +65,10 @@ impl BanMaps {
     }
 
     /// The maps that are there only while there are entries.
-    pub fn lent(&self) -> impl Iterator<Item = OwnedFd> {
+    pub fn lent(&self) -> io::Result<Vec<OwnedFd>> {
         let filters = Table::ALL.into_iter().map(|table| inner(&self.filters, table as u32));
         let tables = self.tables.iter().map(|outer| inner(outer, 0));
-        filters.chain(tables).filter_map(|found| found.ok().flatten())
+        filters.chain(tables).filter_map(io::Result::transpose).collect()
     }
 }
 

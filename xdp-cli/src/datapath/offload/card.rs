@@ -176,7 +176,7 @@ impl Card {
                 info.shape.key_size.next_multiple_of(8) + info.shape.value_size.next_multiple_of(8);
             Some(u64::from(element) * u64::from(info.max_entries))
         });
-        on_card.sum::<u64>() + memory(&self.state)
+        on_card.sum::<u64>() + memory(&self.state).unwrap_or_default()
     }
 }
 
