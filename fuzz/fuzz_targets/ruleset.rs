@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use model::dice::Dice;
-use model::disagreement::{between, tell};
+use model::disagreement::tell;
 use model::frames::{Edges, frame};
 use model::product::Product;
 use model::rulesets;
@@ -22,6 +22,7 @@ mod model {
     pub mod disagreement;
     pub mod frames;
     pub mod judge;
+    pub mod loading;
     pub mod packet;
     pub mod product;
     pub mod rulesets;
@@ -37,8 +38,10 @@ fuzz_target!(|input: &[u8]| {
     let mut dice = Dice::of(input.iter().rev().copied().collect());
     for _ in 0..FRAMES {
         let frame = frame(&mut dice, &edges);
-        if between(&product, &config, &frame).is_some() {
-            tell(&config, &frame);
+        if product.differs(&config, &frame).is_some() {
+            tell(&config, &frame, &mut |config, frame| {
+                Product::load(config).ok()?.differs(config, frame)
+            });
         }
     }
 });
