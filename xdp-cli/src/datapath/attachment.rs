@@ -69,7 +69,7 @@ impl Maps {
             let map = bpf::map_by_id(id)?;
             let info = bpf::map_info(&map)?;
             for ((place, wanted), shape) in found.iter_mut().zip(program::MAPS).zip(shape::MAPS) {
-                if info.name == wanted[..wanted.len().min(KERNEL_NAME)] && info.shape == shape {
+                if info.name == wanted[..wanted.len().min(KERNEL_NAME)] && shape.takes(info.shape) {
                     *place = Some(map);
                     break;
                 }

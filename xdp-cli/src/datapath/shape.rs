@@ -24,6 +24,16 @@ impl Shape {
     pub const fn new(kind: u32, key_size: usize, value_size: usize) -> Self {
         Self { kind, key_size: key_size as u32, value_size: value_size as u32 }
     }
+
+    /// Whether a map of the shape `found` can be used as one of this shape.
+    ///
+    /// A DEVMAP may have values of four bytes, an interface index without a program: aya makes it so
+    /// where the kernel refuses its question whether there may be one. Nothing but the index is
+    /// written, and nothing is read.
+    pub fn takes(self, found: Self) -> bool {
+        let short = Self { value_size: 4, ..self };
+        found == self || self.kind == bpf::DEVMAP && found == short
+    }
 }
 
 /// A map of maps, which has inner maps' ids for values.
