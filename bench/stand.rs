@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use aya::maps::Map;
 use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use xdp_common::counter::{COUNTERS_PER_PAGE, Counter, Matrix};
+use xdp_common::counter::{Counter, Matrix};
 use xdp_common::cpu::PerCpu;
+use xdp_common::maps::{self, COUNTER_PAGE};
 use xdp_common::verdict::{Reason, Verdict};
 use xdpctl::bans::Kind;
 use xdpctl::config::prefix::IpPrefix;
-use xdpctl::datapath::bans::{BanMaps, Order, Store};
+use xdpctl::datapath::bans::{Order, Store};
+use xdpctl::datapath::maps::{Maps, create};
 use xdpctl::datapath::program::{self, Loaded};
 use xdpctl::datapath::{bpf, image_map};
 use xdpctl::image::Image;
@@ -121,7 +123,7 @@ impl Stand {
         let floor = xdp(&programs, Floor::Drop.program())?;
         let links = lab.device.enter(|| {
             let target = index(REDIRECT_TARGET)?;
-            let targets = filter.map(program::REDIRECTS)?;
+            let targets = filter.map(maps::Map::REDIRECTS)?;
             bpf::update(&targets, REDIRECT_SLOT, &device_value(target))?;
             bpf::update(map(&programs, "FLOOR_TARGET")?, 0, &device_value(target))?;
             let filter = attach(filter.program()?, Device::Filter.interface())?;
@@ -154,7 +156,7 @@ impl Stand {
     /// Puts a ruleset's image in force, on the filter's device.
     pub fn put_in_force(&self, image: &Image) -> Result<()> {
         let extents = image_map::create(image.blocks())?;
-        let ruleset = self.filter.map(program::RULESET)?;
+        let ruleset = self.filter.map(maps::Map::RULESET)?;
         let more = image.header().more_extents;
         image_map::put_in_force(&ruleset, &extents, more)?;
         image_map::give_back(&ruleset, &extents, more)?;
@@ -164,7 +166,7 @@ impl Stand {
 
     /// Blocks prefixes at run time; what was blocked before is not any more.
     pub fn block(&mut self, prefixes: &[IpPrefix]) -> Result<()> {
-        let maps = BanMaps::of(&self.filter)?;
+        let maps = Maps::of_loaded(&self.filter)?;
         // Notes would lie in the directory, and there are none.
         let mut store = Store::on(&maps, std::env::temp_dir())?;
         store.remove(&self.blocked)?;
@@ -261,7 +263,7 @@ impl Stand {
         let processors =
             aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
         let mut bytes = vec![0; processors * size_of::<PerCpu>()];
-        bpf::lookup(&self.filter.map(program::COUNTERS)?, 0, &mut bytes)?;
+        bpf::lookup(&self.filter.map(maps::Map::COUNTERS)?, 0, &mut bytes)?;
         let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
         for cpu in bytes.chunks_exact(size_of::<PerCpu>()) {
             let matrix = &cpu[std::mem::offset_of!(PerCpu, matrix)..];
@@ -298,12 +300,9 @@ impl Verdicts {
 fn provide_counters(filter: &Loaded) -> Result<()> {
     const PAGES: u32 = 80;
     let pages = (0..PAGES)
-        .map(|_| {
-            let size = size_of::<Counter>();
-            bpf::create_map(bpf::PERCPU_ARRAY, size, COUNTERS_PER_PAGE, 0, "bench_page")
-        })
+        .map(|_| create(COUNTER_PAGE, "bench_page"))
         .collect::<std::io::Result<Vec<OwnedFd>>>()?;
-    let places = filter.map(program::RULE_COUNTERS)?;
+    let places = filter.map(maps::Map::RULE_COUNTERS)?;
     let numbers: Vec<u32> = (0..PAGES).collect();
     let descriptors: Vec<u32> = pages.iter().map(|page| page.as_raw_fd() as u32).collect();
     bpf::update_batch(&places, &numbers, &descriptors)?;

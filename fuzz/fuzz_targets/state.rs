@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 use xdp_common::bans::{
     Bans, Entry, FILTER_BITS, Standing, Table, Tables, Value, standing_v4, standing_v6,
 };
-use xdp_common::counter::MAX_COUNTERS;
+use xdp_common::capacity::{MAX_COUNTERS};
 use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
 use xdp_common::judge::{Desk, judge};
 use xdp_common::packet::Network;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 
-use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, Matrix};
+use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE};
+use xdp_common::counter::{CELLS, Counter, Matrix};
 use xdp_common::cpu::PerCpu;
-use xdpctl::datapath::attachment::Maps;
 use xdpctl::datapath::bpf;
+use xdpctl::datapath::maps::Maps;
 
 /// Packets and bytes.
 pub type Count = (u64, u64);

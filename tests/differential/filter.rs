@@ -11,13 +11,14 @@ use xdp_common::counter::CounterId;
 use xdp_common::verdict::Verdict;
 use xdpctl::bans::Kind;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
-use xdpctl::datapath::attachment::{InForce, Maps};
+use xdpctl::datapath::attachment::InForce;
 use xdpctl::datapath::bans::{Order, Store};
 use xdpctl::datapath::bpf::{self, Run};
 use xdpctl::datapath::explain::Explainer;
+use xdpctl::datapath::image_map;
+use xdpctl::datapath::maps::Maps;
 use xdpctl::datapath::program::{self, Loaded};
 use xdpctl::datapath::swap::{self, Occasion};
-use xdpctl::datapath::{image_map, lifecycle};
 use xdpctl::image::metadata::{Counted, Mode};
 
 use crate::bench;
@@ -77,7 +78,7 @@ impl Filter {
     pub fn load() -> Self {
         let loaded = program::load_filter().unwrap_or_else(|error| panic!("{error}"));
         // A test has few of these: they stay until it ends.
-        let maps = lifecycle::maps_of(&loaded).expect("the program's maps");
+        let maps = Maps::of_loaded(&loaded).expect("the program's maps");
         let maps: &Maps = Box::leak(Box::new(maps));
         let explainer = Explainer::beside(maps).unwrap_or_else(|error| panic!("{error}"));
         Self {
@@ -129,7 +130,7 @@ impl Filter {
 
     /// The entries of run time, in their order: of two for one prefix, the later stays.
     fn put_entries(&mut self, entries: &[RuntimeEntry]) {
-        let mut store = Store::on(&self.maps.bans, self.state.path().to_owned()).unwrap();
+        let mut store = Store::on(&self.maps, self.state.path().to_owned()).unwrap();
         if !self.entries.is_empty() {
             store.remove(&self.entries).unwrap();
         }

@@ -1,7 +1,7 @@
 //! What commands read back.
 
 use xdp_common::bans::{FILTER_BITS, Table};
-use xdp_common::counter::MAX_COUNTERS;
+use xdp_common::capacity::MAX_COUNTERS;
 use xdp_common::image::{Block, Header, LAYOUT, LINE_WORDS, Lines, MAGIC, Span};
 use xdpctl::config::prefix::IpPrefix;
 use xdpctl::datapath::attachment::InForce;

@@ -3,8 +3,8 @@
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
+use xdp_common::maps::{Map, kind};
 use xdpctl::datapath::bpf;
-use xdpctl::datapath::program::MAPS;
 
 use crate::lab::bench::{Bench, JUDGED};
 
@@ -62,8 +62,8 @@ fn maps_of_other_shapes_are_another_versions() {
     let config = config.to_str().expect("UTF-8");
     let directory = bench.lab().pins("dut", bench.lab().ifindex("dut", JUDGED));
     let link = bpf::open_pin(&directory.join("link")).expect("the link");
-    let large = |name| bpf::create_map(bpf::ARRAY, 1 << 20, 1, 0, name).expect("a map");
-    bpf::update_link(&link, pass_with(&MAPS.map(large))).expect("another program in the link");
+    let large = |map: Map| bpf::create_map(kind::ARRAY, 1 << 20, 1, 0, map.name()).expect("a map");
+    bpf::update_link(&link, pass_with(&Map::ALL.map(large))).expect("another program in the link");
 
     let status = bench.xdpctl(["status", "--json"]).success().json();
     let problem = status[0]["problems"][0].as_str().expect("a problem");

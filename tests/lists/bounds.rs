@@ -1,15 +1,13 @@
 //! As many prefixes as a ruleset may have, as many lists, and as many rules.
 
+use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_RULES};
 use xdp_common::image::Block;
 use xdp_common::index::ROOT_LINES;
 use xdp_common::packet::Network;
 use xdp_common::search::find_listed;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
-use xdpctl::ruleset::{
-    ListAction, MAX_LISTS, MAX_PREFIXES, MAX_RULES, Matches, Prefixes, Rule, RuleAction, Ruleset,
-    Side,
-};
+use xdpctl::ruleset::{ListAction, Matches, Prefixes, Rule, RuleAction, Ruleset, Side};
 
 use super::reference::{Address, Compiled, entry, list, prefix};
 

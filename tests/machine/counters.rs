@@ -4,8 +4,8 @@ use std::mem::offset_of;
 
 use xdp_common::counter::Matrix;
 use xdp_common::cpu::PerCpu;
+use xdp_common::maps::Map;
 use xdpctl::datapath::bpf;
-use xdpctl::datapath::program::COUNTERS;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::udp4;
@@ -21,7 +21,7 @@ const ROUNDS: u64 = 16;
 fn by_processor(bench: &Bench) -> Vec<u64> {
     let lab = bench.lab();
     let pins = lab.pins("dut", lab.ifindex("dut", JUDGED));
-    let map = bpf::open_pin(&pins.join(COUNTERS)).expect("the counters' pin");
+    let map = bpf::open_pin(&pins.join(Map::COUNTERS.name())).expect("the counters' pin");
     let processors = aya::util::nr_cpus().expect("the number of processors");
     let mut values = vec![0; processors * size_of::<PerCpu>()];
     bpf::lookup(map, 0, &mut values).expect("the counters").expect("their one element");

@@ -7,15 +7,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Most prefixes of one family over all lists, ranges taken apart.
-pub const MAX_PREFIXES: usize = 1_000_000;
-/// Most `[[rule]]` tables.
-pub const MAX_RULES: usize = 4_096;
-/// Most allowlists and blocklists together.
-pub const MAX_LISTS: usize = 1_024;
-/// Most different interfaces that rules redirect to.
-pub const MAX_REDIRECT_TARGETS: usize = 64;
-
 /// A validated ruleset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {

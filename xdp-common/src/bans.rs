@@ -9,6 +9,7 @@
 //! need not be asked. It may say so too seldom and never too often, so a bit is set before the
 //! entry that it stands for, and cleared after that entry is gone, if at all.
 
+use crate::capacity::MAX_ENTRIES;
 use crate::packet::Network;
 
 /// What an entry does; as a number, which is what crosses between functions of the program.
@@ -121,8 +122,6 @@ impl Table {
     }
 }
 
-/// Entries that each table holds.
-pub const MAX_ENTRIES: u32 = 1 << 18;
 /// Places in each table. A trie of some kernels wants a free one even to replace an entry.
 pub const TABLE_SIZE: u32 = MAX_ENTRIES + 1;
 

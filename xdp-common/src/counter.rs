@@ -5,6 +5,7 @@
 //! one cell of the [`Matrix`], so that verdicts and reasons, both sums over one matrix read in one
 //! call, always agree.
 
+use crate::capacity::COUNTERS_PER_PAGE;
 use crate::verdict::{Reason, Verdict};
 
 /// Packets and bytes.
@@ -46,15 +47,6 @@ impl Matrix {
         }
     }
 }
-
-/// Counters of lists and rules lie in pages of this many, so that their number can grow without
-/// moving one that is in use: a counter's page and place never change while it lives.
-pub const COUNTERS_PER_PAGE: u32 = 128;
-/// Places for pages.
-pub const COUNTER_PAGES: u32 = 256;
-/// Most counters of lists and rules at one time. Twice what a ruleset can use (1,024 lists, 4,096
-/// rules and their losses) and more, because the old and the new ruleset may share none.
-pub const MAX_COUNTERS: u32 = COUNTERS_PER_PAGE * COUNTER_PAGES;
 
 /// Names a counter of a list or a rule in an image: its number plus one, or [`CounterId::NONE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@
 //! lies beyond through a slot of the map of maps that holds the extents: slot 0 has the first one
 //! of the image in force, and two images have their others in different halves of the rest.
 
+use crate::capacity::MORE_EXTENTS;
 use crate::opaque::opaque;
 
 /// Words of a block.
@@ -49,12 +50,8 @@ pub const EXTENT_LINES: u32 = EXTENT_BLOCKS as u32 * BLOCK_LINES;
 /// the others ends in the extent.
 pub type Extent = [u64; (EXTENT_BLOCKS + SLACK_BLOCKS) * BLOCK_WORDS];
 
-/// Most extents of an image beside the first: half a gigabyte.
-pub const MORE_EXTENTS: u32 = 511;
 /// Where the slots of these begin, by the generation's lowest bit.
 pub const FIRST_MORE: [u32; 2] = [1, 1 + MORE_EXTENTS];
-/// Slots of the map of maps.
-pub const EXTENT_SLOTS: usize = 1 + 2 * MORE_EXTENTS as usize;
 
 /// Blocks of an extent that nothing begins in.
 pub const SLACK_BLOCKS: usize = 3;
@@ -329,9 +326,3 @@ impl TryFrom<u8> for ActionKind {
         })
     }
 }
-
-/// Redirect targets of one ruleset. The map has room for two rulesets, the one in force and the
-/// one that is about to be: a slot of the one is never written while the other may still run.
-pub const MAX_REDIRECTS: u32 = 64;
-/// Size of the map `REDIRECTS`.
-pub const REDIRECT_SLOTS: u32 = 2 * MAX_REDIRECTS;

@@ -12,11 +12,13 @@
 
 pub mod bans;
 pub mod bits;
+pub mod capacity;
 pub mod counter;
 pub mod cpu;
 pub mod image;
 pub mod index;
 pub mod judge;
+pub mod maps;
 pub mod offload;
 pub mod opaque;
 pub mod packet;

@@ -12,13 +12,12 @@
 //! vectors, so that hardly a word is zero, and reading the summaries cost more than they saved.
 
 use crate::bits::lowest_bit;
+use crate::capacity::MAX_RULES;
 use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Header, Lines, Span, flag};
 use crate::opaque::relocated;
 use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
 use crate::{index, search};
 
-/// Most rules of a ruleset.
-pub const MAX_RULES: usize = 4_096;
 /// Numbers of classes have these bits.
 pub const CLASS: u32 = 0xffff;
 /// Classes on a page, and values that a page covers.

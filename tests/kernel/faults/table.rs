@@ -341,7 +341,7 @@ fn wrong_pins(stand: &Stand, after: &State) -> Option<String> {
     let lab = stand.bench.lab();
     let pins = pinned(&lab.pins("dut", lab.ifindex("dut", JUDGED)));
     let program = after.program.map(u64::from);
-    let whole = pins.len() == xdpctl::datapath::program::MAPS.len() + 2;
+    let whole = pins.len() == xdp_common::maps::Map::ALL.len() + 2;
     (!whole || pins.get("program").copied() != program).then(|| format!("pins: {pins:?}"))
 }
 

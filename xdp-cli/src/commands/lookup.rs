@@ -28,7 +28,7 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
         None => {
             let (maps, _) = attachment.readable()?;
             let notes = namespace.notes_directory(key)?;
-            bans::holding(&maps.bans, notes, super::explain::full(address))?
+            bans::holding(maps, notes, super::explain::full(address))?
         }
     };
     let in_force = attachment.in_force_now()?;

@@ -11,7 +11,7 @@ use crate::config::prefix::IpPrefix;
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
 use crate::notation::{grouped, plain};
-use crate::ruleset::MAX_PREFIXES;
+use xdp_common::capacity::MAX_PREFIXES;
 
 /// The argument that stands for standard input.
 const STDIN: &str = "-";

@@ -139,7 +139,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
     let counted = match attachment.card() {
         // A card has no entries of run time.
         Some(_) => Ok(0),
-        None => attachment.readable().and_then(|(maps, _)| bans::count(&maps.bans)),
+        None => attachment.readable().and_then(|(maps, _)| bans::count(maps)),
     };
     let bans = counted.unwrap_or_else(|error| {
         problems.push(error.message);

@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use super::report::Report;
 use super::table::Table;
-use crate::ruleset::{
-    Entry, List, MAX_LISTS, MAX_PREFIXES, MAX_REDIRECT_TARGETS, MAX_RULES, RuleAction, Ruleset,
-};
+use crate::ruleset::{Entry, List, RuleAction, Ruleset};
+use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES};
 
 /// Counts the tables. The place of a mistake is the first one too many.
 pub(super) fn check_tables(
@@ -85,7 +84,7 @@ pub(super) fn check_targets(ruleset: &Ruleset, report: &mut Report<'_>) {
     for rule in &ruleset.rules {
         if let RuleAction::Redirect { to, line, column, .. } = &rule.action {
             targets.insert(to);
-            if targets.len() > MAX_REDIRECT_TARGETS && over.is_none() {
+            if targets.len() > MAX_REDIRECTS as usize && over.is_none() {
                 over = Some((*line, *column));
             }
         }
@@ -94,7 +93,7 @@ pub(super) fn check_targets(ruleset: &Ruleset, report: &mut Report<'_>) {
         let number = targets.len();
         report.error(
             report.source().offset(line, column),
-            format!("{number} interfaces to redirect to, {MAX_REDIRECT_TARGETS} are the most"),
+            format!("{number} interfaces to redirect to, {MAX_REDIRECTS} are the most"),
             "redirect to fewer different interfaces",
         );
     }

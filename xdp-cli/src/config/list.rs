@@ -9,7 +9,8 @@ use super::prefix::{self, IpPrefix};
 use super::report::{Report, quote};
 use super::table::{Placed, Table};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::ruleset::{List, ListAction, MAX_PREFIXES, Side};
+use crate::ruleset::{List, ListAction, Side};
+use xdp_common::capacity::MAX_PREFIXES;
 
 /// Most list files; entries name their origin in 16 bits, and the configuration is the first.
 const MAX_FILES: usize = u16::MAX as usize;

@@ -11,26 +11,27 @@ use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use xdp_common::counter::{CELLS, COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, MAX_COUNTERS, Matrix};
+use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS};
+use xdp_common::capacity::{MAX_REDIRECTS, REDIRECT_SLOTS};
+use xdp_common::counter::{CELLS, Counter, Matrix};
 use xdp_common::cpu::PerCpu;
-use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC, MAX_REDIRECTS, REDIRECT_SLOTS};
+use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC};
+use xdp_common::maps::COUNTER_PAGE;
 
-use super::bans::BanMaps;
+use super::bans;
 use super::error::{Error, Result, Trying};
 use super::image_map::{self, Mapped};
 use super::interface::Interface;
+use super::maps::{self, Maps};
 use super::offload::Card;
-use super::{bpf, private_dir, program, shape};
+use super::{bpf, private_dir};
 use crate::image::metadata::Metadata;
-use crate::ruleset::{MAX_LISTS, MAX_RULES};
+use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 
 /// The link's pin: while it is there, the interface is attached.
 pub const LINK: &str = "link";
 /// The program's pin.
 pub const PROGRAM: &str = "program";
-
-/// The kernel keeps this much of a name.
-const KERNEL_NAME: usize = 15;
 
 /// What stands in a directory of pins.
 pub enum Found {
@@ -49,70 +50,6 @@ pub struct Attachment {
     card: Option<Card>,
     /// `None` where another version's layout keeps it from being read.
     in_force: Option<InForce>,
-}
-
-/// The program's maps.
-pub struct Maps {
-    pub ruleset: OwnedFd,
-    pub redirects: OwnedFd,
-    pub counters: OwnedFd,
-    pub rule_counters: OwnedFd,
-    pub bans: BanMaps,
-}
-
-impl Maps {
-    /// A program's maps, by their names; `None` where some are missing, or of other shapes.
-    fn of_program(id: u32) -> io::Result<Option<Self>> {
-        let info = bpf::program_info(bpf::program_by_id(id)?)?;
-        let mut found = [const { None }; program::MAPS.len()];
-        for id in info.map_ids {
-            let map = bpf::map_by_id(id)?;
-            let info = bpf::map_info(&map)?;
-            for ((place, wanted), shape) in found.iter_mut().zip(program::MAPS).zip(shape::MAPS) {
-                if info.name == wanted[..wanted.len().min(KERNEL_NAME)] && shape.takes(info.shape) {
-                    *place = Some(map);
-                    break;
-                }
-            }
-        }
-        let [
-            Some(ruleset),
-            Some(redirects),
-            Some(counters),
-            Some(rule_counters),
-            Some(switches),
-            Some(filters),
-            Some(hosts_v4),
-            Some(prefixes_v4),
-            Some(hosts_v6),
-            Some(prefixes_v6),
-        ] = found
-        else {
-            return Ok(None);
-        };
-        let tables = [hosts_v4, prefixes_v4, hosts_v6, prefixes_v6];
-        let bans = BanMaps { switches, filters, tables };
-        Ok(Some(Self { ruleset, redirects, counters, rule_counters, bans }))
-    }
-
-    /// In the order of [`program::MAPS`].
-    pub fn all(&self) -> [&OwnedFd; program::MAPS.len()] {
-        let Self { ruleset, redirects, counters, rule_counters, bans } = self;
-        let BanMaps { switches, filters, tables: [hosts_v4, prefixes_v4, hosts_v6, prefixes_v6] } =
-            bans;
-        [
-            ruleset,
-            redirects,
-            counters,
-            rule_counters,
-            switches,
-            filters,
-            hosts_v4,
-            prefixes_v4,
-            hosts_v6,
-            prefixes_v6,
-        ]
-    }
 }
 
 /// The ruleset in force.
@@ -386,10 +323,10 @@ impl Attachment {
                 ids.extend(inner_id(&maps.rule_counters, page)?);
             }
             let mut sum = 0;
-            for map in maps.all() {
+            for (_, map) in maps.iter() {
                 sum += memory(map)?;
             }
-            for map in maps.bans.lent()? {
+            for map in bans::lent(maps)? {
                 sum += memory(&map)?;
             }
             for id in ids {
@@ -469,7 +406,7 @@ fn read_rule_counters(
     let mut values = vec![0; one * COUNTERS_PER_PAGE as usize];
     for (page, totals) in (0..pages).zip(counters.chunks_exact_mut(COUNTERS_PER_PAGE as usize)) {
         let Some(id) = inner_id(&maps.rule_counters, page)? else { continue };
-        let map = shape::open(id, shape::COUNTER_PAGE)?;
+        let map = maps::open(id, COUNTER_PAGE)?;
         bpf::lookup_batch(map, COUNTERS_PER_PAGE, &mut values)?;
         for (total, shares) in totals.iter_mut().zip(values.chunks_exact(one)) {
             sum(shares, 1, std::slice::from_mut(total));

@@ -9,15 +9,16 @@ use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use xdp_common::counter::{COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, CounterId, Matrix};
+use xdp_common::counter::{Counter, CounterId, Matrix};
 use xdp_common::cpu::PerCpu;
 use xdp_common::image::Action;
 use xdp_common::judge::Desk;
+use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::Packet;
 use xdp_common::verdict::{Reason, Verdict};
 
-use super::attachment::Maps;
 use super::error::{Error, Result, Trying};
+use super::maps::{self, Maps};
 use super::program::{self, LoadError};
 use super::{bpf, image_map};
 
@@ -58,29 +59,27 @@ pub struct Explainer<'m> {
 
 impl<'m> Explainer<'m> {
     /// Loads the program beside the one that has these maps.
-    pub fn beside(maps: &'m Maps) -> Result<Self> {
-        let what = "make counters for the question";
-        let counters =
-            bpf::create_map(bpf::PERCPU_ARRAY, size_of::<PerCpu>(), 1, 0, "xdpctl_explain")
-                .trying(what)?;
-        // Without pages: lists and rules are not counted.
-        let rule_counters = no_pages().trying(what)?;
-        let mut given: Vec<(&str, BorrowedFd<'_>)> = program::MAPS
-            .into_iter()
-            .zip(maps.all())
-            .map(|(name, map)| (name, map.as_fd()))
-            .collect();
-        for (name, map) in &mut given {
-            match *name {
-                program::COUNTERS => *map = counters.as_fd(),
-                program::RULE_COUNTERS => *map = rule_counters.as_fd(),
-                _ => {}
-            }
+    pub fn beside(shared: &'m Maps) -> Result<Self> {
+        // What the program writes is the question's own, what it only reads is what is in force.
+        let mut own = Vec::new();
+        for map in Map::ALL.into_iter().filter(|map| map.in_explain() == InExplain::Own) {
+            let made = maps::create_like(map, "xdpctl_explain");
+            own.push((map, made.trying("make maps for the question")?));
         }
+        let given: Vec<(&str, BorrowedFd<'_>)> = shared
+            .iter()
+            .map(|(map, handle)| {
+                let own = own.iter().find(|(own, _)| *own == map).map(|(_, handle)| handle);
+                (map.name(), own.unwrap_or(handle).as_fd())
+            })
+            .collect();
         let program = program::load_filter_beside(&given).map_err(not_loaded)?;
-        let size = cpus().trying(what)? * size_of::<PerCpu>();
+        let size = cpus().trying("count the processors")? * size_of::<PerCpu>();
+        let counters = own.into_iter().find(|(map, _)| *map == Map::COUNTERS);
+        let (_, counters) =
+            counters.ok_or_else(|| Error::new("the counters are not the question's own"))?;
         Ok(Self {
-            maps,
+            maps: shared,
             program,
             counters,
             before: vec![0; size],
@@ -163,17 +162,6 @@ fn desk(share: &[u8]) -> Desk {
     // transparent ones: any bytes are one.
     let cpu: PerCpu = unsafe { share.as_ptr().cast::<PerCpu>().read_unaligned() };
     cpu.desk
-}
-
-fn no_pages() -> io::Result<OwnedFd> {
-    let page = bpf::create_map(
-        bpf::PERCPU_ARRAY,
-        size_of::<Counter>(),
-        COUNTERS_PER_PAGE,
-        0,
-        "xdpctl_counters",
-    )?;
-    bpf::create_map_of_maps(COUNTER_PAGES, page, "xdpctl_explain")
 }
 
 fn cpus() -> io::Result<usize> {

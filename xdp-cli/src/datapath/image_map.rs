@@ -10,15 +10,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use xdp_common::capacity::MORE_EXTENTS;
 use xdp_common::image::{
-    Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, FIRST_MORE, Header, LINE_WORDS, Lines,
-    MORE_EXTENTS, Span,
+    Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, FIRST_MORE, Header, LINE_WORDS, Lines, Span,
 };
 
-use super::{bpf, shape};
-
-/// BPF_F_MMAPABLE, as the program's declaration has it.
-const FLAGS: u32 = 0x400;
+use super::{bpf, maps};
+use xdp_common::maps::EXTENT;
 
 /// Makes the maps that hold an image.
 pub fn create(blocks: &[Block]) -> io::Result<Vec<OwnedFd>> {
@@ -26,7 +24,7 @@ pub fn create(blocks: &[Block]) -> io::Result<Vec<OwnedFd>> {
 }
 
 fn create_extent(blocks: &[Block]) -> io::Result<OwnedFd> {
-    let map = bpf::create_map(bpf::ARRAY, size_of::<Extent>(), 1, FLAGS, "xdpctl_image")?;
+    let map = maps::create(EXTENT, "xdpctl_image")?;
     let mut memory = Memory::map(&map, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
     let words = blocks.as_flattened();
     memory.extent_mut()[..words.len()].copy_from_slice(words);
@@ -129,7 +127,7 @@ impl Mapped {
 }
 
 fn open_extent(id: u32) -> io::Result<Memory> {
-    Memory::map(&shape::open(id, shape::EXTENT)?, ProtFlags::PROT_READ)
+    Memory::map(&maps::open(id, EXTENT)?, ProtFlags::PROT_READ)
 }
 
 impl Lines for Mapped {

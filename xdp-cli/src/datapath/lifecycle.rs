@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use super::attachment::{Attachment, Found, LINK, Maps, PROGRAM};
-use super::bans::{BanMaps, Store};
+use super::attachment::{Attachment, Found, LINK, PROGRAM};
+use super::bans::Store;
 use super::error::{Error, Result, Trying};
 use super::interface::{AttachedXdp, Interface, Mode};
+use super::maps::Maps;
 use super::namespace::{self, Locked};
 use super::pass::Outcome;
 use super::program::{self, LoadError, Loaded};
@@ -112,7 +113,7 @@ pub fn attach(
     // What stands there under this index is of an interface that is gone, or nothing.
     namespace.forget(interface.index)?;
     let loaded = program::load_filter().map_err(not_loaded)?;
-    let maps = maps_of(&loaded).trying("find the program's maps")?;
+    let maps = Maps::of_loaded(&loaded).trying("find the program's maps")?;
     let directory = namespace.create_directory(interface.index)?;
     let attach = || -> Result<Attached> {
         pin_all(&directory, &loaded, &maps)?;
@@ -229,7 +230,7 @@ pub fn replace(
     repair_pins(attachment)?;
     let kept = before.is_some().then(|| attachment.directory());
     let loaded = program::load_filter_on(kept).map_err(not_loaded)?;
-    let maps = maps_of(&loaded).trying("find the program's maps")?;
+    let maps = Maps::of_loaded(&loaded).trying("find the program's maps")?;
     if mode == Mode::Native {
         pass::settle(namespace, &targets(&prepared))?;
     }
@@ -309,23 +310,12 @@ pub(super) fn keep_ruleset(
     snapshot::write(&namespace.state_directory(key), generation, &snapshot)
 }
 
-/// The maps of a program that was just loaded.
-pub fn maps_of(loaded: &Loaded) -> io::Result<Maps> {
-    Ok(Maps {
-        ruleset: loaded.map(program::RULESET)?,
-        redirects: loaded.map(program::REDIRECTS)?,
-        counters: loaded.map(program::COUNTERS)?,
-        rule_counters: loaded.map(program::RULE_COUNTERS)?,
-        bans: BanMaps::of(loaded)?,
-    })
-}
-
 /// Pins the program and its maps.
 fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
     let pin = || -> io::Result<()> {
         bpf::pin(loaded.program()?, &directory.join(PROGRAM))?;
-        for (name, map) in program::MAPS.into_iter().zip(maps.all()) {
-            bpf::pin(map, &directory.join(name))?;
+        for (map, handle) in maps.iter() {
+            bpf::pin(handle, &directory.join(map.name()))?;
         }
         Ok(())
     };
@@ -351,8 +341,8 @@ pub fn repair_pins(attachment: &Attachment) -> Result<()> {
             repin(&directory.join(PROGRAM), &program, |pinned| {
                 Ok(bpf::program_info(pinned)?.id == id)
             })?;
-            for (name, map) in program::MAPS.into_iter().zip(maps.all()) {
-                repin(&directory.join(name), map, |pinned| same_map(map, pinned))?;
+            for (map, handle) in maps.iter() {
+                repin(&directory.join(map.name()), handle, |pinned| same_map(handle, pinned))?;
             }
             Ok(())
         };

@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use aya::maps::Map;
+use aya::maps::Map as AyaMap;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use xdp_common::maps::{Map, OnReplace};
 
 use super::object::Object;
 
@@ -16,31 +17,6 @@ struct Aligned<T: ?Sized>(T);
 
 static FILTER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/xdpctl.bpf")));
 static PASS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/pass.bpf")));
-
-/// The names of the program's maps, as they stand in its source and are pinned.
-pub const RULESET: &str = "RULESET";
-pub const REDIRECTS: &str = "REDIRECTS";
-pub const COUNTERS: &str = "COUNTERS";
-pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
-/// Those of the entries added at run time: the switches, the filters, and the tables by their
-/// numbers.
-pub const SWITCHES: &str = "SWITCHES";
-pub const BAN_FILTERS: &str = "BAN_FILTERS";
-pub const BAN_TABLES: [&str; 4] =
-    ["BAN_HOSTS_V4", "BAN_PREFIXES_V4", "BAN_HOSTS_V6", "BAN_PREFIXES_V6"];
-/// All of them.
-pub const MAPS: [&str; 10] = [
-    RULESET,
-    REDIRECTS,
-    COUNTERS,
-    RULE_COUNTERS,
-    SWITCHES,
-    BAN_FILTERS,
-    BAN_TABLES[0],
-    BAN_TABLES[1],
-    BAN_TABLES[2],
-    BAN_TABLES[3],
-];
 
 /// Why a program could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +39,19 @@ pub fn load_filter() -> Result<Loaded, LoadError> {
     load_filter_on(None)
 }
 
-/// Loads the packet filter on the counters and the entries of run time that are pinned in a
+/// Loads the packet filter on the maps that `attach --replace` keeps, which are pinned in a
 /// directory, and with new maps for the rest; without one, with new maps alone.
 pub fn load_filter_on(kept: Option<&Path>) -> Result<Loaded, LoadError> {
     let mut loader = EbpfLoader::new();
     if let Some(directory) = kept {
-        for name in MAPS.into_iter().filter(|name| ![RULESET, REDIRECTS].contains(name)) {
-            loader.map_pin_path(name, directory.join(name));
+        for map in Map::ALL.into_iter().filter(|map| map.on_replace() == OnReplace::Kept) {
+            loader.map_pin_path(map.name(), directory.join(map.name()));
         }
     }
     load(loader, &FILTER.0, "xdpctl")
 }
 
-/// Loads the packet filter once more, on maps that are there already: all of [`MAPS`], by name.
+/// Loads the packet filter once more, on maps that are there already: all of the registry, by name.
 pub fn load_filter_beside(maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
     Object::parse(&FILTER.0)?.load_xdp("xdpctl", maps)
 }
@@ -140,16 +116,54 @@ impl Loaded {
     }
 
     /// A map's descriptor, for itself.
-    pub fn map(&self, name: &str) -> io::Result<OwnedFd> {
+    pub fn map(&self, map: Map) -> io::Result<OwnedFd> {
+        let name = map.name();
         let missing = || io::Error::other(format!("no map {name} in the object"));
         let map = self.ebpf.map(name).ok_or_else(missing)?;
         let data = match map {
-            Map::Array(data)
-            | Map::ArrayOfMaps(data)
-            | Map::DevMap(data)
-            | Map::PerCpuArray(data) => data,
+            AyaMap::Array(data)
+            | AyaMap::ArrayOfMaps(data)
+            | AyaMap::DevMap(data)
+            | AyaMap::PerCpuArray(data) => data,
             _ => return Err(missing()),
         };
         data.fd().as_fd().try_clone_to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::Object;
+    use xdp_common::maps::{MapDefinition, MapSignature};
+
+    use super::*;
+
+    fn definition(map: &aya_obj::Map) -> MapDefinition {
+        let (key, value) = (map.key_size() as usize, map.value_size() as usize);
+        MapDefinition {
+            signature: MapSignature::new(map.map_type(), key, value),
+            max_entries: map.max_entries(),
+            flags: map.map_flags(),
+        }
+    }
+
+    /// The program's declarations are types of another crate, which the registry cannot make.
+    #[test]
+    fn the_object_has_the_maps_of_the_registry() {
+        let object = Object::parse(&FILTER.0).unwrap();
+        let mut names: Vec<&str> = Map::ALL.iter().map(|map| map.name()).collect();
+        names.sort_unstable();
+        let mut found: Vec<&str> = object.maps.keys().map(String::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found, names);
+        for map in Map::ALL {
+            let declared = &object.maps[map.name()];
+            assert_eq!(definition(declared), map.definition(), "{}", map.name());
+            let inner = declared.inner().as_ref().map(definition);
+            // Inner maps of hashes and tries may have any number of entries.
+            let sized = |inner: MapDefinition| MapDefinition { max_entries: 1, ..inner };
+            let wanted = map.inner();
+            assert_eq!(inner.map(sized), wanted.map(sized), "inner maps of {}", map.name());
+        }
     }
 }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result, Trying};
 use super::private_dir;
 use crate::config::prefix::{masked_v4, masked_v6};
-use crate::ruleset::{List, MAX_LISTS, MAX_RULES, Matches, Prefix, Prefixes, Ruleset, Vlan};
+use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
+use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 
 const PREFIX: &str = "ruleset-";
 /// Marks a file of this version.

@@ -13,17 +13,20 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use xdp_common::counter::{COUNTER_PAGES, COUNTERS_PER_PAGE, Counter, MAX_COUNTERS};
-use xdp_common::image::MAX_REDIRECTS;
+use xdp_common::capacity::MAX_REDIRECTS;
+use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS};
+use xdp_common::counter::Counter;
 
-use super::attachment::{InForce, Maps};
+use super::attachment::InForce;
 use super::error::{Error, Result, Trying};
 use super::interface::{self, Interface};
-use super::{bpf, image_map, shape};
+use super::maps::{self, Maps};
+use super::{bpf, image_map};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::metadata::{Metadata, Mode, Redirect};
 use crate::ruleset::{RuleAction, Ruleset, Target};
+use xdp_common::maps::COUNTER_PAGE;
 
 /// What a ruleset is put in force for.
 pub struct Occasion<'a> {
@@ -183,15 +186,9 @@ fn provide_counters(outer: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
     for page in used {
         let mut id = [0; 4];
         if bpf::lookup(outer, page, &mut id)?.is_some() {
-            open_pages.push((page, shape::open(u32::from_ne_bytes(id), shape::COUNTER_PAGE)?));
+            open_pages.push((page, maps::open(u32::from_ne_bytes(id), COUNTER_PAGE)?));
         } else {
-            let map = bpf::create_map(
-                bpf::PERCPU_ARRAY,
-                size_of::<Counter>(),
-                COUNTERS_PER_PAGE,
-                0,
-                "xdpctl_counters",
-            )?;
+            let map = maps::create(COUNTER_PAGE, "xdpctl_counters")?;
             new_pages.push((page, map));
         }
     }

@@ -13,10 +13,11 @@ pub mod offload;
 mod rules;
 mod tree;
 
+use xdp_common::capacity::MORE_EXTENTS;
 use xdp_common::counter::CounterId;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
-    LINE_WORDS, Line, Lines, MAGIC, MORE_EXTENTS, SLACK_BLOCKS, Span, flag,
+    LINE_WORDS, Line, Lines, MAGIC, SLACK_BLOCKS, Span, flag,
 };
 
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};

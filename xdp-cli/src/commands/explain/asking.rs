@@ -7,11 +7,12 @@ use xdp_common::verdict::{Reason, Verdict};
 
 use crate::commands::{Failure, Session};
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
-use crate::datapath::attachment::{Attachment, InForce, Maps};
+use crate::datapath::attachment::{Attachment, InForce};
 use crate::datapath::bans;
 use crate::datapath::error::Error;
 use crate::datapath::explain::{Answer, Explainer};
 use crate::datapath::interface::Interface;
+use crate::datapath::maps::Maps;
 use crate::datapath::namespace::Namespace;
 use crate::explain::entries::{Address, Entries};
 use crate::explain::{Counted, Explained, Place, hex};
@@ -136,7 +137,7 @@ impl<'a> Asking<'a> {
             }
             Reason::Allowed | Reason::Banned => {
                 if let Some((source, _)) = addresses {
-                    let held = bans::holding(&self.maps.bans, None, full(source))?;
+                    let held = bans::holding(self.maps, None, full(source))?;
                     explained.entry = held.first().map(|held| held.prefix.to_string());
                 }
             }

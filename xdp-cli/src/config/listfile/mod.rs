@@ -7,7 +7,8 @@ mod range;
 use line::Line;
 
 use super::prefix::{self, IpPrefix};
-use crate::ruleset::{Entry, MAX_PREFIXES, Prefix};
+use crate::ruleset::{Entry, Prefix};
+use xdp_common::capacity::MAX_PREFIXES;
 
 /// Most lines of one file that are shown for one kind of trouble; the rest are counted.
 pub const SHOWN: usize = 10;

@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use super::Setup;
-use crate::ruleset::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECT_TARGETS, MAX_RULES};
+use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES};
 
 /// As many tables as asked for, each with its number in place of `#`.
 fn tables(number: usize, table: &str) -> String {
@@ -30,8 +30,8 @@ fn redirect_targets() {
     let setup = Setup::new(&[]);
     let rule = "[[rule]]\nname = 'r#'\naction = 'redirect'\nto = 'if#'\n\
                 [[rule]]\nname = 's#'\naction = 'redirect'\nto = 'if#'\n";
-    assert_eq!(setup.said(tables(MAX_REDIRECT_TARGETS, rule)), "");
-    insta::assert_snapshot!(setup.said(tables(MAX_REDIRECT_TARGETS + 2, rule)), @"error: DIR/x.toml:516:6: 66 interfaces to redirect to, 64 are the most (redirect to fewer different interfaces)");
+    assert_eq!(setup.said(tables(MAX_REDIRECTS as usize, rule)), "");
+    insta::assert_snapshot!(setup.said(tables(MAX_REDIRECTS as usize + 2, rule)), @"error: DIR/x.toml:516:6: 66 interfaces to redirect to, 64 are the most (redirect to fewer different interfaces)");
 }
 
 /// Different addresses, one a line.

@@ -12,10 +12,8 @@ use xdp_common::bans::{
 
 use super::memory::Memory;
 use crate::config::prefix::IpPrefix;
-use crate::datapath::bpf;
-
-/// BPF_F_MMAPABLE, as the program's declaration has it.
-const FLAGS: u32 = 0x400;
+use crate::datapath::maps;
+use xdp_common::maps::FILTER;
 
 /// A filter in the kernel.
 pub(super) struct Filter {
@@ -25,8 +23,7 @@ pub(super) struct Filter {
 impl Filter {
     /// Makes one without any bit set.
     pub(super) fn create() -> io::Result<(Self, OwnedFd)> {
-        let size = size_of::<bans::Filter>();
-        let map = bpf::create_map(bpf::ARRAY, size, 1, FLAGS, "xdpctl_filter")?;
+        let map = maps::create(FILTER, "xdpctl_filter")?;
         Ok((Self::open(&map)?, map))
     }
 

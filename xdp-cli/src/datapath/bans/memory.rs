@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xdp_common::bans::{NEVER, Switches as Raw, Table};
+use xdp_common::maps::{MapSignature, kind};
 
 use crate::datapath::bpf;
-use crate::datapath::shape::Shape;
 
 /// A map's only value as memory, unmapped when dropped.
 pub(super) struct Memory<T> {
@@ -21,7 +21,7 @@ pub(super) struct Memory<T> {
 impl<T> Memory<T> {
     /// Maps the value of an array of one element that was made with BPF_F_MMAPABLE.
     pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
-        if bpf::map_info(map)?.shape != Shape::new(bpf::ARRAY, 4, size_of::<T>()) {
+        if bpf::map_info(map)?.signature != MapSignature::new(kind::ARRAY, 4, size_of::<T>()) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a map of that kind"));
         }
         let length = NonZeroUsize::new(size_of::<T>())

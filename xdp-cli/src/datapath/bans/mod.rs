@@ -24,12 +24,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xdp_common::bans::{Entry, MAX_ENTRIES, NEVER, Standing, Table, flag};
+use xdp_common::bans::{Entry, NEVER, Standing, Table, flag};
+use xdp_common::capacity::MAX_ENTRIES;
 
 use super::attachment::Attachment;
+use super::bpf;
 use super::error::{Error, Result, Trying};
+use super::maps::Maps;
 use super::namespace::Locked;
-use super::{bpf, program};
 use crate::bans::{Kind, Listed};
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::notation::grouped;
@@ -40,36 +42,11 @@ use notes::Notes;
 /// After that many removals, and when they are half of what is left, a filter is made anew.
 const STALE: u32 = 4096;
 
-/// The maps of the entries.
-pub struct BanMaps {
-    pub switches: OwnedFd,
-    pub filters: OwnedFd,
-    /// By the tables' numbers.
-    pub tables: [OwnedFd; 4],
-}
-
-impl BanMaps {
-    /// Those of a loaded program.
-    pub fn of(loaded: &program::Loaded) -> io::Result<Self> {
-        let [hosts_v4, prefixes_v4, hosts_v6, prefixes_v6] = program::BAN_TABLES;
-        Ok(Self {
-            switches: loaded.map(program::SWITCHES)?,
-            filters: loaded.map(program::BAN_FILTERS)?,
-            tables: [
-                loaded.map(hosts_v4)?,
-                loaded.map(prefixes_v4)?,
-                loaded.map(hosts_v6)?,
-                loaded.map(prefixes_v6)?,
-            ],
-        })
-    }
-
-    /// The maps that are there only while there are entries.
-    pub fn lent(&self) -> io::Result<Vec<OwnedFd>> {
-        let filters = Table::ALL.into_iter().map(|table| inner(&self.filters, table as u32));
-        let tables = self.tables.iter().map(|outer| inner(outer, 0));
-        filters.chain(tables).filter_map(io::Result::transpose).collect()
-    }
+/// The maps that are there only while there are entries.
+pub fn lent(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
+    let filters = Table::ALL.into_iter().map(|table| inner(&maps.ban_filters, table as u32));
+    let tables = Table::ALL.into_iter().map(|table| inner(maps.table(table), 0));
+    filters.chain(tables).filter_map(io::Result::transpose).collect()
 }
 
 /// What is asked for: the same for all prefixes of a command.
@@ -99,7 +76,7 @@ pub fn now() -> u64 {
 }
 
 /// How many entries are in force, for commands that only look and hold no lock.
-pub fn count(maps: &BanMaps) -> Result<u64> {
+pub fn count(maps: &Maps) -> Result<u64> {
     let what = "count the run-time entries";
     let switches = memory::read(&maps.switches).trying(what)?;
     let now = now();
@@ -120,7 +97,7 @@ pub fn count(maps: &BanMaps) -> Result<u64> {
 
 /// The live entries that hold an address, the longest first, which decides: for commands that only
 /// look and hold no lock. `address` is a prefix of full length.
-pub fn holding(maps: &BanMaps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
+pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
     let what = "look up the run-time entries";
     let notes = notes.map(Notes::read);
     if let Some(error) = notes.as_ref().and_then(Notes::unreadable) {
@@ -133,7 +110,7 @@ pub fn holding(maps: &BanMaps, notes: Option<PathBuf>, address: IpPrefix) -> Res
             IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
         };
         let table = table::of(&prefix);
-        let Some(map) = inner(&maps.tables[table as usize], 0).trying(what)? else { continue };
+        let Some(map) = inner(maps.table(table), 0).trying(what)? else { continue };
         let found = table::find(&map, table, &[prefix]).trying(what)?;
         let now = now();
         for entry in found.into_iter().flatten().filter(|entry| now < entry.deadline) {
@@ -158,7 +135,7 @@ fn listed(prefix: IpPrefix, entry: Entry, now: u64, note: Option<&str>) -> Liste
 
 /// The entries of an attached interface, to be changed.
 pub struct Store<'m> {
-    maps: &'m BanMaps,
+    maps: &'m Maps,
     switches: Switches,
     notes: Notes,
 }
@@ -169,13 +146,13 @@ impl<'m> Store<'m> {
     pub fn open(namespace: &Locked, attachment: &'m Attachment) -> Result<Self> {
         let (maps, _) = attachment.readable()?;
         let state = namespace.state_directory(attachment.key());
-        let mut store = Self::on(&maps.bans, state)?;
+        let mut store = Self::on(maps, state)?;
         store.sweep()?;
         Ok(store)
     }
 
     /// On maps that nobody else changes meanwhile, with a directory for the notes.
-    pub fn on(maps: &'m BanMaps, state: PathBuf) -> Result<Self> {
+    pub fn on(maps: &'m Maps, state: PathBuf) -> Result<Self> {
         let switches = Switches::open(&maps.switches).trying("open the switches of the program")?;
         Ok(Self { maps, switches, notes: Notes::read(state) })
     }
@@ -265,11 +242,11 @@ impl<'m> Store<'m> {
     ) -> io::Result<()> {
         let table = batch.table;
         let multipliers = self.switches.multipliers();
-        let filter = match inner(&self.maps.filters, table as u32)? {
+        let filter = match inner(&self.maps.ban_filters, table as u32)? {
             Some(map) => Filter::open(&map)?,
             None => {
                 let (filter, map) = Filter::create()?;
-                put_inner(&self.maps.filters, table as u32, &map)?;
+                put_inner(&self.maps.ban_filters, table as u32, &map)?;
                 filter
             }
         };
@@ -277,7 +254,7 @@ impl<'m> Store<'m> {
             Some(map) => map,
             None => {
                 let map = table::create(table)?;
-                put_inner(&self.maps.tables[table as usize], 0, &map)?;
+                put_inner(self.maps.table(table), 0, &map)?;
                 map
             }
         };
@@ -439,8 +416,8 @@ impl<'m> Store<'m> {
                 Table::PrefixesV6 => table.flag() | flag::V6_FILTER,
                 _ => table.flag(),
             });
-            bpf::delete(&self.maps.tables[table as usize], 0)?;
-            bpf::delete(&self.maps.filters, table as u32)?;
+            bpf::delete(self.maps.table(table), 0)?;
+            bpf::delete(&self.maps.ban_filters, table as u32)?;
             self.switches.clear_stale(table);
             return Ok(swept);
         }
@@ -454,7 +431,7 @@ impl<'m> Store<'m> {
                 flags |= filter.add(multipliers, prefix);
             }
             // The filter first: it has all that the flags before could ask for of what lives.
-            put_inner(&self.maps.filters, table as u32, &map)?;
+            put_inner(&self.maps.ban_filters, table as u32, &map)?;
             self.switches.set_flags(flags);
             if table == Table::PrefixesV6 {
                 self.switches.clear_flags(flag::V6_FILTER & !flags);
@@ -501,10 +478,12 @@ fn sorted(prefixes: &[IpPrefix]) -> [(Table, Vec<IpPrefix>); 4] {
 }
 
 /// A table, if it has a map now.
-fn table_of(maps: &BanMaps, table: Table) -> io::Result<Option<OwnedFd>> {
-    let map = inner(&maps.tables[table as usize], 0)?;
+fn table_of(maps: &Maps, table: Table) -> io::Result<Option<OwnedFd>> {
+    let map = inner(maps.table(table), 0)?;
     match &map {
-        Some(found) if bpf::map_info(found)?.shape != table::shape(table) => {
+        Some(found)
+            if bpf::map_info(found)?.signature != xdp_common::maps::table(table).signature =>
+        {
             Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another version's shape"))
         }
         _ => Ok(map),

@@ -3,15 +3,14 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use xdp_common::bans::{Entry, TABLE_SIZE, Table, Value};
+use xdp_common::bans::{Entry, Table, Value};
+use xdp_common::maps;
 
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::datapath::bpf::{self, Elements};
-use crate::datapath::shape::Shape;
+use crate::datapath::maps::create as create_map;
 use crate::ruleset::Prefix;
 
-/// BPF_F_NO_PREALLOC, as the program's declaration has it.
-const FLAGS: u32 = 1;
 const VALUE: usize = size_of::<Value>();
 /// No key is longer.
 const LONGEST_KEY: usize = 20;
@@ -39,24 +38,7 @@ pub(super) fn described(table: Table) -> &'static str {
 }
 
 const fn key_size(table: Table) -> usize {
-    match table {
-        Table::HostsV4 => 4,
-        Table::PrefixesV4 => 8,
-        Table::HostsV6 => 16,
-        Table::PrefixesV6 => 20,
-    }
-}
-
-const fn kind(table: Table) -> u32 {
-    match table {
-        Table::HostsV4 | Table::HostsV6 => bpf::HASH,
-        Table::PrefixesV4 | Table::PrefixesV6 => bpf::LPM_TRIE,
-    }
-}
-
-/// What a map must be to be this table.
-pub(super) const fn shape(table: Table) -> Shape {
-    Shape::new(kind(table), key_size(table), VALUE)
+    maps::table(table).signature.key_size as usize
 }
 
 pub(super) fn create(table: Table) -> io::Result<OwnedFd> {
@@ -64,7 +46,7 @@ pub(super) fn create(table: Table) -> io::Result<OwnedFd> {
         Table::HostsV4 | Table::HostsV6 => "xdpctl_hosts",
         Table::PrefixesV4 | Table::PrefixesV6 => "xdpctl_prefixes",
     };
-    bpf::create_keyed_map(kind(table), key_size(table), VALUE, TABLE_SIZE, FLAGS, name)
+    create_map(maps::table(table), name)
 }
 
 /// A prefix as the key of its table: an address as numbers as the program has them, or a length and

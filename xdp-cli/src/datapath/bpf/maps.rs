@@ -7,7 +7,7 @@ use libc::c_long;
 
 use super::objects::{object_info, require};
 use super::{bpf, bpf_fd, kernel_name, raw, text};
-use crate::datapath::shape::Shape;
+use xdp_common::maps::{MapSignature, kind};
 
 const MAP_CREATE: c_long = 0;
 pub(super) const MAP_LOOKUP_ELEM: c_long = 1;
@@ -15,15 +15,6 @@ const MAP_UPDATE_ELEM: c_long = 2;
 const MAP_DELETE_ELEM: c_long = 3;
 pub(super) const MAP_LOOKUP_BATCH: c_long = 24;
 pub(super) const MAP_UPDATE_BATCH: c_long = 26;
-
-/// BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_LPM_TRIE,
-/// BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_DEVMAP.
-pub const HASH: u32 = 1;
-pub const ARRAY: u32 = 2;
-pub const PERCPU_ARRAY: u32 = 6;
-pub const LPM_TRIE: u32 = 11;
-pub const ARRAY_OF_MAPS: u32 = 12;
-pub const DEVMAP: u32 = 14;
 
 #[repr(C)]
 #[derive(Default)]
@@ -72,7 +63,7 @@ pub fn create_keyed_map(
 /// Creates an array of maps that are made like `inner`.
 pub fn create_map_of_maps(max_entries: u32, inner: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     create(CreateMap {
-        map_type: ARRAY_OF_MAPS,
+        map_type: kind::ARRAY_OF_MAPS,
         key_size: 4,
         value_size: 4,
         max_entries,
@@ -211,7 +202,7 @@ struct RawMapInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
     pub id: u32,
-    pub shape: Shape,
+    pub signature: MapSignature,
     pub max_entries: u32,
     pub name: String,
 }
@@ -224,7 +215,11 @@ pub fn map_info(map: impl AsFd) -> io::Result<Map> {
     unsafe { object_info(map, &mut info) }?;
     Ok(Map {
         id: info.id,
-        shape: Shape { kind: info.kind, key_size: info.key_size, value_size: info.value_size },
+        signature: MapSignature {
+            kind: info.kind,
+            key_size: info.key_size,
+            value_size: info.value_size,
+        },
         max_entries: info.max_entries,
         name: text(&info.name),
     })

@@ -19,8 +19,8 @@ use libc::c_long;
 pub use elements::{Elements, all_elements, delete_elements, lookup_keyed, update_elements};
 pub use links::{XdpLink, create_xdp_link, detach_link, link_info, update_link};
 pub use maps::{
-    ARRAY, ARRAY_OF_MAPS, DEVMAP, HASH, LPM_TRIE, Map, PERCPU_ARRAY, create_keyed_map, create_map,
-    create_map_of_maps, delete, lookup, lookup_batch, map_info, update, update_batch,
+    Map, create_keyed_map, create_map, create_map_of_maps, delete, lookup, lookup_batch, map_info,
+    update, update_batch,
 };
 pub use objects::{Program, map_by_id, open_pin, pin, program_by_id, program_info};
 pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use xdp_common::counter::{CELLS, Counter, Matrix};
+use xdp_common::maps::kind;
 use xdp_common::offload::{COUNTERS, OUTCOMES, Selector, flag};
 
 use super::elements;
@@ -54,7 +55,7 @@ pub type Count = (u64, u64);
 
 /// Makes the map that says what a card has.
 pub fn create_state() -> io::Result<OwnedFd> {
-    bpf::create_map(bpf::ARRAY, STATE_BYTES, STATE_PLACES, 0, STATE)
+    bpf::create_map(kind::ARRAY, STATE_BYTES, STATE_PLACES, 0, STATE)
 }
 
 /// Writes down what is about to be put in force.
@@ -95,7 +96,7 @@ impl Card {
         };
         // Something else may be pinned under that name, by hand.
         let info = bpf::map_info(&state).trying("look at what is known of the card")?;
-        if (info.shape.kind, info.shape.value_size as usize) != (bpf::ARRAY, STATE_BYTES)
+        if (info.signature.kind, info.signature.value_size as usize) != (kind::ARRAY, STATE_BYTES)
             || info.max_entries != STATE_PLACES
         {
             return Ok(None);
@@ -172,8 +173,8 @@ impl Card {
     pub fn map_bytes(&self) -> u64 {
         let on_card = self.maps.iter().flat_map(Maps::all).filter_map(|map| {
             let info = bpf::map_info(map).ok()?;
-            let element =
-                info.shape.key_size.next_multiple_of(8) + info.shape.value_size.next_multiple_of(8);
+            let element = info.signature.key_size.next_multiple_of(8)
+                + info.signature.value_size.next_multiple_of(8);
             Some(u64::from(element) * u64::from(info.max_entries))
         });
         on_card.sum::<u64>() + memory(&self.state).unwrap_or_default()
@@ -204,8 +205,9 @@ fn maps_of(program_id: u32) -> io::Result<Option<Maps>> {
     }
     let [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] = found else { return Ok(None) };
     let maps = Maps::of([a, b, c, d, e, f]);
-    let sized =
-        |map: &OwnedFd, size| io::Result::Ok(bpf::map_info(map)?.shape.value_size as usize == size);
+    let sized = |map: &OwnedFd, size| {
+        io::Result::Ok(bpf::map_info(map)?.signature.value_size as usize == size)
+    };
     let same = sized(&maps.selector, size_of::<Selector>())?
         && sized(&maps.counters, size_of::<[Counter; COUNTERS]>())?;
     Ok(same.then_some(maps))

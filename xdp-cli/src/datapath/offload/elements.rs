@@ -31,7 +31,7 @@ impl Element {
 
 /// Makes a hash hold what is wanted and nothing else. Where it fails, it may hold anything.
 pub fn fill<const N: usize>(map: &OwnedFd, wanted: &BTreeMap<[u8; N], u64>) -> io::Result<()> {
-    assert_eq!(bpf::map_info(map)?.shape.value_size as usize, size_of::<u64>());
+    assert_eq!(bpf::map_info(map)?.signature.value_size as usize, size_of::<u64>());
     // Those that go make room first.
     for key in keys::<N>(map)? {
         if !wanted.contains_key(&key) {

@@ -12,7 +12,9 @@ use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use libc::c_long;
 
-use crate::datapath::bpf::{ARRAY, HASH, bpf_fd, kernel_name};
+use xdp_common::maps::kind::{ARRAY, HASH};
+
+use crate::datapath::bpf::{bpf_fd, kernel_name};
 use crate::datapath::program::chain;
 
 /// Object files must be aligned like the structures in them.

@@ -1,0 +1,43 @@
+//! What xdpctl holds at most: every limit of the product, once. What follows from another limit is
+//! computed from it, and what has to fit together is asserted here.
+
+/// Prefixes of a family in all lists of a ruleset, each counted once.
+pub const MAX_PREFIXES: usize = 1_000_000;
+/// Rules of a ruleset.
+pub const MAX_RULES: usize = 4_096;
+/// Allowlists and blocklists of a ruleset, together.
+pub const MAX_LISTS: usize = 1_024;
+/// Interfaces that a ruleset redirects to.
+pub const MAX_REDIRECTS: u32 = 64;
+/// Slots of redirect targets. There is room for two rulesets, the one in force and the one that is
+/// about to be: a slot of the one is never written while the other may still run.
+pub const REDIRECT_SLOTS: u32 = 2 * MAX_REDIRECTS;
+
+/// Run-time entries of each kind of prefix: single addresses and shorter prefixes, IPv4 and IPv6.
+pub const MAX_ENTRIES: u32 = 1 << 18;
+
+/// Extents, of 1 MiB each, of an image beside its first.
+pub const MORE_EXTENTS: u32 = 511;
+/// Slots of extents: the first, and the others of two images.
+pub const EXTENT_SLOTS: usize = 1 + 2 * MORE_EXTENTS as usize;
+
+/// Counters of lists and rules lie in pages of this many, so that their number can grow without
+/// moving one that is in use.
+pub const COUNTERS_PER_PAGE: u32 = 128;
+/// Pages of counters.
+pub const COUNTER_PAGES: u32 = 256;
+/// Counters of lists and rules at one time.
+pub const MAX_COUNTERS: u32 = COUNTERS_PER_PAGE * COUNTER_PAGES;
+
+/// A rule has a counter, and one more for packets that it could not redirect. The rulesets before
+/// and after a reload may share none.
+const COUNTERS_OF_TWO_RULESETS: usize = 2 * (MAX_LISTS + 2 * MAX_RULES);
+const _: () = assert!(COUNTERS_OF_TWO_RULESETS <= MAX_COUNTERS as usize);
+
+/// Bytes of a list file, or of a configuration.
+pub const MAX_FILE_SIZE: u64 = 1 << 30;
+/// Warnings that are shown of one list file; the rest are counted.
+pub const MAX_SHOWN_WARNINGS: usize = 10;
+
+/// Bytes of a frame that `explain` takes: what an IP packet's length field can say.
+pub const MAX_EXPLAINED_FRAME: usize = 65_535;

@@ -1,0 +1,314 @@
+//! The registry of the program's maps: each is declared here, once.
+//!
+//! From it come the declarations in the eBPF program (`xdp-ebpf/src/maps.rs`), the pins' names, the
+//! handles of the command line, what a map that was found must look like, which maps `attach
+//! --replace` keeps, and which ones `explain` asks with. Adding a map is one entry here.
+//!
+//! A new map, or one with another name or signature, needs a new [`crate::image::LAYOUT`].
+
+use crate::bans::{Filter, Switches, TABLE_SIZE, Table, Value};
+use crate::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, REDIRECT_SLOTS};
+use crate::counter::Counter;
+use crate::cpu::PerCpu;
+use crate::image::Extent;
+
+/// Kinds of maps, by the kernel's numbers (`enum bpf_map_type` in include/uapi/linux/bpf.h).
+pub mod kind {
+    pub const HASH: u32 = 1;
+    pub const ARRAY: u32 = 2;
+    pub const PERCPU_ARRAY: u32 = 6;
+    pub const LPM_TRIE: u32 = 11;
+    pub const ARRAY_OF_MAPS: u32 = 12;
+    pub const DEVMAP: u32 = 14;
+}
+
+/// Flags of maps (include/uapi/linux/bpf.h).
+pub mod map_flag {
+    /// BPF_F_NO_PREALLOC: takes memory for the entries that it has.
+    pub const NO_PREALLOC: u32 = 1 << 0;
+    /// BPF_F_MMAPABLE: read and written through memory.
+    pub const MMAPABLE: u32 = 1 << 10;
+}
+
+/// What a map must look like to be used: for a call on a map, the kernel reads and writes as many
+/// bytes as its keys and values have, whatever room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSignature {
+    /// See [`kind`].
+    pub kind: u32,
+    /// Bytes.
+    pub key_size: u32,
+    /// Bytes; of a per-CPU map, for each CPU.
+    pub value_size: u32,
+}
+
+impl MapSignature {
+    pub const fn new(kind: u32, key_size: usize, value_size: usize) -> Self {
+        Self { kind, key_size: key_size as u32, value_size: value_size as u32 }
+    }
+
+    /// Whether a map of the signature `found` can be used as one of this signature.
+    ///
+    /// A DEVMAP may have values of four bytes, an interface index without a program: aya makes it so
+    /// where the kernel refuses its question whether there may be one. Nothing but the index is
+    /// written, and nothing is read.
+    pub fn takes(self, found: Self) -> bool {
+        let short = Self { value_size: 4, ..self };
+        found == self || self.kind == kind::DEVMAP && found == short
+    }
+}
+
+/// A map as it is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapDefinition {
+    pub signature: MapSignature,
+    pub max_entries: u32,
+    /// See [`map_flag`].
+    pub flags: u32,
+}
+
+impl MapDefinition {
+    const fn new(
+        kind: u32,
+        key_size: usize,
+        value_size: usize,
+        max_entries: usize,
+        flags: u32,
+    ) -> Self {
+        let signature = MapSignature::new(kind, key_size, value_size);
+        Self { signature, max_entries: max_entries as u32, flags }
+    }
+
+    /// A map with `u32` keys and one fixed place for each.
+    const fn array(kind: u32, value_size: usize, max_entries: usize, flags: u32) -> Self {
+        Self::new(kind, size_of::<u32>(), value_size, max_entries, flags)
+    }
+
+    /// A map of maps, which has inner maps' ids for values.
+    const fn of_maps(slots: usize) -> Self {
+        Self::array(kind::ARRAY_OF_MAPS, size_of::<u32>(), slots, 0)
+    }
+}
+
+/// A part of an image: written by the command line before the image is put in force, never
+/// afterwards.
+pub const EXTENT: MapDefinition =
+    MapDefinition::array(kind::ARRAY, size_of::<Extent>(), 1, map_flag::MMAPABLE);
+
+/// Counters of lists and rules.
+pub const COUNTER_PAGE: MapDefinition =
+    MapDefinition::array(kind::PERCPU_ARRAY, size_of::<Counter>(), COUNTERS_PER_PAGE as usize, 0);
+
+/// A filter in front of a table of run-time entries.
+pub const FILTER: MapDefinition =
+    MapDefinition::array(kind::ARRAY, size_of::<Filter>(), 1, map_flag::MMAPABLE);
+
+/// A table of run-time entries. Tries have keys of a length and an address.
+pub const fn table(table: Table) -> MapDefinition {
+    let (kind, key_size) = match table {
+        Table::HostsV4 => (kind::HASH, 4),
+        Table::PrefixesV4 => (kind::LPM_TRIE, 4 + 4),
+        Table::HostsV6 => (kind::HASH, 16),
+        Table::PrefixesV6 => (kind::LPM_TRIE, 4 + 16),
+    };
+    let (value, places) = (size_of::<Value>(), TABLE_SIZE as usize);
+    MapDefinition::new(kind, key_size, value, places, map_flag::NO_PREALLOC)
+}
+
+/// What becomes of a map when `attach --replace` exchanges the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnReplace {
+    /// The new program goes on with it.
+    Kept,
+    /// The new program has one of its own, filled before it runs.
+    Anew,
+}
+
+/// What `explain` asks the program with. Asking must not change what is in force: whatever the
+/// program writes is the question's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InExplain {
+    /// The map in force, which the program only reads.
+    Shared,
+    /// An empty map of the same kind, made for the question: the program writes there.
+    Own,
+}
+
+/// Hands every map to a macro: name of the map, name of its handle, its type in the eBPF program, how
+/// it is created, what its inner maps are, and what becomes of it in `attach --replace` and in
+/// `explain`.
+#[macro_export]
+macro_rules! for_each_map {
+    ($each:ident) => {
+        $each! {
+            /// The ruleset in force: its first extent in slot 0, the others where that one says. The
+            /// command line writes the others first and then slot 0, which the program reads once a
+            /// packet.
+            RULESET ruleset {
+                declared: ArrayOfMaps<ExtentMap, EXTENT_SLOTS>,
+                created: MapDefinition::of_maps(EXTENT_SLOTS),
+                inner: Some(EXTENT),
+                replace: Anew,
+                explain: Shared,
+            }
+            /// Interfaces to redirect to, by the slots in rule actions. Written by the command line,
+            /// in the half that the ruleset in force does not use.
+            REDIRECTS redirects {
+                declared: DevMap<{ REDIRECT_SLOTS as usize }>,
+                created: MapDefinition::array(kind::DEVMAP, 8, REDIRECT_SLOTS as usize, 0),
+                inner: None,
+                replace: Anew,
+                explain: Shared,
+            }
+            /// Every packet, by verdict and reason: added to by the program, read by the command
+            /// line. Behind that, where a CPU works on a packet: nobody else looks at it.
+            COUNTERS counters {
+                declared: PerCpuArray<PerCpu, 1>,
+                created: MapDefinition::array(kind::PERCPU_ARRAY, size_of::<PerCpu>(), 1, 0),
+                inner: None,
+                replace: Kept,
+                explain: Own,
+            }
+            /// Counters of lists and rules, in pages that the command line adds as rulesets need
+            /// them. Added to by the program, read and, before a counter's first use, zeroed by the
+            /// command line.
+            RULE_COUNTERS rule_counters {
+                declared: ArrayOfMaps<CounterPage, { COUNTER_PAGES as usize }>,
+                created: MapDefinition::of_maps(COUNTER_PAGES as usize),
+                inner: Some(COUNTER_PAGE),
+                replace: Kept,
+                explain: Own,
+            }
+            /// Whether there are run-time entries, and how their filters are asked. Written by the
+            /// command line through memory, read by the program once an IP packet.
+            SWITCHES switches {
+                declared: Array<Switches, 1, MEMORY_FLAGS>,
+                created: MapDefinition::array(
+                    kind::ARRAY,
+                    size_of::<Switches>(),
+                    1,
+                    map_flag::MMAPABLE
+                ),
+                inner: None,
+                replace: Kept,
+                explain: Shared,
+            }
+            /// The filters in front of the tables of run-time entries, by the tables' numbers. Like
+            /// the tables below, each is made by the command line with the first entry and taken
+            /// away with the last. Written by the command line through memory, read by the program.
+            BAN_FILTERS ban_filters {
+                declared: ArrayOfMaps<FilterMap, 4>,
+                created: MapDefinition::of_maps(Table::ALL.len()),
+                inner: Some(FILTER),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// Run-time entries for single IPv4 addresses. Written by the command line, read by the
+            /// program.
+            BAN_HOSTS_V4 ban_hosts_v4 {
+                declared: ArrayOfMaps<HostsV4, 1>,
+                created: MapDefinition::of_maps(1),
+                inner: Some(table(Table::HostsV4)),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// For shorter IPv4 prefixes, in network order. As above.
+            BAN_PREFIXES_V4 ban_prefixes_v4 {
+                declared: ArrayOfMaps<PrefixesV4, 1>,
+                created: MapDefinition::of_maps(1),
+                inner: Some(table(Table::PrefixesV4)),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// For single IPv6 addresses. As above.
+            BAN_HOSTS_V6 ban_hosts_v6 {
+                declared: ArrayOfMaps<HostsV6, 1>,
+                created: MapDefinition::of_maps(1),
+                inner: Some(table(Table::HostsV6)),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// For shorter IPv6 prefixes, in network order. As above.
+            BAN_PREFIXES_V6 ban_prefixes_v6 {
+                declared: ArrayOfMaps<PrefixesV6, 1>,
+                created: MapDefinition::of_maps(1),
+                inner: Some(table(Table::PrefixesV6)),
+                replace: Kept,
+                explain: Shared,
+            }
+        }
+    };
+}
+
+macro_rules! registry {
+    ($($(#[$doc:meta])* $name:ident $handle:ident {
+        declared: $declared:ty,
+        created: $created:expr,
+        inner: $inner:expr,
+        replace: $replace:ident,
+        explain: $explain:ident,
+    })*) => {
+        /// A map of the program.
+        #[allow(
+            non_camel_case_types,
+            reason = "the maps' names are those in the program's object, in capitals"
+        )]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Map {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Map {
+            /// All of them, in the order of their declaration.
+            pub const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
+
+            /// The name in the program's object, and of the pin.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// How the kernel is to create it.
+            pub const fn definition(self) -> MapDefinition {
+                match self {
+                    $(Self::$name => $created,)*
+                }
+            }
+
+            /// How a map of maps' inner maps are created.
+            pub const fn inner(self) -> Option<MapDefinition> {
+                match self {
+                    $(Self::$name => $inner,)*
+                }
+            }
+
+            /// What `attach --replace` does with it.
+            pub const fn on_replace(self) -> OnReplace {
+                match self {
+                    $(Self::$name => OnReplace::$replace,)*
+                }
+            }
+
+            /// What `explain` does with it.
+            pub const fn in_explain(self) -> InExplain {
+                match self {
+                    $(Self::$name => InExplain::$explain,)*
+                }
+            }
+        }
+    };
+}
+
+for_each_map!(registry);
+
+/// The kernel keeps this much of a name, in bytes (BPF_OBJ_NAME_LEN less the terminating zero).
+pub const KERNEL_NAME: usize = 15;
+
+impl Map {
+    /// The name as the kernel tells it.
+    pub fn kernel_name(self) -> &'static str {
+        let name = self.name();
+        &name[..name.len().min(KERNEL_NAME)]
+    }
+}
