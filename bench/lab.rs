@@ -16,7 +16,7 @@ use std::process::Command;
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns, unshare};
-use xdpctl::datapath::bpf;
+use xdpctl::datapath::sys::bpf;
 
 use crate::Result;
 

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use xdp_common::verdict::{Reason, Verdict};
-use xdpctl::datapath::privilege;
+use xdpctl::datapath::sys::privilege;
 
 use cases::{Case, Extent, Group, Subject};
 use clock::Clock;

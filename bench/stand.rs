@@ -14,10 +14,11 @@ use xdp_common::maps::{self, COUNTER_PAGE};
 use xdp_common::verdict::{Reason, Verdict};
 use xdpctl::bans::Kind;
 use xdpctl::config::prefix::IpPrefix;
-use xdpctl::datapath::bans::{Order, Store};
-use xdpctl::datapath::maps::{Maps, create};
-use xdpctl::datapath::program::{self, Loaded};
-use xdpctl::datapath::{bpf, image_map};
+use xdpctl::datapath::maps::dynamic::{Order, Store};
+use xdpctl::datapath::maps::handles::{Maps, create};
+use xdpctl::datapath::maps::image;
+use xdpctl::datapath::program::load::{self, Loaded};
+use xdpctl::datapath::sys::bpf;
 use xdpctl::image::Image;
 
 use crate::Result;
@@ -117,7 +118,7 @@ impl Stand {
             let program: &mut Xdp = program.try_into()?;
             program.load()?;
         }
-        let filter = program::load_filter()?;
+        let filter = load::load_filter()?;
         provide_counters(&filter)?;
 
         let floor = xdp(&programs, Floor::Drop.program())?;
@@ -155,11 +156,11 @@ impl Stand {
 
     /// Puts a ruleset's image in force, on the filter's device.
     pub fn put_in_force(&self, image: &Image) -> Result<()> {
-        let extents = image_map::create(image.blocks())?;
+        let extents = image::create(image.blocks())?;
         let ruleset = self.filter.map(maps::Map::RULESET)?;
         let more = image.header().more_extents;
-        image_map::put_in_force(&ruleset, &extents, more)?;
-        image_map::give_back(&ruleset, &extents, more)?;
+        image::activate(&ruleset, &extents, more)?;
+        image::release(&ruleset, &extents, more)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
         Ok(())
     }

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use aya::maps::MapData;
 use nix::sched::{CloneFlags, setns};
-use xdpctl::datapath::bpffs::PinRoot;
-use xdpctl::datapath::interface::{self, AttachedXdp, Interface, Mode, xdp_feature};
-use xdpctl::datapath::lock::Lock;
-use xdpctl::datapath::private_dir::{self, Error as DirError};
-use xdpctl::datapath::run_dir::RunDir;
-use xdpctl::datapath::{netns, privilege};
+use xdpctl::datapath::host::bpffs::PinRoot;
+use xdpctl::datapath::host::interface::{self, AttachedXdp, Interface, Mode, xdp_feature};
+use xdpctl::datapath::host::lock::Lock;
+use xdpctl::datapath::host::netns;
+use xdpctl::datapath::host::run_dir::RunDir;
+use xdpctl::datapath::sys::private_dir::Error as DirError;
+use xdpctl::datapath::sys::{private_dir, privilege};
 
 /// Set for the copies of this program that tests run elsewhere.
 const ROLE: &str = "XDPCTL_HOST_TEST_ROLE";

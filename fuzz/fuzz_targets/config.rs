@@ -13,7 +13,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use xdpctl::config::file::FileError;
 use xdpctl::config::load_with;
-use xdpctl::datapath::snapshot::{self, Borrowed};
+use xdpctl::datapath::attached::kept_ruleset::{self, Borrowed};
 use xdpctl::diagnostic::Diagnostic;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
@@ -52,8 +52,8 @@ fuzz_target!(|input: &[u8]| {
 
     let kept = Borrowed { loaded_at: 1, text: &loaded.text, ruleset: &ruleset };
     let mut bytes = Vec::new();
-    snapshot::encode(&kept, &mut bytes).expect("memory takes everything");
-    let read = snapshot::decode(&bytes).expect("what was written is not damaged");
+    kept_ruleset::encode(&kept, &mut bytes).expect("memory takes everything");
+    let read = kept_ruleset::decode(&bytes).expect("what was written is not damaged");
     assert_eq!(read.expect("this version wrote it").ruleset, ruleset);
 
     // That the rules differ in too many ways is an answer too.

@@ -22,11 +22,10 @@ use xdp_common::packet::Network;
 use xdpctl::config::file::FileError;
 use xdpctl::config::load_with;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
-use xdpctl::datapath::attachment::InForce;
-use xdpctl::datapath::bans::{filter, notes, table};
-use xdpctl::datapath::snapshot;
-use xdpctl::image::Image;
-use xdpctl::image::counters;
+use xdpctl::datapath::attached::in_force::InForce;
+use xdpctl::datapath::maps::dynamic::{filter, notes, table};
+use xdpctl::datapath::attached::kept_ruleset;
+use xdpctl::image::{Image, counters};
 use xdpctl::image::metadata::Metadata;
 use xdpctl::ruleset::Ruleset;
 
@@ -231,7 +230,7 @@ fn metadata(bytes: &[u8]) {
 }
 
 fn kept_ruleset(bytes: &[u8]) {
-    let Ok(Some(kept)) = snapshot::decode(bytes) else { return };
+    let Ok(Some(kept)) = kept_ruleset::decode(bytes) else { return };
     let ruleset = kept.ruleset;
     let lists = ruleset.allowlists.iter().chain(&ruleset.blocklists);
     for file in lists.flat_map(|list| list.v4.iter().map(|it| it.file)) {

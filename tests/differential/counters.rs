@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE};
 use xdp_common::counter::{CELLS, Counter, Matrix};
 use xdp_common::cpu::PerCpu;
-use xdpctl::datapath::bpf;
-use xdpctl::datapath::maps::Maps;
+use xdpctl::datapath::maps::handles::Maps;
+use xdpctl::datapath::sys::bpf;
 
 /// Packets and bytes.
 pub type Count = (u64, u64);

@@ -11,14 +11,14 @@ use xdp_common::counter::CounterId;
 use xdp_common::verdict::Verdict;
 use xdpctl::bans::Kind;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
-use xdpctl::datapath::attachment::InForce;
-use xdpctl::datapath::bans::{Order, Store};
-use xdpctl::datapath::bpf::{self, Run};
-use xdpctl::datapath::explain::Explainer;
-use xdpctl::datapath::image_map;
-use xdpctl::datapath::maps::Maps;
-use xdpctl::datapath::program::{self, Loaded};
-use xdpctl::datapath::swap::{self, Occasion};
+use xdpctl::datapath::attached::in_force::InForce;
+use xdpctl::datapath::attached::question::Explainer;
+use xdpctl::datapath::change::kernel::{self, BuildContext};
+use xdpctl::datapath::maps::dynamic::{Order, Store};
+use xdpctl::datapath::maps::handles::Maps;
+use xdpctl::datapath::maps::image;
+use xdpctl::datapath::program::load::{self, Loaded};
+use xdpctl::datapath::sys::bpf::{self, Run};
 use xdpctl::image::metadata::{Counted, Mode};
 
 use crate::bench;
@@ -76,7 +76,7 @@ impl fmt::Debug for Bytes {
 impl Filter {
     /// Loads the program, with no ruleset.
     pub fn load() -> Self {
-        let loaded = program::load_filter().unwrap_or_else(|error| panic!("{error}"));
+        let loaded = load::load_filter().unwrap_or_else(|error| panic!("{error}"));
         // A test has few of these: they stay until it ends.
         let maps = Maps::of_loaded(&loaded).expect("the program's maps");
         let maps: &Maps = Box::leak(Box::new(maps));
@@ -98,7 +98,7 @@ impl Filter {
     /// why it does not.
     pub fn put(&mut self, config: &Config) -> Result<(), String> {
         let ruleset = loading::ruleset(config)?;
-        let occasion = Occasion {
+        let context = BuildContext {
             interface: "lo",
             mode: Mode::Native,
             config: Path::new("/model.toml"),
@@ -106,12 +106,12 @@ impl Filter {
             attached_at: 0,
             before: self.in_force.as_ref(),
         };
-        let prepared = swap::prepare(&ruleset, &occasion).map_err(|error| error.to_string())?;
+        let prepared = kernel::prepare(&ruleset, &context).map_err(|error| error.to_string())?;
         let before = self.named_counts();
-        swap::put_in_force(self.maps, &prepared).map_err(|error| error.to_string())?;
-        swap::drop_unused_counters(self.maps, &prepared.metadata).unwrap();
+        kernel::activate(self.maps, &prepared).map_err(|error| error.to_string())?;
+        kernel::drop_unused_counters(self.maps, &prepared.metadata).unwrap();
         self.in_force = Some(InForce {
-            map_id: image_map::slot_id(&self.maps.ruleset, 0).unwrap().expect("an image"),
+            map_id: image::slot_id(&self.maps.ruleset, 0).unwrap().expect("an image"),
             generation: prepared.generation,
             rules: ruleset.rules.len() as u32,
             metadata: prepared.metadata,
@@ -130,7 +130,7 @@ impl Filter {
 
     /// The entries of run time, in their order: of two for one prefix, the later stays.
     fn put_entries(&mut self, entries: &[RuntimeEntry]) {
-        let mut store = Store::on(&self.maps, self.state.path().to_owned()).unwrap();
+        let mut store = Store::on(self.maps, self.state.path().to_owned()).unwrap();
         if !self.entries.is_empty() {
             store.remove(&self.entries).unwrap();
         }
@@ -239,7 +239,7 @@ impl Filter {
 
     /// How many maps the image in force consists of.
     pub fn extents(&self) -> usize {
-        image_map::ids(&self.maps.ruleset).unwrap().len()
+        image::ids(&self.maps.ruleset).unwrap().len()
     }
 
     /// What the model and the program make of a frame, if they differ.

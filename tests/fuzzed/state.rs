@@ -4,9 +4,9 @@ use xdp_common::bans::{FILTER_BITS, Table};
 use xdp_common::capacity::MAX_COUNTERS;
 use xdp_common::image::{Block, Header, LAYOUT, LINE_WORDS, Lines, MAGIC, Span};
 use xdpctl::config::prefix::IpPrefix;
-use xdpctl::datapath::attachment::InForce;
-use xdpctl::datapath::bans::{filter, table};
-use xdpctl::datapath::snapshot::{self, Borrowed};
+use xdpctl::datapath::attached::in_force::InForce;
+use xdpctl::datapath::attached::kept_ruleset::{self, Borrowed};
+use xdpctl::datapath::maps::dynamic::{filter, table};
 use xdpctl::image::metadata::{Counted, Kind, Metadata};
 use xdpctl::ruleset::{Entry, List, ListAction, Matches, Prefix, Rule, RuleAction, Ruleset, Side};
 
@@ -85,8 +85,8 @@ fn metadata_that_are_not_in_the_image() {
 
 fn kept(ruleset: &Ruleset) -> Result<bool, String> {
     let mut bytes = Vec::new();
-    snapshot::encode(&Borrowed { loaded_at: 1, text: "", ruleset }, &mut bytes).unwrap();
-    match snapshot::decode(&bytes) {
+    kept_ruleset::encode(&Borrowed { loaded_at: 1, text: "", ruleset }, &mut bytes).unwrap();
+    match kept_ruleset::decode(&bytes) {
         Ok(Some(snapshot)) => Ok(snapshot.ruleset == *ruleset),
         Ok(None) => Ok(false),
         Err(error) => Err(error.to_string()),

@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use xdp_common::maps::{Map, kind};
-use xdpctl::datapath::bpf;
+use xdpctl::datapath::sys::bpf;
 
 use crate::lab::bench::{Bench, JUDGED};
 

@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
-use xdpctl::datapath::{bpf, program};
+use xdpctl::datapath::program::load;
+use xdpctl::datapath::sys::bpf;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::{Background, Output};
@@ -35,7 +36,7 @@ fn write(bench: &Bench, text: &str) -> String {
 /// A program of another's on an interface. The link is to be taken off: a child of another test may
 /// hold a copy of its descriptor for a moment.
 fn another_program(bench: &Bench, interface: &str, mode: u32) -> OwnedFd {
-    let loaded = program::load_pass().expect("a program");
+    let loaded = load::load_pass().expect("a program");
     let index = bench.lab().ifindex("dut", interface);
     bench.lab().namespace("dut").enter(|| {
         let program = loaded.program().expect("a program");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xdp_common::image::{Block, LAYOUT};
-use xdpctl::datapath::bpf;
+use xdpctl::datapath::sys::bpf;
 
 use crate::lab::Traffic;
 use crate::lab::bench::{Bench, JUDGED};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use xdpctl::datapath::private_dir;
+use xdpctl::datapath::sys::private_dir;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::facts::pinned;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xdpctl::datapath::bpf;
-use xdpctl::datapath::interface::{AttachedXdp, Interface};
+use xdpctl::datapath::host::interface::{AttachedXdp, Interface};
+use xdpctl::datapath::sys::bpf;
 
 use super::Lab;
 use super::patience::patient;

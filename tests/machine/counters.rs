@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use xdp_common::counter::Matrix;
 use xdp_common::cpu::PerCpu;
 use xdp_common::maps::Map;
-use xdpctl::datapath::bpf;
+use xdpctl::datapath::sys::bpf;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::udp4;

@@ -9,7 +9,7 @@ use xdp_common::bans::{
 };
 use xdp_common::packet::Network;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
-use xdpctl::datapath::bans::filter;
+use xdpctl::datapath::maps::dynamic::filter;
 
 use super::config::{Config, RuntimeEntry};
 

@@ -14,8 +14,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use xdp_common::offload::{COUNTERS, OUTCOMES};
-use xdpctl::datapath::interface::{AttachedXdp, Interface, Mode};
-use xdpctl::datapath::{bpf, netns};
+use xdpctl::datapath::host::interface::{AttachedXdp, Interface, Mode};
+use xdpctl::datapath::host::netns;
+use xdpctl::datapath::sys::bpf;
 
 const BUS: &str = "/sys/bus/netdevsim";
 const SWITCHES: &str = "/sys/kernel/debug/netdevsim";

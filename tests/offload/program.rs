@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xdp_common::offload::{MAX_LISTS, OUTCOMES};
 use xdp_common::verdict::Verdict;
-use xdpctl::datapath::bpf;
-use xdpctl::datapath::offload::card::{clear, counters, fill, of_list, select};
-use xdpctl::datapath::offload::load::{Loaded, load};
+use xdpctl::datapath::attached::nic::{clear, counters, fill, of_list, select};
+use xdpctl::datapath::program::nic::{Loaded, load};
+use xdpctl::datapath::sys::bpf;
 use xdpctl::image::counters::assign;
 use xdpctl::image::metadata::Counted;
 use xdpctl::image::offload::compile;

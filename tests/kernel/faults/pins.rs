@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, chown, mkfifo};
-use xdpctl::datapath::bpf;
+use xdpctl::datapath::sys::bpf;
 
 use super::shim::{self, Kind, Refusal};
 use super::state::{State, topology};

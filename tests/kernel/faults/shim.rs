@@ -12,7 +12,7 @@ use std::process::Command;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use xdpctl::datapath::bpf;
+use xdpctl::datapath::sys::bpf;
 
 use crate::lab::{Background, Output};
 

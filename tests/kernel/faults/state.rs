@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use xdp_common::counter::Matrix;
 use xdp_common::verdict::{Reason, Verdict};
-use xdpctl::datapath::attachment::{Attachment, Reading};
-use xdpctl::datapath::interface::{Interface, Mode};
-use xdpctl::datapath::namespace::Namespace;
+use xdpctl::datapath::attached::attachment::Attachment;
+use xdpctl::datapath::attached::in_force::Reading;
+use xdpctl::datapath::attached::namespace::Namespace;
+use xdpctl::datapath::host::interface::{Interface, Mode};
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::*;

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, Session, configuration};
 use crate::args::{Attach, ModeArg};
-use crate::datapath::advice::{self, Plan};
-use crate::datapath::attachment::Attachment;
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::namespace::{Locked, Namespace, not_attached};
+use crate::datapath::change::attach::Wanted;
+use crate::datapath::change::configured::Configured;
+use crate::datapath::change::outcome::{Attached, Deferred};
+use crate::datapath::change::redirect_targets::Outcome;
+use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
-use crate::datapath::interface::{Interface, Mode};
-use crate::datapath::lifecycle::{self, Attached, Configured, Undone, Wanted};
-use crate::datapath::namespace::{Locked, Namespace, not_attached};
-use crate::datapath::pass::Outcome;
+use crate::datapath::host::advice::{self, Plan};
+use crate::datapath::host::interface::{Interface, Mode};
 use crate::notation::plain;
 use crate::ruleset::{RuleAction, Ruleset};
 
@@ -36,7 +39,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         }
     };
     let namespace = Namespace::lock()?;
-    lifecycle::tidy(&namespace)?;
+    detach::tidy(&namespace)?;
     let interface = Interface::by_name(&args.interface).map_err(Error::from)?;
     let name = &interface.name;
 
@@ -59,7 +62,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         };
         say_advice(&interface, &loaded.ruleset, Some(mode), session);
         let configured = loaded.configured();
-        lifecycle::replace(&namespace, &attachment, &interface, &configured, mode)?
+        replace::replace(&namespace, &attachment, &interface, &configured, mode)?
     } else {
         let loaded = loaded.take().ok_or_else(|| Error::new("no configuration was read"))?;
         let wanted = match args.mode {
@@ -74,7 +77,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         };
         say_advice(&interface, &loaded.ruleset, mode, session);
         let configured: Configured<'_> = loaded.configured();
-        lifecycle::attach(&namespace, &interface, &configured, wanted)?
+        change::attach::attach(&namespace, &interface, &configured, wanted)?
     };
     say_result(&namespace, &interface, &attached, args.replace, session)
 }
@@ -167,7 +170,7 @@ fn say_result(
     for (mode, why) in &attached.instead_of {
         session.reporter.note(&format!("not in {mode} mode: {why}"), None);
     }
-    say_undone(&interface.name, &attached.undone, session);
+    say_deferred(&interface.name, &attached.deferred, session);
     let Attached { mode, generation, .. } = attached;
     let name = plain(&interface.name);
     let verb = if replaced { "replaced the program on" } else { "attached to" };
@@ -175,8 +178,8 @@ fn say_result(
 }
 
 /// What is left to do for a later command.
-pub fn say_undone(name: &str, undone: &Undone, session: &mut Session<'_>) {
-    for error in &undone.0 {
+pub fn say_deferred(name: &str, deferred: &Deferred, session: &mut Session<'_>) {
+    for error in &deferred.0 {
         session.reporter.warning(
             &format!("{name}: the ruleset is in force, but xdpctl {}", error.message),
             Some("the next `xdpctl reload` sees to it"),

@@ -3,15 +3,14 @@
 use super::{Failure, Session};
 use crate::args::Bans;
 use crate::bans::{json, text};
-use crate::datapath::bans::Store;
-use crate::datapath::namespace::Namespace;
+use crate::datapath::attached::namespace::Namespace;
 
 /// Shows the entries of an interface. That there are none, is an answer and no error.
 pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
     // Under the lock, since it sweeps: nothing is listed while it changes.
     let namespace = Namespace::lock()?;
     let attachment = namespace.require_attachment(&args.interface)?;
-    let store = Store::open(&namespace, &attachment)?;
+    let store = namespace.entries(&attachment)?;
     let listed = store.list()?;
     if let Some(error) = store.without_notes() {
         session.reporter.warning(

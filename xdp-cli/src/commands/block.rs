@@ -4,9 +4,9 @@ use super::prefixes::{self, shown};
 use super::{Failure, Session};
 use crate::args::Put;
 use crate::bans::Kind;
-use crate::datapath::bans::{Order, Store};
-use crate::datapath::lifecycle;
-use crate::datapath::namespace::Namespace;
+use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::change::detach;
+use crate::datapath::maps::dynamic::Order;
 use crate::notation::{grouped, plain};
 
 /// Puts entries on an attached interface.
@@ -16,12 +16,12 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Fail
     prefixes.sort_unstable();
     prefixes.dedup();
     let namespace = Namespace::lock()?;
-    lifecycle::tidy(&namespace)?;
+    detach::tidy(&namespace)?;
     let attachment = namespace.require_attachment(&args.interface)?;
     if let Some(error) = attachment.stranded() {
         return Err(error.into());
     }
-    let mut store = Store::open(&namespace, &attachment)?;
+    let mut store = namespace.entries(&attachment)?;
     let order = Order { kind, life: args.life, note: args.note.clone() };
     let put = store.put(&prefixes, &order)?;
 

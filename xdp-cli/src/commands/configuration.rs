@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, Session};
 use crate::config;
-use crate::datapath::lifecycle::Configured;
+use crate::datapath::change::configured::Configured;
 use crate::ruleset::Ruleset;
 
 /// A configuration without mistakes.

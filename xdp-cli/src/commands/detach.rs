@@ -2,14 +2,14 @@
 
 use super::{Failure, Session};
 use crate::args::Detach;
-use crate::datapath::lifecycle;
-use crate::datapath::namespace::Namespace;
+use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::change::detach;
 use crate::notation::plain;
 
 /// Takes the program off one interface, or off all.
 pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
     let namespace = Namespace::lock()?;
-    let result = lifecycle::tidy(&namespace).and_then(|()| {
+    let result = detach::tidy(&namespace).and_then(|()| {
         let attachments = match &args.interface {
             Some(name) => vec![namespace.require_attachment(name)?],
             None => namespace.attachments()?,
@@ -20,7 +20,7 @@ pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
         // One that fails keeps no other from being taken off.
         let (mut detached, mut failed) = (Vec::new(), None);
         for attachment in attachments {
-            match lifecycle::detach(&namespace, &attachment) {
+            match detach::detach(&namespace, &attachment) {
                 Ok(()) => detached.push(attachment.name()),
                 Err(error) => {
                     if let Some(before) = failed.replace(error) {

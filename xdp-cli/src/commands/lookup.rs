@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::{Failure, Session};
 use crate::args::Lookup;
 use crate::bans::{Kind as BanKind, Listed};
-use crate::datapath::bans;
 use crate::datapath::error::Error;
+use crate::datapath::maps::dynamic;
 use crate::explain::entries::{Address, Entries, Held};
 use crate::image::metadata::Kind;
 use crate::lookup::{Holding, json, text};
@@ -28,7 +28,7 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
         None => {
             let (maps, _) = attachment.readable()?;
             let notes = namespace.notes_directory(key)?;
-            bans::holding(maps, notes, super::explain::full(address))?
+            dynamic::holding(maps, notes, super::explain::full(address))?
         }
     };
     let in_force = attachment.in_force_now()?;

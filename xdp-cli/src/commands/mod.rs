@@ -19,8 +19,8 @@ pub mod unblock;
 use std::fmt;
 use std::io::{self, Write};
 
+use crate::datapath::attached::namespace::{Namespace, not_attached};
 use crate::datapath::error::Error;
-use crate::datapath::namespace::{Namespace, not_attached};
 use crate::report::Reporter;
 
 /// Where a command prints.

@@ -2,19 +2,16 @@
 
 use super::{Failure, Session, attach, configuration};
 use crate::args::Reload;
-use crate::datapath::attachment::Attachment;
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::namespace::{Locked, Namespace};
+use crate::datapath::change::{detach, reload};
 use crate::datapath::error::Error;
-use crate::datapath::lifecycle;
-use crate::datapath::namespace::{Locked, Namespace};
-use crate::datapath::offload::{self, Card};
-use crate::datapath::swap::{self, Occasion};
-use crate::image::metadata::Redirect;
 use crate::notation::plain;
 
 /// Reads configurations again, all of them first, then exchanges each ruleset.
 pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     let namespace = Namespace::lock()?;
-    lifecycle::tidy(&namespace)?;
+    detach::tidy(&namespace)?;
     let attachments = chosen(&namespace, args, session)?;
 
     // All of the mistakes of all of the files are told before giving up.
@@ -33,25 +30,8 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let mut prepared = Vec::new();
     for (attachment, loaded) in attachments.iter().zip(&loaded) {
-        let before = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
-        let occasion = Occasion {
-            interface: &before.metadata.interface,
-            mode: before.metadata.mode,
-            // Another file is read this once: the next reload reads the one given at attach.
-            config: &before.metadata.config,
-            loaded_from: loaded.configured().path,
-            attached_at: before.metadata.attached_at,
-            before: Some(before),
-        };
-        prepared.push(match attachment.card() {
-            Some(card) => Prepared::Offload(
-                card,
-                offload::prepare(attachment, card, &loaded.ruleset, &occasion)?,
-            ),
-            None => Prepared::Filter(swap::prepare(&loaded.ruleset, &occasion)?),
-        });
+        prepared.push(reload::prepare(attachment, &loaded.ruleset, loaded.configured().path)?);
     }
-
     // Told when all is done: that nobody reads the output, keeps no interface from its ruleset.
     // One that fails keeps no other from its ruleset either.
     let mut done = Vec::new();
@@ -70,14 +50,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             );
         }
         let configured = loaded.configured();
-        let reloaded = match &prepared {
-            Prepared::Offload(card, prepared) => {
-                offload::reload(&namespace, attachment, card, &configured, prepared)
-            }
-            Prepared::Filter(prepared) => {
-                lifecycle::reload(&namespace, attachment, &configured, prepared)
-            }
-        };
+        let reloaded = reload::activate(&namespace, attachment, &configured, &prepared);
         let reloaded = match reloaded {
             Ok(reloaded) => reloaded,
             Err(error) => {
@@ -91,7 +64,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
                 continue;
             }
         };
-        attach::say_undone(&name, &reloaded.undone, session);
+        attach::say_deferred(&name, &reloaded.deferred, session);
         if let (Some(interface), Some(in_force)) = (attachment.interface(), attachment.in_force()) {
             let mode = in_force.metadata.mode;
             attach::say_redirects(&interface, mode, &reloaded.redirects, session);
@@ -102,22 +75,6 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         session.print(format_args!("reloaded {}, generation {generation}\n", plain(&name)))?;
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// A ruleset for what is attached.
-enum Prepared<'a> {
-    Filter(swap::Prepared),
-    Offload(&'a Card, offload::Prepared),
-}
-
-impl Prepared<'_> {
-    /// Redirect targets that are missing now and were there before.
-    fn missing(&self) -> &[Redirect] {
-        match self {
-            Self::Filter(prepared) => &prepared.missing,
-            Self::Offload(..) => &[],
-        }
-    }
 }
 
 /// What is to be reloaded: what is named, or all that judges anything.

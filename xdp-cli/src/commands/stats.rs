@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use super::{Failure, Session};
 use crate::args::Stats;
-use crate::datapath::attachment::{Attachment, Reading};
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::in_force::Reading;
+use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::error::Error;
-use crate::datapath::namespace::Namespace;
 use crate::stats::follow::{self, Options, follow};
 use crate::stats::stop::Stop;
 use crate::stats::{CountedSample, Sample};

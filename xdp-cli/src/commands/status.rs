@@ -4,13 +4,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Failure, Session};
 use crate::args;
-use crate::datapath::attachment::Attachment;
-use crate::datapath::bans;
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::namespace::{Namespace, not_attached};
+use crate::datapath::change::kernel;
+use crate::datapath::change::redirect_targets::{self, Outcome};
 use crate::datapath::error::Error;
-use crate::datapath::interface::Interface;
-use crate::datapath::namespace::{Namespace, not_attached};
-use crate::datapath::pass::{self, Outcome};
-use crate::datapath::swap;
+use crate::datapath::host::interface::Interface;
+use crate::datapath::maps::dynamic;
 use crate::status::{Entries, Link, Redirect, Status, json, text};
 
 /// Shows what is attached. That nothing is, is an answer and no error.
@@ -39,7 +39,7 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
     attachments
         .iter()
         .map(|attachment| {
-            let outcomes = pass::inspect(&namespace, [attachment])?;
+            let outcomes = redirect_targets::inspect(&namespace, [attachment])?;
             Ok(view(attachment, &interfaces, &outcomes))
         })
         .collect()
@@ -66,7 +66,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
         }
         (Some(_), Link::Down) => problems.push("the interface has no carrier".to_owned()),
         (Some(interface), _) => {
-            let on = |xdp: &crate::datapath::interface::AttachedXdp| {
+            let on = |xdp: &crate::datapath::host::interface::AttachedXdp| {
                 xdp.program_id == attachment.program_id()
             };
             if !interface.xdp.iter().any(on) {
@@ -139,13 +139,13 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
     let counted = match attachment.card() {
         // A card has no entries of run time.
         Some(_) => Ok(0),
-        None => attachment.readable().and_then(|(maps, _)| bans::count(maps)),
+        None => attachment.readable().and_then(|(maps, _)| dynamic::count(maps)),
     };
     let bans = counted.unwrap_or_else(|error| {
         problems.push(error.message);
         0
     });
-    let since_attach = swap::now().saturating_sub(metadata.attached_at);
+    let since_attach = kernel::now().saturating_sub(metadata.attached_at);
     Status {
         attached_as: (metadata.interface != name).then(|| metadata.interface.clone()),
         interface: name,

@@ -4,10 +4,9 @@ use super::prefixes::{self, shown};
 use super::{Failure, Session};
 use crate::args::Unblock;
 use crate::config::prefix::IpPrefix;
-use crate::datapath::bans::Store;
+use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::change::detach;
 use crate::datapath::error::Error;
-use crate::datapath::lifecycle;
-use crate::datapath::namespace::Namespace;
 use crate::notation::plain;
 
 /// Most prefixes that a message names.
@@ -19,9 +18,9 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     prefixes.sort_unstable();
     prefixes.dedup();
     let namespace = Namespace::lock()?;
-    lifecycle::tidy(&namespace)?;
+    detach::tidy(&namespace)?;
     let attachment = namespace.require_attachment(&args.interface)?;
-    let mut store = Store::open(&namespace, &attachment)?;
+    let mut store = namespace.entries(&attachment)?;
     let name = plain(&attachment.name());
     let listed = store.list()?;
     let missing: Vec<IpPrefix> = prefixes

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::private_dir;
+use crate::datapath::sys::private_dir;
 
 /// Something that could not be done: what and why, and the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +75,10 @@ macro_rules! from {
 }
 
 from!(
-    super::bpffs::Error,
-    super::interface::Error,
-    super::lock::Error,
-    super::netns::Error,
+    super::host::bpffs::Error,
+    super::host::interface::Error,
+    super::host::lock::Error,
+    super::host::netns::Error,
     private_dir::Error,
-    super::privilege::Error,
+    super::sys::privilege::Error,
 );

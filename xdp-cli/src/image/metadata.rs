@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::counters;
-use crate::ruleset::{RuleAction, Ruleset, Target, path_bytes};
+use crate::ruleset::{Target, path_bytes};
 
 /// The metadata of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,38 +32,6 @@ pub struct Metadata {
     pub ipv6_entries: u64,
     /// Whether some rule asks for a VLAN.
     pub vlan_rules: bool,
-}
-
-impl Metadata {
-    /// For a ruleset that no interface is to be given: all counters are new, and each redirect
-    /// target has a slot and is missing.
-    pub fn unbound(ruleset: &Ruleset) -> Self {
-        let mut redirects: Vec<Redirect> = Vec::new();
-        for rule in &ruleset.rules {
-            let RuleAction::Redirect { to, .. } = &rule.action else { continue };
-            if let Some(known) = redirects.iter_mut().find(|redirect| redirect.to == *to) {
-                known.rules.push(rule.name.clone());
-                continue;
-            }
-            let slot = redirects.len() as u32;
-            let rules = vec![rule.name.clone()];
-            redirects.push(Redirect { slot, to: to.clone(), ifindex: None, rules });
-        }
-        let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
-        Self {
-            interface: String::new(),
-            mode: Mode::Native,
-            config: PathBuf::new(),
-            loaded_from: PathBuf::new(),
-            attached_at: 0,
-            loaded_at: 0,
-            counted: counters::assign(ruleset, &[]).counted,
-            redirects,
-            ipv4_entries: lists().map(|list| list.v4.len() as u64).sum(),
-            ipv6_entries: lists().map(|list| list.v6.len() as u64).sum(),
-            vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
-        }
-    }
 }
 
 /// Where an XDP program runs.

@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod offload;
 mod rules;
 mod tree;
+mod unbound;
 
 use xdp_common::capacity::MORE_EXTENTS;
 use xdp_common::counter::CounterId;

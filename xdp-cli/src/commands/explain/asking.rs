@@ -7,13 +7,14 @@ use xdp_common::verdict::{Reason, Verdict};
 
 use crate::commands::{Failure, Session};
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
-use crate::datapath::attachment::{Attachment, InForce};
-use crate::datapath::bans;
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::in_force::InForce;
+use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::attached::question::{Answer, Explainer};
 use crate::datapath::error::Error;
-use crate::datapath::explain::{Answer, Explainer};
-use crate::datapath::interface::Interface;
-use crate::datapath::maps::Maps;
-use crate::datapath::namespace::Namespace;
+use crate::datapath::host::interface::Interface;
+use crate::datapath::maps::dynamic;
+use crate::datapath::maps::handles::Maps;
 use crate::explain::entries::{Address, Entries};
 use crate::explain::{Counted, Explained, Place, hex};
 use crate::image::metadata::{Kind, Redirect};
@@ -137,7 +138,7 @@ impl<'a> Asking<'a> {
             }
             Reason::Allowed | Reason::Banned => {
                 if let Some((source, _)) = addresses {
-                    let held = bans::holding(self.maps, None, full(source))?;
+                    let held = dynamic::holding(self.maps, None, full(source))?;
                     explained.entry = held.first().map(|held| held.prefix.to_string());
                 }
             }

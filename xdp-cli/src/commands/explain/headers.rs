@@ -1,9 +1,9 @@
 //! A frame by what its headers say.
 
 use crate::args::{Headers, Mac, ProtocolArg};
-use crate::datapath::attachment::Attachment;
+use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::Error;
-use crate::datapath::interface::Interface;
+use crate::datapath::host::interface::Interface;
 use crate::frame::{self, Addresses, Description, Payload};
 
 /// A frame that was described, without mistakes.

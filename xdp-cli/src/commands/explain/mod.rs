@@ -10,7 +10,7 @@ use std::path::Path;
 use super::{Failure, Session};
 use crate::args::Explain;
 use crate::capture::{self, Capture};
-use crate::datapath::explain::LONGEST;
+use crate::datapath::attached::question::LONGEST;
 use crate::explain::{Explained, json, text};
 use crate::notation::{counted, plain};
 use asking::Asking;

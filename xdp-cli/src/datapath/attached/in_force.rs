@@ -1,0 +1,79 @@
+//! What is in force: the ruleset, by what its image says of itself, and the counters beside it.
+
+use std::io;
+
+use xdp_common::capacity::{MAX_COUNTERS, MAX_LISTS, MAX_REDIRECTS, MAX_RULES, REDIRECT_SLOTS};
+use xdp_common::counter::{Counter, Matrix};
+use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC};
+
+use crate::datapath::error::{Result, Trying};
+use crate::datapath::maps::handles::Maps;
+use crate::datapath::maps::image::Mapped;
+use crate::image::metadata::Metadata;
+
+/// The ruleset in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The image's map, to see whether it is still the same later.
+    pub map_id: u32,
+    pub generation: u64,
+    pub rules: u32,
+    pub metadata: Metadata,
+}
+
+impl InForce {
+    /// What an image says of itself; `None` where this version cannot have made it. Nothing in it is
+    /// taken on trust: it may be another version's, or anybody's who may write to the kernel's maps.
+    pub fn of(map_id: u32, image: &impl Lines) -> Option<Self> {
+        let header = Header::of(image.block(0)?);
+        // The last generation could have none after it.
+        let counts = (1..u64::MAX).contains(&header.generation);
+        if header.magic != MAGIC || header.layout != LAYOUT || !counts {
+            return None;
+        }
+        let length = header.metadata_bytes as usize;
+        let blocks = length.div_ceil(size_of::<Block>()) as u32;
+        let end = header.metadata.checked_add(blocks)?;
+        if end > header.blocks {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for number in header.metadata..end {
+            let block = image.block(number)?;
+            bytes.extend(block.iter().flat_map(|word| word.to_ne_bytes()));
+        }
+        bytes.truncate(length);
+        let metadata = postcard::from_bytes(&bytes).ok().filter(is_possible)?;
+        Some(Self { map_id, generation: header.generation, rules: header.rules, metadata })
+    }
+}
+
+/// Whether a ruleset can have such metadata: what is read and given by its numbers is as much as
+/// they say.
+fn is_possible(metadata: &Metadata) -> bool {
+    let mut numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let mut slots = metadata.redirects.iter().map(|redirect| redirect.slot);
+    metadata.counted.len() <= MAX_LISTS + MAX_RULES
+        && numbers.all(|number| number < MAX_COUNTERS)
+        && metadata.redirects.len() <= MAX_REDIRECTS as usize
+        && slots.all(|slot| slot < REDIRECT_SLOTS)
+}
+
+/// One reading of an attachment's counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub in_force: InForce,
+    pub matrix: Matrix,
+    /// For each of the metadata's `counted`: its counter, and that of what was lost.
+    pub counted: Vec<(Counter, Option<Counter>)>,
+}
+
+/// The ruleset in force; `None` where it is of a layout that this version does not know.
+pub fn read_in_force(maps: &Maps) -> Result<Option<InForce>> {
+    let what = "read the ruleset in force";
+    let image = match Mapped::in_force(&maps.ruleset) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+        other => other.trying(what)?,
+    };
+    Ok(image.and_then(|image| InForce::of(image.id, &image)))
+}

@@ -1,0 +1,266 @@
+//! The ruleset in force, kept beside the pins: list files change, and later commands want to know
+//! what the kernel was told, and from which line.
+//!
+//! One file a generation, written before the ruleset is put in force and removed when the next one
+//! is, so that there is always one for the generation that the image names. Losing it loses no
+//! verdict.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::prefix::{masked_v4, masked_v6};
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::sys::private_dir;
+use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
+use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
+
+const PREFIX: &str = "ruleset-";
+/// Marks a file of this version.
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x01";
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// As in the image's metadata: a file of another boot has another.
+    pub loaded_at: u64,
+    /// The configuration's text.
+    pub text: String,
+    pub ruleset: Ruleset,
+}
+
+/// The same, for writing, without a copy. Field by field as [`Snapshot`].
+#[derive(Serialize)]
+pub struct Borrowed<'a> {
+    pub loaded_at: u64,
+    pub text: &'a str,
+    pub ruleset: &'a Ruleset,
+}
+
+fn name(generation: u64) -> String {
+    format!("{PREFIX}{generation}")
+}
+
+/// A file that keeps why it could not be written: postcard does not.
+struct Out<W> {
+    file: W,
+    error: Option<io::Error>,
+}
+
+impl<W: io::Write> Out<W> {
+    fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let told = io::Error::from(error.kind());
+            self.error.get_or_insert(error);
+            told
+        })
+    }
+}
+
+impl<W: io::Write> io::Write for Out<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        self.keep(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.file.flush();
+        self.keep(flushed)
+    }
+}
+
+/// Writes the snapshot of a generation.
+pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Result<()> {
+    let name = name(generation);
+    let what = format!("keep the ruleset in {}", directory.join(&name).display());
+    let file = private_dir::create_file(directory, &name).trying(&what)?;
+    encode(snapshot, io::BufWriter::with_capacity(1 << 16, file)).trying(&what)
+}
+
+/// Writes what a snapshot's file holds.
+pub fn encode(snapshot: &Borrowed<'_>, mut file: impl io::Write) -> io::Result<()> {
+    file.write_all(MAGIC)?;
+    let mut out = Out { file, error: None };
+    match postcard::to_io(snapshot, &mut out) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(out.error.unwrap_or_else(|| io::Error::other(error))),
+    }
+}
+
+/// Reads the snapshot of a generation; `None` where there is none of that ruleset, or one of
+/// another version's. What another user could have written is refused.
+pub fn read(directory: &Path, generation: u64, loaded_at: u64) -> Result<Option<Snapshot>> {
+    let Some(bytes) = private_dir::read_file(directory, &name(generation))? else {
+        return Ok(None);
+    };
+    let snapshot = decode(&bytes).map_err(|error| {
+        let path = directory.join(name(generation));
+        Error::new(format!(
+            "cannot read the ruleset kept in {}: it is damaged ({error})",
+            path.display()
+        ))
+        .hint("`xdpctl reload` writes it anew")
+    })?;
+    Ok(snapshot.filter(|snapshot| snapshot.loaded_at == loaded_at))
+}
+
+/// Why a file of this version is not one that this version wrote.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    #[error(transparent)]
+    Form(#[from] postcard::Error),
+    #[error("no configuration comes to such a ruleset")]
+    Ruleset,
+}
+
+/// What a file of these bytes keeps; `None` where it is another version's.
+pub fn decode(bytes: &[u8]) -> std::result::Result<Option<Snapshot>, Damage> {
+    let Some(body) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
+    let snapshot: Snapshot = postcard::from_bytes(body)?;
+    if !is_possible(&snapshot.ruleset) {
+        return Err(Damage::Ruleset);
+    }
+    Ok(Some(snapshot))
+}
+
+/// Whether the loader could have made this ruleset, as far as others count on it: no more than a
+/// ruleset has room for, prefixes without bits beyond their length, ranges from low to high, and
+/// origins in files that there are.
+fn is_possible(ruleset: &Ruleset) -> bool {
+    let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
+    let origins = |list: &List| {
+        let v4 = list.v4.iter().all(|it| is_v4(&it.prefix) && ruleset.files.len() > it.file.into());
+        v4 && list.v6.iter().all(|it| is_v6(&it.prefix) && ruleset.files.len() > it.file.into())
+    };
+    lists().count() <= MAX_LISTS
+        && ruleset.rules.len() <= MAX_RULES
+        && lists().all(origins)
+        && ruleset.rules.iter().all(|rule| can_ask(&rule.matches))
+}
+
+fn can_ask(matches: &Matches) -> bool {
+    let prefixes = |prefixes: &Option<Prefixes>| {
+        let mut prefixes = prefixes.iter();
+        prefixes.all(|it| it.v4.iter().all(is_v4) && it.v6.iter().all(is_v6))
+    };
+    let ports = |ranges: &Option<Vec<(u16, u16)>>| {
+        ranges.iter().flatten().all(|(first, last)| first <= last)
+    };
+    let vlan = match &matches.vlan {
+        Some(Vlan::Ids(ids)) => ids.iter().all(|id| *id < 1 << 12),
+        Some(Vlan::Untagged) | None => true,
+    };
+    prefixes(&matches.source)
+        && prefixes(&matches.destination)
+        && ports(&matches.source_port)
+        && ports(&matches.destination_port)
+        && vlan
+}
+
+fn is_v4(prefix: &Prefix<u32>) -> bool {
+    prefix.length <= 32 && masked_v4(prefix.address, prefix.length).0 == *prefix
+}
+
+fn is_v6(prefix: &Prefix<u128>) -> bool {
+    prefix.length <= 128 && masked_v6(prefix.address, prefix.length).0 == *prefix
+}
+
+/// Removes the snapshots of all other generations.
+pub fn keep_only(directory: &Path, generation: u64) {
+    let kept = directory.join(name(generation));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // Beside them lie the notes of entries added at run time.
+        let snapshot = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if snapshot && entry.path() != kept {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn written(directory: &Path) -> Snapshot {
+        let ruleset = Ruleset::default();
+        write(directory, 3, &Borrowed { loaded_at: 7, text: "# text", ruleset: &ruleset }).unwrap();
+        Snapshot { loaded_at: 7, text: "# text".to_owned(), ruleset }
+    }
+
+    #[test]
+    fn what_is_written_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("7");
+        assert_eq!(read(&directory, 3, 7).unwrap(), None);
+        let snapshot = written(&directory);
+        assert_eq!(read(&directory, 3, 7).unwrap(), Some(snapshot));
+        // Another generation, and one of another boot.
+        assert_eq!(read(&directory, 4, 7).unwrap(), None);
+        assert_eq!(read(&directory, 3, 8).unwrap(), None);
+    }
+
+    #[test]
+    fn what_another_version_or_nobody_wrote_is_none_or_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("7");
+        written(&directory);
+        let file = directory.join("ruleset-3");
+        let whole = fs::read(&file).unwrap();
+        let mut newer = whole.clone();
+        newer[7] += 1;
+        for other in [&newer[..], b"nonsense", b"xdp", b""] {
+            fs::write(&file, other).unwrap();
+            assert_eq!(read(&directory, 3, 7).unwrap(), None);
+        }
+        // Cut short anywhere, it is told, and never a panic.
+        for length in MAGIC.len()..whole.len() {
+            fs::write(&file, &whole[..length]).unwrap();
+            let error = read(&directory, 3, 7).unwrap_err();
+            assert!(error.message.contains("ruleset-3: it is damaged"), "{error}");
+            assert_eq!(error.hint.as_deref(), Some("`xdpctl reload` writes it anew"));
+        }
+        fs::write(&file, [MAGIC, &[0xff; 100][..]].concat()).unwrap();
+        assert!(read(&directory, 3, 7).is_err());
+    }
+
+    #[test]
+    fn what_others_can_write_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("7");
+        written(&directory);
+        let file = directory.join("ruleset-3");
+        let refused = |why: &str| {
+            let error = read(&directory, 3, 7).unwrap_err();
+            assert!(error.message.contains(why), "{error}");
+            assert!(error.hint.is_some());
+        };
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&file, 0o620);
+        refused("ruleset-3 is open to others (mode 0620) and is not trusted");
+        mode(&file, 0o600);
+        mode(&directory, 0o777);
+        refused("/7 is open to others (mode 0777) and is not trusted");
+        mode(&directory, 0o700);
+        // A link, whatever it leads to, and what would never end.
+        fs::rename(&file, directory.join("elsewhere")).unwrap();
+        symlink(directory.join("elsewhere"), &file).unwrap();
+        refused("ruleset-3 is not a regular file");
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused("ruleset-3 is not a regular file");
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        refused("ruleset-3 is not a regular file");
+        fs::remove_dir(&file).unwrap();
+        let other = folder.path().join("other");
+        fs::rename(&directory, &other).unwrap();
+        symlink(&other, &directory).unwrap();
+        refused("/7 is not a directory");
+    }
+}

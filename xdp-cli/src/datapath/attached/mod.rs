@@ -1,0 +1,8 @@
+//! What is attached in a network namespace: found through its pins, read, and asked.
+
+pub mod attachment;
+pub mod in_force;
+pub mod kept_ruleset;
+pub mod namespace;
+pub mod nic;
+pub mod question;

@@ -1,0 +1,281 @@
+//! The caller's network namespace: what is attached in it, and the one command that may change it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::datapath::attached::attachment::{Attachment, Found};
+use crate::datapath::attached::in_force::InForce;
+use crate::datapath::attached::kept_ruleset::{self, Snapshot};
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::host::bpffs::PinRoot;
+use crate::datapath::host::interface::{self, Interface};
+use crate::datapath::host::lock::Lock;
+use crate::datapath::host::netns;
+use crate::datapath::host::run_dir::RunDir;
+use crate::datapath::maps::dynamic::Store;
+use crate::datapath::sys::privilege;
+
+/// Name of the directory of pass programs, beside those of interfaces.
+pub const PASS: &str = "pass";
+
+/// A network namespace that is looked at.
+pub struct Namespace {
+    cookie: u64,
+    pins: PinRoot,
+}
+
+/// A network namespace that nobody else changes while this exists.
+pub struct Locked {
+    namespace: Namespace,
+    run: RunDir,
+    lock: Lock,
+}
+
+/// The caller may not, or the kernel cannot: asked before anything else, so that it gets its own
+/// message.
+fn require() -> Result<()> {
+    privilege::require_kernel()?;
+    privilege::require()?;
+    Ok(())
+}
+
+impl Namespace {
+    /// For commands that only look. `None` where nothing was ever attached.
+    pub fn look() -> Result<Option<Self>> {
+        require()?;
+        let cookie = netns::cookie()?;
+        Ok(PinRoot::existing()?.map(|pins| Self { cookie, pins }))
+    }
+
+    /// For commands that change something: waits until no other does.
+    pub fn lock() -> Result<Locked> {
+        require()?;
+        let cookie = netns::cookie()?;
+        let run = RunDir::create(cookie)?;
+        let lock = Lock::acquire(&run)?;
+        let pins = PinRoot::open()?;
+        Ok(Locked { namespace: Self { cookie, pins }, run, lock })
+    }
+
+    /// Whether pins go to the machine's bpffs, which the caller does not see.
+    pub fn is_transient(&self) -> bool {
+        self.pins.transient()
+    }
+
+    /// A path as it is in the machine's own mount namespace, for messages.
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        self.pins.shown(path)
+    }
+
+    /// Everything that is attached, by interface index.
+    pub fn attachments(&self) -> Result<Vec<Attachment>> {
+        let mut attachments = Vec::new();
+        for (_, directory) in self.directories()? {
+            if let Found::Attached(attachment) = Attachment::open(&directory)? {
+                attachments.push(*attachment);
+            }
+        }
+        attachments.sort_by_key(Attachment::key);
+        Ok(attachments)
+    }
+
+    /// What is attached to an interface by its name: the one that it has now or, if no other
+    /// interface has taken that name, the one that it had when it was attached. What is left of an
+    /// interface that is gone is still found where a new one has its name.
+    pub fn attachment(&self, name: &str) -> Result<Option<Attachment>> {
+        let attachments = self.attachments()?;
+        let now = match Interface::by_name(name) {
+            Ok(interface) => Some(interface.index),
+            Err(interface::Error::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let (mut exact, mut former) = (None, None);
+        for attachment in attachments {
+            if now.is_some() && attachment.ifindex() == now {
+                exact = Some(attachment);
+            } else if attachment.attached_as() == Some(name)
+                && (now.is_none() || attachment.interface().is_none())
+            {
+                former = Some(attachment);
+            }
+        }
+        Ok(exact.or(former))
+    }
+
+    /// As [`Self::attachment`], or an error that says what there is.
+    pub fn require_attachment(&self, name: &str) -> Result<Attachment> {
+        if let Some(attachment) = self.attachment(name)? {
+            return Ok(attachment);
+        }
+        let attached: Vec<String> = self.attachments()?.iter().map(Attachment::name).collect();
+        Err(not_attached(name, &attached))
+    }
+
+    /// Directories of interfaces, with the index that names them.
+    fn directories(&self) -> Result<Vec<(u32, PathBuf)>> {
+        let Some(base) = self.pins.existing_dir(self.cookie, &[])? else {
+            return Ok(Vec::new());
+        };
+        let found =
+            numbered(&base).trying(format_args!("read {}", self.pins.shown(&base).display()))?;
+        // Each of them is to be root's alone, or it is refused.
+        let mut directories = Vec::new();
+        for (index, _) in found {
+            let directory = self.pins.existing_dir(self.cookie, &[&index.to_string()])?;
+            directories.extend(directory.map(|directory| (index, directory)));
+        }
+        Ok(directories)
+    }
+
+    /// The ruleset in force on an attachment as it was kept beside it; `None` where that was lost.
+    pub fn kept_ruleset(&self, key: u32, in_force: &InForce) -> Result<Option<Snapshot>> {
+        let Some(run) = RunDir::existing(self.cookie)? else { return Ok(None) };
+        let directory = run.path().join(key.to_string());
+        kept_ruleset::read(&directory, in_force.generation, in_force.metadata.loaded_at)
+    }
+
+    /// Where the notes of an attachment's run-time entries lie, if anywhere.
+    pub fn notes_directory(&self, key: u32) -> Result<Option<PathBuf>> {
+        let run = RunDir::existing(self.cookie)?;
+        Ok(run.map(|run| run.path().join(key.to_string())))
+    }
+
+    /// The directory of pass programs, if there is one.
+    pub fn pass_directory(&self) -> Result<Option<PathBuf>> {
+        Ok(self.pins.existing_dir(self.cookie, &[PASS])?)
+    }
+}
+
+/// Nothing is attached to that interface.
+pub fn not_attached(name: &str, attached: &[String]) -> Error {
+    let error = match Interface::by_name(name) {
+        Err(error @ interface::Error::NotFound { .. }) => Error::from(error),
+        _ => Error::new(format!("xdpctl is not attached to {name}")),
+    };
+    if attached.is_empty() {
+        let hint = error.hint.clone();
+        error.hint(hint.unwrap_or_else(|| format!("`xdpctl attach {name}` attaches it")))
+    } else {
+        error.hint(format!("it is attached to: {}", attached.join(", ")))
+    }
+}
+
+impl std::ops::Deref for Locked {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        &self.namespace
+    }
+}
+
+impl Locked {
+    /// Removes what a command that was killed left behind: pins without a link, which hold
+    /// nothing on any interface, and state without pins.
+    pub fn clean_up(&self) -> Result<()> {
+        let mut leftovers = Vec::new();
+        let pinned = self.directories()?;
+        for (index, directory) in &pinned {
+            if let Found::Leftover = Attachment::open(directory)? {
+                leftovers.push(*index);
+            }
+        }
+        let run = self.run.path();
+        let kept = numbered(run).trying(format_args!("read {}", run.display()))?;
+        let without_pins = |index: &u32| pinned.iter().all(|(pinned, _)| pinned != index);
+        leftovers.extend(kept.into_iter().map(|(index, _)| index).filter(without_pins));
+        for index in leftovers {
+            log::info!("removing what an interrupted command left for interface {index}");
+            self.forget(index)?;
+        }
+        Ok(())
+    }
+
+    /// The directory for an interface's pins, made if it is not there.
+    pub fn create_directory(&self, ifindex: u32) -> Result<PathBuf> {
+        Ok(self.pins.create_dir(self.cookie, &[&ifindex.to_string()])?)
+    }
+
+    /// The directory of pass programs, made if it is not there.
+    pub fn create_pass_directory(&self) -> Result<PathBuf> {
+        Ok(self.pins.create_dir(self.cookie, &[PASS])?)
+    }
+
+    /// The run-time entries of an attachment, to be changed.
+    pub fn entries<'m>(&self, attachment: &'m Attachment) -> Result<Store<'m>> {
+        let (maps, _) = attachment.readable()?;
+        Store::open(maps, self.state_directory(attachment.key()))
+    }
+
+    /// Where an interface's state lies.
+    pub fn state_directory(&self, ifindex: u32) -> PathBuf {
+        self.run.path().join(ifindex.to_string())
+    }
+
+    /// Removes an interface's pins and state. The link's pin goes first: it is what makes the rest
+    /// more than leftovers.
+    pub fn forget(&self, ifindex: u32) -> Result<()> {
+        let name = ifindex.to_string();
+        if let Some(directory) = self.pins.existing_dir(self.cookie, &[&name])? {
+            remove_pins(&directory, &self.pins.shown(&directory))?;
+            self.pins.remove_dir(self.cookie, &[&name])?;
+        }
+        remove(&self.state_directory(ifindex))
+            .trying(format_args!("remove the state of interface {ifindex}"))
+    }
+
+    /// Removes the directory of pass programs if it is empty.
+    pub fn forget_pass_directory(&self) -> Result<()> {
+        Ok(self.pins.remove_dir(self.cookie, &[PASS])?)
+    }
+
+    /// Ends the lock; what is empty then is removed.
+    pub fn finish(self) -> Result<()> {
+        self.namespace.pins.remove_dir(self.namespace.cookie, &[])?;
+        Ok(self.lock.retire()?)
+    }
+}
+
+/// What has a number for its name in a directory; nothing where another command has just removed
+/// it.
+fn numbered(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut numbered = Vec::new();
+    for entry in entries {
+        // A list that breaks off is none: what it leaves out would be taken for gone.
+        let entry = match entry {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            other => other?,
+        };
+        if let Some(index) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            numbered.push((index, entry.path()));
+        }
+    }
+    Ok(numbered)
+}
+
+fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
+    let what = format!("remove a pin in {}", shown.display());
+    remove(&directory.join(super::attachment::LINK)).trying(&what)?;
+    let read = || format!("read {}", shown.display());
+    for entry in fs::read_dir(directory).trying(read())? {
+        remove(&entry.trying(read())?.path()).trying(&what)?;
+    }
+    Ok(())
+}
+
+/// Removes whatever has that name, if anything. A hand may have put a directory where a pin was, or a
+/// file where a directory was, and that must not be in the way forever.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => gone(fs::remove_dir_all(path)),
+        other => gone(other),
+    }
+}

@@ -1,0 +1,175 @@
+//! Asking the attached program what it would do with a frame.
+//!
+//! The same program is loaded once more, on the same maps but for the counters, which are its own:
+//! it judges by the ruleset and the run-time entries that are in force in that moment, and nothing
+//! that is counted for the interface moves. What it decided is read from where it counts: the one
+//! cell of its matrix that went up, and what it left on its desk.
+
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use xdp_common::counter::{Counter, CounterId, Matrix};
+use xdp_common::cpu::PerCpu;
+use xdp_common::image::Action;
+use xdp_common::judge::Desk;
+use xdp_common::maps::{InExplain, Map};
+use xdp_common::packet::Packet;
+use xdp_common::verdict::{Reason, Verdict};
+
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::maps::handles::{self, Maps};
+use crate::datapath::maps::image;
+use crate::datapath::program::error::LoadError;
+use crate::datapath::program::load;
+use crate::datapath::sys::bpf;
+
+/// Longest frame that is taken.
+pub const LONGEST: usize = 65_535;
+/// ETH_HLEN: the kernel runs a program on nothing shorter, and no driver gives it less.
+const SHORTEST: usize = 14;
+/// Stands for a shorter frame: as malformed as that, since behind its EtherType nothing follows.
+const STAND_IN: [u8; SHORTEST] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x00];
+
+/// What the program made of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// The list that decided or only counts.
+    pub list: CounterId,
+    /// What the rule that decided does.
+    pub action: Option<Action>,
+    /// What was read of the frame, unless it is malformed.
+    pub packet: Option<Packet>,
+    /// The frame as it goes on, where that is not as it came.
+    pub changed: Option<Vec<u8>>,
+    /// The first map of the image by which it was judged.
+    pub image: u32,
+}
+
+/// The program with counters of its own.
+pub struct Explainer<'m> {
+    maps: &'m Maps,
+    program: OwnedFd,
+    counters: OwnedFd,
+    /// What the counters were before the last frame, and after it, for all CPUs.
+    before: Vec<u8>,
+    after: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+impl<'m> Explainer<'m> {
+    /// Loads the program beside the one that has these maps.
+    pub fn beside(shared: &'m Maps) -> Result<Self> {
+        // What the program writes is the question's own, what it only reads is what is in force.
+        let mut own = Vec::new();
+        for map in Map::ALL.into_iter().filter(|map| map.in_explain() == InExplain::Own) {
+            let made = handles::create_like(map, "xdpctl_explain");
+            own.push((map, made.trying("make maps for the question")?));
+        }
+        let given: Vec<(&str, BorrowedFd<'_>)> = shared
+            .iter()
+            .map(|(map, handle)| {
+                let own = own.iter().find(|(own, _)| *own == map).map(|(_, handle)| handle);
+                (map.name(), own.unwrap_or(handle).as_fd())
+            })
+            .collect();
+        let program = load::load_filter_beside(&given).map_err(not_loaded)?;
+        let size = cpus().trying("count the processors")? * size_of::<PerCpu>();
+        let counters = own.into_iter().find(|(map, _)| *map == Map::COUNTERS);
+        let (_, counters) =
+            counters.ok_or_else(|| Error::new("the counters are not the question's own"))?;
+        Ok(Self {
+            maps: shared,
+            program,
+            counters,
+            before: vec![0; size],
+            after: vec![0; size],
+            frame: vec![0; LONGEST + 1],
+        })
+    }
+
+    /// Whether it is instruction for instruction the program with that id.
+    pub fn is_like(&self, id: u32) -> Result<bool> {
+        let compare = || -> io::Result<bool> {
+            let other = bpf::program_info(bpf::program_by_id(id)?)?;
+            Ok(bpf::program_info(&self.program)?.tag == other.tag)
+        };
+        compare().trying("compare the programs")
+    }
+
+    /// Runs the program on a frame of up to [`LONGEST`] bytes.
+    pub fn ask(&mut self, frame: &[u8]) -> Result<Answer> {
+        let what = "run the program on the frame";
+        // A reload in between would leave it open by which ruleset the frame was judged.
+        for _ in 0..100 {
+            let image = image::slot_id(&self.maps.ruleset, 0).trying(what)?;
+            let answer = self.run(frame).trying(what)?;
+            if let Some(image) = image
+                && image::slot_id(&self.maps.ruleset, 0).trying(what)? == Some(image)
+            {
+                return Ok(Answer { image, ..answer });
+            }
+        }
+        Err(Error::new("the ruleset changes too fast to ask about it"))
+    }
+
+    fn run(&mut self, frame: &[u8]) -> io::Result<Answer> {
+        let given = if frame.len() < SHORTEST { &STAND_IN[..] } else { frame };
+        let run = bpf::run_xdp(&self.program, given, None, &mut self.frame)?;
+        let left = self.frame.get(..run.length).unwrap_or_default();
+        let changed = (left != given).then(|| left.to_vec());
+        bpf::lookup(&self.counters, 0, &mut self.after)?
+            .ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+        let decoded = self.decode();
+        std::mem::swap(&mut self.before, &mut self.after);
+        let (cell, desk) =
+            decoded.ok_or_else(|| io::Error::other("the program counted nothing"))?;
+        let (verdict, reason) =
+            Matrix::of_cell(cell).ok_or_else(|| io::Error::other("no such verdict"))?;
+        Ok(Answer {
+            verdict,
+            reason,
+            list: desk.list,
+            action: (reason == Reason::Rule).then_some(desk.action),
+            packet: (desk.malformed == 0).then_some(desk.packet),
+            changed,
+            image: 0,
+        })
+    }
+
+    /// The cell that went up, and the desk of the CPU on which it did.
+    fn decode(&self) -> Option<(usize, Desk)> {
+        const CELL: usize = size_of::<Counter>();
+        let shares = |values| <[u8]>::chunks_exact(values, size_of::<PerCpu>());
+        let matrix = offset_of!(PerCpu, matrix)..offset_of!(PerCpu, matrix) + size_of::<Matrix>();
+        for (before, after) in shares(&self.before).zip(shares(&self.after)) {
+            let (before, cells) = (&before[matrix.clone()], &after[matrix.clone()]);
+            if before == cells {
+                continue;
+            }
+            let mut pairs = before.chunks_exact(CELL).zip(cells.chunks_exact(CELL));
+            let cell = pairs.position(|(before, after)| before != after)?;
+            return Some((cell, desk(after)));
+        }
+        None
+    }
+}
+
+/// The desk in a CPU's share.
+fn desk(share: &[u8]) -> Desk {
+    assert_eq!(share.len(), size_of::<PerCpu>());
+    // SAFETY: the share has the length of the structure, which is made of integers and of
+    // transparent ones: any bytes are one.
+    let cpu: PerCpu = unsafe { share.as_ptr().cast::<PerCpu>().read_unaligned() };
+    cpu.desk
+}
+
+fn cpus() -> io::Result<usize> {
+    aya::util::nr_cpus().map_err(|(_, error)| error)
+}
+
+fn not_loaded(error: LoadError) -> Error {
+    Error::new(format!("cannot load the program to ask it: {error}"))
+}

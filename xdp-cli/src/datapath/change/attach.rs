@@ -1,0 +1,202 @@
+//! Attaching: each step in the order that leaves, wherever it is cut off, either what was or what
+//! was asked for.
+
+use crate::datapath::attached::attachment::LINK;
+use crate::datapath::attached::namespace::Locked;
+use crate::datapath::change::configured::{Configured, keep};
+use crate::datapath::change::kernel::{self, BuildContext};
+use crate::datapath::change::nic;
+use crate::datapath::change::outcome::{Attached, Deferred};
+use crate::datapath::change::pins::pin_all;
+use crate::datapath::change::redirect_targets::{self};
+use crate::datapath::change::refusal::{not_loaded, refusal};
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::host::interface::{AttachedXdp, Interface, Mode};
+use crate::datapath::maps::handles::Maps;
+use crate::datapath::program::load;
+use crate::datapath::sys::bpf;
+
+/// XDP_FLAGS_*, include/uapi/linux/if_link.h.
+const SKB_MODE: u32 = 1 << 1;
+const DRV_MODE: u32 = 1 << 2;
+
+/// The mode that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The best that can be had.
+    Auto,
+    Exactly(Mode),
+}
+
+/// Attaches the program with a ruleset to an interface.
+pub fn attach(
+    namespace: &Locked,
+    interface: &Interface,
+    configured: &Configured<'_>,
+    wanted: Wanted,
+) -> Result<Attached> {
+    let name = &interface.name;
+    if namespace.attachment(name)?.is_some_and(|a| a.ifindex() == Some(interface.index)) {
+        return Err(Error::new(format!("xdpctl is attached to {name} already")).hint(format!(
+            "`xdpctl reload {name}` puts a changed configuration in force; `xdpctl attach \
+             --replace {name}` exchanges the program too"
+        )));
+    }
+    refuse_others(namespace, interface)?;
+    let modes = match in_offload(namespace, interface, configured, wanted)? {
+        Offload::Attached(attached) => return Ok(attached),
+        Offload::Not(instead_of) => modes(wanted, instead_of),
+    };
+
+    // Compiled before anything is touched: a ruleset that does not fit fails here. The mode in the
+    // metadata is known only once the kernel took it, so the image may be compiled again.
+    let compile = |mode| {
+        kernel::prepare(
+            configured.ruleset,
+            &BuildContext {
+                interface: name,
+                mode,
+                config: configured.path,
+                loaded_from: configured.path,
+                attached_at: kernel::now(),
+                before: None,
+            },
+        )
+    };
+    let mut prepared = compile(modes.candidates[0])?;
+
+    // What stands there under this index is of an interface that is gone, or nothing.
+    namespace.forget(interface.index)?;
+    let loaded = load::load_filter().map_err(not_loaded)?;
+    let maps = Maps::of_loaded(&loaded).trying("find the program's maps")?;
+    let directory = namespace.create_directory(interface.index)?;
+    let attach = || -> Result<Attached> {
+        pin_all(&directory, &loaded, &maps)?;
+        let mut instead_of = modes.instead_of;
+        let mut settled = None;
+        let candidates = modes.candidates.len();
+        for (nth, mode) in modes.candidates.into_iter().enumerate() {
+            if prepared.metadata.mode != mode {
+                prepared = compile(mode)?;
+            }
+            kernel::activate(&maps, &prepared)?.release(&maps)?;
+            if mode == Mode::Native && settled.is_none() {
+                let coming = kernel::targets(&prepared);
+                settled = Some(redirect_targets::settle_around(
+                    namespace,
+                    &coming,
+                    Some(interface.index),
+                )?);
+            }
+            keep(namespace, interface.index, configured, &prepared)?;
+            redirect_targets::make_room(namespace, interface.index)?;
+            // The link is the last thing: until it is pinned it ends with this process, and from
+            // then on everything that it needs is there.
+            let program = loaded.program().trying("open the loaded program")?;
+            match bpf::create_xdp_link(program, interface.index, flags(mode)) {
+                Ok(link) => {
+                    bpf::pin(&link, &directory.join(LINK)).trying("pin the link")?;
+                    if mode != Mode::Native && settled.take().is_some() {
+                        // What was put on its targets was for native mode.
+                        redirect_targets::settle(namespace, &[])?;
+                    }
+                    return Ok(Attached {
+                        mode,
+                        instead_of,
+                        generation: prepared.generation,
+                        redirects: kernel::of_targets(&prepared, settled.unwrap_or_default()),
+                        deferred: Deferred::default(),
+                    });
+                }
+                Err(error) => {
+                    let Error { message: why, hint } = refusal(interface, mode, &error);
+                    if nth + 1 == candidates {
+                        let message = format!("cannot attach to {name} in {mode} mode: {why}");
+                        return Err(Error { message, hint });
+                    }
+                    instead_of.push((mode, why));
+                }
+            }
+        }
+        Err(Error::new(format!("there is no mode in which to attach to {name}")))
+    };
+    let result = attach();
+    if result.is_err() {
+        // Best effort: the next command would clean up as well.
+        let _ = namespace.forget(interface.index);
+        let _ = redirect_targets::settle(namespace, &[]);
+    }
+    result
+}
+
+/// Another program's place is not ours to take.
+fn refuse_others(namespace: &Locked, interface: &Interface) -> Result<()> {
+    for xdp in &interface.xdp {
+        if redirect_targets::is_ours(namespace, interface.index, xdp.program_id)? {
+            continue;
+        }
+        let name = &interface.name;
+        let AttachedXdp { mode, program_id } = xdp;
+        let program = bpf::program_by_id(*program_id)
+            .and_then(bpf::program_info)
+            .map_or_else(|_| "a program".to_owned(), |info| format!("\"{}\"", info.name));
+        return Err(Error::new(format!(
+            "{name} carries another XDP program: {program} (id {program_id}, {mode} mode)"
+        ))
+        .hint(format!(
+            "whoever put it there should take it off; `ip link set dev {name} xdp off` does where \
+             it was attached without a link (`bpftool net`, `bpftool link` show it)"
+        )));
+    }
+    Ok(())
+}
+
+/// Modes to try, in order, and those that are not worth trying.
+struct Modes {
+    candidates: Vec<Mode>,
+    instead_of: Vec<(Mode, String)>,
+}
+
+fn modes(wanted: Wanted, instead_of: Vec<(Mode, String)>) -> Modes {
+    let candidates = match wanted {
+        Wanted::Exactly(mode) => vec![mode],
+        Wanted::Auto => vec![Mode::Native, Mode::Generic],
+    };
+    Modes { candidates, instead_of }
+}
+
+/// What came of offload mode.
+enum Offload {
+    Attached(Attached),
+    /// Why not, where it was tried.
+    Not(Vec<(Mode, String)>),
+}
+
+/// Attaches in offload mode where that is asked for, or can be had.
+fn in_offload(
+    namespace: &Locked,
+    interface: &Interface,
+    configured: &Configured<'_>,
+    wanted: Wanted,
+) -> Result<Offload> {
+    if !matches!(wanted, Wanted::Auto | Wanted::Exactly(Mode::Offload)) {
+        return Ok(Offload::Not(Vec::new()));
+    }
+    match (nic::attach(namespace, interface, configured), wanted) {
+        (Ok(attached), _) => Ok(Offload::Attached(attached)),
+        (Err(error), Wanted::Auto) => Ok(Offload::Not(vec![(Mode::Offload, error.message)])),
+        (Err(error), Wanted::Exactly(_)) => {
+            let name = &interface.name;
+            let message = format!("cannot attach to {name} in offload mode: {}", error.message);
+            Err(Error { message, ..error })
+        }
+    }
+}
+
+fn flags(mode: Mode) -> u32 {
+    match mode {
+        Mode::Generic => SKB_MODE,
+        // Offload mode is attached in a way of its own.
+        Mode::Native | Mode::Offload => DRV_MODE,
+    }
+}

@@ -1,0 +1,39 @@
+//! A configuration on its way into force, and its copy beside the pins.
+
+use std::path::Path;
+
+use crate::datapath::attached::kept_ruleset;
+use crate::datapath::attached::namespace::Locked;
+use crate::datapath::change::kernel::Prepared;
+use crate::datapath::error::Result;
+use crate::ruleset::Ruleset;
+
+/// A configuration that was read, and what it came to.
+pub struct Configured<'a> {
+    /// Absolute.
+    pub path: &'a Path,
+    pub text: &'a str,
+    pub ruleset: &'a Ruleset,
+}
+
+pub fn keep(
+    namespace: &Locked,
+    key: u32,
+    configured: &Configured<'_>,
+    prepared: &Prepared,
+) -> Result<()> {
+    keep_ruleset(namespace, key, configured, prepared.metadata.loaded_at, prepared.generation)
+}
+
+/// Keeps a ruleset that is about to be put in force beside the pins.
+pub fn keep_ruleset(
+    namespace: &Locked,
+    key: u32,
+    configured: &Configured<'_>,
+    loaded_at: u64,
+    generation: u64,
+) -> Result<()> {
+    let Configured { text, ruleset, .. } = *configured;
+    let snapshot = kept_ruleset::Borrowed { loaded_at, text, ruleset };
+    kept_ruleset::write(&namespace.state_directory(key), generation, &snapshot)
+}

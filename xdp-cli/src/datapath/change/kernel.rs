@@ -1,0 +1,231 @@
+//! A ruleset for the program in the kernel: prepared, then activated.
+//!
+//! Everything that the new image needs is made first, where the image in force does not look:
+//! redirect slots in the other half of their map, counters that it does not use, the slots of its
+//! extents but the first. Then one write exchanges the first extent, and with it the whole ruleset
+//! between two packets. The write returns after a grace period, when no packet is judged by the old
+//! image any more, and what it held is given back. A command that is killed in between leaves the old ruleset or the new one,
+//! and nothing that the next command would have to undo.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
+use xdp_common::counter::Counter;
+
+use crate::datapath::attached::in_force::InForce;
+use crate::datapath::change::redirect_targets::Outcome;
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::host::interface::{self, Interface};
+use crate::datapath::maps::handles::{self, Maps};
+use crate::datapath::maps::image;
+use crate::datapath::sys::bpf;
+use crate::image::Image;
+use crate::image::counters::{self, Assignment};
+use crate::image::metadata::{Metadata, Mode, Redirect};
+use crate::ruleset::{RuleAction, Ruleset, Target};
+use xdp_common::maps::COUNTER_PAGE;
+
+/// What a ruleset is put in force for.
+pub struct BuildContext<'a> {
+    pub interface: &'a str,
+    pub mode: Mode,
+    /// The file that reloads read, and the one that this ruleset was read from.
+    pub config: &'a Path,
+    pub loaded_from: &'a Path,
+    /// Milliseconds since 1970.
+    pub attached_at: u64,
+    /// The ruleset that it follows.
+    pub before: Option<&'a InForce>,
+}
+
+/// A ruleset with everything that the kernel is to be told.
+pub struct Prepared {
+    pub image: Image,
+    pub metadata: Metadata,
+    pub generation: u64,
+    fresh: Vec<u32>,
+    /// Redirect targets that are missing now and were there before.
+    pub missing: Vec<Redirect>,
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Compiles a ruleset for an interface. Changes nothing.
+pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared> {
+    let generation = context.before.map_or(1, |before| before.generation + 1);
+    let before = context.before.map(|before| &before.metadata);
+    let (redirects, missing) = resolve(ruleset, context.loaded_from, generation, before)?;
+    let Assignment { counted, fresh } =
+        counters::assign(ruleset, before.map_or(&[], |metadata| &metadata.counted));
+    debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
+    let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
+    let metadata = Metadata {
+        interface: context.interface.to_owned(),
+        mode: context.mode,
+        config: context.config.to_owned(),
+        loaded_from: context.loaded_from.to_owned(),
+        attached_at: context.attached_at,
+        loaded_at: now(),
+        counted,
+        redirects,
+        ipv4_entries: lists().map(|list| list.v4.len() as u64).sum(),
+        ipv6_entries: lists().map(|list| list.v6.len() as u64).sum(),
+        vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+    };
+    let image = Image::build(ruleset, generation, &metadata)
+        .map_err(|error| Error::new(error.to_string()))?;
+    Ok(Prepared { image, metadata, generation, fresh, missing })
+}
+
+/// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that
+/// the generation before does not use. A target that is missing is an error, unless the ruleset
+/// before had it too: then it went away, and what is redirected there is dropped and counted.
+fn resolve(
+    ruleset: &Ruleset,
+    config: &Path,
+    generation: u64,
+    before: Option<&Metadata>,
+) -> Result<(Vec<Redirect>, Vec<Redirect>)> {
+    let mut redirects: Vec<Redirect> = Vec::new();
+    let mut missing = Vec::new();
+    let first_slot = (generation % 2) as u32 * MAX_REDIRECTS;
+    for rule in &ruleset.rules {
+        let RuleAction::Redirect { to, line, column, .. } = &rule.action else { continue };
+        if let Some(known) = redirects.iter_mut().find(|redirect| redirect.to == *to) {
+            known.rules.push(rule.name.clone());
+            continue;
+        }
+        let found = match to {
+            Target::Name(name) => Interface::by_name(name),
+            Target::Index(index) => Interface::by_index(*index),
+        };
+        let ifindex = match found {
+            Ok(interface) => Some(interface.index),
+            Err(error @ interface::Error::Kernel { .. }) => return Err(error.into()),
+            Err(error) => {
+                let known = before.is_some_and(|b| b.redirects.iter().any(|r| r.to == *to));
+                if !known {
+                    let place = format!("{}:{line}:{column}", config.display());
+                    let told = Error::new(format!(
+                        "{place}: rule \"{}\" redirects to {to}, which is not there: {error}",
+                        rule.name
+                    ));
+                    return Err(told.hint(error.hint().unwrap_or_else(|| {
+                        "create the interface first, or change the rule's `to`".to_owned()
+                    })));
+                }
+                None
+            }
+        };
+        let slot = first_slot + redirects.len() as u32;
+        let rules = vec![rule.name.clone()];
+        redirects.push(Redirect { slot, to: to.clone(), ifindex, rules });
+    }
+    missing.extend(redirects.iter().filter(|redirect| redirect.ifindex.is_none()).cloned());
+    Ok((redirects, missing))
+}
+
+/// An image that is in force.
+pub struct Activated {
+    extents: Vec<OwnedFd>,
+    more: u32,
+}
+
+impl Activated {
+    /// Gives back what the image before held. What fails here, the next reload does.
+    pub fn release(&self, maps: &Maps) -> Result<()> {
+        image::release(&maps.ruleset, &self.extents, self.more)
+            .trying("release what the ruleset before held")
+    }
+}
+
+/// Puts a prepared ruleset in force in these maps, or fails with the one before still in force.
+pub fn activate(maps: &Maps, prepared: &Prepared) -> Result<Activated> {
+    fill_redirects(&maps.redirects, prepared).trying("write the redirect targets")?;
+    provide_counters(&maps.rule_counters, prepared).trying("provide counters for the ruleset")?;
+    let blocks = prepared.image.blocks();
+    let extents = image::create(blocks).trying(format_args!(
+        "create maps of {} KiB for the ruleset",
+        size_of_val(blocks) / 1024
+    ))?;
+    let more = prepared.image.header().more_extents;
+    image::activate(&maps.ruleset, &extents, more).trying("put the ruleset in force")?;
+    Ok(Activated { extents, more })
+}
+
+/// struct bpf_devmap_val: an interface index, and no program at its exit.
+fn fill_redirects(map: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
+    let first_slot = (prepared.generation % 2) as u32 * MAX_REDIRECTS;
+    for slot in first_slot..first_slot + MAX_REDIRECTS {
+        let redirect = prepared.metadata.redirects.iter().find(|r| r.slot == slot);
+        match redirect.and_then(|redirect| redirect.ifindex) {
+            Some(ifindex) => {
+                let value = u64::from(ifindex).to_le_bytes();
+                bpf::update(map, slot, &value)?;
+            }
+            None => bpf::delete(map, slot)?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds the pages that are missing, and zeroes the counters that are used anew.
+fn provide_counters(outer: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    let numbers =
+        || prepared.metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let used: BTreeSet<u32> = numbers().map(|number| number / COUNTERS_PER_PAGE).collect();
+    let mut new_pages = Vec::new();
+    let mut open_pages: Vec<(u32, OwnedFd)> = Vec::new();
+    for page in used {
+        let mut id = [0; 4];
+        if bpf::lookup(outer, page, &mut id)?.is_some() {
+            open_pages.push((page, handles::open(u32::from_ne_bytes(id), COUNTER_PAGE)?));
+        } else {
+            let map = handles::create(COUNTER_PAGE, "xdpctl_counters")?;
+            new_pages.push((page, map));
+        }
+    }
+    // New pages are zero already.
+    let zero = vec![0; cpus * size_of::<Counter>()];
+    for &number in &prepared.fresh {
+        let page = number / COUNTERS_PER_PAGE;
+        if let Some((_, map)) = open_pages.iter().find(|(open, _)| *open == page) {
+            bpf::update(map, number % COUNTERS_PER_PAGE, &zero)?;
+        }
+    }
+    let keys: Vec<u32> = new_pages.iter().map(|(page, _)| *page).collect();
+    let maps: Vec<u32> = new_pages.iter().map(|(_, map)| map.as_raw_fd() as u32).collect();
+    bpf::update_batch(outer, &keys, &maps)
+}
+
+/// Gives back pages of counters that the ruleset in force does not use.
+pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> {
+    let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let used: BTreeSet<u32> = numbers.map(|number| number / COUNTERS_PER_PAGE).collect();
+    for page in (0..COUNTER_PAGES).filter(|page| !used.contains(page)) {
+        let mut id = [0; 4];
+        if bpf::lookup(&maps.rule_counters, page, &mut id)?.is_some() {
+            bpf::delete(&maps.rule_counters, page)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn targets(prepared: &Prepared) -> Vec<u32> {
+    prepared.metadata.redirects.iter().filter_map(|redirect| redirect.ifindex).collect()
+}
+
+/// What became of a ruleset's own targets: other interfaces' rulesets have theirs.
+pub fn of_targets(prepared: &Prepared, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let targets = targets(prepared);
+    outcomes.retain(|outcome| targets.contains(&outcome.target.index));
+    outcomes
+}

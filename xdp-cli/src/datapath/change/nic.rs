@@ -1,0 +1,245 @@
+//! Offload mode: the part of the filter that a network card can run by itself.
+//!
+//! It is attached as the other modes are: a pinned link is the truth, and goes first or last (see
+//! `attach`). What is different is behind the link: another program (xdp-ebpf/src/offload.rs)
+//! with maps on the card, two banks of which take turns, as two images do elsewhere.
+//!
+//! A reload fills the bank that is not in force, then writes the selector. A command that is killed
+//! in between leaves a bank that nobody looks at; the next reload makes it what it is to be.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::datapath::attached::nic::{
+    self as card, Card, Count, Kept, capacity, clear, counters, create_state, fill, keep, of_list,
+    select,
+};
+use crate::datapath::program::nic::{self as load, LoadError, Loaded, MAPS, Maps};
+
+use crate::datapath::attached::attachment::{Attachment, LINK, PROGRAM};
+use crate::datapath::attached::in_force::InForce;
+use crate::datapath::attached::kept_ruleset;
+use crate::datapath::attached::namespace::Locked;
+use crate::datapath::change::configured::{Configured, keep_ruleset};
+use crate::datapath::change::kernel::{self, BuildContext};
+use crate::datapath::change::outcome::{Attached, Deferred, Reloaded};
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
+use crate::datapath::sys::bpf;
+use crate::image::counters::{self as numbers, Assignment};
+use crate::image::metadata::Metadata;
+use crate::image::offload::{self as tables, Tables, Unfit};
+use crate::notation::grouped;
+use crate::ruleset::Ruleset;
+
+/// XDP_FLAGS_HW_MODE, include/uapi/linux/if_link.h.
+const HW_MODE: u32 = 1 << 3;
+
+/// No packet is on its way through a card for as long. A card does not say when the last one that
+/// saw the bank before is through, and the next reload writes there.
+const IN_FLIGHT: Duration = Duration::from_millis(10);
+
+/// A ruleset for a card.
+pub struct Prepared {
+    tables: Tables,
+    metadata: Metadata,
+    generation: u64,
+    fresh: Vec<u32>,
+}
+
+/// Whether a device runs programs, or why it does not.
+pub fn offered(interface: &Interface) -> std::result::Result<(), String> {
+    let offers = interface
+        .has_xdp_feature(xdp_feature::HW_OFFLOAD)
+        .unwrap_or_else(|| load::takes_maps(interface.index));
+    if offers { Ok(()) } else { Err("the device does not offer it".to_owned()) }
+}
+
+/// Attaches the program with a ruleset to an interface's card.
+pub fn attach(
+    namespace: &Locked,
+    interface: &Interface,
+    configured: &Configured<'_>,
+) -> Result<Attached> {
+    let context = BuildContext {
+        interface: &interface.name,
+        mode: Mode::Offload,
+        config: configured.path,
+        loaded_from: configured.path,
+        attached_at: kernel::now(),
+        before: None,
+    };
+    let native = "native mode takes them: `--mode native`, or leave the mode away";
+    offered(interface)
+        .map_err(|why| Error::new(why).hint("`--mode native`, or leave the mode away"))?;
+    let prepared = compile(configured.ruleset, &context)
+        .map_err(|unfit| Error::new(unfit.to_string()).hint(native))?;
+
+    // What stands there under this index is of an interface that is gone, or nothing.
+    namespace.forget(interface.index)?;
+    let attach = || -> Result<Attached> {
+        let loaded = load::load(interface.index, prepared.tables.largest()).map_err(not_loaded)?;
+        has_room(&prepared.tables, loaded.capacity).map_err(|error| error.hint(native))?;
+        let state = create_state().trying("make a map for what is known of the card")?;
+        let directory = namespace.create_directory(interface.index)?;
+        pin_all(&directory, &loaded, &state)?;
+        // Before anything counts there: a device may give memory that it had used.
+        clear(&loaded.maps).trying("clear the card's counters")?;
+        let begun = vec![Count::default(); prepared.metadata.counted.len()];
+        activate(namespace, interface.index, configured, &loaded.maps, &state, &prepared, begun)?;
+        // The link is the last thing: until it is pinned it ends with this process, and from then
+        // on everything that it needs is there.
+        let link =
+            bpf::create_xdp_link(&loaded.program, interface.index, HW_MODE).map_err(|error| {
+                Error::new(format!("the device does not take the program into service: {error}"))
+                    .hint("`dmesg` may say why; or `--mode native`, or leave the mode away")
+            })?;
+        bpf::pin(&link, &directory.join(LINK)).trying("pin the link")?;
+        Ok(Attached {
+            mode: Mode::Offload,
+            instead_of: Vec::new(),
+            generation: prepared.generation,
+            redirects: Vec::new(),
+            deferred: Deferred::default(),
+        })
+    };
+    let result = attach();
+    if result.is_err() {
+        // Best effort: the next command would clean up as well.
+        let _ = namespace.forget(interface.index);
+    }
+    result
+}
+
+/// Compiles another ruleset for a card. Changes nothing.
+pub fn prepare(
+    attachment: &Attachment,
+    card: &Card,
+    ruleset: &Ruleset,
+    context: &BuildContext<'_>,
+) -> Result<Prepared> {
+    let name = attachment.name();
+    let refused = |error: Error| {
+        Error::new(format!("cannot reload {name} in offload mode: {}", error.message)).hint(format!(
+            "native mode takes it: `xdpctl detach {name}`, then `xdpctl attach {name} --mode native`"
+        ))
+    };
+    let prepared =
+        compile(ruleset, context).map_err(|unfit| refused(Error::new(unfit.to_string())))?;
+    let (maps, _) = card.readable().ok_or_else(|| attachment.unreadable())?;
+    let capacity = capacity(maps).trying("look at the card's maps")?;
+    has_room(&prepared.tables, capacity).map_err(refused)?;
+    Ok(prepared)
+}
+
+/// Puts another ruleset in force. `prepared` was made for it under the same lock.
+pub fn reload(
+    namespace: &Locked,
+    attachment: &Attachment,
+    card: &Card,
+    configured: &Configured<'_>,
+    prepared: &Prepared,
+) -> Result<Reloaded> {
+    let (maps, before) = card.readable().ok_or_else(|| attachment.unreadable())?;
+    let key = attachment.key();
+    let begun = begun(maps, before, prepared)?;
+    activate(namespace, key, configured, maps, card.state(), prepared, begun)?;
+    std::thread::sleep(IN_FLIGHT);
+    kept_ruleset::keep_only(&namespace.state_directory(key), prepared.generation);
+    Ok(Reloaded {
+        generation: prepared.generation,
+        redirects: Vec::new(),
+        deferred: Deferred::default(),
+    })
+}
+
+fn compile(ruleset: &Ruleset, context: &BuildContext<'_>) -> std::result::Result<Prepared, Unfit> {
+    // First, for what does not fit may not have a counter either.
+    tables::fits(ruleset)?;
+    let before = context.before.map_or(&[][..], |before| &before.metadata.counted);
+    let Assignment { counted, fresh } = numbers::assign(ruleset, before);
+    let tables = tables::compile(ruleset, &counted)?;
+    let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
+    let metadata = Metadata {
+        interface: context.interface.to_owned(),
+        mode: Mode::Offload,
+        config: context.config.to_owned(),
+        loaded_from: context.loaded_from.to_owned(),
+        attached_at: context.attached_at,
+        loaded_at: kernel::now(),
+        counted,
+        redirects: Vec::new(),
+        ipv4_entries: lists().map(|list| list.v4.len() as u64).sum(),
+        ipv6_entries: lists().map(|list| list.v6.len() as u64).sum(),
+        vlan_rules: false,
+    };
+    let generation = context.before.map_or(1, |before: &InForce| before.generation + 1);
+    Ok(Prepared { tables, metadata, generation, fresh })
+}
+
+fn has_room(tables: &Tables, capacity: usize) -> Result<()> {
+    let (needed, most) = (tables.largest(), capacity);
+    if needed <= most {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "the card has room for {} addresses of a family, and the ruleset has {}",
+        grouped(most as u64),
+        grouped(needed as u64)
+    )))
+}
+
+/// What each counter had when it was given to its list. Those that are given now were used by
+/// nobody in the ruleset in force, so they stand still; the program alone writes there.
+fn begun(maps: &Maps, before: &Kept, prepared: &Prepared) -> Result<Vec<Count>> {
+    let now = counters(maps).trying("read the card's counters")?;
+    let of_number = |number| {
+        let counted = before.metadata.counted.iter().zip(&before.begun);
+        counted.into_iter().find(|(counted, _)| counted.number == number).map(|(_, begun)| *begun)
+    };
+    let counted = prepared.metadata.counted.iter().map(|counted| {
+        let kept = of_number(counted.number).filter(|_| !prepared.fresh.contains(&counted.number));
+        kept.unwrap_or_else(|| of_list(&now, counted.number))
+    });
+    Ok(counted.collect())
+}
+
+fn activate(
+    namespace: &Locked,
+    key: u32,
+    configured: &Configured<'_>,
+    maps: &Maps,
+    state: &OwnedFd,
+    prepared: &Prepared,
+    begun: Vec<Count>,
+) -> Result<()> {
+    let Prepared { tables, metadata, generation, .. } = prepared;
+    fill(maps, *generation, tables).trying("write the card's maps")?;
+    let loaded_at = metadata.loaded_at;
+    keep_ruleset(namespace, key, configured, loaded_at, *generation)?;
+    let kept = Kept { generation: *generation, metadata: metadata.clone(), begun };
+    keep(state, &kept).trying("write down what the card has")?;
+    select(maps, *generation, tables).trying("put the ruleset in force")
+}
+
+/// Pins the program, its maps, and what is known of them.
+fn pin_all(directory: &std::path::Path, loaded: &Loaded, state: &OwnedFd) -> Result<()> {
+    let objects = MAPS.into_iter().zip(loaded.maps.all());
+    let objects = objects.chain([(PROGRAM, &loaded.program), (card::STATE, state)]);
+    let mut pins =
+        objects.map(|(name, object)| -> (PathBuf, &OwnedFd) { (directory.join(name), object) });
+    pins.try_for_each(|(path, object)| bpf::pin(object, &path))
+        .trying("pin the program and its maps")
+}
+
+fn not_loaded(error: LoadError) -> Error {
+    let told = Error::new(error.to_string());
+    match error {
+        LoadError::Program { .. } => told.hint(
+            "`xdpctl -v attach …` shows the verifier's log; or `--mode native`, or leave the mode \
+             away",
+        ),
+        _ => told.hint("`--mode native`, or leave the mode away"),
+    }
+}

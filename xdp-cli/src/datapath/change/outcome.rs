@@ -1,0 +1,34 @@
+//! What a change came to, for whoever tells it.
+
+use crate::datapath::change::redirect_targets::Outcome;
+use crate::datapath::error::{Error, Result};
+use crate::datapath::host::interface::Mode;
+
+/// What attaching came to.
+pub struct Attached {
+    pub mode: Mode,
+    /// Better modes, and why they could not be had.
+    pub instead_of: Vec<(Mode, String)>,
+    pub generation: u64,
+    pub redirects: Vec<Outcome>,
+    pub deferred: Deferred,
+}
+
+/// What a reload came to.
+pub struct Reloaded {
+    pub generation: u64,
+    pub redirects: Vec<Outcome>,
+    pub deferred: Deferred,
+}
+
+/// What could not be done after the ruleset was in force. Nothing of it has to do with how packets
+/// are judged, it cannot be taken back, and the next reload does it: so it is no failure.
+#[derive(Debug, Default)]
+pub struct Deferred(pub Vec<Error>);
+
+impl Deferred {
+    /// Keeps the error, if it is one.
+    pub(super) fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
+    }
+}

@@ -1,0 +1,65 @@
+//! The pins of a program and its maps.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use crate::datapath::attached::attachment::{Attachment, PROGRAM};
+use crate::datapath::attached::namespace::{self};
+use crate::datapath::error::{Result, Trying};
+use crate::datapath::maps::handles::Maps;
+use crate::datapath::program::load::Loaded;
+use crate::datapath::sys::bpf;
+
+/// Pins the program and its maps.
+pub fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
+    let pin = || -> io::Result<()> {
+        bpf::pin(loaded.program()?, &directory.join(PROGRAM))?;
+        for (map, handle) in maps.iter() {
+            bpf::pin(handle, &directory.join(map.name()))?;
+        }
+        Ok(())
+    };
+    pin().trying("pin the program and its maps")
+}
+
+/// Makes the pins of the program and its maps what the link says, where a person or an interrupted
+/// exchange left them otherwise.
+pub fn repair_pins(attachment: &Attachment) -> Result<()> {
+    let (maps, _) = match attachment.readable() {
+        Ok(readable) => readable,
+        // Another version's: its pins are not ours to judge.
+        Err(_) => return Ok(()),
+    };
+    let directory = attachment.directory();
+    let same_map = |map: &OwnedFd, pinned: &OwnedFd| -> io::Result<bool> {
+        Ok(bpf::map_info(map)?.id == bpf::map_info(pinned)?.id)
+    };
+    let repair =
+        || -> io::Result<()> {
+            let program = bpf::program_by_id(attachment.program_id())?;
+            let id = attachment.program_id();
+            repin(&directory.join(PROGRAM), &program, |pinned| {
+                Ok(bpf::program_info(pinned)?.id == id)
+            })?;
+            for (map, handle) in maps.iter() {
+                repin(&directory.join(map.name()), handle, |pinned| same_map(handle, pinned))?;
+            }
+            Ok(())
+        };
+    repair().trying("put the pins right")
+}
+
+fn repin(
+    path: &Path,
+    object: impl AsFd,
+    is_same: impl Fn(&OwnedFd) -> io::Result<bool>,
+) -> io::Result<()> {
+    if let Ok(pinned) = bpf::open_pin(path)
+        && is_same(&pinned).unwrap_or(false)
+    {
+        return Ok(());
+    }
+    namespace::remove(path)?;
+    bpf::pin(object, path)
+}

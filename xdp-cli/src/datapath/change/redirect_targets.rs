@@ -1,0 +1,301 @@
+//! Pass programs on redirect targets.
+//!
+//! Most drivers take redirected frames only while the receiving side carries an XDP program, or
+//! have transmit queues for them only then (ndo_xdp_xmit in i40e, ixgbe, ice, mlx5 and virtio_net;
+//! for veth it is the peer that must carry one). Where a target needs one and has none, a program
+//! that passes everything is put there for as long as a ruleset in force redirects to it.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::namespace::{self, Locked, Namespace};
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
+use crate::datapath::program::load;
+use crate::datapath::sys::bpf;
+
+/// XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h.
+const NATIVE: u32 = 1 << 2;
+
+/// How frames that are redirected to an interface fare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The device takes them: it says so, or carries a program.
+    Open,
+    /// They need a program on this interface: the target itself, or a veth's peer.
+    NeedsProgram(u32),
+    /// A veth whose peer is in another network namespace, where no program can be put from here.
+    PeerElsewhere,
+}
+
+/// What a target needs to take redirected frames. `ours` are the interfaces that carry a pass
+/// program of ours: that such an interface takes frames now does not mean that it would without.
+fn way(target: &Interface, all: &[Interface], ours: &BTreeMap<u32, OwnedFd>) -> Way {
+    let is_veth = target.kind.as_deref() == Some("veth");
+    let carrier = match (is_veth, target.link, target.link_netns) {
+        (true, Some(peer), None) => Some(peer),
+        (true, _, _) => None,
+        (false, _, _) => Some(target.index),
+    };
+    if let Some(index) = carrier {
+        if ours.contains_key(&index) {
+            return Way::NeedsProgram(index);
+        }
+        let carries = |interface: &Interface| {
+            interface.index == index && interface.xdp.iter().any(|xdp| xdp.mode != Mode::Generic)
+        };
+        if all.iter().any(carries) {
+            return Way::Open;
+        }
+    }
+    match (target.has_xdp_feature(xdp_feature::NDO_XMIT), carrier) {
+        (Some(true), _) => Way::Open,
+        (_, Some(index)) => Way::NeedsProgram(index),
+        (_, None) => Way::PeerElsewhere,
+    }
+}
+
+/// What became of one redirect target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub target: Interface,
+    pub way: Way,
+    /// The interface that carries a pass program of ours for it.
+    pub pass_program: Option<String>,
+    /// Why a program that is needed could not be put there.
+    pub refused: Option<String>,
+}
+
+impl Outcome {
+    /// What the administrator should know, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let name = &self.target.name;
+        match (&self.way, &self.refused, &self.pass_program) {
+            (Way::PeerElsewhere, _, _) => Some(format!(
+                "what is redirected to {name} is lost unless its peer, which is in another network \
+                 namespace, carries an XDP program (`xdpctl attach` there) or has `ethtool -K PEER \
+                 gro on`"
+            )),
+            (Way::NeedsProgram(_), Some(why), _) => Some(format!(
+                "what is redirected to {name} may be lost: its driver wants an XDP program at the \
+                 receiving end, and none could be put there ({why})"
+            )),
+            (Way::NeedsProgram(_), None, None) => Some(format!(
+                "what is redirected to {name} may be lost: its driver wants an XDP program at the \
+                 receiving end, and there is none (`xdpctl reload` puts one there)"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// The pass programs that are there, by the interface that they were put on.
+fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
+    let mut present = BTreeMap::new();
+    let Some(directory) = directory else { return Ok(present) };
+    // A command that only looks may be beside one that takes them away.
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let entries = match fs::read_dir(directory) {
+        Err(error) if gone(&error) => return Ok(present),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let index = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(index) = index else { continue };
+        match bpf::open_pin(&entry.path()) {
+            Err(error) if gone(&error) => {}
+            link => {
+                present.insert(index, link?);
+            }
+        }
+    }
+    // An interface that is gone leaves its link behind, and its index may be another's now. What is
+    // no link at all was pinned there by hand.
+    let mut stale = Vec::new();
+    for (index, link) in &present {
+        let on = match bpf::link_info(link) {
+            Ok(info) => Some(info.ifindex),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            Err(error) => return Err(error),
+        };
+        if on != Some(*index) {
+            stale.push(*index);
+        }
+    }
+    for index in stale {
+        present.remove(&index);
+    }
+    Ok(present)
+}
+
+/// The interfaces that rulesets in force redirect to.
+fn targets<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<u32> {
+    let mut targets: Vec<u32> = attachments
+        .into_iter()
+        // Generic mode sends by way of the stack.
+        .filter_map(|attachment| Some(&attachment.in_force()?.metadata))
+        .filter(|metadata| metadata.mode == Mode::Native)
+        .flat_map(|metadata| metadata.redirects.iter().filter_map(|redirect| redirect.ifindex))
+        .collect();
+    targets.sort_unstable();
+    targets.dedup();
+    targets
+}
+
+/// How the targets of these attachments fare, without changing anything.
+pub fn inspect<'a>(
+    namespace: &Namespace,
+    attachments: impl IntoIterator<Item = &'a Attachment>,
+) -> Result<Vec<Outcome>> {
+    let all = Interface::all()?;
+    let directory = namespace.pass_directory()?;
+    let present = present(directory.as_deref()).trying("look at the pass programs")?;
+    let found = targets(attachments).into_iter().filter_map(|index| {
+        let target = all.iter().find(|interface| interface.index == index)?.clone();
+        let way = way(&target, &all, &present);
+        let carrier = match way {
+            Way::NeedsProgram(carrier) => present.contains_key(&carrier).then_some(carrier),
+            _ => None,
+        };
+        let pass_program = carrier.map(|carrier| name_of(&all, carrier));
+        Some(Outcome { target, way, pass_program, refused: None })
+    });
+    Ok(found.collect())
+}
+
+/// Puts pass programs where the rulesets in force, and those targets that one is about to have,
+/// need them, and takes away those that nobody needs any more.
+pub fn settle(namespace: &Locked, coming: &[u32]) -> Result<Vec<Outcome>> {
+    settle_around(namespace, coming, None)
+}
+
+/// As [`settle`], for when an interface is about to get the filter itself, which does as well. A
+/// pass program that it carries until then stays; [`make_room`] takes it.
+pub fn settle_around(
+    namespace: &Locked,
+    coming: &[u32],
+    filtered: Option<u32>,
+) -> Result<Vec<Outcome>> {
+    let attachments = namespace.attachments()?;
+    let directory = namespace.pass_directory()?;
+    let mut present = present(directory.as_deref()).trying("look at the pass programs")?;
+    let mut wanted = targets(&attachments);
+    wanted.extend_from_slice(coming);
+    wanted.sort_unstable();
+    wanted.dedup();
+    if wanted.is_empty() && directory.is_none() {
+        return Ok(Vec::new());
+    }
+
+    let all = Interface::all()?;
+    let mut needed = Vec::new();
+    let mut outcomes = Vec::new();
+    let mut program = None;
+    for index in wanted {
+        let Some(target) = all.iter().find(|interface| interface.index == index) else { continue };
+        let way = way(target, &all, &present);
+        let mut outcome =
+            Outcome { target: target.clone(), way, pass_program: None, refused: None };
+        if let Way::NeedsProgram(carrier) = outcome.way {
+            needed.push(carrier);
+            if filtered == Some(carrier) {
+                outcome.way = Way::Open;
+                outcomes.push(outcome);
+                continue;
+            }
+            let put = match present.entry(carrier) {
+                Entry::Occupied(_) => Ok(()),
+                Entry::Vacant(place) => {
+                    let program = match &mut program {
+                        Some(program) => program,
+                        none => none.insert(load::load_pass().map_err(|error| {
+                            Error::new(format!("cannot load the pass program: {error}"))
+                        })?),
+                    };
+                    let directory = namespace.create_pass_directory()?;
+                    let program = program.program().trying("open the pass program")?;
+                    // Only what the interface says is its own affair.
+                    match bpf::create_xdp_link(program, carrier, NATIVE) {
+                        Ok(link) => {
+                            pin(&link, &directory.join(carrier.to_string()))
+                                .trying("pin the pass program")?;
+                            place.insert(link);
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match put {
+                Ok(()) => outcome.pass_program = Some(name_of(&all, carrier)),
+                Err(error) => outcome.refused = Some(error.to_string()),
+            }
+        }
+        outcomes.push(outcome);
+    }
+    if let Some(directory) = namespace.pass_directory()? {
+        take_unneeded(&directory, &needed, &present).trying("take pass programs away")?;
+        namespace.forget_pass_directory()?;
+    }
+    Ok(outcomes)
+}
+
+/// Takes our pass program off an interface that is to get the filter itself.
+pub fn make_room(namespace: &Locked, ifindex: u32) -> Result<()> {
+    let Some(directory) = namespace.pass_directory()? else { return Ok(()) };
+    let present = present(Some(&directory)).trying("look at the pass programs")?;
+    if let Some(link) = present.get(&ifindex) {
+        let take = || {
+            bpf::detach_link(link)?;
+            fs::remove_file(directory.join(ifindex.to_string()))
+        };
+        take().trying("take the pass program off the interface")?;
+    }
+    namespace.forget_pass_directory()
+}
+
+/// Whether the program of that id is one of our pass programs.
+pub fn is_ours(namespace: &Namespace, ifindex: u32, program_id: u32) -> Result<bool> {
+    let directory = namespace.pass_directory()?;
+    let present = present(directory.as_deref()).trying("look at the pass programs")?;
+    Ok(present
+        .get(&ifindex)
+        .is_some_and(|link| bpf::link_info(link).is_ok_and(|info| info.program_id == program_id)))
+}
+
+fn pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
+    // A pin of an interface that is gone may stand there.
+    namespace::remove(path)?;
+    bpf::pin(link, path)
+}
+
+fn take_unneeded(
+    directory: &Path,
+    needed: &[u32],
+    present: &BTreeMap<u32, OwnedFd>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let index = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        if index.is_some_and(|index| needed.contains(&index)) {
+            continue;
+        }
+        if let Some(link) = index.and_then(|index| present.get(&index)) {
+            bpf::detach_link(link)?;
+        }
+        namespace::remove(&entry.path())?;
+    }
+    Ok(())
+}
+
+fn name_of(all: &[Interface], index: u32) -> String {
+    all.iter()
+        .find(|interface| interface.index == index)
+        .map_or_else(|| format!("interface index {index}"), |interface| interface.name.clone())
+}

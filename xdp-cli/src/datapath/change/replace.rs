@@ -1,0 +1,71 @@
+//! This version's program in the place of the one that is attached.
+
+use crate::datapath::attached::attachment::{Attachment, Found};
+use crate::datapath::attached::kept_ruleset;
+use crate::datapath::attached::namespace::Locked;
+use crate::datapath::change::configured::{Configured, keep};
+use crate::datapath::change::kernel::{self, BuildContext};
+use crate::datapath::change::outcome::{Attached, Deferred};
+use crate::datapath::change::pins::repair_pins;
+use crate::datapath::change::redirect_targets::{self};
+use crate::datapath::change::refusal::not_loaded;
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::host::interface::{Interface, Mode};
+use crate::datapath::maps::handles::Maps;
+use crate::datapath::program::load;
+use crate::datapath::sys::bpf;
+
+/// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
+/// same link: no packet goes by without a program. Counters and entries added at run time are kept
+/// where their layout is this version's.
+pub fn replace(
+    namespace: &Locked,
+    attachment: &Attachment,
+    interface: &Interface,
+    configured: &Configured<'_>,
+    mode: Mode,
+) -> Result<Attached> {
+    if mode == Mode::Offload {
+        let name = &interface.name;
+        return Err(Error::new(format!(
+            "the program on {name} is on its card, where it cannot be exchanged with its maps"
+        ))
+        .hint(format!("`xdpctl detach {name}`, then attach")));
+    }
+    let before = attachment.in_force();
+    let attached_at = before.map_or_else(kernel::now, |before| before.metadata.attached_at);
+    let context = BuildContext {
+        interface: &interface.name,
+        mode,
+        config: configured.path,
+        loaded_from: configured.path,
+        attached_at,
+        before,
+    };
+    let prepared = kernel::prepare(configured.ruleset, &context)?;
+    repair_pins(attachment)?;
+    let kept = before.is_some().then(|| attachment.directory());
+    let loaded = load::load_filter_on(kept).map_err(not_loaded)?;
+    let maps = Maps::of_loaded(&loaded).trying("find the program's maps")?;
+    if mode == Mode::Native {
+        redirect_targets::settle(namespace, &kernel::targets(&prepared))?;
+    }
+    keep(namespace, attachment.key(), configured, &prepared)?;
+    kernel::activate(&maps, &prepared)?.release(&maps)?;
+    let program = loaded.program().trying("open the loaded program")?;
+    bpf::update_link(attachment.link(), program).trying("exchange the program")?;
+    // From here on the new program runs. Pins that still name the old one's maps are put right
+    // here or, if this is cut off, by the next command.
+    let mut deferred = Deferred::default();
+    if let Some(found) = deferred.note(Attachment::open(attachment.directory())) {
+        deferred.note(match found {
+            Found::Attached(attachment) => repair_pins(&attachment),
+            Found::Leftover => Err(Error::new("the link's pin is gone")),
+        });
+    }
+    kept_ruleset::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
+    let settled = deferred.note(redirect_targets::settle(namespace, &[])).unwrap_or_default();
+    let redirects = kernel::of_targets(&prepared, settled);
+    let generation = prepared.generation;
+    Ok(Attached { mode, instead_of: Vec::new(), generation, redirects, deferred })
+}

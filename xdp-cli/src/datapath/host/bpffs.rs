@@ -1,0 +1,235 @@
+//! Where pins go: a bpffs that is still there when the command has ended.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{BPF_FS_MAGIC, fstatfs};
+
+use crate::datapath::host::lock::Held;
+use crate::datapath::host::mount_namespace::{self, Outer};
+use crate::datapath::sys::private_dir;
+
+/// Where every distribution mounts it.
+const MOUNT_POINT: &str = "/sys/fs/bpf";
+/// What is below it: the product, and the version of how its pins are laid out.
+const PRODUCT: &str = "xdpctl";
+const LAYOUT: &str = "v1";
+
+/// There is no place for pins.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{MOUNT_POINT} does not exist")]
+    NoMountPoint,
+    #[error("cannot {action} {MOUNT_POINT}: {source}")]
+    Io { action: &'static str, source: io::Error },
+    #[error("cannot tell whether this mount namespace will last: {0}")]
+    Namespace(io::Error),
+    #[error("cannot mount or use {MOUNT_POINT} of the machine's own mount namespace: {0}")]
+    Enter(io::Error),
+    #[error(
+        "/sys belongs to `ip netns exec {0}` and ends with it, which would remove the pins and \
+         the program with them; the machine's own mount namespace cannot be reached from here"
+    )]
+    Transient(String),
+    #[error(transparent)]
+    Directory(#[from] private_dir::Error),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoMountPoint => Some(
+                "is sysfs mounted (`mount -t sysfs sysfs /sys`), and is the kernel built with \
+                 CONFIG_BPF_SYSCALL?"
+                    .to_owned(),
+            ),
+            Self::Transient(name) => Some(format!(
+                "keep the mount namespace: `nsenter --net=/run/netns/{name} xdpctl ...`"
+            )),
+            Self::Namespace(_) => Some("is /proc mounted?".to_owned()),
+            Self::Enter(_) => Some(
+                "run it there; for a network namespace: `nsenter --net=/run/netns/NAME xdpctl ...`"
+                    .to_owned(),
+            ),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("mounting takes CAP_SYS_ADMIN: `sudo xdpctl ...`".to_owned())
+            }
+            Self::Io { .. } => None,
+            Self::Directory(error) => error.hint(),
+        }
+    }
+}
+
+/// The bpffs that pins are made on.
+#[derive(Debug)]
+pub struct PinRoot {
+    base: PathBuf,
+    /// The directory that `base` leads through, where the caller's own mount namespace does not
+    /// show it.
+    held: Option<OwnedFd>,
+}
+
+/// What to do where no bpffs is mounted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfMissing {
+    Mount,
+    Leave,
+}
+
+impl PinRoot {
+    /// The bpffs, mounted if it is not there yet.
+    pub fn open() -> Result<Self, Error> {
+        // With Mount there is always one, or an error.
+        Self::find(IfMissing::Mount)?.ok_or(Error::NoMountPoint)
+    }
+
+    /// The bpffs if it is there, for commands that only look.
+    pub fn existing() -> Result<Option<Self>, Error> {
+        match Self::find(IfMissing::Leave) {
+            // Where none could be, none is.
+            Err(Error::NoMountPoint) => Ok(None),
+            other => other,
+        }
+    }
+
+    fn find(if_missing: IfMissing) -> Result<Option<Self>, Error> {
+        let visible = || Self { base: PathBuf::from(MOUNT_POINT), held: None };
+        match mount_namespace::outer().map_err(Error::Namespace)? {
+            Outer::Same => {
+                // A container that was started under `ip netns exec`: a bpffs mounted here by
+                // hand is its owner's decision, one mounted from here would be a surprise.
+                if if_missing == IfMissing::Mount
+                    && bpffs(IfMissing::Leave)?.is_none()
+                    && let Some(name) = mount_namespace::made_by_ip_netns()
+                {
+                    return Err(Error::Transient(name));
+                }
+                Ok(bpffs(if_missing)?.map(|_| visible()))
+            }
+            Outer::Unseen => match mount_namespace::made_by_ip_netns() {
+                // One that is mounted here all the same ends with /sys.
+                Some(name) => Err(Error::Transient(name)),
+                None => Ok(bpffs(if_missing)?.map(|_| visible())),
+            },
+            Outer::Other(namespace) => {
+                let outer = mount_namespace::inside(&namespace, || bpffs(if_missing))
+                    .map_err(Error::Enter)??;
+                let Some(outer) = outer else { return Ok(None) };
+                // A service with private mounts usually sees the very same bpffs.
+                if let Ok(Some(own)) = bpffs(IfMissing::Leave)
+                    && device(&own)? == device(&outer)?
+                {
+                    return Ok(Some(visible()));
+                }
+                let base = PathBuf::from(format!("/proc/self/fd/{}", outer.as_raw_fd()));
+                Ok(Some(Self { base, held: Some(outer) }))
+            }
+        }
+    }
+
+    /// The bpffs itself. Valid in this process only if [`Self::transient`].
+    pub fn path(&self) -> &Path {
+        &self.base
+    }
+
+    /// Whether pins go to the machine's bpffs and not to what the caller sees as /sys/fs/bpf.
+    pub fn transient(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// The path as it is in the machine's own mount namespace, for messages.
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.base) {
+            Ok(rest) => Path::new(MOUNT_POINT).join(rest),
+            Err(_) => path.to_owned(),
+        }
+    }
+
+    /// The directory for pins of the network namespace with that cookie, with what is `below` it,
+    /// made if it is not there yet.
+    pub fn create_dir(&self, cookie: u64, below: &[&str]) -> Result<PathBuf, Error> {
+        let cookie = cookie.to_string();
+        private_dir::create(&self.base, &names(&cookie, below)).map_err(|e| self.told(e))
+    }
+
+    /// The same directory if it is there.
+    pub fn existing_dir(&self, cookie: u64, below: &[&str]) -> Result<Option<PathBuf>, Error> {
+        let cookie = cookie.to_string();
+        private_dir::existing(&self.base, &names(&cookie, below)).map_err(|e| self.told(e))
+    }
+
+    /// Removes that directory and those around it as far as they are empty.
+    pub fn remove_dir(&self, cookie: u64, below: &[&str]) -> Result<(), Error> {
+        let cookie = cookie.to_string();
+        private_dir::remove_if_empty(&self.base, &names(&cookie, below)).map_err(|e| self.told(e))
+    }
+
+    fn told(&self, error: private_dir::Error) -> Error {
+        Error::Directory(error.shown_under(&self.base, Path::new(MOUNT_POINT)))
+    }
+}
+
+fn names<'a>(cookie: &'a str, below: &[&'a str]) -> Vec<&'a str> {
+    [&[PRODUCT, LAYOUT, cookie], below].concat()
+}
+
+/// The directory at the mount point, of the mount namespace that the calling thread is in, if it
+/// is a bpffs.
+fn bpffs(if_missing: IfMissing) -> Result<Option<OwnedFd>, Error> {
+    let directory = open_mount_point(OFlag::O_PATH)?;
+    if is_bpffs(&directory)? {
+        return Ok(Some(directory));
+    }
+    if if_missing == IfMissing::Leave {
+        return Ok(None);
+    }
+    // Two commands at once would mount over each other, and the later mount would hide the pins
+    // of the earlier. The directory below both mounts is what they can meet at.
+    let below = File::from(open_mount_point(OFlag::O_RDONLY)?);
+    let _lock = Flock::lock(below, FlockArg::LockExclusive)
+        .map(Held::new)
+        .map_err(|(_, errno)| Error::Io { action: "lock", source: errno.into() })?;
+    let directory = open_mount_point(OFlag::O_PATH)?;
+    if is_bpffs(&directory)? {
+        return Ok(Some(directory));
+    }
+    // As systemd mounts it.
+    mount(
+        Some("bpf"),
+        MOUNT_POINT,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME,
+        Some("mode=700"),
+    )
+    .map_err(|errno| Error::Io { action: "mount a bpffs on", source: errno.into() })?;
+    log::info!("mounted a bpffs on {MOUNT_POINT}");
+    Ok(Some(open_mount_point(OFlag::O_PATH)?))
+}
+
+fn open_mount_point(access: OFlag) -> Result<OwnedFd, Error> {
+    let flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(MOUNT_POINT, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::ENOENT | Errno::ENOTDIR => Error::NoMountPoint,
+        errno => Error::Io { action: "open", source: errno.into() },
+    })
+}
+
+fn is_bpffs(directory: &OwnedFd) -> Result<bool, Error> {
+    let statfs = fstatfs(directory)
+        .map_err(|errno| Error::Io { action: "look at", source: errno.into() })?;
+    Ok(statfs.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// The number of the file system that the directory is on: the same for all its mounts.
+fn device(directory: &OwnedFd) -> Result<u64, Error> {
+    let stat =
+        fstat(directory).map_err(|errno| Error::Io { action: "look at", source: errno.into() })?;
+    Ok(stat.st_dev)
+}

@@ -1,0 +1,9 @@
+//! The machine that a command runs on: its interfaces, where pins and state go, and the lock.
+
+pub mod advice;
+pub mod bpffs;
+pub mod interface;
+pub mod lock;
+mod mount_namespace;
+pub mod netns;
+pub mod run_dir;

@@ -1,0 +1,64 @@
+//! Where run-time state goes: one directory for each network namespace.
+
+use std::path::{Path, PathBuf};
+
+use crate::datapath::sys::private_dir;
+
+/// What every machine keeps run-time state under.
+const BASE: &str = "/run";
+/// What is below it: the product, and the version of how its state is laid out.
+const PRODUCT: &str = "xdpctl";
+const LAYOUT: &str = "v1";
+
+/// `/run/xdpctl/v1/COOKIE`, private to root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    base: PathBuf,
+    cookie: String,
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The directory of the network namespace with that cookie, made if it is not there yet.
+    pub fn create(cookie: u64) -> Result<Self, private_dir::Error> {
+        Self::create_under(Path::new(BASE), cookie)
+    }
+
+    /// The same directory if it is there, for commands that only look.
+    pub fn existing(cookie: u64) -> Result<Option<Self>, private_dir::Error> {
+        let directory = Self::named(Path::new(BASE), cookie);
+        Ok(private_dir::existing(&directory.base, &directory.names())?.map(|_| directory))
+    }
+
+    /// As [`Self::create`], below a base of the caller's.
+    pub fn create_under(base: &Path, cookie: u64) -> Result<Self, private_dir::Error> {
+        let directory = Self::named(base, cookie);
+        directory.make()?;
+        Ok(directory)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it where another command has removed it since.
+    pub(super) fn make(&self) -> Result<(), private_dir::Error> {
+        private_dir::create(&self.base, &self.names()).map(|_| ())
+    }
+
+    /// Removes it, and those around it, as far as they are empty.
+    pub(super) fn remove_if_empty(&self) -> Result<(), private_dir::Error> {
+        private_dir::remove_if_empty(&self.base, &self.names())
+    }
+
+    fn named(base: &Path, cookie: u64) -> Self {
+        let cookie = cookie.to_string();
+        let path = base.join(PRODUCT).join(LAYOUT).join(&cookie);
+        Self { base: base.to_owned(), cookie, path }
+    }
+
+    fn names(&self) -> [&str; 3] {
+        [PRODUCT, LAYOUT, &self.cookie]
+    }
+}

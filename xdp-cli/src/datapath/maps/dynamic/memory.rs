@@ -1,0 +1,150 @@
+//! Maps of one element as memory: the switches and the filters, which the program reads while they
+//! are written, word by word.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use xdp_common::bans::{NEVER, Switches as Raw, Table};
+use xdp_common::maps::{MapSignature, kind};
+
+use crate::datapath::sys::bpf;
+
+/// A map's only value as memory, unmapped when dropped.
+pub(super) struct Memory<T> {
+    address: NonNull<T>,
+}
+
+impl<T> Memory<T> {
+    /// Maps the value of an array of one element that was made with BPF_F_MMAPABLE.
+    pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
+        if bpf::map_info(map)?.signature != MapSignature::new(kind::ARRAY, 4, size_of::<T>()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a map of that kind"));
+        }
+        let length = NonZeroUsize::new(size_of::<T>())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses aliases nothing.
+        let address =
+            unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, map.as_fd(), 0) }?;
+        Ok(Self { address: address.cast() })
+    }
+
+    /// Its place, good as long as `self`.
+    pub(super) fn as_ptr(&self) -> *mut T {
+        self.address.as_ptr()
+    }
+}
+
+impl<T> Drop for Memory<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this length, and no reference to it outlives `self`.
+        // That it cannot be undone would be no reason to stop.
+        let _ = unsafe { munmap(self.address.cast(), size_of::<T>()) };
+    }
+}
+
+/// Reads the switches once, without a mapping.
+pub(super) fn read(map: &OwnedFd) -> io::Result<Raw> {
+    let mut bytes = [0; size_of::<Raw>()];
+    bpf::lookup(map, 0, &mut bytes)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    // SAFETY: the structure is made of integers, and has the array's length.
+    Ok(unsafe { std::mem::transmute::<[u8; size_of::<Raw>()], Raw>(bytes) })
+}
+
+/// The switches, to be changed.
+pub(super) struct Switches {
+    memory: Memory<Raw>,
+}
+
+/// A field, as one that others read and write too.
+macro_rules! field {
+    ($switches:expr, $field:ident $([$index:expr])?, $atomic:ty) => {{
+        let raw = $switches.memory.as_ptr();
+        // SAFETY: the field lies in the mapping, which lives as long as `self`; it is aligned, and
+        // all that access it do so atomically, in this process and in the program.
+        unsafe { <$atomic>::from_ptr(&raw mut (*raw).$field $([$index])?) }
+    }};
+}
+
+impl Switches {
+    /// Opens them. New ones get their multipliers, before there is any filter.
+    pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
+        let switches = Self { memory: Memory::open(map)? };
+        if switches.multipliers().contains(&0) {
+            for number in [0, 1] {
+                let multiplier = field!(switches, multipliers[number], AtomicU64);
+                multiplier.store(random()? | 1, Ordering::Relaxed);
+            }
+            switches.set_deadline(NEVER);
+        }
+        Ok(switches)
+    }
+
+    pub(super) fn read(&self) -> Raw {
+        // SAFETY: the mapping holds the structure, made of integers. Others write it only under the
+        // lock that the caller has.
+        unsafe { self.memory.as_ptr().read_volatile() }
+    }
+
+    /// Marks the tables as being changed.
+    pub(super) fn begin(&self) {
+        field!(self, changing, AtomicU64).store(1, Ordering::SeqCst);
+    }
+
+    /// Everything is as the switches say.
+    pub(super) fn end(&self) {
+        field!(self, changing, AtomicU64).store(0, Ordering::SeqCst);
+    }
+
+    pub(super) fn multipliers(&self) -> [u64; 2] {
+        [0, 1].map(|number| field!(self, multipliers[number], AtomicU64).load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_flags(&self, flags: u32) {
+        field!(self, flags, AtomicU32).fetch_or(flags, Ordering::SeqCst);
+    }
+
+    pub(super) fn clear_flags(&self, flags: u32) {
+        field!(self, flags, AtomicU32).fetch_and(!flags, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_deadline(&self, deadline: u64) {
+        field!(self, next_deadline, AtomicU64).store(deadline, Ordering::Relaxed);
+    }
+
+    pub(super) fn lower_deadline(&self, deadline: u64) {
+        field!(self, next_deadline, AtomicU64).fetch_min(deadline, Ordering::Relaxed);
+    }
+
+    pub(super) fn entries(&self, table: Table) -> u32 {
+        field!(self, entries[table as usize], AtomicU32).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_entries(&self, table: Table, entries: u32) {
+        field!(self, entries[table as usize], AtomicU32).store(entries, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_stale(&self, table: Table, weight: u64) {
+        let stale = field!(self, stale[table as usize], AtomicU32);
+        let sum = u64::from(stale.load(Ordering::Relaxed)) + weight;
+        stale.store(u32::try_from(sum).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn clear_stale(&self, table: Table) {
+        field!(self, stale[table as usize], AtomicU32).store(0, Ordering::Relaxed);
+    }
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    // SAFETY: the buffer has the length that is given.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    match count {
+        8 => Ok(u64::from_ne_bytes(bytes)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

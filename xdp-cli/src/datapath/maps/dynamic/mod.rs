@@ -1,0 +1,504 @@
+//! Entries added at run time, in the kernel: changed in place, under the namespace's lock.
+//!
+//! The program asks the tables while they are changed, and a command may be killed between any two
+//! steps, so their order is what keeps them whole:
+//!
+//! - [`Switches::begin`] marks them as being changed, before anything else. A command that finds the
+//!   mark recounts everything and makes the filters anew.
+//! - Adding: the filter, the table, the filter's bits, the flag that has the table asked, and then
+//!   the entries. An entry is in force as soon as it is in its table. Killed in between, some of
+//!   the entries are there, each of them whole and in force, and bits without an entry cost time
+//!   only.
+//! - Removing: the entries; then, where none is left, the flag, the table, the filter. A packet
+//!   that has found a table keeps it to its end, by the kernel's word.
+//! - A filter that has many bits without an entry is replaced by a new one, which is filled before.
+
+pub mod filter;
+mod memory;
+pub mod notes;
+pub mod table;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xdp_common::bans::{Entry, NEVER, Standing, Table, flag};
+use xdp_common::capacity::MAX_ENTRIES;
+
+use crate::bans::{Kind, Listed};
+use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::maps::handles::Maps;
+use crate::datapath::sys::bpf;
+use crate::notation::grouped;
+use filter::Filter;
+use memory::Switches;
+use notes::Notes;
+
+/// After that many removals, and when they are half of what is left, a filter is made anew.
+const STALE: u32 = 4096;
+
+/// The maps that are there only while there are entries.
+pub fn lent(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
+    let filters = Table::ALL.into_iter().map(|table| inner(&maps.ban_filters, table as u32));
+    let tables = Table::ALL.into_iter().map(|table| inner(maps.table(table), 0));
+    filters.chain(tables).filter_map(io::Result::transpose).collect()
+}
+
+/// What is asked for: the same for all prefixes of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub kind: Kind,
+    /// How long they live; without it, until they are removed.
+    pub life: Option<Duration>,
+    pub note: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Put {
+    pub added: usize,
+    /// Had an entry before.
+    pub replaced: usize,
+}
+
+/// The time by the clock of deadlines.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is writable. The clock is one that every kernel has, so that this does
+    // not fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// How many entries are in force, for commands that only look and hold no lock.
+pub fn count(maps: &Maps) -> Result<u64> {
+    let what = "count the run-time entries";
+    let switches = memory::read(&maps.switches).trying(what)?;
+    let now = now();
+    if switches.changing == 0 && now < switches.next_deadline {
+        return Ok(switches.entries.into_iter().map(u64::from).sum());
+    }
+    let mut live = BTreeSet::new();
+    for table in Table::ALL {
+        let Some(map) = table_of(maps, table).trying(what)? else { continue };
+        for (prefix, entry) in table::read(&map, table).trying(what)? {
+            if now < entry.deadline {
+                live.insert(prefix);
+            }
+        }
+    }
+    Ok(live.len() as u64)
+}
+
+/// The live entries that hold an address, the longest first, which decides: for commands that only
+/// look and hold no lock. `address` is a prefix of full length.
+pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
+    let what = "look up the run-time entries";
+    let notes = notes.map(Notes::read);
+    if let Some(error) = notes.as_ref().and_then(Notes::unreadable) {
+        return Err(error.clone());
+    }
+    let mut held = Vec::new();
+    for length in (0..=table::length(&address)).rev() {
+        let prefix = match address {
+            IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, length).0),
+            IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
+        };
+        let table = table::of(&prefix);
+        let Some(map) = inner(maps.table(table), 0).trying(what)? else { continue };
+        let found = table::find(&map, table, &[prefix]).trying(what)?;
+        let now = now();
+        for entry in found.into_iter().flatten().filter(|entry| now < entry.deadline) {
+            let note = notes.as_ref().and_then(|notes| notes.text(entry.note));
+            held.push(listed(prefix, entry, now, note));
+        }
+    }
+    Ok(held)
+}
+
+/// An entry that lives, as it is shown.
+fn listed(prefix: IpPrefix, entry: Entry, now: u64, note: Option<&str>) -> Listed {
+    Listed {
+        prefix,
+        kind: if entry.standing == Standing::ALLOWED { Kind::Allow } else { Kind::Block },
+        // Up, so that what lives has not 0 seconds left.
+        expires_in_seconds: (entry.deadline != NEVER)
+            .then(|| entry.deadline.saturating_sub(now).div_ceil(1_000_000_000)),
+        note: note.map(str::to_owned),
+    }
+}
+
+/// The entries of an attached interface, to be changed.
+pub struct Store<'m> {
+    maps: &'m Maps,
+    switches: Switches,
+    notes: Notes,
+}
+
+impl<'m> Store<'m> {
+    /// Opens the entries of an attachment, whose notes lie in `state`, and sweeps: what has ended is removed, and what a
+    /// command that was killed left is put right.
+    pub fn open(maps: &'m Maps, state: PathBuf) -> Result<Self> {
+        let mut store = Self::on(maps, state)?;
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// On maps that nobody else changes meanwhile, with a directory for the notes.
+    pub fn on(maps: &'m Maps, state: PathBuf) -> Result<Self> {
+        let switches = Switches::open(&maps.switches).trying("open the switches of the program")?;
+        Ok(Self { maps, switches, notes: Notes::read(state) })
+    }
+
+    /// Puts entries, all or none of them. The prefixes may come in any order and more than once.
+    pub fn put(&mut self, prefixes: &[IpPrefix], order: &Order) -> Result<Put> {
+        let deadline = match order.life {
+            None => NEVER,
+            Some(life) => u64::try_from(life.as_nanos())
+                .ok()
+                .and_then(|life| now().checked_add(life))
+                .filter(|&deadline| deadline != NEVER)
+                .ok_or_else(|| {
+                    Error::new("the kernel's clock does not reach that far")
+                        .hint("leave `--for` away for an entry that does not end")
+                })?,
+        };
+        // Before the entries, which name it: a note that no entry names is harmless.
+        let note = match &order.note {
+            None => 0,
+            Some(text) => self.notes.number(text)?,
+        };
+        let standing = match order.kind {
+            Kind::Allow => Standing::ALLOWED,
+            Kind::Block => Standing::BLOCKED,
+        };
+        let mut batches = Vec::new();
+        for (table, prefixes) in sorted(prefixes) {
+            if prefixes.is_empty() {
+                continue;
+            }
+            let batch = self.batch(table, prefixes)?;
+            batches.push(batch);
+        }
+        let what = "put the run-time entries";
+        self.switches.begin();
+        for nth in 0..batches.len() {
+            let batch = &batches[nth];
+            let entry = |prefix: &IpPrefix| Entry {
+                deadline,
+                standing,
+                length: table::length(prefix).into(),
+                note,
+            };
+            if let Err(error) = self.write(batch, deadline, entry) {
+                for batch in batches[..=nth].iter().rev() {
+                    // Best effort: the mark stays, and the next command recounts.
+                    let _ = self.undo(batch);
+                }
+                return Err(error).trying(what);
+            }
+        }
+        self.switches.end();
+        let all: usize = batches.iter().map(|batch| batch.prefixes.len()).sum();
+        let added = batches.iter().map(Batch::added).sum();
+        Ok(Put { added, replaced: all - added })
+    }
+
+    /// Looks what stands in the places of these prefixes, and whether they fit.
+    fn batch(&self, table: Table, prefixes: Vec<IpPrefix>) -> Result<Batch> {
+        let what = "look at the run-time entries";
+        let map = self.table(table).trying(what)?;
+        let before = match &map {
+            Some(map) => table::find(map, table, &prefixes).trying(what)?,
+            None => vec![None; prefixes.len()],
+        };
+        let batch = Batch { table, prefixes, before };
+        let (there, added) = (self.switches.entries(table), batch.added());
+        if there as usize + added > MAX_ENTRIES as usize {
+            return Err(Error::new(format!(
+                "{} more {} do not fit: there are {} already, and {} are the most",
+                grouped(added as u64),
+                table::described(table),
+                grouped(there.into()),
+                grouped(MAX_ENTRIES.into()),
+            ))
+            .hint("put what is to stay into a list of the configuration, which holds more"));
+        }
+        Ok(batch)
+    }
+
+    fn write(
+        &self,
+        batch: &Batch,
+        deadline: u64,
+        entry: impl Fn(&IpPrefix) -> Entry,
+    ) -> io::Result<()> {
+        let table = batch.table;
+        let multipliers = self.switches.multipliers();
+        let filter = match inner(&self.maps.ban_filters, table as u32)? {
+            Some(map) => Filter::open(&map)?,
+            None => {
+                let (filter, map) = Filter::create()?;
+                put_inner(&self.maps.ban_filters, table as u32, &map)?;
+                filter
+            }
+        };
+        let map = match self.table(table)? {
+            Some(map) => map,
+            None => {
+                let map = table::create(table)?;
+                put_inner(self.maps.table(table), 0, &map)?;
+                map
+            }
+        };
+        let mut flags = table.flag();
+        for prefix in &batch.prefixes {
+            flags |= filter.add(multipliers, prefix);
+        }
+        self.switches.set_flags(flags);
+        self.switches.lower_deadline(deadline);
+        table::write(&map, table, batch.prefixes.iter().map(|prefix| (*prefix, entry(prefix))))?;
+        self.switches.set_entries(table, self.switches.entries(table) + batch.added() as u32);
+        Ok(())
+    }
+
+    /// Puts back what a batch replaced, and removes what it added.
+    fn undo(&self, batch: &Batch) -> io::Result<()> {
+        let Some(map) = self.table(batch.table)? else { return Ok(()) };
+        let there = || batch.prefixes.iter().copied().zip(batch.before.iter().copied());
+        let added: Vec<IpPrefix> =
+            there().filter(|(_, before)| before.is_none()).map(|(prefix, _)| prefix).collect();
+        table::remove(&map, batch.table, &added)?;
+        let replaced = there().filter_map(|(prefix, before)| Some((prefix, before?)));
+        table::write(&map, batch.table, replaced)
+    }
+
+    /// Removes entries, and returns the prefixes that had none. All others are removed, or none
+    /// where it fails.
+    pub fn remove(&mut self, prefixes: &[IpPrefix]) -> Result<Vec<IpPrefix>> {
+        let what = "remove the run-time entries";
+        let (mut batches, mut missing) = (Vec::new(), Vec::new());
+        for (table, prefixes) in sorted(prefixes) {
+            let Some(map) = self.table(table).trying(what)? else {
+                missing.extend(prefixes);
+                continue;
+            };
+            let before = table::find(&map, table, &prefixes).trying(what)?;
+            let absent =
+                |(prefix, before): (&IpPrefix, &Option<Entry>)| before.is_none().then_some(*prefix);
+            missing.extend(prefixes.iter().zip(&before).filter_map(absent));
+            batches.push(Batch { table, prefixes, before });
+        }
+        self.switches.begin();
+        for nth in 0..batches.len() {
+            if let Err(error) = self.take(&batches[nth]) {
+                for batch in &batches[..=nth] {
+                    // Best effort, as where putting fails.
+                    let _ = self.undo(batch);
+                }
+                return Err(error).trying(what);
+            }
+        }
+        self.switches.end();
+        // They are gone. That memory was not given back with them, is for the next command.
+        if let Err(error) = self.sweep() {
+            log::warn!("{error}");
+        }
+        missing.sort_unstable();
+        Ok(missing)
+    }
+
+    /// Removes what was in the places of a batch.
+    fn take(&self, batch: &Batch) -> io::Result<()> {
+        let table = batch.table;
+        let Some(map) = self.table(table)? else { return Ok(()) };
+        let there = || batch.prefixes.iter().zip(&batch.before).filter(|(_, b)| b.is_some());
+        let prefixes: Vec<IpPrefix> = there().map(|(prefix, _)| *prefix).collect();
+        table::remove(&map, table, &prefixes)?;
+        let entries = self.switches.entries(table).saturating_sub(prefixes.len() as u32);
+        self.switches.set_entries(table, entries);
+        self.switches.add_stale(table, prefixes.iter().map(filter::weight).sum());
+        Ok(())
+    }
+
+    /// Why notes cannot be read, if so: entries are listed without them.
+    pub fn without_notes(&self) -> Option<&Error> {
+        self.notes.unreadable()
+    }
+
+    /// All entries, sorted by prefix. Those that have ended since the sweep are left out.
+    pub fn list(&self) -> Result<Vec<Listed>> {
+        let what = "read the run-time entries";
+        let now = now();
+        let mut all = Vec::new();
+        for table in Table::ALL {
+            let Some(map) = self.table(table).trying(what)? else { continue };
+            for (prefix, entry) in table::read(&map, table).trying(what)? {
+                if now >= entry.deadline {
+                    continue;
+                }
+                let note = self.notes.text(entry.note);
+                all.push(listed(prefix, entry, now, note));
+            }
+        }
+        all.sort_unstable_by_key(|listed| listed.prefix);
+        Ok(all)
+    }
+
+    /// Removes what has ended, gives back maps that hold nothing, and puts right what a command
+    /// that was killed left; where there is nothing of that kind, it is one look.
+    pub fn sweep(&mut self) -> Result<()> {
+        let raw = self.switches.read();
+        let now = now();
+        let stale = |table: Table| {
+            let (stale, entries) = (raw.stale[table as usize], raw.entries[table as usize]);
+            stale > STALE && stale > entries / 2
+        };
+        let empty =
+            |table: Table| raw.entries[table as usize] == 0 && raw.flags & table.flag() != 0;
+        let ended = now >= raw.next_deadline;
+        let due = |table: Table| raw.changing != 0 || ended || stale(table) || empty(table);
+        if !Table::ALL.into_iter().any(due) {
+            return Ok(());
+        }
+        self.switches.begin();
+        let mut next = if ended || raw.changing != 0 { NEVER } else { raw.next_deadline };
+        let mut notes = BTreeSet::new();
+        for table in Table::ALL {
+            if due(table) {
+                let anew = raw.changing != 0 || stale(table);
+                let swept = self.sweep_table(table, now, anew);
+                let swept = swept.trying("sweep the run-time entries")?;
+                next = next.min(swept.next_deadline);
+                notes.extend(swept.notes);
+            }
+        }
+        self.switches.set_deadline(next);
+        let holds_none = |table: Table| raw.entries[table as usize] == 0;
+        if Table::ALL.into_iter().all(|table| due(table) || holds_none(table)) {
+            // Everything was read, so what no entry names is known. A note too many is harmless; not
+            // to look at entries and remove them where the disk is full, would not be.
+            if let Err(error) = self.notes.keep(&notes) {
+                log::warn!("{error}");
+            }
+        }
+        self.switches.end();
+        Ok(())
+    }
+
+    fn sweep_table(&self, table: Table, now: u64, anew: bool) -> io::Result<Swept> {
+        let mut swept = Swept { next_deadline: NEVER, notes: BTreeSet::new() };
+        let (mut live, mut ended) = (Vec::new(), Vec::new());
+        let map = self.table(table)?;
+        if let Some(map) = &map {
+            for (prefix, entry) in table::read(map, table)? {
+                if now < entry.deadline {
+                    swept.next_deadline = swept.next_deadline.min(entry.deadline);
+                    swept.notes.insert(entry.note);
+                    live.push(prefix);
+                } else {
+                    ended.push(prefix);
+                }
+            }
+            table::remove(map, table, &ended)?;
+        }
+        self.switches.set_entries(table, live.len() as u32);
+        if live.is_empty() {
+            // Nobody asks from here on. The memory goes when the last packet is done with it.
+            self.switches.clear_flags(match table {
+                Table::PrefixesV6 => table.flag() | flag::V6_FILTER,
+                _ => table.flag(),
+            });
+            bpf::delete(self.maps.table(table), 0)?;
+            bpf::delete(&self.maps.ban_filters, table as u32)?;
+            self.switches.clear_stale(table);
+            return Ok(swept);
+        }
+        self.switches.add_stale(table, ended.iter().map(filter::weight).sum());
+        let stale = self.switches.read().stale[table as usize];
+        if anew || (stale > STALE && stale as usize > live.len() / 2) {
+            let multipliers = self.switches.multipliers();
+            let (filter, map) = Filter::create()?;
+            let mut flags = table.flag();
+            for prefix in &live {
+                flags |= filter.add(multipliers, prefix);
+            }
+            // The filter first: it has all that the flags before could ask for of what lives.
+            put_inner(&self.maps.ban_filters, table as u32, &map)?;
+            self.switches.set_flags(flags);
+            if table == Table::PrefixesV6 {
+                self.switches.clear_flags(flag::V6_FILTER & !flags);
+            }
+            self.switches.clear_stale(table);
+        }
+        Ok(swept)
+    }
+
+    fn table(&self, table: Table) -> io::Result<Option<OwnedFd>> {
+        table_of(self.maps, table)
+    }
+}
+
+/// Prefixes of one table, and the entries that were in their places.
+struct Batch {
+    table: Table,
+    prefixes: Vec<IpPrefix>,
+    before: Vec<Option<Entry>>,
+}
+
+impl Batch {
+    fn added(&self) -> usize {
+        self.before.iter().filter(|before| before.is_none()).count()
+    }
+}
+
+struct Swept {
+    next_deadline: u64,
+    notes: BTreeSet<u32>,
+}
+
+/// By table, sorted, each once: a trie takes them faster in order.
+fn sorted(prefixes: &[IpPrefix]) -> [(Table, Vec<IpPrefix>); 4] {
+    let mut sorted = Table::ALL.map(|table| (table, Vec::new()));
+    for prefix in prefixes {
+        sorted[table::of(prefix) as usize].1.push(*prefix);
+    }
+    for (_, prefixes) in &mut sorted {
+        prefixes.sort_unstable();
+        prefixes.dedup();
+    }
+    sorted
+}
+
+/// A table, if it has a map now.
+fn table_of(maps: &Maps, table: Table) -> io::Result<Option<OwnedFd>> {
+    let map = inner(maps.table(table), 0)?;
+    match &map {
+        Some(found)
+            if bpf::map_info(found)?.signature != xdp_common::maps::table(table).signature =>
+        {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another version's shape"))
+        }
+        _ => Ok(map),
+    }
+}
+
+/// The map in a slot.
+fn inner(outer: &OwnedFd, slot: u32) -> io::Result<Option<OwnedFd>> {
+    let mut id = [0; 4];
+    match bpf::lookup(outer, slot, &mut id)? {
+        None => Ok(None),
+        Some(()) => match bpf::map_by_id(u32::from_ne_bytes(id)) {
+            // Taken away in this moment, which only those see that hold no lock.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        },
+    }
+}
+
+fn put_inner(outer: &OwnedFd, slot: u32, map: &OwnedFd) -> io::Result<()> {
+    bpf::update(outer, slot, &map.as_raw_fd().to_ne_bytes())
+}

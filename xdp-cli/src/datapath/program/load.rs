@@ -1,0 +1,145 @@
+//! The eBPF programs that this binary carries, and loading them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use aya::maps::Map as AyaMap;
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use xdp_common::maps::{Map, OnReplace};
+
+use crate::datapath::program::error::{LoadError, chain};
+use crate::datapath::program::object::Object;
+
+/// Object files must be aligned like the structures in them.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static FILTER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/xdpctl.bpf")));
+static PASS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/pass.bpf")));
+
+/// A program in the kernel, with its maps.
+pub struct Loaded {
+    ebpf: Ebpf,
+    name: &'static str,
+}
+
+/// Loads the packet filter with new maps.
+pub fn load_filter() -> Result<Loaded, LoadError> {
+    load_filter_on(None)
+}
+
+/// Loads the packet filter on the maps that `attach --replace` keeps, which are pinned in a
+/// directory, and with new maps for the rest; without one, with new maps alone.
+pub fn load_filter_on(kept: Option<&Path>) -> Result<Loaded, LoadError> {
+    let mut loader = EbpfLoader::new();
+    if let Some(directory) = kept {
+        for map in Map::ALL.into_iter().filter(|map| map.on_replace() == OnReplace::Kept) {
+            loader.map_pin_path(map.name(), directory.join(map.name()));
+        }
+    }
+    load(loader, &FILTER.0, "xdpctl")
+}
+
+/// Loads the packet filter once more, on maps that are there already: all of the registry, by name.
+pub fn load_filter_beside(maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
+    Object::parse(&FILTER.0)?.load_xdp("xdpctl", maps)
+}
+
+/// Loads the program that passes everything.
+pub fn load_pass() -> Result<Loaded, LoadError> {
+    load(EbpfLoader::new(), &PASS.0, "xdpctl_pass")
+}
+
+fn load(
+    mut loader: EbpfLoader<'_>,
+    object: &'static [u8],
+    name: &'static str,
+) -> Result<Loaded, LoadError> {
+    let other = |error: &dyn std::error::Error| LoadError::Other(chain(error));
+    // The log is asked for only where somebody reads it: verifying with a log takes far longer.
+    let level = if log::log_enabled!(log::Level::Debug) {
+        VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::DISABLE
+    };
+    let mut ebpf = loader.verifier_log_level(level).load(object).map_err(|error| other(&error))?;
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .ok_or_else(|| LoadError::Other(format!("no program {name} in the object")))?
+        .try_into()
+        .map_err(|error: ProgramError| other(&error))?;
+    match program.load() {
+        Ok(()) => Ok(Loaded { ebpf, name }),
+        Err(ProgramError::LoadError { io_error, verifier_log }) => {
+            log::debug!("verifier log of {name}:\n{verifier_log}");
+            Err(LoadError::Verifier(io_error))
+        }
+        Err(error) => Err(other(&error)),
+    }
+}
+
+impl Loaded {
+    /// The program's descriptor.
+    pub fn program(&self) -> io::Result<BorrowedFd<'_>> {
+        let program: &Xdp = self
+            .ebpf
+            .program(self.name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| io::Error::other("the program is not there"))?;
+        Ok(program.fd().map_err(io::Error::other)?.as_fd())
+    }
+
+    /// A map's descriptor, for itself.
+    pub fn map(&self, map: Map) -> io::Result<OwnedFd> {
+        let name = map.name();
+        let missing = || io::Error::other(format!("no map {name} in the object"));
+        let map = self.ebpf.map(name).ok_or_else(missing)?;
+        let data = match map {
+            AyaMap::Array(data)
+            | AyaMap::ArrayOfMaps(data)
+            | AyaMap::DevMap(data)
+            | AyaMap::PerCpuArray(data) => data,
+            _ => return Err(missing()),
+        };
+        data.fd().as_fd().try_clone_to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::Object;
+    use xdp_common::maps::{MapDefinition, MapSignature};
+
+    use super::*;
+
+    fn definition(map: &aya_obj::Map) -> MapDefinition {
+        let (key, value) = (map.key_size() as usize, map.value_size() as usize);
+        MapDefinition {
+            signature: MapSignature::new(map.map_type(), key, value),
+            max_entries: map.max_entries(),
+            flags: map.map_flags(),
+        }
+    }
+
+    /// The program's declarations are types of another crate, which the registry cannot make.
+    #[test]
+    fn the_object_has_the_maps_of_the_registry() {
+        let object = Object::parse(&FILTER.0).unwrap();
+        let mut names: Vec<&str> = Map::ALL.iter().map(|map| map.name()).collect();
+        names.sort_unstable();
+        let mut found: Vec<&str> = object.maps.keys().map(String::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found, names);
+        for map in Map::ALL {
+            let declared = &object.maps[map.name()];
+            assert_eq!(definition(declared), map.definition(), "{}", map.name());
+            let inner = declared.inner().as_ref().map(definition);
+            // Inner maps of hashes and tries may have any number of entries.
+            let sized = |inner: MapDefinition| MapDefinition { max_entries: 1, ..inner };
+            let wanted = map.inner();
+            assert_eq!(inner.map(sized), wanted.map(sized), "inner maps of {}", map.name());
+        }
+    }
+}

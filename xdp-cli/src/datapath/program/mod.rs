@@ -1,0 +1,6 @@
+//! The eBPF programs in the binary, and loading them: into the kernel, and onto a network card.
+
+pub mod error;
+pub mod load;
+pub mod nic;
+mod object;

@@ -1,0 +1,23 @@
+//! bpf(2), as far as aya does not reach: links with the interface that they are on, maps filled
+//! through memory or in one call, per-CPU values, programs on maps that are there already, and
+//! test runs.
+//!
+//! The attribute blocks are those of include/uapi/linux/bpf.h, `union bpf_attr`, one structure
+//! for each command that is used here.
+
+mod call;
+mod elements;
+mod links;
+mod maps;
+mod objects;
+mod programs;
+
+pub(in crate::datapath) use call::{bpf, bpf_fd, kernel_name, raw};
+pub use elements::{Elements, all_elements, delete_elements, lookup_keyed, update_elements};
+pub use links::{XdpLink, create_xdp_link, detach_link, link_info, update_link};
+pub use maps::{
+    Map, create_keyed_map, create_map, create_map_of_maps, delete, lookup, lookup_batch, map_info,
+    update, update_batch,
+};
+pub use objects::{Program, map_by_id, open_pin, pin, program_by_id, program_info};
+pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};

@@ -1,0 +1,197 @@
+//! Programs: loading them on maps that are there, and running them on one frame.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use libc::c_long;
+
+use crate::datapath::sys::bpf::call::{bpf, bpf_fd, kernel_name, raw};
+
+const PROG_LOAD: c_long = 5;
+const PROG_TEST_RUN: c_long = 10;
+const BTF_LOAD: c_long = 18;
+
+/// BPF_PROG_TYPE_XDP.
+const TYPE_XDP: u32 = 6;
+/// BPF_XDP, an attach type.
+pub(super) const ATTACH_XDP: u32 = 37;
+/// BPF_F_XDP_HAS_FRAGS.
+const HAS_FRAGS: u32 = 1 << 5;
+/// Bytes of an instruction.
+const INSTRUCTION: usize = 8;
+
+/// An XDP program that is ready to be loaded: its maps are descriptors already.
+pub struct Xdp<'a> {
+    pub name: &'a str,
+    pub license: &'a CStr,
+    /// As the kernel has them, `struct bpf_insn`.
+    pub instructions: &'a [u8],
+    /// Whether it takes frames in several buffers.
+    pub frags: bool,
+    pub debug: Option<DebugInfo<'a>>,
+}
+
+/// What the kernel wants to know of functions that it verifies one by one.
+pub struct DebugInfo<'a> {
+    pub btf: BorrowedFd<'a>,
+    /// Records of `struct bpf_func_info`, each of that size.
+    pub functions: &'a [u8],
+    pub function_size: usize,
+    /// Records of `struct bpf_line_info`, each of that size.
+    pub lines: &'a [u8],
+    pub line_size: usize,
+}
+
+// The kernel refuses attributes of which bytes are set that it does not know. So each of these
+// structures names the bytes at its end, which otherwise would be whatever lay there before.
+const _: () = assert!(size_of::<LoadBtf>() == offset_of!(LoadBtf, padding) + 4);
+const _: () = assert!(size_of::<LoadProgram>() == offset_of!(LoadProgram, padding) + 4);
+const _: () = assert!(size_of::<TestRun>() == offset_of!(TestRun, padding) + 4);
+
+#[repr(C)]
+#[derive(Default)]
+struct LoadBtf {
+    btf: u64,
+    log: u64,
+    btf_size: u32,
+    log_size: u32,
+    log_level: u32,
+    padding: u32,
+}
+
+/// Loads type information.
+pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
+    let mut attributes =
+        LoadBtf { btf: btf.as_ptr() as u64, btf_size: btf.len() as u32, ..LoadBtf::default() };
+    // SAFETY: BPF_BTF_LOAD takes these; the bytes outlive the call, which only reads them.
+    unsafe { bpf_fd(BTF_LOAD, &mut attributes) }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LoadProgram {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    ifindex: u32,
+    attach_type: u32,
+    btf_fd: u32,
+    function_size: u32,
+    functions: u64,
+    function_count: u32,
+    line_size: u32,
+    lines: u64,
+    line_count: u32,
+    padding: u32,
+}
+
+/// Loads an XDP program.
+pub fn load_xdp(program: &Xdp<'_>) -> io::Result<OwnedFd> {
+    let mut attributes = LoadProgram {
+        kind: TYPE_XDP,
+        instruction_count: (program.instructions.len() / INSTRUCTION) as u32,
+        instructions: program.instructions.as_ptr() as u64,
+        license: program.license.as_ptr() as u64,
+        flags: if program.frags { HAS_FRAGS } else { 0 },
+        name: kernel_name(program.name),
+        attach_type: ATTACH_XDP,
+        ..LoadProgram::default()
+    };
+    if let Some(debug) = &program.debug {
+        let count = |bytes: &[u8], size: usize| bytes.len().checked_div(size).unwrap_or(0) as u32;
+        attributes.btf_fd = raw(&debug.btf);
+        attributes.function_size = debug.function_size as u32;
+        attributes.functions = debug.functions.as_ptr() as u64;
+        attributes.function_count = count(debug.functions, debug.function_size);
+        attributes.line_size = debug.line_size as u32;
+        attributes.lines = debug.lines.as_ptr() as u64;
+        attributes.line_count = count(debug.lines, debug.line_size);
+    }
+    // SAFETY: BPF_PROG_LOAD takes these; all addresses outlive the call, have as many elements as
+    // the counts beside them say, and are only read. Without a log level nothing is written.
+    unsafe { bpf_fd(PROG_LOAD, &mut attributes) }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    program_fd: u32,
+    action: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    padding: u32,
+}
+
+/// struct xdp_md: where the frame begins and ends in what is given, behind `data` bytes that are
+/// not of it.
+#[repr(C)]
+#[derive(Default)]
+struct Context {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// What a program made of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What it returned, `enum xdp_action`.
+    pub action: u32,
+    /// The frame's length afterwards.
+    pub length: usize,
+}
+
+/// Runs an XDP program on one frame and writes what becomes of the frame into `out`, as far as
+/// that has room (`ENOSPC` where it has not). The program's maps are used and changed as by a frame
+/// that comes in.
+///
+/// `linear` is how much of the frame lies in the first buffer; the kernel fills a page where it is
+/// not said. Frames below 14 bytes are `EINVAL`.
+pub fn run_xdp(
+    program: impl AsFd,
+    frame: &[u8],
+    linear: Option<usize>,
+    out: &mut [u8],
+) -> io::Result<Run> {
+    let context = Context { data_end: linear.unwrap_or(0) as u32, ..Context::default() };
+    let mut attributes = TestRun {
+        program_fd: raw(&program),
+        size_in: frame.len() as u32,
+        size_out: out.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        ..TestRun::default()
+    };
+    if linear.is_some() {
+        attributes.context_size_in = size_of::<Context>() as u32;
+        attributes.context_in = (&raw const context) as u64;
+    }
+    // SAFETY: BPF_PROG_TEST_RUN takes these; it reads `size_in` bytes of the frame and the whole
+    // context, and writes at most `size_out` bytes. All of it outlives the call.
+    unsafe { bpf(PROG_TEST_RUN, &mut attributes) }?;
+    Ok(Run { action: attributes.action, length: attributes.size_out as usize })
+}
