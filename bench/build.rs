@@ -71,7 +71,7 @@ fn list_files(criterion: &mut Criterion) {
             group.throughput(Throughput::Bytes(text.len() as u64));
             group.bench_function(BenchmarkId::new(name, size), |bencher| {
                 bencher.iter(|| {
-                    let mut entries = listfile::Entries::default();
+                    let mut entries = listfile::ListEntries::default();
                     listfile::scan(black_box(text.as_bytes()), 0, &mut entries);
                     entries
                 });

@@ -1,11 +1,11 @@
 //! What is measured: rulesets, and for each the traffic that it judges.
 
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::IpPrefix;
 
 use crate::prefixes::{Family, Prefixes};
 use crate::rules::Rules;
-use crate::stand::{Floor, REDIRECT_TARGET};
+use crate::testbed::{Floor, REDIRECT_TARGET};
 use crate::traffic::{FLOWS_V4_COUNT, FLOWS_V6_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT, Traffic};
 
 /// Which runs a case belongs to: each run has those of the ones before it as well.

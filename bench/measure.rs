@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::cases::Goal;
-use crate::stand::{Device, Floor, Stand};
+use crate::testbed::{Device, Floor, Testbed};
 
 /// A row of the table.
 #[derive(Clone, Debug, Serialize)]
@@ -73,18 +73,18 @@ pub struct Measured<'a> {
 pub const FRAMES: u32 = 200_000;
 
 /// Measures what is in place, and the floor that is.
-pub fn measure(stand: &mut Stand, measured: &Measured<'_>, rounds: usize) -> Result<Row> {
+pub fn measure(testbed: &mut Testbed, measured: &Measured<'_>, rounds: usize) -> Result<Row> {
     let &Measured { frame, frames, .. } = measured;
     let devices = [Device::Floor, measured.device];
     for device in devices {
         // For caches and branch predictors.
-        stand.run(device, frame, frames / 4)?;
+        testbed.run(device, frame, frames / 4)?;
     }
     let [mut floor, mut filter] = [Vec::new(), Vec::new()];
     let (mut sent, mut arrived) = (0, 0);
     for _ in 0..rounds {
         for (device, costs) in devices.into_iter().zip([&mut floor, &mut filter]) {
-            let run = stand.run(device, frame, frames)?;
+            let run = testbed.run(device, frame, frames)?;
             sent += run.sent;
             arrived += run.arrived;
             costs.push(run.nanoseconds);

@@ -2,7 +2,7 @@
 //! program that does nothing but return the same verdict. docs/performance.md has the method.
 //!
 //! A generator, itself an XDP program, sends frames into one end of a veth pair ([`lab`]); the
-//! filter sits at the other end, the floor on a second pair ([`stand`]). They take turns in one
+//! filter sits at the other end, the floor on a second pair ([`testbed`]). They take turns in one
 //! thread on one processor ([`measure`], [`clock`]), under rulesets and traffic that are the same
 //! in every run ([`cases`]).
 
@@ -20,7 +20,7 @@ mod reloads;
 mod report;
 mod rules;
 mod ruleset;
-mod stand;
+mod testbed;
 mod traffic;
 
 use std::io::{Write as _, stdout};
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::datapath::sys::privilege;
 
 use cases::{Case, Extent, Group, Subject};
@@ -38,7 +38,7 @@ use machine::Machine;
 use measure::{FRAMES, Measured};
 use report::Report;
 use ruleset::Compiled;
-use stand::{Device, Floor, Stand};
+use testbed::{Device, Floor, Testbed};
 
 type Error = Box<dyn std::error::Error>;
 type Result<T> = std::result::Result<T, Error>;
@@ -135,20 +135,20 @@ fn run(arguments: &Arguments) -> Result<()> {
     report::print_machine(&machine, rounds, out)?;
     let mut report = Report::new(machine, rounds);
 
-    let mut stand = Stand::set_up(clock)?;
+    let mut testbed = Testbed::set_up(clock)?;
     if !groups.is_empty() {
         report::print_heading(out)?;
     }
     for group in &groups {
-        run_group(&mut stand, group, &mut report)?;
+        run_group(&mut testbed, group, &mut report)?;
     }
     if arguments.compare {
-        peers::measure(&mut stand, &mut report, arguments.filter.as_deref())?;
+        peers::measure(&mut testbed, &mut report, arguments.filter.as_deref())?;
     }
     report::print_builds(&report.builds, out)?;
     if arguments.wants_commands() {
-        report.commands = commands::measure(&stand.lab, rounds)?;
-        report.commands.extend(reloads::measure(&mut stand)?);
+        report.commands = commands::measure(&testbed.lab, rounds)?;
+        report.commands.extend(reloads::measure(&mut testbed)?);
         report::print_commands(&report.commands, out)?;
     }
     if let Some(path) = &arguments.json {
@@ -158,27 +158,27 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()> {
+fn run_group(testbed: &mut Testbed, group: &Group, report: &mut Report) -> Result<()> {
     let subject = match group.subject {
         Some((name, make)) => {
             let subject = make();
             let compiled = Compiled::new(&subject).map_err(|error| format!("{name}: {error}"))?;
             let start = Instant::now();
-            stand.put_in_force(compiled.image())?;
-            stand.block(&subject.banned)?;
+            testbed.put_in_force(compiled.image())?;
+            testbed.block(&subject.banned)?;
             report.builds.push(compiled.build(name, start.elapsed()));
             subject
         }
         None => {
-            stand.replace_filter(Floor::Drop)?;
+            testbed.replace_filter(Floor::Drop)?;
             Subject::default()
         }
     };
     for case in &group.cases {
         let traffic = (case.traffic)(&subject);
-        stand.load_traffic(&traffic)?;
-        stand.set_floor(case.floor)?;
-        let before = stand.verdicts()?;
+        testbed.load_traffic(&traffic)?;
+        testbed.set_floor(case.floor)?;
+        let before = testbed.verdicts()?;
         let measured = Measured {
             name: case.name,
             floor: case.floor,
@@ -186,11 +186,11 @@ fn run_group(stand: &mut Stand, group: &Group, report: &mut Report) -> Result<()
             frame: &traffic.frame,
             frames: FRAMES,
         };
-        let mut row = measure::measure(stand, &measured, report.rounds)
+        let mut row = measure::measure(testbed, &measured, report.rounds)
             .map_err(|error| format!("{}: {error}", case.name))?;
         row.judge(case.goal, &report.rows);
         if group.subject.is_some() {
-            let after = stand.verdicts()?;
+            let after = testbed.verdicts()?;
             expect_verdicts(case, after.since(&before))?;
         }
         let out = &mut stdout();

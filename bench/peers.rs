@@ -21,7 +21,7 @@ use crate::lab::{GUEST, ip};
 use crate::measure::{self, Measured, Row};
 use crate::prefixes::{Family, Prefixes};
 use crate::report::{self, Report};
-use crate::stand::{Device, Floor, Stand};
+use crate::testbed::{Device, Floor, Testbed};
 use crate::traffic::{FLOWS_V4_COUNT, SOURCES_V4_COUNT, Traffic};
 
 /// Frames of a turn: fewer, as each of them costs much.
@@ -82,14 +82,14 @@ struct Peer<'a> {
 }
 
 /// Measures everything that is installed.
-pub fn measure(stand: &mut Stand, report: &mut Report, filter: Option<&str>) -> Result<()> {
+pub fn measure(testbed: &mut Testbed, report: &mut Report, filter: Option<&str>) -> Result<()> {
     println!();
-    stand.lab.device.enter(|| {
+    testbed.lab.device.enter(|| {
         ip(&["link", "set", "dev", GUEST, "address", GENERATED_MAC])?;
         // Without, a veth that has no program takes no frames that were redirected to it.
         run("ethtool", &["-K", GUEST, "gro", "on"], "")
     })?;
-    stand.set_floor(Floor::Drop)?;
+    testbed.set_floor(Floor::Drop)?;
     let lists = [("10,000", Prefixes::blocklist_v4(10_000, 0x11)), ("1,000,000", million_v4())];
     for peer in peers(&lists) {
         if filter.is_some_and(|text| !peer.name.contains(text)) {
@@ -101,7 +101,7 @@ pub fn measure(stand: &mut Stand, report: &mut Report, filter: Option<&str>) -> 
             leave_out(report, peer.name, why);
             continue;
         }
-        let lab = stand.lab.clone();
+        let lab = testbed.lab.clone();
         let in_force = match lab.device.enter(peer.put_in_force) {
             Ok(in_force) => in_force,
             Err(error) => {
@@ -114,7 +114,7 @@ pub fn measure(stand: &mut Stand, report: &mut Report, filter: Option<&str>) -> 
         report.peers.loads.push(Load { name: peer.name.clone(), seconds });
         for (what, traffic) in &peer.traffic {
             let name = format!("{}, {what}", peer.name);
-            stand.load_traffic(traffic)?;
+            testbed.load_traffic(traffic)?;
             let measured = Measured {
                 name: &name,
                 floor: Floor::Drop,
@@ -122,7 +122,7 @@ pub fn measure(stand: &mut Stand, report: &mut Report, filter: Option<&str>) -> 
                 frame: &traffic.frame,
                 frames: FRAMES,
             };
-            let row = measure::measure(stand, &measured, report.rounds)
+            let row = measure::measure(testbed, &measured, report.rounds)
                 .map_err(|error| format!("{name}: {error}"))?;
             let out = &mut std::io::stdout();
             report::print_row(&row, out)?;

@@ -23,7 +23,7 @@ use crate::clock::{other_than, pin_to};
 use crate::commands::{Attached, Figure, Rulesets, text};
 use crate::lab::{GUEST, InterfaceCounters, Lab};
 use crate::prefixes::Family;
-use crate::stand::{Device, Run, Stand};
+use crate::testbed::{Device, Run, Testbed};
 use crate::traffic::{SOURCES_V4_COUNT, Traffic};
 
 const RELOADS: usize = 100;
@@ -39,8 +39,8 @@ const END: Signal = Signal::SIGUSR1;
 extern "C" fn interrupted(_: libc::c_int) {}
 
 /// Measures [`RELOADS`] reloads; nothing on a machine with one processor.
-pub fn measure(stand: &mut Stand) -> Result<Vec<Figure>> {
-    let Some(other) = other_than(stand.clock.cpu) else {
+pub fn measure(testbed: &mut Testbed) -> Result<Vec<Figure>> {
+    let Some(other) = other_than(testbed.clock.cpu) else {
         eprintln!("reloads under load need a second processor: left out");
         return Ok(Vec::new());
     };
@@ -52,13 +52,13 @@ pub fn measure(stand: &mut Stand) -> Result<Vec<Figure>> {
     let sources = prefixes.hits(SOURCES_V4_COUNT, 3);
     drop((prefixes, list));
     let traffic = Traffic::from_sources(Family::V4, &sources);
-    stand.load_traffic(&traffic)?;
+    testbed.load_traffic(&traffic)?;
 
     let action =
         SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
     // SAFETY: a handler that does nothing can be called at any time.
     unsafe { sigaction(END, &action)? };
-    let lab = stand.lab.clone();
+    let lab = testbed.lab.clone();
     let attached = Attached::with(&lab, &one)?;
     let before = attached.json(&["stats", GUEST, "--json", "--once"])?;
     let generator = pthread_self();
@@ -71,7 +71,7 @@ pub fn measure(stand: &mut Stand) -> Result<Vec<Figure>> {
             end(generator, &ended);
             timed
         });
-        let run = stand.run(Device::Guest, &traffic.frame, u32::MAX);
+        let run = testbed.run(Device::Guest, &traffic.frame, u32::MAX);
         ended.store(true, Ordering::Release);
         (run, timing.join())
     });

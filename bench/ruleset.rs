@@ -10,7 +10,7 @@ use xdpctl::ruleset::Ruleset;
 
 use crate::Result;
 use crate::cases::Subject;
-use crate::stand::REDIRECT_SLOT;
+use crate::testbed::REDIRECT_SLOT;
 
 /// One row of the table of images.
 #[derive(Clone, Debug, Serialize)]
@@ -71,7 +71,7 @@ impl Compiled {
     }
 }
 
-/// All redirects go to the one slot that the stand fills.
+/// All redirects go to the one slot that the testbed fills.
 fn metadata(ruleset: &Ruleset) -> Metadata {
     let mut metadata = Metadata::unbound(ruleset);
     for redirect in &mut metadata.redirects {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use lab::frame::{
     ACK, Frame, RST, SYN, arp_request, ethernet, icmp4, icmp6, tcp4, tcp6, udp4, udp6,
 };
-use xdp_common::bans::NoBans;
-use xdp_common::counter::CounterId;
-use xdp_common::judge::{Desk, judge};
-use xdp_common::verdict::Verdict;
+use xdp_common::filter::dynamic::NoEntries;
+use xdp_common::filter::order::{Scratch, judge};
+use xdp_common::stats::counter::CounterId;
+use xdp_common::stats::verdict::Verdict;
 use xdpctl::config;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
@@ -84,9 +84,9 @@ impl Example {
     /// The verdict, and the name of the rule or list that it is counted to; else the reason.
     fn judged(&self, frame: &Frame) -> (Verdict, &str) {
         let bytes = frame.build();
-        let mut desk = Desk::LEFT_BEHIND;
-        desk.read(bytes.as_slice());
-        let judgement = judge(&self.image, &NoBans, self.image.header(), &mut desk);
+        let mut scratch = Scratch::LEFT_BEHIND;
+        scratch.read(bytes.as_slice());
+        let judgement = judge(&self.image, &NoEntries, self.image.header(), &mut scratch);
         let counter = judgement.action.map_or(judgement.list, |action| CounterId(action.counter));
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);
         (judgement.verdict, named.map_or(judgement.reason.as_str(), |c| c.name.as_str()))

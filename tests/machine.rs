@@ -1,6 +1,6 @@
-//! Whole-program tests on the drivers of real network cards. They run inside a machine that QEMU
-//! emulates, with cards that are cabled in pairs: `scripts/kernels` starts it, and takes them
-//! although they are ignored elsewhere. Without such cards they fail.
+//! Whole-program tests on the drivers of real NICs. They run inside a machine that QEMU
+//! emulates, with NICs that are cabled in pairs: `scripts/kernels` starts it, and takes them
+//! although they are ignored elsewhere. Without such NICs they fail.
 
 mod lab;
 

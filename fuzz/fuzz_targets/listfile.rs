@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xdpctl::config::listfile::{Entries, Faults, SHOWN, scan};
+use xdpctl::config::listfile::{ListEntries, Faults, SHOWN, scan};
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 
 #[path = "places.rs"]
@@ -14,7 +14,7 @@ const FILE: u16 = 7;
 
 /// The entries of a text with their lines, in the order in which they were read.
 fn read(text: &[u8]) -> (Vec<(u32, IpPrefix)>, [Faults; 2]) {
-    let mut entries = Entries::default();
+    let mut entries = ListEntries::default();
     let findings = scan(text, FILE, &mut entries);
     let v4 = entries.v4.iter().map(|it| (it.file, it.line, IpPrefix::V4(it.prefix)));
     let v6 = entries.v6.iter().map(|it| (it.file, it.line, IpPrefix::V6(it.prefix)));

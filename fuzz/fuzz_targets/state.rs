@@ -12,12 +12,12 @@ use std::io;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use xdp_common::bans::{
-    Bans, Entry, FILTER_BITS, Standing, Table, Tables, Value, standing_v4, standing_v6,
+use xdp_common::filter::dynamic::{
+    DynamicEntries, Entry, FILTER_BITS, EntryAction, EntryTable, EntryTables, Value, entry_action_v4, entry_action_v6,
 };
 use xdp_common::capacity::{MAX_COUNTERS};
 use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
-use xdp_common::judge::{Desk, judge};
+use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::packet::Network;
 use xdpctl::config::file::FileError;
 use xdpctl::config::load_with;
@@ -103,10 +103,10 @@ fn use_image(image: &impl Lines, frame: &[u8]) {
         use_metadata(&in_force);
     }
     let Some(block) = image.block(0) else { return };
-    let mut desk = Desk::LEFT_BEHIND;
-    desk.read(frame);
-    let judgement = judge(image, &Hostile::default(), Header::of(block), &mut desk);
-    desk.conclude(&judgement);
+    let mut scratch = Scratch::LEFT_BEHIND;
+    scratch.read(frame);
+    let judgement = judge(image, &Hostile::default(), Header::of(block), &mut scratch);
+    scratch.conclude(&judgement);
 }
 
 /// What a reload does with the metadata in force.
@@ -242,7 +242,7 @@ fn kept_ruleset(bytes: &[u8]) {
 /// A table's number, a key, a value, and more values for the judgement.
 fn entry(input: &[u8]) {
     let Some((&number, rest)) = input.split_first() else { return };
-    let table = Table::ALL[usize::from(number) % 4];
+    let table = EntryTable::ALL[usize::from(number) % 4];
     let size = [4, 8, 16, 20][table as usize];
     let (key, values) = rest.split_at(rest.len().min(size));
     let found = table::element(table, key, values.get(..16).unwrap_or_default());
@@ -265,11 +265,11 @@ fn entry(input: &[u8]) {
     let mut address = [0; 16];
     address[..key.len().min(16)].copy_from_slice(&key[..key.len().min(16)]);
     let address = u128::from_le_bytes(address);
-    hostile.standing(Network::IPV4, [address as u32 as u64, 0]);
-    hostile.standing(Network::IPV6, [(address >> 64) as u64, address as u64]);
+    hostile.action(Network::IPV4, [address as u32 as u64, 0]);
+    hostile.action(Network::IPV6, [(address >> 64) as u64, address as u64]);
 }
 
-/// Tables that hold anything under every key.
+/// EntryTables that hold anything under every key.
 #[derive(Default)]
 struct Hostile {
     flags: u32,
@@ -290,17 +290,17 @@ impl Hostile {
     }
 }
 
-impl Bans for Hostile {
-    fn standing(&self, network: Network, source: [u64; 2]) -> Standing {
+impl DynamicEntries for Hostile {
+    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
         if network == Network::IPV4 {
-            standing_v4(self, source[0] as u32)
+            entry_action_v4(self, source[0] as u32)
         } else {
-            standing_v6(self, source)
+            entry_action_v6(self, source)
         }
     }
 }
 
-impl Tables for Hostile {
+impl EntryTables for Hostile {
     fn flags(&self) -> u32 {
         self.flags
     }
@@ -309,7 +309,7 @@ impl Tables for Hostile {
         [u64::from(self.flags); 2]
     }
 
-    fn is_set(&self, _: Table, bit: u32) -> bool {
+    fn is_set(&self, _: EntryTable, bit: u32) -> bool {
         assert!(bit < 1 << FILTER_BITS);
         true
     }

@@ -6,8 +6,8 @@ use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE};
-use xdp_common::counter::{CELLS, Counter, Matrix};
-use xdp_common::cpu::PerCpu;
+use xdp_common::stats::counter::{CELLS, Counter, Matrix};
+use xdp_common::stats::per_cpu::PerCpu;
 use xdpctl::datapath::maps::handles::Maps;
 use xdpctl::datapath::sys::bpf;
 

@@ -7,9 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use xdp_common::counter::CounterId;
-use xdp_common::verdict::Verdict;
-use xdpctl::bans::Kind;
+use xdp_common::stats::counter::CounterId;
+use xdp_common::stats::verdict::Verdict;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use xdpctl::datapath::attached::in_force::InForce;
 use xdpctl::datapath::attached::question::Explainer;
@@ -20,6 +19,7 @@ use xdpctl::datapath::maps::image;
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::sys::bpf::{self, Run};
 use xdpctl::image::metadata::{Counted, Mode};
+use xdpctl::views::entries::Kind;
 
 use crate::bench;
 use crate::config::{Config, Prefix, RuntimeEntry};

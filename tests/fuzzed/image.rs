@@ -1,11 +1,11 @@
 //! Images that lie, looked at in user space, where sums are checked: in the kernel they wrap.
 
-use xdp_common::bans::NoBans;
+use xdp_common::filter::dynamic::NoEntries;
+use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::image::{Header, LINE_WORDS, Lines, SPAN_WORDS, Span, flag};
-use xdp_common::index::{self, RECORD_NODE, RECORDS};
-use xdp_common::judge::{Desk, judge};
-use xdp_common::search::{Descriptor, Level, MAX_DEPTH, find_32, find_64};
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::lookup::interval_tree::{Descriptor, Level, MAX_DEPTH, find_32, find_64};
+use xdp_common::lookup::lpm::{self, RECORD_NODE, RECORDS};
+use xdp_common::stats::verdict::{Reason, Verdict};
 
 /// Words from line 0 on.
 struct Words(Vec<u64>);
@@ -18,7 +18,7 @@ impl Lines for Words {
 
 /// A root on line 1 with one slot, and a line of four records that it leads to.
 fn records(rest: u64) -> (Words, u32) {
-    let records = 1 + index::ROOT_LINES as usize;
+    let records = 1 + lpm::ROOT_LINES as usize;
     let mut words = vec![0; (records + 1) * LINE_WORDS + SPAN_WORDS];
     words[LINE_WORDS] = u64::from(RECORDS | (4 * records as u32));
     words[records * LINE_WORDS + 1] = rest;
@@ -29,16 +29,16 @@ fn records(rest: u64) -> (Words, u32) {
 /// compare was a difference below 0.
 #[test]
 fn a_record_longer_than_an_address() {
-    let (words, root) = records(127 << index::LENGTH_SHIFT | 7);
+    let (words, root) = records(127 << lpm::LENGTH_SHIFT | 7);
     // Whatever it is taken for.
-    assert!(index::find(&words, root, [0, 0]).is_some());
+    assert!(lpm::find(&words, root, [0, 0]).is_some());
 }
 
 /// A record of no bits in front of a node had the address shifted by 64 bits, which is no shift.
 #[test]
 fn a_node_behind_a_record_of_nothing() {
     let (words, root) = records(RECORD_NODE | 1);
-    assert!(index::find(&words, root, [0, 0]).is_some());
+    assert!(lpm::find(&words, root, [0, 0]).is_some());
 }
 
 /// The number of a child, in a level that begins far behind its end, was a sum beyond 32 bits.
@@ -62,8 +62,8 @@ fn a_tree_whose_levels_begin_behind_their_ends() {
 #[test]
 fn a_node_that_leads_to_itself() {
     let (mut words, root) = records(0);
-    let node = 1 + index::ROOT_LINES as usize;
-    let slot = index::NODE | node as u32;
+    let node = 1 + lpm::ROOT_LINES as usize;
+    let slot = lpm::NODE | node as u32;
     words.0[LINE_WORDS] = slot.into();
     words.0.resize(node * LINE_WORDS, 0);
     words.0.extend([u64::MAX; 4]);
@@ -71,8 +71,8 @@ fn a_node_that_leads_to_itself() {
     words.0.extend([1, 0, 0, 0]);
     words.0.push(u64::from(slot) << 32 | 0x0101_0100);
     words.0.resize((node + 1) * LINE_WORDS + SPAN_WORDS, 0);
-    assert_eq!(index::find(&words, root, [0, 0]), Some(slot));
-    assert_eq!(index::find(&words, root, [0x0000_ffff_0000_0000, 0]), Some(slot));
+    assert_eq!(lpm::find(&words, root, [0, 0]), Some(slot));
+    assert_eq!(lpm::find(&words, root, [0x0000_ffff_0000_0000, 0]), Some(slot));
 }
 
 /// A header that promises more words of rules than a vector can have is followed no further than
@@ -86,10 +86,10 @@ fn a_header_of_vectors_without_end() {
         change(&mut header);
         let mut words = header.to_block().to_vec();
         words.resize(64 + SPAN_WORDS, 0);
-        let mut desk = Desk::LEFT_BEHIND;
-        desk.read(&frame[..]);
+        let mut scratch = Scratch::LEFT_BEHIND;
+        scratch.read(&frame[..]);
         let words = Words(words);
-        let judgement = judge(&words, &NoBans, &header, &mut desk);
+        let judgement = judge(&words, &NoEntries, &header, &mut scratch);
         (judgement.verdict, judgement.reason)
     };
     let endless = judged(|header| {

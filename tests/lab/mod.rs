@@ -24,10 +24,10 @@
 
 pub mod bench;
 pub mod capture;
-mod cards;
 pub mod facts;
 pub mod frame;
 mod namespace;
+mod nics;
 mod patience;
 mod port;
 mod process;
@@ -78,13 +78,13 @@ pub const fn end(namespace: &'static str, interface: &'static str, mac: MacAddr)
 pub struct Topology {
     links: Vec<[End; 2]>,
     mtu: u16,
-    on_cards: bool,
+    on_nics: bool,
 }
 
 impl Topology {
     /// No link at all, to start one's own from.
     pub fn empty() -> Self {
-        Self { links: Vec::new(), mtu: 1500, on_cards: false }
+        Self { links: Vec::new(), mtu: 1500, on_nics: false }
     }
 
     /// `src0`–`in0` and `dst0`–`out0`.
@@ -110,9 +110,9 @@ impl Topology {
         self
     }
 
-    /// The links are cables between the network cards of a machine of scripts/machine.
-    pub fn on_cards(mut self) -> Self {
-        self.on_cards = true;
+    /// The links are cables between the NICs of a machine of scripts/machine.
+    pub fn on_nics(mut self) -> Self {
+        self.on_nics = true;
         self
     }
 
@@ -127,7 +127,7 @@ impl Topology {
 pub struct Lab {
     topology: Topology,
     // Before the namespaces, so that they are given back before those go.
-    cards: Option<cards::Cards>,
+    nics: Option<nics::Nics>,
     namespaces: Vec<Namespace>,
 }
 
@@ -155,12 +155,12 @@ impl Lab {
             }
         }
         // From here on, a panic drops the lab with all that is in it already.
-        let mut lab = Self { topology, cards: None, namespaces: Vec::new() };
+        let mut lab = Self { topology, nics: None, namespaces: Vec::new() };
         for role in roles {
             let name = format!("{}{}-{number}-{role}", namespace::PREFIX, std::process::id());
             lab.namespaces.push(Namespace::create(role, name));
         }
-        if lab.topology.on_cards {
+        if lab.topology.on_nics {
             lab.cable();
         } else {
             lab.make_pairs();
@@ -170,11 +170,11 @@ impl Lab {
     }
 
     fn cable(&mut self) {
-        let Self { topology, cards, namespaces } = self;
-        let cards = cards.insert(cards::Cards::take());
+        let Self { topology, nics, namespaces } = self;
+        let nics = nics.insert(nics::Nics::take());
         for (number, end) in topology.links.iter().flatten().enumerate() {
             let namespace = namespaces.iter().find(|namespace| namespace.role == end.namespace);
-            cards.lend(number, namespace.expect("made for the links"), end);
+            nics.lend(number, namespace.expect("made for the links"), end);
         }
     }
 
@@ -204,8 +204,8 @@ impl Lab {
                 offloads.args([feature, "off"]);
             }
             let output = process::run(offloads, COMMAND_TIMEOUT);
-            // Cards have not all of them, and say so after the others are off.
-            if !self.topology.on_cards {
+            // NICs have not all of them, and say so after the others are off.
+            if !self.topology.on_nics {
                 output.success();
             }
             let mtu = self.topology.mtu.to_string();

@@ -1,10 +1,10 @@
 //! As many prefixes as a ruleset may have, as many lists, and as many rules.
 
 use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_RULES};
+use xdp_common::filter::lists::find_listed;
 use xdp_common::image::Block;
-use xdp_common::index::ROOT_LINES;
+use xdp_common::lookup::lpm::ROOT_LINES;
 use xdp_common::packet::Network;
-use xdp_common::search::find_listed;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
 use xdpctl::ruleset::{ListAction, Matches, Prefixes, Rule, RuleAction, Ruleset, Side};
@@ -28,7 +28,7 @@ fn a_million_hosts_of_each_family() {
     // A scan would take hours, but what is listed is plain.
     let image = Image::build(&ruleset, 1, &Metadata::unbound(&ruleset)).expect("within limits");
     let finds = |network: Network, address: [u64; 2]| {
-        find_listed(&image, image.header(), network, address).expect("an image that does not lie")
+        find_listed(&image, image.header(), network, address).expect("an image that is not corrupt")
             != 0
     };
     let finds_v4 = |address: u32| finds(Network::IPV4, address.words());
@@ -68,7 +68,7 @@ fn as_many_lists_as_there_may_be() {
 
 /// As many rules as there may be, each with ports and networks that overlap those of all others:
 /// every edge of one makes another class. Their part of an image stays within what
-/// `xdp_common::rules` can come to: a bit vector for each class, a page for each byte of a port.
+/// `xdp_common::filter::rules` can come to: a bit vector for each class, a page for each byte of a port.
 #[test]
 fn as_many_rules_as_there_may_be() {
     let count = MAX_RULES as u32;

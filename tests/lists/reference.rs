@@ -1,10 +1,10 @@
 //! What lists say of an address, by a scan of all prefixes, held against the compiled image. The
 //! fuzz target `lists` includes this file.
 
-use xdp_common::counter::CounterId;
+use xdp_common::filter::lists::find_listed;
 use xdp_common::image::{Decision, Lines as _};
 use xdp_common::packet::Network;
-use xdp_common::search::find_listed;
+use xdp_common::stats::counter::CounterId;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
 use xdpctl::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
@@ -157,7 +157,7 @@ impl<'a> Compiled<'a> {
 
     fn number<A: Address>(&self, address: A) -> u32 {
         find_listed(&self.image, self.image.header(), A::NETWORK, address.words())
-            .expect("an image that does not lie")
+            .expect("an image that is not corrupt")
     }
 
     fn look_up<A: Address>(&self, address: A) -> Answer {

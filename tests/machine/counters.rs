@@ -2,16 +2,16 @@
 
 use std::mem::offset_of;
 
-use xdp_common::counter::Matrix;
-use xdp_common::cpu::PerCpu;
 use xdp_common::maps::Map;
+use xdp_common::stats::counter::Matrix;
+use xdp_common::stats::per_cpu::PerCpu;
 use xdpctl::datapath::sys::bpf;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::udp4;
 use crate::lab::{Sample, Topology};
 
-/// As scripts/kernels gives the cards.
+/// As scripts/kernels gives the NICs.
 const QUEUES: usize = 4;
 const FLOWS: u16 = 64;
 const ROUNDS: u64 = 16;
@@ -38,7 +38,7 @@ fn by_processor(bench: &Bench) -> Vec<u64> {
 #[test]
 #[ignore = "runs inside a machine of scripts/kernels"]
 fn virtio_queues_count_apart_and_add_up() {
-    let mut bench = Bench::on(Topology::standard().on_cards());
+    let mut bench = Bench::on(Topology::standard().on_nics());
     let mut channels = bench.lab().command("dut", "ethtool");
     let output = channels.args(["-l", JUDGED]).output().expect("ethtool");
     let text = String::from_utf8_lossy(&output.stdout);

@@ -27,7 +27,7 @@ action = "bounce"
 #[test]
 #[ignore = "runs inside a machine of scripts/kernels"]
 fn virtio_jumbo_frames() {
-    let mut bench = Bench::on(Topology::standard().mtu(MTU).on_cards());
+    let mut bench = Bench::on(Topology::standard().mtu(MTU).on_nics());
     let path = bench.write("jumbo.toml", RULESET);
     let path = path.to_str().expect("UTF-8").to_owned();
     let mode = if is_at_least(6, 3) {

@@ -1,4 +1,4 @@
-//! What a card needs to take frames that are redirected to it.
+//! What a NIC needs to take frames that are redirected to it.
 
 use serde_json::{Value, json};
 
@@ -50,12 +50,12 @@ fn losses(bench: &Bench, interface: &str) -> u64 {
     of_driver + of_stack
 }
 
-/// A virtio-net card takes redirected frames only while it carries a program, so xdpctl puts one
+/// A virtio-net NIC takes redirected frames only while it carries a program, so xdpctl puts one
 /// there. Without it they are lost, and before Linux 6.3 no counter shows it.
 #[test]
 #[ignore = "runs inside a machine of scripts/kernels"]
 fn virtio_targets_need_a_program_and_get_it() {
-    let mut bench = Bench::on(Topology::standard().on_cards());
+    let mut bench = Bench::on(Topology::standard().on_nics());
     bench.attach(&to("out0"));
     let programs = bench.lab().programs("dut", "out0");
     assert_eq!(programs.len(), 1, "{programs:?}");
@@ -92,11 +92,11 @@ fn virtio_targets_need_a_program_and_get_it() {
     bench.lab().assert_nothing_kept("dut");
 }
 
-/// From a card into a veth: it is the veth's far end that needs the program.
+/// From a NIC into a veth: it is the veth's far end that needs the program.
 #[test]
 #[ignore = "runs inside a machine of scripts/kernels"]
 fn virtio_to_veth_whose_far_end_needs_a_program_and_gets_it() {
-    let mut bench = Bench::on(Topology::standard().on_cards());
+    let mut bench = Bench::on(Topology::standard().on_nics());
     let lab = bench.lab();
     lab.ip("dut", ["link", "add", "near0", "type", "veth", "peer", "name", "far0"]);
     lab.ip("dut", ["link", "set", "near0", "arp", "off", "up"]);

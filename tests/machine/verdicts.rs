@@ -40,7 +40,7 @@ action = "drop"
 #[test]
 #[ignore = "runs inside a machine of scripts/kernels"]
 fn virtio_frames_are_dropped_passed_sent_on_and_sent_back() {
-    let mut bench = Bench::on(Topology::standard().on_cards());
+    let mut bench = Bench::on(Topology::standard().on_nics());
     bench.attach(RULESET);
     assert_eq!(bench.sample().mode, "native");
     let udp = |port| udp4("10.0.0.1", "192.0.2.1", 1024, port);
@@ -62,7 +62,7 @@ fn virtio_frames_are_dropped_passed_sent_on_and_sent_back() {
     ]));
     bench.run(&[pass("ARP", arp_request("10.0.0.1", "10.0.0.2"), "arp")]);
 
-    // Another ruleset, and then no program: the card does what it did before.
+    // Another ruleset, and then no program: the NIC does what it did before.
     bench.attach("[policy]\ndefault = \"drop\"");
     bench.run(&[drop("nothing decides", udp(7), "default")]);
     bench.xdpctl(["detach", JUDGED]).success();
@@ -74,7 +74,7 @@ fn virtio_frames_are_dropped_passed_sent_on_and_sent_back() {
 #[test]
 #[ignore = "runs inside a machine of scripts/kernels"]
 fn virtio_in_generic_mode() {
-    let mut bench = Bench::on(Topology::standard().on_cards());
+    let mut bench = Bench::on(Topology::standard().on_nics());
     bench.attach_in_mode(RULESET, "generic");
     assert_eq!(bench.sample().mode, "generic");
     let udp = |port| udp4("10.0.0.1", "192.0.2.1", 1024, port);

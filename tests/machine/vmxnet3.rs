@@ -1,4 +1,4 @@
-//! A card whose driver learned native XDP between two supported kernels, in 6.6.
+//! A NIC whose driver learned native XDP between two supported kernels, in 6.6.
 
 use crate::kernel::is_at_least;
 use crate::lab::bench::*;
@@ -17,7 +17,7 @@ action = "bounce"
 
 fn cable() -> Bench {
     let link = Topology::empty().link(end("src", "src0", SRC0), end("dut", "in0", IN0));
-    Bench::on(link.on_cards())
+    Bench::on(link.on_nics())
 }
 
 #[test]
@@ -57,13 +57,13 @@ fn vmxnet3_frames_are_dropped_passed_and_sent_back() {
     bench.attach_in_mode(RULESET, "auto");
     let mode = if is_at_least(6, 6) { "native" } else { "generic" };
     assert_eq!(bench.sample().mode, mode);
-    // Not under 60 bytes: the emulated card pads what is shorter.
+    // Not under 60 bytes: the emulated NIC pads what is shorter.
     let udp = |port| udp4("10.0.0.1", "192.0.2.1", 1024, port).length(60);
     bench.run(&[
         pass("nothing decides", udp(1), "default"),
         pass("the largest", udp(1).length(1514), "default"),
         drop("blocked", udp4("10.1.0.1", "192.0.2.1", 1, 1).length(60), "blocklist").by("bad"),
-        // Of another lie, a header length of 4, the emulated card would not send it.
+        // Of another lie, a header length of 4, the emulated NIC would not send it.
         drop("malformed", udp(1).version(5), "malformed"),
         bounce("sent back", udp(9), "back"),
         bounce("sent back, the largest", udp(9).length(1514), "back"),

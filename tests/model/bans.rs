@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
-use xdp_common::bans::{
-    Bans, Entry, NEVER, Standing, Table, Tables, Value, standing_v4, standing_v6,
+use xdp_common::filter::dynamic::{
+    DynamicEntries, Entry, EntryAction, EntryTable, EntryTables, NEVER, Value, entry_action_v4,
+    entry_action_v6,
 };
 use xdp_common::packet::Network;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -23,7 +24,7 @@ type Prefixes = BTreeMap<(u8, u128), Value>;
 #[derive(Default)]
 pub struct InMemory {
     flags: u32,
-    filters: Vec<(Table, Range<u32>)>,
+    filters: Vec<(EntryTable, Range<u32>)>,
     hosts_v4: HashMap<u32, Value>,
     hosts_v6: HashMap<[u64; 2], Value>,
     prefixes_v4: Prefixes,
@@ -49,7 +50,7 @@ impl InMemory {
                 (true, 0) => NEVER,
                 (true, _) => NOW + 1,
             },
-            standing: if given.allow { Standing::ALLOWED } else { Standing::BLOCKED },
+            action: if given.allow { EntryAction::ALLOWED } else { EntryAction::BLOCKED },
             length: length.into(),
             note: 7,
         }
@@ -73,7 +74,7 @@ impl InMemory {
                 (IpPrefix::V6(prefix), true)
             }
         };
-        let table = Table::of(v6, length);
+        let table = EntryTable::of(v6, length);
         let filters = &mut self.filters;
         self.flags |= filter::bits(MULTIPLIERS, &prefix, |bits| filters.push((table, bits)));
         self.flags |= table.flag();
@@ -88,17 +89,17 @@ fn longest(prefixes: &Prefixes, length: u32, address: u128, width: u32) -> Optio
     })
 }
 
-impl Bans for InMemory {
-    fn standing(&self, network: Network, source: [u64; 2]) -> Standing {
+impl DynamicEntries for InMemory {
+    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
         if network == Network::IPV4 {
-            standing_v4(self, source[0] as u32)
+            entry_action_v4(self, source[0] as u32)
         } else {
-            standing_v6(self, source)
+            entry_action_v6(self, source)
         }
     }
 }
 
-impl Tables for InMemory {
+impl EntryTables for InMemory {
     fn flags(&self) -> u32 {
         self.flags
     }
@@ -107,7 +108,7 @@ impl Tables for InMemory {
         MULTIPLIERS
     }
 
-    fn is_set(&self, table: Table, bit: u32) -> bool {
+    fn is_set(&self, table: EntryTable, bit: u32) -> bool {
         self.filters.iter().any(|(of, bits)| *of == table && bits.contains(&bit))
     }
 

@@ -343,8 +343,8 @@ fn arp(dice: &mut Dice, frame: &mut Vec<u8>) {
         frame.extend(vec![2; hardware_length.into()]);
         let mut address = vec![0; protocol_length.into()];
         let IpAddr::V4(sender) = ipv4(dice) else { unreachable!() };
-        for (byte, octet) in address.iter_mut().zip(sender.octets()) {
-            *byte = octet;
+        for (byte, l4_octet) in address.iter_mut().zip(sender.octets()) {
+            *byte = l4_octet;
         }
         frame.extend(address);
     }

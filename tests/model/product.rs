@@ -4,16 +4,16 @@
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use xdp_common::counter::CounterId;
+use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::image;
-use xdp_common::judge::{Desk, judge};
 use xdp_common::packet::{Network, Packet};
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::stats::counter::CounterId;
+use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::IpPrefix;
-use xdpctl::explain::entries::{Address, Entries};
 use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Kind, Metadata, Redirect};
-use xdpctl::ruleset::Target;
+use xdpctl::ruleset::RedirectTarget;
+use xdpctl::views::explain::entries::{Address, ListedEntries};
 
 use super::bans::InMemory;
 use super::config::{self, Config, Prefix};
@@ -22,7 +22,7 @@ use super::loading;
 
 pub struct Product {
     /// Sorted as it is asked.
-    places: RefCell<Entries>,
+    places: RefCell<ListedEntries>,
     image: Image,
     counted: Vec<Counted>,
     redirects: Vec<Redirect>,
@@ -40,7 +40,7 @@ impl Product {
         }
         let image = Image::build(&ruleset, 1, &metadata).map_err(|error| error.to_string())?;
         Ok(Self {
-            places: RefCell::new(Entries::of(ruleset)),
+            places: RefCell::new(ListedEntries::of(ruleset)),
             image,
             counted: metadata.counted,
             redirects: metadata.redirects,
@@ -49,9 +49,9 @@ impl Product {
     }
 
     pub fn judge(&self, frame: &[u8]) -> Opinion {
-        let mut desk = Desk::LEFT_BEHIND;
-        desk.read(frame);
-        let judged = judge(&self.image, &self.entries, self.image.header(), &mut desk);
+        let mut scratch = Scratch::LEFT_BEHIND;
+        scratch.read(frame);
+        let judged = judge(&self.image, &self.entries, self.image.header(), &mut scratch);
         let mut opinion = Opinion {
             verdict: judged.verdict.as_str(),
             reason: judged.reason.as_str(),
@@ -62,7 +62,7 @@ impl Product {
         let list = self.named(judged.list);
         if let (Reason::Allowlist | Reason::Blocklist, Some((kind, name))) = (judged.reason, &list)
         {
-            opinion.entry = Some(self.entry(kind, name, &desk.packet));
+            opinion.entry = Some(self.entry(kind, name, &scratch.packet));
         }
         opinion.counted.extend(list);
         if let Some(action) = judged.action {
@@ -106,8 +106,8 @@ impl Product {
             Verdict::Redirect => {
                 let redirect = self.redirects.iter().find(|redirect| redirect.slot == action.slot);
                 Some(match &redirect.expect("a slot belongs to a target").to {
-                    Target::Name(name) => config::Target::Name(name.clone()),
-                    Target::Index(index) => config::Target::Index(*index),
+                    RedirectTarget::Name(name) => config::Target::Name(name.clone()),
+                    RedirectTarget::Index(index) => config::Target::Index(*index),
                 })
             }
             _ => return None,

@@ -3,20 +3,24 @@
 
 use std::net::IpAddr;
 
-use xdp_common::judge::Desk;
+use xdp_common::filter::order::Scratch;
 use xdp_common::packet::{NO_SENDER, Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
 
 use super::packet::{self, Payload};
 
 /// Panics where the two readings differ.
 pub fn compare(frame: &[u8]) {
-    let mut desk = Desk::LEFT_BEHIND;
-    desk.read(frame);
-    assert_eq!(desk.length as usize, frame.len());
+    let mut scratch = Scratch::LEFT_BEHIND;
+    scratch.read(frame);
+    assert_eq!(scratch.length as usize, frame.len());
     let expected = packet::read(frame);
-    assert_eq!(desk.malformed != 0, expected.is_none(), "malformed, and the model: {expected:?}");
+    assert_eq!(
+        scratch.malformed != 0,
+        expected.is_none(),
+        "malformed, and the model: {expected:?}"
+    );
     let Some(expected) = expected else { return };
-    let found = desk.packet;
+    let found = scratch.packet;
     let mac = |number: u64| -> [u8; 6] { number.to_be_bytes()[2..].try_into().unwrap() };
     assert_eq!(mac(found.destination_mac()), expected.destination_mac);
     assert_eq!(mac(found.source_mac()), expected.source_mac);
@@ -49,9 +53,9 @@ fn compare_packets(found: &Packet, expected: &packet::Packet) {
     let ports = has_ports.then_some((found.source_port, found.destination_port));
     let wide = |(source, destination): (u16, u16)| (source.into(), destination.into());
     assert_eq!(ports, expected.ports.map(wide));
-    let octet = |transport| (found.transport == transport).then_some(found.octet);
-    assert_eq!(octet(Transport::TCP), expected.tcp_flags.map(u32::from));
-    assert_eq!(octet(Transport::ICMP), expected.icmp_type.map(u32::from));
+    let l4_octet = |transport| (found.transport == transport).then_some(found.l4_octet);
+    assert_eq!(l4_octet(Transport::TCP), expected.tcp_flags.map(u32::from));
+    assert_eq!(l4_octet(Transport::ICMP), expected.icmp_type.map(u32::from));
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use xdp_common::offload::{COUNTERS, OUTCOMES};
+use xdp_common::nic::{COUNTERS, OUTCOMES};
 use xdpctl::datapath::host::interface::{AttachedXdp, Interface, Mode};
 use xdpctl::datapath::host::netns;
 use xdpctl::datapath::sys::bpf;
@@ -81,7 +81,7 @@ impl Device {
     }
 
     fn file(&self, text: &str) -> String {
-        let path = self.folder.path().join("card.toml");
+        let path = self.folder.path().join("NIC.toml");
         fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
@@ -144,7 +144,7 @@ impl Device {
         bpf::update(self.pinned("COUNTERS"), 0, &bytes).unwrap();
     }
 
-    /// Which ruleset the card has.
+    /// Which ruleset the NIC has.
     fn in_force(&self) -> &'static str {
         if !self.pins().join("link").exists() {
             // The kernel takes the program off a moment after the last descriptor is gone.
@@ -258,7 +258,7 @@ fn run(args: &[&str]) -> Said {
 
 #[test]
 #[ignore = "needs netdevsim: scripts/kernels runs it"]
-fn attaching_takes_program_and_entries_to_the_card() {
+fn attaching_takes_program_and_entries_to_the_nic() {
     let device = Device::new();
     let said = device.attach(OLD, "offload");
     said.done();
@@ -299,9 +299,10 @@ fn a_reload_changes_the_entries_and_goes_on_counting() {
     device.attach(OLD, "offload").done();
     // Dropped by default, by the blocklist, passed by the allowlist.
     let outcome = |verdict: &str, reason: &str| {
-        let is = |(v, r): &(xdp_common::verdict::Verdict, xdp_common::verdict::Reason)| {
-            (v.as_str(), r.as_str()) == (verdict, reason)
-        };
+        let is =
+            |(v, r): &(xdp_common::stats::verdict::Verdict, xdp_common::stats::verdict::Reason)| {
+                (v.as_str(), r.as_str()) == (verdict, reason)
+            };
         OUTCOMES.iter().position(is).unwrap()
     };
     let (both, old, new) = (OUTCOMES.len(), OUTCOMES.len() + 1, OUTCOMES.len() + 2);
@@ -311,7 +312,7 @@ fn a_reload_changes_the_entries_and_goes_on_counting() {
         (outcome("pass", "allowlist"), 3),
         (both, 3),
         (old, 5),
-        // As if a card had counted there for a list that is gone.
+        // As if a NIC had counted there for a list that is gone.
         (new, 1000),
     ];
     device.count(&counted);
@@ -379,7 +380,7 @@ fn what_does_not_fit_is_refused_and_what_was_in_force_stays() {
     let said = device.attach(RULES, "auto");
     said.done();
     assert_eq!(device.attached(), [Mode::Native]);
-    assert!(said.err.contains("not in offload mode: a card cannot hold rules"), "{}", said.err);
+    assert!(said.err.contains("not in offload mode: a NIC cannot hold rules"), "{}", said.err);
     run(&["detach", device.name()]).done();
     device.attach(OLD, "auto").done();
     assert_eq!(device.attached(), [Mode::Offload]);
@@ -393,7 +394,7 @@ fn a_device_that_refuses_a_step_is_left_as_it_was() {
     let device = Device::new();
     let cases = [
         ("bpf_map_accept", "Operation not supported"),
-        ("bpf_bind_accept", "the card does not take the program"),
+        ("bpf_bind_accept", "the NIC does not take the program"),
         ("bpf_xdpoffload_accept", "the device does not take the program into service"),
     ];
     for (switch, part) in cases {
@@ -419,7 +420,7 @@ fn a_device_that_refuses_a_step_is_left_as_it_was() {
 
 #[test]
 #[ignore = "needs netdevsim: scripts/kernels runs it"]
-fn what_a_card_cannot_do_is_said() {
+fn what_a_nic_cannot_do_is_said() {
     let device = Device::new();
     device.attach(OLD, "offload").done();
     let name = device.name();
@@ -442,7 +443,7 @@ fn what_a_card_cannot_do_is_said() {
     let lists: Vec<&Value> = lists.as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(lists, ["both", "old"]);
     run(&["attach", name, "-c", &file]).refused(&["attached to", "already"]);
-    run(&["attach", name, "--replace"]).refused(&["on its card", "xdpctl detach"]);
+    run(&["attach", name, "--replace"]).refused(&["on its NIC", "xdpctl detach"]);
     assert_eq!(device.in_force(), "old");
     run(&["detach", name]).done();
     run(&["detach", name]).refused(&["not attached"]);

@@ -1,18 +1,18 @@
-//! The card's program in the kernel: what becomes of a frame, and what is counted.
+//! The NIC's program in the kernel: what becomes of a frame, and what is counted.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use xdp_common::offload::{MAX_LISTS, OUTCOMES};
-use xdp_common::verdict::Verdict;
+use xdp_common::nic::{MAX_LISTS, OUTCOMES};
+use xdp_common::stats::verdict::Verdict;
 use xdpctl::datapath::attached::nic::{clear, counters, fill, of_list, select};
 use xdpctl::datapath::program::nic::{Loaded, load};
 use xdpctl::datapath::sys::bpf;
 use xdpctl::image::counters::assign;
 use xdpctl::image::metadata::Counted;
-use xdpctl::image::offload::compile;
+use xdpctl::image::nic::compile;
 use xdpctl::ruleset::Ruleset;
 
 use crate::config::{self, Config, List, ListAction, Prefix, Side};
@@ -41,7 +41,7 @@ fn seed() -> u64 {
 }
 
 /// The program with a ruleset.
-struct Card {
+struct Nic {
     loaded: Loaded,
     generation: u64,
     counted: Vec<Counted>,
@@ -55,7 +55,7 @@ struct Seen {
     counted: Vec<(&'static str, String)>,
 }
 
-impl Card {
+impl Nic {
     fn new() -> Self {
         let loaded = load(0, 0).unwrap_or_else(|error| panic!("root is needed: {error}"));
         clear(&loaded.maps).unwrap();
@@ -124,13 +124,13 @@ fn loaded(config: &Config) -> Ruleset {
     let (text, files) = config.to_toml();
     assert!(files.is_empty());
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("card.toml");
+    let path = folder.path().join("NIC.toml");
     fs::write(&path, &text).unwrap();
     let loaded = xdpctl::config::load(&path);
     loaded.ruleset.unwrap_or_else(|| panic!("{text}: {:?}", loaded.diagnostics))
 }
 
-/// A configuration that a card can hold.
+/// A configuration that a NIC can hold.
 fn config(dice: &mut Dice) -> Config {
     let verdict = |dice: &mut Dice| dice.pick(&[config::Verdict::Pass, config::Verdict::Drop]);
     let mut config = Config {
@@ -174,19 +174,19 @@ fn list(dice: &mut Dice, name: String) -> List {
 fn the_program_judges_as_the_contract_says() {
     let pairs = setting("XDPCTL_MODEL_PAIRS").unwrap_or(100_000) as usize;
     let mut dice = Dice::new(seed());
-    let mut card = Card::new();
+    let mut nic = Nic::new();
     let mut met: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut only_counted = 0;
     for _ in 0..pairs.div_ceil(FRAMES_PER_CONFIG) {
         let config = config(&mut dice);
-        card.take(&config);
+        nic.take(&config);
         let edges = Edges::of(&config);
         for _ in 0..FRAMES_PER_CONFIG {
             let frame = frame(&mut dice, &edges);
             if !LENGTHS.contains(&frame.len()) {
                 continue;
             }
-            let seen = card.compare(&config, &frame);
+            let seen = nic.compare(&config, &frame);
             only_counted += usize::from(seen.reason == "default" && !seen.counted.is_empty());
             *met.entry((seen.reason, seen.verdict)).or_default() += 1;
         }
@@ -206,16 +206,16 @@ fn the_program_judges_as_the_contract_says() {
 #[test]
 fn frames_cut_at_each_byte_are_judged_as_the_contract_says() {
     let mut dice = Dice::new(seed());
-    let mut card = Card::new();
+    let mut nic = Nic::new();
     let mut compared = 0;
     for _ in 0..10 {
         let config = config(&mut dice);
-        card.take(&config);
+        nic.take(&config);
         let edges = Edges::of(&config);
         for _ in 0..10 {
             let frame = to_cut(&mut dice, &edges);
             for end in LENGTHS.start..=frame.len() {
-                card.compare(&config, &frame[..end]);
+                nic.compare(&config, &frame[..end]);
                 compared += 1;
             }
         }
@@ -227,7 +227,7 @@ fn frames_cut_at_each_byte_are_judged_as_the_contract_says() {
 #[test]
 fn the_program_filters_what_a_device_receives() {
     let lab = Lab::new();
-    let mut card = Card::new();
+    let mut nic = Nic::new();
     let prefix = |address: &str| {
         let address: IpAddr = address.parse().unwrap();
         Prefix::new(address, if address.is_ipv4() { 32 } else { 128 })
@@ -241,14 +241,14 @@ fn the_program_filters_what_a_device_receives() {
     let mut config = Config { blocklists: vec![blocked], ..Config::default() };
     config.arp = Some(config::Verdict::Drop);
     config.arp_allow = vec!["10.0.0.7".parse().unwrap()];
-    card.take(&config);
+    nic.take(&config);
 
     /// XDP_FLAGS_DRV_MODE.
     const NATIVE: u32 = 1 << 2;
     let ifindex = lab.ifindex("dut", "in0");
     let _link = lab
         .namespace("dut")
-        .enter(|| bpf::create_xdp_link(&card.loaded.program, ifindex, NATIVE).unwrap());
+        .enter(|| bpf::create_xdp_link(&nic.loaded.program, ifindex, NATIVE).unwrap());
     let (sender, receiver) = (lab.port("src", "src0"), lab.port("dut", "in0"));
     let frames = [
         (udp4("10.0.0.1", "192.0.2.1", 1, 2).build(), false),
@@ -261,7 +261,7 @@ fn the_program_filters_what_a_device_receives() {
         (arp_request("10.0.0.2", "10.0.0.3").build(), false),
         (arp_request("10.0.0.7", "10.0.0.3").build(), true),
     ];
-    let before = counters(&card.loaded.maps).unwrap();
+    let before = counters(&nic.loaded.maps).unwrap();
     for (frame, passes) in &frames {
         sender.send(frame);
         if *passes {
@@ -269,9 +269,9 @@ fn the_program_filters_what_a_device_receives() {
         }
     }
     receiver.expect_silence();
-    let after = counters(&card.loaded.maps).unwrap();
+    let after = counters(&nic.loaded.maps).unwrap();
     let packets: u64 =
         after[..OUTCOMES.len()].iter().zip(&before).map(|(after, before)| after.0 - before.0).sum();
     assert_eq!(packets, frames.len() as u64);
-    assert_eq!(of_list(&after, card.counted[0].number).0, 4);
+    assert_eq!(of_list(&after, nic.counted[0].number).0, 4);
 }

@@ -92,7 +92,7 @@ pub enum ModeArg {
     Auto,
     /// In the driver
     Native,
-    /// On the network card itself
+    /// On the NIC itself
     Offload,
     /// In the network stack: works with every driver, slower
     Generic,

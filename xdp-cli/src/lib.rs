@@ -5,18 +5,13 @@
 //! into the kernel. Only the last knows a kernel.
 
 pub mod args;
-pub mod bans;
-pub mod capture;
 pub mod commands;
 pub mod config;
 pub mod datapath;
 pub mod diagnostic;
-pub mod explain;
-pub mod frame;
+pub mod frames;
 pub mod image;
-pub mod lookup;
 pub mod notation;
 pub mod report;
 pub mod ruleset;
-pub mod stats;
-pub mod status;
+pub mod views;

@@ -1,18 +1,18 @@
 //! The command line: arguments in, exit status out.
 
-mod limits;
+mod oom;
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
-use xdpctl::bans::Kind;
 use xdpctl::commands::{self, Failure, Session};
 use xdpctl::report::{self, Reporter};
+use xdpctl::views::entries::Kind;
 
 fn main() -> ExitCode {
-    limits::heed();
+    oom::heed();
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let mut out = io::stdout().lock();

@@ -213,7 +213,7 @@ pub enum RuleAction {
     Pass,
     Drop,
     Redirect {
-        to: Target,
+        to: RedirectTarget,
         rewrite: Rewrite,
         /// Where `to` stands in the configuration.
         line: u32,
@@ -233,12 +233,12 @@ pub struct Rewrite {
 
 /// Where a rule redirects to, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Target {
+pub enum RedirectTarget {
     Name(String),
     Index(u32),
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for RedirectTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),

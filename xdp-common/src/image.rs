@@ -25,7 +25,7 @@
 //! of the image in force, and two images have their others in different halves of the rest.
 
 use crate::capacity::MORE_EXTENTS;
-use crate::opaque::opaque;
+use crate::verifier::black_box;
 
 /// Words of a block.
 pub const BLOCK_WORDS: usize = 64;
@@ -212,7 +212,7 @@ impl Header {
 }
 
 /// What the lists say of an address, as a source and as a destination. Each word is 0 where they
-/// say nothing, else a rank (upper half) and the [`crate::counter::CounterId`] of the list (lower
+/// say nothing, else a rank (upper half) and the [`crate::stats::counter::CounterId`] of the list (lower
 /// half). The higher rank decides: the longer prefix, then the list that comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -287,7 +287,7 @@ impl Action {
         while word < size_of::<Self>() / size_of::<u64>() {
             // SAFETY: both are as many words, with their alignment; every bit pattern is an action
             // as good as the one that it comes from.
-            unsafe { *to.add(word) = opaque(*from.add(word)) };
+            unsafe { *to.add(word) = black_box(*from.add(word)) };
             word += 1;
         }
     }

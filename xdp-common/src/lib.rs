@@ -10,18 +10,12 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-pub mod bans;
-pub mod bits;
 pub mod capacity;
-pub mod counter;
-pub mod cpu;
+pub mod filter;
 pub mod image;
-pub mod index;
-pub mod judge;
+pub mod lookup;
 pub mod maps;
-pub mod offload;
-pub mod opaque;
+pub mod nic;
 pub mod packet;
-pub mod rules;
-pub mod search;
-pub mod verdict;
+pub mod stats;
+pub mod verifier;

@@ -6,11 +6,11 @@
 //!
 //! A new map, or one with another name or signature, needs a new [`crate::image::LAYOUT`].
 
-use crate::bans::{Filter, Switches, TABLE_SIZE, Table, Value};
 use crate::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, REDIRECT_SLOTS};
-use crate::counter::Counter;
-use crate::cpu::PerCpu;
+use crate::filter::dynamic::{EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
 use crate::image::Extent;
+use crate::stats::counter::Counter;
+use crate::stats::per_cpu::PerCpu;
 
 /// Kinds of maps, by the kernel's numbers (`enum bpf_map_type` in include/uapi/linux/bpf.h).
 pub mod kind {
@@ -101,15 +101,15 @@ pub const COUNTER_PAGE: MapDefinition =
 
 /// A filter in front of a table of run-time entries.
 pub const FILTER: MapDefinition =
-    MapDefinition::array(kind::ARRAY, size_of::<Filter>(), 1, map_flag::MMAPABLE);
+    MapDefinition::array(kind::ARRAY, size_of::<EntryFilter>(), 1, map_flag::MMAPABLE);
 
 /// A table of run-time entries. Tries have keys of a length and an address.
-pub const fn table(table: Table) -> MapDefinition {
+pub const fn table(table: EntryTable) -> MapDefinition {
     let (kind, key_size) = match table {
-        Table::HostsV4 => (kind::HASH, 4),
-        Table::PrefixesV4 => (kind::LPM_TRIE, 4 + 4),
-        Table::HostsV6 => (kind::HASH, 16),
-        Table::PrefixesV6 => (kind::LPM_TRIE, 4 + 16),
+        EntryTable::HostsV4 => (kind::HASH, 4),
+        EntryTable::PrefixesV4 => (kind::LPM_TRIE, 4 + 4),
+        EntryTable::HostsV6 => (kind::HASH, 16),
+        EntryTable::PrefixesV6 => (kind::LPM_TRIE, 4 + 16),
     };
     let (value, places) = (size_of::<Value>(), TABLE_SIZE as usize);
     MapDefinition::new(kind, key_size, value, places, map_flag::NO_PREALLOC)
@@ -198,7 +198,7 @@ macro_rules! for_each_map {
             /// away with the last. Written by the command line through memory, read by the program.
             BAN_FILTERS ban_filters {
                 declared: ArrayOfMaps<FilterMap, 4>,
-                created: MapDefinition::of_maps(Table::ALL.len()),
+                created: MapDefinition::of_maps(EntryTable::ALL.len()),
                 inner: Some(FILTER),
                 replace: Kept,
                 explain: Shared,
@@ -208,7 +208,7 @@ macro_rules! for_each_map {
             BAN_HOSTS_V4 ban_hosts_v4 {
                 declared: ArrayOfMaps<HostsV4, 1>,
                 created: MapDefinition::of_maps(1),
-                inner: Some(table(Table::HostsV4)),
+                inner: Some(table(EntryTable::HostsV4)),
                 replace: Kept,
                 explain: Shared,
             }
@@ -216,7 +216,7 @@ macro_rules! for_each_map {
             BAN_PREFIXES_V4 ban_prefixes_v4 {
                 declared: ArrayOfMaps<PrefixesV4, 1>,
                 created: MapDefinition::of_maps(1),
-                inner: Some(table(Table::PrefixesV4)),
+                inner: Some(table(EntryTable::PrefixesV4)),
                 replace: Kept,
                 explain: Shared,
             }
@@ -224,7 +224,7 @@ macro_rules! for_each_map {
             BAN_HOSTS_V6 ban_hosts_v6 {
                 declared: ArrayOfMaps<HostsV6, 1>,
                 created: MapDefinition::of_maps(1),
-                inner: Some(table(Table::HostsV6)),
+                inner: Some(table(EntryTable::HostsV6)),
                 replace: Kept,
                 explain: Shared,
             }
@@ -232,7 +232,7 @@ macro_rules! for_each_map {
             BAN_PREFIXES_V6 ban_prefixes_v6 {
                 declared: ArrayOfMaps<PrefixesV6, 1>,
                 created: MapDefinition::of_maps(1),
-                inner: Some(table(Table::PrefixesV6)),
+                inner: Some(table(EntryTable::PrefixesV6)),
                 replace: Kept,
                 explain: Shared,
             }

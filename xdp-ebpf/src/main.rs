@@ -1,28 +1,29 @@
 //! The XDP program: a packet's way from the driver to its verdict.
 //!
-//! [`xdpctl`] reads the frame onto the CPU's desk (`xdp_common::packet`), [`judge_desk`] judges it
-//! by the ruleset in force (`xdp_common::judge`), [`act`] does what was decided, and [`exit`] is
+//! [`xdpctl`] reads the frame onto the CPU's scratch (`xdp_common::packet`), [`judge_frame`] judges it
+//! by the ruleset in force (`xdp_common::filter::order`), [`act`] does what was decided, and [`exit`] is
 //! the one place where anything is counted.
 
 #![no_std]
 #![no_main]
 
-mod access;
-mod bans;
+mod dynamic;
+mod frame;
+mod image;
 mod maps;
-mod window;
 
-use access::{Image, Linear, Scattered, length};
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use frame::{Linear, Scattered, length};
+use image::Image;
 use xdp_common::capacity::REDIRECT_SLOTS;
-use xdp_common::counter::{Counter, CounterId};
-use xdp_common::cpu::PerCpu;
+use xdp_common::filter::order::{Judgement, Outcome, Scratch, judge};
 use xdp_common::image::ActionKind;
-use xdp_common::judge::{Desk, Judgement, Outcome, judge};
-use xdp_common::opaque::{opaque, relocated};
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::stats::counter::{Counter, CounterId};
+use xdp_common::stats::per_cpu::PerCpu;
+use xdp_common::stats::verdict::{Reason, Verdict};
+use xdp_common::verifier::{black_box, launder};
 
 /// Lets the kernel's GPL-only helpers be called, and says under which terms.
 #[unsafe(link_section = "license")]
@@ -33,36 +34,36 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[inline(always)]
 pub fn xdpctl(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
-    let desk = &mut cpu.desk;
-    let frame = Linear::new(&ctx, desk.zero);
-    desk.read(&frame);
-    if desk.malformed != 0 {
+    let scratch = &mut cpu.scratch;
+    let frame = Linear::new(&ctx, scratch.zero);
+    scratch.read(&frame);
+    if scratch.malformed != 0 {
         // What the headers speak of may lie beyond the driver's first buffer: only bytes decide
         // that a frame is malformed, not where they are.
         let whole = length(&ctx);
         if frame.here() < whole {
-            desk.read(&Scattered { ctx: &ctx, whole, zero: desk.zero });
+            scratch.read(&Scattered { ctx: &ctx, whole, zero: scratch.zero });
         }
     }
-    let cpu = relocated(cpu);
-    let mut outcome = judge_desk(&mut cpu.desk);
+    let cpu = launder(cpu);
+    let mut outcome = judge_frame(&mut cpu.scratch);
     let mut lost = CounterId::NONE;
     if outcome.by_rule() {
-        (outcome, lost) = act(&ctx, &cpu.desk, outcome);
+        (outcome, lost) = act(&ctx, &cpu.scratch, outcome);
     }
     exit(outcome, cpu, lost)
 }
 
-/// Judges what lies on the desk by the ruleset in force, which is looked up here and nowhere else:
+/// Judges what lies on the scratch by the ruleset in force, which is looked up here and nowhere else:
 /// whatever is read of it is of one ruleset.
 #[inline(always)]
-fn judge_desk(desk: &mut Desk) -> Outcome {
+fn judge_frame(scratch: &mut Scratch) -> Outcome {
     let Some(image) = Image::in_force() else {
-        desk.list = CounterId::NONE;
+        scratch.list = CounterId::NONE;
         return BROKEN;
     };
-    let judgement = judge(&image, &bans::InForce, image.header(), desk);
-    desk.conclude(&judgement)
+    let judgement = judge(&image, &dynamic::InForce, image.header(), scratch);
+    scratch.conclude(&judgement)
 }
 
 const BROKEN: Outcome = Outcome::new(Judgement::BROKEN.verdict, Judgement::BROKEN.reason, false);
@@ -77,8 +78,8 @@ fn this_cpu() -> Option<&'static mut PerCpu> {
 /// Does what a rule asks beside passing or dropping. A redirect that cannot be made drops the
 /// packet, and is counted apart: that counter is returned too.
 #[inline(always)]
-fn act(ctx: &XdpContext, desk: &Desk, outcome: Outcome) -> (Outcome, CounterId) {
-    let action = &desk.action;
+fn act(ctx: &XdpContext, scratch: &Scratch, outcome: Outcome) -> (Outcome, CounterId) {
+    let action = &scratch.action;
     if action.kind < ActionKind::Bounce as u8 {
         return (outcome, CounterId::NONE);
     }
@@ -102,13 +103,13 @@ fn act(ctx: &XdpContext, desk: &Desk, outcome: Outcome) -> (Outcome, CounterId) 
 /// The one exit: counts the packet once in the matrix, and to its list and its rule.
 #[inline(always)]
 fn exit(outcome: Outcome, cpu: &mut PerCpu, lost: CounterId) -> u32 {
-    let bytes = u64::from(cpu.desk.length);
-    if let Some(cell) = cpu.matrix.cells.get_mut(opaque(outcome.cell().into()) as usize) {
+    let bytes = u64::from(cpu.scratch.length);
+    if let Some(cell) = cpu.matrix.cells.get_mut(black_box(outcome.cell().into()) as usize) {
         add(cell, bytes);
     }
-    count(cpu.desk.list, bytes);
+    count(cpu.scratch.list, bytes);
     if outcome.by_rule() {
-        count(CounterId(cpu.desk.action.counter), bytes);
+        count(CounterId(cpu.scratch.action.counter), bytes);
         count(lost, bytes);
     }
     XDP_ACTIONS >> (4 * outcome.verdict()) & 0xf

@@ -2,11 +2,11 @@
 
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use xdp_common::bans::{Filter, Switches, Value};
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, REDIRECT_SLOTS};
-use xdp_common::cpu::PerCpu;
+use xdp_common::filter::dynamic::{EntryFilter, Switches, Value};
 use xdp_common::image::Extent;
 use xdp_common::maps::map_flag;
+use xdp_common::stats::per_cpu::PerCpu;
 
 /// Written through memory.
 const MEMORY_FLAGS: usize = map_flag::MMAPABLE as usize;
@@ -19,7 +19,7 @@ pub type ExtentMap = Array<Extent, 1, MEMORY_FLAGS>;
 /// Linux 6.1.
 pub type CounterPage = PerCpuArray<[u64; 2], { COUNTERS_PER_PAGE as usize }>;
 /// `xdp_common::maps::FILTER`.
-pub type FilterMap = Array<Filter, 1, MEMORY_FLAGS>;
+pub type FilterMap = Array<EntryFilter, 1, MEMORY_FLAGS>;
 /// `xdp_common::maps::table`. Inner maps may have any number of entries, so the number here is of
 /// none.
 pub type HostsV4 = HashMap<u32, Value, 1, TABLE_FLAGS>;

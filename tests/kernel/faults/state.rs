@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xdp_common::counter::Matrix;
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::stats::counter::Matrix;
+use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::datapath::attached::attachment::Attachment;
 use xdpctl::datapath::attached::in_force::Reading;
 use xdpctl::datapath::attached::namespace::Namespace;

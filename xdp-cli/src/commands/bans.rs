@@ -2,8 +2,8 @@
 
 use super::{Failure, Session};
 use crate::args::Bans;
-use crate::bans::{json, text};
 use crate::datapath::attached::namespace::Namespace;
+use crate::views::entries::{json, text};
 
 /// Shows the entries of an interface. That there are none, is an answer and no error.
 pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {

@@ -3,11 +3,11 @@
 use super::prefixes::{self, shown};
 use super::{Failure, Session};
 use crate::args::Put;
-use crate::bans::Kind;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::detach;
 use crate::datapath::maps::dynamic::Order;
 use crate::notation::{grouped, plain};
+use crate::views::entries::Kind;
 
 /// Puts entries on an attached interface.
 pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Failure> {

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use super::{Failure, Session};
 use crate::args::Lookup;
-use crate::bans::{Kind as BanKind, Listed};
 use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic;
-use crate::explain::entries::{Address, Entries, Held};
 use crate::image::metadata::Kind;
-use crate::lookup::{Holding, json, text};
 use crate::notation::plain;
 use crate::ruleset::{ListAction, Side};
+use crate::views::entries::{Kind as EntryKind, Listed};
+use crate::views::explain::entries::{Address, Held, ListedEntries};
+use crate::views::lookup::{Holding, json, text};
 
 /// Shows what holds an address. That nothing does, is an answer and no error.
 pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -22,8 +22,8 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
         IpAddr::V6(address) => Address::V6(address.to_bits()),
     };
     let key = attachment.key();
-    let entries = match attachment.card() {
-        // A card has no run-time entries.
+    let entries = match attachment.nic() {
+        // A NIC has no run-time entries.
         Some(_) => Vec::new(),
         None => {
             let (maps, _) = attachment.readable()?;
@@ -36,7 +36,7 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
         Error::new("the ruleset in force is not kept any more: its lists cannot be looked through")
             .hint(format!("`xdpctl reload {}` keeps it again", plain(&attachment.name())))
     })?;
-    let held = Entries::of(kept.ruleset).holding(address);
+    let held = ListedEntries::of(kept.ruleset).holding(address);
     let all = in_order(&entries, &held);
     let written = if args.json {
         json::write(session.out, &all)
@@ -58,7 +58,7 @@ fn in_order(entries: &[Listed], held: &[Held]) -> Vec<Holding> {
         Some((first, others)) => (Some(first), others),
         None => (None, entries),
     };
-    let allows = |entry: &&Listed| entry.kind == BanKind::Allow;
+    let allows = |entry: &&Listed| entry.kind == EntryKind::Allow;
     let mut all = Vec::new();
     all.extend(first.filter(allows).map(of_entry));
     all.extend(allowlists.into_iter().map(of_list));
@@ -74,8 +74,8 @@ fn of_entry(entry: &Listed) -> Holding {
         kind: entry.kind.as_str(),
         entry: entry.prefix.to_string(),
         action: match entry.kind {
-            BanKind::Allow => "pass",
-            BanKind::Block => "drop",
+            EntryKind::Allow => "pass",
+            EntryKind::Block => "drop",
         },
         side: "source",
         expires_in_seconds: entry.expires_in_seconds,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Failure, Session};
 use crate::args::Prefixes;
 use crate::config::list::tell;
-use crate::config::listfile::{self, Entries};
+use crate::config::listfile::{self, ListEntries};
 use crate::config::prefix::IpPrefix;
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
@@ -44,7 +44,7 @@ pub fn read(args: &Prefixes, session: &mut Session<'_>) -> Result<Vec<IpPrefix>,
 }
 
 fn lines(bytes: &[u8], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
-    let mut entries = Entries::default();
+    let mut entries = ListEntries::default();
     let findings = listfile::scan(bytes, 0, &mut entries);
     if entries.overfull {
         let most = grouped(MAX_PREFIXES as u64);
@@ -73,7 +73,7 @@ fn lines(bytes: &[u8], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failu
 }
 
 fn arguments(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
-    let mut entries = Entries::default();
+    let mut entries = ListEntries::default();
     let mut wrong = false;
     for text in texts {
         let findings = listfile::scan(text.as_bytes(), 0, &mut entries);
@@ -93,7 +93,7 @@ fn arguments(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPrefix
     if wrong { Err(Failure::Configuration) } else { Ok(prefixes(&entries)) }
 }
 
-fn prefixes(entries: &Entries) -> Vec<IpPrefix> {
+fn prefixes(entries: &ListEntries) -> Vec<IpPrefix> {
     let v4 = entries.v4.iter().map(|entry| IpPrefix::V4(entry.prefix));
     v4.chain(entries.v6.iter().map(|entry| IpPrefix::V6(entry.prefix))).collect()
 }

@@ -9,9 +9,9 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::in_force::Reading;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::error::Error;
-use crate::stats::follow::{self, Options, follow};
-use crate::stats::stop::Stop;
-use crate::stats::{CountedSample, Sample};
+use crate::views::stats::follow::{self, Options, follow};
+use crate::views::stats::stop::Stop;
+use crate::views::stats::{CountedSample, Sample};
 
 /// Shows counters, again and again or once.
 pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {

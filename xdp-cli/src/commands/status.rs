@@ -11,7 +11,7 @@ use crate::datapath::change::redirect_targets::{self, Outcome};
 use crate::datapath::error::Error;
 use crate::datapath::host::interface::Interface;
 use crate::datapath::maps::dynamic;
-use crate::status::{Entries, Link, Redirect, Status, json, text};
+use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
 
 /// Shows what is attached. That nothing is, is an answer and no error.
 pub fn run(args: &args::Status, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -99,7 +99,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             loaded_at: UNIX_EPOCH,
             uptime_seconds: 0,
             program_id: attachment.program_id(),
-            entries: Entries::default(),
+            entries: EntryCounts::default(),
             map_bytes,
             bypass: false,
             problems,
@@ -136,8 +136,8 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             pass_program: outcome.is_some_and(|outcome| outcome.pass_program.is_some()),
         });
     }
-    let counted = match attachment.card() {
-        // A card has no entries of run time.
+    let counted = match attachment.nic() {
+        // A NIC has no entries of run time.
         Some(_) => Ok(0),
         None => attachment.readable().and_then(|(maps, _)| dynamic::count(maps)),
     };
@@ -157,7 +157,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
         loaded_at: UNIX_EPOCH + Duration::from_millis(metadata.loaded_at),
         uptime_seconds: since_attach / 1000,
         program_id: attachment.program_id(),
-        entries: Entries {
+        entries: EntryCounts {
             ipv4: metadata.ipv4_entries,
             ipv6: metadata.ipv6_entries,
             domains: 0,

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use super::report::Report;
-use super::table::Table;
+use super::table::TomlTable;
 use crate::ruleset::{Entry, List, RuleAction, Ruleset};
 use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES};
 
 /// Counts the tables. The place of a mistake is the first one too many.
 pub(super) fn check_tables(
-    allowlists: &[Table<'_>],
-    blocklists: &[Table<'_>],
-    rules: &[Table<'_>],
+    allowlists: &[TomlTable<'_>],
+    blocklists: &[TomlTable<'_>],
+    rules: &[TomlTable<'_>],
     report: &mut Report<'_>,
 ) {
     let mut lists: Vec<usize> = allowlists.iter().chain(blocklists).map(|list| list.at).collect();

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::ReadFile;
-use super::listfile::{self, Entries, Fault, Faults};
+use super::listfile::{self, Fault, Faults, ListEntries};
 use super::prefix::{self, IpPrefix};
 use super::report::{Report, quote};
-use super::table::{Placed, Table};
+use super::table::{Placed, TomlTable};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ruleset::{List, ListAction, Side};
 use xdp_common::capacity::MAX_PREFIXES;
@@ -50,14 +50,22 @@ impl<'f> Lists<'f> {
         (self.files, self.found)
     }
 
-    pub(super) fn read_allowlist(&mut self, mut table: Table<'_>, report: &mut Report<'_>) -> List {
+    pub(super) fn read_allowlist(
+        &mut self,
+        mut table: TomlTable<'_>,
+        report: &mut Report<'_>,
+    ) -> List {
         let entries = self.read_entries(&mut table, report);
         let list = new_list(&table, Side::Source, ListAction::default(), entries, report);
         table.finish(report);
         list
     }
 
-    pub(super) fn read_blocklist(&mut self, mut table: Table<'_>, report: &mut Report<'_>) -> List {
+    pub(super) fn read_blocklist(
+        &mut self,
+        mut table: TomlTable<'_>,
+        report: &mut Report<'_>,
+    ) -> List {
         let entries = self.read_entries(&mut table, report);
         let side = table.word("match", &SIDES, report).unwrap_or_default();
         let action = table.word("action", &ACTIONS, report).unwrap_or_default();
@@ -66,7 +74,7 @@ impl<'f> Lists<'f> {
         list
     }
 
-    fn read_entries(&mut self, table: &mut Table<'_>, report: &mut Report<'_>) -> Entries {
+    fn read_entries(&mut self, table: &mut TomlTable<'_>, report: &mut Report<'_>) -> ListEntries {
         let prefixes =
             table.strings("prefixes", "write prefixes, such as [\"203.0.113.0/24\"]", report);
         let files = table.strings("files", "write paths, such as [\"lists/drop.netset\"]", report);
@@ -82,7 +90,7 @@ impl<'f> Lists<'f> {
             );
         }
 
-        let mut entries = Entries::default();
+        let mut entries = ListEntries::default();
         for text in prefixes {
             if let Some(prefix) = read_prefix(&table.title, text, report) {
                 let line = report.source().line(text.at);
@@ -161,7 +169,7 @@ impl<'f> Lists<'f> {
         title: &str,
         name: Placed<&str>,
         strict: bool,
-        entries: &mut Entries,
+        entries: &mut ListEntries,
         report: &mut Report<'_>,
     ) {
         let path = &self.files[usize::from(number)];
@@ -217,10 +225,10 @@ pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diag
 }
 
 fn new_list(
-    table: &Table<'_>,
+    table: &TomlTable<'_>,
     side: Side,
     action: ListAction,
-    entries: Entries,
+    entries: ListEntries,
     report: &Report<'_>,
 ) -> List {
     List {

@@ -29,7 +29,7 @@ use toml::de::{DeTable, DeValue};
 use list::Lists;
 use report::Report;
 use source::Source;
-use table::{Table, Value};
+use table::{TomlTable, Value};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ruleset::Ruleset;
@@ -94,7 +94,7 @@ fn read<'t>(
     read_file: ReadFile<'_>,
     report: &mut Report<'_>,
 ) -> (Ruleset, Diagnostics) {
-    let mut root = Table::new("configuration", 0, tree);
+    let mut root = TomlTable::new("configuration", 0, tree);
     let policy = one(&mut root, "policy", report);
     let arp = one(&mut root, "arp", report);
     let mut allowlists = many(&mut root, "allowlist", report);
@@ -139,10 +139,14 @@ fn read<'t>(
 }
 
 /// A table that stands once, such as `[policy]`.
-fn one<'t>(root: &mut Table<'t>, key: &'static str, report: &mut Report<'_>) -> Option<Table<'t>> {
+fn one<'t>(
+    root: &mut TomlTable<'t>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<TomlTable<'t>> {
     let value = root.value(key)?;
     match value.value {
-        DeValue::Table(entries) => Some(Table::new(format!("[{key}]"), value.at, entries)),
+        DeValue::Table(entries) => Some(TomlTable::new(format!("[{key}]"), value.at, entries)),
         _ => {
             let hint = format!("write [{key}], once, and its keys below");
             root.wrong_type(key, "a table", &value, hint, report);
@@ -152,7 +156,11 @@ fn one<'t>(root: &mut Table<'t>, key: &'static str, report: &mut Report<'_>) -> 
 }
 
 /// Tables that stand any number of times, such as `[[rule]]`.
-fn many<'t>(root: &mut Table<'t>, key: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
+fn many<'t>(
+    root: &mut TomlTable<'t>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Vec<TomlTable<'t>> {
     let Some(value) = root.value(key) else {
         return Vec::new();
     };
@@ -164,7 +172,7 @@ fn many<'t>(root: &mut Table<'t>, key: &'static str, report: &mut Report<'_>) ->
     let mut tables = Vec::with_capacity(values.len());
     for value in values.iter().map(Value::new) {
         match value.value {
-            DeValue::Table(entries) => tables.push(Table::new(key, value.at, entries)),
+            DeValue::Table(entries) => tables.push(TomlTable::new(key, value.at, entries)),
             _ => root.wrong_type(&format!("each {key}"), "a table", &value, &hint, report),
         }
     }

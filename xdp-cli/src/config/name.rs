@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::report::{Report, quote};
-use super::table::Table;
+use super::table::TomlTable;
 
 /// Most characters of a name.
 const MAX_LENGTH: usize = 64;
@@ -12,7 +12,7 @@ const MAX_LENGTH: usize = 64;
 ///
 /// The tables come in the order of the text, so that of two that share a name the second is the
 /// mistake.
-pub(super) fn take(mut tables: Vec<&mut Table<'_>>, report: &mut Report<'_>) {
+pub(super) fn take(mut tables: Vec<&mut TomlTable<'_>>, report: &mut Report<'_>) {
     tables.sort_by_key(|table| table.at);
     let mut first_uses: HashMap<&str, (u32, String)> = HashMap::new();
     for table in tables {

@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::report::{Report, quote};
-use super::table::Table;
+use super::table::TomlTable;
 use crate::ruleset::{Arp, Policy, PolicyAction};
 
 const ACTIONS: [(&str, PolicyAction); 2] =
     [("pass", PolicyAction::Pass), ("drop", PolicyAction::Drop)];
 
-pub(super) fn read_policy(mut table: Table<'_>, report: &mut Report<'_>) -> Policy {
+pub(super) fn read_policy(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Policy {
     let defaults = Policy::default();
     let policy = Policy {
         default: table.word("default", &ACTIONS, report).unwrap_or(defaults.default),
@@ -20,7 +20,7 @@ pub(super) fn read_policy(mut table: Table<'_>, report: &mut Report<'_>) -> Poli
     policy
 }
 
-pub(super) fn read_arp(mut table: Table<'_>, report: &mut Report<'_>) -> Arp {
+pub(super) fn read_arp(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Arp {
     let action = table.word("action", &ACTIONS, report);
     let addresses = table.strings("allow", "write addresses, such as [\"192.0.2.1\"]", report);
     let first = addresses.first().map(|address| address.at);

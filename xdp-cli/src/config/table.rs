@@ -64,7 +64,7 @@ pub(super) fn integer(number: &DeInteger<'_>) -> Option<i128> {
 }
 
 /// A table being read.
-pub(super) struct Table<'t> {
+pub(super) struct TomlTable<'t> {
     /// What messages call it.
     pub(super) title: String,
     /// Its header.
@@ -75,7 +75,7 @@ pub(super) struct Table<'t> {
     asked: Vec<&'static str>,
 }
 
-impl<'t> Table<'t> {
+impl<'t> TomlTable<'t> {
     pub(super) fn new(title: impl Into<String>, at: usize, entries: &'t DeTable<'t>) -> Self {
         Self { title: title.into(), at, name: None, entries, asked: Vec::new() }
     }

@@ -34,12 +34,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Says what was tried when the kernel said no.
-pub trait Trying<T> {
-    fn trying(self, what: impl fmt::Display) -> Result<T>;
+pub trait Context<T> {
+    fn context(self, what: impl fmt::Display) -> Result<T>;
 }
 
-impl<T> Trying<T> for io::Result<T> {
-    fn trying(self, what: impl fmt::Display) -> Result<T> {
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, what: impl fmt::Display) -> Result<T> {
         self.map_err(|error| {
             let told = Error::new(format!("cannot {what}: {error}"));
             match error.raw_os_error() {
@@ -54,11 +54,11 @@ impl<T> Trying<T> for io::Result<T> {
     }
 }
 
-impl<T> Trying<T> for std::result::Result<T, private_dir::Error> {
+impl<T> Context<T> for std::result::Result<T, private_dir::Error> {
     /// That something must not be used is told as it is.
-    fn trying(self, what: impl fmt::Display) -> Result<T> {
+    fn context(self, what: impl fmt::Display) -> Result<T> {
         match self {
-            Err(private_dir::Error::Io { source, .. }) => Err(source).trying(what),
+            Err(private_dir::Error::Io { source, .. }) => Err(source).context(what),
             other => Ok(other?),
         }
     }

@@ -1,12 +1,12 @@
-//! Builds the filters of [`xdp_common::index::may_hold`].
+//! Builds the filters of [`xdp_common::lookup::lpm::may_hold`].
 
 use xdp_common::image::{LINE_WORDS, Line};
-use xdp_common::index::{
+use xdp_common::lookup::lpm::{
     FILTER_V4_LINES, FILTER_V6_LINES, filter_bit_v4, filter_bit_v6, filter_place,
 };
 
-use super::index::Valued;
 use super::intervals::Address as _;
+use super::lpm::Valued;
 
 /// Fewer prefixes have lines that take no more room than the filter.
 const WORTHWHILE_V4: usize = 1 << 15;
@@ -17,9 +17,9 @@ const SHORTEST_V6: u8 = 20;
 /// A filter of more bits than one in so many keeps too little out.
 const SPARSE: usize = 4;
 
-struct Filter(Vec<Line>);
+struct Bitmap(Vec<Line>);
 
-impl Filter {
+impl Bitmap {
     fn new(lines: u32) -> Self {
         Self(vec![[0; LINE_WORDS]; lines as usize])
     }
@@ -35,7 +35,7 @@ pub fn v4(prefixes: &[Valued<u32>]) -> Option<Vec<Line>> {
     if prefixes.len() < WORTHWHILE_V4 {
         return None;
     }
-    let mut filter = Filter::new(FILTER_V4_LINES);
+    let mut filter = Bitmap::new(FILTER_V4_LINES);
     for Valued { prefix, .. } in prefixes {
         let last = prefix.address.last(prefix.length);
         for bit in filter_bit_v4(prefix.address)..=filter_bit_v4(last) {
@@ -51,7 +51,7 @@ pub fn v6(prefixes: &[Valued<u128>]) -> Option<Vec<Line>> {
     if prefixes.len() < WORTHWHILE_V6 || !long() {
         return None;
     }
-    let mut filter = Filter::new(FILTER_V6_LINES);
+    let mut filter = Bitmap::new(FILTER_V6_LINES);
     for Valued { prefix, .. } in prefixes {
         let upper = |address: u128| (address >> 96) as u32;
         let last = prefix.address.last(prefix.length);

@@ -1,11 +1,11 @@
 //! What allowlists and blocklists come to: prefixes with decisions.
 
 use rustc_hash::FxHashMap;
-use xdp_common::counter::CounterId;
 use xdp_common::image::Decision;
+use xdp_common::stats::counter::CounterId;
 
-use super::index::Valued;
 use super::intervals::{Address, fold_nested};
+use super::lpm::Valued;
 use crate::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
 
 /// Different decisions, numbered. Number 0 is the one that says nothing.
@@ -29,7 +29,7 @@ impl Decisions {
 }
 
 /// The lists of a ruleset, flattened into one table a family.
-pub struct Table {
+pub struct DecisionTable {
     /// By number; number 0 says nothing, and those that more prefixes have come first.
     pub decisions: Vec<Decision>,
     /// Sorted, each once, with the number of the decision for the addresses of which it is the
@@ -94,7 +94,7 @@ impl<'a> Lists<'a> {
     }
 
     /// What they say of every address.
-    pub fn table(&self) -> Table {
+    pub fn table(&self) -> DecisionTable {
         let mut steps = Steps::new(self);
         let mut v4 = steps.prefixes(|list| &list.v4);
         let mut v6 = steps.prefixes(|list| &list.v6);
@@ -103,7 +103,7 @@ impl<'a> Lists<'a> {
         for value in values {
             uses[value as usize].1 += 1;
         }
-        // Small numbers fit where great ones do not: see `xdp_common::index::BYTES_MAX`.
+        // Small numbers fit where great ones do not: see `xdp_common::lookup::lpm::BYTES_MAX`.
         uses[1..].sort_by_key(|&(_, uses)| std::cmp::Reverse(uses));
         let mut renumbered = vec![0; uses.len()];
         for (new, &(old, _)) in uses.iter().enumerate() {
@@ -112,7 +112,7 @@ impl<'a> Lists<'a> {
         v4.iter_mut().for_each(|p| p.value = renumbered[p.value as usize]);
         v6.iter_mut().for_each(|p| p.value = renumbered[p.value as usize]);
         let decisions = uses.iter().map(|&(old, _)| steps.asked.all[old as usize]).collect();
-        Table { decisions, v4, v6 }
+        DecisionTable { decisions, v4, v6 }
     }
 }
 

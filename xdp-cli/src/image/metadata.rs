@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ruleset::{Target, path_bytes};
+use crate::ruleset::{RedirectTarget, path_bytes};
 
 /// The metadata of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub struct Redirect {
     /// Place in the map `REDIRECTS`.
     pub slot: u32,
     /// As the configuration names it.
-    pub to: Target,
+    pub to: RedirectTarget,
     /// The interface that it was when the ruleset was put in force; `None` where it was missing,
     /// which only a reload allows.
     pub ifindex: Option<u32>,

@@ -5,29 +5,29 @@
 
 pub mod counters;
 mod filter;
-mod index;
+mod interval_tree;
 mod intervals;
 mod lists;
+mod lpm;
 pub mod metadata;
-pub mod offload;
+pub mod nic;
 mod rules;
-mod tree;
 mod unbound;
 
 use xdp_common::capacity::MORE_EXTENTS;
-use xdp_common::counter::CounterId;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
     LINE_WORDS, Line, Lines, MAGIC, SLACK_BLOCKS, Span, flag,
 };
+use xdp_common::stats::counter::CounterId;
 
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
-use index::TooLarge;
+use interval_tree::LineWriter;
 use intervals::flatten;
-use lists::{Lists as CompiledLists, Table};
+use lists::{DecisionTable, Lists as CompiledLists};
+use lpm::TooLarge;
 use metadata::{Kind, Metadata};
 use rules::{Rules, TooVaried};
-use tree::LineWriter;
 
 /// Why there can be no image of a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,14 +156,18 @@ fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
 }
 
 /// Writes an index for each family that some list names, behind its filter.
-fn write_lists(table: &Table, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooLarge> {
+fn write_lists(
+    table: &DecisionTable,
+    header: &mut Header,
+    lines: &mut LineWriter,
+) -> Result<(), TooLarge> {
     header.list_v4_filter = filter::v4(&table.v4).map_or(0, |filter| lines.append(filter));
     header.list_v6_filter = filter::v6(&table.v6).map_or(0, |filter| lines.append(filter));
-    ([header.list_v4_root], [header.list_v6_root]) = index::write(lines, [&table.v4], [&table.v6])?;
+    ([header.list_v4_root], [header.list_v6_root]) = lpm::write(lines, [&table.v4], [&table.v6])?;
     Ok(())
 }
 
-fn table(ruleset: &Ruleset, metadata: &Metadata, header: &mut Header) -> Table {
+fn table(ruleset: &Ruleset, metadata: &Metadata, header: &mut Header) -> DecisionTable {
     let numbers = |kind| -> Vec<u32> {
         metadata.counted.iter().filter(|c| c.kind == kind).map(|c| c.number).collect()
     };
@@ -250,8 +254,8 @@ fn block_of_bytes(bytes: &[u8]) -> Block {
 mod tests {
     use std::collections::HashSet;
 
+    use xdp_common::filter::lists::find_listed;
     use xdp_common::packet::Network;
-    use xdp_common::search::find_listed;
 
     use super::*;
     use crate::ruleset::{Entry, List, ListAction, Side};

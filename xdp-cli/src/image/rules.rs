@@ -1,16 +1,16 @@
 //! What rules come to: classes of values and a bit vector for each, as
-//! [`xdp_common::rules`] reads them.
+//! [`xdp_common::filter::rules`] reads them.
 
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
+use xdp_common::filter::rules::{CLASS, PAGE_ENTRIES};
 use xdp_common::image::{BLOCK_WORDS, Block, Header, LINE_WORDS, flag};
 use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
-use xdp_common::rules::{CLASS, PAGE_ENTRIES};
 
-use super::index::{self, TooLarge, Valued};
+use super::interval_tree::LineWriter;
 use super::intervals::{Address, Intervals, fold_nested};
-use super::tree::LineWriter;
+use super::lpm::{self, TooLarge, Valued};
 use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
 
 /// Most classes that an image has room for.
@@ -50,7 +50,7 @@ impl Named {
         (
             [header.rule_source_v4_root, header.rule_destination_v4_root],
             [header.rule_source_v6_root, header.rule_destination_v6_root],
-        ) = index::write(lines, [&source.v4, &destination.v4], [&source.v6, &destination.v6])?;
+        ) = lpm::write(lines, [&source.v4, &destination.v4], [&source.v6, &destination.v6])?;
         Ok(())
     }
 }

@@ -81,7 +81,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
                     return Ok(());
                 }
                 // Else the verifier would follow each sequence of kinds of headers.
-                cursor.offset = bytes.forget(cursor.offset);
+                cursor.offset = bytes.widen(cursor.offset);
                 next = following;
             }
         };

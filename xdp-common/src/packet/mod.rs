@@ -19,9 +19,9 @@ pub trait PacketBytes {
     fn length(&self) -> u32;
     /// `N` bytes at `offset`; `None` where they are not there or cannot be reached.
     fn window<const N: usize>(&self, offset: u32) -> Option<Self::Window<N>>;
-    /// The same number, as one that the verifier knows nothing of: see `Desk::zero`.
+    /// The same number, as one that the verifier knows nothing of: see `Scratch::zero`.
     #[inline(always)]
-    fn forget(&self, number: u32) -> u32 {
+    fn widen(&self, number: u32) -> u32 {
         number
     }
 }
@@ -110,7 +110,7 @@ impl Cursor {
 
 /// What a frame carries, as far as a verdict can depend on it.
 ///
-/// Flat, and in the kernel in a map, see [`crate::opaque::relocated`]. A field that a packet does
+/// Flat, and in the kernel in a map, see [`crate::verifier::launder`]. A field that a packet does
 /// not have is not written, and still says what it said of the packet before: whoever reads one
 /// asks first whether this packet has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub struct Packet {
     pub source_port: u32,
     pub destination_port: u32,
     /// TCP's flags, ICMP's or ICMPv6's type.
-    pub octet: u32,
+    pub l4_octet: u32,
 }
 
 /// No VLAN tag.
@@ -171,11 +171,11 @@ impl Transport {
     pub const PLAIN: Self = Self(0);
     /// A non-first fragment: it carries no ports.
     pub const FRAGMENT: Self = Self(1);
-    /// TCP: ports, and flags in [`Packet::octet`].
+    /// TCP: ports, and flags in [`Packet::l4_octet`].
     pub const TCP: Self = Self(2);
     /// UDP or SCTP.
     pub const PORTS: Self = Self(3);
-    /// ICMP over IPv4 or ICMPv6 over IPv6: the type in [`Packet::octet`].
+    /// ICMP over IPv4 or ICMPv6 over IPv6: the type in [`Packet::l4_octet`].
     pub const ICMP: Self = Self(4);
 }
 
@@ -191,7 +191,7 @@ impl Packet {
         destination: [0x5555_5555_5555_5555; 2],
         source_port: 0x5555_5555,
         destination_port: 0x5555_5555,
-        octet: 0x5555_5555,
+        l4_octet: 0x5555_5555,
     };
 
     /// The MAC address that the frame comes from, in the lower 48 bits.
@@ -212,7 +212,7 @@ impl Packet {
 pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result<(), Malformed> {
     let mut cursor = Cursor { offset: 0, end: bytes.length() };
     let ether_type = ethernet::parse(bytes, &mut cursor, packet)?;
-    cursor.offset = bytes.forget(cursor.offset);
+    cursor.offset = bytes.widen(cursor.offset);
     match ether_type {
         ethernet::EtherType::IPV4 => ipv4::parse(bytes, cursor, packet)?,
         ethernet::EtherType::IPV6 => ipv6::parse(bytes, cursor, packet)?,

@@ -42,12 +42,12 @@ pub fn parse<P: PacketBytes + ?Sized>(
                 return Err(Malformed);
             }
             packet.transport = Transport::TCP;
-            packet.octet = u32::from(rest.u8(1));
+            packet.l4_octet = u32::from(rest.u8(1));
         }
     } else if protocol == icmp {
         let header = cursor.peek::<1, P>(bytes)?;
         packet.transport = Transport::ICMP;
-        packet.octet = u32::from(header.u8(0));
+        packet.l4_octet = u32::from(header.u8(0));
     } else {
         packet.transport = Transport::PLAIN;
     }

@@ -1,9 +1,9 @@
 //! The program's answer, with the names and the entries that belong to it.
 
-use xdp_common::counter::CounterId;
 use xdp_common::image::ActionKind;
 use xdp_common::packet::{NO_SENDER, Network, Packet};
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::stats::counter::CounterId;
+use xdp_common::stats::verdict::{Reason, Verdict};
 
 use crate::commands::{Failure, Session};
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -15,11 +15,11 @@ use crate::datapath::error::Error;
 use crate::datapath::host::interface::Interface;
 use crate::datapath::maps::dynamic;
 use crate::datapath::maps::handles::Maps;
-use crate::explain::entries::{Address, Entries};
-use crate::explain::{Counted, Explained, Place, hex};
 use crate::image::metadata::{Kind, Redirect};
 use crate::notation::plain;
-use crate::ruleset::Target;
+use crate::ruleset::RedirectTarget;
+use crate::views::explain::entries::{Address, ListedEntries};
+use crate::views::explain::{Counted, Explained, Place, hex};
 
 /// The program, and what is known of the ruleset that it judges by.
 pub(super) struct Asking<'a> {
@@ -33,7 +33,7 @@ pub(super) struct Asking<'a> {
 /// A ruleset in force, with its entries where they are still known.
 struct Known {
     in_force: InForce,
-    entries: Option<Entries>,
+    entries: Option<ListedEntries>,
 }
 
 impl<'a> Asking<'a> {
@@ -81,7 +81,7 @@ impl<'a> Asking<'a> {
                 None
             }
         };
-        Ok(Known { in_force, entries: kept.map(|kept| Entries::of(kept.ruleset)) })
+        Ok(Known { in_force, entries: kept.map(|kept| ListedEntries::of(kept.ruleset)) })
     }
 
     pub(super) fn ask(
@@ -173,8 +173,10 @@ impl<'a> Asking<'a> {
 /// The interface's name, also where the configuration has its index.
 fn name_of(redirect: &Redirect) -> String {
     let named = match &redirect.to {
-        Target::Name(name) => Some(name.clone()),
-        Target::Index(index) => Interface::by_index(*index).ok().map(|interface| interface.name),
+        RedirectTarget::Name(name) => Some(name.clone()),
+        RedirectTarget::Index(index) => {
+            Interface::by_index(*index).ok().map(|interface| interface.name)
+        }
     };
     named.unwrap_or_else(|| redirect.to.to_string())
 }

@@ -4,7 +4,7 @@ use crate::args::{Headers, Mac, ProtocolArg};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::Error;
 use crate::datapath::host::interface::Interface;
-use crate::frame::{self, Addresses, Description, Payload};
+use crate::frames::build::{self, Addresses, Description, Payload};
 
 /// A frame that was described, without mistakes.
 pub(super) struct Told {
@@ -48,7 +48,7 @@ impl Told {
             addresses: self.addresses,
             payload: self.payload,
         };
-        frame::build(&description).ok_or_else(|| Error::new("the frame cannot be built"))
+        build::build(&description).ok_or_else(|| Error::new("the frame cannot be built"))
     }
 }
 

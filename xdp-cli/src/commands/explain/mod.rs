@@ -9,10 +9,10 @@ use std::path::Path;
 
 use super::{Failure, Session};
 use crate::args::Explain;
-use crate::capture::{self, Capture};
 use crate::datapath::attached::question::LONGEST;
-use crate::explain::{Explained, json, text};
+use crate::frames::pcap::{self, Capture};
 use crate::notation::{counted, plain};
+use crate::views::explain::{Explained, json, text};
 use asking::Asking;
 use headers::Told;
 
@@ -79,17 +79,17 @@ impl<'a> Question<'a> {
     }
 }
 
-fn open(path: &Path) -> Result<Capture<'static>, capture::Error> {
+fn open(path: &Path) -> Result<Capture<'static>, pcap::Error> {
     let source: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(path).map_err(capture::Error::Io)?)
+        Box::new(File::open(path).map_err(pcap::Error::Io)?)
     };
     Capture::open(source)
 }
 
 /// What is wrong with a capture is told as what is wrong with a configuration.
-fn refuse(path: &Path, error: &capture::Error, session: &mut Session<'_>) -> Failure {
+fn refuse(path: &Path, error: &pcap::Error, session: &mut Session<'_>) -> Failure {
     let told = format!("the capture {}: {error}", plain(&path.to_string_lossy()));
     session.reporter.error(&told, error.hint());
     Failure::Configuration

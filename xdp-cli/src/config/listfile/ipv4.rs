@@ -6,10 +6,10 @@
 /// An address at `at` and where it ends; what [`std::net::Ipv4Addr`] takes, and no more.
 #[inline]
 pub(super) fn address(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    let (a, at) = octet(bytes, at)?;
-    let (b, at) = octet(bytes, dot(bytes, at)?)?;
-    let (c, at) = octet(bytes, dot(bytes, at)?)?;
-    let (d, at) = octet(bytes, dot(bytes, at)?)?;
+    let (a, at) = l4_octet(bytes, at)?;
+    let (b, at) = l4_octet(bytes, dot(bytes, at)?)?;
+    let (c, at) = l4_octet(bytes, dot(bytes, at)?)?;
+    let (d, at) = l4_octet(bytes, dot(bytes, at)?)?;
     Some((a << 24 | b << 16 | c << 8 | d, at))
 }
 
@@ -20,7 +20,7 @@ pub(super) fn prefix(bytes: &[u8], at: usize) -> Option<(u32, u8, usize)> {
     if bytes.get(at) != Some(&b'/') {
         return Some((address, 32, at));
     }
-    let (length, at) = octet(bytes, at + 1)?;
+    let (length, at) = l4_octet(bytes, at + 1)?;
     (length <= 32).then_some((address, length as u8, at))
 }
 
@@ -32,7 +32,7 @@ fn dot(bytes: &[u8], at: usize) -> Option<usize> {
 /// A number of 0 to 255 without leading zeros. A digit too many is left for the caller to trip
 /// over.
 #[inline]
-fn octet(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+fn l4_octet(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
     let first = digit(bytes, at)?;
     let Some(second) = digit(bytes, at + 1) else {
         return Some((first, at + 1));

@@ -15,14 +15,14 @@ pub const SHOWN: usize = 10;
 
 /// The entries of one list, from its configuration and all its files.
 #[derive(Debug, Default)]
-pub struct Entries {
+pub struct ListEntries {
     pub v4: Vec<Entry<u32>>,
     pub v6: Vec<Entry<u128>>,
     /// Whether reading stopped, since one family holds more than a ruleset can.
     pub overfull: bool,
 }
 
-impl Entries {
+impl ListEntries {
     /// Adds an IPv4 prefix with its place.
     #[inline]
     pub fn push_v4(&mut self, prefix: Prefix<u32>, file: u16, line: u32) {
@@ -91,7 +91,7 @@ pub struct Findings {
 
 /// Reads a list file's text, which need not be UTF-8, into `entries`. `file` is what the entries
 /// name as their origin.
-pub fn scan(bytes: &[u8], file: u16, entries: &mut Entries) -> Findings {
+pub fn scan(bytes: &[u8], file: u16, entries: &mut ListEntries) -> Findings {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut findings = Findings::default();
     let mut at = 0;
@@ -143,7 +143,13 @@ fn is_entry(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'.' | b'/')
 }
 
-fn other_line(text: &[u8], file: u16, line: u32, entries: &mut Entries, findings: &mut Findings) {
+fn other_line(
+    text: &[u8],
+    file: u16,
+    line: u32,
+    entries: &mut ListEntries,
+    findings: &mut Findings,
+) {
     match line::read(text) {
         Ok(Line::Nothing) => return,
         Ok(Line::Prefix(parsed, span)) => {
@@ -212,7 +218,7 @@ mod tests {
     use super::*;
 
     fn scanned(text: impl AsRef<[u8]>) -> (Vec<String>, Findings) {
-        let mut entries = Entries::default();
+        let mut entries = ListEntries::default();
         let findings = scan(text.as_ref(), 7, &mut entries);
         let v4 = entries.v4.iter().map(|e| (e.line, e.file, IpPrefix::V4(e.prefix)));
         let v6 = entries.v6.iter().map(|e| (e.line, e.file, IpPrefix::V6(e.prefix)));
@@ -285,7 +291,7 @@ mod tests {
 
     #[test]
     fn duplicates_do_not_pile_up() {
-        let mut entries = Entries::default();
+        let mut entries = ListEntries::default();
         let findings = scan("1.2.3.4\n".repeat(2 * MAX_PREFIXES + 5).as_bytes(), 1, &mut entries);
         assert!(findings.yields);
         assert!(!entries.overfull);
@@ -315,7 +321,7 @@ mod tests {
 
         #[test]
         fn any_bytes_can_be_scanned(bytes: Vec<u8>) {
-            let mut entries = Entries::default();
+            let mut entries = ListEntries::default();
             let findings = scan(&bytes, 0, &mut entries);
             let any = !entries.v4.is_empty() || !entries.v6.is_empty();
             proptest::prop_assert_eq!(findings.yields, any);
@@ -335,7 +341,7 @@ mod tests {
         }
         for _ in 0..5 {
             let start = std::time::Instant::now();
-            let mut entries = Entries::default();
+            let mut entries = ListEntries::default();
             let findings = scan(text.as_bytes(), 1, &mut entries);
             println!("{} lines in {:?}", entries.v4.len(), start.elapsed());
             assert!(findings.yields);

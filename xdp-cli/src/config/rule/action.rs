@@ -3,9 +3,9 @@
 use toml::de::DeValue;
 
 use super::super::report::{Report, quote};
-use super::super::table::{Placed, Table, integer};
+use super::super::table::{Placed, TomlTable, integer};
 use super::field::{MAC_HINT, mac};
-use crate::ruleset::{Rewrite, RuleAction, Target};
+use crate::ruleset::{RedirectTarget, Rewrite, RuleAction};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
@@ -22,7 +22,7 @@ const ACTIONS: [(&str, Action); 4] = [
     ("bounce", Action::Bounce),
 ];
 
-pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<RuleAction> {
+pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<RuleAction> {
     let action_at = table.value("action").map(|value| value.at);
     let action = table.word("action", &ACTIONS, report);
     let to_at = table.value("to").map(|value| value.at);
@@ -81,7 +81,7 @@ pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Rul
 
 /// An address to write, and where it stands even if it is wrong.
 fn rewrite(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     key: &'static str,
     report: &mut Report<'_>,
 ) -> (Option<[u8; 6]>, Option<usize>) {
@@ -90,13 +90,13 @@ fn rewrite(
     (text.and_then(|text| mac(table, text, report)), at)
 }
 
-fn target(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Target> {
+fn target(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<RedirectTarget> {
     let value = table.value("to")?;
     match value.value {
         DeValue::String(name) => {
             let name = Placed { at: value.at, value: &**name };
             match interface_name_fault(name.value) {
-                None => return Some(Target::Name(name.value.to_owned())),
+                None => return Some(RedirectTarget::Name(name.value.to_owned())),
                 Some(hint) => report.error(
                     name.at,
                     format!(
@@ -111,7 +111,9 @@ fn target(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Target> {
         DeValue::Integer(number) => {
             // The kernel keeps an ifindex in a signed 32-bit number.
             match integer(number).and_then(|number| i32::try_from(number).ok()) {
-                Some(index) if index > 0 => return Some(Target::Index(index.unsigned_abs())),
+                Some(index) if index > 0 => {
+                    return Some(RedirectTarget::Index(index.unsigned_abs()));
+                }
                 _ => {
                     let raw = value.raw(report);
                     let message = format!("{}: to {raw} is out of range", table.title);

@@ -2,7 +2,7 @@
 
 use super::super::prefix::IpPrefix;
 use super::super::report::Report;
-use super::super::table::{Placed, Table};
+use super::super::table::{Placed, TomlTable};
 use super::Conditions;
 use crate::ruleset::Protocol;
 
@@ -14,7 +14,7 @@ const SCTP: u8 = 132;
 /// fragment, AH, destination options, mobility, HIP and shim6.
 const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
-pub(super) fn report(table: &Table<'_>, conditions: &Conditions, report: &mut Report<'_>) {
+pub(super) fn report(table: &TomlTable<'_>, conditions: &Conditions, report: &mut Report<'_>) {
     let title = &table.title;
     let protocol = conditions.protocol.map(|protocol| protocol.value);
     // A protocol that is wrong has been reported, and says nothing of the rest.

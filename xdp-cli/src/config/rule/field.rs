@@ -6,7 +6,7 @@ use super::super::list::read_prefix;
 use super::super::prefix::IpPrefix;
 use super::super::report::{Report, quote};
 use super::super::spelling::closest;
-use super::super::table::{Placed, Table, Value, did_you_mean, integer};
+use super::super::table::{Placed, TomlTable, Value, did_you_mean, integer};
 use crate::ruleset::{Protocol, TcpFlags, Vlan};
 
 const PROTOCOLS: [(&str, Protocol); 5] = [
@@ -31,7 +31,10 @@ const NUMBERED: [(&str, u8); 8] = [
     ("vrrp", 112),
 ];
 
-pub(super) fn protocol(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Placed<Protocol>> {
+pub(super) fn protocol(
+    table: &mut TomlTable<'_>,
+    report: &mut Report<'_>,
+) -> Option<Placed<Protocol>> {
     let value = table.value("protocol")?;
     let at = value.at;
     let (message, hint) = match value.value {
@@ -67,7 +70,7 @@ pub(super) fn protocol(table: &mut Table<'_>, report: &mut Report<'_>) -> Option
 
 /// The values of a key that takes one or a list; an empty list is reported.
 fn values<'t>(
-    table: &mut Table<'t>,
+    table: &mut TomlTable<'t>,
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Placed<Vec<Value<'t>>>> {
@@ -86,7 +89,7 @@ fn values<'t>(
 
 /// `None` also where any of them is wrong: nothing can be said of the families then.
 pub(super) fn prefixes(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Vec<Placed<IpPrefix>>> {
@@ -108,7 +111,7 @@ pub(super) fn prefixes(
 }
 
 pub(super) fn ports(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Placed<Vec<(u16, u16)>>> {
@@ -157,7 +160,7 @@ fn port_range(text: &str) -> Result<(u16, u16), &'static str> {
 }
 
 pub(super) fn icmp_types(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     report: &mut Report<'_>,
 ) -> Option<Placed<Vec<u8>>> {
     let hint = "an ICMP type is 0 to 255";
@@ -166,7 +169,7 @@ pub(super) fn icmp_types(
 
 /// Numbers that fit `T`, one or a list.
 fn integers<T: TryFrom<i128>>(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     key: &'static str,
     expected: &str,
     hint: &str,
@@ -195,7 +198,7 @@ fn integers<T: TryFrom<i128>>(
 const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
 
 pub(super) fn tcp_flags(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     report: &mut Report<'_>,
 ) -> Option<Placed<TcpFlags>> {
     let example = "write flags with commas between, such as \"syn,!ack\"";
@@ -237,7 +240,7 @@ pub(super) fn tcp_flags(
 /// Highest VLAN id: 12 bits (IEEE 802.1Q).
 const MAX_VLAN: u16 = 4095;
 
-pub(super) fn vlan(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Vlan> {
+pub(super) fn vlan(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vlan> {
     let hint = "write an id of 0 to 4095, a list of ids, or \"none\" for untagged frames";
     let value = table.value("vlan")?;
     if let DeValue::String(text) = value.value {
@@ -265,7 +268,7 @@ impl TryFrom<i128> for VlanId {
 }
 
 pub(super) fn macs(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Vec<[u8; 6]>> {
@@ -289,7 +292,7 @@ pub(super) const MAC_HINT: &str = "write a MAC address such as \"02:00:00:00:00:
 
 /// A MAC address, its bytes apart by `:` or by `-`.
 pub(super) fn mac(
-    table: &Table<'_>,
+    table: &TomlTable<'_>,
     text: Placed<&str>,
     report: &mut Report<'_>,
 ) -> Option<[u8; 6]> {

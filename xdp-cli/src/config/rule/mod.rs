@@ -6,7 +6,7 @@ mod field;
 
 use super::prefix::IpPrefix;
 use super::report::Report;
-use super::table::{Placed, Table};
+use super::table::{Placed, TomlTable};
 use crate::ruleset::{Matches, Prefixes, Protocol, Rule, TcpFlags, Vlan};
 
 /// The conditions of a rule with their places; what is missing or wrong is `None`.
@@ -24,7 +24,7 @@ struct Conditions {
 }
 
 /// Reads a rule; `None` where its action is missing or wrong, which has been reported.
-pub(super) fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Option<Rule> {
+pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Option<Rule> {
     let conditions = Conditions {
         protocol: field::protocol(&mut table, report),
         source: field::prefixes(&mut table, "source", report),

@@ -6,7 +6,7 @@ use super::{Setup, ruleset};
 use crate::config::load;
 use crate::ruleset::{
     Arp, Entry, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes, Protocol,
-    Rewrite, Rule, RuleAction, Ruleset, Side, Target, TcpFlags, Vlan,
+    RedirectTarget, Rewrite, Rule, RuleAction, Ruleset, Side, TcpFlags, Vlan,
 };
 
 fn v4(address: [u8; 4], length: u8) -> Prefix<u32> {
@@ -137,7 +137,7 @@ set_destination_mac = "02:00:00:00:00:02"
                 destination_mac: Some(vec![[2, 0, 0, 0, 0, 10]]),
             },
             action: RuleAction::Redirect {
-                to: Target::Name("eth1".into()),
+                to: RedirectTarget::Name("eth1".into()),
                 rewrite: Rewrite {
                     source_mac: Some([2, 0, 0, 0, 0, 1]),
                     destination_mac: Some([2, 0, 0, 0, 0, 2]),
@@ -220,7 +220,7 @@ fn a_redirect_may_name_an_ifindex() {
     assert_eq!(
         ruleset.rules[0].action,
         RuleAction::Redirect {
-            to: Target::Index(7),
+            to: RedirectTarget::Index(7),
             rewrite: Rewrite::default(),
             line: 4,
             column: 6

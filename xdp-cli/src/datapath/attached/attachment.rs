@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use xdp_common::capacity::COUNTER_PAGES;
 
 use crate::datapath::attached::in_force::{InForce, Reading, read_in_force};
-use crate::datapath::attached::nic::Card;
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::attached::nic::Nic;
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::Interface;
 use crate::datapath::maps::counters::{inner_id, read_matrix, read_rule_counters};
 use crate::datapath::maps::handles::{Maps, memory};
@@ -40,7 +40,7 @@ pub struct Attachment {
     info: bpf::XdpLink,
     maps: Option<Maps>,
     /// In offload mode, with maps of its own.
-    card: Option<Card>,
+    nic: Option<Nic>,
     /// `None` where another version's layout keeps it from being read.
     in_force: Option<InForce>,
 }
@@ -51,13 +51,13 @@ impl Attachment {
         let pin = directory.join(LINK);
         match fs::symlink_metadata(&pin) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
-            Err(error) => return Err(error).trying("look at the pinned link"),
+            Err(error) => return Err(error).context("look at the pinned link"),
             Ok(metadata) => private_dir::judge_file(&pin, &metadata)?,
         }
         let link = match bpf::open_pin(&pin) {
             Ok(link) => link,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
-            Err(error) => return Err(error).trying("open the pinned link"),
+            Err(error) => return Err(error).context("open the pinned link"),
         };
         let what = format!("use {}", pin.display());
         // Something else may be pinned under that name, by hand: nothing to be trusted.
@@ -68,24 +68,24 @@ impl Attachment {
                     pin.display()
                 )));
             }
-            other => other.trying(&what)?,
+            other => other.context(&what)?,
         };
-        if let Some(card) = Card::open(directory, info.program_id)? {
-            let (directory, in_force) = (directory.to_owned(), card.in_force());
-            let attached = Self { directory, link, info, maps: None, card: Some(card), in_force };
+        if let Some(nic) = Nic::open(directory, info.program_id)? {
+            let (directory, in_force) = (directory.to_owned(), nic.in_force());
+            let attached = Self { directory, link, info, maps: None, nic: Some(nic), in_force };
             return Ok(Found::Attached(Box::new(attached)));
         }
         // The program may be exchanged, and gone, between asking for its id and opening it.
         let maps = loop {
             match Maps::of_program(info.program_id) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let now = bpf::link_info(&link).trying(&what)?;
+                    let now = bpf::link_info(&link).context(&what)?;
                     if now == info {
-                        return Err(error).trying("open the attached program's maps");
+                        return Err(error).context("open the attached program's maps");
                     }
                     info = now;
                 }
-                other => break other.trying("open the attached program's maps")?,
+                other => break other.context("open the attached program's maps")?,
             }
         };
         let in_force = match &maps {
@@ -93,7 +93,7 @@ impl Attachment {
             None => None,
         };
         let directory = directory.to_owned();
-        Ok(Found::Attached(Box::new(Self { directory, link, info, maps, card: None, in_force })))
+        Ok(Found::Attached(Box::new(Self { directory, link, info, maps, nic: None, in_force })))
     }
 
     /// The number that the directory of its pins is named by: the interface's index when it was
@@ -170,8 +170,8 @@ impl Attachment {
 
     /// The ruleset that is in force now, which may be another than when this was opened.
     pub fn in_force_now(&self) -> Result<InForce> {
-        let in_force = match &self.card {
-            Some(card) => card.in_force_now()?,
+        let in_force = match &self.nic {
+            Some(nic) => nic.in_force_now()?,
             None => read_in_force(self.readable()?.0)?,
         };
         in_force.ok_or_else(|| self.unreadable())
@@ -182,21 +182,21 @@ impl Attachment {
     pub fn readable(&self) -> Result<(&Maps, &InForce)> {
         match (&self.maps, &self.in_force) {
             (Some(maps), Some(in_force)) => Ok((maps, in_force)),
-            (_, Some(_)) if self.card.is_some() => Err(self.on_card()),
+            (_, Some(_)) if self.nic.is_some() => Err(self.on_nic()),
             _ => Err(self.unreadable()),
         }
     }
 
-    /// What is on the card, in offload mode.
-    pub fn card(&self) -> Option<&Card> {
-        self.card.as_ref()
+    /// What is on the NIC, in offload mode.
+    pub fn nic(&self) -> Option<&Nic> {
+        self.nic.as_ref()
     }
 
     /// Why something cannot be done in offload mode.
-    fn on_card(&self) -> Error {
+    fn on_nic(&self) -> Error {
         let name = self.name();
         Error::new(format!(
-            "{name} is attached in offload mode, and its card cannot do that: it has a ruleset and \
+            "{name} is attached in offload mode, and its NIC cannot do that: it has a ruleset and \
              counters, and nothing more"
         ))
         .hint(format!(
@@ -211,7 +211,7 @@ impl Attachment {
             "the program on {name} was attached by another version of xdpctl, whose maps this one \
              does not know"
         ));
-        if self.card.is_some() {
+        if self.nic.is_some() {
             return told.hint(format!("`xdpctl detach {name}` takes it off"));
         }
         told.hint(format!(
@@ -220,26 +220,26 @@ impl Attachment {
         ))
     }
 
-    /// Whether there is anything to read: a card's counters go with its interface.
+    /// Whether there is anything to read: a NIC's counters go with its interface.
     pub fn has_counters(&self) -> bool {
-        self.card.is_none() || self.ifindex().is_some() || self.left().is_some()
+        self.nic.is_none() || self.ifindex().is_some() || self.left().is_some()
     }
 
     /// All counters, at one ruleset: read again if the ruleset changed meanwhile.
     pub fn read(&self) -> Result<Reading> {
-        if let Some(card) = &self.card {
+        if let Some(nic) = &self.nic {
             return match self.stranded() {
                 Some(error) if !self.has_counters() => Err(error),
-                _ => card.read()?.ok_or_else(|| self.unreadable()),
+                _ => nic.read()?.ok_or_else(|| self.unreadable()),
             };
         }
         let (maps, _) = self.readable()?;
         for _ in 0..100 {
             let Some(in_force) = read_in_force(maps)? else { break };
-            let matrix = read_matrix(maps).trying("read the counters")?;
+            let matrix = read_matrix(maps).context("read the counters")?;
             let counters = read_rule_counters(maps, &in_force.metadata)
-                .trying("read the counters of lists and rules")?;
-            let after = image::slot_id(&maps.ruleset, 0).trying("look at the ruleset in force")?;
+                .context("read the counters of lists and rules")?;
+            let after = image::slot_id(&maps.ruleset, 0).context("look at the ruleset in force")?;
             if after == Some(in_force.map_id) {
                 return Ok(Reading { in_force, matrix, counted: counters });
             }
@@ -250,7 +250,7 @@ impl Attachment {
     /// Bytes of kernel memory that the maps take.
     pub fn map_bytes(&self) -> Result<u64> {
         let Some(maps) = &self.maps else {
-            return Ok(self.card.as_ref().map_or(0, Card::map_bytes));
+            return Ok(self.nic.as_ref().map_or(0, Nic::map_bytes));
         };
         let sum = || -> io::Result<u64> {
             let mut ids = image::ids(&maps.ruleset)?;
@@ -261,7 +261,7 @@ impl Attachment {
             for (_, map) in maps.iter() {
                 sum += memory(map)?;
             }
-            for map in dynamic::lent(maps)? {
+            for map in dynamic::inner_maps(maps)? {
                 sum += memory(&map)?;
             }
             for id in ids {
@@ -273,6 +273,6 @@ impl Attachment {
             }
             Ok(sum)
         };
-        sum().trying("tell how much memory the maps take")
+        sum().context("tell how much memory the maps take")
     }
 }

@@ -3,10 +3,10 @@
 use std::io;
 
 use xdp_common::capacity::{MAX_COUNTERS, MAX_LISTS, MAX_REDIRECTS, MAX_RULES, REDIRECT_SLOTS};
-use xdp_common::counter::{Counter, Matrix};
 use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC};
+use xdp_common::stats::counter::{Counter, Matrix};
 
-use crate::datapath::error::{Result, Trying};
+use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::maps::image::Mapped;
 use crate::image::metadata::Metadata;
@@ -73,7 +73,7 @@ pub fn read_in_force(maps: &Maps) -> Result<Option<InForce>> {
     let what = "read the ruleset in force";
     let image = match Mapped::in_force(&maps.ruleset) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
-        other => other.trying(what)?,
+        other => other.context(what)?,
     };
     Ok(image.and_then(|image| InForce::of(image.id, &image)))
 }

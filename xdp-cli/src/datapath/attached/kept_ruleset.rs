@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::prefix::{masked_v4, masked_v6};
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::sys::private_dir;
 use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
 use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
@@ -75,8 +75,8 @@ impl<W: io::Write> io::Write for Out<W> {
 pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Result<()> {
     let name = name(generation);
     let what = format!("keep the ruleset in {}", directory.join(&name).display());
-    let file = private_dir::create_file(directory, &name).trying(&what)?;
-    encode(snapshot, io::BufWriter::with_capacity(1 << 16, file)).trying(&what)
+    let file = private_dir::create_file(directory, &name).context(&what)?;
+    encode(snapshot, io::BufWriter::with_capacity(1 << 16, file)).context(&what)
 }
 
 /// Writes what a snapshot's file holds.

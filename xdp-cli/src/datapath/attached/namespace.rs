@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::datapath::attached::attachment::{Attachment, Found};
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::attached::kept_ruleset::{self, Snapshot};
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::bpffs::PinRoot;
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::host::lock::Lock;
@@ -118,7 +118,7 @@ impl Namespace {
             return Ok(Vec::new());
         };
         let found =
-            numbered(&base).trying(format_args!("read {}", self.pins.shown(&base).display()))?;
+            numbered(&base).context(format_args!("read {}", self.pins.shown(&base).display()))?;
         // Each of them is to be root's alone, or it is refused.
         let mut directories = Vec::new();
         for (index, _) in found {
@@ -181,7 +181,7 @@ impl Locked {
             }
         }
         let run = self.run.path();
-        let kept = numbered(run).trying(format_args!("read {}", run.display()))?;
+        let kept = numbered(run).context(format_args!("read {}", run.display()))?;
         let without_pins = |index: &u32| pinned.iter().all(|(pinned, _)| pinned != index);
         leftovers.extend(kept.into_iter().map(|(index, _)| index).filter(without_pins));
         for index in leftovers {
@@ -221,7 +221,7 @@ impl Locked {
             self.pins.remove_dir(self.cookie, &[&name])?;
         }
         remove(&self.state_directory(ifindex))
-            .trying(format_args!("remove the state of interface {ifindex}"))
+            .context(format_args!("remove the state of interface {ifindex}"))
     }
 
     /// Removes the directory of pass programs if it is empty.
@@ -259,10 +259,10 @@ fn numbered(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
 
 fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
     let what = format!("remove a pin in {}", shown.display());
-    remove(&directory.join(super::attachment::LINK)).trying(&what)?;
+    remove(&directory.join(super::attachment::LINK)).context(&what)?;
     let read = || format!("read {}", shown.display());
-    for entry in fs::read_dir(directory).trying(read())? {
-        remove(&entry.trying(read())?.path()).trying(&what)?;
+    for entry in fs::read_dir(directory).context(read())? {
+        remove(&entry.context(read())?.path()).context(&what)?;
     }
     Ok(())
 }

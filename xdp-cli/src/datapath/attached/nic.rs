@@ -1,44 +1,44 @@
-//! What an interface that is attached in offload mode has: its maps on the card, and in the kernel
-//! one more, which says what the card's counters belong to.
+//! What an interface that is attached in offload mode has: its maps on the NIC, and in the kernel
+//! one more, which says what the NIC's counters belong to.
 //!
 //! That one is the map `STATE`, pinned beside the others. It has two places, and the ruleset in
 //! force has one of them, by its generation: the place for the next one is written before the
-//! card's selector is.
+//! NIC's selector is.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use xdp_common::counter::{CELLS, Counter, Matrix};
 use xdp_common::maps::kind;
-use xdp_common::offload::{COUNTERS, OUTCOMES, Selector, flag};
+use xdp_common::nic::{COUNTERS, OUTCOMES, Selector, flag};
+use xdp_common::stats::counter::{CELLS, Counter, Matrix};
 
 use crate::datapath::attached::in_force::{InForce, Reading};
-use crate::datapath::error::{Result, Trying};
+use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::handles::memory;
 use crate::datapath::maps::nic as elements;
-use crate::datapath::program::nic::{MAPS, Maps};
+use crate::datapath::program::nic::{MAPS, NicMaps};
 use crate::datapath::sys::bpf;
 use crate::image::metadata::Metadata;
-use crate::image::offload::Tables;
+use crate::image::nic::NicTables;
 
-/// The pin of the map that says what the card has.
+/// The pin of the map that says what the NIC has.
 pub const STATE: &str = "STATE";
 const STATE_PLACES: u32 = 2;
 /// Length of a place, and what stands at its beginning: the layout's version, then the length of
 /// the rest.
 const STATE_BYTES: usize = 1 << 14;
 const STATE_HEADER: usize = 8;
-/// It goes up with any change of this or of `xdp_common::offload` that an older program or command
+/// It goes up with any change of this or of `xdp_common::nic` that an older program or command
 /// line would misread.
 const LAYOUT: u32 = 1;
 
-/// A card's maps, in whatever state it is.
-pub struct Card {
+/// A NIC's maps, in whatever state it is.
+pub struct Nic {
     state: OwnedFd,
-    /// `None` where the card is gone, or the maps are another version's.
-    maps: Option<Maps>,
+    /// `None` where the NIC is gone, or the maps are another version's.
+    maps: Option<NicMaps>,
     kept: Option<Kept>,
 }
 
@@ -54,7 +54,7 @@ pub struct Kept {
 /// Packets and bytes.
 pub type Count = (u64, u64);
 
-/// Makes the map that says what a card has.
+/// Makes the map that says what a NIC has.
 pub fn create_state() -> io::Result<OwnedFd> {
     bpf::create_map(kind::ARRAY, STATE_BYTES, STATE_PLACES, 0, STATE)
 }
@@ -88,51 +88,51 @@ fn kept_in(state: &OwnedFd, place: u32) -> io::Result<Option<Kept>> {
     Ok(body.get(..length).and_then(|body| postcard::from_bytes(body).ok()))
 }
 
-impl Card {
-    /// Opens what belongs to the attached program; `None` where that is not one for a card.
+impl Nic {
+    /// Opens what belongs to the attached program; `None` where that is not one for a NIC.
     pub fn open(directory: &Path, program_id: u32) -> Result<Option<Self>> {
         let state = match bpf::open_pin(&directory.join(STATE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.trying("open what is known of the card")?,
+            other => other.context("open what is known of the NIC")?,
         };
         // Something else may be pinned under that name, by hand.
-        let info = bpf::map_info(&state).trying("look at what is known of the card")?;
+        let info = bpf::map_info(&state).context("look at what is known of the NIC")?;
         if (info.signature.kind, info.signature.value_size as usize) != (kind::ARRAY, STATE_BYTES)
             || info.max_entries != STATE_PLACES
         {
             return Ok(None);
         }
-        // With the card, its program and its maps are gone: they have no ids any more.
+        // With the NIC, its program and its maps are gone: they have no ids any more.
         let maps = match maps_of(program_id) {
             Err(error) if is_gone(&error) => None,
-            other => other.trying("open the card's maps")?,
+            other => other.context("open the NIC's maps")?,
         };
-        let mut card = Self { state, maps, kept: None };
-        card.kept = card.read_kept()?;
-        Ok(Some(card))
+        let mut nic = Self { state, maps, kept: None };
+        nic.kept = nic.read_kept()?;
+        Ok(Some(nic))
     }
 
-    /// What is kept of the ruleset in force or, where the card is gone, of the last one.
+    /// What is kept of the ruleset in force or, where the NIC is gone, of the last one.
     fn read_kept(&self) -> Result<Option<Kept>> {
-        let what = "read what is known of the card";
+        let what = "read what is known of the NIC";
         let generation = match &self.maps {
             Some(maps) => match selector(maps) {
                 Err(error) if is_gone(&error) => None,
-                other => Some(other.trying(what)?.generation),
+                other => Some(other.context(what)?.generation),
             },
             None => None,
         };
         let Some(generation) = generation else {
             let mut last: Option<Kept> = None;
             for place in 0..STATE_PLACES {
-                let kept = kept_in(&self.state, place).trying(what)?;
+                let kept = kept_in(&self.state, place).context(what)?;
                 if kept.as_ref().map(|k| k.generation) > last.as_ref().map(|k| k.generation) {
                     last = kept;
                 }
             }
             return Ok(last);
         };
-        let kept = kept_in(&self.state, place_of(generation)).trying(what)?;
+        let kept = kept_in(&self.state, place_of(generation)).context(what)?;
         Ok(kept.filter(|kept| kept.generation == generation))
     }
 
@@ -147,7 +147,7 @@ impl Card {
     }
 
     /// The maps and what is kept of the ruleset in force, if this version can read them.
-    pub fn readable(&self) -> Option<(&Maps, &Kept)> {
+    pub fn readable(&self) -> Option<(&NicMaps, &Kept)> {
         Some((self.maps.as_ref()?, self.kept.as_ref()?))
     }
 
@@ -161,8 +161,8 @@ impl Card {
         for _ in 0..100 {
             // It may be written anew, for the generation after the next.
             let Some(kept) = self.read_kept()? else { continue };
-            let counters = counters(maps).trying("read the card's counters")?;
-            let after = selector(maps).trying("look at the ruleset in force")?;
+            let counters = counters(maps).context("read the NIC's counters")?;
+            let after = selector(maps).context("look at the ruleset in force")?;
             if after.generation == kept.generation {
                 return Ok(Some(reading(&kept, &counters)));
             }
@@ -170,15 +170,15 @@ impl Card {
         Ok(None)
     }
 
-    /// Bytes that the maps take: on the card, by what they hold, for it does not say.
+    /// Bytes that the maps take: on the NIC, by what they hold, for it does not say.
     pub fn map_bytes(&self) -> u64 {
-        let on_card = self.maps.iter().flat_map(Maps::all).filter_map(|map| {
+        let on_nic = self.maps.iter().flat_map(NicMaps::all).filter_map(|map| {
             let info = bpf::map_info(map).ok()?;
             let element = info.signature.key_size.next_multiple_of(8)
                 + info.signature.value_size.next_multiple_of(8);
             Some(u64::from(element) * u64::from(info.max_entries))
         });
-        on_card.sum::<u64>() + memory(&self.state).unwrap_or_default()
+        on_nic.sum::<u64>() + memory(&self.state).unwrap_or_default()
     }
 }
 
@@ -194,7 +194,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// A program's maps, by their names.
-fn maps_of(program_id: u32) -> io::Result<Option<Maps>> {
+fn maps_of(program_id: u32) -> io::Result<Option<NicMaps>> {
     let info = bpf::program_info(bpf::program_by_id(program_id)?)?;
     let mut found = [const { None }; MAPS.len()];
     for id in info.map_ids {
@@ -205,7 +205,7 @@ fn maps_of(program_id: u32) -> io::Result<Option<Maps>> {
         }
     }
     let [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] = found else { return Ok(None) };
-    let maps = Maps::of([a, b, c, d, e, f]);
+    let maps = NicMaps::of([a, b, c, d, e, f]);
     let sized = |map: &OwnedFd, size| {
         io::Result::Ok(bpf::map_info(map)?.signature.value_size as usize == size)
     };
@@ -214,7 +214,7 @@ fn maps_of(program_id: u32) -> io::Result<Option<Maps>> {
     Ok(same.then_some(maps))
 }
 
-fn selector(maps: &Maps) -> io::Result<Selector> {
+fn selector(maps: &NicMaps) -> io::Result<Selector> {
     let mut bytes = [0; size_of::<Selector>()];
     bpf::lookup(&maps.selector, 0, &mut bytes)?;
     let [flags, zero, low, high] = words(&bytes);
@@ -226,8 +226,8 @@ fn words(bytes: &[u8; 16]) -> [u32; 4] {
     std::array::from_fn(|at| u32::from_le_bytes(std::array::from_fn(|byte| bytes[4 * at + byte])))
 }
 
-/// Every counter on the card.
-pub fn counters(maps: &Maps) -> io::Result<[Count; COUNTERS]> {
+/// Every counter on the NIC.
+pub fn counters(maps: &NicMaps) -> io::Result<[Count; COUNTERS]> {
     let mut bytes = [0; size_of::<[Counter; COUNTERS]>()];
     bpf::lookup(&maps.counters, 0, &mut bytes)?;
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[8 * at + byte]));
@@ -235,7 +235,7 @@ pub fn counters(maps: &Maps) -> io::Result<[Count; COUNTERS]> {
 }
 
 /// Makes every counter 0, which only a program that counts nothing yet leaves so.
-pub fn clear(maps: &Maps) -> io::Result<()> {
+pub fn clear(maps: &NicMaps) -> io::Result<()> {
     bpf::update(&maps.counters, 0, &[0; size_of::<[Counter; COUNTERS]>()])
 }
 
@@ -264,7 +264,7 @@ fn bank(generation: u64) -> usize {
 }
 
 /// Fills the bank of a generation that is not in force.
-pub fn fill(maps: &Maps, generation: u64, tables: &Tables) -> io::Result<()> {
+pub fn fill(maps: &NicMaps, generation: u64, tables: &NicTables) -> io::Result<()> {
     let v4 = tables.v4.iter().map(|(address, value)| (address.to_le_bytes(), *value)).collect();
     elements::fill::<4>(&maps.v4[bank(generation)], &v4)?;
     let v6 = tables.v6.iter().map(|([high, low], value)| {
@@ -275,14 +275,14 @@ pub fn fill(maps: &Maps, generation: u64, tables: &Tables) -> io::Result<()> {
 }
 
 /// Puts a generation in force whose bank was filled.
-pub fn select(maps: &Maps, generation: u64, tables: &Tables) -> io::Result<()> {
+pub fn select(maps: &NicMaps, generation: u64, tables: &NicTables) -> io::Result<()> {
     let bank = if bank(generation) == 1 { flag::SECOND_BANK } else { 0 };
     let words = u128::from(tables.flags | bank) | u128::from(generation) << 64;
     bpf::update(&maps.selector, 0, &words.to_le_bytes())
 }
 
-/// How many addresses of a family a card takes.
-pub fn capacity(maps: &Maps) -> io::Result<usize> {
+/// How many addresses of a family a NIC takes.
+pub fn capacity(maps: &NicMaps) -> io::Result<usize> {
     let hashes = maps.v4.iter().chain(&maps.v6);
     let entries = hashes.map(|map| Ok(bpf::map_info(map.as_fd())?.max_entries as usize));
     entries.collect::<io::Result<Vec<_>>>().map(|entries| entries.into_iter().min().unwrap_or(0))

@@ -3,21 +3,21 @@
 //! The same program is loaded once more, on the same maps but for the counters, which are its own:
 //! it judges by the ruleset and the run-time entries that are in force in that moment, and nothing
 //! that is counted for the interface moves. What it decided is read from where it counts: the one
-//! cell of its matrix that went up, and what it left on its desk.
+//! cell of its matrix that went up, and what it left on its scratch.
 
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use xdp_common::counter::{Counter, CounterId, Matrix};
-use xdp_common::cpu::PerCpu;
+use xdp_common::filter::order::Scratch;
 use xdp_common::image::Action;
-use xdp_common::judge::Desk;
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::Packet;
-use xdp_common::verdict::{Reason, Verdict};
+use xdp_common::stats::counter::{Counter, CounterId, Matrix};
+use xdp_common::stats::per_cpu::PerCpu;
+use xdp_common::stats::verdict::{Reason, Verdict};
 
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
 use crate::datapath::program::error::LoadError;
@@ -66,7 +66,7 @@ impl<'m> Explainer<'m> {
         let mut own = Vec::new();
         for map in Map::ALL.into_iter().filter(|map| map.in_explain() == InExplain::Own) {
             let made = handles::create_like(map, "xdpctl_explain");
-            own.push((map, made.trying("make maps for the question")?));
+            own.push((map, made.context("make maps for the question")?));
         }
         let given: Vec<(&str, BorrowedFd<'_>)> = shared
             .iter()
@@ -76,7 +76,7 @@ impl<'m> Explainer<'m> {
             })
             .collect();
         let program = load::load_filter_beside(&given).map_err(not_loaded)?;
-        let size = cpus().trying("count the processors")? * size_of::<PerCpu>();
+        let size = cpus().context("count the processors")? * size_of::<PerCpu>();
         let counters = own.into_iter().find(|(map, _)| *map == Map::COUNTERS);
         let (_, counters) =
             counters.ok_or_else(|| Error::new("the counters are not the question's own"))?;
@@ -96,7 +96,7 @@ impl<'m> Explainer<'m> {
             let other = bpf::program_info(bpf::program_by_id(id)?)?;
             Ok(bpf::program_info(&self.program)?.tag == other.tag)
         };
-        compare().trying("compare the programs")
+        compare().context("compare the programs")
     }
 
     /// Runs the program on a frame of up to [`LONGEST`] bytes.
@@ -104,10 +104,10 @@ impl<'m> Explainer<'m> {
         let what = "run the program on the frame";
         // A reload in between would leave it open by which ruleset the frame was judged.
         for _ in 0..100 {
-            let image = image::slot_id(&self.maps.ruleset, 0).trying(what)?;
-            let answer = self.run(frame).trying(what)?;
+            let image = image::slot_id(&self.maps.ruleset, 0).context(what)?;
+            let answer = self.run(frame).context(what)?;
             if let Some(image) = image
-                && image::slot_id(&self.maps.ruleset, 0).trying(what)? == Some(image)
+                && image::slot_id(&self.maps.ruleset, 0).context(what)? == Some(image)
             {
                 return Ok(Answer { image, ..answer });
             }
@@ -124,23 +124,23 @@ impl<'m> Explainer<'m> {
             .ok_or(io::Error::from(io::ErrorKind::NotFound))?;
         let decoded = self.decode();
         std::mem::swap(&mut self.before, &mut self.after);
-        let (cell, desk) =
+        let (cell, scratch) =
             decoded.ok_or_else(|| io::Error::other("the program counted nothing"))?;
         let (verdict, reason) =
             Matrix::of_cell(cell).ok_or_else(|| io::Error::other("no such verdict"))?;
         Ok(Answer {
             verdict,
             reason,
-            list: desk.list,
-            action: (reason == Reason::Rule).then_some(desk.action),
-            packet: (desk.malformed == 0).then_some(desk.packet),
+            list: scratch.list,
+            action: (reason == Reason::Rule).then_some(scratch.action),
+            packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,
             image: 0,
         })
     }
 
-    /// The cell that went up, and the desk of the CPU on which it did.
-    fn decode(&self) -> Option<(usize, Desk)> {
+    /// The cell that went up, and the scratch of the CPU on which it did.
+    fn decode(&self) -> Option<(usize, Scratch)> {
         const CELL: usize = size_of::<Counter>();
         let shares = |values| <[u8]>::chunks_exact(values, size_of::<PerCpu>());
         let matrix = offset_of!(PerCpu, matrix)..offset_of!(PerCpu, matrix) + size_of::<Matrix>();
@@ -151,19 +151,19 @@ impl<'m> Explainer<'m> {
             }
             let mut pairs = before.chunks_exact(CELL).zip(cells.chunks_exact(CELL));
             let cell = pairs.position(|(before, after)| before != after)?;
-            return Some((cell, desk(after)));
+            return Some((cell, scratch(after)));
         }
         None
     }
 }
 
-/// The desk in a CPU's share.
-fn desk(share: &[u8]) -> Desk {
+/// The scratch in a CPU's share.
+fn scratch(share: &[u8]) -> Scratch {
     assert_eq!(share.len(), size_of::<PerCpu>());
     // SAFETY: the share has the length of the structure, which is made of integers and of
     // transparent ones: any bytes are one.
     let cpu: PerCpu = unsafe { share.as_ptr().cast::<PerCpu>().read_unaligned() };
-    cpu.desk
+    cpu.scratch
 }
 
 fn cpus() -> io::Result<usize> {

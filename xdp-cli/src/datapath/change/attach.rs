@@ -10,7 +10,7 @@ use crate::datapath::change::outcome::{Attached, Deferred};
 use crate::datapath::change::pins::pin_all;
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::refusal::{not_loaded, refusal};
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{AttachedXdp, Interface, Mode};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
@@ -68,7 +68,7 @@ pub fn attach(
     // What stands there under this index is of an interface that is gone, or nothing.
     namespace.forget(interface.index)?;
     let loaded = load::load_filter().map_err(not_loaded)?;
-    let maps = Maps::of_loaded(&loaded).trying("find the program's maps")?;
+    let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     let directory = namespace.create_directory(interface.index)?;
     let attach = || -> Result<Attached> {
         pin_all(&directory, &loaded, &maps)?;
@@ -82,23 +82,23 @@ pub fn attach(
             kernel::activate(&maps, &prepared)?.release(&maps)?;
             if mode == Mode::Native && settled.is_none() {
                 let coming = kernel::targets(&prepared);
-                settled = Some(redirect_targets::settle_around(
+                settled = Some(redirect_targets::reconcile_around(
                     namespace,
                     &coming,
                     Some(interface.index),
                 )?);
             }
             keep(namespace, interface.index, configured, &prepared)?;
-            redirect_targets::make_room(namespace, interface.index)?;
+            redirect_targets::detach_pass_program(namespace, interface.index)?;
             // The link is the last thing: until it is pinned it ends with this process, and from
             // then on everything that it needs is there.
-            let program = loaded.program().trying("open the loaded program")?;
+            let program = loaded.program().context("open the loaded program")?;
             match bpf::create_xdp_link(program, interface.index, flags(mode)) {
                 Ok(link) => {
-                    bpf::pin(&link, &directory.join(LINK)).trying("pin the link")?;
+                    bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
                     if mode != Mode::Native && settled.take().is_some() {
                         // What was put on its targets was for native mode.
-                        redirect_targets::settle(namespace, &[])?;
+                        redirect_targets::reconcile(namespace, &[])?;
                     }
                     return Ok(Attached {
                         mode,
@@ -124,7 +124,7 @@ pub fn attach(
     if result.is_err() {
         // Best effort: the next command would clean up as well.
         let _ = namespace.forget(interface.index);
-        let _ = redirect_targets::settle(namespace, &[]);
+        let _ = redirect_targets::reconcile(namespace, &[]);
     }
     result
 }

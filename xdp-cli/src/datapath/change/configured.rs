@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::datapath::attached::kept_ruleset;
 use crate::datapath::attached::namespace::Locked;
-use crate::datapath::change::kernel::Prepared;
+use crate::datapath::change::kernel::PreparedKernel;
 use crate::datapath::error::Result;
 use crate::ruleset::Ruleset;
 
@@ -20,7 +20,7 @@ pub fn keep(
     namespace: &Locked,
     key: u32,
     configured: &Configured<'_>,
-    prepared: &Prepared,
+    prepared: &PreparedKernel,
 ) -> Result<()> {
     keep_ruleset(namespace, key, configured, prepared.metadata.loaded_at, prepared.generation)
 }

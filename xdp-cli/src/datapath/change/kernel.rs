@@ -14,11 +14,11 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
-use xdp_common::counter::Counter;
+use xdp_common::stats::counter::Counter;
 
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::change::redirect_targets::Outcome;
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
@@ -26,7 +26,7 @@ use crate::datapath::sys::bpf;
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::metadata::{Metadata, Mode, Redirect};
-use crate::ruleset::{RuleAction, Ruleset, Target};
+use crate::ruleset::{RedirectTarget, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
 
 /// What a ruleset is put in force for.
@@ -43,7 +43,7 @@ pub struct BuildContext<'a> {
 }
 
 /// A ruleset with everything that the kernel is to be told.
-pub struct Prepared {
+pub struct PreparedKernel {
     pub image: Image,
     pub metadata: Metadata,
     pub generation: u64,
@@ -58,7 +58,7 @@ pub fn now() -> u64 {
 }
 
 /// Compiles a ruleset for an interface. Changes nothing.
-pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared> {
+pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<PreparedKernel> {
     let generation = context.before.map_or(1, |before| before.generation + 1);
     let before = context.before.map(|before| &before.metadata);
     let (redirects, missing) = resolve(ruleset, context.loaded_from, generation, before)?;
@@ -81,7 +81,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     };
     let image = Image::build(ruleset, generation, &metadata)
         .map_err(|error| Error::new(error.to_string()))?;
-    Ok(Prepared { image, metadata, generation, fresh, missing })
+    Ok(PreparedKernel { image, metadata, generation, fresh, missing })
 }
 
 /// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that
@@ -103,8 +103,8 @@ fn resolve(
             continue;
         }
         let found = match to {
-            Target::Name(name) => Interface::by_name(name),
-            Target::Index(index) => Interface::by_index(*index),
+            RedirectTarget::Name(name) => Interface::by_name(name),
+            RedirectTarget::Index(index) => Interface::by_index(*index),
         };
         let ifindex = match found {
             Ok(interface) => Some(interface.index),
@@ -142,26 +142,26 @@ impl Activated {
     /// Gives back what the image before held. What fails here, the next reload does.
     pub fn release(&self, maps: &Maps) -> Result<()> {
         image::release(&maps.ruleset, &self.extents, self.more)
-            .trying("release what the ruleset before held")
+            .context("release what the ruleset before held")
     }
 }
 
 /// Puts a prepared ruleset in force in these maps, or fails with the one before still in force.
-pub fn activate(maps: &Maps, prepared: &Prepared) -> Result<Activated> {
-    fill_redirects(&maps.redirects, prepared).trying("write the redirect targets")?;
-    provide_counters(&maps.rule_counters, prepared).trying("provide counters for the ruleset")?;
+pub fn activate(maps: &Maps, prepared: &PreparedKernel) -> Result<Activated> {
+    fill_redirects(&maps.redirects, prepared).context("write the redirect targets")?;
+    provide_counters(&maps.rule_counters, prepared).context("provide counters for the ruleset")?;
     let blocks = prepared.image.blocks();
-    let extents = image::create(blocks).trying(format_args!(
+    let extents = image::create(blocks).context(format_args!(
         "create maps of {} KiB for the ruleset",
         size_of_val(blocks) / 1024
     ))?;
     let more = prepared.image.header().more_extents;
-    image::activate(&maps.ruleset, &extents, more).trying("put the ruleset in force")?;
+    image::activate(&maps.ruleset, &extents, more).context("put the ruleset in force")?;
     Ok(Activated { extents, more })
 }
 
 /// struct bpf_devmap_val: an interface index, and no program at its exit.
-fn fill_redirects(map: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
+fn fill_redirects(map: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
     let first_slot = (prepared.generation % 2) as u32 * MAX_REDIRECTS;
     for slot in first_slot..first_slot + MAX_REDIRECTS {
         let redirect = prepared.metadata.redirects.iter().find(|r| r.slot == slot);
@@ -177,7 +177,7 @@ fn fill_redirects(map: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
 }
 
 /// Adds the pages that are missing, and zeroes the counters that are used anew.
-fn provide_counters(outer: &OwnedFd, prepared: &Prepared) -> io::Result<()> {
+fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     let numbers =
         || prepared.metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
@@ -219,12 +219,12 @@ pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> 
     Ok(())
 }
 
-pub fn targets(prepared: &Prepared) -> Vec<u32> {
+pub fn targets(prepared: &PreparedKernel) -> Vec<u32> {
     prepared.metadata.redirects.iter().filter_map(|redirect| redirect.ifindex).collect()
 }
 
 /// What became of a ruleset's own targets: other interfaces' rulesets have theirs.
-pub fn of_targets(prepared: &Prepared, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+pub fn of_targets(prepared: &PreparedKernel, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let targets = targets(prepared);
     outcomes.retain(|outcome| targets.contains(&outcome.target.index));
     outcomes

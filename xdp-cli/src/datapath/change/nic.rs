@@ -1,8 +1,8 @@
-//! Offload mode: the part of the filter that a network card can run by itself.
+//! Offload mode: the part of the filter that a NIC can run by itself.
 //!
 //! It is attached as the other modes are: a pinned link is the truth, and goes first or last (see
 //! `attach`). What is different is behind the link: another program (xdp-ebpf/src/offload.rs)
-//! with maps on the card, two banks of which take turns, as two images do elsewhere.
+//! with maps on the NIC, two banks of which take turns, as two images do elsewhere.
 //!
 //! A reload fills the bank that is not in force, then writes the selector. A command that is killed
 //! in between leaves a bank that nobody looks at; the next reload makes it what it is to be.
@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::datapath::attached::nic::{
-    self as card, Card, Count, Kept, capacity, clear, counters, create_state, fill, keep, of_list,
+    self as nic, Count, Kept, Nic, capacity, clear, counters, create_state, fill, keep, of_list,
     select,
 };
-use crate::datapath::program::nic::{self as load, LoadError, Loaded, MAPS, Maps};
+use crate::datapath::program::nic::{self as load, LoadError, Loaded, MAPS, NicMaps};
 
 use crate::datapath::attached::attachment::{Attachment, LINK, PROGRAM};
 use crate::datapath::attached::in_force::InForce;
@@ -24,25 +24,25 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep_ruleset};
 use crate::datapath::change::kernel::{self, BuildContext};
 use crate::datapath::change::outcome::{Attached, Deferred, Reloaded};
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
 use crate::datapath::sys::bpf;
 use crate::image::counters::{self as numbers, Assignment};
 use crate::image::metadata::Metadata;
-use crate::image::offload::{self as tables, Tables, Unfit};
+use crate::image::nic::{self as tables, NicTables, Unfit};
 use crate::notation::grouped;
 use crate::ruleset::Ruleset;
 
 /// XDP_FLAGS_HW_MODE, include/uapi/linux/if_link.h.
 const HW_MODE: u32 = 1 << 3;
 
-/// No packet is on its way through a card for as long. A card does not say when the last one that
+/// No packet is on its way through a NIC for as long. A NIC does not say when the last one that
 /// saw the bank before is through, and the next reload writes there.
 const IN_FLIGHT: Duration = Duration::from_millis(10);
 
-/// A ruleset for a card.
-pub struct Prepared {
-    tables: Tables,
+/// A ruleset for a NIC.
+pub struct PreparedNic {
+    tables: NicTables,
     metadata: Metadata,
     generation: u64,
     fresh: Vec<u32>,
@@ -56,7 +56,7 @@ pub fn offered(interface: &Interface) -> std::result::Result<(), String> {
     if offers { Ok(()) } else { Err("the device does not offer it".to_owned()) }
 }
 
-/// Attaches the program with a ruleset to an interface's card.
+/// Attaches the program with a ruleset to an interface's NIC.
 pub fn attach(
     namespace: &Locked,
     interface: &Interface,
@@ -81,11 +81,11 @@ pub fn attach(
     let attach = || -> Result<Attached> {
         let loaded = load::load(interface.index, prepared.tables.largest()).map_err(not_loaded)?;
         has_room(&prepared.tables, loaded.capacity).map_err(|error| error.hint(native))?;
-        let state = create_state().trying("make a map for what is known of the card")?;
+        let state = create_state().context("make a map for what is known of the NIC")?;
         let directory = namespace.create_directory(interface.index)?;
         pin_all(&directory, &loaded, &state)?;
         // Before anything counts there: a device may give memory that it had used.
-        clear(&loaded.maps).trying("clear the card's counters")?;
+        clear(&loaded.maps).context("clear the NIC's counters")?;
         let begun = vec![Count::default(); prepared.metadata.counted.len()];
         activate(namespace, interface.index, configured, &loaded.maps, &state, &prepared, begun)?;
         // The link is the last thing: until it is pinned it ends with this process, and from then
@@ -95,7 +95,7 @@ pub fn attach(
                 Error::new(format!("the device does not take the program into service: {error}"))
                     .hint("`dmesg` may say why; or `--mode native`, or leave the mode away")
             })?;
-        bpf::pin(&link, &directory.join(LINK)).trying("pin the link")?;
+        bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
         Ok(Attached {
             mode: Mode::Offload,
             instead_of: Vec::new(),
@@ -112,13 +112,13 @@ pub fn attach(
     result
 }
 
-/// Compiles another ruleset for a card. Changes nothing.
+/// Compiles another ruleset for a NIC. Changes nothing.
 pub fn prepare(
     attachment: &Attachment,
-    card: &Card,
+    nic: &Nic,
     ruleset: &Ruleset,
     context: &BuildContext<'_>,
-) -> Result<Prepared> {
+) -> Result<PreparedNic> {
     let name = attachment.name();
     let refused = |error: Error| {
         Error::new(format!("cannot reload {name} in offload mode: {}", error.message)).hint(format!(
@@ -127,8 +127,8 @@ pub fn prepare(
     };
     let prepared =
         compile(ruleset, context).map_err(|unfit| refused(Error::new(unfit.to_string())))?;
-    let (maps, _) = card.readable().ok_or_else(|| attachment.unreadable())?;
-    let capacity = capacity(maps).trying("look at the card's maps")?;
+    let (maps, _) = nic.readable().ok_or_else(|| attachment.unreadable())?;
+    let capacity = capacity(maps).context("look at the NIC's maps")?;
     has_room(&prepared.tables, capacity).map_err(refused)?;
     Ok(prepared)
 }
@@ -137,14 +137,14 @@ pub fn prepare(
 pub fn reload(
     namespace: &Locked,
     attachment: &Attachment,
-    card: &Card,
+    nic: &Nic,
     configured: &Configured<'_>,
-    prepared: &Prepared,
+    prepared: &PreparedNic,
 ) -> Result<Reloaded> {
-    let (maps, before) = card.readable().ok_or_else(|| attachment.unreadable())?;
+    let (maps, before) = nic.readable().ok_or_else(|| attachment.unreadable())?;
     let key = attachment.key();
     let begun = begun(maps, before, prepared)?;
-    activate(namespace, key, configured, maps, card.state(), prepared, begun)?;
+    activate(namespace, key, configured, maps, nic.state(), prepared, begun)?;
     std::thread::sleep(IN_FLIGHT);
     kept_ruleset::keep_only(&namespace.state_directory(key), prepared.generation);
     Ok(Reloaded {
@@ -154,7 +154,10 @@ pub fn reload(
     })
 }
 
-fn compile(ruleset: &Ruleset, context: &BuildContext<'_>) -> std::result::Result<Prepared, Unfit> {
+fn compile(
+    ruleset: &Ruleset,
+    context: &BuildContext<'_>,
+) -> std::result::Result<PreparedNic, Unfit> {
     // First, for what does not fit may not have a counter either.
     tables::fits(ruleset)?;
     let before = context.before.map_or(&[][..], |before| &before.metadata.counted);
@@ -175,16 +178,16 @@ fn compile(ruleset: &Ruleset, context: &BuildContext<'_>) -> std::result::Result
         vlan_rules: false,
     };
     let generation = context.before.map_or(1, |before: &InForce| before.generation + 1);
-    Ok(Prepared { tables, metadata, generation, fresh })
+    Ok(PreparedNic { tables, metadata, generation, fresh })
 }
 
-fn has_room(tables: &Tables, capacity: usize) -> Result<()> {
+fn has_room(tables: &NicTables, capacity: usize) -> Result<()> {
     let (needed, most) = (tables.largest(), capacity);
     if needed <= most {
         return Ok(());
     }
     Err(Error::new(format!(
-        "the card has room for {} addresses of a family, and the ruleset has {}",
+        "the NIC has room for {} addresses of a family, and the ruleset has {}",
         grouped(most as u64),
         grouped(needed as u64)
     )))
@@ -192,8 +195,8 @@ fn has_room(tables: &Tables, capacity: usize) -> Result<()> {
 
 /// What each counter had when it was given to its list. Those that are given now were used by
 /// nobody in the ruleset in force, so they stand still; the program alone writes there.
-fn begun(maps: &Maps, before: &Kept, prepared: &Prepared) -> Result<Vec<Count>> {
-    let now = counters(maps).trying("read the card's counters")?;
+fn begun(maps: &NicMaps, before: &Kept, prepared: &PreparedNic) -> Result<Vec<Count>> {
+    let now = counters(maps).context("read the NIC's counters")?;
     let of_number = |number| {
         let counted = before.metadata.counted.iter().zip(&before.begun);
         counted.into_iter().find(|(counted, _)| counted.number == number).map(|(_, begun)| *begun)
@@ -209,28 +212,28 @@ fn activate(
     namespace: &Locked,
     key: u32,
     configured: &Configured<'_>,
-    maps: &Maps,
+    maps: &NicMaps,
     state: &OwnedFd,
-    prepared: &Prepared,
+    prepared: &PreparedNic,
     begun: Vec<Count>,
 ) -> Result<()> {
-    let Prepared { tables, metadata, generation, .. } = prepared;
-    fill(maps, *generation, tables).trying("write the card's maps")?;
+    let PreparedNic { tables, metadata, generation, .. } = prepared;
+    fill(maps, *generation, tables).context("write the NIC's maps")?;
     let loaded_at = metadata.loaded_at;
     keep_ruleset(namespace, key, configured, loaded_at, *generation)?;
     let kept = Kept { generation: *generation, metadata: metadata.clone(), begun };
-    keep(state, &kept).trying("write down what the card has")?;
-    select(maps, *generation, tables).trying("put the ruleset in force")
+    keep(state, &kept).context("write down what the NIC has")?;
+    select(maps, *generation, tables).context("put the ruleset in force")
 }
 
 /// Pins the program, its maps, and what is known of them.
 fn pin_all(directory: &std::path::Path, loaded: &Loaded, state: &OwnedFd) -> Result<()> {
     let objects = MAPS.into_iter().zip(loaded.maps.all());
-    let objects = objects.chain([(PROGRAM, &loaded.program), (card::STATE, state)]);
+    let objects = objects.chain([(PROGRAM, &loaded.program), (nic::STATE, state)]);
     let mut pins =
         objects.map(|(name, object)| -> (PathBuf, &OwnedFd) { (directory.join(name), object) });
     pins.try_for_each(|(path, object)| bpf::pin(object, &path))
-        .trying("pin the program and its maps")
+        .context("pin the program and its maps")
 }
 
 fn not_loaded(error: LoadError) -> Error {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::datapath::attached::attachment::{Attachment, PROGRAM};
 use crate::datapath::attached::namespace::{self};
-use crate::datapath::error::{Result, Trying};
+use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load::Loaded;
 use crate::datapath::sys::bpf;
@@ -20,7 +20,7 @@ pub fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
         }
         Ok(())
     };
-    pin().trying("pin the program and its maps")
+    pin().context("pin the program and its maps")
 }
 
 /// Makes the pins of the program and its maps what the link says, where a person or an interrupted
@@ -47,7 +47,7 @@ pub fn repair_pins(attachment: &Attachment) -> Result<()> {
             }
             Ok(())
         };
-    repair().trying("put the pins right")
+    repair().context("put the pins right")
 }
 
 fn repin(

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::namespace::{self, Locked, Namespace};
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
@@ -24,7 +24,7 @@ const NATIVE: u32 = 1 << 2;
 
 /// How frames that are redirected to an interface fare.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Reachability {
     /// The device takes them: it says so, or carries a program.
     Open,
     /// They need a program on this interface: the target itself, or a veth's peer.
@@ -35,7 +35,11 @@ pub enum Way {
 
 /// What a target needs to take redirected frames. `ours` are the interfaces that carry a pass
 /// program of ours: that such an interface takes frames now does not mean that it would without.
-fn way(target: &Interface, all: &[Interface], ours: &BTreeMap<u32, OwnedFd>) -> Way {
+fn reachability(
+    target: &Interface,
+    all: &[Interface],
+    ours: &BTreeMap<u32, OwnedFd>,
+) -> Reachability {
     let is_veth = target.kind.as_deref() == Some("veth");
     let carrier = match (is_veth, target.link, target.link_netns) {
         (true, Some(peer), None) => Some(peer),
@@ -44,19 +48,19 @@ fn way(target: &Interface, all: &[Interface], ours: &BTreeMap<u32, OwnedFd>) -> 
     };
     if let Some(index) = carrier {
         if ours.contains_key(&index) {
-            return Way::NeedsProgram(index);
+            return Reachability::NeedsProgram(index);
         }
         let carries = |interface: &Interface| {
             interface.index == index && interface.xdp.iter().any(|xdp| xdp.mode != Mode::Generic)
         };
         if all.iter().any(carries) {
-            return Way::Open;
+            return Reachability::Open;
         }
     }
     match (target.has_xdp_feature(xdp_feature::NDO_XMIT), carrier) {
-        (Some(true), _) => Way::Open,
-        (_, Some(index)) => Way::NeedsProgram(index),
-        (_, None) => Way::PeerElsewhere,
+        (Some(true), _) => Reachability::Open,
+        (_, Some(index)) => Reachability::NeedsProgram(index),
+        (_, None) => Reachability::PeerElsewhere,
     }
 }
 
@@ -64,7 +68,7 @@ fn way(target: &Interface, all: &[Interface], ours: &BTreeMap<u32, OwnedFd>) -> 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub target: Interface,
-    pub way: Way,
+    pub reachability: Reachability,
     /// The interface that carries a pass program of ours for it.
     pub pass_program: Option<String>,
     /// Why a program that is needed could not be put there.
@@ -75,17 +79,17 @@ impl Outcome {
     /// What the administrator should know, if anything.
     pub fn problem(&self) -> Option<String> {
         let name = &self.target.name;
-        match (&self.way, &self.refused, &self.pass_program) {
-            (Way::PeerElsewhere, _, _) => Some(format!(
+        match (&self.reachability, &self.refused, &self.pass_program) {
+            (Reachability::PeerElsewhere, _, _) => Some(format!(
                 "what is redirected to {name} is lost unless its peer, which is in another network \
                  namespace, carries an XDP program (`xdpctl attach` there) or has `ethtool -K PEER \
                  gro on`"
             )),
-            (Way::NeedsProgram(_), Some(why), _) => Some(format!(
+            (Reachability::NeedsProgram(_), Some(why), _) => Some(format!(
                 "what is redirected to {name} may be lost: its driver wants an XDP program at the \
                  receiving end, and none could be put there ({why})"
             )),
-            (Way::NeedsProgram(_), None, None) => Some(format!(
+            (Reachability::NeedsProgram(_), None, None) => Some(format!(
                 "what is redirected to {name} may be lost: its driver wants an XDP program at the \
                  receiving end, and there is none (`xdpctl reload` puts one there)"
             )),
@@ -155,36 +159,38 @@ pub fn inspect<'a>(
 ) -> Result<Vec<Outcome>> {
     let all = Interface::all()?;
     let directory = namespace.pass_directory()?;
-    let present = present(directory.as_deref()).trying("look at the pass programs")?;
+    let present = present(directory.as_deref()).context("look at the pass programs")?;
     let found = targets(attachments).into_iter().filter_map(|index| {
         let target = all.iter().find(|interface| interface.index == index)?.clone();
-        let way = way(&target, &all, &present);
-        let carrier = match way {
-            Way::NeedsProgram(carrier) => present.contains_key(&carrier).then_some(carrier),
+        let reachability = reachability(&target, &all, &present);
+        let carrier = match reachability {
+            Reachability::NeedsProgram(carrier) => {
+                present.contains_key(&carrier).then_some(carrier)
+            }
             _ => None,
         };
         let pass_program = carrier.map(|carrier| name_of(&all, carrier));
-        Some(Outcome { target, way, pass_program, refused: None })
+        Some(Outcome { target, reachability, pass_program, refused: None })
     });
     Ok(found.collect())
 }
 
 /// Puts pass programs where the rulesets in force, and those targets that one is about to have,
 /// need them, and takes away those that nobody needs any more.
-pub fn settle(namespace: &Locked, coming: &[u32]) -> Result<Vec<Outcome>> {
-    settle_around(namespace, coming, None)
+pub fn reconcile(namespace: &Locked, coming: &[u32]) -> Result<Vec<Outcome>> {
+    reconcile_around(namespace, coming, None)
 }
 
-/// As [`settle`], for when an interface is about to get the filter itself, which does as well. A
-/// pass program that it carries until then stays; [`make_room`] takes it.
-pub fn settle_around(
+/// As [`reconcile`], for when an interface is about to get the filter itself, which does as well. A
+/// pass program that it carries until then stays; [`detach_pass_program`] takes it.
+pub fn reconcile_around(
     namespace: &Locked,
     coming: &[u32],
     filtered: Option<u32>,
 ) -> Result<Vec<Outcome>> {
     let attachments = namespace.attachments()?;
     let directory = namespace.pass_directory()?;
-    let mut present = present(directory.as_deref()).trying("look at the pass programs")?;
+    let mut present = present(directory.as_deref()).context("look at the pass programs")?;
     let mut wanted = targets(&attachments);
     wanted.extend_from_slice(coming);
     wanted.sort_unstable();
@@ -199,13 +205,13 @@ pub fn settle_around(
     let mut program = None;
     for index in wanted {
         let Some(target) = all.iter().find(|interface| interface.index == index) else { continue };
-        let way = way(target, &all, &present);
+        let reachability = reachability(target, &all, &present);
         let mut outcome =
-            Outcome { target: target.clone(), way, pass_program: None, refused: None };
-        if let Way::NeedsProgram(carrier) = outcome.way {
+            Outcome { target: target.clone(), reachability, pass_program: None, refused: None };
+        if let Reachability::NeedsProgram(carrier) = outcome.reachability {
             needed.push(carrier);
             if filtered == Some(carrier) {
-                outcome.way = Way::Open;
+                outcome.reachability = Reachability::Open;
                 outcomes.push(outcome);
                 continue;
             }
@@ -219,12 +225,12 @@ pub fn settle_around(
                         })?),
                     };
                     let directory = namespace.create_pass_directory()?;
-                    let program = program.program().trying("open the pass program")?;
+                    let program = program.program().context("open the pass program")?;
                     // Only what the interface says is its own affair.
                     match bpf::create_xdp_link(program, carrier, NATIVE) {
                         Ok(link) => {
                             pin(&link, &directory.join(carrier.to_string()))
-                                .trying("pin the pass program")?;
+                                .context("pin the pass program")?;
                             place.insert(link);
                             Ok(())
                         }
@@ -240,22 +246,22 @@ pub fn settle_around(
         outcomes.push(outcome);
     }
     if let Some(directory) = namespace.pass_directory()? {
-        take_unneeded(&directory, &needed, &present).trying("take pass programs away")?;
+        take_unneeded(&directory, &needed, &present).context("take pass programs away")?;
         namespace.forget_pass_directory()?;
     }
     Ok(outcomes)
 }
 
 /// Takes our pass program off an interface that is to get the filter itself.
-pub fn make_room(namespace: &Locked, ifindex: u32) -> Result<()> {
+pub fn detach_pass_program(namespace: &Locked, ifindex: u32) -> Result<()> {
     let Some(directory) = namespace.pass_directory()? else { return Ok(()) };
-    let present = present(Some(&directory)).trying("look at the pass programs")?;
+    let present = present(Some(&directory)).context("look at the pass programs")?;
     if let Some(link) = present.get(&ifindex) {
         let take = || {
             bpf::detach_link(link)?;
             fs::remove_file(directory.join(ifindex.to_string()))
         };
-        take().trying("take the pass program off the interface")?;
+        take().context("take the pass program off the interface")?;
     }
     namespace.forget_pass_directory()
 }
@@ -263,7 +269,7 @@ pub fn make_room(namespace: &Locked, ifindex: u32) -> Result<()> {
 /// Whether the program of that id is one of our pass programs.
 pub fn is_ours(namespace: &Namespace, ifindex: u32, program_id: u32) -> Result<bool> {
     let directory = namespace.pass_directory()?;
-    let present = present(directory.as_deref()).trying("look at the pass programs")?;
+    let present = present(directory.as_deref()).context("look at the pass programs")?;
     Ok(present
         .get(&ifindex)
         .is_some_and(|link| bpf::link_info(link).is_ok_and(|info| info.program_id == program_id)))

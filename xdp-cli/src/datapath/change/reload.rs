@@ -5,22 +5,22 @@ use std::path::Path;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::kept_ruleset;
 use crate::datapath::attached::namespace::Locked;
-use crate::datapath::attached::nic::Card;
+use crate::datapath::attached::nic::Nic;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext};
 use crate::datapath::change::nic;
 use crate::datapath::change::outcome::{Deferred, Reloaded};
 use crate::datapath::change::pins::repair_pins;
 use crate::datapath::change::redirect_targets::{self};
-use crate::datapath::error::{Result, Trying};
+use crate::datapath::error::{Context, Result};
 use crate::datapath::host::interface::Mode;
 use crate::image::metadata::Redirect;
 use crate::ruleset::Ruleset;
 
 /// A ruleset that is ready for where it is to run.
 pub enum Prepared<'a> {
-    Kernel(kernel::Prepared),
-    Nic(&'a Card, nic::Prepared),
+    Kernel(kernel::PreparedKernel),
+    Nic(&'a Nic, nic::PreparedNic),
 }
 
 impl Prepared<'_> {
@@ -50,8 +50,8 @@ pub fn prepare<'a>(
         attached_at: before.metadata.attached_at,
         before: Some(before),
     };
-    Ok(match attachment.card() {
-        Some(card) => Prepared::Nic(card, nic::prepare(attachment, card, ruleset, &context)?),
+    Ok(match attachment.nic() {
+        Some(nic) => Prepared::Nic(nic, nic::prepare(attachment, nic, ruleset, &context)?),
         None => Prepared::Kernel(kernel::prepare(ruleset, &context)?),
     })
 }
@@ -66,8 +66,8 @@ pub fn activate(
 ) -> Result<Reloaded> {
     match prepared {
         Prepared::Kernel(prepared) => in_kernel(namespace, attachment, configured, prepared),
-        Prepared::Nic(card, prepared) => {
-            nic::reload(namespace, attachment, card, configured, prepared)
+        Prepared::Nic(nic, prepared) => {
+            nic::reload(namespace, attachment, nic, configured, prepared)
         }
     }
 }
@@ -76,13 +76,13 @@ fn in_kernel(
     namespace: &Locked,
     attachment: &Attachment,
     configured: &Configured<'_>,
-    prepared: &kernel::Prepared,
+    prepared: &kernel::PreparedKernel,
 ) -> Result<Reloaded> {
     let (maps, before) = attachment.readable()?;
     let coming =
         if before.metadata.mode == Mode::Native { kernel::targets(prepared) } else { Vec::new() };
     if !coming.is_empty() {
-        redirect_targets::settle(namespace, &coming)?;
+        redirect_targets::reconcile(namespace, &coming)?;
     }
     keep(namespace, attachment.key(), configured, prepared)?;
     let exchanged = kernel::activate(maps, prepared)?;
@@ -91,11 +91,11 @@ fn in_kernel(
     kept_ruleset::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
     deferred.note(
         kernel::drop_unused_counters(maps, &prepared.metadata)
-            .trying("give back counters that are not used any more"),
+            .context("give back counters that are not used any more"),
     );
     deferred.note(repair_pins(attachment));
     deferred.note(namespace.entries(attachment));
-    let settled = deferred.note(redirect_targets::settle(namespace, &[])).unwrap_or_default();
+    let settled = deferred.note(redirect_targets::reconcile(namespace, &[])).unwrap_or_default();
     let redirects = kernel::of_targets(prepared, settled);
     Ok(Reloaded { generation: prepared.generation, redirects, deferred })
 }

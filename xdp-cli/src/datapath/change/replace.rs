@@ -9,7 +9,7 @@ use crate::datapath::change::outcome::{Attached, Deferred};
 use crate::datapath::change::pins::repair_pins;
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::refusal::not_loaded;
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
@@ -28,7 +28,7 @@ pub fn replace(
     if mode == Mode::Offload {
         let name = &interface.name;
         return Err(Error::new(format!(
-            "the program on {name} is on its card, where it cannot be exchanged with its maps"
+            "the program on {name} is on its NIC, where it cannot be exchanged with its maps"
         ))
         .hint(format!("`xdpctl detach {name}`, then attach")));
     }
@@ -46,14 +46,14 @@ pub fn replace(
     repair_pins(attachment)?;
     let kept = before.is_some().then(|| attachment.directory());
     let loaded = load::load_filter_on(kept).map_err(not_loaded)?;
-    let maps = Maps::of_loaded(&loaded).trying("find the program's maps")?;
+    let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     if mode == Mode::Native {
-        redirect_targets::settle(namespace, &kernel::targets(&prepared))?;
+        redirect_targets::reconcile(namespace, &kernel::targets(&prepared))?;
     }
     keep(namespace, attachment.key(), configured, &prepared)?;
     kernel::activate(&maps, &prepared)?.release(&maps)?;
-    let program = loaded.program().trying("open the loaded program")?;
-    bpf::update_link(attachment.link(), program).trying("exchange the program")?;
+    let program = loaded.program().context("open the loaded program")?;
+    bpf::update_link(attachment.link(), program).context("exchange the program")?;
     // From here on the new program runs. Pins that still name the old one's maps are put right
     // here or, if this is cut off, by the next command.
     let mut deferred = Deferred::default();
@@ -64,7 +64,7 @@ pub fn replace(
         });
     }
     kept_ruleset::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
-    let settled = deferred.note(redirect_targets::settle(namespace, &[])).unwrap_or_default();
+    let settled = deferred.note(redirect_targets::reconcile(namespace, &[])).unwrap_or_default();
     let redirects = kernel::of_targets(&prepared, settled);
     let generation = prepared.generation;
     Ok(Attached { mode, instead_of: Vec::new(), generation, redirects, deferred })

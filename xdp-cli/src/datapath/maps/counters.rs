@@ -5,9 +5,9 @@ use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 
 use xdp_common::capacity::COUNTERS_PER_PAGE;
-use xdp_common::counter::{CELLS, Counter, Matrix};
-use xdp_common::cpu::PerCpu;
 use xdp_common::maps::COUNTER_PAGE;
+use xdp_common::stats::counter::{CELLS, Counter, Matrix};
+use xdp_common::stats::per_cpu::PerCpu;
 
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::sys::bpf;

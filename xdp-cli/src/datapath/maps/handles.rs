@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use xdp_common::bans::Table;
+use xdp_common::filter::dynamic::EntryTable;
 use xdp_common::maps::{Map, MapDefinition, MapSignature, kind};
 
 use crate::datapath::program::load::Loaded;
@@ -80,12 +80,12 @@ impl Maps {
     }
 
     /// The map of maps that a table of run-time entries stands in.
-    pub fn table(&self, table: Table) -> &OwnedFd {
+    pub fn table(&self, table: EntryTable) -> &OwnedFd {
         match table {
-            Table::HostsV4 => &self.ban_hosts_v4,
-            Table::PrefixesV4 => &self.ban_prefixes_v4,
-            Table::HostsV6 => &self.ban_hosts_v6,
-            Table::PrefixesV6 => &self.ban_prefixes_v6,
+            EntryTable::HostsV4 => &self.ban_hosts_v4,
+            EntryTable::PrefixesV4 => &self.ban_prefixes_v4,
+            EntryTable::HostsV6 => &self.ban_hosts_v6,
+            EntryTable::PrefixesV6 => &self.ban_prefixes_v6,
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn create(blocks: &[Block]) -> io::Result<Vec<OwnedFd>> {
 
 fn create_extent(blocks: &[Block]) -> io::Result<OwnedFd> {
     let map = handles::create(EXTENT, "xdpctl_image")?;
-    let mut memory = Memory::map(&map, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+    let mut memory = MappedExtent::map(&map, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
     let words = blocks.as_flattened();
     memory.extent_mut()[..words.len()].copy_from_slice(words);
     Ok(map)
@@ -93,7 +93,7 @@ pub fn ids(outer: &OwnedFd) -> io::Result<Vec<u32>> {
 pub struct Mapped {
     /// The first extent's map, to see whether it is still the same later.
     pub id: u32,
-    extents: Vec<Memory>,
+    extents: Vec<MappedExtent>,
 }
 
 impl Mapped {
@@ -127,8 +127,8 @@ impl Mapped {
     }
 }
 
-fn open_extent(id: u32) -> io::Result<Memory> {
-    Memory::map(&handles::open(id, EXTENT)?, ProtFlags::PROT_READ)
+fn open_extent(id: u32) -> io::Result<MappedExtent> {
+    MappedExtent::map(&handles::open(id, EXTENT)?, ProtFlags::PROT_READ)
 }
 
 impl Lines for Mapped {
@@ -139,11 +139,11 @@ impl Lines for Mapped {
 }
 
 /// An extent as memory, unmapped when dropped.
-struct Memory {
+struct MappedExtent {
     address: NonNull<Extent>,
 }
 
-impl Memory {
+impl MappedExtent {
     const LENGTH: NonZeroUsize = NonZeroUsize::new(size_of::<Extent>()).unwrap();
 
     fn map(map: &OwnedFd, protection: ProtFlags) -> io::Result<Self> {
@@ -164,7 +164,7 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for MappedExtent {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length, and no reference to it outlives `self`.
         // That it cannot be undone would be no reason to stop.

@@ -1,4 +1,4 @@
-//! A card's maps, read and written one element a call: they take no batches.
+//! A NIC's maps, read and written one element a call: they take no batches.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! The eBPF programs in the binary, and loading them: into the kernel, and onto a network card.
+//! The eBPF programs in the binary, and loading them: into the kernel, and onto a NIC.
 
 pub mod error;
 pub mod load;

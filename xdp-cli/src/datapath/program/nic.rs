@@ -1,7 +1,7 @@
-//! The program for a card, and its maps: made on the card by bpf(2) itself, for aya knows no such
+//! The program for a NIC, and its maps: made on the NIC by bpf(2) itself, for aya knows no such
 //! maps and programs. aya-obj reads the object and puts the maps into the instructions.
 //!
-//! Where no card is named, all of it is made in the kernel, as the tests do.
+//! Where no NIC is named, all of it is made in the kernel, as the tests do.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -21,7 +21,7 @@ use crate::datapath::sys::bpf::{bpf_fd, kernel_name};
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
 
-static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/offload.bpf")));
+static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/nic.bpf")));
 const PROGRAM: &str = "xdpctl_offload";
 
 /// The names of the maps, as they stand in the program's source and are pinned.
@@ -33,7 +33,7 @@ pub const V6: [&str; 2] = ["FIRST_V6", "SECOND_V6"];
 /// All of them.
 pub const MAPS: [&str; 6] = [SELECTOR, COUNTERS, V4[0], V4[1], V6[0], V6[1]];
 
-/// Entries of a hash that a card is asked for at least. Where it has no room for as many, it is
+/// Entries of a hash that a NIC is asked for at least. Where it has no room for as many, it is
 /// asked for half, and so on.
 const ENTRIES: usize = 1 << 16;
 
@@ -44,15 +44,15 @@ const XDP: u32 = 6;
 /// Room for what the verifier says.
 const LOG_BYTES: usize = 1 << 20;
 
-/// Why a card has no program.
+/// Why a NIC has no program.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("the card does not take the map {name}: {error}")]
+    #[error("the NIC does not take the map {name}: {error}")]
     Map { name: &'static str, error: io::Error },
     /// What the driver says of it, where it says something.
-    #[error("the card does not take the program: {error}{}", said(.log))]
+    #[error("the NIC does not take the program: {error}{}", said(.log))]
     Program { error: io::Error, log: String },
-    #[error("the program for the card cannot be read: {0}")]
+    #[error("the program for the NIC cannot be read: {0}")]
     Object(String),
 }
 
@@ -62,8 +62,8 @@ fn said(log: &str) -> String {
     line.map_or_else(String::new, |line| format!(" ({})", line.trim()))
 }
 
-/// A card's maps.
-pub struct Maps {
+/// A NIC's maps.
+pub struct NicMaps {
     pub selector: OwnedFd,
     pub counters: OwnedFd,
     /// By bank.
@@ -71,7 +71,7 @@ pub struct Maps {
     pub v6: [OwnedFd; 2],
 }
 
-impl Maps {
+impl NicMaps {
     /// From maps in the order of [`MAPS`].
     pub fn of(maps: [OwnedFd; MAPS.len()]) -> Self {
         let [selector, counters, first_v4, second_v4, first_v6, second_v6] = maps;
@@ -86,10 +86,10 @@ impl Maps {
     }
 }
 
-/// A program on a card, not yet in the packets' way.
+/// A program on a NIC, not yet in the packets' way.
 pub struct Loaded {
     pub program: OwnedFd,
-    pub maps: Maps,
+    pub maps: NicMaps,
     /// Most entries of each hash.
     pub capacity: usize,
 }
@@ -98,13 +98,13 @@ fn object() -> Result<Object, LoadError> {
     Object::parse(&OBJECT.0).map_err(|error| LoadError::Object(chain(&error)))
 }
 
-/// Loads the program on the card of that interface, or in the kernel where it is 0, with hashes of
+/// Loads the program on the NIC of that interface, or in the kernel where it is 0, with hashes of
 /// as many entries as are needed and more, or as many as it has room for.
-pub fn load(card: u32, needed: usize) -> Result<Loaded, LoadError> {
+pub fn load(nic: u32, needed: usize) -> Result<Loaded, LoadError> {
     let mut object = object()?;
     let mut capacity = needed.next_power_of_two().max(ENTRIES);
     let maps = loop {
-        match create_maps(&object, card, capacity) {
+        match create_maps(&object, nic, capacity) {
             Err(LoadError::Map { error, .. })
                 if error.raw_os_error() == Some(libc::ENOMEM) && capacity > 1 =>
             {
@@ -113,21 +113,21 @@ pub fn load(card: u32, needed: usize) -> Result<Loaded, LoadError> {
             other => break other?,
         }
     };
-    let maps = Maps::of(maps);
-    let program = load_program(&mut object, card, &maps)?;
+    let maps = NicMaps::of(maps);
+    let program = load_program(&mut object, nic, &maps)?;
     Ok(Loaded { program, maps, capacity })
 }
 
-/// Whether the kernel lets maps be made on the card of that interface at all: asked where it
+/// Whether the kernel lets maps be made on the NIC of that interface at all: asked where it
 /// cannot be asked otherwise, before Linux 6.3.
-pub fn takes_maps(card: u32) -> bool {
-    create_map(&CreateMap { map_type: ARRAY, key_size: 4, value_size: 8, ..one(card) }, "probe")
+pub fn takes_maps(nic: u32) -> bool {
+    create_map(&CreateMap { map_type: ARRAY, key_size: 4, value_size: 8, ..one(nic) }, "probe")
         .is_ok()
 }
 
 fn create_maps(
     object: &Object,
-    card: u32,
+    nic: u32,
     capacity: usize,
 ) -> Result<[OwnedFd; MAPS.len()], LoadError> {
     let mut made = Vec::with_capacity(MAPS.len());
@@ -139,7 +139,7 @@ fn create_maps(
             key_size: map.key_size(),
             value_size: map.value_size(),
             max_entries: entries,
-            ..one(card)
+            ..one(nic)
         };
         made.push(create_map(&attributes, name).map_err(|error| LoadError::Map { name, error })?);
     }
@@ -166,8 +166,8 @@ struct CreateMap {
 }
 
 /// What all maps have in common.
-fn one(card: u32) -> CreateMap {
-    CreateMap { max_entries: 1, ifindex: card, ..CreateMap::default() }
+fn one(nic: u32) -> CreateMap {
+    CreateMap { max_entries: 1, ifindex: nic, ..CreateMap::default() }
 }
 
 fn create_map(attributes: &CreateMap, name: &str) -> io::Result<OwnedFd> {
@@ -176,7 +176,7 @@ fn create_map(attributes: &CreateMap, name: &str) -> io::Result<OwnedFd> {
     unsafe { bpf_fd(MAP_CREATE, &mut attributes) }
 }
 
-/// BPF_PROG_LOAD, as far as `expected_attach_type`. Without BTF, which no card's compiler reads.
+/// BPF_PROG_LOAD, as far as `expected_attach_type`. Without BTF, which no NIC's compiler reads.
 #[repr(C)]
 #[derive(Default)]
 struct LoadProgram {
@@ -194,14 +194,14 @@ struct LoadProgram {
     expected_attach_type: u32,
 }
 
-fn load_program(object: &mut Object, card: u32, maps: &Maps) -> Result<OwnedFd, LoadError> {
-    let instructions = relocated(object, maps)?;
-    match load_instructions(&instructions, &object.license, card, &mut []) {
+fn load_program(object: &mut Object, nic: u32, maps: &NicMaps) -> Result<OwnedFd, LoadError> {
+    let instructions = relocate(object, maps)?;
+    match load_instructions(&instructions, &object.license, nic, &mut []) {
         Ok(program) => Ok(program),
         Err(error) => {
             // Asked for again: verifying with a log takes far longer.
             let mut log = vec![0; LOG_BYTES];
-            let _ = load_instructions(&instructions, &object.license, card, &mut log);
+            let _ = load_instructions(&instructions, &object.license, nic, &mut log);
             let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
             let log = String::from_utf8_lossy(&log[..end]).into_owned();
             log::debug!("verifier log of {PROGRAM}:\n{log}");
@@ -211,7 +211,7 @@ fn load_program(object: &mut Object, card: u32, maps: &Maps) -> Result<OwnedFd, 
 }
 
 /// The program's instructions, with its maps in them.
-fn relocated(object: &mut Object, maps: &Maps) -> Result<Vec<bpf_insn>, LoadError> {
+fn relocate(object: &mut Object, maps: &NicMaps) -> Result<Vec<bpf_insn>, LoadError> {
     let declared: HashMap<&str, aya_obj::Map> = MAPS
         .into_iter()
         .map(|name| Ok((name, declared(object, name)?.clone())))
@@ -230,7 +230,7 @@ fn relocated(object: &mut Object, maps: &Maps) -> Result<Vec<bpf_insn>, LoadErro
 fn load_instructions(
     instructions: &[bpf_insn],
     license: &CStr,
-    card: u32,
+    nic: u32,
     log: &mut [u8],
 ) -> io::Result<OwnedFd> {
     let mut attributes = LoadProgram {
@@ -239,7 +239,7 @@ fn load_instructions(
         instructions: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,
         name: kernel_name(PROGRAM),
-        ifindex: card,
+        ifindex: nic,
         ..LoadProgram::default()
     };
     if !log.is_empty() {

@@ -5,22 +5,22 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use xdp_common::bans::{
+use xdp_common::filter::dynamic::{
     self, FILTER_BITS, FILTER_WORDS, LENGTHS_V6, SHORTEST_V6, flag, host_bit, prefix_bit_v4,
     prefix_bit_v6,
 };
 
 use crate::config::prefix::IpPrefix;
-use crate::datapath::maps::dynamic::memory::Memory;
+use crate::datapath::maps::dynamic::memory::MappedValue;
 use crate::datapath::maps::handles;
 use xdp_common::maps::FILTER;
 
 /// A filter in the kernel.
-pub(super) struct Filter {
-    memory: Memory<bans::Filter>,
+pub(super) struct MappedFilter {
+    memory: MappedValue<dynamic::EntryFilter>,
 }
 
-impl Filter {
+impl MappedFilter {
     /// Makes one without any bit set.
     pub(super) fn create() -> io::Result<(Self, OwnedFd)> {
         let map = handles::create(FILTER, "xdpctl_filter")?;
@@ -28,7 +28,7 @@ impl Filter {
     }
 
     pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
-        Ok(Self { memory: Memory::open(map)? })
+        Ok(Self { memory: MappedValue::open(map)? })
     }
 
     /// Sets the bits of a prefix, and returns the flags that have them asked.

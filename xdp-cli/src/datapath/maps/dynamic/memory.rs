@@ -8,17 +8,17 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xdp_common::bans::{NEVER, Switches as Raw, Table};
+use xdp_common::filter::dynamic::{EntryTable, NEVER, Switches as Raw};
 use xdp_common::maps::{MapSignature, kind};
 
 use crate::datapath::sys::bpf;
 
 /// A map's only value as memory, unmapped when dropped.
-pub(super) struct Memory<T> {
+pub(super) struct MappedValue<T> {
     address: NonNull<T>,
 }
 
-impl<T> Memory<T> {
+impl<T> MappedValue<T> {
     /// Maps the value of an array of one element that was made with BPF_F_MMAPABLE.
     pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
         if bpf::map_info(map)?.signature != MapSignature::new(kind::ARRAY, 4, size_of::<T>()) {
@@ -39,7 +39,7 @@ impl<T> Memory<T> {
     }
 }
 
-impl<T> Drop for Memory<T> {
+impl<T> Drop for MappedValue<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length, and no reference to it outlives `self`.
         // That it cannot be undone would be no reason to stop.
@@ -57,7 +57,7 @@ pub(super) fn read(map: &OwnedFd) -> io::Result<Raw> {
 
 /// The switches, to be changed.
 pub(super) struct Switches {
-    memory: Memory<Raw>,
+    memory: MappedValue<Raw>,
 }
 
 /// A field, as one that others read and write too.
@@ -73,7 +73,7 @@ macro_rules! field {
 impl Switches {
     /// Opens them. New ones get their multipliers, before there is any filter.
     pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
-        let switches = Self { memory: Memory::open(map)? };
+        let switches = Self { memory: MappedValue::open(map)? };
         if switches.multipliers().contains(&0) {
             for number in [0, 1] {
                 let multiplier = field!(switches, multipliers[number], AtomicU64);
@@ -120,21 +120,21 @@ impl Switches {
         field!(self, next_deadline, AtomicU64).fetch_min(deadline, Ordering::Relaxed);
     }
 
-    pub(super) fn entries(&self, table: Table) -> u32 {
+    pub(super) fn entries(&self, table: EntryTable) -> u32 {
         field!(self, entries[table as usize], AtomicU32).load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_entries(&self, table: Table, entries: u32) {
+    pub(super) fn set_entries(&self, table: EntryTable, entries: u32) {
         field!(self, entries[table as usize], AtomicU32).store(entries, Ordering::Relaxed);
     }
 
-    pub(super) fn add_stale(&self, table: Table, weight: u64) {
+    pub(super) fn add_stale(&self, table: EntryTable, weight: u64) {
         let stale = field!(self, stale[table as usize], AtomicU32);
         let sum = u64::from(stale.load(Ordering::Relaxed)) + weight;
         stale.store(u32::try_from(sum).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    pub(super) fn clear_stale(&self, table: Table) {
+    pub(super) fn clear_stale(&self, table: EntryTable) {
         field!(self, stale[table as usize], AtomicU32).store(0, Ordering::Relaxed);
     }
 }

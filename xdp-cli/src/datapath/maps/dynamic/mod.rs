@@ -24,16 +24,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xdp_common::bans::{Entry, NEVER, Standing, Table, flag};
 use xdp_common::capacity::MAX_ENTRIES;
+use xdp_common::filter::dynamic::{Entry, EntryAction, EntryTable, NEVER, flag};
 
-use crate::bans::{Kind, Listed};
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::sys::bpf;
 use crate::notation::grouped;
-use filter::Filter;
+use crate::views::entries::{Kind, Listed};
+use filter::MappedFilter;
 use memory::Switches;
 use notes::Notes;
 
@@ -41,9 +41,9 @@ use notes::Notes;
 const STALE: u32 = 4096;
 
 /// The maps that are there only while there are entries.
-pub fn lent(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
-    let filters = Table::ALL.into_iter().map(|table| inner(&maps.ban_filters, table as u32));
-    let tables = Table::ALL.into_iter().map(|table| inner(maps.table(table), 0));
+pub fn inner_maps(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
+    let filters = EntryTable::ALL.into_iter().map(|table| inner(&maps.ban_filters, table as u32));
+    let tables = EntryTable::ALL.into_iter().map(|table| inner(maps.table(table), 0));
     filters.chain(tables).filter_map(io::Result::transpose).collect()
 }
 
@@ -76,15 +76,15 @@ pub fn now() -> u64 {
 /// How many entries are in force, for commands that only look and hold no lock.
 pub fn count(maps: &Maps) -> Result<u64> {
     let what = "count the run-time entries";
-    let switches = memory::read(&maps.switches).trying(what)?;
+    let switches = memory::read(&maps.switches).context(what)?;
     let now = now();
     if switches.changing == 0 && now < switches.next_deadline {
         return Ok(switches.entries.into_iter().map(u64::from).sum());
     }
     let mut live = BTreeSet::new();
-    for table in Table::ALL {
-        let Some(map) = table_of(maps, table).trying(what)? else { continue };
-        for (prefix, entry) in table::read(&map, table).trying(what)? {
+    for table in EntryTable::ALL {
+        let Some(map) = table_of(maps, table).context(what)? else { continue };
+        for (prefix, entry) in table::read(&map, table).context(what)? {
             if now < entry.deadline {
                 live.insert(prefix);
             }
@@ -108,8 +108,8 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
             IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
         };
         let table = table::of(&prefix);
-        let Some(map) = inner(maps.table(table), 0).trying(what)? else { continue };
-        let found = table::find(&map, table, &[prefix]).trying(what)?;
+        let Some(map) = inner(maps.table(table), 0).context(what)? else { continue };
+        let found = table::find(&map, table, &[prefix]).context(what)?;
         let now = now();
         for entry in found.into_iter().flatten().filter(|entry| now < entry.deadline) {
             let note = notes.as_ref().and_then(|notes| notes.text(entry.note));
@@ -123,7 +123,7 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
 fn listed(prefix: IpPrefix, entry: Entry, now: u64, note: Option<&str>) -> Listed {
     Listed {
         prefix,
-        kind: if entry.standing == Standing::ALLOWED { Kind::Allow } else { Kind::Block },
+        kind: if entry.action == EntryAction::ALLOWED { Kind::Allow } else { Kind::Block },
         // Up, so that what lives has not 0 seconds left.
         expires_in_seconds: (entry.deadline != NEVER)
             .then(|| entry.deadline.saturating_sub(now).div_ceil(1_000_000_000)),
@@ -149,7 +149,8 @@ impl<'m> Store<'m> {
 
     /// On maps that nobody else changes meanwhile, with a directory for the notes.
     pub fn on(maps: &'m Maps, state: PathBuf) -> Result<Self> {
-        let switches = Switches::open(&maps.switches).trying("open the switches of the program")?;
+        let switches =
+            Switches::open(&maps.switches).context("open the switches of the program")?;
         Ok(Self { maps, switches, notes: Notes::read(state) })
     }
 
@@ -171,9 +172,9 @@ impl<'m> Store<'m> {
             None => 0,
             Some(text) => self.notes.number(text)?,
         };
-        let standing = match order.kind {
-            Kind::Allow => Standing::ALLOWED,
-            Kind::Block => Standing::BLOCKED,
+        let action = match order.kind {
+            Kind::Allow => EntryAction::ALLOWED,
+            Kind::Block => EntryAction::BLOCKED,
         };
         let mut batches = Vec::new();
         for (table, prefixes) in sorted(prefixes) {
@@ -189,7 +190,7 @@ impl<'m> Store<'m> {
             let batch = &batches[nth];
             let entry = |prefix: &IpPrefix| Entry {
                 deadline,
-                standing,
+                action,
                 length: table::length(prefix).into(),
                 note,
             };
@@ -198,7 +199,7 @@ impl<'m> Store<'m> {
                     // Best effort: the mark stays, and the next command recounts.
                     let _ = self.undo(batch);
                 }
-                return Err(error).trying(what);
+                return Err(error).context(what);
             }
         }
         self.switches.end();
@@ -208,11 +209,11 @@ impl<'m> Store<'m> {
     }
 
     /// Looks what stands in the places of these prefixes, and whether they fit.
-    fn batch(&self, table: Table, prefixes: Vec<IpPrefix>) -> Result<Batch> {
+    fn batch(&self, table: EntryTable, prefixes: Vec<IpPrefix>) -> Result<Batch> {
         let what = "look at the run-time entries";
-        let map = self.table(table).trying(what)?;
+        let map = self.table(table).context(what)?;
         let before = match &map {
-            Some(map) => table::find(map, table, &prefixes).trying(what)?,
+            Some(map) => table::find(map, table, &prefixes).context(what)?,
             None => vec![None; prefixes.len()],
         };
         let batch = Batch { table, prefixes, before };
@@ -239,9 +240,9 @@ impl<'m> Store<'m> {
         let table = batch.table;
         let multipliers = self.switches.multipliers();
         let filter = match inner(&self.maps.ban_filters, table as u32)? {
-            Some(map) => Filter::open(&map)?,
+            Some(map) => MappedFilter::open(&map)?,
             None => {
-                let (filter, map) = Filter::create()?;
+                let (filter, map) = MappedFilter::create()?;
                 put_inner(&self.maps.ban_filters, table as u32, &map)?;
                 filter
             }
@@ -282,11 +283,11 @@ impl<'m> Store<'m> {
         let what = "remove the run-time entries";
         let (mut batches, mut missing) = (Vec::new(), Vec::new());
         for (table, prefixes) in sorted(prefixes) {
-            let Some(map) = self.table(table).trying(what)? else {
+            let Some(map) = self.table(table).context(what)? else {
                 missing.extend(prefixes);
                 continue;
             };
-            let before = table::find(&map, table, &prefixes).trying(what)?;
+            let before = table::find(&map, table, &prefixes).context(what)?;
             let absent =
                 |(prefix, before): (&IpPrefix, &Option<Entry>)| before.is_none().then_some(*prefix);
             missing.extend(prefixes.iter().zip(&before).filter_map(absent));
@@ -299,7 +300,7 @@ impl<'m> Store<'m> {
                     // Best effort, as where putting fails.
                     let _ = self.undo(batch);
                 }
-                return Err(error).trying(what);
+                return Err(error).context(what);
             }
         }
         self.switches.end();
@@ -334,9 +335,9 @@ impl<'m> Store<'m> {
         let what = "read the run-time entries";
         let now = now();
         let mut all = Vec::new();
-        for table in Table::ALL {
-            let Some(map) = self.table(table).trying(what)? else { continue };
-            for (prefix, entry) in table::read(&map, table).trying(what)? {
+        for table in EntryTable::ALL {
+            let Some(map) = self.table(table).context(what)? else { continue };
+            for (prefix, entry) in table::read(&map, table).context(what)? {
                 if now >= entry.deadline {
                     continue;
                 }
@@ -353,32 +354,32 @@ impl<'m> Store<'m> {
     pub fn sweep(&mut self) -> Result<()> {
         let raw = self.switches.read();
         let now = now();
-        let stale = |table: Table| {
+        let stale = |table: EntryTable| {
             let (stale, entries) = (raw.stale[table as usize], raw.entries[table as usize]);
             stale > STALE && stale > entries / 2
         };
         let empty =
-            |table: Table| raw.entries[table as usize] == 0 && raw.flags & table.flag() != 0;
+            |table: EntryTable| raw.entries[table as usize] == 0 && raw.flags & table.flag() != 0;
         let ended = now >= raw.next_deadline;
-        let due = |table: Table| raw.changing != 0 || ended || stale(table) || empty(table);
-        if !Table::ALL.into_iter().any(due) {
+        let due = |table: EntryTable| raw.changing != 0 || ended || stale(table) || empty(table);
+        if !EntryTable::ALL.into_iter().any(due) {
             return Ok(());
         }
         self.switches.begin();
         let mut next = if ended || raw.changing != 0 { NEVER } else { raw.next_deadline };
         let mut notes = BTreeSet::new();
-        for table in Table::ALL {
+        for table in EntryTable::ALL {
             if due(table) {
                 let anew = raw.changing != 0 || stale(table);
                 let swept = self.sweep_table(table, now, anew);
-                let swept = swept.trying("sweep the run-time entries")?;
+                let swept = swept.context("sweep the run-time entries")?;
                 next = next.min(swept.next_deadline);
                 notes.extend(swept.notes);
             }
         }
         self.switches.set_deadline(next);
-        let holds_none = |table: Table| raw.entries[table as usize] == 0;
-        if Table::ALL.into_iter().all(|table| due(table) || holds_none(table)) {
+        let holds_none = |table: EntryTable| raw.entries[table as usize] == 0;
+        if EntryTable::ALL.into_iter().all(|table| due(table) || holds_none(table)) {
             // Everything was read, so what no entry names is known. A note too many is harmless; not
             // to look at entries and remove them where the disk is full, would not be.
             if let Err(error) = self.notes.keep(&notes) {
@@ -389,7 +390,7 @@ impl<'m> Store<'m> {
         Ok(())
     }
 
-    fn sweep_table(&self, table: Table, now: u64, anew: bool) -> io::Result<Swept> {
+    fn sweep_table(&self, table: EntryTable, now: u64, anew: bool) -> io::Result<Swept> {
         let mut swept = Swept { next_deadline: NEVER, notes: BTreeSet::new() };
         let (mut live, mut ended) = (Vec::new(), Vec::new());
         let map = self.table(table)?;
@@ -409,7 +410,7 @@ impl<'m> Store<'m> {
         if live.is_empty() {
             // Nobody asks from here on. The memory goes when the last packet is done with it.
             self.switches.clear_flags(match table {
-                Table::PrefixesV6 => table.flag() | flag::V6_FILTER,
+                EntryTable::PrefixesV6 => table.flag() | flag::V6_FILTER,
                 _ => table.flag(),
             });
             bpf::delete(self.maps.table(table), 0)?;
@@ -421,7 +422,7 @@ impl<'m> Store<'m> {
         let stale = self.switches.read().stale[table as usize];
         if anew || (stale > STALE && stale as usize > live.len() / 2) {
             let multipliers = self.switches.multipliers();
-            let (filter, map) = Filter::create()?;
+            let (filter, map) = MappedFilter::create()?;
             let mut flags = table.flag();
             for prefix in &live {
                 flags |= filter.add(multipliers, prefix);
@@ -429,7 +430,7 @@ impl<'m> Store<'m> {
             // The filter first: it has all that the flags before could ask for of what lives.
             put_inner(&self.maps.ban_filters, table as u32, &map)?;
             self.switches.set_flags(flags);
-            if table == Table::PrefixesV6 {
+            if table == EntryTable::PrefixesV6 {
                 self.switches.clear_flags(flag::V6_FILTER & !flags);
             }
             self.switches.clear_stale(table);
@@ -437,14 +438,14 @@ impl<'m> Store<'m> {
         Ok(swept)
     }
 
-    fn table(&self, table: Table) -> io::Result<Option<OwnedFd>> {
+    fn table(&self, table: EntryTable) -> io::Result<Option<OwnedFd>> {
         table_of(self.maps, table)
     }
 }
 
 /// Prefixes of one table, and the entries that were in their places.
 struct Batch {
-    table: Table,
+    table: EntryTable,
     prefixes: Vec<IpPrefix>,
     before: Vec<Option<Entry>>,
 }
@@ -461,8 +462,8 @@ struct Swept {
 }
 
 /// By table, sorted, each once: a trie takes them faster in order.
-fn sorted(prefixes: &[IpPrefix]) -> [(Table, Vec<IpPrefix>); 4] {
-    let mut sorted = Table::ALL.map(|table| (table, Vec::new()));
+fn sorted(prefixes: &[IpPrefix]) -> [(EntryTable, Vec<IpPrefix>); 4] {
+    let mut sorted = EntryTable::ALL.map(|table| (table, Vec::new()));
     for prefix in prefixes {
         sorted[table::of(prefix) as usize].1.push(*prefix);
     }
@@ -474,7 +475,7 @@ fn sorted(prefixes: &[IpPrefix]) -> [(Table, Vec<IpPrefix>); 4] {
 }
 
 /// A table, if it has a map now.
-fn table_of(maps: &Maps, table: Table) -> io::Result<Option<OwnedFd>> {
+fn table_of(maps: &Maps, table: EntryTable) -> io::Result<Option<OwnedFd>> {
     let map = inner(maps.table(table), 0)?;
     match &map {
         Some(found)

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use crate::datapath::error::{Error, Result, Trying};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::sys::private_dir;
 
 const FILE: &str = "notes";
@@ -75,13 +75,13 @@ impl Notes {
         }
         let (path, new) = (self.directory.join(FILE), self.directory.join(NEW));
         let what = format!("keep the notes in {}", path.display());
-        let mut file = private_dir::create_file(&self.directory, NEW).trying(&what)?;
+        let mut file = private_dir::create_file(&self.directory, NEW).context(&what)?;
         let mut write = || -> io::Result<()> {
             file.write_all(MAGIC)?;
             file.write_all(&postcard::to_stdvec(&self.texts).map_err(io::Error::other)?)?;
             fs::rename(&new, &path)
         };
-        write().trying(&what)
+        write().context(&what)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use xdp_common::bans::{Entry, Table, Value};
+use xdp_common::filter::dynamic::{Entry, EntryTable, Value};
 use xdp_common::maps;
 
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -16,8 +16,8 @@ const VALUE: usize = size_of::<Value>();
 const LONGEST_KEY: usize = 20;
 
 /// The table of a prefix.
-pub(super) fn of(prefix: &IpPrefix) -> Table {
-    Table::of(matches!(prefix, IpPrefix::V6(_)), length(prefix))
+pub(super) fn of(prefix: &IpPrefix) -> EntryTable {
+    EntryTable::of(matches!(prefix, IpPrefix::V6(_)), length(prefix))
 }
 
 pub(super) fn length(prefix: &IpPrefix) -> u8 {
@@ -28,23 +28,23 @@ pub(super) fn length(prefix: &IpPrefix) -> u8 {
 }
 
 /// What a table holds, for messages.
-pub(super) fn described(table: Table) -> &'static str {
+pub(super) fn described(table: EntryTable) -> &'static str {
     match table {
-        Table::HostsV4 => "IPv4 addresses",
-        Table::PrefixesV4 => "IPv4 prefixes",
-        Table::HostsV6 => "IPv6 addresses",
-        Table::PrefixesV6 => "IPv6 prefixes",
+        EntryTable::HostsV4 => "IPv4 addresses",
+        EntryTable::PrefixesV4 => "IPv4 prefixes",
+        EntryTable::HostsV6 => "IPv6 addresses",
+        EntryTable::PrefixesV6 => "IPv6 prefixes",
     }
 }
 
-const fn key_size(table: Table) -> usize {
+const fn key_size(table: EntryTable) -> usize {
     maps::table(table).signature.key_size as usize
 }
 
-pub(super) fn create(table: Table) -> io::Result<OwnedFd> {
+pub(super) fn create(table: EntryTable) -> io::Result<OwnedFd> {
     let name = match table {
-        Table::HostsV4 | Table::HostsV6 => "xdpctl_hosts",
-        Table::PrefixesV4 | Table::PrefixesV6 => "xdpctl_prefixes",
+        EntryTable::HostsV4 | EntryTable::HostsV6 => "xdpctl_hosts",
+        EntryTable::PrefixesV4 | EntryTable::PrefixesV6 => "xdpctl_prefixes",
     };
     create_map(maps::table(table), name)
 }
@@ -55,14 +55,14 @@ fn key(prefix: &IpPrefix) -> ([u8; LONGEST_KEY], usize) {
     let mut bytes = [0; LONGEST_KEY];
     let table = of(prefix);
     match *prefix {
-        IpPrefix::V4(prefix) if table == Table::HostsV4 => {
+        IpPrefix::V4(prefix) if table == EntryTable::HostsV4 => {
             bytes[..4].copy_from_slice(&prefix.address.to_ne_bytes());
         }
         IpPrefix::V4(prefix) => {
             bytes[..4].copy_from_slice(&u32::from(prefix.length).to_ne_bytes());
             bytes[4..8].copy_from_slice(&prefix.address.to_be_bytes());
         }
-        IpPrefix::V6(prefix) if table == Table::HostsV6 => {
+        IpPrefix::V6(prefix) if table == EntryTable::HostsV6 => {
             let (upper, lower) = ((prefix.address >> 64) as u64, prefix.address as u64);
             bytes[..8].copy_from_slice(&upper.to_ne_bytes());
             bytes[8..16].copy_from_slice(&lower.to_ne_bytes());
@@ -77,19 +77,23 @@ fn key(prefix: &IpPrefix) -> ([u8; LONGEST_KEY], usize) {
 
 /// The prefix that a key stands for, without what others may have written beyond its length: for
 /// the kernel it is the same key.
-fn prefix(table: Table, key: &[u8]) -> IpPrefix {
+fn prefix(table: EntryTable, key: &[u8]) -> IpPrefix {
     let word = |at: usize| key[at..at + 4].try_into().unwrap_or([0; 4]);
     let long = |at: usize| key[at..at + 8].try_into().unwrap_or([0; 8]);
     let length = |longest: u32| u32::from_ne_bytes(word(0)).min(longest) as u8;
     match table {
-        Table::HostsV4 => IpPrefix::V4(Prefix { address: u32::from_ne_bytes(word(0)), length: 32 }),
-        Table::PrefixesV4 => IpPrefix::V4(masked_v4(u32::from_be_bytes(word(4)), length(32)).0),
-        Table::HostsV6 => IpPrefix::V6(Prefix {
+        EntryTable::HostsV4 => {
+            IpPrefix::V4(Prefix { address: u32::from_ne_bytes(word(0)), length: 32 })
+        }
+        EntryTable::PrefixesV4 => {
+            IpPrefix::V4(masked_v4(u32::from_be_bytes(word(4)), length(32)).0)
+        }
+        EntryTable::HostsV6 => IpPrefix::V6(Prefix {
             address: u128::from(u64::from_ne_bytes(long(0))) << 64
                 | u128::from(u64::from_ne_bytes(long(8))),
             length: 128,
         }),
-        Table::PrefixesV6 => {
+        EntryTable::PrefixesV6 => {
             let (upper, lower) = (u64::from_be_bytes(long(4)), u64::from_be_bytes(long(12)));
             let address = u128::from(upper) << 64 | u128::from(lower);
             IpPrefix::V6(masked_v6(address, length(128)).0)
@@ -97,7 +101,7 @@ fn prefix(table: Table, key: &[u8]) -> IpPrefix {
     }
 }
 
-fn keys<'p>(table: Table, prefixes: impl Iterator<Item = &'p IpPrefix>) -> Elements {
+fn keys<'p>(table: EntryTable, prefixes: impl Iterator<Item = &'p IpPrefix>) -> Elements {
     let mut keys = Elements::new(key_size(table));
     for prefix in prefixes {
         let (bytes, size) = key(prefix);
@@ -123,14 +127,14 @@ fn entry(bytes: &[u8]) -> Entry {
 }
 
 /// All entries, those that have ended included.
-pub(super) fn read(map: &OwnedFd, table: Table) -> io::Result<Vec<(IpPrefix, Entry)>> {
+pub(super) fn read(map: &OwnedFd, table: EntryTable) -> io::Result<Vec<(IpPrefix, Entry)>> {
     let (keys, values) = bpf::all_elements(map, key_size(table), VALUE)?;
     let elements = keys.iter().zip(values.iter());
     Ok(elements.filter_map(|(key, value)| element(table, key, value)).collect())
 }
 
 /// An entry as it lies in its table; `None` where key and value have not the sizes of one.
-pub fn element(table: Table, key: &[u8], value: &[u8]) -> Option<(IpPrefix, Entry)> {
+pub fn element(table: EntryTable, key: &[u8], value: &[u8]) -> Option<(IpPrefix, Entry)> {
     let fits = key.len() == key_size(table) && value.len() == VALUE;
     fits.then(|| (prefix(table, key), entry(value)))
 }
@@ -138,7 +142,7 @@ pub fn element(table: Table, key: &[u8], value: &[u8]) -> Option<(IpPrefix, Entr
 /// The entries of exactly these prefixes.
 pub(super) fn find(
     map: &OwnedFd,
-    table: Table,
+    table: EntryTable,
     prefixes: &[IpPrefix],
 ) -> io::Result<Vec<Option<Entry>>> {
     let mut value = [0; VALUE];
@@ -155,7 +159,7 @@ pub(super) fn find(
 /// Writes entries, each in the place of the one that its prefix has.
 pub(super) fn write(
     map: &OwnedFd,
-    table: Table,
+    table: EntryTable,
     entries: impl Iterator<Item = (IpPrefix, Entry)>,
 ) -> io::Result<()> {
     let (mut keys, mut values) = (Elements::new(key_size(table)), Elements::new(VALUE));
@@ -168,14 +172,18 @@ pub(super) fn write(
 }
 
 /// Removes entries, and returns the places of prefixes that had none.
-pub(super) fn remove(map: &OwnedFd, table: Table, prefixes: &[IpPrefix]) -> io::Result<Vec<usize>> {
+pub(super) fn remove(
+    map: &OwnedFd,
+    table: EntryTable,
+    prefixes: &[IpPrefix],
+) -> io::Result<Vec<usize>> {
     bpf::delete_elements(map, &keys(table, prefixes.iter()))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use xdp_common::bans::{NEVER, Standing};
+    use xdp_common::filter::dynamic::{EntryAction, NEVER};
 
     use super::*;
 
@@ -191,8 +199,8 @@ mod tests {
                 let (bytes, size) = key(&it);
                 prop_assert_eq!(prefix(of(&it), &bytes[..size]), it);
             }
-            for standing in [Standing::ALLOWED, Standing::BLOCKED] {
-                let it = Entry { deadline, standing, length: length.into(), note };
+            for action in [EntryAction::ALLOWED, EntryAction::BLOCKED] {
+                let it = Entry { deadline, action, length: length.into(), note };
                 prop_assert_eq!(entry(&bytes(it)), it);
             }
         }
@@ -200,7 +208,7 @@ mod tests {
 
     #[test]
     fn only_the_deadline_ends_an_entry() {
-        let at = |deadline| Entry { deadline, standing: Standing::BLOCKED, length: 8, note: 0 };
+        let at = |deadline| Entry { deadline, action: EntryAction::BLOCKED, length: 8, note: 0 };
         assert!(at(10).is_live(|| 9));
         assert!(!at(10).is_live(|| 10));
         assert!(at(NEVER).is_live(|| panic!("the clock is not asked")));

@@ -1,5 +1,5 @@
-//! The object, instruction by instruction: only what a card's compiler takes. No kernel says so
-//! where there is no such card.
+//! The object, instruction by instruction: only what a NIC's compiler takes. No kernel says so
+//! where there is no such NIC.
 
 use aya_obj::generated::BPF_PSEUDO_MAP_FD;
 
@@ -74,7 +74,7 @@ fn values_are_added_to_and_numbers_are_stored_from_registers() {
         }
     }
     // Every counter at a place that stands in the instruction.
-    let words = 2 * xdp_common::offload::COUNTERS as i16;
+    let words = 2 * xdp_common::nic::COUNTERS as i16;
     assert_eq!(added, (0..words).map(|word| 8 * word).collect());
 }
 

@@ -1,0 +1,337 @@
+//! The test stand: all programs loaded and in their places, and traffic sent through them.
+
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aya::maps::Map;
+use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use xdp_common::maps::{self, COUNTER_PAGE};
+use xdp_common::stats::counter::{Counter, Matrix};
+use xdp_common::stats::per_cpu::PerCpu;
+use xdp_common::stats::verdict::{Reason, Verdict};
+use xdpctl::config::prefix::IpPrefix;
+use xdpctl::datapath::maps::dynamic::{Order, Store};
+use xdpctl::datapath::maps::handles::{Maps, create};
+use xdpctl::datapath::maps::image;
+use xdpctl::datapath::program::load::{self, Loaded};
+use xdpctl::datapath::sys::bpf;
+use xdpctl::image::Image;
+use xdpctl::views::entries::Kind;
+
+use crate::Result;
+use crate::clock::Clock;
+use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
+use crate::traffic::{Control, Traffic};
+
+/// Object files must be aligned like the structures in them.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static PROGRAMS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/bench.bpf")));
+
+/// Frames that the kernel takes from the generator before it lets the device have them: as many
+/// as a device's driver looks at in one go.
+const BATCH: u32 = 64;
+/// How long frames may be on their way when a run is over.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(200);
+/// The slot of the filter's map of redirect targets that rules of a benchmark use.
+pub const REDIRECT_SLOT: u32 = 0;
+/// The interface that it leads to.
+pub const REDIRECT_TARGET: &str = "out0";
+
+/// The bare programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    Drop,
+    Pass,
+    Redirect,
+}
+
+impl Floor {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Pass => "pass",
+            Self::Redirect => "redirect",
+        }
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Drop => "bench_drop",
+            Self::Pass => "bench_pass",
+            Self::Redirect => "bench_redirect",
+        }
+    }
+}
+
+/// Which of the devices traffic is sent to; the number is the generator's slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Filter = 0,
+    Floor = 1,
+    /// Whatever the benchmark puts there from outside, such as a command that it measures.
+    Guest = 2,
+}
+
+impl Device {
+    const fn interface(self) -> &'static str {
+        match self {
+            Self::Filter => "dut0",
+            Self::Floor => "dut1",
+            Self::Guest => GUEST,
+        }
+    }
+}
+
+/// What came of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// What a frame cost, the generator's part included.
+    pub nanoseconds: f64,
+    pub sent: u64,
+    pub arrived: u64,
+}
+
+pub struct Testbed {
+    pub lab: Arc<Lab>,
+    programs: Ebpf,
+    filter: Loaded,
+    counters: InterfaceCounters,
+    links: [OwnedFd; 2],
+    _behind: OwnedFd,
+    pub clock: Clock,
+    control: Control,
+    /// At run time.
+    blocked: Vec<IpPrefix>,
+}
+
+impl Testbed {
+    /// Sets everything up. The filter has no ruleset yet.
+    pub fn set_up(clock: Clock) -> Result<Self> {
+        let lab = Arc::new(Lab::create()?);
+        let mut programs = EbpfLoader::new().load(&PROGRAMS.0)?;
+        for (_, program) in programs.programs_mut() {
+            let program: &mut Xdp = program.try_into()?;
+            program.load()?;
+        }
+        let filter = load::load_filter()?;
+        provide_counters(&filter)?;
+
+        let floor = xdp(&programs, Floor::Drop.program())?;
+        let links = lab.device.enter(|| {
+            let target = index(REDIRECT_TARGET)?;
+            let targets = filter.map(maps::Map::REDIRECTS)?;
+            bpf::update(&targets, REDIRECT_SLOT, &device_value(target))?;
+            bpf::update(map(&programs, "FLOOR_TARGET")?, 0, &device_value(target))?;
+            let filter = attach(filter.program()?, Device::Filter.interface())?;
+            Ok([filter, attach(floor, Device::Floor.interface())?])
+        })?;
+        let behind = lab.attach_behind(floor)?;
+        lab.generator.enter(|| {
+            let devices = map(&programs, "DEVICES")?;
+            bpf::update(devices, Device::Filter as u32, &device_value(index("gen0")?))?;
+            bpf::update(devices, Device::Floor as u32, &device_value(index("gen1")?))?;
+            bpf::update(devices, Device::Guest as u32, &device_value(index("gen2")?))?;
+            Ok(())
+        })?;
+        let counters = lab.device.enter(InterfaceCounters::open)?;
+        let control = Control::default();
+        let blocked = Vec::new();
+        Ok(Self {
+            lab,
+            programs,
+            filter,
+            counters,
+            links,
+            _behind: behind,
+            clock,
+            control,
+            blocked,
+        })
+    }
+
+    /// Puts a ruleset's image in force, on the filter's device.
+    pub fn put_in_force(&self, image: &Image) -> Result<()> {
+        let extents = image::create(image.blocks())?;
+        let ruleset = self.filter.map(maps::Map::RULESET)?;
+        let more = image.header().more_extents;
+        image::activate(&ruleset, &extents, more)?;
+        image::release(&ruleset, &extents, more)?;
+        bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
+        Ok(())
+    }
+
+    /// Blocks prefixes at run time; what was blocked before is not any more.
+    pub fn block(&mut self, prefixes: &[IpPrefix]) -> Result<()> {
+        let maps = Maps::of_loaded(&self.filter)?;
+        // Notes would lie in the directory, and there are none.
+        let mut store = Store::on(&maps, std::env::temp_dir())?;
+        store.remove(&self.blocked)?;
+        if !prefixes.is_empty() {
+            store.put(prefixes, &Order { kind: Kind::Block, life: None, note: None })?;
+        }
+        self.blocked = prefixes.to_vec();
+        Ok(())
+    }
+
+    /// Puts a bare program on the floor's device.
+    pub fn set_floor(&self, floor: Floor) -> Result<()> {
+        let program = xdp(&self.programs, floor.program())?;
+        bpf::update_link(&self.links[Device::Floor as usize], program)?;
+        Ok(())
+    }
+
+    /// Puts a bare program on the filter's device in its place, until the next ruleset.
+    pub fn replace_filter(&self, floor: Floor) -> Result<()> {
+        let program = xdp(&self.programs, floor.program())?;
+        bpf::update_link(&self.links[Device::Filter as usize], program)?;
+        Ok(())
+    }
+
+    /// Gives the generator its traffic.
+    pub fn load_traffic(&mut self, traffic: &Traffic) -> Result<()> {
+        let lines = map(&self.programs, "TRAFFIC")?;
+        for (number, line) in (0..).zip(&traffic.lines) {
+            let mut bytes = [0; size_of::<crate::traffic::Line>()];
+            for (place, word) in bytes.chunks_exact_mut(8).zip(line) {
+                place.copy_from_slice(&word.to_ne_bytes());
+            }
+            bpf::update(lines, number, &bytes)?;
+        }
+        let header_sum = traffic.header_sum();
+        self.control = Control { kind: traffic.kind, header_sum, ..Control::default() };
+        Ok(())
+    }
+
+    /// Sends frames to a device, and measures until all of them are judged.
+    pub fn run(&mut self, device: Device, frame: &[u8], frames: u32) -> Result<Run> {
+        let before_sending = self.control.generated;
+        self.control.device = device as u32;
+        bpf::update(map(&self.programs, "CONTROL")?, 0, &control_bytes(self.control))?;
+        let received = self.counters.received(device.interface())?;
+
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat: frames,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::new()
+        };
+        let generator = self.programs.program("bench_generate").ok_or("no generator")?;
+        let generator: &Xdp = generator.try_into()?;
+        // To the kernel, the frames come from an interface of the namespace that the thread is in.
+        let (start, mut end) = self.lab.generator.enter(|| {
+            let start = self.clock.now()?;
+            match generator.test_run(options) {
+                // A signal ends a run early, and those that were sent until then count.
+                Err(ProgramError::SyscallError(error))
+                    if error.io_error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+            Ok((start, self.clock.now()?))
+        })?;
+
+        let mut bytes = control_bytes(Control::default());
+        bpf::lookup(map(&self.programs, "CONTROL")?, 0, &mut bytes)?;
+        self.control.generated =
+            u64::from_ne_bytes(bytes[..8].try_into().expect("the first eight bytes"));
+        let sent = self.control.generated - before_sending;
+
+        // The last frames may be waiting for ksoftirqd, whose time counts too.
+        let deadline = Instant::now() + ARRIVAL_TIMEOUT;
+        let mut arrived = self.counters.received(device.interface())? - received;
+        let waits = arrived < sent;
+        while arrived < sent && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            arrived = self.counters.received(device.interface())? - received;
+        }
+        if waits {
+            end = self.clock.now()?;
+        }
+        if arrived == 0 {
+            return Err(format!("none of {sent} frames arrived at {}", device.interface()).into());
+        }
+        let nanoseconds = (end - start).as_nanos() as f64 / arrived as f64;
+        Ok(Run { nanoseconds, sent, arrived })
+    }
+
+    /// What the filter has counted, over all processors.
+    pub fn verdicts(&self) -> Result<Verdicts> {
+        let processors =
+            aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
+        let mut bytes = vec![0; processors * size_of::<PerCpu>()];
+        bpf::lookup(&self.filter.map(maps::Map::COUNTERS)?, 0, &mut bytes)?;
+        let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
+        for cpu in bytes.chunks_exact(size_of::<PerCpu>()) {
+            let matrix = &cpu[std::mem::offset_of!(PerCpu, matrix)..];
+            for (sum, cell) in packets.iter_mut().zip(matrix.chunks_exact(size_of::<Counter>())) {
+                *sum += u64::from_ne_bytes(cell[..8].try_into().expect("the first eight bytes"));
+            }
+        }
+        Ok(Verdicts(packets))
+    }
+}
+
+/// Packets by verdict and reason.
+pub struct Verdicts(Vec<u64>);
+
+impl Verdicts {
+    /// Verdicts that were counted since `before`, with reason and packets.
+    pub fn since<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (Verdict, Reason, u64)> + 'a {
+        let cells = Verdict::ALL
+            .iter()
+            .flat_map(|&verdict| Reason::ALL.iter().map(move |&reason| (verdict, reason)));
+        cells
+            .map(|(verdict, reason)| {
+                let cell = Matrix::cell(verdict, reason);
+                (verdict, reason, self.0[cell] - before.0[cell])
+            })
+            .filter(|(.., packets)| *packets > 0)
+    }
+}
+
+/// Pages for the counters of as many rules as a benchmark has.
+fn provide_counters(filter: &Loaded) -> Result<()> {
+    const PAGES: u32 = 80;
+    let pages = (0..PAGES)
+        .map(|_| create(COUNTER_PAGE, "bench_page"))
+        .collect::<std::io::Result<Vec<OwnedFd>>>()?;
+    let places = filter.map(maps::Map::RULE_COUNTERS)?;
+    let numbers: Vec<u32> = (0..PAGES).collect();
+    let descriptors: Vec<u32> = pages.iter().map(|page| page.as_raw_fd() as u32).collect();
+    bpf::update_batch(&places, &numbers, &descriptors)?;
+    Ok(())
+}
+
+fn xdp<'a>(programs: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    let program: &Xdp = programs.program(name).ok_or("a program is missing")?.try_into()?;
+    Ok(program.fd()?.as_fd())
+}
+
+fn map<'a>(programs: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    match programs.map(name) {
+        Some(Map::Array(data) | Map::DevMap(data)) => Ok(data.fd().as_fd()),
+        _ => Err(format!("no map {name} in the object").into()),
+    }
+}
+
+/// `struct bpf_devmap_val` without a program.
+fn device_value(index: u32) -> [u8; 8] {
+    u64::from(index).to_le_bytes()
+}
+
+fn control_bytes(control: Control) -> [u8; size_of::<Control>()] {
+    let mut bytes = [0; size_of::<Control>()];
+    bytes[0..8].copy_from_slice(&control.generated.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&control.kind.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&control.device.to_ne_bytes());
+    bytes[16..20].copy_from_slice(&control.header_sum.to_ne_bytes());
+    bytes
+}

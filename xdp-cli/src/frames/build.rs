@@ -1,0 +1,277 @@
+//! An Ethernet frame from what a user says of it, as the smallest packet that a host would send.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use pnet::packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
+use pnet::packet::icmp::{IcmpType, MutableIcmpPacket};
+use pnet::packet::icmpv6::{Icmpv6Type, MutableIcmpv6Packet};
+use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
+use pnet::packet::ipv4::{self, MutableIpv4Packet};
+use pnet::packet::ipv6::MutableIpv6Packet;
+use pnet::packet::tcp::{self, MutableTcpPacket};
+use pnet::packet::udp::{self, MutableUdpPacket};
+use pnet::packet::vlan::MutableVlanPacket;
+use pnet::packet::{icmp, icmpv6};
+use pnet::util::MacAddr;
+
+/// ETH_ZLEN: shorter frames are padded by whoever sends them.
+const SHORTEST: usize = 60;
+const ETHERNET: usize = 14;
+const TAG: usize = 4;
+const TTL: u8 = 64;
+
+/// What a user says of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    pub source_mac: [u8; 6],
+    pub destination_mac: [u8; 6],
+    /// Id of an 802.1Q tag.
+    pub vlan: Option<u16>,
+    pub addresses: Addresses,
+    pub payload: Payload,
+}
+
+/// Source and destination, of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    V4(Ipv4Addr, Ipv4Addr),
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+impl Addresses {
+    /// `None` where they are of two families.
+    pub const fn new(source: IpAddr, destination: IpAddr) -> Option<Self> {
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Some(Self::V4(source, destination)),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => Some(Self::V6(source, destination)),
+            _ => None,
+        }
+    }
+}
+
+/// What the packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    Tcp {
+        ports: [u16; 2],
+        flags: u8,
+    },
+    Udp {
+        ports: [u16; 2],
+    },
+    Sctp {
+        ports: [u16; 2],
+    },
+    /// ICMP over IPv4, ICMPv6 over IPv6.
+    Icmp {
+        kind: u8,
+    },
+    /// Eight zero bytes of another protocol.
+    Other {
+        protocol: u8,
+    },
+}
+
+impl Payload {
+    const fn length(self) -> usize {
+        match self {
+            Self::Tcp { .. } => MutableTcpPacket::minimum_packet_size(),
+            // The common header (RFC 9260, section 3.1), for which pnet has no packet.
+            Self::Sctp { .. } => 12,
+            Self::Udp { .. } | Self::Icmp { .. } | Self::Other { .. } => 8,
+        }
+    }
+
+    const fn protocol(self, addresses: Addresses) -> IpNextHeaderProtocol {
+        match (self, addresses) {
+            (Self::Tcp { .. }, _) => IpNextHeaderProtocols::Tcp,
+            (Self::Udp { .. }, _) => IpNextHeaderProtocols::Udp,
+            (Self::Sctp { .. }, _) => IpNextHeaderProtocols::Sctp,
+            (Self::Icmp { .. }, Addresses::V4(..)) => IpNextHeaderProtocols::Icmp,
+            (Self::Icmp { .. }, Addresses::V6(..)) => IpNextHeaderProtocols::Icmpv6,
+            (Self::Other { protocol }, _) => IpNextHeaderProtocol(protocol),
+        }
+    }
+}
+
+/// Builds the frame. `None` cannot be: each header is given a buffer that holds it.
+pub fn build(description: &Description) -> Option<Vec<u8>> {
+    let Description { addresses, payload, vlan, .. } = *description;
+    let transport = transport(addresses, payload)?;
+    let network = network(addresses, payload, &transport)?;
+    let ether_type = match addresses {
+        Addresses::V4(..) => EtherTypes::Ipv4,
+        Addresses::V6(..) => EtherTypes::Ipv6,
+    };
+    let mut frame = link(description, ether_type)?;
+    debug_assert_eq!(frame.len(), ETHERNET + if vlan.is_some() { TAG } else { 0 });
+    frame.extend(network);
+    frame.resize(frame.len().max(SHORTEST), 0);
+    Some(frame)
+}
+
+fn link(description: &Description, ether_type: EtherType) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; ETHERNET];
+    let mut ethernet = MutableEthernetPacket::new(&mut bytes)?;
+    ethernet.set_source(MacAddr::from(description.source_mac));
+    ethernet.set_destination(MacAddr::from(description.destination_mac));
+    ethernet.set_ethertype(if description.vlan.is_some() { EtherTypes::Vlan } else { ether_type });
+    if let Some(id) = description.vlan {
+        let mut bytes_of_tag = [0; TAG];
+        let mut tag = MutableVlanPacket::new(&mut bytes_of_tag)?;
+        tag.set_vlan_identifier(id);
+        tag.set_ethertype(ether_type);
+        bytes.extend(bytes_of_tag);
+    }
+    Some(bytes)
+}
+
+fn network(addresses: Addresses, payload: Payload, transport: &[u8]) -> Option<Vec<u8>> {
+    let protocol = payload.protocol(addresses);
+    match addresses {
+        Addresses::V4(source, destination) => {
+            let length = MutableIpv4Packet::minimum_packet_size();
+            let mut bytes = vec![0; length];
+            let mut packet = MutableIpv4Packet::new(&mut bytes)?;
+            packet.set_version(4);
+            packet.set_header_length(5);
+            packet.set_total_length((length + transport.len()) as u16);
+            packet.set_ttl(TTL);
+            packet.set_next_level_protocol(protocol);
+            packet.set_source(source);
+            packet.set_destination(destination);
+            packet.set_checksum(ipv4::checksum(&packet.to_immutable()));
+            bytes.extend(transport);
+            Some(bytes)
+        }
+        Addresses::V6(source, destination) => {
+            let mut bytes = vec![0; MutableIpv6Packet::minimum_packet_size()];
+            let mut packet = MutableIpv6Packet::new(&mut bytes)?;
+            packet.set_version(6);
+            packet.set_payload_length(transport.len() as u16);
+            packet.set_hop_limit(TTL);
+            packet.set_next_header(protocol);
+            packet.set_source(source);
+            packet.set_destination(destination);
+            bytes.extend(transport);
+            Some(bytes)
+        }
+    }
+}
+
+fn transport(addresses: Addresses, payload: Payload) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; payload.length()];
+    match payload {
+        Payload::Tcp { ports: [source, destination], flags } => {
+            let mut tcp = MutableTcpPacket::new(&mut bytes)?;
+            tcp.set_source(source);
+            tcp.set_destination(destination);
+            tcp.set_data_offset(5);
+            tcp.set_flags(flags);
+            tcp.set_window(u16::MAX);
+            let sum = match addresses {
+                Addresses::V4(from, to) => tcp::ipv4_checksum(&tcp.to_immutable(), &from, &to),
+                Addresses::V6(from, to) => tcp::ipv6_checksum(&tcp.to_immutable(), &from, &to),
+            };
+            tcp.set_checksum(sum);
+        }
+        Payload::Udp { ports: [source, destination] } => {
+            let length = bytes.len() as u16;
+            let mut udp = MutableUdpPacket::new(&mut bytes)?;
+            udp.set_source(source);
+            udp.set_destination(destination);
+            udp.set_length(length);
+            let sum = match addresses {
+                Addresses::V4(from, to) => udp::ipv4_checksum(&udp.to_immutable(), &from, &to),
+                Addresses::V6(from, to) => udp::ipv6_checksum(&udp.to_immutable(), &from, &to),
+            };
+            udp.set_checksum(sum);
+        }
+        Payload::Sctp { ports: [source, destination] } => {
+            bytes[..2].copy_from_slice(&source.to_be_bytes());
+            bytes[2..4].copy_from_slice(&destination.to_be_bytes());
+        }
+        Payload::Icmp { kind } => match addresses {
+            Addresses::V4(..) => {
+                let mut packet = MutableIcmpPacket::new(&mut bytes)?;
+                packet.set_icmp_type(IcmpType(kind));
+                packet.set_checksum(icmp::checksum(&packet.to_immutable()));
+            }
+            Addresses::V6(from, to) => {
+                let mut packet = MutableIcmpv6Packet::new(&mut bytes)?;
+                packet.set_icmpv6_type(Icmpv6Type(kind));
+                packet.set_checksum(icmpv6::checksum(&packet.to_immutable(), &from, &to));
+            }
+        },
+        Payload::Other { .. } => {}
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(addresses: Addresses, payload: Payload, vlan: Option<u16>) -> Vec<u8> {
+        let description = Description {
+            source_mac: [2, 0, 0, 0, 0, 1],
+            destination_mac: [2, 0, 0, 0, 0, 2],
+            vlan,
+            addresses,
+            payload,
+        };
+        build(&description).unwrap()
+    }
+
+    const V4: Addresses =
+        Addresses::V4(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2));
+    const V6: Addresses = Addresses::V6(Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
+
+    #[test]
+    fn a_frame_is_what_was_said_of_it() {
+        let tcp = built(V4, Payload::Tcp { ports: [49152, 443], flags: 0x02 }, None);
+        assert_eq!(
+            crate::views::explain::hex(&tcp),
+            "0200000000020200000000010800450000280000000040068e99c0000201c6336402\
+             c00001bb00000000000000005002ffff01f00000000000000000"
+        );
+    }
+
+    #[test]
+    fn every_kind_reads_back_as_itself() {
+        use xdp_common::filter::order::Scratch;
+        use xdp_common::packet::{Network, Transport, UNTAGGED};
+
+        let ports = [1, 65535];
+        let kinds = [
+            (Payload::Tcp { ports, flags: 0x12 }, 6, Transport::TCP),
+            (Payload::Udp { ports }, 17, Transport::PORTS),
+            (Payload::Sctp { ports }, 132, Transport::PORTS),
+            (Payload::Icmp { kind: 200 }, 0, Transport::ICMP),
+            (Payload::Other { protocol: 47 }, 47, Transport::PLAIN),
+        ];
+        for (payload, protocol, transport) in kinds {
+            for (addresses, network, icmp) in [(V4, Network::IPV4, 1), (V6, Network::IPV6, 58)] {
+                for vlan in [None, Some(4095)] {
+                    let mut scratch = Scratch::LEFT_BEHIND;
+                    scratch.read(&built(addresses, payload, vlan)[..]);
+                    assert_eq!(scratch.malformed, 0, "{payload:?}");
+                    let read = scratch.packet;
+                    let protocol = if protocol == 0 { icmp } else { protocol };
+                    assert_eq!(
+                        (read.network, read.transport, read.protocol),
+                        (network, transport, protocol)
+                    );
+                    assert_eq!(read.vlan, vlan.map_or(UNTAGGED, u32::from));
+                    assert_eq!(read.source_mac(), 0x0200_0000_0001);
+                    if transport == Transport::ICMP {
+                        assert_eq!(read.l4_octet, 200);
+                    }
+                    if matches!(transport, Transport::PORTS | Transport::TCP) {
+                        assert_eq!((read.source_port, read.destination_port), (1, 65535));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Frames in user space: read from captures, and built from what is said of them.
+
+pub mod build;
+pub mod pcap;

@@ -1,0 +1,462 @@
+//! Builds the indexes of [`xdp_common::lookup::lpm`] from prefixes.
+//!
+//! One pass over the sorted prefixes from the root down, each looked at once a level that it
+//! branches at: the build takes no longer than the sort before it.
+
+use std::ops::Range;
+
+use xdp_common::image::{EXTENT_LINES, LINE_WORDS, Line};
+use xdp_common::lookup::lpm::{
+    BUCKET, BUCKET_WORDS, BYTE_SHIFT, BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND,
+    LENGTH_SHIFT, LINE_SLOTS, MAX_LENGTH, MAX_RECORDS, NODE, NODE_WORDS, RANGES_SHIFT, RECORD,
+    RECORD_NODE, RECORD_VALUES, RECORDS, ROOT_LINES, VALUE, WORD_NUMBERS, WORD_RANGES,
+};
+
+use super::interval_tree::LineWriter;
+use super::intervals::Address;
+use crate::ruleset::Prefix;
+
+/// Values of a byte.
+const FANOUT: usize = 256;
+/// Bits that the root takes, and each node.
+const ROOT_BITS: u8 = 16;
+const NODE_BITS: u8 = 8;
+
+/// The index would take more lines than a record can name, a gigabyte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// A prefix and the value of the addresses of which it is the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Valued<A> {
+    pub prefix: Prefix<A>,
+    pub value: u32,
+}
+
+/// Nodes and records of indexes, in lines that are numbered from `first` on.
+struct IndexWriter {
+    first: u32,
+    words: Vec<u64>,
+    /// Records that the root leads to, which an address asks first.
+    upper_records: Pool,
+    buckets: Pool,
+    nodes: Pool,
+    records: Pool,
+}
+
+/// Lines of one kind, a page of memory at a time: what is asked in turn for one address lies
+/// together with others of its kind, so that few pages are asked for many addresses.
+#[derive(Default)]
+struct Pool {
+    /// Lines that are taken and not yet written.
+    free: Range<u32>,
+    /// By how many records are free on them, lines that are not full yet.
+    open: [Option<u32>; MAX_RECORDS],
+}
+
+/// Lines of a page.
+const PAGE_LINES: u32 = 4096 / size_of::<Line>() as u32;
+
+const _: () = assert!(EXTENT_LINES.is_multiple_of(PAGE_LINES));
+
+/// Writes indexes of both families, one after the other, and gives the lines of their roots: 0 for
+/// one that holds nothing.
+pub fn write<const N: usize>(
+    lines: &mut LineWriter,
+    v4: [&[Valued<u32>]; N],
+    v6: [&[Valued<u128>]; N],
+) -> Result<([u32; N], [u32; N]), TooLarge> {
+    let roots = v4.iter().filter(|prefixes| !prefixes.is_empty()).count()
+        + v6.iter().filter(|prefixes| !prefixes.is_empty()).count();
+    let mut writer = IndexWriter::new(lines.next() + ROOT_LINES * roots as u32);
+    let mut places = ([0; N], [0; N]);
+    for (place, prefixes) in places.0.iter_mut().zip(v4).filter(|(_, p)| !p.is_empty()) {
+        *place = lines.append(writer.root(prefixes)?);
+    }
+    for (place, prefixes) in places.1.iter_mut().zip(v6).filter(|(_, p)| !p.is_empty()) {
+        *place = lines.append(writer.root(prefixes)?);
+    }
+    lines.append_words(&writer.into_words());
+    Ok(places)
+}
+
+/// What a record leads to.
+enum SlotTarget {
+    Value(u32),
+    /// A node's line.
+    Node(u32),
+}
+
+/// A part of a level: the prefixes that begin with the same bits, and the value where none of them
+/// holds an address.
+#[derive(Clone, Copy)]
+struct Region<'a, A> {
+    /// Sorted, each once, and longer than the region's own prefix.
+    prefixes: &'a [Valued<A>],
+    background: u32,
+    /// Bits that all of it shares: a multiple of 8.
+    depth: u8,
+}
+
+impl IndexWriter {
+    pub fn new(first: u32) -> Self {
+        let (upper_records, buckets, nodes, records) = Default::default();
+        Self { first, words: Vec::new(), upper_records, buckets, nodes, records }
+    }
+
+    /// The lines that were written.
+    pub fn into_words(self) -> Vec<u64> {
+        self.words
+    }
+
+    /// The root over these prefixes, which are sorted by address and then by length, each there
+    /// once. Whatever no prefix holds has the value 0.
+    pub fn root<A: Address>(&mut self, prefixes: &[Valued<A>]) -> Result<Vec<Line>, TooLarge> {
+        let mut slots = vec![0; (ROOT_LINES * LINE_SLOTS) as usize];
+        let region = Region { prefixes, background: 0, depth: 0 };
+        self.slots(&region, ROOT_BITS, &mut slots)?;
+        Ok(slots.chunks_exact(LINE_SLOTS as usize).map(line_of).collect())
+    }
+
+    /// The slots of a region by its next `bits` bits.
+    fn slots<A: Address>(
+        &mut self,
+        region: &Region<'_, A>,
+        bits: u8,
+        slots: &mut [u32],
+    ) -> Result<(), TooLarge> {
+        let depth = region.depth + bits;
+        let place = |prefix: Prefix<A>| prefix.address.bits_from(region.depth, bits) as usize;
+        slots.fill(VALUE | region.background);
+        let mut rest = region.prefixes;
+        while let Some((first, after)) = rest.split_first() {
+            let start = place(first.prefix);
+            if first.prefix.length <= depth {
+                let slots_of_prefix = 1 << (depth - first.prefix.length);
+                slots[start..start + slots_of_prefix].fill(VALUE | first.value);
+                rest = after;
+                continue;
+            }
+            // Shorter ones that hold these were before them; the next one may be shorter again.
+            let inside = rest.iter().take_while(|p| place(p.prefix) == start);
+            let (prefixes, after) = rest.split_at(inside.count());
+            slots[start] = self.slot(&Region { prefixes, background: slots[start], depth })?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// One slot for all of a region.
+    fn slot<A: Address>(&mut self, region: &Region<'_, A>) -> Result<u32, TooLarge> {
+        if let Some(slot) = bytes(region) {
+            return Ok(slot);
+        }
+        if region.prefixes.len() > FEW
+            && let Some(slot) = self.bucket(region)?
+        {
+            return Ok(slot);
+        }
+        if let Some(slot) = self.records(region)? {
+            return Ok(slot);
+        }
+        Ok(match self.node(region)? {
+            SlotTarget::Value(value) => VALUE | value,
+            SlotTarget::Node(line) => NODE | line,
+        })
+    }
+
+    /// A region of prefixes that differ in the next two bytes alone, and have one value, as a line.
+    fn bucket<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Option<u32>, TooLarge> {
+        let Some(words) = bucket(region) else { return Ok(None) };
+        let line = self.take(|this| &mut this.buckets, 1)?;
+        let start = self.place(line);
+        self.words[start..start + LINE_WORDS].copy_from_slice(&words);
+        Ok(Some(BUCKET | line))
+    }
+
+    /// A region of few parts as records: each part a prefix, or a node for what goes together for
+    /// longest.
+    fn records<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Option<u32>, TooLarge> {
+        let Some(parts) = parts(region) else { return Ok(None) };
+        let mut records = Vec::with_capacity(MAX_RECORDS);
+        for part in &parts {
+            let target = match part.together {
+                [alone] if alone.prefix.length == part.length => SlotTarget::Value(alone.value),
+                together => {
+                    // The shortest of them may be just as long as what they share.
+                    let (background, prefixes) = match together {
+                        [first, rest @ ..] if first.prefix.length == part.length => {
+                            (first.value, rest)
+                        }
+                        _ => (region.background, together),
+                    };
+                    self.node(&Region { prefixes, background, depth: part.length })?
+                }
+            };
+            let address = part.together[0].prefix.address;
+            records.push(record(address, region.depth, part.length, &target)?);
+        }
+        // Where parts nest they are single prefixes, and the longer one decides.
+        let length = |record: &[u64; 2]| record[1] >> LENGTH_SHIFT & 0x7f;
+        records.sort_by_key(|record| std::cmp::Reverse(length(record)));
+        if region.background != 0 {
+            // Compares nothing: for what no part holds.
+            let target = SlotTarget::Value(region.background);
+            records.push(record(A::default(), region.depth, region.depth, &target)?);
+        }
+        let slot = self.push_records(region.depth, &records)?;
+        Ok(Some(match parts.as_slice() {
+            [part] if region.background == 0 => behind_byte(slot, region.depth, part),
+            _ => slot,
+        }))
+    }
+
+    /// A node, unless it would say the same of every byte.
+    fn node<A: Address>(&mut self, region: &Region<'_, A>) -> Result<SlotTarget, TooLarge> {
+        let mut slots = [0; FANOUT];
+        self.slots(region, NODE_BITS, &mut slots)?;
+        if slots[0] & KIND == VALUE && slots.iter().all(|slot| *slot == slots[0]) {
+            return Ok(SlotTarget::Value(slots[0]));
+        }
+        let (mut listed, mut fresh) = ([0u64; FANOUT / 64], [0u64; FANOUT / 64]);
+        // The slots' first place has the counts.
+        let mut written = vec![0];
+        let mut before = [0; FANOUT / 64];
+        for (byte, &slot) in slots.iter().enumerate() {
+            let (word, bit) = (byte / 64, 1 << (byte % 64));
+            if bit == 1 {
+                before[word] = written.len() as u8 - 1;
+            }
+            if slot != 0 {
+                listed[word] |= bit;
+                if written.len() == 1 || written[written.len() - 1] != slot {
+                    fresh[word] |= bit;
+                    written.push(slot);
+                }
+            }
+        }
+        written[0] = u32::from_le_bytes(before);
+        let mut lines = [listed, fresh].concat();
+        for line in written.chunks(LINE_SLOTS as usize) {
+            let mut slots = [0; LINE_SLOTS as usize];
+            slots[..line.len()].copy_from_slice(line);
+            lines.extend(line_of(&slots));
+        }
+        debug_assert!(lines.len() > NODE_WORDS);
+        self.push_node(&lines).map(SlotTarget::Node)
+    }
+
+    /// So many lines in a row, in one page and so in one extent, from a pool.
+    fn take(&mut self, pool: fn(&mut Self) -> &mut Pool, lines: u32) -> Result<u32, TooLarge> {
+        if (pool(self).free.len() as u32) < lines {
+            // Counted from the image's start, as an extent's pages are.
+            let next = self.first + (self.words.len() / LINE_WORDS) as u32;
+            let page = next.next_multiple_of(PAGE_LINES);
+            let end = page + PAGE_LINES;
+            if end > RECORD_VALUES {
+                return Err(TooLarge);
+            }
+            self.words.resize((end - self.first) as usize * LINE_WORDS, 0);
+            pool(self).free = page..end;
+        }
+        let free = &mut pool(self).free;
+        let line = free.start;
+        free.start += lines;
+        Ok(line)
+    }
+
+    fn place(&self, line: u32) -> usize {
+        (line - self.first) as usize * LINE_WORDS
+    }
+
+    fn push_node(&mut self, words: &[u64]) -> Result<u32, TooLarge> {
+        let line = self.take(|this| &mut this.nodes, (words.len() / LINE_WORDS) as u32)?;
+        let start = self.place(line);
+        self.words[start..start + words.len()].copy_from_slice(words);
+        Ok(line)
+    }
+
+    /// Puts the records of a region on one line, the fullest that has room for them.
+    fn push_records(&mut self, depth: u8, records: &[[u64; 2]]) -> Result<u32, TooLarge> {
+        let pool: fn(&mut Self) -> &mut Pool = if depth == ROOT_BITS {
+            |this| &mut this.upper_records
+        } else {
+            |this| &mut this.records
+        };
+        let needed = records.len();
+        let open = &mut pool(self).open;
+        let found = (needed..MAX_RECORDS).find_map(|free| Some((open[free].take()?, free)));
+        let (line, free) = match found {
+            Some(found) => found,
+            None => (self.take(pool, 1)?, MAX_RECORDS),
+        };
+        let place = MAX_RECORDS - free;
+        let start = self.place(line) + 2 * place;
+        self.words[start..start + 2 * needed].copy_from_slice(records.as_flattened());
+        if free > needed {
+            // Another line that has as much room is not looked for any more.
+            pool(self).open[free - needed] = Some(line);
+        }
+        let number = line * MAX_RECORDS as u32 + place as u32;
+        debug_assert!(number < 1 << COUNT_SHIFT);
+        Ok(RECORDS | (needed as u32 - 1) << COUNT_SHIFT | number)
+    }
+}
+
+/// Prefixes of a region that go into one record.
+#[derive(Clone, Copy)]
+struct Part<'a, A> {
+    together: &'a [Valued<A>],
+    /// What the record compares, in bits from the address's first.
+    length: u8,
+}
+
+/// Every prefix by itself if they are few, else those with the same next byte together; `None` if
+/// that is more than fits, or prefixes are too short to have that byte.
+fn parts<'a, A: Address>(region: &Region<'a, A>) -> Option<Vec<Part<'a, A>>> {
+    let Region { prefixes, background, depth } = *region;
+    let room = MAX_RECORDS - usize::from(background != 0);
+    let longest = depth + MAX_LENGTH;
+    if prefixes.len() <= room && prefixes.iter().all(|p| p.prefix.length <= longest) {
+        let alone = |valued: &'a Valued<A>| Part {
+            together: std::slice::from_ref(valued),
+            length: valued.prefix.length,
+        };
+        return Some(prefixes.iter().map(alone).collect());
+    }
+    if prefixes.iter().any(|p| p.prefix.length < depth + NODE_BITS) {
+        return None;
+    }
+    let byte = |valued: &Valued<A>| valued.prefix.address.bits_from(depth, NODE_BITS);
+    let parts: Vec<Part<'a, A>> = prefixes
+        .chunk_by(|a, b| byte(a) == byte(b))
+        .take(room + 1)
+        .map(|together| {
+            let length = match together {
+                [alone] if alone.prefix.length <= longest => alone.prefix.length,
+                _ => shared_bits(together).min(longest) / NODE_BITS * NODE_BITS,
+            };
+            Part { together, length }
+        })
+        .collect();
+    (parts.len() <= room).then_some(parts)
+}
+
+/// The slot of one record, with the next byte if both fit: most addresses that have another one are
+/// then known without the record, which no near cache may have.
+fn behind_byte<A: Address>(slot: u32, depth: u8, part: &Part<'_, A>) -> u32 {
+    let number = slot & !KIND;
+    if part.length < depth + NODE_BITS || number >= 1 << BYTE_SHIFT {
+        return slot;
+    }
+    let byte = part.together[0].prefix.address.bits_from(depth, NODE_BITS);
+    RECORD | byte << BYTE_SHIFT | number
+}
+
+/// How many bits sorted prefixes begin with that all of them have.
+fn shared_bits<A: Address>(prefixes: &[Valued<A>]) -> u8 {
+    let (Some(first), Some(last)) = (prefixes.first(), prefixes.last()) else { return 0 };
+    let shortest = prefixes.iter().map(|p| p.prefix.length).min().unwrap_or(0);
+    first.prefix.address.common_bits(last.prefix.address).min(shortest)
+}
+
+/// Up to three prefixes that end with the next byte, and have one small value.
+fn bytes<A: Address>(region: &Region<'_, A>) -> Option<u32> {
+    let (first, prefixes) = (region.prefixes.first()?, region.prefixes);
+    let fits = prefixes.len() <= 3
+        && region.background == 0
+        && (1..=BYTES_MAX).contains(&first.value)
+        && prefixes
+            .iter()
+            .all(|p| p.value == first.value && p.prefix.length == region.depth + NODE_BITS);
+    if !fits {
+        return None;
+    }
+    let byte = |place: usize| {
+        let valued = prefixes.get(place).unwrap_or(first);
+        valued.prefix.address.bits_from(region.depth, NODE_BITS)
+    };
+    Some(BYTES | first.value << BYTES_SHIFT | byte(2) << 16 | byte(1) << 8 | byte(0))
+}
+
+/// So few prefixes take less room as records than as a bucket.
+const FEW: usize = 3;
+
+fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
+    const BITS: u8 = 16;
+    let depth = region.depth;
+    let value = region.prefixes.first()?.value;
+    let fits = region.background == 0
+        // No more than the most numbers could ever come to, to ask no more of them.
+        && region.prefixes.len() <= BUCKET_WORDS * WORD_NUMBERS
+        && region.prefixes.iter().all(|p| p.value == value && p.prefix.length <= depth + BITS);
+    if !fits {
+        return None;
+    }
+    // Ranges of numbers. Those that nest would have different values, and have not.
+    let mut ranges: Vec<(u32, u32)> = Vec::with_capacity(region.prefixes.len());
+    for Valued { prefix, .. } in region.prefixes {
+        let first = prefix.address.bits_from(depth, BITS);
+        let last = first + (1 << (depth + BITS - prefix.length)) - 1;
+        match ranges.last_mut() {
+            Some(before) if before.1 + 1 == first => before.1 = last,
+            _ => ranges.push((first, last)),
+        }
+    }
+    let (numbers, ranges): (Vec<_>, Vec<_>) =
+        ranges.into_iter().partition(|(first, last)| first == last);
+    let words_of_numbers = numbers.len().div_ceil(WORD_NUMBERS);
+    let words_of_ranges = ranges.len().div_ceil(WORD_RANGES);
+    if words_of_numbers + words_of_ranges > BUCKET_WORDS {
+        return None;
+    }
+    let counts = words_of_numbers as u64 | (words_of_ranges as u64) << RANGES_SHIFT;
+    let mut line: Line = [0; LINE_WORDS];
+    line[0] = u64::from(value) << 32 | counts;
+    let numbers = numbers.chunks(WORD_NUMBERS).map(|numbers| {
+        let repeated = numbers.iter().chain(std::iter::repeat(&numbers[numbers.len() - 1]));
+        repeated.take(WORD_NUMBERS).fold(0, |word, &(number, _)| word << 16 | u64::from(number))
+    });
+    let ranges = ranges.chunks(WORD_RANGES).map(|ranges| {
+        let half = |&(first, last): &(u32, u32)| u64::from((last - first) << 16 | first);
+        half(&ranges[ranges.len() - 1]) << 32 | half(&ranges[0])
+    });
+    for (word, bits) in line[1..].iter_mut().zip(numbers.chain(ranges)) {
+        *word = bits;
+    }
+    Some(line)
+}
+
+/// A record that matches whatever begins with the bits of `address` from `depth` to `length`.
+fn record<A: Address>(
+    address: A,
+    depth: u8,
+    length: u8,
+    target: &SlotTarget,
+) -> Result<[u64; 2], TooLarge> {
+    let (value, node) = match *target {
+        SlotTarget::Value(value) => (value, 0),
+        SlotTarget::Node(line) => (line, RECORD_NODE),
+    };
+    if value >= RECORD_VALUES {
+        return Err(TooLarge);
+    }
+    let (upper, lower) = address.next_96_bits(depth);
+    let length = u64::from(length - depth) << LENGTH_SHIFT;
+    Ok([upper, u64::from(lower) << 32 | node | length | u64::from(value)])
+}
+
+/// Slots, as they lie in memory.
+fn line_of(slots: &[u32]) -> Line {
+    let mut line = [0; LINE_WORDS];
+    for (word, pair) in line.iter_mut().zip(slots.chunks_exact(2)) {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&pair[0].to_ne_bytes());
+        bytes[4..].copy_from_slice(&pair[1].to_ne_bytes());
+        *word = u64::from_ne_bytes(bytes);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests;

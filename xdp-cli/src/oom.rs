@@ -1,0 +1,56 @@
+//! Limits of this process as errors: a message and status 1, and not the end by a signal.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+/// As the system's, but where there is no memory, that is said. Ending there is as being killed
+/// there, which leaves what was in force or what was asked for.
+struct Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+// SAFETY: the system's allocator does the work; null, which callers have to expect, never comes back.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { there(System.alloc(layout)) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { there(System.alloc_zeroed(layout)) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { there(System.realloc(memory, layout, size)) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+fn there(memory: *mut u8) -> *mut u8 {
+    if memory.is_null() { end() } else { memory }
+}
+
+#[cold]
+fn end() -> ! {
+    const SAID: &[u8] = b"error: out of memory\n  hint: `ulimit -v` and the control group's limit \
+        say how much this process may have; smaller lists need less\n";
+    // SAFETY: two system calls, on bytes that live as long as the program; nothing is allocated.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, SAID.as_ptr().cast(), SAID.len());
+        libc::_exit(1)
+    }
+}
+
+/// Has a file that grows beyond its limit (`ulimit -f`) fail in the call that writes it.
+pub fn heed() {
+    // SAFETY: no handler of ours is put there. That it fails is no reason to stop.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+}

@@ -1,0 +1,267 @@
+//! Which entry of a list it was: the program knows only the list.
+
+use std::collections::HashMap;
+
+use super::Place;
+use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::image::metadata::Kind;
+use crate::ruleset::{Entry, List, ListAction, PolicyAction, Prefix, Ruleset, Side};
+
+/// An address as the program has it: IPv4's in the lower 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    V4(u32),
+    V6(u128),
+}
+
+/// A ruleset's entries, to be found by the addresses that they hold. A list is sorted when it is
+/// first asked for.
+pub struct ListedEntries {
+    ruleset: Ruleset,
+    lists: HashMap<(Kind, usize), Index>,
+}
+
+/// An entry that holds an address, with the list that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub kind: Kind,
+    pub name: String,
+    pub side: Side,
+    pub action: ListAction,
+    pub place: Place,
+}
+
+impl ListedEntries {
+    pub fn of(ruleset: Ruleset) -> Self {
+        Self { ruleset, lists: HashMap::new() }
+    }
+
+    /// The entry of the list by which it decided about a packet: the longest that holds an address
+    /// it looks at, the source's before the destination's.
+    pub fn deciding(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        source: Address,
+        destination: Address,
+    ) -> Option<Place> {
+        let number = self.lists(kind).iter().position(|list| list.name == name)?;
+        let side = self.lists(kind)[number].side;
+        let asked: &[Address] = match side {
+            Side::Source => &[source],
+            Side::Destination => &[destination],
+            Side::Either => &[source, destination],
+        };
+        let mut best: Option<Place> = None;
+        for address in asked {
+            if let Some(found) = self.longest(kind, number, *address)
+                && best.as_ref().is_none_or(|best| length(found.prefix) > length(best.prefix))
+            {
+                best = Some(found);
+            }
+        }
+        best
+    }
+
+    /// Every entry that holds the address, in the order in which they would decide: of allowlists,
+    /// of blocklists that drop, of blocklists that count; of these the longest, then that of the
+    /// list that comes first.
+    pub fn holding(&mut self, address: Address) -> Vec<Held> {
+        let mut held = Vec::new();
+        for kind in [Kind::Allowlist, Kind::Blocklist] {
+            for number in 0..self.lists(kind).len() {
+                let places = self.all(kind, number, address);
+                let List { name, side, action, .. } = &self.lists(kind)[number];
+                let (side, action) = (*side, *action);
+                let of_list = |place| Held { kind, name: name.clone(), side, action, place };
+                held.extend(places.into_iter().map(of_list));
+            }
+        }
+        // Stable: lists stay in the order of the file.
+        held.sort_by_key(|held| {
+            let counts = held.kind == Kind::Blocklist && held.action == ListAction::Count;
+            (held.kind == Kind::Blocklist, counts, u8::MAX - length(held.place.prefix))
+        });
+        held
+    }
+
+    fn lists(&self, kind: Kind) -> &[List] {
+        match kind {
+            Kind::Allowlist => &self.ruleset.allowlists,
+            Kind::Blocklist => &self.ruleset.blocklists,
+            Kind::Rule => &[],
+        }
+    }
+
+    /// The place of the rule of that name.
+    pub fn rule(&self, name: &str) -> Option<(String, u32)> {
+        let rule = self.ruleset.rules.iter().find(|rule| rule.name == name)?;
+        Some((self.file(0), rule.line))
+    }
+
+    /// Whether ARP packets of that sender are let through although others are dropped.
+    pub fn lets_through(&self, sender: u32) -> bool {
+        self.ruleset.arp.action == PolicyAction::Drop && self.ruleset.arp.allow.contains(&sender)
+    }
+
+    fn file(&self, number: u16) -> String {
+        let file = self.ruleset.files.get(usize::from(number));
+        file.map_or_else(|| "?".to_owned(), |file| file.to_string_lossy().into_owned())
+    }
+
+    fn longest(&mut self, kind: Kind, number: usize, address: Address) -> Option<Place> {
+        self.all(kind, number, address).into_iter().next()
+    }
+
+    /// A list's entries that hold the address, the longest first.
+    fn all(&mut self, kind: Kind, number: usize, address: Address) -> Vec<Place> {
+        let list = match kind {
+            Kind::Allowlist => self.ruleset.allowlists.get(number),
+            Kind::Blocklist => self.ruleset.blocklists.get(number),
+            Kind::Rule => None,
+        };
+        let Some(list) = list else { return Vec::new() };
+        let index = self.lists.entry((kind, number)).or_insert_with(|| Index::of(list));
+        let found: Vec<(IpPrefix, u16, u32)> = match address {
+            Address::V4(address) => index
+                .v4
+                .holding(&list.v4, |length| masked_v4(address, length).0)
+                .map(|entry| (IpPrefix::V4(entry.prefix), entry.file, entry.line))
+                .collect(),
+            Address::V6(address) => index
+                .v6
+                .holding(&list.v6, |length| masked_v6(address, length).0)
+                .map(|entry| (IpPrefix::V6(entry.prefix), entry.file, entry.line))
+                .collect(),
+        };
+        let place = |(prefix, file, line)| Place { prefix, file: self.file(file), line };
+        found.into_iter().map(place).collect()
+    }
+}
+
+pub fn length(prefix: IpPrefix) -> u8 {
+    match prefix {
+        IpPrefix::V4(prefix) => prefix.length,
+        IpPrefix::V6(prefix) => prefix.length,
+    }
+}
+
+/// A list's entries of both families.
+struct Index {
+    v4: Sorted,
+    v6: Sorted,
+}
+
+impl Index {
+    fn of(list: &List) -> Self {
+        Self { v4: Sorted::of(&list.v4), v6: Sorted::of(&list.v6) }
+    }
+}
+
+/// Places of entries, sorted by prefix, and those of the same prefix as they were named.
+struct Sorted {
+    places: Vec<u32>,
+    /// Lengths that some entry has, from the longest.
+    lengths: Vec<u8>,
+}
+
+impl Sorted {
+    fn of<A: Copy + Ord>(entries: &[Entry<A>]) -> Self {
+        let mut places: Vec<u32> = (0..entries.len() as u32).collect();
+        places.sort_unstable_by_key(|&place| {
+            let entry = &entries[place as usize];
+            (entry.prefix, entry.file, entry.line)
+        });
+        let mut lengths: Vec<u8> = entries.iter().map(|entry| entry.prefix.length).collect();
+        lengths.sort_unstable_by(|one, other| other.cmp(one));
+        lengths.dedup();
+        Self { places, lengths }
+    }
+
+    /// The entries that hold an address, of which `around` gives the prefix of a length: the
+    /// longest first, and of the same prefix the one that was named first.
+    fn holding<'e, A: Copy + Ord>(
+        &self,
+        entries: &'e [Entry<A>],
+        around: impl Fn(u8) -> Prefix<A>,
+    ) -> impl Iterator<Item = &'e Entry<A>> {
+        let entry = |place: u32| entries.get(place as usize);
+        self.lengths.iter().filter_map(move |&length| {
+            let wanted = around(length);
+            let first = self
+                .places
+                .partition_point(|&place| entry(place).is_some_and(|it| it.prefix < wanted));
+            self.places.get(first).copied().and_then(entry).filter(|it| it.prefix == wanted)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    fn entries(configuration: &str, list: &str) -> (tempfile::TempDir, ListedEntries) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("list.txt"), list).unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, configuration).unwrap();
+        let loaded = load(&path);
+        let ruleset = loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        (folder, ListedEntries::of(ruleset))
+    }
+
+    fn shown(place: Option<Place>) -> Option<(String, String, u32)> {
+        let place = place?;
+        let file = place.file.rsplit('/').next().unwrap_or_default().to_owned();
+        Some((place.prefix.to_string(), file, place.line))
+    }
+
+    fn v4(text: &str) -> Address {
+        Address::V4(text.parse::<std::net::Ipv4Addr>().unwrap().to_bits())
+    }
+
+    fn v6(text: &str) -> Address {
+        Address::V6(text.parse::<std::net::Ipv6Addr>().unwrap().to_bits())
+    }
+
+    const BOTH: &str = "[[blocklist]]\nname = \"b\"\nmatch = \"either\"\n\
+                        prefixes = [\"10.0.0.0/8\",\n\"10.1.0.0/16\", \"2001:db8::/32\"]\n\
+                        files = [\"list.txt\"]\n";
+
+    #[test]
+    fn the_longest_decides_and_the_source_before_the_destination() {
+        let (_folder, mut entries) = entries(BOTH, "10.1.0.0/16\n10.9.0.1\n::/0\n");
+        let mut decides = |source, destination| {
+            shown(entries.deciding(Kind::Blocklist, "b", source, destination))
+        };
+        let at = |prefix: &str, file: &str, line| Some((prefix.into(), file.into(), line));
+        assert_eq!(decides(v4("10.1.2.3"), v4("10.9.0.1")), at("10.9.0.1/32", "list.txt", 2));
+        assert_eq!(decides(v4("10.1.2.3"), v4("10.1.2.4")), at("10.1.0.0/16", "c.toml", 5));
+        assert_eq!(decides(v4("10.2.2.3"), v4("9.1.2.4")), at("10.0.0.0/8", "c.toml", 4));
+        assert_eq!(decides(v4("9.2.2.3"), v4("9.1.2.4")), None);
+        assert_eq!(decides(v6("2001:db8::1"), v6("::1")), at("2001:db8::/32", "c.toml", 5));
+        assert_eq!(decides(v6("fe80::1"), v6("::1")), at("::/0", "list.txt", 3));
+        // An address that looks like IPv4's is IPv6's.
+        assert_eq!(decides(v6("::ffff:10.1.2.3"), v6("::1")), at("::/0", "list.txt", 3));
+    }
+
+    #[test]
+    fn every_entry_that_holds_an_address_in_the_order_of_judgement() {
+        let configuration = "[[allowlist]]\nname = \"a\"\nprefixes = [\"10.0.0.0/30\"]\n\
+                             [[blocklist]]\nname = \"trial\"\naction = \"count\"\n\
+                             prefixes = [\"10.0.0.1\"]\n\
+                             [[blocklist]]\nname = \"first\"\nprefixes = [\"10.0.0.0/24\"]\n\
+                             [[blocklist]]\nname = \"second\"\n\
+                             prefixes = [\"10.0.0.0/25\", \"10.0.0.0/24\"]\n";
+        let (_folder, mut entries) = entries(configuration, "");
+        let held = entries.holding(v4("10.0.0.1"));
+        let names: Vec<(&str, u8)> =
+            held.iter().map(|held| (held.name.as_str(), length(held.place.prefix))).collect();
+        assert_eq!(
+            names,
+            [("a", 30), ("second", 25), ("first", 24), ("second", 24), ("trial", 32)]
+        );
+        assert_eq!(entries.holding(v4("10.0.1.1")), []);
+    }
+}

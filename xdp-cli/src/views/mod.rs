@@ -1,0 +1,8 @@
+//! What a command shows: plain values in, text or JSON out, written to an `impl Write`. Nothing
+//! here asks a kernel.
+
+pub mod entries;
+pub mod explain;
+pub mod lookup;
+pub mod stats;
+pub mod status;

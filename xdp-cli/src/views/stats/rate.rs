@@ -1,0 +1,61 @@
+//! How fast counters move.
+
+use std::time::Duration;
+
+use xdp_common::stats::counter::Counter;
+
+use super::{CountedSample, Sample};
+
+/// Per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rate {
+    pub packets: f64,
+    pub bits: f64,
+}
+
+impl Rate {
+    /// From one reading to the next. Counters that went back were restarted, and give 0.
+    pub fn between(before: Counter, now: Counter, elapsed: Duration) -> Self {
+        if elapsed.is_zero() {
+            return Self::default();
+        }
+        let seconds = elapsed.as_secs_f64();
+        Self {
+            packets: now.packets.saturating_sub(before.packets) as f64 / seconds,
+            bits: now.bytes.saturating_sub(before.bytes) as f64 * 8.0 / seconds,
+        }
+    }
+}
+
+/// The sample before, to take rates against.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    pub sample: &'a Sample,
+    /// By the monotonic clock, which nobody sets.
+    pub elapsed: Duration,
+}
+
+impl<'a> Before<'a> {
+    /// The one of `samples` that `now` follows, if there is one.
+    pub fn find(samples: &'a [Sample], now: &Sample, elapsed: Duration) -> Option<Self> {
+        samples
+            .iter()
+            .find(|before| before.ifindex == now.ifindex)
+            .map(|sample| Self { sample, elapsed })
+    }
+
+    pub(super) fn rate(&self, before: Counter, now: Counter) -> Rate {
+        Rate::between(before, now, self.elapsed)
+    }
+
+    /// The same list or rule, in the place where it will be unless a reload came between. One
+    /// that is new began at 0.
+    pub(super) fn counted(&self, place: usize, now: &CountedSample) -> (Counter, Counter) {
+        let same = |before: &&CountedSample| before.name == now.name && before.kind == now.kind;
+        let counted = &self.sample.counted;
+        let before = counted.get(place).filter(same).or_else(|| counted.iter().find(same));
+        before.map_or_else(Default::default, |before| {
+            (before.counter, before.lost.unwrap_or_default())
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! The table that lines and picture have in common.
+
+use xdp_common::stats::counter::Counter;
+use xdp_common::stats::verdict::{Reason, Verdict};
+
+use super::rate::{Before, Rate};
+use super::{Sample, sum};
+use crate::notation::{counted, grouped, percent, plain, shortened, si};
+
+/// How counts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Digits {
+    /// For programs: `1204`.
+    Plain,
+    /// For people: `1,204`.
+    Grouped,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) action: String,
+    pub(super) counter: Counter,
+    pub(super) rate: Option<Rate>,
+}
+
+impl Row {
+    /// Whether the row stays when there is not enough room for all.
+    pub(super) fn is_needed(&self) -> bool {
+        self.kind == VERDICT
+    }
+
+    /// What makes one row busier than another: what it does now, then what it did.
+    pub(super) fn busyness(&self) -> (f64, u64) {
+        (self.rate.map_or(0.0, |rate| rate.packets), self.counter.packets)
+    }
+}
+
+const VERDICT: &str = "verdict";
+
+/// All rows of a sample: every verdict, the reasons that occurred, every list and rule, and
+/// below a redirect rule what it lost.
+pub(super) fn rows(sample: &Sample, before: Option<Before<'_>>) -> Vec<Row> {
+    let row = |kind, name: &str, action: &str, now, then: Counter| Row {
+        kind,
+        name: plain(name),
+        action: plain(action),
+        counter: now,
+        rate: before.map(|before| before.rate(then, now)),
+    };
+    let mut rows = Vec::new();
+    for &verdict in Verdict::ALL {
+        let then = before.map(|before| before.sample.verdict(verdict)).unwrap_or_default();
+        rows.push(row(VERDICT, verdict.as_str(), "-", sample.verdict(verdict), then));
+    }
+    for &reason in Reason::ALL {
+        let now = sample.reason(reason);
+        let then = before.map(|before| before.sample.reason(reason)).unwrap_or_default();
+        if now.packets > 0 {
+            rows.push(row("reason", reason.as_str(), "-", now, then));
+        }
+    }
+    for (place, counted) in sample.counted.iter().enumerate() {
+        let (then, then_lost) =
+            before.map(|before| before.counted(place, counted)).unwrap_or_default();
+        let (name, action) = (&counted.name, &counted.action);
+        rows.push(row(counted.kind.as_str(), name, action, counted.counter, then));
+        if let Some(lost) = counted.lost.filter(|lost| lost.packets > 0) {
+            rows.push(row("lost", name, action, lost, then_lost));
+        }
+    }
+    rows
+}
+
+/// The line above an interface's rows.
+pub(super) fn title(sample: &Sample, digits: Digits) -> String {
+    let total = sample.total();
+    let count = |number| match digits {
+        Digits::Plain => u64::to_string(&number),
+        Digits::Grouped => grouped(number),
+    };
+    format!(
+        "{}: {} mode, generation {}, {} packets and {} bytes since attach",
+        plain(&sample.interface),
+        sample.mode,
+        sample.generation,
+        count(total.packets),
+        count(total.bytes),
+    )
+}
+
+const HEADER: [&str; COLUMNS] =
+    ["KIND", "NAME", "ACTION", "PACKETS", "BYTES", "SHARE", "PACKETS/S", "BIT/S"];
+const COLUMNS: usize = 8;
+/// The columns that say what a row is; numbers follow.
+const LABELS: usize = 3;
+/// The column that may be shortened.
+const NAME: usize = 1;
+
+/// Rows as text: cells without spaces, so that awk finds the columns.
+pub(super) struct TextTable {
+    cells: Vec<[String; COLUMNS]>,
+    widths: [usize; COLUMNS],
+    columns: usize,
+}
+
+impl TextTable {
+    /// The header and all rows. Without `rates`, their columns are left out.
+    pub(super) fn new(rows: &[Row], total: Counter, digits: Digits, rates: bool) -> Self {
+        let count = |number: u64| match digits {
+            Digits::Plain => number.to_string(),
+            Digits::Grouped => grouped(number),
+        };
+        let per_second = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), si);
+        let cells = rows.iter().map(|row| {
+            [
+                row.kind.to_owned(),
+                row.name.clone(),
+                row.action.clone(),
+                count(row.counter.packets),
+                count(row.counter.bytes),
+                percent(row.counter.packets, total.packets),
+                per_second(row.rate.map(|rate| rate.packets)),
+                per_second(row.rate.map(|rate| rate.bits)),
+            ]
+        });
+        let cells: Vec<_> = [HEADER.map(str::to_owned)].into_iter().chain(cells).collect();
+        let mut widths = [0; COLUMNS];
+        for row in &cells {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        Self { cells, widths, columns: if rates { COLUMNS } else { COLUMNS - 2 } }
+    }
+
+    /// How wide a line is.
+    pub(super) fn width(&self) -> usize {
+        self.widths[..self.columns].iter().sum::<usize>() + 2 * (self.columns - 1)
+    }
+
+    /// How wide the names are.
+    pub(super) fn name_width(&self) -> usize {
+        self.widths[NAME]
+    }
+
+    /// Makes both tables' columns equally wide.
+    pub(super) fn align(&mut self, other: &Self) {
+        for (width, &least) in self.widths.iter_mut().zip(&other.widths) {
+            *width = least.max(*width);
+        }
+    }
+
+    /// The header's line, then each row's, with names cut to `name_width`.
+    pub(super) fn lines(&self, name_width: usize) -> impl Iterator<Item = String> {
+        self.cells.iter().map(move |row| {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate().take(self.columns) {
+                if column > 0 {
+                    line.push_str("  ");
+                }
+                let width = self.widths[column];
+                match column {
+                    NAME => {
+                        let name = shortened(cell, name_width);
+                        line.push_str(&format!("{name:<width$}", width = width.min(name_width)));
+                    }
+                    _ if column < LABELS => line.push_str(&format!("{cell:<width$}")),
+                    _ => line.push_str(&format!("{cell:>width$}")),
+                }
+            }
+            line
+        })
+    }
+}
+
+/// What could not be redirected, over all rules.
+pub(super) fn lost(sample: &Sample) -> Counter {
+    sum(sample.counted.iter().filter_map(|counted| counted.lost))
+}
+
+/// Where to look for what redirects lose; nothing if no rule redirects.
+pub(super) fn loss_hints(sample: &Sample) -> Vec<String> {
+    if sample.counted.iter().all(|counted| counted.lost.is_none()) {
+        return Vec::new();
+    }
+    let mut hints = Vec::new();
+    let lost = lost(sample).packets;
+    if lost > 0 {
+        hints.push(format!(
+            "dropped {} that could not be redirected; `xdpctl status` says which target is missing",
+            counted(lost, "packet"),
+        ));
+    }
+    let statistics = match sample.redirects.as_slice() {
+        [] => "`ethtool -S` of the target".to_owned(),
+        redirects => {
+            let targets = redirects.iter().map(|name| format!("`ethtool -S {}`", plain(name)));
+            targets.collect::<Vec<_>>().join(", ")
+        }
+    };
+    hints.push(format!(
+        "what is lost after the verdict shows in the tracepoints xdp:xdp_devmap_xmit and \
+         xdp:xdp_redirect_err, and in {statistics}"
+    ));
+    hints
+}

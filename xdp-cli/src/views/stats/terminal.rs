@@ -1,0 +1,192 @@
+//! Samples as a picture that is drawn over the one before.
+//!
+//! On the terminal's ordinary screen, so that the last picture stays when the command ends.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::Sample;
+use super::rate::Before;
+use super::table::{Digits, Row, TextTable, loss_hints, rows, title};
+use crate::notation::shortened;
+
+const HIDE_CURSOR: &str = "\x1b[?25l";
+const SHOW_CURSOR: &str = "\x1b[?25h";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
+/// Names are not cut further than this while a line still can be cut at its end.
+const SHORTEST_NAME: usize = 8;
+
+/// A terminal's size in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub columns: usize,
+    pub rows: usize,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { columns: 80, rows: 24 }
+    }
+}
+
+/// The size of the terminal that stdout is.
+pub fn size() -> Size {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize, which outlives the call; stdout being closed or no
+    // terminal is an error that it returns.
+    let status = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    // A serial line has no size, and says so with zeros.
+    if status != 0 || size.ws_row == 0 || size.ws_col == 0 {
+        return Size::default();
+    }
+    Size { columns: size.ws_col.into(), rows: size.ws_row.into() }
+}
+
+/// A terminal with a picture on it. The cursor is hidden as long as this lives.
+pub struct Screen<'o> {
+    out: &'o mut dyn Write,
+    /// The width of each line that is on the terminal.
+    drawn: Vec<usize>,
+}
+
+impl<'o> Screen<'o> {
+    /// Nothing is written before the first picture.
+    pub fn new(out: &'o mut dyn Write) -> Self {
+        Self { out, drawn: Vec::new() }
+    }
+
+    /// Draws all samples, over what is drawn.
+    pub fn draw(
+        &mut self,
+        samples: &[Sample],
+        past: &[Sample],
+        elapsed: Duration,
+        size: Size,
+    ) -> io::Result<()> {
+        let lines = picture(samples, past, elapsed, size);
+        let mut text = String::from(HIDE_CURSOR);
+        match self.rows_above(size) {
+            0 => text.push('\r'),
+            rows => text.push_str(&format!("\r\x1b[{rows}A")),
+        }
+        for line in &lines {
+            text.push_str(line);
+            text.push_str(CLEAR_LINE);
+            text.push('\n');
+        }
+        text.push_str(CLEAR_BELOW);
+        self.drawn = lines.iter().map(|line| line.chars().count()).collect();
+        // In one piece, which does not flicker.
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// How far above the cursor the picture begins: its lines take more rows than they did if the
+    /// terminal has become narrower.
+    fn rows_above(&self, size: Size) -> usize {
+        let rows = self.drawn.iter().map(|width| width.div_ceil(size.columns.max(1)).max(1));
+        rows.sum::<usize>().min(size.rows.saturating_sub(1))
+    }
+}
+
+impl Drop for Screen<'_> {
+    fn drop(&mut self) {
+        // Whoever has closed the terminal misses no cursor.
+        let _ = self.out.write_all(SHOW_CURSOR.as_bytes()).and_then(|()| self.out.flush());
+    }
+}
+
+/// An interface's part of the picture.
+struct Block {
+    title: String,
+    rows: Vec<Row>,
+    table: TextTable,
+}
+
+/// The lines, none wider than the terminal and fewer than it has rows.
+fn picture(samples: &[Sample], past: &[Sample], elapsed: Duration, size: Size) -> Vec<String> {
+    let height = size.rows.saturating_sub(1);
+    let mut blocks: Vec<Block> = samples
+        .iter()
+        .map(|sample| {
+            let rows = rows(sample, Before::find(past, sample, elapsed));
+            let table = TextTable::new(&rows, sample.total(), Digits::Grouped, true);
+            Block { title: title(sample, Digits::Grouped), rows, table }
+        })
+        .collect();
+    align(&mut blocks);
+    let mut lines = Vec::new();
+    let kept = busiest(&blocks, height);
+    for (block, kept) in blocks.iter().zip(kept) {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.push(block.title.clone());
+        let over = block.table.width().saturating_sub(size.columns);
+        let whole = block.table.name_width();
+        let name_width = whole.saturating_sub(over).max(SHORTEST_NAME).min(whole);
+        let mut table = block.table.lines(name_width);
+        lines.extend(table.next());
+        lines.extend(table.zip(&kept).filter(|(_, kept)| **kept).map(|(line, _)| line));
+        let hidden = kept.iter().filter(|kept| !**kept).count();
+        if hidden > 0 {
+            lines.push(format!("… and {hidden} more"));
+        }
+    }
+    if samples.is_empty() {
+        lines.push("no interface is attached".to_owned());
+    }
+    let hints: Vec<String> = samples.iter().flat_map(loss_hints).collect();
+    if lines.len() + hints.len() <= height {
+        lines.extend(hints);
+    }
+    if lines.len() > height {
+        let hidden = lines.len() - height.saturating_sub(1);
+        lines.truncate(height.saturating_sub(1));
+        if height > 0 {
+            lines.push(format!("… and {hidden} more lines"));
+        }
+    }
+    lines.iter().map(|line| shortened(line.trim_end(), size.columns)).collect()
+}
+
+/// Gives all interfaces the same columns.
+fn align(blocks: &mut [Block]) {
+    for _ in 0..2 {
+        for place in 1..blocks.len() {
+            let (before, after) = blocks.split_at_mut(place);
+            let (first, next) = (&mut before[0], &mut after[0]);
+            first.table.align(&next.table);
+            next.table.align(&first.table);
+        }
+    }
+}
+
+/// Which rows are shown: all if there is room, else those that must be and the busiest.
+fn busiest(blocks: &[Block], height: usize) -> Vec<Vec<bool>> {
+    let mut kept: Vec<Vec<bool>> =
+        blocks.iter().map(|block| block.rows.iter().map(Row::is_needed).collect()).collect();
+    let mut others: Vec<(usize, usize, &Row)> = Vec::new();
+    for (block, of) in blocks.iter().enumerate() {
+        let rows = of.rows.iter().enumerate().filter(|(_, row)| !row.is_needed());
+        others.extend(rows.map(|(place, row)| (block, place, row)));
+    }
+    let needed: usize = kept.iter().flatten().filter(|needed| **needed).count();
+    // A title, a header and an empty line each, but for the last.
+    let around = (3 * blocks.len()).saturating_sub(1);
+    let mut room = height.saturating_sub(needed + around);
+    if others.len() > room {
+        // A line each to say that there are more.
+        room = room.saturating_sub(blocks.len());
+        others.sort_by(|(_, _, one), (_, _, other)| {
+            let ((one_rate, one_count), (other_rate, other_count)) =
+                (one.busyness(), other.busyness());
+            other_rate.total_cmp(&one_rate).then(other_count.cmp(&one_count))
+        });
+    }
+    for (block, place, _) in others.into_iter().take(room) {
+        kept[block][place] = true;
+    }
+    kept
+}

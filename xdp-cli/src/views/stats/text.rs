@@ -1,0 +1,35 @@
+//! Samples as plain lines, for pipes and for a single look.
+
+use std::io::{self, Write};
+
+use super::Sample;
+use super::rate::Before;
+use super::table::{Digits, TextTable, loss_hints, rows, title};
+use crate::notation::timestamp;
+
+/// How a sample is printed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style<'a> {
+    /// Whether there are columns for rates.
+    pub rates: bool,
+    /// What the rates are taken against; without it they are `-`.
+    pub before: Option<Before<'a>>,
+    /// Whether to say where redirects may get lost.
+    pub hints: bool,
+}
+
+/// Writes one sample: a line that says what is counted, and a table.
+pub fn write(out: &mut dyn Write, sample: &Sample, style: Style<'_>) -> io::Result<()> {
+    let rows = rows(sample, style.before);
+    let table = TextTable::new(&rows, sample.total(), Digits::Plain, style.rates);
+    writeln!(out, "{}, {}", title(sample, Digits::Plain), timestamp(sample.time))?;
+    for line in table.lines(table.name_width()) {
+        writeln!(out, "{line}")?;
+    }
+    if style.hints {
+        for hint in loss_hints(sample) {
+            writeln!(out, "hint: {hint}")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What is attached, as JSON and as lines. Where it comes from is not known here.
+
+pub mod json;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use crate::image::metadata::Mode;
+use crate::notation::{lossy_path, timestamp};
+
+/// One attached interface. The keys and their order are part of the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Its name now.
+    pub interface: String,
+    pub ifindex: u32,
+    #[serde(serialize_with = "mode")]
+    pub mode: Mode,
+    pub link: Link,
+    /// Number of the ruleset in force.
+    pub generation: u64,
+    /// The file of the ruleset in force.
+    #[serde(serialize_with = "lossy_path")]
+    pub config: PathBuf,
+    #[serde(serialize_with = "time")]
+    pub loaded_at: SystemTime,
+    /// Since attach.
+    pub uptime_seconds: u64,
+    pub program_id: u32,
+    pub entries: EntryCounts,
+    /// Memory of all maps.
+    pub map_bytes: u64,
+    /// Whether everything passes.
+    pub bypass: bool,
+    /// What is wrong, each in a sentence.
+    pub problems: Vec<String>,
+    /// The name at attach, if it is another one now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached_as: Option<String>,
+    /// The file that the ruleset in force was read from, if it is not `config`.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_path")]
+    pub loaded_from: Option<PathBuf>,
+    pub redirects: Vec<Redirect>,
+}
+
+/// What becomes of the interface itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Link {
+    Up,
+    Down,
+    /// The interface is no longer in this network namespace.
+    Gone,
+}
+
+impl Link {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// How much is in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EntryCounts {
+    pub ipv4: u64,
+    pub ipv6: u64,
+    pub domains: u64,
+    pub rules: u64,
+    /// Run-time entries.
+    pub bans: u64,
+}
+
+/// An interface that rules redirect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Redirect {
+    /// As the configuration names it.
+    pub to: String,
+    /// `None` if there is no such interface.
+    pub ifindex: Option<u32>,
+    /// The rules that redirect there.
+    pub rules: Vec<String>,
+    /// Whether xdpctl put a program there that lets the driver take redirected frames.
+    pub pass_program: bool,
+}
+
+fn optional_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => lossy_path(path, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn mode<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(mode.as_str())
+}
+
+fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&timestamp(*time))
+}

@@ -1,0 +1,303 @@
+//! Entries added at run time: how they lie in their maps, and which of them decides a packet.
+//!
+//! There are four tables: single addresses in hashes, shorter prefixes in LPM tries, each for IPv4
+//! and for IPv6. The command line changes them in place; nothing is compiled. An entry bears its
+//! deadline, so that it ends without anybody taking it away, and an entry that has ended hides
+//! nothing: a trie knows only the longest match, so it is asked again for a shorter one.
+//!
+//! In front of each table stands a filter, a bitmap that says of most addresses that the table
+//! need not be asked. It may say so too seldom and never too often, so a bit is set before the
+//! entry that it stands for, and cleared after that entry is gone, if at all.
+
+use crate::capacity::MAX_ENTRIES;
+use crate::packet::Network;
+
+/// What an entry does; as a number, which is what crosses between functions of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct EntryAction(pub u32);
+
+impl EntryAction {
+    /// There is no live entry for the source.
+    pub const NONE: Self = Self(0);
+    /// Passes, whatever the ruleset says.
+    pub const ALLOWED: Self = Self(1);
+    /// Is dropped, unless an allowlist holds it.
+    pub const BLOCKED: Self = Self(2);
+}
+
+/// What the judgement asks of the entries.
+pub trait DynamicEntries {
+    /// What the longest live entry that holds the source does. `network` is IPv4 or IPv6.
+    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction;
+}
+
+/// There are none.
+#[derive(Clone, Copy, Debug)]
+pub struct NoEntries;
+
+impl DynamicEntries for NoEntries {
+    fn action(&self, _: Network, _: [u64; 2]) -> EntryAction {
+        EntryAction::NONE
+    }
+}
+
+/// An entry as it lies in a map: four numbers and no structure, which Linux 6.1 refuses in inner
+/// maps, and none of them wider than a key of IPv4's trie leaves it aligned.
+///
+/// The kernel puts a new value in the place of an old one, and does not write into it. The memory of
+/// one that is gone can become another entry's of the same table at once, though: a packet that is
+/// reading an entry in the very moment in which it is removed may be judged by the one that comes.
+pub type Value = [u32; 4];
+
+/// What lies in a [`Value`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it ends, by the kernel's monotonic clock in nanoseconds; [`NEVER`] if it does not.
+    pub deadline: u64,
+    pub action: EntryAction,
+    /// Of the prefix: a trie does not say which it found.
+    pub length: u32,
+    /// A number for the text that the user gave; 0 where there is none. The program does not look
+    /// at it.
+    pub note: u32,
+}
+
+/// The deadline of what does not end.
+pub const NEVER: u64 = u64::MAX;
+
+impl Entry {
+    pub const fn to_value(self) -> Value {
+        [
+            self.deadline as u32,
+            (self.deadline >> 32) as u32,
+            self.action.0 | self.length << 8,
+            self.note,
+        ]
+    }
+
+    #[inline(always)]
+    pub const fn of(value: &Value) -> Self {
+        Self {
+            deadline: value[0] as u64 | (value[1] as u64) << 32,
+            action: EntryAction(value[2] & 0xff),
+            length: value[2] >> 8,
+            note: value[3],
+        }
+    }
+
+    /// Whether it has not ended. The clock is asked only where that depends on it.
+    #[inline(always)]
+    pub fn is_live(&self, now: impl FnOnce() -> u64) -> bool {
+        self.deadline == NEVER || now() < self.deadline
+    }
+}
+
+/// The tables, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EntryTable {
+    HostsV4 = 0,
+    PrefixesV4 = 1,
+    HostsV6 = 2,
+    PrefixesV6 = 3,
+}
+
+impl EntryTable {
+    pub const ALL: [Self; 4] = [Self::HostsV4, Self::PrefixesV4, Self::HostsV6, Self::PrefixesV6];
+
+    /// The one that holds prefixes of that length.
+    pub const fn of(v6: bool, length: u8) -> Self {
+        match (v6, length) {
+            (false, 32) => Self::HostsV4,
+            (false, _) => Self::PrefixesV4,
+            (true, 128) => Self::HostsV6,
+            (true, _) => Self::PrefixesV6,
+        }
+    }
+
+    /// The bit of [`Switches::flags`] that says whether it has entries.
+    pub const fn flag(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// Places in each table. A trie of some kernels wants a free one even to replace an entry.
+pub const TABLE_SIZE: u32 = MAX_ENTRIES + 1;
+
+/// Bits of [`Switches::flags`]; below them stand those of [`EntryTable::flag`].
+pub mod flag {
+    use super::EntryTable;
+
+    /// IPv6 prefixes have bits in the filter at these lengths. See [`super::probe`].
+    pub const V6_AT_32: u32 = 1 << 8;
+    pub const V6_AT_48: u32 = 1 << 9;
+    pub const V6_AT_64: u32 = 1 << 10;
+    /// There are IPv6 prefixes too short for the filter: the trie is asked for every packet.
+    pub const V6_ALWAYS: u32 = 1 << 11;
+    /// All that say how IPv6's filter is asked.
+    pub const V6_FILTER: u32 = V6_AT_32 | V6_AT_48 | V6_AT_64 | V6_ALWAYS;
+    /// There is something to ask for IPv4, and for IPv6.
+    pub const V4: u32 = EntryTable::HostsV4.flag() | EntryTable::PrefixesV4.flag();
+    pub const V6: u32 = EntryTable::HostsV6.flag() | EntryTable::PrefixesV6.flag();
+}
+
+/// The value of the map `SWITCHES`: written by the command line through memory, word by word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Switches {
+    /// See [`flag`]. With none set, the program looks at nothing else of all this.
+    pub flags: u32,
+    pub reserved: u32,
+    /// Odd numbers drawn at random, which spread addresses over the filters: nobody outside can
+    /// choose addresses that share a bit.
+    pub multipliers: [u64; 2],
+    /// What follows is the command line's alone. Not 0: a command is changing the tables, or was
+    /// killed while it did, and the rest is not to be trusted.
+    pub changing: u64,
+    /// No entry ends before.
+    pub next_deadline: u64,
+    /// Entries of each table, those that have ended and are still there included.
+    pub entries: [u32; 4],
+    /// Bits of each filter that may have lost their entries.
+    pub stale: [u32; 4],
+    pub unused: [u64; 55],
+}
+
+const _: () = assert!(size_of::<Switches>() == 512);
+
+/// Bits of a filter, as a power of two: 512 KiB. 100,000 addresses are a bit in 42.
+pub const FILTER_BITS: u32 = 22;
+pub const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
+/// A filter: bit `n % 64` of word `n / 64`.
+pub type EntryFilter = [u64; FILTER_WORDS];
+
+/// Upper bits of an odd product: the places of any two addresses are the same with a chance of
+/// about two in the number of places (Dietzfelbinger et al., 1997).
+#[inline(always)]
+const fn place(sum: u64) -> u32 {
+    (sum >> (64 - FILTER_BITS)) as u32
+}
+
+/// The bit of a single address; IPv4 addresses stand in the first word, as in a packet.
+#[inline(always)]
+pub const fn host_bit(multipliers: [u64; 2], address: [u64; 2]) -> u32 {
+    let first = address[0].wrapping_mul(multipliers[0]);
+    place(first.wrapping_add(address[1].wrapping_mul(multipliers[1])))
+}
+
+/// The bit of an IPv4 address in the filter of prefixes: its upper bits as they are.
+#[inline(always)]
+pub const fn prefix_bit_v4(address: u32) -> u32 {
+    address >> (32 - FILTER_BITS)
+}
+
+/// Lengths at which IPv6 prefixes stand in their filter, with their flags. A prefix stands at the
+/// longest that is not longer than itself, and one a little shorter than the first with each part
+/// of that length.
+pub const LENGTHS_V6: [(u32, u32); 3] =
+    [(32, flag::V6_AT_32), (48, flag::V6_AT_48), (64, flag::V6_AT_64)];
+/// Shorter prefixes have more parts than are worth setting.
+pub const SHORTEST_V6: u32 = 16;
+
+/// The bit of an IPv6 address at one of [`LENGTHS_V6`].
+#[inline(always)]
+pub const fn prefix_bit_v6(multipliers: [u64; 2], upper: u64, length: u32) -> u32 {
+    let first = (upper >> (64 - length)).wrapping_mul(multipliers[0]);
+    place(first.wrapping_add((length as u64).wrapping_mul(multipliers[1])))
+}
+
+/// Where the tables are: the kernel's maps, or a test's.
+pub trait EntryTables {
+    fn flags(&self) -> u32;
+    fn multipliers(&self) -> [u64; 2];
+    /// Whether a bit of a table's filter is set; also where there is no filter.
+    fn is_set(&self, table: EntryTable, bit: u32) -> bool;
+    fn host_v4(&self, address: u32) -> Option<&Value>;
+    fn host_v6(&self, address: [u64; 2]) -> Option<&Value>;
+    /// The longest prefix of at most that length that holds the address.
+    fn prefix_v4(&self, length: u32, address: u32) -> Option<&Value>;
+    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<&Value>;
+    /// The time, as [`Entry::deadline`] has it.
+    fn now(&self) -> u64;
+}
+
+/// What the longest live entry that holds an IPv4 address does.
+#[inline(always)]
+pub fn entry_action_v4<T: EntryTables>(tables: &T, address: u32) -> EntryAction {
+    let flags = tables.flags();
+    if flags & EntryTable::HostsV4.flag() != 0
+        && tables
+            .is_set(EntryTable::HostsV4, host_bit(tables.multipliers(), [u64::from(address), 0]))
+        && let Some(value) = tables.host_v4(address)
+    {
+        let entry = Entry::of(value);
+        if entry.is_live(|| tables.now()) {
+            return entry.action;
+        }
+    }
+    if flags & EntryTable::PrefixesV4.flag() == 0
+        || !tables.is_set(EntryTable::PrefixesV4, prefix_bit_v4(address))
+    {
+        return EntryAction::NONE;
+    }
+    longest_live(31, |length| tables.prefix_v4(length, address), || tables.now())
+}
+
+/// What the longest live entry that holds an IPv6 address does.
+#[inline(always)]
+pub fn entry_action_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> EntryAction {
+    let flags = tables.flags();
+    let multipliers = tables.multipliers();
+    if flags & EntryTable::HostsV6.flag() != 0
+        && tables.is_set(EntryTable::HostsV6, host_bit(multipliers, address))
+        && let Some(value) = tables.host_v6(address)
+    {
+        let entry = Entry::of(value);
+        if entry.is_live(|| tables.now()) {
+            return entry.action;
+        }
+    }
+    if flags & EntryTable::PrefixesV6.flag() == 0 || !probe(tables, flags, address[0]) {
+        return EntryAction::NONE;
+    }
+    longest_live(127, |length| tables.prefix_v6(length, address), || tables.now())
+}
+
+/// Whether the filter lets an IPv6 address come to the trie. It is asked at those lengths alone at
+/// which some prefix stands, mostly one.
+#[inline(always)]
+fn probe<T: EntryTables>(tables: &T, flags: u32, upper: u64) -> bool {
+    if flags & flag::V6_ALWAYS != 0 {
+        return true;
+    }
+    let at = |(length, flag): (u32, u32)| {
+        flags & flag != 0
+            && tables
+                .is_set(EntryTable::PrefixesV6, prefix_bit_v6(tables.multipliers(), upper, length))
+    };
+    at(LENGTHS_V6[0]) || at(LENGTHS_V6[1]) || at(LENGTHS_V6[2])
+}
+
+/// Asks a trie for shorter and shorter prefixes, until one is live. Each answer is shorter than
+/// the one before, so there are at most as many as there are lengths.
+#[inline(always)]
+fn longest_live<'a>(
+    longest: u32,
+    find: impl Fn(u32) -> Option<&'a Value>,
+    now: impl Fn() -> u64,
+) -> EntryAction {
+    let mut length = longest;
+    for _ in 0..=longest {
+        let Some(value) = find(length) else { break };
+        let entry = Entry::of(value);
+        if entry.is_live(&now) {
+            return entry.action;
+        }
+        if entry.length == 0 || entry.length > length {
+            break;
+        }
+        length = entry.length - 1;
+    }
+    EntryAction::NONE
+}

@@ -1,0 +1,256 @@
+//! The first rule that matches, at a cost that hardly depends on how many there are.
+//!
+//! Every field that some rule names has its values divided into classes: two values that the same
+//! rules accept are of one class. A class has a vector of bits, one a rule in file order, in
+//! which the rules are set that accept its values (all that do not name the field are among
+//! them). The intersection of a packet's vectors, one a field, is the set of rules that match it,
+//! and the lowest bit is the first (Lakshman and Stiliadis, "High-speed policy-based packet
+//! forwarding using efficient multi-dimensional range matching", SIGCOMM 1998). A thousand rules
+//! are sixteen words, and a word more costs six loads from the nearer caches: vectors are no
+//! longer than the ruleset has rules. A summary of which words are not zero (Baboescu and
+//! Varghese, SIGCOMM 2001) was tried and left: rules that do not name a field are in all of its
+//! vectors, so that hardly a word is zero, and reading the summaries cost more than they saved.
+
+use crate::capacity::MAX_RULES;
+use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Header, Lines, Span, flag};
+use crate::lookup::bits::lowest_bit;
+use crate::lookup::{interval_tree, lpm};
+use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
+use crate::verifier::launder;
+
+/// Numbers of classes have these bits.
+pub const CLASS: u32 = 0xffff;
+/// Classes on a page, and values that a page covers.
+pub const PAGE_ENTRIES: usize = 256;
+
+/// Flags of the fields that few rulesets name; a vector for each is asked only if one does.
+const RARE: u32 = flag::RULE_VLAN | flag::RULE_SOURCE_MAC | flag::RULE_DESTINATION_MAC;
+
+/// Entry `index & 255` of a page.
+#[inline(always)]
+fn page_entry<L: Lines>(lines: &L, header: &Header, page: u32, index: u32) -> Option<u32> {
+    let block = lines.block(header.pages.wrapping_add(page))?;
+    // SAFETY: a block is 512 bytes, 256 entries of two, and any bit pattern is one.
+    let entries = unsafe { &*block.as_ptr().cast::<[u16; PAGE_ENTRIES]>() };
+    Some(u32::from(entries[(index & 0xff) as usize]))
+}
+
+/// The class of a 16-bit value, by way of a directory.
+#[inline(always)]
+fn paged_class<L: Lines>(lines: &L, header: &Header, directory: u32, value: u32) -> Option<u32> {
+    let page = page_entry(lines, header, directory, value >> 8)?;
+    page_entry(lines, header, page, value)
+}
+
+/// The lowest bit of the intersection of vectors that are `words` long.
+#[inline(always)]
+fn first_common<const N: usize>(vectors: [&Span; N], words: u32) -> Option<u32> {
+    let mut group = 0;
+    while group < MAX_RULES / 64 && group < words as usize {
+        // Four words at once: eBPF adds no more than a constant to an address that it loads from,
+        // so that each word by itself would take twice the instructions. Vectors are no shorter.
+        let mut place = group;
+        while place < group + GROUP {
+            let mut word = u64::MAX;
+            for vector in vectors {
+                word &= vector[place];
+            }
+            if word != 0 {
+                return Some(place as u32 * 64 + lowest_bit(word));
+            }
+            place += 1;
+        }
+        group += GROUP;
+    }
+    None
+}
+
+/// Words of bit vectors that are intersected in a row.
+const GROUP: usize = 4;
+
+/// The class of a packet in each field; in a field that it is not asked for, that of its protocol
+/// once more.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Classes {
+    protocol: u32,
+    source: u32,
+    destination: u32,
+    source_port: u32,
+    destination_port: u32,
+    /// TCP's flags or ICMP's type: they never meet in a packet.
+    l4_octet: u32,
+    vlan: u32,
+    source_mac: u32,
+    destination_mac: u32,
+}
+
+impl Classes {
+    /// What another packet left behind.
+    pub const LEFT_BEHIND: Self = Self::all(u32::MAX);
+
+    const fn all(class: u32) -> Self {
+        Self {
+            protocol: class,
+            source: class,
+            destination: class,
+            source_port: class,
+            destination_port: class,
+            l4_octet: class,
+            vlan: class,
+            source_mac: class,
+            destination_mac: class,
+        }
+    }
+}
+
+/// The number of the first rule that matches, if any does. The outer `None` is an image that
+/// lies.
+#[inline(always)]
+pub fn first_match<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    classes: &mut Classes,
+) -> Option<Option<u32>> {
+    let rare = classify(lines, header, packet, classes)?;
+    let classes = launder(classes);
+    let words = header.vector_words;
+    let first = header.vectors.wrapping_mul(BLOCK_LINES);
+    let vector = |class: u32| lines.span(first.wrapping_add(class << (header.vector_shift & 3)));
+    let protocol = vector(classes.protocol)?;
+    let source = vector(classes.source)?;
+    let destination = vector(classes.destination)?;
+    let source_port = vector(classes.source_port)?;
+    let destination_port = vector(classes.destination_port)?;
+    let l4_octet = vector(classes.l4_octet)?;
+    if !rare {
+        let vectors = [protocol, source, destination, source_port, destination_port, l4_octet];
+        return Some(first_common(vectors, words));
+    }
+    let vlan = vector(classes.vlan)?;
+    let source_mac = vector(classes.source_mac)?;
+    let destination_mac = vector(classes.destination_mac)?;
+    let vectors = [
+        protocol,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        l4_octet,
+        vlan,
+        source_mac,
+        destination_mac,
+    ];
+    Some(first_common(vectors, words))
+}
+
+/// Finds the class of each field that some rule names. Says whether fields are among them that few
+/// rulesets name.
+#[inline(always)]
+fn classify<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    classes: &mut Classes,
+) -> Option<bool> {
+    // Every packet is of a class by family, protocol and whether it is a fragment. Rules that name
+    // something that such a packet has not do not accept it.
+    *classes = Classes::all(protocol_class(lines, header, packet)?);
+    if packet.network.is_ip() {
+        if header.has(flag::RULE_SOURCE) {
+            classes.source = address_class(
+                lines,
+                packet.network,
+                packet.source,
+                [header.rule_source_v4_root, header.rule_source_v6_root],
+                header.unnamed_source_class,
+            )?;
+        }
+        if header.has(flag::RULE_DESTINATION) {
+            classes.destination = address_class(
+                lines,
+                packet.network,
+                packet.destination,
+                [header.rule_destination_v4_root, header.rule_destination_v6_root],
+                header.unnamed_destination_class,
+            )?;
+        }
+        if matches!(packet.transport, Transport::TCP | Transport::PORTS) {
+            if header.has(flag::RULE_SOURCE_PORT) {
+                let directory = header.source_port_directory;
+                classes.source_port = paged_class(lines, header, directory, packet.source_port)?;
+            }
+            if header.has(flag::RULE_DESTINATION_PORT) {
+                let directory = header.destination_port_directory;
+                classes.destination_port =
+                    paged_class(lines, header, directory, packet.destination_port)?;
+            }
+        }
+        if packet.transport == Transport::TCP && header.has(flag::RULE_TCP_FLAGS) {
+            classes.l4_octet = page_entry(lines, header, header.tcp_flags_page, packet.l4_octet)?;
+        }
+        if packet.transport == Transport::ICMP && header.has(flag::RULE_ICMP_TYPE) {
+            classes.l4_octet = page_entry(lines, header, header.icmp_type_page, packet.l4_octet)?;
+        }
+    }
+    if !header.has(RARE) {
+        return Some(false);
+    }
+    if header.has(flag::RULE_VLAN) {
+        classes.vlan = match packet.vlan {
+            UNTAGGED => header.untagged_class,
+            id => paged_class(lines, header, header.vlan_directory, id)?,
+        };
+    }
+    if header.has(flag::RULE_SOURCE_MAC) {
+        let tree = header.rule_source_mac_tree;
+        classes.source_mac = interval_tree::find_64(lines, tree, packet.source_mac())?;
+    }
+    if header.has(flag::RULE_DESTINATION_MAC) {
+        let tree = header.rule_destination_mac_tree;
+        classes.destination_mac = interval_tree::find_64(lines, tree, packet.destination_mac())?;
+    }
+    Some(true)
+}
+
+/// The class of an address: its index has the difference to the class of addresses that no rule
+/// names, so that 0 is nothing to it.
+#[inline(always)]
+fn address_class<L: Lines>(
+    lines: &L,
+    network: Network,
+    address: [u64; 2],
+    roots: [u32; 2],
+    unnamed: u32,
+) -> Option<u32> {
+    let difference = lpm::find_of(lines, roots, network, address)?;
+    Some(difference.wrapping_add(unnamed) & CLASS)
+}
+
+#[inline(always)]
+fn protocol_class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<u32> {
+    if !packet.network.is_ip() {
+        return Some(header.not_ip_class);
+    }
+    if packet.protocol == UNKNOWN_PROTOCOL {
+        return Some(header.unknown_protocol_class);
+    }
+    let page = match (packet.network, packet.transport) {
+        (Network::IPV4, Transport::FRAGMENT) => header.ipv4_fragment_page,
+        (Network::IPV4, _) => header.ipv4_page,
+        (_, Transport::FRAGMENT) => header.ipv6_fragment_page,
+        (_, _) => header.ipv6_page,
+    };
+    page_entry(lines, header, page, packet.protocol)
+}
+
+/// What rule number `rule` does.
+#[inline(always)]
+pub fn action<'a, L: Lines>(lines: &'a L, header: &Header, rule: u32) -> Option<&'a Action> {
+    let line = lines.line(header.actions.wrapping_add(rule / ACTIONS_PER_LINE))?;
+    // SAFETY: a line holds two actions of 32 bytes, aligned as words are, and any bit pattern is
+    // one.
+    let actions = unsafe { &*line.as_ptr().cast::<[Action; ACTIONS_PER_LINE as usize]>() };
+    Some(&actions[(rule % ACTIONS_PER_LINE) as usize])
+}

@@ -1,0 +1,39 @@
+//! Counting bits, which eBPF has no instruction for.
+
+use crate::verifier::black_box;
+
+/// How many bits are set (Hacker's Delight, section 5-1). Written out, and kept from being
+/// recognized: LLVM would put a table into a map for it.
+#[inline(always)]
+pub fn count_ones(word: u64) -> u32 {
+    let mut x = black_box(word);
+    x -= (x >> 1) & 0x5555_5555_5555_5555;
+    x = black_box((x & 0x3333_3333_3333_3333) + ((x >> 2) & 0x3333_3333_3333_3333));
+    x = (x + (x >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    black_box(x.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32
+}
+
+/// The number of the lowest bit that is set: the count of the bits below it.
+#[inline(always)]
+pub fn lowest_bit(word: u64) -> u32 {
+    count_ones(!word & word.wrapping_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agree_with_the_processor() {
+        let words = (0..64).flat_map(|bit| {
+            let one = 1u64 << bit;
+            [one, one - 1, !one, one | 1 << 63, one.wrapping_mul(0x9e37_79b9_7f4a_7c15)]
+        });
+        for word in words.chain([0, u64::MAX]) {
+            assert_eq!(count_ones(word), word.count_ones(), "{word:x}");
+            if word != 0 {
+                assert_eq!(lowest_bit(word), word.trailing_zeros(), "{word:x}");
+            }
+        }
+    }
+}

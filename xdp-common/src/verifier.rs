@@ -1,0 +1,36 @@
+//! A value that the compiler knows nothing of.
+
+/// Returns `value`, about which the compiler then assumes nothing: neither its range, which would
+/// let it drop a bound that the verifier needs to see, nor how it was computed, which would let it
+/// recognize a pattern and put something in its place that eBPF has no instruction for.
+#[inline(always)]
+pub fn black_box(value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: moves a register to itself and touches nothing else.
+        unsafe {
+            core::arch::asm!(
+                "{0} = {0}",
+                inout(reg) value,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    value
+}
+
+/// The same place in memory, as one of which the compiler does not know what was written there.
+///
+/// What is read through it is read: the verifier follows numbers through registers and the stack,
+/// but not through the value of a map. Each way through a parser ends with other numbers, and the
+/// verifier would follow every one of them through all that comes after; numbers that were left in
+/// a map and read back make all those ways one.
+#[inline(always)]
+pub fn launder<T>(place: &mut T) -> &mut T {
+    let place: *mut T = place;
+    // SAFETY: it is the same pointer.
+    unsafe { &mut *(black_box(place as usize as u64) as usize as *mut T) }
+}

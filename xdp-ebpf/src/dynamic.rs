@@ -1,0 +1,144 @@
+//! The entries added at run time, where the kernel keeps them.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::maps::lpm_trie::Key;
+use xdp_common::filter::dynamic::{
+    DynamicEntries, EntryAction, EntryTable, EntryTables, FILTER_WORDS, Switches, Value,
+    entry_action_v4, entry_action_v6, flag,
+};
+use xdp_common::packet::Network;
+use xdp_common::verifier::black_box;
+
+use crate::maps::{
+    BAN_FILTERS, BAN_HOSTS_V4, BAN_HOSTS_V6, BAN_PREFIXES_V4, BAN_PREFIXES_V6, SWITCHES,
+};
+
+/// The entries in force. Without any, a packet pays for one load and a branch.
+pub struct InForce;
+
+impl DynamicEntries for InForce {
+    #[inline(always)]
+    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
+        let Some(switches) = SWITCHES.get(0) else { return EntryAction::NONE };
+        let flags = flags(switches);
+        if flags & (flag::V4 | flag::V6) == 0 {
+            return EntryAction::NONE;
+        }
+        EntryAction(if network == Network::IPV4 {
+            entry_v4(source[0])
+        } else {
+            entry_v6(source[0], source[1])
+        })
+    }
+}
+
+/// The command line may write them at any time.
+#[inline(always)]
+fn flags(switches: &Switches) -> u32 {
+    // SAFETY: a reference is valid to read from, and a word is read in one.
+    unsafe { core::ptr::read_volatile(&switches.flags) }
+}
+
+/// Asks the tables of IPv4, and returns a [`EntryAction`].
+///
+/// A function of its own, and global, as the next one: the verifier goes through the loop over a
+/// trie once, and knows nothing of the answer that would make ways of judging out of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn entry_v4(address: u64) -> u32 {
+    let Some(switches) = SWITCHES.get(0) else { return EntryAction::NONE.0 };
+    entry_action_v4(&KernelTables { switches }, address as u32).0
+}
+
+/// Asks the tables of IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn entry_v6(upper: u64, lower: u64) -> u32 {
+    let Some(switches) = SWITCHES.get(0) else { return EntryAction::NONE.0 };
+    entry_action_v6(&KernelTables { switches }, [upper, lower]).0
+}
+
+struct KernelTables {
+    switches: &'static Switches,
+}
+
+/// An IPv4 trie's key, in network order.
+#[repr(C, align(8))]
+struct KeyV4 {
+    length: u32,
+    address: u32,
+}
+
+/// An IPv6 trie's key, behind four bytes that let it be written in aligned words: nothing else may
+/// be written to the stack.
+#[repr(C, align(8))]
+struct KeyV6 {
+    padding: u32,
+    length: u32,
+    address: [u64; 2],
+}
+
+/// A value of a table.
+#[inline(always)]
+fn value(found: Option<*mut Value>) -> Option<&'static Value> {
+    // SAFETY: the kernel found it, and its memory stays the table's, with numbers in it, at least
+    // until the program has ended.
+    found.map(|value| unsafe { &*value })
+}
+
+impl EntryTables for KernelTables {
+    #[inline(always)]
+    fn flags(&self) -> u32 {
+        flags(self.switches)
+    }
+
+    #[inline(always)]
+    fn multipliers(&self) -> [u64; 2] {
+        self.switches.multipliers
+    }
+
+    #[inline(always)]
+    fn is_set(&self, table: EntryTable, bit: u32) -> bool {
+        let Some(filter) = BAN_FILTERS.get(table as u32).and_then(|filter| filter.get(0)) else {
+            return true;
+        };
+        // Opaque, or LLVM drops the bound that the verifier has to see.
+        let word = black_box(u64::from(bit / 64));
+        let word = word as usize & (FILTER_WORDS - 1);
+        // SAFETY: masked to the filter's words. It may be written at any time.
+        let word = unsafe { core::ptr::read_volatile(filter.as_ptr().add(word)) };
+        word >> (bit % 64) & 1 != 0
+    }
+
+    #[inline(always)]
+    fn host_v4(&self, address: u32) -> Option<&Value> {
+        value(BAN_HOSTS_V4.get_value_ptr_mut(0, &address))
+    }
+
+    #[inline(always)]
+    fn host_v6(&self, address: [u64; 2]) -> Option<&Value> {
+        value(BAN_HOSTS_V6.get_value_ptr_mut(0, &address))
+    }
+
+    #[inline(always)]
+    fn prefix_v4(&self, length: u32, address: u32) -> Option<&Value> {
+        let key = KeyV4 { length, address: address.to_be() };
+        // SAFETY: a length and four bytes, which is what the key is made of.
+        let key = unsafe { &*(&raw const key).cast::<Key<[u8; 4]>>() };
+        value(BAN_PREFIXES_V4.get_value_ptr_mut(0, key))
+    }
+
+    #[inline(always)]
+    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<&Value> {
+        let key = KeyV6 { padding: 0, length, address: [address[0].to_be(), address[1].to_be()] };
+        // SAFETY: a length and 16 bytes, which is what the key is made of, lie behind the padding.
+        let key = unsafe { &*(&raw const key.length).cast::<Key<[u8; 16]>>() };
+        value(BAN_PREFIXES_V6.get_value_ptr_mut(0, key))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() }
+    }
+}

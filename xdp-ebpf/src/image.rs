@@ -1,0 +1,41 @@
+//! The lines of the image in force, in the kernel's maps.
+
+use xdp_common::image::{Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Lines, Span};
+use xdp_common::verifier::black_box;
+
+use crate::maps::RULESET;
+
+/// The image of the ruleset in force: looked up once a packet.
+pub struct Image {
+    /// The first extent, with the header and, in all but large rulesets, everything else.
+    first: &'static Extent,
+}
+
+impl Image {
+    #[inline(always)]
+    pub fn in_force() -> Option<Self> {
+        Some(Self { first: RULESET.get(0)?.get(0)? })
+    }
+
+    /// The header: block 0.
+    #[inline(always)]
+    pub fn header(&self) -> &'static Header {
+        // SAFETY: an extent begins with a block, and has its alignment.
+        Header::of(unsafe { &*self.first.as_ptr().cast::<Block>() })
+    }
+}
+
+impl Lines for Image {
+    #[inline(always)]
+    fn span(&self, line: u32) -> Option<&Span> {
+        let mut extent = self.first;
+        if line >= EXTENT_LINES {
+            let slot = self.header().more_extents.wrapping_add(line / EXTENT_LINES - 1);
+            extent = RULESET.get(slot)?.get(0)?;
+        }
+        let inside = black_box(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
+        // SAFETY: `inside` is a line of the extent, and an extent's slack makes whole what begins
+        // on any of its lines.
+        Some(unsafe { &*extent.as_ptr().add(inside * LINE_WORDS).cast::<Span>() })
+    }
+}
