@@ -27,6 +27,8 @@ pub struct Subject {
     rules: Option<Rules>,
     /// Blocked at run time, beside what the configuration says.
     pub banned: Vec<IpPrefix>,
+    /// The same, but their time is over, and nothing has swept them away.
+    pub ended: Vec<IpPrefix>,
 }
 
 /// One row of the table.
@@ -96,6 +98,12 @@ impl Subject {
     fn banned(text: &str, prefixes: Prefixes) -> Self {
         let banned = prefixes.iter().copied().map(IpPrefix::from).collect();
         Self { text: text.to_owned(), prefixes: Some(prefixes), banned, ..Self::default() }
+    }
+
+    /// No lists, and prefixes that are blocked no more.
+    fn ended(text: &str, prefixes: Prefixes) -> Self {
+        let ended = prefixes.iter().copied().map(IpPrefix::from).collect();
+        Self { text: text.to_owned(), prefixes: Some(prefixes), ended, ..Self::default() }
     }
 
     fn rules(policy: &str, rules: Rules) -> Self {
@@ -454,6 +462,28 @@ pub fn groups() -> Vec<Group> {
                 .goal(Goal::Case("no rules, default drop", 1.50)),
                 case(All, "10,000 prefixes blocked at run time, hit", hits_v4, Reason::Banned),
             ],
+        },
+        Group {
+            subject: Some(("31 nested IPv4 prefixes blocked at run time, all ended", || {
+                Subject::ended(DEFAULT_DROP, Prefixes::nested(Family::V4))
+            })),
+            cases: vec![case(
+                Usual,
+                "31 nested IPv4 prefixes blocked at run time, all ended",
+                |subject| Traffic::from_sources(Family::V4, &subject.listed().outward()),
+                Reason::Default,
+            )],
+        },
+        Group {
+            subject: Some(("127 nested IPv6 prefixes blocked at run time, all ended", || {
+                Subject::ended(DEFAULT_DROP, Prefixes::nested(Family::V6))
+            })),
+            cases: vec![case(
+                Usual,
+                "127 nested IPv6 prefixes blocked at run time, all ended",
+                |subject| Traffic::from_sources(Family::V6, &subject.listed().outward()),
+                Reason::Default,
+            )],
         },
     ]
 }

@@ -165,7 +165,7 @@ fn run_group(testbed: &mut Testbed, group: &Group, report: &mut Report) -> Resul
             let compiled = Compiled::new(&subject).map_err(|error| format!("{name}: {error}"))?;
             let start = Instant::now();
             testbed.put_in_force(compiled.image())?;
-            testbed.block(&subject.banned)?;
+            testbed.block(&subject.banned, &subject.ended)?;
             report.builds.push(compiled.build(name, start.elapsed()));
             subject
         }

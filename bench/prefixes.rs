@@ -144,6 +144,28 @@ impl Prefixes {
         Self::of_lengths(count, seed, 20..=31)
     }
 
+    /// One inside the other, of all lengths but that of an address.
+    pub fn nested(family: Family) -> Self {
+        let mut set = Self::new(family);
+        let address = match family {
+            Family::V4 => 0x0a01_0203,
+            Family::V6 => 0x2001_0db8 << 96 | 7,
+        };
+        for length in 1..family.bits() {
+            set.insert(Prefix::around(family, address, length));
+        }
+        set
+    }
+
+    /// Addresses of which one is in all of [`Self::nested`], the next in all but the longest, and so
+    /// on.
+    pub fn outward(&self) -> Vec<u128> {
+        let longest = self.all.iter().max_by_key(|prefix| prefix.length);
+        let address = longest.map_or(0, |prefix| prefix.address);
+        let flipped = |bit: u8| address ^ 1 << (self.family.bits() - 1 - bit);
+        (1..self.family.bits()).map(flipped).collect()
+    }
+
     fn of_lengths(count: usize, seed: u64, lengths: RangeInclusive<u64>) -> Self {
         let random = &mut Random::new(seed);
         let mut set = Self::new(Family::V4);

@@ -165,8 +165,9 @@ impl Testbed {
         Ok(())
     }
 
-    /// Blocks prefixes at run time; what was blocked before is not any more.
-    pub fn block(&mut self, prefixes: &[IpPrefix]) -> Result<()> {
+    /// Blocks prefixes at run time, some of them for a moment that is over when this returns; what was
+    /// blocked before is not any more.
+    pub fn block(&mut self, prefixes: &[IpPrefix], ended: &[IpPrefix]) -> Result<()> {
         let maps = Maps::of_loaded(&self.filter)?;
         // Notes would lie in the directory, and there are none.
         let mut store = Store::on(&maps, std::env::temp_dir())?;
@@ -174,7 +175,11 @@ impl Testbed {
         if !prefixes.is_empty() {
             store.put(prefixes, &Order { kind: Kind::Block, life: None, note: None })?;
         }
-        self.blocked = prefixes.to_vec();
+        if !ended.is_empty() {
+            let life = Some(Duration::from_nanos(1));
+            store.put(ended, &Order { kind: Kind::Block, life, note: None })?;
+        }
+        self.blocked = [prefixes, ended].concat();
         Ok(())
     }
 

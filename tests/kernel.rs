@@ -5,6 +5,8 @@
 mod dice;
 mod lab;
 
+#[path = "kernel/deadlines.rs"]
+mod deadlines;
 #[path = "kernel/explain/mod.rs"]
 mod explain;
 #[path = "kernel/faults/mod.rs"]

@@ -7,13 +7,13 @@
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use xdp_common::filter::dynamic::{
-    DynamicEntries, Entry, FILTER_BITS, EntryAction, EntryTable, EntryTables, Value, entry_action_v4, entry_action_v6,
+    DynamicEntries, Entry, FILTER_BITS, EntryAction, EntryTable, EntryTables, Place, Value, entry_action_v4, entry_action_v6,
 };
 use xdp_common::capacity::{MAX_COUNTERS};
 use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
@@ -273,7 +273,7 @@ fn entry(input: &[u8]) {
 #[derive(Default)]
 struct Hostile {
     flags: u32,
-    values: Vec<Value>,
+    values: Vec<Cell<Value>>,
 }
 
 impl Hostile {
@@ -282,11 +282,11 @@ impl Hostile {
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
         let value = |bytes: &[u8; 16]| [0, 4, 8, 12].map(|at| word(&bytes[at..at + 4]));
         let flags = rest.first_chunk().map_or(u32::MAX, |flags| u32::from_le_bytes(*flags));
-        Self { flags, values: values.iter().map(value).collect() }
+        Self { flags, values: values.iter().map(value).map(Cell::new).collect() }
     }
 
-    fn value(&self, length: u32) -> Option<&Value> {
-        self.values.get(length as usize % self.values.len().max(1))
+    fn value(&self, length: u32) -> Option<HostilePlace<'_>> {
+        self.values.get(length as usize % self.values.len().max(1)).map(HostilePlace)
     }
 }
 
@@ -300,7 +300,27 @@ impl DynamicEntries for Hostile {
     }
 }
 
+#[derive(Clone, Copy)]
+struct HostilePlace<'t>(&'t Cell<Value>);
+
+impl Place for HostilePlace<'_> {
+    fn read(self) -> Value {
+        self.0.get()
+    }
+
+    fn write_skip(self, half: u16) {
+        let [a, b, third, d] = self.0.get();
+        self.0.set([a, b, third & 0xffff | u32::from(half) << 16, d]);
+    }
+}
+
 impl EntryTables for Hostile {
+    type Place<'a> = HostilePlace<'a>;
+
+    fn epoch(&self) -> u32 {
+        self.flags & 0xff
+    }
+
     fn flags(&self) -> u32 {
         self.flags
     }
@@ -314,19 +334,19 @@ impl EntryTables for Hostile {
         true
     }
 
-    fn host_v4(&self, _: u32) -> Option<&Value> {
+    fn host_v4(&self, _: u32) -> Option<HostilePlace<'_>> {
         self.value(32)
     }
 
-    fn host_v6(&self, _: [u64; 2]) -> Option<&Value> {
+    fn host_v6(&self, _: [u64; 2]) -> Option<HostilePlace<'_>> {
         self.value(128)
     }
 
-    fn prefix_v4(&self, length: u32, _: u32) -> Option<&Value> {
+    fn prefix_v4(&self, length: u32, _: u32) -> Option<HostilePlace<'_>> {
         self.value(length)
     }
 
-    fn prefix_v6(&self, length: u32, _: [u64; 2]) -> Option<&Value> {
+    fn prefix_v6(&self, length: u32, _: [u64; 2]) -> Option<HostilePlace<'_>> {
         self.value(length)
     }
 

@@ -1,12 +1,13 @@
 //! Run-time entries as the product has them, with a test's tables in place of the kernel's.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
 use xdp_common::filter::dynamic::{
-    DynamicEntries, Entry, EntryAction, EntryTable, EntryTables, NEVER, Value, entry_action_v4,
-    entry_action_v6,
+    DynamicEntries, Entry, EntryAction, EntryTable, EntryTables, NEVER, Place, Value,
+    entry_action_v4, entry_action_v6,
 };
 use xdp_common::packet::Network;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -19,14 +20,14 @@ const NOW: u64 = 1_000_000_000;
 const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 
 /// By length and the address in host order.
-type Prefixes = BTreeMap<(u8, u128), Value>;
+type Prefixes = BTreeMap<(u8, u128), Cell<Value>>;
 
 #[derive(Default)]
 pub struct InMemory {
     flags: u32,
     filters: Vec<(EntryTable, Range<u32>)>,
-    hosts_v4: HashMap<u32, Value>,
-    hosts_v6: HashMap<[u64; 2], Value>,
+    hosts_v4: HashMap<u32, Cell<Value>>,
+    hosts_v6: HashMap<[u64; 2], Cell<Value>>,
     prefixes_v4: Prefixes,
     prefixes_v6: Prefixes,
 }
@@ -55,6 +56,7 @@ impl InMemory {
             note: 7,
         }
         .to_value();
+        let value = Cell::new(value);
         let (prefix, v6) = match given.prefix.address {
             IpAddr::V4(address) => {
                 let prefix = masked_v4(address.to_bits(), length).0;
@@ -81,25 +83,48 @@ impl InMemory {
     }
 }
 
+#[derive(Clone, Copy)]
+pub struct InTest<'t>(&'t Cell<Value>);
+
+impl Place for InTest<'_> {
+    fn read(self) -> Value {
+        self.0.get()
+    }
+
+    fn write_skip(self, half: u16) {
+        let [a, b, third, d] = self.0.get();
+        self.0.set([a, b, third & 0xffff | u32::from(half) << 16, d]);
+    }
+}
+
 /// The longest of at most that length that holds the address.
-fn longest(prefixes: &Prefixes, length: u32, address: u128, width: u32) -> Option<&Value> {
+fn longest(prefixes: &Prefixes, length: u32, address: u128, width: u32) -> Option<InTest<'_>> {
     (0..=length).rev().find_map(|length| {
         let below = u128::MAX.checked_shr(128 - (width - length)).unwrap_or(0);
-        prefixes.get(&(length as u8, address & !below))
+        prefixes.get(&(length as u8, address & !below)).map(InTest)
     })
 }
 
 impl DynamicEntries for InMemory {
+    /// Twice: what the first leaves for the second must not change the answer.
     fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
-        if network == Network::IPV4 {
-            entry_action_v4(self, source[0] as u32)
-        } else {
-            entry_action_v6(self, source)
-        }
+        let action = || match network {
+            Network::IPV4 => entry_action_v4(self, source[0] as u32),
+            _ => entry_action_v6(self, source),
+        };
+        let first = action();
+        assert_eq!(action(), first, "another answer to the same question");
+        first
     }
 }
 
 impl EntryTables for InMemory {
+    type Place<'a> = InTest<'a>;
+
+    fn epoch(&self) -> u32 {
+        1
+    }
+
     fn flags(&self) -> u32 {
         self.flags
     }
@@ -112,19 +137,19 @@ impl EntryTables for InMemory {
         self.filters.iter().any(|(of, bits)| *of == table && bits.contains(&bit))
     }
 
-    fn host_v4(&self, address: u32) -> Option<&Value> {
-        self.hosts_v4.get(&address)
+    fn host_v4(&self, address: u32) -> Option<InTest<'_>> {
+        self.hosts_v4.get(&address).map(InTest)
     }
 
-    fn host_v6(&self, address: [u64; 2]) -> Option<&Value> {
-        self.hosts_v6.get(&address)
+    fn host_v6(&self, address: [u64; 2]) -> Option<InTest<'_>> {
+        self.hosts_v6.get(&address).map(InTest)
     }
 
-    fn prefix_v4(&self, length: u32, address: u32) -> Option<&Value> {
+    fn prefix_v4(&self, length: u32, address: u32) -> Option<InTest<'_>> {
         longest(&self.prefixes_v4, length, address.into(), 32)
     }
 
-    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<&Value> {
+    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<InTest<'_>> {
         let address = u128::from(address[0]) << 64 | u128::from(address[1]);
         longest(&self.prefixes_v6, length, address, 128)
     }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use xdp_common::filter::dynamic::{
-    DynamicEntries, EntryAction, EntryTable, EntryTables, FILTER_WORDS, Switches, Value,
+    DynamicEntries, EntryAction, EntryTable, EntryTables, FILTER_WORDS, Place, Switches, Value,
     entry_action_v4, entry_action_v6, flag,
 };
 use xdp_common::packet::Network;
@@ -78,18 +78,39 @@ struct KeyV6 {
     address: [u64; 2],
 }
 
-/// A value of a table.
-#[inline(always)]
-fn value(found: Option<*mut Value>) -> Option<&'static Value> {
-    // SAFETY: the kernel found it, and its memory stays the table's, with numbers in it, at least
-    // until the program has ended.
-    found.map(|value| unsafe { &*value })
+/// An entry's value, where the kernel keeps it: its memory stays the table's, with numbers in it, at
+/// least until the program has ended.
+#[derive(Clone, Copy)]
+struct InKernel(*mut Value);
+
+impl Place for InKernel {
+    #[inline(always)]
+    fn read(self) -> Value {
+        // SAFETY: the kernel found it. Each word is read in one; the third may be written meanwhile
+        // by another CPU.
+        let word = |at: usize| unsafe { core::ptr::read_volatile(self.0.cast::<u32>().add(at)) };
+        [word(0), word(1), word(2), word(3)]
+    }
+
+    #[inline(always)]
+    fn write_skip(self, half: u16) {
+        // SAFETY: as above, and the upper half of the third word is nobody else's.
+        unsafe { core::ptr::write_volatile(self.0.cast::<u16>().add(5), half) };
+    }
 }
 
 impl EntryTables for KernelTables {
+    type Place<'a> = InKernel;
+
     #[inline(always)]
     fn flags(&self) -> u32 {
         flags(self.switches)
+    }
+
+    #[inline(always)]
+    fn epoch(&self) -> u32 {
+        // SAFETY: a reference is valid to read from, and a word is read in one.
+        unsafe { core::ptr::read_volatile(&self.switches.epoch) }
     }
 
     #[inline(always)]
@@ -111,29 +132,29 @@ impl EntryTables for KernelTables {
     }
 
     #[inline(always)]
-    fn host_v4(&self, address: u32) -> Option<&Value> {
-        value(BAN_HOSTS_V4.get_value_ptr_mut(0, &address))
+    fn host_v4(&self, address: u32) -> Option<InKernel> {
+        BAN_HOSTS_V4.get_value_ptr_mut(0, &address).map(InKernel)
     }
 
     #[inline(always)]
-    fn host_v6(&self, address: [u64; 2]) -> Option<&Value> {
-        value(BAN_HOSTS_V6.get_value_ptr_mut(0, &address))
+    fn host_v6(&self, address: [u64; 2]) -> Option<InKernel> {
+        BAN_HOSTS_V6.get_value_ptr_mut(0, &address).map(InKernel)
     }
 
     #[inline(always)]
-    fn prefix_v4(&self, length: u32, address: u32) -> Option<&Value> {
+    fn prefix_v4(&self, length: u32, address: u32) -> Option<InKernel> {
         let key = KeyV4 { length, address: address.to_be() };
         // SAFETY: a length and four bytes, which is what the key is made of.
         let key = unsafe { &*(&raw const key).cast::<Key<[u8; 4]>>() };
-        value(BAN_PREFIXES_V4.get_value_ptr_mut(0, key))
+        BAN_PREFIXES_V4.get_value_ptr_mut(0, key).map(InKernel)
     }
 
     #[inline(always)]
-    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<&Value> {
+    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<InKernel> {
         let key = KeyV6 { padding: 0, length, address: [address[0].to_be(), address[1].to_be()] };
         // SAFETY: a length and 16 bytes, which is what the key is made of, lie behind the padding.
         let key = unsafe { &*(&raw const key.length).cast::<Key<[u8; 16]>>() };
-        value(BAN_PREFIXES_V6.get_value_ptr_mut(0, key))
+        BAN_PREFIXES_V6.get_value_ptr_mut(0, key).map(InKernel)
     }
 
     #[inline(always)]

@@ -3,7 +3,9 @@
 //! There are four tables: single addresses in hashes, shorter prefixes in LPM tries, each for IPv4
 //! and for IPv6. The command line changes them in place; nothing is compiled. An entry bears its
 //! deadline, so that it ends without anybody taking it away, and an entry that has ended hides
-//! nothing: a trie knows only the longest match, so it is asked again for a shorter one.
+//! nothing: a trie knows only the longest match, so it is asked again for a shorter one. Where many
+//! have ended one around the other, the program asks for each of them once, and leaves in the first
+//! where it got to ([`Skip`]): the next packet goes there at once.
 //!
 //! In front of each table stands a filter, a bitmap that says of most addresses that the table
 //! need not be asked. It may say so too seldom and never too often, so a bit is set before the
@@ -67,11 +69,12 @@ pub struct Entry {
 pub const NEVER: u64 = u64::MAX;
 
 impl Entry {
+    /// As it lies in its table, without a [`Skip`].
     pub const fn to_value(self) -> Value {
         [
             self.deadline as u32,
             (self.deadline >> 32) as u32,
-            self.action.0 | self.length << 8,
+            self.action.0 | (self.length & 0xff) << 8,
             self.note,
         ]
     }
@@ -81,7 +84,7 @@ impl Entry {
         Self {
             deadline: value[0] as u64 | (value[1] as u64) << 32,
             action: EntryAction(value[2] & 0xff),
-            length: value[2] >> 8,
+            length: value[2] >> 8 & 0xff,
             note: value[3],
         }
     }
@@ -90,6 +93,43 @@ impl Entry {
     #[inline(always)]
     pub fn is_live(&self, now: impl FnOnce() -> u64) -> bool {
         self.deadline == NEVER || now() < self.deadline
+    }
+}
+
+/// What the program found behind an entry that has ended: the length of the live entry that decides
+/// in its place, or that there is none. It lies in the upper half of the third word of the entry's
+/// value, where the command line leaves 0.
+///
+/// A skip is good in the epoch that it names, [`Switches::epoch`]. An entry that has ended stays
+/// ended, so what was skipped once can be skipped until a command changes the tables; each command
+/// begins a new epoch. There are 255, and the first comes again only after the command line has
+/// written all entries anew, without skips; until then nothing is skipped.
+///
+/// Nothing else of a value is ever written by the program: a value that was removed while the program
+/// read it may be another entry's by now, which a skip of a past epoch does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip(pub u8);
+
+impl Skip {
+    /// No entry that holds this one is live.
+    pub const NOTHING: Self = Self(0xff);
+    /// Epochs are 1 to this.
+    pub const LAST_EPOCH: u32 = 0xff;
+
+    /// As it lies in a value.
+    #[inline(always)]
+    pub const fn to_half(self, epoch: u32) -> u16 {
+        self.0 as u16 | ((epoch & 0xff) as u16) << 8
+    }
+
+    /// The skip of a value, if there is one of this epoch.
+    #[inline(always)]
+    pub const fn of(value: &Value, epoch: u32) -> Option<Self> {
+        if epoch != 0 && value[2] >> 24 == epoch {
+            Some(Self((value[2] >> 16) as u8))
+        } else {
+            None
+        }
     }
 }
 
@@ -148,7 +188,9 @@ pub mod flag {
 pub struct Switches {
     /// See [`flag`]. With none set, the program looks at nothing else of all this.
     pub flags: u32,
-    pub reserved: u32,
+    /// Whether, and by which number, entries that have ended may be skipped, see [`Skip`]: 0 while
+    /// a command changes the tables, then no skip is used and none is left.
+    pub epoch: u32,
     /// Odd numbers drawn at random, which spread addresses over the filters: nobody outside can
     /// choose addresses that share a bit.
     pub multipliers: [u64; 2],
@@ -161,7 +203,9 @@ pub struct Switches {
     pub entries: [u32; 4],
     /// Bits of each filter that may have lost their entries.
     pub stale: [u32; 4],
-    pub unused: [u64; 55],
+    /// The last epoch that was not 0; 0 where none was since all entries were written anew.
+    pub last_epoch: u64,
+    pub unused: [u64; 54],
 }
 
 const _: () = assert!(size_of::<Switches>() == 512);
@@ -207,17 +251,30 @@ pub const fn prefix_bit_v6(multipliers: [u64; 2], upper: u64, length: u32) -> u3
     place(first.wrapping_add((length as u64).wrapping_mul(multipliers[1])))
 }
 
+/// An entry's value where it lies in its table.
+pub trait Place: Copy {
+    fn read(self) -> Value;
+    /// Writes a [`Skip`], and nothing else.
+    fn write_skip(self, half: u16);
+}
+
 /// Where the tables are: the kernel's maps, or a test's.
 pub trait EntryTables {
+    type Place<'a>: Place
+    where
+        Self: 'a;
+
     fn flags(&self) -> u32;
+    /// [`Switches::epoch`].
+    fn epoch(&self) -> u32;
     fn multipliers(&self) -> [u64; 2];
     /// Whether a bit of a table's filter is set; also where there is no filter.
     fn is_set(&self, table: EntryTable, bit: u32) -> bool;
-    fn host_v4(&self, address: u32) -> Option<&Value>;
-    fn host_v6(&self, address: [u64; 2]) -> Option<&Value>;
+    fn host_v4(&self, address: u32) -> Option<Self::Place<'_>>;
+    fn host_v6(&self, address: [u64; 2]) -> Option<Self::Place<'_>>;
     /// The longest prefix of at most that length that holds the address.
-    fn prefix_v4(&self, length: u32, address: u32) -> Option<&Value>;
-    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<&Value>;
+    fn prefix_v4(&self, length: u32, address: u32) -> Option<Self::Place<'_>>;
+    fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<Self::Place<'_>>;
     /// The time, as [`Entry::deadline`] has it.
     fn now(&self) -> u64;
 }
@@ -229,9 +286,9 @@ pub fn entry_action_v4<T: EntryTables>(tables: &T, address: u32) -> EntryAction 
     if flags & EntryTable::HostsV4.flag() != 0
         && tables
             .is_set(EntryTable::HostsV4, host_bit(tables.multipliers(), [u64::from(address), 0]))
-        && let Some(value) = tables.host_v4(address)
+        && let Some(place) = tables.host_v4(address)
     {
-        let entry = Entry::of(value);
+        let entry = Entry::of(&place.read());
         if entry.is_live(|| tables.now()) {
             return entry.action;
         }
@@ -241,7 +298,7 @@ pub fn entry_action_v4<T: EntryTables>(tables: &T, address: u32) -> EntryAction 
     {
         return EntryAction::NONE;
     }
-    longest_live(31, |length| tables.prefix_v4(length, address), || tables.now())
+    longest_live(31, tables.epoch(), |length| tables.prefix_v4(length, address), || tables.now())
 }
 
 /// What the longest live entry that holds an IPv6 address does.
@@ -251,9 +308,9 @@ pub fn entry_action_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> EntryAc
     let multipliers = tables.multipliers();
     if flags & EntryTable::HostsV6.flag() != 0
         && tables.is_set(EntryTable::HostsV6, host_bit(multipliers, address))
-        && let Some(value) = tables.host_v6(address)
+        && let Some(place) = tables.host_v6(address)
     {
-        let entry = Entry::of(value);
+        let entry = Entry::of(&place.read());
         if entry.is_live(|| tables.now()) {
             return entry.action;
         }
@@ -261,7 +318,7 @@ pub fn entry_action_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> EntryAc
     if flags & EntryTable::PrefixesV6.flag() == 0 || !probe(tables, flags, address[0]) {
         return EntryAction::NONE;
     }
-    longest_live(127, |length| tables.prefix_v6(length, address), || tables.now())
+    longest_live(127, tables.epoch(), |length| tables.prefix_v6(length, address), || tables.now())
 }
 
 /// Whether the filter lets an IPv6 address come to the trie. It is asked at those lengths alone at
@@ -279,25 +336,140 @@ fn probe<T: EntryTables>(tables: &T, flags: u32, upper: u64) -> bool {
     at(LENGTHS_V6[0]) || at(LENGTHS_V6[1]) || at(LENGTHS_V6[2])
 }
 
-/// Asks a trie for shorter and shorter prefixes, until one is live. Each answer is shorter than
-/// the one before, so there are at most as many as there are lengths.
+/// What the longest live prefix of a trie does. `epoch` was read before.
 #[inline(always)]
-fn longest_live<'a>(
+fn longest_live<P: Place>(
     longest: u32,
-    find: impl Fn(u32) -> Option<&'a Value>,
+    epoch: u32,
+    find: impl Fn(u32) -> Option<P>,
     now: impl Fn() -> u64,
 ) -> EntryAction {
-    let mut length = longest;
-    for _ in 0..=longest {
-        let Some(value) = find(length) else { break };
-        let entry = Entry::of(value);
+    let Some(place) = find(longest) else { return EntryAction::NONE };
+    let value = place.read();
+    let first = Entry::of(&value);
+    if first.is_live(&now) {
+        return first.action;
+    }
+    let known = Skip::of(&value, epoch);
+    if known == Some(Skip::NOTHING) || first.length == 0 {
+        return EntryAction::NONE;
+    }
+    let below = known.map_or(first.length - 1, |skip| u32::from(skip.0));
+    let (action, skip) = live_up_to(below, longest, find, now);
+    if epoch != 0 && known != Some(skip) {
+        place.write_skip(skip.to_half(epoch));
+    }
+    action
+}
+
+/// Asks a trie for shorter and shorter prefixes, until one is live: what it does, and its length.
+/// Each answer is shorter than the one before, so there are at most as many as there are lengths.
+#[inline(always)]
+fn live_up_to<P: Place>(
+    below: u32,
+    longest: u32,
+    find: impl Fn(u32) -> Option<P>,
+    now: impl Fn() -> u64,
+) -> (EntryAction, Skip) {
+    let mut length = below;
+    for _ in 0..longest {
+        let Some(place) = find(length) else { break };
+        let entry = Entry::of(&place.read());
         if entry.is_live(&now) {
-            return entry.action;
+            return (entry.action, Skip(entry.length as u8));
         }
         if entry.length == 0 || entry.length > length {
             break;
         }
         length = entry.length - 1;
     }
-    EntryAction::NONE
+    (EntryAction::NONE, Skip::NOTHING)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    /// A trie whose prefixes all hold one address: places by their lengths.
+    struct Nested {
+        places: [Option<Cell<Value>>; 32],
+        asked: Cell<usize>,
+        now: Cell<u64>,
+    }
+
+    impl Place for &Cell<Value> {
+        fn read(self) -> Value {
+            self.get()
+        }
+
+        fn write_skip(self, half: u16) {
+            let mut value = self.get();
+            value[2] = value[2] & 0xffff | u32::from(half) << 16;
+            self.set(value);
+        }
+    }
+
+    impl Nested {
+        /// Deadlines by length.
+        fn of(entries: &[(u32, u64, EntryAction)]) -> Self {
+            let mut places = [const { None }; 32];
+            for &(length, deadline, action) in entries {
+                let entry = Entry { deadline, action, length, note: 7 };
+                places[length as usize] = Some(Cell::new(entry.to_value()));
+            }
+            Self { places, asked: Cell::new(0), now: Cell::new(0) }
+        }
+
+        /// The action, and how often the trie was asked.
+        fn ask(&self, epoch: u32, now: u64) -> (EntryAction, usize) {
+            self.asked.set(0);
+            self.now.set(now);
+            let find = |length: u32| {
+                self.asked.set(self.asked.get() + 1);
+                self.places[..=length as usize].iter().rev().find_map(Option::as_ref)
+            };
+            (longest_live(31, epoch, find, || self.now.get()), self.asked.get())
+        }
+    }
+
+    const BLOCKED: EntryAction = EntryAction::BLOCKED;
+    const ALLOWED: EntryAction = EntryAction::ALLOWED;
+    const NONE: EntryAction = EntryAction::NONE;
+
+    #[test]
+    fn what_has_ended_is_walked_over_once() {
+        let mut entries: [_; 31] = core::array::from_fn(|at| (at as u32 + 1, 10, BLOCKED));
+        let all_ended = Nested::of(&entries);
+        assert_eq!(all_ended.ask(1, 9), (BLOCKED, 1));
+        assert_eq!(all_ended.ask(1, 10), (NONE, 32));
+        assert_eq!(all_ended.ask(1, 11), (NONE, 1));
+
+        entries[0] = (1, 20, ALLOWED);
+        let one_lives = Nested::of(&entries);
+        assert_eq!(one_lives.ask(1, 10), (ALLOWED, 31));
+        assert_eq!(one_lives.ask(1, 19), (ALLOWED, 2));
+        assert_eq!(one_lives.ask(1, 20), (NONE, 3), "it has ended since");
+        assert_eq!(one_lives.ask(1, 21), (NONE, 1));
+    }
+
+    #[test]
+    fn a_skip_ends_with_its_epoch() {
+        let nested = Nested::of(&[(8, NEVER, BLOCKED), (16, 10, ALLOWED), (24, 10, BLOCKED)]);
+        assert_eq!(nested.ask(0, 10), (BLOCKED, 3));
+        assert_eq!(
+            nested.ask(0, 10),
+            (BLOCKED, 3),
+            "while a command changes the tables, none is left"
+        );
+        assert_eq!(nested.ask(1, 10), (BLOCKED, 3));
+        assert_eq!(nested.ask(1, 10), (BLOCKED, 2));
+        assert_eq!(nested.ask(0, 10), (BLOCKED, 3), "nor used");
+        assert_eq!(nested.ask(2, 10), (BLOCKED, 3));
+        assert_eq!(nested.ask(2, 10), (BLOCKED, 2));
+        let first = nested.places[24].as_ref().map(|place| Entry::of(&place.get()));
+        let entry = Entry { deadline: 10, action: BLOCKED, length: 24, note: 7 };
+        assert_eq!(first, Some(entry), "a skip changes nothing else");
+    }
 }

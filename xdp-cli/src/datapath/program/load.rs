@@ -18,6 +18,7 @@ struct Aligned<T: ?Sized>(T);
 
 static FILTER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/xdpctl.bpf")));
 static PASS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/pass.bpf")));
+static CLOCK: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/clock.bpf")));
 
 /// A program in the kernel, with its maps.
 pub struct Loaded {
@@ -50,6 +51,11 @@ pub fn load_filter_beside(maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, Lo
 /// Loads the program that passes everything.
 pub fn load_pass() -> Result<Loaded, LoadError> {
     load(EbpfLoader::new(), &PASS.0, "xdpctl_pass")
+}
+
+/// Loads the program that tells the time.
+pub fn load_clock() -> Result<Loaded, LoadError> {
+    load(EbpfLoader::new(), &CLOCK.0, "xdpctl_clock")
 }
 
 fn load(

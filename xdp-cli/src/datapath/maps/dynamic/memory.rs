@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xdp_common::filter::dynamic::{EntryTable, NEVER, Switches as Raw};
+use xdp_common::filter::dynamic::{EntryTable, NEVER, Skip, Switches as Raw};
 use xdp_common::maps::{MapSignature, kind};
 
 use crate::datapath::sys::bpf;
@@ -90,14 +90,27 @@ impl Switches {
         unsafe { self.memory.as_ptr().read_volatile() }
     }
 
-    /// Marks the tables as being changed.
+    /// Marks the tables as being changed. The program skips nothing meanwhile.
     pub(super) fn begin(&self) {
         field!(self, changing, AtomicU64).store(1, Ordering::SeqCst);
+        field!(self, epoch, AtomicU32).store(0, Ordering::SeqCst);
     }
 
-    /// Everything is as the switches say.
+    /// Everything is as the switches say: a new epoch begins. Where the last was used, there is none
+    /// until [`Self::renew_epochs`]: the program is slower then, and not wrong.
     pub(super) fn end(&self) {
+        let last = field!(self, last_epoch, AtomicU64);
+        let next = last.load(Ordering::Relaxed) as u32 + 1;
+        if next <= Skip::LAST_EPOCH {
+            last.store(next.into(), Ordering::Relaxed);
+            field!(self, epoch, AtomicU32).store(next, Ordering::SeqCst);
+        }
         field!(self, changing, AtomicU64).store(0, Ordering::SeqCst);
+    }
+
+    /// No entry holds a skip of any epoch but the last few: they may be used once more.
+    pub(super) fn renew_epochs(&self) {
+        field!(self, last_epoch, AtomicU64).store(0, Ordering::Relaxed);
     }
 
     pub(super) fn multipliers(&self) -> [u64; 2] {

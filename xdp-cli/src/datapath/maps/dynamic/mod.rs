@@ -11,6 +11,8 @@
 //!   only.
 //! - Removing: the entries; then, where none is left, the flag, the table, the filter. A packet
 //!   that has found a table keeps it to its end, by the kernel's word.
+//! - Whatever is changed: meanwhile the program skips no entry that has ended, and afterwards a new
+//!   epoch begins, so that nothing is skipped of what was changed ([`Skip`]).
 //! - A filter that has many bits without an entry is replaced by a new one, which is filled before.
 
 pub mod filter;
@@ -25,11 +27,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xdp_common::capacity::MAX_ENTRIES;
-use xdp_common::filter::dynamic::{Entry, EntryAction, EntryTable, NEVER, flag};
+use xdp_common::filter::dynamic::{Entry, EntryAction, EntryTable, NEVER, Skip, flag};
 
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::handles::Maps;
+use crate::datapath::program::clock;
 use crate::datapath::sys::bpf;
 use crate::notation::grouped;
 use crate::views::entries::{Kind, Listed};
@@ -39,6 +42,10 @@ use notes::Notes;
 
 /// After that many removals, and when they are half of what is left, a filter is made anew.
 const STALE: u32 = 4096;
+
+/// From this epoch on, the next command that sweeps writes all entries anew, without skips, and the
+/// epochs begin again: early enough that none is left to be used twice in between.
+const RENEW_AT: u64 = Skip::LAST_EPOCH as u64 - 55;
 
 /// The maps that are there only while there are entries.
 pub fn inner_maps(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
@@ -64,20 +71,11 @@ pub struct Put {
     pub replaced: usize,
 }
 
-/// The time by the clock of deadlines.
-pub fn now() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is writable. The clock is one that every kernel has, so that this does
-    // not fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// How many entries are in force, for commands that only look and hold no lock.
 pub fn count(maps: &Maps) -> Result<u64> {
     let what = "count the run-time entries";
     let switches = memory::read(&maps.switches).context(what)?;
-    let now = now();
+    let now = time_for(&switches)?;
     if switches.changing == 0 && now < switches.next_deadline {
         return Ok(switches.entries.into_iter().map(u64::from).sum());
     }
@@ -93,6 +91,12 @@ pub fn count(maps: &Maps) -> Result<u64> {
     Ok(live.len() as u64)
 }
 
+/// The time, where it matters: without an entry that ends, any time is as good.
+fn time_for(switches: &xdp_common::filter::dynamic::Switches) -> Result<u64> {
+    let matters = switches.changing != 0 || switches.next_deadline != NEVER;
+    if matters { clock::now() } else { Ok(0) }
+}
+
 /// The live entries that hold an address, the longest first, which decides: for commands that only
 /// look and hold no lock. `address` is a prefix of full length.
 pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
@@ -102,6 +106,7 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
         return Err(error.clone());
     }
     let mut held = Vec::new();
+    let now = clock::now()?;
     for length in (0..=table::length(&address)).rev() {
         let prefix = match address {
             IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, length).0),
@@ -110,7 +115,6 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
         let table = table::of(&prefix);
         let Some(map) = inner(maps.table(table), 0).context(what)? else { continue };
         let found = table::find(&map, table, &[prefix]).context(what)?;
-        let now = now();
         for entry in found.into_iter().flatten().filter(|entry| now < entry.deadline) {
             let note = notes.as_ref().and_then(|notes| notes.text(entry.note));
             held.push(listed(prefix, entry, now, note));
@@ -156,11 +160,12 @@ impl<'m> Store<'m> {
 
     /// Puts entries, all or none of them. The prefixes may come in any order and more than once.
     pub fn put(&mut self, prefixes: &[IpPrefix], order: &Order) -> Result<Put> {
+        let now = if order.life.is_some() { clock::now()? } else { 0 };
         let deadline = match order.life {
             None => NEVER,
             Some(life) => u64::try_from(life.as_nanos())
                 .ok()
-                .and_then(|life| now().checked_add(life))
+                .and_then(|life| now.checked_add(life))
                 .filter(|&deadline| deadline != NEVER)
                 .ok_or_else(|| {
                     Error::new("the kernel's clock does not reach that far")
@@ -333,7 +338,7 @@ impl<'m> Store<'m> {
     /// All entries, sorted by prefix. Those that have ended since the sweep are left out.
     pub fn list(&self) -> Result<Vec<Listed>> {
         let what = "read the run-time entries";
-        let now = now();
+        let now = clock::now()?;
         let mut all = Vec::new();
         for table in EntryTable::ALL {
             let Some(map) = self.table(table).context(what)? else { continue };
@@ -353,7 +358,7 @@ impl<'m> Store<'m> {
     /// that was killed left; where there is nothing of that kind, it is one look.
     pub fn sweep(&mut self) -> Result<()> {
         let raw = self.switches.read();
-        let now = now();
+        let now = time_for(&raw)?;
         let stale = |table: EntryTable| {
             let (stale, entries) = (raw.stale[table as usize], raw.entries[table as usize]);
             stale > STALE && stale > entries / 2
@@ -361,21 +366,26 @@ impl<'m> Store<'m> {
         let empty =
             |table: EntryTable| raw.entries[table as usize] == 0 && raw.flags & table.flag() != 0;
         let ended = now >= raw.next_deadline;
-        let due = |table: EntryTable| raw.changing != 0 || ended || stale(table) || empty(table);
+        let renew = raw.last_epoch >= RENEW_AT;
+        let due =
+            |table: EntryTable| raw.changing != 0 || ended || renew || stale(table) || empty(table);
         if !EntryTable::ALL.into_iter().any(due) {
             return Ok(());
         }
         self.switches.begin();
-        let mut next = if ended || raw.changing != 0 { NEVER } else { raw.next_deadline };
+        let mut next = if ended || renew || raw.changing != 0 { NEVER } else { raw.next_deadline };
         let mut notes = BTreeSet::new();
         for table in EntryTable::ALL {
             if due(table) {
                 let anew = raw.changing != 0 || stale(table);
-                let swept = self.sweep_table(table, now, anew);
+                let swept = self.sweep_table(table, now, anew, renew);
                 let swept = swept.context("sweep the run-time entries")?;
                 next = next.min(swept.next_deadline);
                 notes.extend(swept.notes);
             }
+        }
+        if renew {
+            self.switches.renew_epochs();
         }
         self.switches.set_deadline(next);
         let holds_none = |table: EntryTable| raw.entries[table as usize] == 0;
@@ -390,7 +400,13 @@ impl<'m> Store<'m> {
         Ok(())
     }
 
-    fn sweep_table(&self, table: EntryTable, now: u64, anew: bool) -> io::Result<Swept> {
+    fn sweep_table(
+        &self,
+        table: EntryTable,
+        now: u64,
+        anew: bool,
+        renew: bool,
+    ) -> io::Result<Swept> {
         let mut swept = Swept { next_deadline: NEVER, notes: BTreeSet::new() };
         let (mut live, mut ended) = (Vec::new(), Vec::new());
         let map = self.table(table)?;
@@ -399,12 +415,15 @@ impl<'m> Store<'m> {
                 if now < entry.deadline {
                     swept.next_deadline = swept.next_deadline.min(entry.deadline);
                     swept.notes.insert(entry.note);
-                    live.push(prefix);
+                    live.push((prefix, entry));
                 } else {
                     ended.push(prefix);
                 }
             }
             table::remove(map, table, &ended)?;
+            if renew {
+                table::write(map, table, live.iter().copied())?;
+            }
         }
         self.switches.set_entries(table, live.len() as u32);
         if live.is_empty() {
@@ -424,7 +443,7 @@ impl<'m> Store<'m> {
             let multipliers = self.switches.multipliers();
             let (filter, map) = MappedFilter::create()?;
             let mut flags = table.flag();
-            for prefix in &live {
+            for (prefix, _) in &live {
                 flags |= filter.add(multipliers, prefix);
             }
             // The filter first: it has all that the flags before could ask for of what lives.
