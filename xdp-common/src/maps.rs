@@ -125,10 +125,11 @@ pub enum OnReplace {
 }
 
 /// What `explain` asks the program with. Asking must not change what is in force: whatever the
-/// program writes is the question's own.
+/// program writes and a verdict or a count depends on is the question's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InExplain {
-    /// The map in force, which the program only reads.
+    /// The map in force. The program reads it, or writes only what spares it a search
+    /// ([`crate::filter::dynamic::Skip`]).
     Shared,
     /// An empty map of the same kind, made for the question: the program writes there.
     Own,
@@ -212,7 +213,8 @@ macro_rules! for_each_map {
                 replace: Kept,
                 explain: Shared,
             }
-            /// For shorter IPv4 prefixes, in network order. As above.
+            /// For shorter IPv4 prefixes, in network order. As above; in the value of one that has ended,
+            /// the program leaves what is behind it.
             BAN_PREFIXES_V4 ban_prefixes_v4 {
                 declared: ArrayOfMaps<PrefixesV4, 1>,
                 created: MapDefinition::of_maps(1),
