@@ -39,3 +39,5 @@ mod swap;
 mod together;
 #[path = "kernel/verdicts/mod.rs"]
 mod verdicts;
+#[path = "kernel/verifier.rs"]
+mod verifier;

@@ -34,6 +34,11 @@ pub const MAX_COUNTERS: u32 = COUNTERS_PER_PAGE * COUNTER_PAGES;
 const COUNTERS_OF_TWO_RULESETS: usize = 2 * (MAX_LISTS + 2 * MAX_RULES);
 const _: () = assert!(COUNTERS_OF_TWO_RULESETS <= MAX_COUNTERS as usize);
 
+/// Instructions that the kernel's verifier may process for one of the programs
+/// (bpf_prog_info.verified_insns), on each supported kernel. It gives up at a million: what is left
+/// is for kernels that take longer over the same program.
+pub const MAX_VERIFIED_INSTRUCTIONS: u32 = 400_000;
+
 /// Bytes of a list file, or of a configuration.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
 /// Warnings that are shown of one list file; the rest are counted.

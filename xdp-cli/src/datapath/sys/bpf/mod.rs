@@ -19,5 +19,7 @@ pub use maps::{
     Map, create_keyed_map, create_map, create_map_of_maps, delete, lookup, lookup_batch, map_info,
     update, update_batch,
 };
-pub use objects::{Program, map_by_id, open_pin, pin, program_by_id, program_info};
+pub use objects::{
+    Program, map_by_id, open_pin, pin, program_by_id, program_info, verified_instructions,
+};
 pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};

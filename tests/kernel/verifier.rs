@@ -1,0 +1,47 @@
+//! What the programs cost the kernel's verifier, which refuses what costs it too much.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+
+use xdp_common::capacity::MAX_VERIFIED_INSTRUCTIONS;
+use xdpctl::datapath::program::{load, nic};
+use xdpctl::datapath::sys::bpf;
+
+/// Past the test harness, which hides what a test prints unless it fails: a number that creeps up
+/// towards the limit is to be seen before it gets there.
+#[track_caller]
+fn say(line: &str) {
+    writeln!(io::stdout(), "{line}").expect("written");
+}
+
+#[track_caller]
+fn verified(name: &str, program: impl AsFd) -> (String, u32) {
+    let processed = bpf::verified_instructions(program);
+    let processed = processed.unwrap_or_else(|error| panic!("{name}: {error}"));
+    (name.to_owned(), processed)
+}
+
+#[test]
+fn every_program_stays_below_its_limit_of_verified_instructions() {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let filter = load::load_filter().expect("the filter loads");
+    let pass = load::load_pass().expect("the pass program loads");
+    let nic = nic::load(0, 0).expect("the NIC's program loads");
+    let programs = [
+        verified("xdpctl", filter.program().expect("loaded")),
+        verified("xdpctl_pass", pass.program().expect("loaded")),
+        verified("xdpctl_nic", &nic.program),
+    ];
+    for (name, processed) in &programs {
+        say(&format!(
+            "verifier: Linux {}, {name}: {processed} instructions processed, at most \
+             {MAX_VERIFIED_INSTRUCTIONS}",
+            release.trim_end()
+        ));
+    }
+    for (name, processed) in programs {
+        assert!(processed > 0, "{name}: the kernel does not tell");
+        assert!(processed <= MAX_VERIFIED_INSTRUCTIONS, "{name}: {processed}");
+    }
+}
