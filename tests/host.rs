@@ -370,7 +370,7 @@ fn a_lock_outlives_the_removal_of_its_directory() {
         scope.spawn(|| sender.send(Lock::acquire(&directory).unwrap()).unwrap());
         assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
         first.retire().unwrap();
-        let second = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        let second = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(directory.path().join("lock").exists());
         fs::write(directory.path().join("state"), "").unwrap();
         second.retire().unwrap();

@@ -3,10 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use crate::lab::bench::*;
 use crate::lab::frame::*;
+use crate::lab::patience::EVENT;
 use crate::lab::{Lab, Sample, Topology, end};
 
 #[test]
@@ -71,16 +71,16 @@ fn transfer(lab: &Lab, bytes: usize) {
     let listener = lab.namespace("dut").enter(|| TcpListener::bind(address).expect("bind"));
     let receiver = thread::spawn(move || {
         let (mut connection, _) = listener.accept().expect("accept");
-        connection.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        connection.set_read_timeout(Some(EVENT)).expect("a timeout");
         let mut received = Vec::new();
         connection.read_to_end(&mut received).expect("read");
         received
     });
     let mut connection = lab.namespace("src").enter(|| {
         let address = address.parse().expect("an address");
-        TcpStream::connect_timeout(&address, Duration::from_secs(10)).expect("connect")
+        TcpStream::connect_timeout(&address, EVENT).expect("connect")
     });
-    connection.set_write_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    connection.set_write_timeout(Some(EVENT)).expect("a timeout");
     let sent: Vec<u8> = (0..bytes).map(|number| (number % 251) as u8).collect();
     connection.write_all(&sent).expect("write");
     std::mem::drop(connection);

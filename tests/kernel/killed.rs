@@ -13,6 +13,7 @@ use crate::lab::Topology;
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
+use crate::lab::patience::EVENT;
 
 /// Shown when a test fails; another one makes other instants.
 const SEED: u64 = 1;
@@ -139,7 +140,7 @@ impl Victim {
         if running {
             command.signal(Signal::SIGKILL);
         }
-        let output = command.wait(Duration::from_secs(20)).expect("it ends");
+        let output = command.wait(EVENT).expect("it ends");
         assert!(
             matches!(output.status, 0 | 137),
             "turn {turn}: status {}\n{}",

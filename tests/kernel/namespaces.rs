@@ -2,7 +2,7 @@
 //! interfaces that are renamed, go away, or are down.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xdpctl::datapath::sys::bpf;
@@ -10,6 +10,7 @@ use xdpctl::datapath::sys::bpf;
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::facts::pinned;
 use crate::lab::frame::udp4;
+use crate::lab::patience::{EVENT, patient};
 use crate::lab::{Background, IN0, Lab, MacAddr, Output, SRC0, Sample, Topology, end};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,14 +61,15 @@ fn one_name_in_two_namespaces() {
     lab.port("src", "src0").send(&frame);
     lab.port("src", "src1").send(&frame);
     let count = |role: &str, verdict: &str| {
-        for _ in 0..100 {
+        let deadline = Instant::now() + patient(EVENT);
+        loop {
             let sample = Sample::read(&lab, role, JUDGED);
             if sample.total().packets > 0 {
                 return sample.verdicts[verdict].packets;
             }
+            assert!(Instant::now() < deadline, "nothing counted in {role}");
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("nothing counted in {role}");
     };
     assert_eq!((count("dut", "drop"), count("dst", "pass")), (1, 1));
 
@@ -340,11 +342,9 @@ fn an_interface_that_is_down() {
 /// The kernel takes its time to tell a carrier.
 #[track_caller]
 fn wait_for(bench: &Bench, link: &str) {
-    for _ in 0..500 {
-        if status(bench)[0]["link"] == link {
-            return;
-        }
+    let deadline = Instant::now() + patient(EVENT);
+    while status(bench)[0]["link"] != link {
+        assert!(Instant::now() < deadline, "not {link}: {}", status(bench));
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("not {link}: {}", status(bench));
 }

@@ -2,12 +2,14 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use xdpctl::datapath::program::load;
 use xdpctl::datapath::sys::bpf;
 
 use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::patience::EVENT;
 use crate::lab::{Background, Output};
 
 /// XDP_FLAGS_SKB_MODE and XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h.
@@ -220,9 +222,10 @@ fn redirect_targets_that_are_missing() {
     assert_eq!(bench.sample().rules, before.rules);
 }
 
-/// Runs xdpctl as a user without rights.
-fn as_nobody(bench: &Bench, args: &[&str]) -> Output {
-    let mut command = bench.lab().xdpctl_command("dut", args);
+/// Runs `program`, a copy of xdpctl where every user may read it, as a user without rights.
+fn as_nobody(bench: &Bench, program: &Path, args: &[&str]) -> Output {
+    let mut command = bench.lab().command("dut", program);
+    command.args(args);
     // SAFETY: between fork and exec only system calls are made, and nothing is allocated. It comes
     // after the one that changes the network namespace, which takes root.
     unsafe {
@@ -233,20 +236,24 @@ fn as_nobody(bench: &Bench, args: &[&str]) -> Output {
             Ok(())
         });
     }
-    Background::start(command).wait(std::time::Duration::from_secs(20)).expect("it ends")
+    Background::start(command).wait(EVENT).expect("it ends")
 }
 
 #[test]
 fn without_rights() {
     let mut bench = Bench::new();
-    // The program and the files must be within a user's reach.
+    // The program and the files must be within a user's reach, and a home directory, with the
+    // sources in it, need not be.
     let directory = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir()
         .expect("a temporary directory");
+    let program = directory.path().join("xdpctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_xdpctl"), &program).expect("a copy");
     let file = directory.path().join("in0.toml");
     std::fs::write(&file, "").expect("a file");
     let file = file.to_str().expect("UTF-8");
+    let as_nobody = |bench: &Bench, args: &[&str]| as_nobody(bench, &program, args);
     insta::assert_snapshot!(told(&bench, &as_nobody(&bench, &["attach", JUDGED, "-c", file])), @"
         status 1
         error: not permitted: this process lacks CAP_BPF or CAP_SYS_ADMIN (to load the program and its maps) and CAP_NET_ADMIN (to attach to an interface) and CAP_SYS_ADMIN (to open maps by id and to mount a bpffs)

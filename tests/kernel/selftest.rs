@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::lab::frame::*;
+use crate::lab::patience::EVENT;
 use crate::lab::{Difference, Lab, Sample, Topology};
 
 fn samples() -> Vec<(&'static str, Vec<u8>)> {
@@ -49,7 +50,7 @@ fn frames_arrive_as_they_were_sent() {
         let (sender, receiver) = (lab.port(role, from), lab.port(to_role, to));
         for (description, frame) in samples() {
             sender.send(&frame);
-            let arrived = receiver.recv(Duration::from_secs(2));
+            let arrived = receiver.recv(EVENT);
             assert_eq!(arrived.as_ref(), Some(&frame), "{description} from {from}");
         }
         receiver.expect_silence();
@@ -76,10 +77,11 @@ fn many_frames_wait_for_their_reader() {
     let (sender, receiver) = (lab.port("src", "src0"), lab.port("dut", "in0"));
     let frame = udp4("10.0.0.1", "192.0.2.1", 1, 2).build();
     sender.send_many(std::iter::repeat_n(&frame, 5000));
-    let arrived = receiver.recv_all(Duration::from_millis(100));
-    assert_eq!(arrived.len(), 5000);
+    for _ in 0..5000 {
+        receiver.expect(&frame);
+    }
+    receiver.expect_silence();
     assert_eq!(receiver.overflows(), 0);
-    assert!(arrived.iter().all(|other| *other == frame));
 }
 
 #[test]
@@ -128,12 +130,12 @@ fn commands_run_inside_and_end_in_time() {
 
     let mut sleeping = crate::lab::Background::start({
         let mut command = lab.command("dut", "sleep");
-        command.arg("100");
+        command.arg("infinity");
         command
     });
     assert!(sleeping.wait(Duration::from_millis(20)).is_none());
     sleeping.signal(nix::sys::signal::Signal::SIGINT);
-    let output = sleeping.wait(Duration::from_secs(5)).expect("ends by the signal");
+    let output = sleeping.wait(EVENT).expect("ends by the signal");
     assert_eq!(output.status, 128 + 2);
 }
 

@@ -15,8 +15,9 @@ use nix::unistd::Pid;
 use crate::lab::Sample;
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::udp4;
+use crate::lab::patience::EVENT;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = EVENT;
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::*;
+use crate::lab::patience::{EVENT, patient};
 use crate::lab::{Lab, MacAddr, Port, Sample, Topology, Traffic};
 
 const RELOADS: usize = 200;
@@ -85,15 +86,19 @@ fn alternate(bench: &Bench, [a, b]: [&str; 2], reloads: usize) {
 /// Reads the counters when all that was sent was counted or dropped on the way in.
 #[track_caller]
 fn settled(bench: &Bench, sent: u64, before: &Sample) -> (Sample, u64) {
-    for _ in 0..200 {
+    let deadline = Instant::now() + patient(EVENT);
+    loop {
         let sample = bench.sample();
         let lost = bench.lab().dropped_at("src", "src0");
         if sample.total().packets - before.total().packets + lost >= sent {
             return (sample, sent - lost);
         }
+        assert!(
+            Instant::now() < deadline,
+            "of {sent} packets sent, not all were counted, and {lost} lost: {sample:#?}"
+        );
         thread::sleep(Duration::from_millis(10));
     }
-    panic!("of {sent} packets sent, not all were counted: {:#?}", bench.sample());
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::patience::patient;
+use super::patience::{EVENT, patient};
 use super::port::{Port, hex};
 use super::{Difference, Lab, Output, Sample, Topology};
 
@@ -31,10 +31,6 @@ use super::{Difference, Lab, Output, Sample, Topology};
 pub const JUDGED: &str = "in0";
 /// Where the frames are sent from.
 const INJECTED: &str = "src0";
-/// How long a packet may take until it shows in the counters.
-const COUNTED_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a frame that was counted may take until it arrives.
-const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long to listen for frames that should not come, once for each table.
 const QUIET: Duration = Duration::from_millis(50);
 /// After that many rows in a row that were not counted at all, the rest would only take time.
@@ -279,7 +275,7 @@ impl Bench {
     /// Reads the counters until they have seen that many packets.
     #[track_caller]
     pub fn await_count(&self, packets: u64) -> Sample {
-        let deadline = Instant::now() + patient(COUNTED_TIMEOUT);
+        let deadline = Instant::now() + patient(EVENT);
         loop {
             let sample = self.sample();
             if sample.total().packets >= packets || Instant::now() >= deadline {
@@ -301,7 +297,7 @@ impl Bench {
         let mut problems = Vec::new();
         // The expected one first: when it is there, so are any that should not be.
         if let Some((interface, expected)) = &row.arrival {
-            match self.port(interface).recv(ARRIVAL_TIMEOUT) {
+            match self.port(interface).recv(EVENT) {
                 None => problems.push(format!("nothing arrived on {interface}")),
                 Some(frame) if frame == *expected => {}
                 Some(frame) => problems.push(format!(

@@ -11,7 +11,7 @@ use xdpctl::datapath::host::interface::{AttachedXdp, Interface};
 use xdpctl::datapath::sys::bpf;
 
 use super::Lab;
-use super::patience::patient;
+use super::patience::{EVENT, patient};
 
 impl Lab {
     /// The interface as the kernel has it now.
@@ -31,7 +31,7 @@ impl Lab {
     /// the pin's inode, which the kernel frees in its own time.
     #[track_caller]
     pub fn await_no_program(&self, role: &str, name: &str) {
-        let deadline = Instant::now() + patient(Duration::from_secs(10));
+        let deadline = Instant::now() + patient(EVENT);
         while !self.programs(role, name).is_empty() {
             assert!(Instant::now() < deadline, "{:?} on {name}", self.programs(role, name));
             thread::sleep(Duration::from_millis(1));

@@ -28,7 +28,7 @@ pub mod facts;
 pub mod frame;
 mod namespace;
 mod nics;
-mod patience;
+pub mod patience;
 mod port;
 mod process;
 mod sample;
@@ -57,9 +57,7 @@ pub const DST1: MacAddr = MacAddr(0x02, 0, 0, 0, 3, 1);
 pub const OUT1: MacAddr = MacAddr(0x02, 0, 0, 0, 3, 2);
 
 /// How long a command may take before it is killed and the test fails.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a link may take to come up.
-const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// One end of a veth pair.
 #[derive(Clone, Copy, Debug)]
@@ -211,7 +209,7 @@ impl Lab {
             let mtu = self.topology.mtu.to_string();
             self.ip(end.namespace, ["link", "set", end.interface, "mtu", &mtu, "arp", "off", "up"]);
         }
-        let deadline = Instant::now() + patience::patient(LINK_TIMEOUT);
+        let deadline = Instant::now() + patience::patient(patience::EVENT);
         for end in self.topology.links.iter().flatten() {
             while !self.namespace(end.namespace).is_running(end.interface) {
                 assert!(Instant::now() < deadline, "{} does not come up", end.interface);
@@ -247,7 +245,7 @@ impl Lab {
     }
 
     /// Runs xdpctl inside a namespace to its end, whatever status that is. Killed, and the test
-    /// failed, after 60 seconds.
+    /// failed, after five minutes.
     pub fn xdpctl<S: AsRef<OsStr>>(&self, role: &str, args: impl IntoIterator<Item = S>) -> Output {
         process::run(self.xdpctl_command(role, args), COMMAND_TIMEOUT)
     }
@@ -289,7 +287,7 @@ impl Drop for Lab {
             // Only where there is something: most namespaces never saw xdpctl.
             if namespace.xdpctl_directories().iter().any(|directory| directory.exists()) {
                 let command = self.xdpctl_command(namespace.role, ["detach", "--all"]);
-                process::try_run(command, Duration::from_secs(10));
+                process::try_run(command, COMMAND_TIMEOUT);
             }
         }
         // The namespaces remove themselves, and what the detaching has left.

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 use std::thread;
-use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::patience::EVENT;
 use super::process;
 
 /// What the names of all lab namespaces begin with; the process id comes next.
@@ -39,7 +40,7 @@ impl Namespace {
     pub(super) fn create(role: &'static str, name: String) -> Self {
         let mut add = Command::new("ip");
         add.args(["netns", "add", &name]);
-        process::run(add, Duration::from_secs(10)).success();
+        process::run(add, EVENT).success();
 
         let opened = File::open(Path::new(NAMED).join(&name));
         let file = opened.unwrap_or_else(|error| panic!("netns {name}: {error}"));
@@ -73,16 +74,22 @@ impl Namespace {
         })
     }
 
-    /// A command that will run inside the namespace and keep the mounts of this process.
+    /// A command that will run inside the namespace and keep the mounts of this process. Signals do
+    /// to it what they do to a command in a terminal: a shell's background job, such as the tests
+    /// may be, ignores SIGINT and SIGQUIT, nohup(1) SIGHUP, and children inherit that.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         // A descriptor of the command's own: it may run after the lab is gone.
         let file = self.file.try_clone().expect("dup");
         let mut command = Command::new(program);
         command.env("NO_COLOR", "1").env("LC_ALL", "C");
-        // SAFETY: between fork and exec the closure only calls setns(2), which is
-        // async-signal-safe, on a descriptor that the closure owns; it allocates nothing.
+        // SAFETY: between fork and exec the closure only makes system calls, which are
+        // async-signal-safe: setns(2) on a descriptor that the closure owns, and sigaction(2)
+        // without a handler. It allocates nothing.
         unsafe {
             command.pre_exec(move || {
+                for ignored in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+                    signal(ignored, SigHandler::SigDfl)?;
+                }
                 setns(file.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
             });
         }
@@ -133,7 +140,7 @@ fn remove(name: &str, cookie: u64) {
     }
     let mut delete = Command::new("ip");
     delete.args(["netns", "delete", name]);
-    process::try_run(delete, Duration::from_secs(10));
+    process::try_run(delete, EVENT);
 }
 
 /// The cookie of the namespace that the calling thread is in.

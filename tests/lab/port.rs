@@ -13,10 +13,8 @@ use std::time::{Duration, Instant};
 use nix::net::if_::if_nametoindex;
 
 use super::namespace::Namespace;
-use super::patience::patient;
+use super::patience::{EVENT, patient};
 
-/// How long [`Port::expect`] waits.
-const EXPECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long [`Port::expect_silence`] listens.
 const SILENCE: Duration = Duration::from_millis(100);
 /// No frame is longer.
@@ -96,7 +94,7 @@ impl Port {
     /// The next frame has to be this one.
     #[track_caller]
     pub fn expect(&self, frame: &[u8]) {
-        match self.recv(EXPECT_TIMEOUT) {
+        match self.recv(EVENT) {
             None => panic!("nothing arrived on {}, expected\n{}", self.interface, hex(frame)),
             Some(arrived) => assert!(
                 arrived == frame,

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::patience::patient;
+use super::patience::{EVENT, patient};
 use super::{Lab, Port};
 
 /// No test sends more than that, whatever becomes of it.
 const MOST: u64 = 20_000_000;
 /// Nor for longer.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(600);
 /// Sent between two looks at the clock.
 const BURST: u64 = 64;
 
@@ -47,7 +47,7 @@ impl Traffic {
     #[track_caller]
     pub fn wait_for(&self, more: u64) {
         let wanted = self.sent() + more;
-        let deadline = Instant::now() + patient(Duration::from_secs(10));
+        let deadline = Instant::now() + patient(EVENT);
         while self.sent() < wanted {
             assert!(Instant::now() < deadline, "the sending thread does not send");
             thread::sleep(Duration::from_micros(100));

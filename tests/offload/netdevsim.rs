@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,6 +17,8 @@ use xdp_common::nic::{COUNTERS, OUTCOMES};
 use xdpctl::datapath::host::interface::{AttachedXdp, Interface, Mode};
 use xdpctl::datapath::host::netns;
 use xdpctl::datapath::sys::bpf;
+
+use crate::lab::patience::{EVENT, patient};
 
 const BUS: &str = "/sys/bus/netdevsim";
 const SWITCHES: &str = "/sys/kernel/debug/netdevsim";
@@ -202,13 +204,14 @@ fn at(number: u32) -> String {
 }
 
 fn await_some<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..1000 {
+    let deadline = Instant::now() + patient(EVENT);
+    loop {
         if let Some(found) = look() {
             return found;
         }
+        assert!(Instant::now() < deadline, "it did not come");
         thread::sleep(Duration::from_millis(10));
     }
-    panic!("it did not come");
 }
 
 fn v4(address: [u8; 4]) -> Vec<u8> {
@@ -493,7 +496,7 @@ fn killed_commands_leave_what_was_or_what_was_asked_for() {
     let device = Device::new();
     let mut met = std::collections::BTreeSet::new();
     // How long a command takes here.
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     device.attach(OLD, "offload").done();
     let longest = started.elapsed();
     run(&["detach", device.name()]).done();

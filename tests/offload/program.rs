@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use xdp_common::nic::{MAX_LISTS, OUTCOMES};
 use xdp_common::stats::verdict::Verdict;
@@ -21,6 +21,7 @@ use crate::frames::{Edges, frame, to_cut};
 use crate::judge::judge;
 use crate::lab::Lab;
 use crate::lab::frame::{arp_request, udp4, udp6};
+use crate::lab::patience::EVENT;
 use crate::rulesets::{ipv4, ipv6};
 
 /// The kernel's own test runs take no shorter frames, and this program none in several buffers.
@@ -265,7 +266,7 @@ fn the_program_filters_what_a_device_receives() {
     for (frame, passes) in &frames {
         sender.send(frame);
         if *passes {
-            assert_eq!(receiver.recv(Duration::from_secs(2)).as_ref(), Some(frame));
+            assert_eq!(receiver.recv(EVENT).as_ref(), Some(frame));
         }
     }
     receiver.expect_silence();

@@ -9,6 +9,7 @@ use super::{explain, lines, told};
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::capture::{Block, ETHERNET, Order, pcap, pcap_with, pcapng};
 use crate::lab::frame::*;
+use crate::lab::patience::EVENT;
 
 const CONFIGURATION: &str = "[[blocklist]]\nname = \"bad\"\nprefixes = [\"203.0.113.0/24\"]\n";
 
@@ -213,7 +214,7 @@ fn a_capture_during_reloads_is_told_by_one_ruleset_a_frame() {
         turns += 1;
         bench.attach(&configurations[turns % 2]);
     }
-    let output = asking.wait(std::time::Duration::from_secs(10)).expect("it has ended");
+    let output = asking.wait(EVENT).expect("it has ended");
     output.success();
     let answers = lines(&output.stdout);
     assert_eq!(answers.len(), 20_000);

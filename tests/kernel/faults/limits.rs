@@ -4,7 +4,6 @@
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -13,6 +12,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::shim::{self, Kind};
 use super::state::{State, topology};
 use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::patience::EVENT;
 use crate::lab::{Background, Output};
 
 const BLOCKED: &str = "[[blocklist]]\nname = \"old\"\nprefixes = [\"10.1.0.0/16\"]\n";
@@ -70,7 +70,7 @@ impl Stand {
 
 #[track_caller]
 fn finish(command: Command) -> Output {
-    Background::start(command).wait(Duration::from_secs(60)).expect("it ends")
+    Background::start(command).wait(EVENT).expect("it ends")
 }
 
 /// A command with a limit of its own.

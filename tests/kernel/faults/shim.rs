@@ -17,7 +17,7 @@ use xdpctl::datapath::sys::bpf;
 use crate::lab::{Background, Output};
 
 /// How long a command may take, however many of its calls are looked at.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What a call is about: each kind is counted for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What is in force, asked of the kernel and of packets.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use xdp_common::stats::counter::Matrix;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -12,10 +12,8 @@ use xdpctl::datapath::host::interface::{Interface, Mode};
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::*;
+use crate::lab::patience::EVENT;
 use crate::lab::{DST0, IN0, OUT0, SRC0, Topology, end};
-
-/// How long a packet may take until it is counted.
-const COUNTED: Duration = Duration::from_secs(2);
 
 /// `in0` as always, and a pair with both ends beside it, where redirected frames need a pass program
 /// at `far0`.
@@ -111,7 +109,7 @@ fn packets(matrix: &Matrix) -> u64 {
 
 #[track_caller]
 fn next(attachment: &Attachment, before: &Reading) -> Reading {
-    let deadline = Instant::now() + COUNTED;
+    let deadline = Instant::now() + EVENT;
     loop {
         let reading = attachment.read().expect("counters");
         if packets(&reading.matrix) > packets(&before.matrix) {

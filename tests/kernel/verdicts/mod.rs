@@ -8,10 +8,9 @@ mod malformed;
 mod outputs;
 mod rules;
 
-use std::time::Duration;
-
 use crate::lab::Topology;
 use crate::lab::bench::{Bench, Row, under_all_tags};
+use crate::lab::patience::EVENT;
 
 /// A configuration, and frames with what it makes of them.
 pub struct Table {
@@ -132,13 +131,10 @@ fn frames_that_pass_would_be_seen() {
     let lab = Topology::standard().mtu(9000).build();
     let (sender, receiver) = (lab.port("src", "src0"), lab.port("dut", "in0"));
     for (name, table) in all() {
-        for row in &table.rows {
+        for row in table.rows.iter().filter(|row| row.passes()) {
             sender.send(row.frame());
-            let arrived = receiver.recv(Duration::from_millis(if row.passes() { 1000 } else { 0 }));
-            if row.passes() {
-                assert_eq!(arrived.as_deref(), Some(row.frame()), "{name}: {}", row.description());
-            }
+            let arrived = receiver.recv(EVENT);
+            assert_eq!(arrived.as_deref(), Some(row.frame()), "{name}: {}", row.description());
         }
-        receiver.recv_all(Duration::from_millis(20));
     }
 }
