@@ -492,6 +492,24 @@ fn pins_made_under_ip_netns_exec_outlive_it() {
     assert_eq!(line(&output, "found"), "true");
 }
 
+/// The machine's mounts are those below the first process's root, which need not be its mount
+/// namespace's own.
+#[test]
+fn where_the_first_process_is_under_chroot_pins_are_made_there() {
+    let netns = Netns::new();
+    let root = tempfile::tempdir().unwrap();
+    let output = machine(&format!(
+        "mount --rbind / {1}
+         exec chroot {1} sh -ec \"
+             ip netns exec {0} $pin
+             echo seen \\$(find /sys/fs/bpf -name map)\"",
+        netns.name,
+        root.path().display()
+    ));
+    assert_eq!(line(&output, "transient"), "true");
+    assert_eq!(line(&output, "seen"), line(&output, "pinned"));
+}
+
 #[test]
 fn a_bpffs_mounted_by_hand_under_ip_netns_exec_is_not_used() {
     let netns = Netns::new();

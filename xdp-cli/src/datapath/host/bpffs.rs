@@ -118,8 +118,8 @@ impl PinRoot {
                 Some(name) => Err(Error::Transient(name)),
                 None => Ok(bpffs(if_missing)?.map(|_| visible())),
             },
-            Outer::Other(namespace) => {
-                let outer = mount_namespace::inside(&namespace, || bpffs(if_missing))
+            Outer::Other(mounts) => {
+                let outer = mount_namespace::inside(&mounts, || bpffs(if_missing))
                     .map_err(Error::Enter)??;
                 let Some(outer) = outer else { return Ok(None) };
                 // A service with private mounts usually sees the very same bpffs.

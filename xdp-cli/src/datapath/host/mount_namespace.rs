@@ -6,11 +6,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{chroot, fchdir};
 
 /// Where iproute2 keeps the names of network namespaces.
 const NAMED_NETWORK_NAMESPACES: &str = "/run/netns";
@@ -20,10 +21,19 @@ const NAMED_NETWORK_NAMESPACES: &str = "/run/netns";
 pub(super) enum Outer {
     /// The caller is in it.
     Same,
-    /// It is another one, held open here.
-    Other(File),
+    /// It is another one.
+    Other(Mounts),
     /// No process that would know may be looked at.
     Unseen,
+}
+
+/// What a process sees as its file systems, held open.
+#[derive(Debug)]
+pub(super) struct Mounts {
+    namespace: File,
+    /// Its root in there. Entering the namespace alone leads to the namespace's own root, which is
+    /// another one where the process was started under chroot(8), as all others may be then.
+    root: File,
 }
 
 /// Finds the machine's mount namespace.
@@ -34,16 +44,16 @@ pub(super) enum Outer {
 pub(super) fn outer() -> io::Result<Outer> {
     let own = identity(&fs::metadata("/proc/self/ns/mnt")?);
     for pid in [Some(1), kernel_thread()].into_iter().flatten() {
-        if let Some(namespace) = open_namespace(pid) {
-            let same = identity(&namespace.metadata()?) == own;
-            return Ok(if same { Outer::Same } else { Outer::Other(namespace) });
+        if let Some(mounts) = mounts_of(pid) {
+            let same = identity(&mounts.namespace.metadata()?) == own;
+            return Ok(if same { Outer::Same } else { Outer::Other(mounts) });
         }
     }
     for pid in ancestors(parent_of).into_iter().rev() {
-        if let Some(namespace) = open_namespace(pid) {
-            let same = identity(&namespace.metadata()?) == own;
+        if let Some(mounts) = mounts_of(pid) {
+            let same = identity(&mounts.namespace.metadata()?) == own;
             // The whole session may have been started inside a transient one.
-            return Ok(if same { Outer::Unseen } else { Outer::Other(namespace) });
+            return Ok(if same { Outer::Unseen } else { Outer::Other(mounts) });
         }
     }
     Ok(Outer::Unseen)
@@ -58,16 +68,18 @@ pub(super) fn made_by_ip_netns() -> Option<String> {
     (named && source != "sysfs").then(|| source.to_owned())
 }
 
-/// Does `work` inside that mount namespace, on a thread that ends with it.
+/// Does `work` inside that mount namespace, below that root, on a thread that ends with it.
 ///
 /// A thread has a mount namespace of its own once it shares its root and working directory with
 /// no other, while file descriptors that it opens are the whole process's.
-pub(super) fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub(super) fn inside<T: Send>(mounts: &Mounts, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         // Where there is no memory for a thread, that is an error and no panic.
         let worker = thread::Builder::new().spawn_scoped(scope, || {
             unshare(CloneFlags::CLONE_FS)?;
-            setns(namespace, CloneFlags::CLONE_NEWNS)?;
+            setns(&mounts.namespace, CloneFlags::CLONE_NEWNS)?;
+            fchdir(&mounts.root)?;
+            chroot(".")?;
             Ok(work())
         })?;
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -79,8 +91,12 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-fn open_namespace(pid: u32) -> Option<File> {
-    File::open(format!("/proc/{pid}/ns/mnt")).ok()
+fn mounts_of(pid: u32) -> Option<Mounts> {
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).ok()?;
+    let mut as_directory = File::options();
+    as_directory.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
+    let root = as_directory.open(format!("/proc/{pid}/root")).ok()?;
+    Some(Mounts { namespace, root })
 }
 
 /// PID 2 where that is the parent of all kernel threads, as in the first PID namespace.
