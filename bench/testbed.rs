@@ -266,12 +266,10 @@ impl Testbed {
 
     /// What the filter has counted, over all processors.
     pub fn verdicts(&self) -> Result<Verdicts> {
-        let processors =
-            aya::util::nr_cpus().map_err(|(path, error)| format!("{path}: {error}"))?;
-        let mut bytes = vec![0; processors * size_of::<PerCpu>()];
-        bpf::lookup(&self.filter.map(maps::Map::COUNTERS)?, 0, &mut bytes)?;
+        let mut counters = bpf::PerCpuValues::zeroed(size_of::<PerCpu>(), 1)?;
+        counters.lookup(&self.filter.map(maps::Map::COUNTERS)?, 0)?;
         let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
-        for cpu in bytes.chunks_exact(size_of::<PerCpu>()) {
+        for cpu in counters.shares() {
             let matrix = &cpu[std::mem::offset_of!(PerCpu, matrix)..];
             for (sum, cell) in packets.iter_mut().zip(matrix.chunks_exact(size_of::<Counter>())) {
                 *sum += u64::from_ne_bytes(cell[..8].try_into().expect("the first eight bytes"));

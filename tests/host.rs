@@ -23,6 +23,9 @@ use xdpctl::datapath::host::run_dir::RunDir;
 use xdpctl::datapath::sys::private_dir::Error as DirError;
 use xdpctl::datapath::sys::{private_dir, privilege};
 
+#[path = "host/per_cpu.rs"]
+mod per_cpu;
+
 /// Set for the copies of this program that tests run elsewhere.
 const ROLE: &str = "XDPCTL_HOST_TEST_ROLE";
 

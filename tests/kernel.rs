@@ -19,6 +19,8 @@ mod foreign;
 mod generic;
 #[path = "kernel/killed.rs"]
 mod killed;
+#[path = "kernel/mounts.rs"]
+mod mounts;
 #[path = "kernel/namespaces.rs"]
 mod namespaces;
 #[path = "kernel/redirects.rs"]

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use xdp_common::maps::Map;
 use xdp_common::stats::counter::Matrix;
 use xdp_common::stats::per_cpu::PerCpu;
-use xdpctl::datapath::sys::bpf;
+use xdpctl::datapath::sys::bpf::{self, PerCpuValues};
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::udp4;
@@ -22,9 +22,8 @@ fn by_processor(bench: &Bench) -> Vec<u64> {
     let lab = bench.lab();
     let pins = lab.pins("dut", lab.ifindex("dut", JUDGED));
     let map = bpf::open_pin(&pins.join(Map::COUNTERS.name())).expect("the counters' pin");
-    let processors = aya::util::nr_cpus().expect("the number of processors");
-    let mut values = vec![0; processors * size_of::<PerCpu>()];
-    bpf::lookup(map, 0, &mut values).expect("the counters").expect("their one element");
+    let mut values = PerCpuValues::zeroed(size_of::<PerCpu>(), 1).expect("the processors");
+    values.lookup(map, 0).expect("the counters").expect("their one element");
     let matrix = offset_of!(PerCpu, matrix);
     let packets = |share: &[u8]| {
         let cells = share[matrix..matrix + size_of::<Matrix>()].as_chunks::<16>().0;
@@ -32,7 +31,7 @@ fn by_processor(bench: &Bench) -> Vec<u64> {
             |cell: &[u8; 16]| cell.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
         cells.iter().map(first).sum()
     };
-    values.chunks_exact(size_of::<PerCpu>()).map(packets).collect()
+    values.shares().map(packets).collect()
 }
 
 #[test]

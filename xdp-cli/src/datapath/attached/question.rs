@@ -22,7 +22,7 @@ use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load;
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::bpf::{self, PerCpuValues};
 
 /// Longest frame that is taken.
 pub const LONGEST: usize = 65_535;
@@ -54,8 +54,8 @@ pub struct Explainer<'m> {
     program: OwnedFd,
     counters: OwnedFd,
     /// What the counters were before the last frame, and after it, for all CPUs.
-    before: Vec<u8>,
-    after: Vec<u8>,
+    before: PerCpuValues,
+    after: PerCpuValues,
     frame: Vec<u8>,
 }
 
@@ -76,7 +76,8 @@ impl<'m> Explainer<'m> {
             })
             .collect();
         let program = load::load_filter_beside(&given).map_err(not_loaded)?;
-        let size = cpus().context("count the processors")? * size_of::<PerCpu>();
+        let counted = PerCpuValues::zeroed(size_of::<PerCpu>(), 1);
+        let counted = counted.context("count the processors")?;
         let counters = own.into_iter().find(|(map, _)| *map == Map::COUNTERS);
         let (_, counters) =
             counters.ok_or_else(|| Error::new("the counters are not the question's own"))?;
@@ -84,8 +85,8 @@ impl<'m> Explainer<'m> {
             maps: shared,
             program,
             counters,
-            before: vec![0; size],
-            after: vec![0; size],
+            before: counted.clone(),
+            after: counted,
             frame: vec![0; LONGEST + 1],
         })
     }
@@ -120,8 +121,7 @@ impl<'m> Explainer<'m> {
         let run = bpf::run_xdp(&self.program, given, None, &mut self.frame)?;
         let left = self.frame.get(..run.length).unwrap_or_default();
         let changed = (left != given).then(|| left.to_vec());
-        bpf::lookup(&self.counters, 0, &mut self.after)?
-            .ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+        self.after.lookup(&self.counters, 0)?.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
         let decoded = self.decode();
         std::mem::swap(&mut self.before, &mut self.after);
         let (cell, scratch) =
@@ -142,9 +142,8 @@ impl<'m> Explainer<'m> {
     /// The cell that went up, and the scratch of the CPU on which it did.
     fn decode(&self) -> Option<(usize, Scratch)> {
         const CELL: usize = size_of::<Counter>();
-        let shares = |values| <[u8]>::chunks_exact(values, size_of::<PerCpu>());
         let matrix = offset_of!(PerCpu, matrix)..offset_of!(PerCpu, matrix) + size_of::<Matrix>();
-        for (before, after) in shares(&self.before).zip(shares(&self.after)) {
+        for (before, after) in self.before.shares().zip(self.after.shares()) {
             let (before, cells) = (&before[matrix.clone()], &after[matrix.clone()]);
             if before == cells {
                 continue;
@@ -164,10 +163,6 @@ fn scratch(share: &[u8]) -> Scratch {
     // transparent ones: any bytes are one.
     let cpu: PerCpu = unsafe { share.as_ptr().cast::<PerCpu>().read_unaligned() };
     cpu.scratch
-}
-
-fn cpus() -> io::Result<usize> {
-    aya::util::nr_cpus().map_err(|(_, error)| error)
 }
 
 fn not_loaded(error: LoadError) -> Error {

@@ -22,7 +22,7 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::metadata::{Metadata, Mode, Redirect};
@@ -178,7 +178,6 @@ fn fill_redirects(map: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
 
 /// Adds the pages that are missing, and zeroes the counters that are used anew.
 fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
-    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     let numbers =
         || prepared.metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
     let used: BTreeSet<u32> = numbers().map(|number| number / COUNTERS_PER_PAGE).collect();
@@ -194,11 +193,11 @@ fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()
         }
     }
     // New pages are zero already.
-    let zero = vec![0; cpus * size_of::<Counter>()];
+    let zero = PerCpuValues::zeroed(size_of::<Counter>(), 1)?;
     for &number in &prepared.fresh {
         let page = number / COUNTERS_PER_PAGE;
         if let Some((_, map)) = open_pages.iter().find(|(open, _)| *open == page) {
-            bpf::update(map, number % COUNTERS_PER_PAGE, &zero)?;
+            zero.update(map, number % COUNTERS_PER_PAGE)?;
         }
     }
     let keys: Vec<u32> = new_pages.iter().map(|(page, _)| *page).collect();

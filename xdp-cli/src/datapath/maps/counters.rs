@@ -10,7 +10,7 @@ use xdp_common::stats::counter::{CELLS, Counter, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 
 use crate::datapath::maps::handles::{self, Maps};
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::metadata::Metadata;
 
 /// The id of an inner map.
@@ -19,30 +19,24 @@ pub fn inner_id(outer: &OwnedFd, key: u32) -> io::Result<Option<u32>> {
     Ok(bpf::lookup(outer, key, &mut id)?.map(|()| u32::from_ne_bytes(id)))
 }
 
-/// Adds up what the CPUs counted: `count` counters from each CPU's share.
-fn sum(values: &[u8], count: usize, into: &mut [Counter]) {
+/// Adds the counters of one CPU's share.
+fn add(share: &[u8], into: &mut [Counter]) {
     const WORD: usize = 8;
-    for share in values.chunks_exact(count * size_of::<Counter>()) {
-        for (total, counter) in into.iter_mut().zip(share.chunks_exact(2 * WORD)) {
-            let (packets, bytes) = counter.split_at(WORD);
-            let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
-            total.packets += number(packets);
-            total.bytes += number(bytes);
-        }
+    for (total, counter) in into.iter_mut().zip(share.chunks_exact(2 * WORD)) {
+        let (packets, bytes) = counter.split_at(WORD);
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+        total.packets += number(packets);
+        total.bytes += number(bytes);
     }
-}
-
-pub fn possible_cpus() -> io::Result<usize> {
-    aya::util::nr_cpus().map_err(|(_, error)| error)
 }
 
 pub fn read_matrix(maps: &Maps) -> io::Result<Matrix> {
     let mut matrix = Matrix { cells: [Counter::default(); CELLS] };
-    let mut values = vec![0; possible_cpus()? * size_of::<PerCpu>()];
-    bpf::lookup(&maps.counters, 0, &mut values)?;
-    for cpu in values.chunks_exact(size_of::<PerCpu>()) {
+    let mut values = PerCpuValues::zeroed(size_of::<PerCpu>(), 1)?;
+    values.lookup(&maps.counters, 0)?;
+    for cpu in values.shares() {
         let at = offset_of!(PerCpu, matrix);
-        sum(&cpu[at..at + size_of::<Matrix>()], CELLS, &mut matrix.cells);
+        add(&cpu[at..at + size_of::<Matrix>()], &mut matrix.cells);
     }
     Ok(matrix)
 }
@@ -55,14 +49,13 @@ pub fn read_rule_counters(
     let Some(last) = numbers.max() else { return Ok(Vec::new()) };
     let pages = last / COUNTERS_PER_PAGE + 1;
     let mut counters = vec![Counter::default(); (pages * COUNTERS_PER_PAGE) as usize];
-    let one = possible_cpus()? * size_of::<Counter>();
-    let mut values = vec![0; one * COUNTERS_PER_PAGE as usize];
+    let mut values = PerCpuValues::zeroed(size_of::<Counter>(), COUNTERS_PER_PAGE)?;
     for (page, totals) in (0..pages).zip(counters.chunks_exact_mut(COUNTERS_PER_PAGE as usize)) {
         let Some(id) = inner_id(&maps.rule_counters, page)? else { continue };
         let map = handles::open(id, COUNTER_PAGE)?;
-        bpf::lookup_batch(map, COUNTERS_PER_PAGE, &mut values)?;
-        for (total, shares) in totals.iter_mut().zip(values.chunks_exact(one)) {
-            sum(shares, 1, std::slice::from_mut(total));
+        values.lookup_all(map)?;
+        for (total, shares) in totals.iter_mut().zip(values.elements()) {
+            shares.for_each(|share| add(share, std::slice::from_mut(total)));
         }
     }
     let counter = |number: u32| counters.get(number as usize).copied().unwrap_or_default();

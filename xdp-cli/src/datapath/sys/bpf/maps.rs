@@ -87,9 +87,8 @@ pub(super) struct Element {
     pub(super) flags: u64,
 }
 
-/// Reads an element into `value`, whose length must be what the kernel writes: the value's size,
-/// for per-CPU maps once for each possible CPU, each rounded up to eight bytes. `None` where there
-/// is none.
+/// Reads an element into `value`, whose length must be what the kernel writes: the value's size. For
+/// per-CPU maps there is [`PerCpuValues`](super::PerCpuValues). `None` where there is none.
 pub fn lookup(map: impl AsFd, key: u32, value: &mut [u8]) -> io::Result<Option<()>> {
     let mut attributes = Element {
         map_fd: raw(&map),

@@ -10,6 +10,7 @@ mod elements;
 mod links;
 mod maps;
 mod objects;
+mod per_cpu;
 mod programs;
 
 pub(in crate::datapath) use call::{bpf, bpf_fd, kernel_name, raw};
@@ -22,4 +23,5 @@ pub use maps::{
 pub use objects::{
     Program, map_by_id, open_pin, pin, program_by_id, program_info, verified_instructions,
 };
+pub use per_cpu::{PerCpuValues, possible_cpus};
 pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};
