@@ -7,22 +7,22 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use aya::maps::MapData;
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 use xdpctl::datapath::host::bpffs::PinRoot;
 use xdpctl::datapath::host::interface::{self, AttachedXdp, Interface, Mode, xdp_feature};
-use xdpctl::datapath::host::lock::Lock;
 use xdpctl::datapath::host::netns;
-use xdpctl::datapath::host::run_dir::RunDir;
 use xdpctl::datapath::sys::private_dir::Error as DirError;
 use xdpctl::datapath::sys::{private_dir, privilege};
 
+#[path = "host/locks.rs"]
+mod locks;
 #[path = "host/per_cpu.rs"]
 mod per_cpu;
 
@@ -50,6 +50,17 @@ fn sh(line: &str) -> String {
 
 fn try_sh(line: &str) -> Output {
     Command::new("sh").args(["-ec", line]).output().unwrap()
+}
+
+/// Gives the calling thread mounts of its own, which end with it.
+fn unshare_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+}
+
+fn mount_tmpfs(path: &Path) {
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
 }
 
 /// A network namespace that is removed with this value.
@@ -363,21 +374,17 @@ fn what_somebody_else_prepared_is_refused() {
 }
 
 #[test]
-fn a_lock_outlives_the_removal_of_its_directory() {
+fn a_mount_point_is_not_removed() {
     require_root();
     let base = tempfile::tempdir().unwrap();
-    let directory = RunDir::create_under(base.path(), 7).unwrap();
-    let first = Lock::acquire(&directory).unwrap();
-    let (sender, receiver) = mpsc::channel();
+    let path = private_dir::create(base.path(), &["xdpctl", "v1"]).unwrap();
     thread::scope(|scope| {
-        scope.spawn(|| sender.send(Lock::acquire(&directory).unwrap()).unwrap());
-        assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
-        first.retire().unwrap();
-        let second = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
-        assert!(directory.path().join("lock").exists());
-        fs::write(directory.path().join("state"), "").unwrap();
-        second.retire().unwrap();
-        assert!(directory.path().join("lock").exists(), "the directory was in use");
+        scope.spawn(|| {
+            unshare_mounts();
+            mount_tmpfs(&path);
+            private_dir::remove_if_empty(base.path(), &["xdpctl", "v1"]).unwrap();
+            assert!(path.exists());
+        });
     });
 }
 
@@ -463,6 +470,17 @@ fn commands_that_start_at_once_mount_one_bpffs() {
         netns.name
     ));
     assert_eq!(line(&output, "mounts"), "1");
+}
+
+/// Without a bpffs the mount point is a directory of sysfs, which everybody can open and lock.
+#[test]
+fn a_users_lock_on_the_mount_point_keeps_no_command_waiting() {
+    let output = machine(
+        "setpriv --reuid=65534 --clear-groups flock -o /sys/fs/bpf sleep 1000 &
+         while flock -n /sys/fs/bpf true; do sleep 0.01; done
+         timeout 20 $pin",
+    );
+    assert_eq!(line(&output, "transient"), "false");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What xdpctl keeps is root's alone, and what is not is not trusted.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, chown};
@@ -29,8 +29,8 @@ fn pins_and_state_are_roots_alone() {
         assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{}", path.display());
         files += usize::from(!metadata.is_dir());
     }
-    // Twelve pins, the ruleset in force and the lock.
-    assert_eq!(files, 14, "{kept:#?}");
+    // Twelve pins and the ruleset in force.
+    assert_eq!(files, 13, "{kept:#?}");
 }
 
 #[test]
@@ -95,15 +95,18 @@ fn links_are_not_followed() {
     let bench = Bench::new();
     let file = write(&bench, "");
     bench.xdpctl(["attach", "out0", "-c", &file]).success();
-    let [_, state] = bench.lab().namespace("dut").xdpctl_directories();
-    let elsewhere = tempfile::tempdir().expect("a temporary directory");
-    // The lock's file would be made wherever a link leads to.
-    let lock = state.join("lock");
-    fs::remove_file(&lock).expect("the lock");
-    let target = elsewhere.path().join("target");
-    std::os::unix::fs::symlink(&target, &lock).expect("a link");
-    bench.xdpctl(["reload", "out0"]).expect_status(1);
-    assert!(!target.exists());
-    fs::remove_file(&lock).expect("the link");
+    // What is locked would be wherever a link leads to, and what is kept be written there.
+    for directory in bench.lab().namespace("dut").xdpctl_directories() {
+        let moved = directory.with_file_name(format!("moved-{}", std::process::id()));
+        fs::rename(&directory, &moved).expect("moved");
+        symlink(&moved, &directory).expect("a link");
+        let output = bench.xdpctl(["reload", "out0"]);
+        let said = format!("error: {} is not a directory\n", directory.display());
+        assert!(output.expect_status(1).stderr.starts_with(&said), "{}", output.stderr);
+        fs::remove_file(&directory).expect("the link");
+        fs::rename(&moved, &directory).expect("moved back");
+    }
+    bench.xdpctl(["reload", "out0"]).success();
     bench.xdpctl(["detach", "out0"]).success();
+    bench.lab().assert_nothing_kept("dut");
 }

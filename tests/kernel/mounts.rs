@@ -1,4 +1,5 @@
-//! Mounts that are not what they should be: files of the kernel's that something is mounted over.
+//! Mounts that are not what they should be: files of the kernel's that something is mounted over, and
+//! directories of xdpctl's that are mount points.
 
 use std::time::Duration;
 
@@ -74,4 +75,24 @@ fn a_wrong_file_of_possible_cpus() {
         run(&["detach", JUDGED]).success();
         bench.lab().assert_nothing_kept("dut");
     }
+}
+
+/// It cannot be removed, as empty as it is, and that is whoever's who mounted there: no failure.
+#[test]
+fn a_run_directory_that_is_a_mount_point() {
+    let bench = Bench::new();
+    let file = bench.write("in0.toml", "");
+    let script = "
+        mount -t tmpfs tmpfs /run
+        mkdir -m 700 /run/xdpctl
+        mount -t tmpfs -o mode=700 tmpfs /run/xdpctl
+        \"$0\" attach in0 -c \"$1\"
+        \"$0\" detach in0
+        ls -A /run/xdpctl";
+    let mut command = bench.lab().command("dut", "unshare");
+    command.args(["--mount", "sh", "-ec", script, env!("CARGO_BIN_EXE_xdpctl")]).arg(file);
+    let output = Background::start(command).wait(TIMEOUT).expect("it ends");
+    output.success();
+    assert!(output.stdout.ends_with("detached from in0\n"), "{output:?}");
+    bench.lab().assert_nothing_kept("dut");
 }

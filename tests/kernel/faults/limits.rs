@@ -237,14 +237,13 @@ fn a_full_run_directory() {
         &[tmpfs("/run", "nr_inodes=2")],
         &[tmpfs("/run", "nr_inodes=4")],
         &[tmpfs("/run", "nr_inodes=5")],
-        &[tmpfs("/run", "nr_inodes=6")],
     ] {
         let command = mounted(stand.command(&stand.reload()), inodes);
         stand.try_run(command, "No space left on device").expect_status(1);
     }
     let command = mounted(
         stand.command(&["attach", "out0", "-c", &stand.old]),
-        &[tmpfs("/run", "nr_inodes=6")],
+        &[tmpfs("/run", "nr_inodes=5")],
     );
     stand.try_run(command, "No space left on device").expect_status(1);
     assert_eq!(stand.bench.lab().programs("dut", "out0"), []);

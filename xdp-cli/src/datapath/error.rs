@@ -77,7 +77,6 @@ macro_rules! from {
 from!(
     super::host::bpffs::Error,
     super::host::interface::Error,
-    super::host::lock::Error,
     super::host::netns::Error,
     private_dir::Error,
     super::sys::privilege::Error,

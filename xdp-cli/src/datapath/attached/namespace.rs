@@ -27,9 +27,11 @@ pub struct Namespace {
 
 /// A network namespace that nobody else changes while this exists.
 pub struct Locked {
+    // Before the namespace: the lock's directory may be reached through what that holds open. `None`
+    // once it was given back.
+    lock: Option<Lock>,
     namespace: Namespace,
     run: RunDir,
-    lock: Lock,
 }
 
 /// The caller may not, or the kernel cannot: asked before anything else, so that it gets its own
@@ -52,10 +54,10 @@ impl Namespace {
     pub fn lock() -> Result<Locked> {
         require()?;
         let cookie = netns::cookie()?;
-        let run = RunDir::create(cookie)?;
-        let lock = Lock::acquire(&run)?;
         let pins = PinRoot::open()?;
-        Ok(Locked { namespace: Self { cookie, pins }, run, lock })
+        let lock = Some(pins.lock(cookie)?);
+        let run = RunDir::create(cookie)?;
+        Ok(Locked { lock, namespace: Self { cookie, pins }, run })
     }
 
     /// Whether pins go to the machine's bpffs, which the caller does not see.
@@ -229,10 +231,27 @@ impl Locked {
         Ok(self.pins.remove_dir(self.cookie, &[PASS])?)
     }
 
-    /// Ends the lock; what is empty then is removed.
-    pub fn finish(self) -> Result<()> {
-        self.namespace.pins.remove_dir(self.namespace.cookie, &[])?;
-        Ok(self.lock.retire()?)
+    /// Ends the lock; what is empty then is removed, the lock's own directory last.
+    pub fn finish(mut self) -> Result<()> {
+        self.remove_empty()?;
+        match self.lock.take() {
+            Some(lock) => Ok(self.namespace.pins.release(lock)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what belongs to the namespace as a whole, if nothing else is there.
+    fn remove_empty(&self) -> Result<()> {
+        Ok(self.run.remove_if_empty()?)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // Best effort, after a command that failed: the next one would do it as well.
+            let _ = self.remove_empty();
+        }
     }
 }
 

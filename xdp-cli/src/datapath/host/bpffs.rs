@@ -1,18 +1,18 @@
 //! Where pins go: a bpffs that is still there when the command has ended.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{BPF_FS_MAGIC, fstatfs};
 
-use crate::datapath::host::lock::Held;
+use crate::datapath::host::lock::Lock;
 use crate::datapath::host::mount_namespace::{self, Outer};
+use crate::datapath::host::run_dir::RunDir;
 use crate::datapath::sys::private_dir;
 
 /// Where every distribution mounts it.
@@ -165,10 +165,26 @@ impl PinRoot {
         private_dir::existing(&self.base, &names(&cookie, below)).map_err(|e| self.told(e))
     }
 
-    /// Removes that directory and those around it as far as they are empty.
+    /// Removes what is `below` that directory, from the innermost outwards, as far as it is empty. The
+    /// directory itself goes with its lock.
     pub fn remove_dir(&self, cookie: u64, below: &[&str]) -> Result<(), Error> {
+        let Some(directory) = self.existing_dir(cookie, &[])? else { return Ok(()) };
+        private_dir::remove_if_empty(&directory, below).map_err(|e| self.told(e))
+    }
+
+    /// Takes the lock of that directory, which is made if it is not there, and waits where another
+    /// command has it.
+    ///
+    /// It is here that commands of a network namespace meet, and not under `/run`: two of them may see
+    /// different `/run`s, as in containers, and change what is pinned on the one bpffs.
+    pub fn lock(&self, cookie: u64) -> Result<Lock, Error> {
         let cookie = cookie.to_string();
-        private_dir::remove_if_empty(&self.base, &names(&cookie, below)).map_err(|e| self.told(e))
+        Lock::acquire(&self.base, &names(&cookie, &[])).map_err(|e| self.told(e))
+    }
+
+    /// Ends a lock of [`Self::lock`]; a directory that is empty then is removed.
+    pub fn release(&self, lock: Lock) -> Result<(), Error> {
+        lock.release().map_err(|e| self.told(e))
     }
 
     fn told(&self, error: private_dir::Error) -> Error {
@@ -183,7 +199,7 @@ fn names<'a>(cookie: &'a str, below: &[&'a str]) -> Vec<&'a str> {
 /// The directory at the mount point, of the mount namespace that the calling thread is in, if it
 /// is a bpffs.
 fn bpffs(if_missing: IfMissing) -> Result<Option<OwnedFd>, Error> {
-    let directory = open_mount_point(OFlag::O_PATH)?;
+    let directory = open_mount_point()?;
     if is_bpffs(&directory)? {
         return Ok(Some(directory));
     }
@@ -191,12 +207,9 @@ fn bpffs(if_missing: IfMissing) -> Result<Option<OwnedFd>, Error> {
         return Ok(None);
     }
     // Two commands at once would mount over each other, and the later mount would hide the pins
-    // of the earlier. The directory below both mounts is what they can meet at.
-    let below = File::from(open_mount_point(OFlag::O_RDONLY)?);
-    let _lock = Flock::lock(below, FlockArg::LockExclusive)
-        .map(Held::new)
-        .map_err(|(_, errno)| Error::Io { action: "lock", source: errno.into() })?;
-    let directory = open_mount_point(OFlag::O_PATH)?;
+    // of the earlier.
+    let _lock = RunDir::lock_mounting()?;
+    let directory = open_mount_point()?;
     if is_bpffs(&directory)? {
         return Ok(Some(directory));
     }
@@ -210,11 +223,11 @@ fn bpffs(if_missing: IfMissing) -> Result<Option<OwnedFd>, Error> {
     )
     .map_err(|errno| Error::Io { action: "mount a bpffs on", source: errno.into() })?;
     log::info!("mounted a bpffs on {MOUNT_POINT}");
-    Ok(Some(open_mount_point(OFlag::O_PATH)?))
+    Ok(Some(open_mount_point()?))
 }
 
-fn open_mount_point(access: OFlag) -> Result<OwnedFd, Error> {
-    let flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+fn open_mount_point() -> Result<OwnedFd, Error> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(MOUNT_POINT, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::ENOENT | Errno::ENOTDIR => Error::NoMountPoint,
         errno => Error::Io { action: "open", source: errno.into() },

@@ -1,132 +1,133 @@
-//! One command at a time changes what is attached in a network namespace.
+//! Locks that commands meet on: directories that are root's alone.
+//!
+//! Whoever may open a file can hold its lock for as long as they like (flock(2) asks for no permission
+//! beyond that), so what is locked is nothing that others could open: a directory of mode 0700, in
+//! directories that only root can write to. It goes with its lock, if it is empty by then.
 
 use std::fs::{self, File};
 use std::io;
 use std::mem;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::datapath::host::run_dir::RunDir;
-use crate::datapath::sys::private_dir;
+use crate::datapath::sys::private_dir::{self, Error};
 
-const FILE: &str = "lock";
-
-/// The lock could not be taken, or its directory not be removed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot lock {}: {source}", path.display())]
-    Lock { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Directory(#[from] private_dir::Error),
-}
-
-impl Error {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Lock { .. } => None,
-            Self::Directory(error) => error.hint(),
-        }
-    }
-}
-
-/// The lock, held until this is dropped or the process ends, however it ends: the kernel lets go
-/// of it with the file, so there is nothing stale to clean up.
+/// The lock of a directory, held until this is dropped or the process ends, however it ends: the
+/// kernel lets go of it with the descriptor, so there is nothing stale to clean up.
+///
+/// Only who holds it may remove the directory, and does so last: a lock on a removed directory keeps
+/// nobody out.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Held,
-    directory: RunDir,
+    base: PathBuf,
+    names: Vec<String>,
+    _held: Held,
 }
 
-/// A locked file, which is let go of when this is dropped. What nix does then panics where the kernel
-/// refuses it.
+/// A locked directory, which is let go of when this is dropped. What nix does then panics where the
+/// kernel refuses it.
 #[derive(Debug)]
-pub(super) struct Held(Option<Flock<File>>);
-
-impl Held {
-    pub(super) fn new(file: Flock<File>) -> Self {
-        Self(Some(file))
-    }
-}
+struct Held(Option<Flock<File>>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(file) = self.0.take()
-            && let Err((file, _)) = file.unlock()
+        if let Some(directory) = self.0.take()
+            && let Err((directory, _)) = directory.unlock()
         {
             // Still locked, and never dropped: the lock ends with the process.
-            mem::forget(file);
+            mem::forget(directory);
         }
     }
 }
 
 impl Lock {
-    /// Takes the lock of that directory's network namespace, and waits for it where another
-    /// command has it.
-    pub fn acquire(directory: &RunDir) -> Result<Self, Error> {
-        let path = directory.path().join(FILE);
-        let told = |source| Error::Lock { path: path.clone(), source };
+    /// Takes the lock of `base`/`names[0]`/`names[1]`/…, which is made if it is not there, and waits
+    /// for it where another command has it.
+    pub fn acquire(base: &Path, names: &[&str]) -> Result<Self, Error> {
         loop {
-            let file = match open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    directory.make()?;
-                    continue;
-                }
-                other => other.map_err(told)?,
-            };
-            let file = lock(file, &path).map_err(told)?;
-            // The command that was waited for may have removed the file along with what it
-            // detached last; a lock on that would keep nobody out.
-            if is_current(&file, &path).map_err(told)? {
-                return Ok(Self { _file: Held::new(file), directory: directory.clone() });
+            let path = private_dir::create(base, names)?;
+            if let Some(lock) = Self::of_existing(base, names, &path, wait)? {
+                return Ok(lock);
             }
         }
     }
 
-    /// Ends the lock and removes the directory, if nothing else is in it: for the command that
-    /// detached the network namespace's last interface.
-    pub fn retire(self) -> Result<(), Error> {
-        let path = self.directory.path().join(FILE);
-        let told = |source| Error::Lock { path: path.clone(), source };
-        let mut others = false;
-        for entry in fs::read_dir(self.directory.path()).map_err(told)? {
-            others |= entry.map_err(told)?.file_name() != FILE;
-        }
-        if !others {
-            fs::remove_file(&path).map_err(told)?;
-            self.directory.remove_if_empty()?;
-        }
-        Ok(())
+    /// Takes the lock of a directory that is there and that nobody else has locked.
+    pub fn try_acquire(base: &Path, names: &[&str]) -> Result<Option<Self>, Error> {
+        let Some(path) = private_dir::existing(base, names)? else { return Ok(None) };
+        Self::of_existing(base, names, &path, |directory, _| Flock::lock(directory, NO_WAIT))
+    }
+
+    /// `None` where the directory was removed meanwhile, or `lock` would have to wait.
+    fn of_existing(
+        base: &Path,
+        names: &[&str],
+        path: &Path,
+        lock: impl FnOnce(File, &Path) -> Result<Flock<File>, (File, Errno)>,
+    ) -> Result<Option<Self>, Error> {
+        let told = |source| Error::Io { action: "lock", path: path.to_owned(), source };
+        let directory = match private_dir::open_to_lock(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let held = match lock(directory, path) {
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            other => Held(Some(other.map_err(|(_, errno)| told(errno.into()))?)),
+        };
+        // The command that was waited for may have removed the directory along with what it detached
+        // last, and another may have made it anew and locked that.
+        let is_current = match &held.0 {
+            Some(directory) => is_current(directory, path).map_err(told)?,
+            None => false,
+        };
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Ok(is_current.then(|| Self { base: base.to_owned(), names, _held: held }))
+    }
+
+    /// Removes the directory and those around it as far as they are empty, then ends the lock.
+    pub fn release(mut self) -> Result<(), Error> {
+        let removed = self.remove();
+        // Once is enough.
+        self.names.clear();
+        removed
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        private_dir::remove_if_empty(&self.base, &names)
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // As everything that std opens, not for child processes, which would keep the lock.
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-}
-
-fn lock(file: File, path: &Path) -> io::Result<Flock<File>> {
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Err((file, Errno::EWOULDBLOCK)) => {
-            log::info!("waiting for another xdpctl to finish ({} is locked)", path.display());
-            wait(file)
-        }
-        other => other.map_err(|(_, errno)| errno.into()),
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An empty directory that cannot be removed is in nobody's way: the next command takes it.
+        let _ = self.remove();
     }
 }
 
-fn is_current(file: &File, path: &Path) -> io::Result<bool> {
-    let held = file.metadata()?;
+const NO_WAIT: FlockArg = FlockArg::LockExclusiveNonblock;
+
+fn wait(directory: File, path: &Path) -> Result<Flock<File>, (File, Errno)> {
+    let mut directory = match Flock::lock(directory, NO_WAIT) {
+        Err((directory, Errno::EWOULDBLOCK)) => directory,
+        other => return other,
+    };
+    log::info!("waiting for another xdpctl to finish ({} is locked)", path.display());
+    loop {
+        match Flock::lock(directory, FlockArg::LockExclusive) {
+            Err((again, Errno::EINTR)) => directory = again,
+            other => return other,
+        }
+    }
+}
+
+fn is_current(directory: &File, path: &Path) -> io::Result<bool> {
+    let held = directory.metadata()?;
     match fs::symlink_metadata(path) {
         Ok(current) => Ok((current.dev(), current.ino()) == (held.dev(), held.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -134,49 +135,20 @@ fn is_current(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-fn wait(mut file: File) -> io::Result<Flock<File>> {
-    loop {
-        match Flock::lock(file, FlockArg::LockExclusive) {
-            Err((again, Errno::EINTR)) => file = again,
-            other => return other.map_err(|(_, errno)| errno.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn the_second_waits_until_the_first_is_done() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(FILE);
-        let first = lock(open(&path).unwrap(), &path).unwrap();
-        let (sender, receiver) = mpsc::channel();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let _second = lock(open(&path).unwrap(), &path).unwrap();
-                sender.send(()).unwrap();
-            });
-            assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
-            drop(first);
-            receiver.recv_timeout(Duration::from_secs(60)).unwrap();
-        });
-    }
-
-    #[test]
-    fn a_removed_or_replaced_file_is_not_the_current_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(FILE);
-        let file = open(&path).unwrap();
-        assert!(is_current(&file, &path).unwrap());
-        fs::rename(&path, directory.path().join("old")).unwrap();
-        assert!(!is_current(&file, &path).unwrap());
-        open(&path).unwrap();
-        assert!(!is_current(&file, &path).unwrap());
+    fn a_removed_or_replaced_directory_is_not_the_current_one() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("locked");
+        fs::create_dir(&path).unwrap();
+        let directory = File::open(&path).unwrap();
+        assert!(is_current(&directory, &path).unwrap());
+        fs::remove_dir(&path).unwrap();
+        assert!(!is_current(&directory, &path).unwrap());
+        fs::create_dir(&path).unwrap();
+        assert!(!is_current(&directory, &path).unwrap());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::datapath::host::lock::Lock;
 use crate::datapath::sys::private_dir;
 
 /// What every machine keeps run-time state under.
@@ -9,6 +10,8 @@ const BASE: &str = "/run";
 /// What is below it: the product, and the version of how its state is laid out.
 const PRODUCT: &str = "xdpctl";
 const LAYOUT: &str = "v1";
+/// Beside that, and only while somebody mounts a bpffs.
+const MOUNTING: &str = "mounting";
 
 /// `/run/xdpctl/v1/COOKIE`, private to root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +45,20 @@ impl RunDir {
         &self.path
     }
 
-    /// Makes it where another command has removed it since.
-    pub(super) fn make(&self) -> Result<(), private_dir::Error> {
+    fn make(&self) -> Result<(), private_dir::Error> {
         private_dir::create(&self.base, &self.names()).map(|_| ())
     }
 
     /// Removes it, and those around it, as far as they are empty.
-    pub(super) fn remove_if_empty(&self) -> Result<(), private_dir::Error> {
+    pub fn remove_if_empty(&self) -> Result<(), private_dir::Error> {
         private_dir::remove_if_empty(&self.base, &self.names())
+    }
+
+    /// What two commands meet on that would mount a bpffs, of the mount namespace that the calling
+    /// thread is in. The mount point itself would not do: without a bpffs it is a directory of sysfs,
+    /// which anybody can open and so lock, for ever if they like.
+    pub(super) fn lock_mounting() -> Result<Lock, private_dir::Error> {
+        Lock::acquire(Path::new(BASE), &[PRODUCT, MOUNTING])
     }
 
     fn named(base: &Path, cookie: u64) -> Self {

@@ -132,7 +132,7 @@ pub fn existing(base: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error> {
 pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let path = directory.join(name);
     let missing = |error: &Error| matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
-    let parent = match open_own(directory) {
+    let parent = match open_own(directory, OFlag::O_PATH) {
         Err(error) if missing(&error) => return Ok(None),
         other => other?,
     };
@@ -161,7 +161,7 @@ pub fn create_file(directory: &Path, name: &str) -> Result<fs::File, Error> {
         }
         _ => {}
     }
-    let parent = open_own(directory)?;
+    let parent = open_own(directory, OFlag::O_PATH)?;
     match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(io_error("remove", &path, errno)),
@@ -172,9 +172,15 @@ pub fn create_file(directory: &Path, name: &str) -> Result<fs::File, Error> {
         .map_err(|errno| io_error("make", &path, errno))
 }
 
+/// Opens a directory that [`create`] or [`existing`] returned, so that it can be locked: what those
+/// open is only a place (`O_PATH`), for which flock(2) is EBADF.
+pub fn open_to_lock(path: &Path) -> Result<fs::File, Error> {
+    open_own(path, OFlag::O_RDONLY).map(fs::File::from)
+}
+
 /// Opens a directory of the caller's, who is root wherever it matters, without following a link.
-fn open_own(path: &Path) -> Result<OwnedFd, Error> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+fn open_own(path: &Path, access: OFlag) -> Result<OwnedFd, Error> {
+    let flags = access | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match open(path, flags, Mode::empty()) {
         Ok(directory) => directory,
         Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(Error::NotDirectory(path.to_owned())),
@@ -198,7 +204,8 @@ fn judge_own(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {
     judge(path, owner, mode)
 }
 
-/// Removes `base`/`names[0]`/… from the innermost outwards, as far as it is empty.
+/// Removes `base`/`names[0]`/… from the innermost outwards, as far as it is empty and nothing is
+/// mounted there.
 pub fn remove_if_empty(base: &Path, names: &[&str]) -> Result<(), Error> {
     for count in (1..=names.len()).rev() {
         let (outer, name) = (&names[..count - 1], names[count - 1]);
@@ -210,7 +217,8 @@ pub fn remove_if_empty(base: &Path, names: &[&str]) -> Result<(), Error> {
         };
         match unlinkat(&directory, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            Err(Errno::ENOTEMPTY | Errno::EEXIST) => return Ok(()),
+            // EBUSY: a mount point, of whoever mounted there.
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EBUSY) => return Ok(()),
             Err(errno) => return Err(io_error("remove", &parent.join(name), errno)),
         }
     }
