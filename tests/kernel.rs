@@ -17,6 +17,8 @@ mod files;
 mod foreign;
 #[path = "kernel/generic.rs"]
 mod generic;
+#[path = "kernel/gone.rs"]
+mod gone;
 #[path = "kernel/killed.rs"]
 mod killed;
 #[path = "kernel/mounts.rs"]

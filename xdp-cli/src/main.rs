@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
-use xdpctl::commands::{self, Failure, Session};
+use xdpctl::commands::{self, Failure, Session, changing};
 use xdpctl::report::{self, Reporter};
 use xdpctl::views::entries::Kind;
 
@@ -38,18 +38,18 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
     match command {
-        Command::Attach(args) => commands::attach::run(args, session)?,
-        Command::Reload(args) => commands::reload::run(args, session)?,
-        Command::Detach(args) => commands::detach::run(args, session)?,
+        Command::Attach(args) => changing(session, |s| commands::attach::run(args, s))?,
+        Command::Reload(args) => changing(session, |s| commands::reload::run(args, s))?,
+        Command::Detach(args) => changing(session, |s| commands::detach::run(args, s))?,
         Command::Stats(args) => commands::stats::run(args, session)?,
         Command::Status(args) => commands::status::run(args, session)?,
         Command::Check(args) => {
             let Session { out, reporter, .. } = session;
             return Ok(commands::check::run(&args.file, args.json, *out, reporter));
         }
-        Command::Block(args) => commands::block::run(args, Kind::Block, session)?,
-        Command::Allow(args) => commands::block::run(args, Kind::Allow, session)?,
-        Command::Unblock(args) => commands::unblock::run(args, session)?,
+        Command::Block(args) => changing(session, |s| commands::block::run(args, Kind::Block, s))?,
+        Command::Allow(args) => changing(session, |s| commands::block::run(args, Kind::Allow, s))?,
+        Command::Unblock(args) => changing(session, |s| commands::unblock::run(args, s))?,
         Command::Bans(args) => commands::bans::run(args, session)?,
         Command::Explain(args) => commands::explain::run(args, session)?,
         Command::Lookup(args) => commands::lookup::run(args, session)?,

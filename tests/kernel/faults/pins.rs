@@ -335,6 +335,55 @@ fn something_else_in_the_place_of_a_file_of_state() {
     stand.detached("all is well again");
 }
 
+/// By that map, commands in other network namespaces know when this one is gone.
+#[test]
+fn something_else_in_the_place_of_the_loopback_interface() {
+    let stand = Stand::new();
+    let pin = stand.pins.with_file_name("loopback");
+    let empty_file = stand.bench.write("empty.toml", "");
+    let empty_file = empty_file.to_str().expect("UTF-8");
+    let held = || {
+        let map = bpf::open_pin(&pin).expect("a pin");
+        let mut ifindex = [0; 4];
+        bpf::lookup(map, 0, &mut ifindex).expect("a map").map(|()| u32::from_ne_bytes(ifindex))
+    };
+    assert_eq!(held(), Some(1));
+    let before = State::of(&stand.bench);
+    let empty = || {
+        let map = bpf::open_pin(&pin).expect("a pin");
+        bpf::delete(map, 0).expect("emptied");
+        assert_eq!(held(), None);
+    };
+    let hands: [(&str, &dyn Fn()); 4] = [
+        ("an empty map", &empty),
+        ("nothing", &|| fs::remove_file(&pin).expect("the pin")),
+        ("a directory", &|| {
+            fs::remove_file(&pin).expect("the pin");
+            fs::create_dir(&pin).expect("a directory");
+        }),
+        ("another map", &|| {
+            fs::remove_file(&pin).expect("the pin");
+            let other = bpf::open_pin(&stand.pins.join("COUNTERS")).expect("a pin");
+            bpf::pin(other, &pin).expect("pinned");
+        }),
+    ];
+    for (what, hand) in hands {
+        hand();
+        // The links are on interfaces, so nothing is swept, whatever the map says.
+        let lab = stand.bench.lab();
+        lab.xdpctl("src", ["attach", "src0", "-c", empty_file]).success();
+        let said = lab.xdpctl("src", ["detach", "src0"]);
+        assert!(!said.success().stderr.contains("no longer exists"), "{what}: {said:?}");
+        stand.asked(what);
+        // The next command that pins something puts it right.
+        stand.bench.xdpctl(["attach", "out0", "-c", empty_file]).success();
+        assert_eq!(held(), Some(1), "{what}");
+        stand.bench.xdpctl(["detach", "out0"]).success();
+        assert_eq!(State::of(&stand.bench), before, "{what}");
+    }
+    stand.detached("all is well again");
+}
+
 /// Pins and state of a version with another layout stand beside ours.
 #[test]
 fn another_versions_directories_are_left_alone() {
@@ -414,7 +463,10 @@ fn a_pass_program_that_cannot_be_asked_stays() {
     assert!(before.programs.iter().any(|(name, _)| name == "far0"), "{before:?}");
     let command = || stand.bench.lab().xdpctl_command("dut", ["unblock", JUDGED, "10.7.0.1"]);
     let calls = shim::run(command(), None).calls;
-    let calls = calls.iter().filter(|call| call.kind == Kind::Bpf).enumerate();
+    // Up to where it is done, and looks for what network namespaces left that are gone.
+    let swept = |call: &&shim::Call| call.name == "OBJ_GET /sys/fs/bpf/xdpctl/v1/N/loopback";
+    let calls = calls.iter().take_while(|call| !swept(call));
+    let calls = calls.filter(|call| call.kind == Kind::Bpf).enumerate();
     let asked = calls.filter(|(_, call)| call.name == "OBJ_GET_INFO_BY_FD");
     for (nth, _) in asked {
         let refusal = Refusal { kind: Kind::Bpf, nth, errno: libc::EIO };

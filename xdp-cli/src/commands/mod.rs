@@ -20,7 +20,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::datapath::attached::namespace::{Namespace, not_attached};
+use crate::datapath::change::sweep::{self, Swept};
 use crate::datapath::error::Error;
+use crate::notation::memory;
 use crate::report::Reporter;
 
 /// Where a command prints.
@@ -63,6 +65,40 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Impossible(error)
     }
+}
+
+/// Runs a command that changes something. Where it is done, what is left of network namespaces that no
+/// longer exist is removed as well, for no command can run in those.
+pub fn changing(
+    session: &mut Session<'_>,
+    command: impl FnOnce(&mut Session<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    command(session)?;
+    // It is done, so what cannot be removed is no failure of its.
+    let swept = sweep::sweep().unwrap_or_else(|error| vec![Err(error)]);
+    for one in swept {
+        match one {
+            Ok(Swept { interfaces, map_bytes }) => {
+                let mut left = vec![format!("{} of maps", memory(map_bytes))];
+                if !interfaces.is_empty() {
+                    left.insert(0, interfaces.join(", "));
+                }
+                let told = "removed what was left of a network namespace that no longer exists";
+                session.reporter.note(&format!("{told} ({})", left.join("; ")), None);
+            }
+            Err(error) => session.reporter.warning(
+                &format!(
+                    "a network namespace that no longer exists left something: {}",
+                    error.message
+                ),
+                error
+                    .hint
+                    .as_deref()
+                    .or(Some("the next command that changes something tries again")),
+            ),
+        }
+    }
+    Ok(())
 }
 
 /// The namespace, for a command that only looks at one interface.

@@ -11,8 +11,8 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::bpffs::PinRoot;
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::host::lock::Lock;
-use crate::datapath::host::netns;
 use crate::datapath::host::run_dir::RunDir;
+use crate::datapath::host::{loopback, netns};
 use crate::datapath::maps::dynamic::Store;
 use crate::datapath::sys::privilege;
 
@@ -195,12 +195,27 @@ impl Locked {
 
     /// The directory for an interface's pins, made if it is not there.
     pub fn create_directory(&self, ifindex: u32) -> Result<PathBuf> {
+        self.pin_loopback()?;
         Ok(self.pins.create_dir(self.cookie, &[&ifindex.to_string()])?)
     }
 
     /// The directory of pass programs, made if it is not there.
     pub fn create_pass_directory(&self) -> Result<PathBuf> {
+        self.pin_loopback()?;
         Ok(self.pins.create_dir(self.cookie, &[PASS])?)
+    }
+
+    /// Before anything else is pinned: by it, commands in other network namespaces know when this one
+    /// is gone.
+    fn pin_loopback(&self) -> Result<()> {
+        let directory = self.pins.create_dir(self.cookie, &[])?;
+        if loopback::is_pinned(&directory) {
+            return Ok(());
+        }
+        // Nothing yet, or what a hand put there or emptied.
+        let pinned =
+            remove(&directory.join(loopback::PIN)).and_then(|()| loopback::pin(&directory));
+        pinned.trying("pin a map that holds the loopback interface")
     }
 
     /// The run-time entries of an attachment, to be changed.
@@ -242,7 +257,15 @@ impl Locked {
 
     /// Removes what belongs to the namespace as a whole, if nothing else is there.
     fn remove_empty(&self) -> Result<()> {
-        Ok(self.run.remove_if_empty()?)
+        self.run.remove_if_empty()?;
+        let Some(directory) = self.pins.existing_dir(self.cookie, &[])? else { return Ok(()) };
+        let what = format!("read {}", self.pins.shown(&directory).display());
+        for entry in fs::read_dir(&directory).trying(&what)? {
+            if entry.trying(&what)?.file_name() != loopback::PIN {
+                return Ok(());
+            }
+        }
+        remove(&directory.join(loopback::PIN)).trying("remove the loopback interface's pin")
     }
 }
 

@@ -16,3 +16,4 @@ pub mod redirect_targets;
 mod refusal;
 pub mod reload;
 pub mod replace;
+pub mod sweep;

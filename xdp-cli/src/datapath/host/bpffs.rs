@@ -1,5 +1,6 @@
 //! Where pins go: a bpffs that is still there when the command has ended.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -182,9 +183,38 @@ impl PinRoot {
         Lock::acquire(&self.base, &names(&cookie, &[])).map_err(|e| self.told(e))
     }
 
+    /// As [`Self::lock`], without waiting; `None` where another command has it or nothing is there.
+    pub fn try_lock(&self, cookie: u64) -> Result<Option<Lock>, Error> {
+        let cookie = cookie.to_string();
+        Lock::try_acquire(&self.base, &names(&cookie, &[])).map_err(|e| self.told(e))
+    }
+
     /// Ends a lock of [`Self::lock`]; a directory that is empty then is removed.
     pub fn release(&self, lock: Lock) -> Result<(), Error> {
         lock.release().map_err(|e| self.told(e))
+    }
+
+    /// The network namespaces that have a directory.
+    pub fn cookies(&self) -> Result<Vec<u64>, Error> {
+        let above = private_dir::existing(&self.base, &[PRODUCT, LAYOUT]);
+        let Some(above) = above.map_err(|e| self.told(e))? else { return Ok(Vec::new()) };
+        let read = || -> io::Result<Vec<u64>> {
+            let mut cookies = Vec::new();
+            for entry in fs::read_dir(&above)? {
+                cookies
+                    .extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+            }
+            Ok(cookies)
+        };
+        match read() {
+            // Removed in this moment, as empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => {
+                let path = self.shown(&above);
+                Err(private_dir::Error::Io { action: "read", path, source }.into())
+            }
+            Ok(cookies) => Ok(cookies),
+        }
     }
 
     fn told(&self, error: private_dir::Error) -> Error {

@@ -4,6 +4,7 @@ pub mod advice;
 pub mod bpffs;
 pub mod interface;
 pub mod lock;
+pub mod loopback;
 mod mount_namespace;
 pub mod netns;
 pub mod run_dir;

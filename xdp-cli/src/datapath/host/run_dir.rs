@@ -1,5 +1,7 @@
 //! Where run-time state goes: one directory for each network namespace.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::datapath::host::lock::Lock;
@@ -43,6 +45,17 @@ impl RunDir {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes it with all that is in it, and those around it as far as they are empty.
+    pub fn remove(&self) -> Result<(), private_dir::Error> {
+        match fs::remove_dir_all(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                let path = self.path.clone();
+                Err(private_dir::Error::Io { action: "remove", path, source })
+            }
+            _ => self.remove_if_empty(),
+        }
     }
 
     fn make(&self) -> Result<(), private_dir::Error> {

@@ -1,0 +1,116 @@
+//! Removing what was left of network namespaces that no longer exist.
+//!
+//! Pins hold maps whether or not there is an interface left that a packet could come from, so what was
+//! attached in a namespace when that was deleted would keep its memory until the machine restarts. No
+//! command can run in the namespace any more, so one in another sees to it.
+//!
+//! Nothing is removed that might live. The namespace has to be gone for certain ([`loopback`]), each
+//! pinned link has to be on no interface (a network card goes back to the machine when its namespace
+//! is deleted, with the program still on it), and no command may hold the namespace's lock. What
+//! cannot be told is left alone.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::datapath::attached::attachment::{Attachment, Found, LINK};
+use crate::datapath::attached::namespace::{self, PASS};
+use crate::datapath::error::{Result, Trying};
+use crate::datapath::host::bpffs::PinRoot;
+use crate::datapath::host::run_dir::RunDir;
+use crate::datapath::host::{loopback, netns};
+use crate::datapath::sys::bpf;
+
+/// What was left of a network namespace, and is removed.
+pub struct Swept {
+    /// Where xdpctl was attached, by the names that the interfaces had then.
+    pub interfaces: Vec<String>,
+    /// What the maps took.
+    pub map_bytes: u64,
+}
+
+/// Removes what was left of each network namespace that no longer exists, and says what of each.
+pub fn sweep() -> Result<Vec<Result<Swept>>> {
+    let Some(pins) = PinRoot::existing()? else { return Ok(Vec::new()) };
+    let own = netns::cookie()?;
+    let others = pins.cookies()?.into_iter().filter(|&cookie| cookie != own);
+    Ok(others.filter_map(|cookie| sweep_one(&pins, cookie).transpose()).collect())
+}
+
+fn sweep_one(pins: &PinRoot, cookie: u64) -> Result<Option<Swept>> {
+    // Asked without the lock, so that commands in namespaces that live do not wait for this one. What
+    // is not root's alone is for those commands to tell.
+    let Ok(Some(directory)) = pins.existing_dir(cookie, &[]) else { return Ok(None) };
+    let is_left =
+        || loopback::is_gone(&directory) && is_on_no_interface(&directory).is_ok_and(|no| no);
+    if !is_left() && !is_empty(&directory) {
+        return Ok(None);
+    }
+    // An empty directory, as of a command that was killed, goes with the lock.
+    let Ok(Some(lock)) = pins.try_lock(cookie) else { return Ok(None) };
+    if !is_left() {
+        return Ok(None);
+    }
+    let swept = look(&directory);
+    // Files first, and the map that tells the namespace's death last: the next sweep takes up what this
+    // one leaves, wherever it stops.
+    let what = format!("remove {}", pins.shown(&directory).display());
+    if let Some(run) = RunDir::existing(cookie)? {
+        run.remove()?;
+    }
+    for entry in fs::read_dir(&directory).trying(&what)? {
+        let entry = entry.trying(&what)?;
+        if entry.file_name() != loopback::PIN {
+            remove_all(&entry.path()).trying(&what)?;
+        }
+    }
+    namespace::remove(&directory.join(loopback::PIN)).trying(&what)?;
+    pins.release(lock)?;
+    Ok(Some(swept))
+}
+
+/// Whether every link that is pinned below a namespace's directory is on no interface.
+fn is_on_no_interface(directory: &Path) -> io::Result<bool> {
+    let on_none = |path: &Path| match bpf::open_pin(path) {
+        // An interrupted command leaves pins without a link.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        link => Ok::<_, io::Error>(bpf::link_info(link?)?.ifindex == 0),
+    };
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name() == PASS {
+            for pass in fs::read_dir(entry.path())? {
+                if !on_none(&pass?.path())? {
+                    return Ok(false);
+                }
+            }
+        } else if entry.file_name() != loopback::PIN && !on_none(&entry.path().join(LINK))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// What there is, as far as this version can read it.
+fn look(directory: &Path) -> Swept {
+    let mut swept = Swept { interfaces: Vec::new(), map_bytes: 0 };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if let Ok(Found::Attached(attachment)) = Attachment::open(&entry.path()) {
+            swept.interfaces.push(attachment.name());
+            swept.map_bytes += attachment.map_bytes().unwrap_or(0);
+        }
+    }
+    swept.interfaces.sort();
+    swept
+}
+
+fn remove_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
+        other => other,
+    }
+}
