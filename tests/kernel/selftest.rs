@@ -170,10 +170,10 @@ fn samples_tell_what_moved() {
 
 #[test]
 fn frames_are_what_they_say() {
-    use pnet::packet::Packet;
-    use pnet::packet::ethernet::EthernetPacket;
-    use pnet::packet::ipv4::{self, Ipv4Packet};
-    use pnet::packet::udp::{self, UdpPacket};
+    use pnet_packet::Packet;
+    use pnet_packet::ethernet::EthernetPacket;
+    use pnet_packet::ipv4::{self, Ipv4Packet};
+    use pnet_packet::udp::{self, UdpPacket};
 
     let bytes = udp4("10.0.0.1", "192.0.2.1", 1024, 53).options(&[1; 4]).payload(b"abc").build();
     let ethernet = EthernetPacket::new(&bytes).expect("whole");

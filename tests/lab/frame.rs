@@ -13,7 +13,7 @@ mod emit;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use pnet::util::MacAddr;
+use pnet_base::MacAddr;
 
 use super::{IN0, SRC0};
 

@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use namespace::Namespace;
-pub use pnet::util::MacAddr;
+pub use pnet_base::MacAddr;
 pub use port::Port;
 pub use process::{Background, Output};
 pub use sample::{Difference, Sample};

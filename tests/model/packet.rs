@@ -9,10 +9,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
-use pnet::packet::ipv4::Ipv4Packet;
-use pnet::packet::ipv6::{FragmentPacket, Ipv6Packet};
-use pnet::packet::vlan::VlanPacket;
+use pnet_packet::ethernet::{EtherTypes, EthernetPacket};
+use pnet_packet::ipv4::Ipv4Packet;
+use pnet_packet::ipv6::{FragmentPacket, Ipv6Packet};
+use pnet_packet::vlan::VlanPacket;
 
 use super::config::Mac;
 

@@ -2,18 +2,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use pnet::packet::MutablePacket;
-use pnet::packet::arp::{ArpHardwareTypes, ArpOperation, MutableArpPacket};
-use pnet::packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
-use pnet::packet::icmp::{self, IcmpCode, IcmpPacket, IcmpType, MutableIcmpPacket};
-use pnet::packet::icmpv6::{self, Icmpv6Code, Icmpv6Packet, Icmpv6Type, MutableIcmpv6Packet};
-use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Protocols};
-use pnet::packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
-use pnet::packet::ipv6::{MutableExtensionPacket, MutableFragmentPacket, MutableIpv6Packet};
-use pnet::packet::tcp::{self, MutableTcpPacket, TcpPacket};
-use pnet::packet::udp::{self, MutableUdpPacket, UdpPacket};
-use pnet::packet::vlan::{ClassOfService, MutableVlanPacket};
-use pnet::util::MacAddr;
+use pnet_base::MacAddr;
+use pnet_packet::MutablePacket;
+use pnet_packet::arp::{ArpHardwareTypes, ArpOperation, MutableArpPacket};
+use pnet_packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
+use pnet_packet::icmp::{self, IcmpCode, IcmpPacket, IcmpType, MutableIcmpPacket};
+use pnet_packet::icmpv6::{self, Icmpv6Code, Icmpv6Packet, Icmpv6Type, MutableIcmpv6Packet};
+use pnet_packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Protocols};
+use pnet_packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
+use pnet_packet::ipv6::{MutableExtensionPacket, MutableFragmentPacket, MutableIpv6Packet};
+use pnet_packet::tcp::{self, MutableTcpPacket, TcpPacket};
+use pnet_packet::udp::{self, MutableUdpPacket, UdpPacket};
+use pnet_packet::vlan::{ClassOfService, MutableVlanPacket};
 
 use super::{Carried, Extension, Frame, Ipv4, Ipv6, Network, Transport};
 
@@ -100,7 +100,8 @@ fn ipv4(ip: &Ipv4) -> Vec<u8> {
     packet.set_destination(ip.destination);
     packet.packet_mut()[20..header_length].copy_from_slice(&ip.options);
     // Over the header as it is, not as a wrong length may claim.
-    let checksum = pnet::util::checksum(&packet.packet_mut()[..header_length], IPV4_CHECKSUM_WORD);
+    let checksum =
+        pnet_packet::util::checksum(&packet.packet_mut()[..header_length], IPV4_CHECKSUM_WORD);
     packet.set_checksum(checksum);
     buffer
 }

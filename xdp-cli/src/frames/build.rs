@@ -2,17 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use pnet::packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
-use pnet::packet::icmp::{IcmpType, MutableIcmpPacket};
-use pnet::packet::icmpv6::{Icmpv6Type, MutableIcmpv6Packet};
-use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
-use pnet::packet::ipv4::{self, MutableIpv4Packet};
-use pnet::packet::ipv6::MutableIpv6Packet;
-use pnet::packet::tcp::{self, MutableTcpPacket};
-use pnet::packet::udp::{self, MutableUdpPacket};
-use pnet::packet::vlan::MutableVlanPacket;
-use pnet::packet::{icmp, icmpv6};
-use pnet::util::MacAddr;
+use pnet_base::MacAddr;
+use pnet_packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
+use pnet_packet::icmp::{IcmpType, MutableIcmpPacket};
+use pnet_packet::icmpv6::{Icmpv6Type, MutableIcmpv6Packet};
+use pnet_packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
+use pnet_packet::ipv4::{self, MutableIpv4Packet};
+use pnet_packet::ipv6::MutableIpv6Packet;
+use pnet_packet::tcp::{self, MutableTcpPacket};
+use pnet_packet::udp::{self, MutableUdpPacket};
+use pnet_packet::vlan::MutableVlanPacket;
+use pnet_packet::{icmp, icmpv6};
 
 /// ETH_ZLEN: shorter frames are padded by whoever sends them.
 const SHORTEST: usize = 60;
