@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::notation::{plain, steers};
+
 /// Packet filter and redirector on XDP. Rulesets are TOML files; `xdpctl reload` exchanges a
 /// ruleset between two packets, without touching the program.
 #[derive(Debug, Parser)]
@@ -311,7 +313,8 @@ fn hexadecimal(text: &str) -> Result<Bytes, String> {
             continue;
         }
         let Some(digit) = character.to_digit(16) else {
-            return Err(format!("{character:?}, character {}, is no digit", place + 1));
+            let shown = plain(&character.to_string());
+            return Err(format!("'{shown}', character {}, is no digit", place + 1));
         };
         match half.take() {
             Some(upper) => bytes.push((upper << 4 | digit) as u8),
@@ -350,7 +353,8 @@ fn tcp_flags(text: &str) -> Result<u8, String> {
     let mut flags = 0;
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         let Some(bit) = FLAGS.iter().position(|flag| *flag == name) else {
-            return Err(format!("{name:?} is no flag: write some of {}", FLAGS.join(",")));
+            let name = plain(name);
+            return Err(format!("\"{name}\" is no flag: write some of {}", FLAGS.join(",")));
         };
         flags |= 1 << bit;
     }
@@ -381,16 +385,27 @@ fn note(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("it is empty; leave `--note` away for an entry without one".to_owned());
     }
-    if let Some(control) = text.chars().find(|character| character.is_control()) {
-        return Err(format!("a control character ({control:?}) has no place in a note"));
+    if let Some(character) = text.chars().find(|character| steers(*character)) {
+        let what = if character.is_control() {
+            "a control character"
+        } else {
+            "a character that changes the direction of text or breaks a line"
+        };
+        return Err(format!(
+            "{what}, {} at place {}, would steer the terminal that shows the note; leave it out",
+            character.escape_default(),
+            text.chars().take_while(|other| *other != character).count() + 1
+        ));
     }
     Ok(text.to_owned())
 }
 
 /// A duration that is not nothing.
 fn interval(text: &str) -> Result<Duration, String> {
-    let duration: Duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; a time is written as 250ms, 10s or \"1h 30m\""))?;
+    let duration: Duration = humantime::parse_duration(text).map_err(|error| {
+        let error = plain(&error.to_string());
+        format!("{error}; a time is written as 250ms, 10s or \"1h 30m\"")
+    })?;
     if duration.is_zero() {
         return Err("it must be longer than nothing".to_owned());
     }
@@ -449,6 +464,14 @@ mod tests {
         assert!(note(&"é".repeat(200)).is_ok());
         assert_eq!(note(&"é".repeat(201)).unwrap_err(), "it has 201 characters, 200 are the most");
         assert!(note(" ").unwrap_err().contains("empty"));
-        assert!(note("a\nb").unwrap_err().contains("control character"));
+        assert_eq!(
+            note("a\nb").unwrap_err(),
+            "a control character, \\n at place 2, would steer the terminal that shows the note; \
+             leave it out"
+        );
+        assert!(note("\u{9b}2J").unwrap_err().contains("\\u{9b} at place 1,"));
+        let turned = note("ab\u{202e}c").unwrap_err();
+        assert!(turned.starts_with("a character that changes the direction of text"), "{turned}");
+        assert!(turned.contains("\\u{202e} at place 3,"), "{turned}");
     }
 }

@@ -14,4 +14,5 @@ pub mod image;
 pub mod notation;
 pub mod report;
 pub mod ruleset;
+pub mod usage;
 pub mod views;

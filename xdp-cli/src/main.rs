@@ -2,18 +2,24 @@
 
 mod oom;
 
-use std::io;
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
 use xdpctl::commands::{self, Failure, Session, changing};
+use xdpctl::notation::plain_lines;
 use xdpctl::report::{self, Reporter};
+use xdpctl::usage;
 use xdpctl::views::entries::Kind;
 
 fn main() -> ExitCode {
     oom::heed();
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let cli = Cli::try_parse_from(&arguments)
+        .unwrap_or_else(|error| usage::harmless(error, &arguments).exit());
     log_to_stderr(cli.verbose);
     let mut out = io::stdout().lock();
     let mut err = io::stderr().lock();
@@ -73,5 +79,12 @@ fn log_to_stderr(verbose: u8) {
         _ => "debug",
     };
     let environment = env_logger::Env::default().default_filter_or(filter);
-    env_logger::Builder::from_env(environment).format_timestamp(None).init();
+    env_logger::Builder::from_env(environment)
+        .format(|out, record| {
+            let style = out.default_level_style(record.level());
+            let (level, target) = (record.level(), record.target());
+            let message = plain_lines(&record.args().to_string());
+            writeln!(out, "[{style}{level:<5}{style:#} {target}] {message}")
+        })
+        .init();
 }

@@ -1,9 +1,11 @@
 //! How numbers, rates, sizes, times and foreign text are written, for people and for JSON.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serializer;
+use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
 
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -84,18 +86,64 @@ pub fn duration(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
-/// Text from outside, such as a path or an interface's name, without what could harm a terminal
-/// or break a line.
+/// Whether a character does something to a terminal other than to stand there: control characters
+/// (C0, DEL and C1), which line feeds and escape sequences are made of; the formatting characters
+/// for the direction of text (Unicode UAX #9, section 2), by which `drop` can be shown as `pord`;
+/// and Unicode's own separators of lines and paragraphs.
+pub fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// Text from outside, such as an argument, a path, an interface's name or a note, on one line and
+/// without what steers a terminal. Everything of that kind goes through here before it is printed.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if steers(character) {
             plain.extend(character.escape_default());
         } else {
             plain.push(character);
         }
     }
     plain
+}
+
+/// As [`plain`], for text that may have lines, such as a verifier's log: those behind the first
+/// are indented, so that none looks like one of ours.
+pub fn plain_lines(text: &str) -> String {
+    text.trim_end().split('\n').map(plain).collect::<Vec<_>>().join("\n    ")
+}
+
+/// A value as JSON on one line, in one piece, so that a reader never sees half a line of a command
+/// that is killed. What steers a terminal is escaped: JSON itself wants that of C0 alone.
+pub fn json_line(value: &(impl Serialize + ?Sized)) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut line, PlainJson))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// JSON without blanks, and with no character in its strings that steers.
+struct PlainJson;
+
+impl Formatter for PlainJson {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, character)) = rest.char_indices().find(|(_, c)| steers(*c)) {
+            // Each of them is one UTF-16 unit, so it takes one escape (RFC 8259, section 7).
+            write!(writer, "{}\\u{:04x}", &rest[..at], u32::from(character))?;
+            rest = &rest[at + character.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }
 
 /// The first characters of a text, so that it takes at most `width`; `…` stands for the rest.
@@ -163,8 +211,42 @@ mod tests {
     #[test]
     fn foreign_text_is_harmless_and_short() {
         assert_eq!(plain("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert_eq!(plain_lines("a\u{7}\nerror: b\n"), "a\\u{7}\n    error: b");
         assert_eq!(shortened("éééé", 4), "éééé");
         assert_eq!(shortened("ééééé", 4), "ééé…");
         assert_eq!(shortened("é", 0), "");
+    }
+
+    /// All of C0 and C1, DEL, and what turns text around or breaks a line.
+    fn steering() -> Vec<char> {
+        let ranges = [0..=0x1f, 0x7f..=0x9f, 0x200e..=0x200f, 0x2028..=0x202e, 0x2066..=0x2069];
+        ranges.into_iter().flatten().chain([0x61c]).filter_map(char::from_u32).collect()
+    }
+
+    #[test]
+    fn nothing_that_steers_is_left() {
+        let steering = steering();
+        assert_eq!(steering.len(), 32 + 33 + 2 + 7 + 4 + 1);
+        for character in steering {
+            assert!(steers(character), "{character:?}");
+            let shown = plain(&format!("a{character}b"));
+            assert!(shown.starts_with("a\\") && shown.ends_with('b'), "{shown}");
+            assert!(!shown.chars().any(steers), "{shown:?}");
+        }
+        // What people write is left as it is, in whatever script.
+        let text = "é \u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{4f60}\u{597d} \\ \"";
+        assert_eq!(plain(text), text);
+    }
+
+    #[test]
+    fn json_steers_no_terminal_and_means_the_same() {
+        for character in steering() {
+            let text = format!("a{character}\"{character}{character}é");
+            let line = String::from_utf8(json_line(&[&text]).unwrap()).unwrap();
+            let json = line.strip_suffix('\n').unwrap();
+            assert!(!json.chars().any(steers), "{json:?}");
+            assert_eq!(serde_json::from_str::<[String; 1]>(json).unwrap(), [text]);
+        }
+        assert_eq!(json_line(&["a\u{9b}\u{202e}b"]).unwrap(), b"[\"a\\u009b\\u202eb\"]\n");
     }
 }

@@ -55,7 +55,8 @@ impl<'o> Reporter<'o> {
         Self { out, colours }
     }
 
-    /// `error: MESSAGE`, and each hint below it.
+    /// `error: MESSAGE`, and each hint below it, a line each: a line feed in a path or a name would
+    /// let it write lines of its own, such as hints.
     pub fn say<H: AsRef<str>>(
         &mut self,
         level: Level,
@@ -64,13 +65,13 @@ impl<'o> Reporter<'o> {
     ) {
         let mut text = self.styled(level.style(), level.as_str());
         text.push_str(": ");
-        text.push_str(&lines(message));
+        text.push_str(&plain(message));
         text.push('\n');
         for hint in hints {
             text.push_str("  ");
             text.push_str(&self.styled(Style::new().bold(), "hint"));
             text.push_str(": ");
-            text.push_str(&lines(hint.as_ref()));
+            text.push_str(&plain(hint.as_ref()));
             text.push('\n');
         }
         let _ = self.write(&text);
@@ -118,11 +119,6 @@ impl<'o> Reporter<'o> {
     }
 }
 
-/// A message may have lines; whatever else could harm a terminal is escaped.
-fn lines(message: &str) -> String {
-    message.trim_end().split('\n').map(plain).collect::<Vec<_>>().join("\n  ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,14 +134,13 @@ mod tests {
         let said = said(false, |report| {
             report.error("eth0: no such interface", Some("ip link lists them"));
             report.warning("generic mode is slower", None);
-            report.say(Level::Note, "two lines\nof it", ["one", "another"]);
+            report.say(Level::Note, "two hints", ["one", "another"]);
         });
         insta::assert_snapshot!(said, @"
         error: eth0: no such interface
           hint: ip link lists them
         warning: generic mode is slower
-        note: two lines
-          of it
+        note: two hints
           hint: one
           hint: another
         ");
@@ -159,8 +154,13 @@ mod tests {
 
     #[test]
     fn foreign_text_does_not_reach_the_terminal() {
-        let said = said(false, |report| report.error("a\u{1b}]0;b\u{7}\rc", None));
-        assert_eq!(said, "error: a\\u{1b}]0;b\\u{7}\\rc\n");
+        let told = said(false, |report| report.error("a\u{1b}]0;b\u{7}\rc", None));
+        assert_eq!(told, "error: a\\u{1b}]0;b\\u{7}\\rc\n");
+        let told = said(true, |report| report.note("\u{9b}2J\u{202e}a", Some("\u{2066}b\u{7f}")));
+        let harmless = ["\\u{9b}2J\\u{202e}a\n", "\\u{2066}b\\u{7f}\n"];
+        assert!(harmless.iter().all(|text| told.contains(text)), "{told:?}");
+        let told = said(false, |report| report.error("no \n  hint: rm -r /", Some("a\nb")));
+        assert_eq!(told, "error: no \\n  hint: rm -r /\n  hint: a\\nb\n");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::config;
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::Metadata;
 use crate::image::{BuildError, Image};
-use crate::notation::{counted, grouped, plain};
+use crate::notation::{counted, grouped, json_line, plain};
 use crate::report::Reporter;
 use crate::ruleset::Ruleset;
 
@@ -64,8 +64,7 @@ fn compiles(ruleset: &Ruleset) -> Result<(), BuildError> {
 }
 
 fn write_json(out: &mut dyn Write, answer: &Answer<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, answer)?;
-    writeln!(out)
+    out.write_all(&json_line(answer)?)
 }
 
 fn write_summary(out: &mut dyn Write, file: &Path, ruleset: &Ruleset) -> io::Result<()> {

@@ -76,6 +76,15 @@ fn arguments(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPrefix
     let mut entries = ListEntries::default();
     let mut wrong = false;
     for text in texts {
+        // A list file's line ends there: what follows would be an entry that nobody asked for.
+        if text.contains('\n') {
+            let told = format!("\"{}\" has a line feed: an argument is one prefix", plain(text));
+            let hint = "give each prefix as an argument of its own, or write them to standard \
+                        input, one a line, and give `-`";
+            session.reporter.error(&told, Some(hint));
+            wrong = true;
+            continue;
+        }
         let findings = listfile::scan(text.as_bytes(), 0, &mut entries);
         for fault in &findings.unreadable.shown {
             session.reporter.error(&fault.message, Some(&fault.hint));
@@ -109,6 +118,7 @@ pub fn shown(prefixes: &[IpPrefix]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notation::steers;
     use crate::report::Reporter;
 
     /// What was read, and what was said.
@@ -160,5 +170,28 @@ mod tests {
         let (read, said) = read_by(|session| arguments(&given, session));
         assert_eq!(read.unwrap(), ["10.0.0.0/8", "192.0.2.8/31"]);
         assert_eq!(said.lines().count(), 2, "{said}");
+    }
+
+    #[test]
+    fn an_argument_is_one_prefix() {
+        for text in ["10.0.0.1\n0.0.0.0/0", "10.0.0.1\n", "\n", "# x\n10.0.0.1"] {
+            let given = ["192.0.2.1".to_owned(), text.to_owned()];
+            let (read, said) = read_by(|session| arguments(&given, session));
+            assert_eq!(read, None, "{text:?}");
+            let told = format!("error: \"{}\" has a line feed: an argument", plain(text));
+            assert!(said.starts_with(&told), "{said}");
+            assert_eq!(said.lines().count(), 2, "{said}");
+        }
+    }
+
+    #[test]
+    fn arguments_steer_no_terminal() {
+        for character in ['\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{61c}'] {
+            let given = [format!("10.0.0.1{character}x")];
+            let (read, said) = read_by(|session| arguments(&given, session));
+            assert_eq!(read, None, "{said}");
+            assert!(said.contains(&character.escape_default().to_string()), "{said}");
+            assert!(!said.replace('\n', "").chars().any(steers), "{said:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::source::Source;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::notation::plain;
 
 /// All that was found so far in the configuration itself.
 pub(super) struct Report<'s> {
@@ -76,24 +77,20 @@ impl<'s> Report<'s> {
     }
 }
 
-/// A text in quotes, cut after `most` characters, with what could harm a terminal escaped.
+/// A text in quotes, cut after `most` characters, with what steers a terminal escaped.
 pub(super) fn quote(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
+    let (cut, rest) = match text.char_indices().nth(most) {
+        Some((end, _)) => (&text[..end], "…"),
+        None => (text, ""),
+    };
+    // Which characters `{:?}` escapes depends on the version of the standard library.
+    plain(&format!("{cut:?}{rest}"))
 }
 
 /// As [`quote`], but without quotes, for what has none itself.
 pub(super) fn bare(text: &str, most: usize) -> String {
-    let mut shown = String::new();
-    for c in text.chars().take(most) {
-        match c.is_control() {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    shown
+    let end = text.char_indices().nth(most).map_or(text.len(), |(end, _)| end);
+    plain(&text[..end])
 }
 
 #[cfg(test)]
@@ -105,5 +102,7 @@ mod tests {
         assert_eq!(quote("a\u{1b}[2Jb", 9), r#""a\u{1b}[2Jb""#);
         assert_eq!(quote("éééé", 4), "\"éééé\"");
         assert_eq!(quote("ééééé", 4), "\"éééé\"…");
+        assert_eq!(quote("\u{202e}\u{9b}\u{200f}", 9), r#""\u{202e}\u{9b}\u{200f}""#);
+        assert_eq!(bare("\u{202e}ab", 2), r"\u{202e}a");
     }
 }

@@ -215,7 +215,7 @@ impl Locked {
         // Nothing yet, or what a hand put there or emptied.
         let pinned =
             remove(&directory.join(loopback::PIN)).and_then(|()| loopback::pin(&directory));
-        pinned.trying("pin a map that holds the loopback interface")
+        pinned.context("pin a map that holds the loopback interface")
     }
 
     /// The run-time entries of an attachment, to be changed.
@@ -260,12 +260,12 @@ impl Locked {
         self.run.remove_if_empty()?;
         let Some(directory) = self.pins.existing_dir(self.cookie, &[])? else { return Ok(()) };
         let what = format!("read {}", self.pins.shown(&directory).display());
-        for entry in fs::read_dir(&directory).trying(&what)? {
-            if entry.trying(&what)?.file_name() != loopback::PIN {
+        for entry in fs::read_dir(&directory).context(&what)? {
+            if entry.context(&what)?.file_name() != loopback::PIN {
                 return Ok(());
             }
         }
-        remove(&directory.join(loopback::PIN)).trying("remove the loopback interface's pin")
+        remove(&directory.join(loopback::PIN)).context("remove the loopback interface's pin")
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::datapath::attached::attachment::{Attachment, Found, LINK};
 use crate::datapath::attached::namespace::{self, PASS};
-use crate::datapath::error::{Result, Trying};
+use crate::datapath::error::{Context, Result};
 use crate::datapath::host::bpffs::PinRoot;
 use crate::datapath::host::run_dir::RunDir;
 use crate::datapath::host::{loopback, netns};
@@ -58,13 +58,13 @@ fn sweep_one(pins: &PinRoot, cookie: u64) -> Result<Option<Swept>> {
     if let Some(run) = RunDir::existing(cookie)? {
         run.remove()?;
     }
-    for entry in fs::read_dir(&directory).trying(&what)? {
-        let entry = entry.trying(&what)?;
+    for entry in fs::read_dir(&directory).context(&what)? {
+        let entry = entry.context(&what)?;
         if entry.file_name() != loopback::PIN {
-            remove_all(&entry.path()).trying(&what)?;
+            remove_all(&entry.path()).context(&what)?;
         }
     }
-    namespace::remove(&directory.join(loopback::PIN)).trying(&what)?;
+    namespace::remove(&directory.join(loopback::PIN)).context(&what)?;
     pins.release(lock)?;
     Ok(Some(swept))
 }

@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 
 use super::Holding;
+use crate::notation::json_line;
 
 /// Writes all of it on one line; `[]` if nothing holds the address.
 pub fn write(out: &mut dyn Write, all: &[Holding]) -> io::Result<()> {
-    let mut line = serde_json::to_vec(all)?;
-    line.push(b'\n');
-    out.write_all(&line)?;
+    out.write_all(&json_line(all)?)?;
     out.flush()
 }

@@ -7,7 +7,7 @@ use xdp_common::stats::counter::Counter;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 use super::Sample;
-use crate::notation::timestamp;
+use crate::notation::{json_line, timestamp};
 
 #[derive(Serialize)]
 struct Object<'a> {
@@ -76,8 +76,5 @@ pub fn write(out: &mut dyn Write, sample: &Sample) -> io::Result<()> {
         reasons: Counters(Reason::ALL.iter().map(reason).collect()),
         rules: rules.collect(),
     };
-    // In one piece, so that a reader never sees half a line of one that is killed.
-    let mut line = serde_json::to_vec(&object)?;
-    line.push(b'\n');
-    out.write_all(&line)
+    out.write_all(&json_line(&object)?)
 }

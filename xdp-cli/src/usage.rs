@@ -1,0 +1,114 @@
+//! Mistakes in a command line. clap tells them, with the arguments as they were given.
+
+use std::ffi::OsString;
+
+use clap::Error;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
+
+use crate::notation::{plain, steers};
+
+/// The error without what steers a terminal. Where no argument has anything of that kind, it stays
+/// as it is.
+pub fn harmless(mut error: Error, arguments: &[OsString]) -> Error {
+    let steering = |argument: &OsString| argument.to_string_lossy().chars().any(steers);
+    if !arguments.iter().any(steering) {
+        return error;
+    }
+    let kinds: Vec<ContextKind> = error.context().map(|(kind, _)| kind).collect();
+    for kind in kinds {
+        if let Some(value) = error.remove(kind) {
+            error.insert(kind, harmless_value(value));
+        }
+    }
+    error
+}
+
+fn harmless_value(value: ContextValue) -> ContextValue {
+    // Its styles are escape sequences, which cannot be told from those of an argument in it.
+    let unstyled = |text: StyledStr| StyledStr::from(plain(&text.to_string()));
+    match value {
+        ContextValue::String(text) => ContextValue::String(plain(&text)),
+        ContextValue::Strings(texts) => {
+            ContextValue::Strings(texts.iter().map(|text| plain(text)).collect())
+        }
+        ContextValue::StyledStrs(texts) => {
+            ContextValue::StyledStrs(texts.into_iter().map(unstyled).collect())
+        }
+        // The usage, which names no argument that was given.
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    /// What is printed of a command line that is wrong, on a terminal with colours.
+    fn told(arguments: &[&str]) -> String {
+        let arguments: Vec<OsString> =
+            ["xdpctl"].iter().chain(arguments).map(OsString::from).collect();
+        let error = Cli::try_parse_from(&arguments).expect_err("a wrong command line");
+        harmless(error, &arguments).render().ansi().to_string()
+    }
+
+    /// Without clap's own colours and lines.
+    fn text(told: &str) -> String {
+        let mut text = String::new();
+        let mut rest = told;
+        while let Some(at) = rest.find("\u{1b}[") {
+            text.push_str(&rest[..at]);
+            let sequence = &rest[at + 2..];
+            let end = sequence.find('m').expect("a sequence that sets a style");
+            let digits = |c: char| c.is_ascii_digit() || c == ';';
+            assert!(sequence[..end].chars().all(digits), "{told:?}");
+            rest = &sequence[end + 1..];
+        }
+        (text + rest).replace('\n', " ")
+    }
+
+    #[test]
+    fn arguments_are_shown_escaped() {
+        for steering in
+            ["\u{1b}[2J", "\u{1b}]0;x\u{7}", "\r", "\n", "\u{7f}", "\u{9b}2J", "\u{202e}"]
+        {
+            let wrong = format!("x{steering}y");
+            let flag = format!("--{wrong}");
+            for arguments in [
+                &[wrong.as_str()][..],
+                &["status", &flag],
+                &["status", "eth0", &wrong],
+                &["stats", "--count", &wrong],
+                &["stats", "--interval", &wrong],
+                &["attach", "eth0", "--mode", &wrong],
+                &["block", "eth0", "192.0.2.1", "--note", &wrong],
+                &["block", "eth0", "192.0.2.1", "--for", &wrong],
+                &["lookup", "eth0", &wrong],
+                &["explain", "eth0", "--packet", &wrong],
+                &["explain", "eth0", "--source", &wrong],
+            ] {
+                let told = text(&told(arguments));
+                assert!(!told.chars().any(steers), "{arguments:?}: {told:?}");
+                assert!(told.contains(&plain(&wrong)), "{arguments:?}: {told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_suggestion_is_shown_escaped() {
+        let told = text(&told(&["block", "eth0", "--\u{9b}2J\u{202e}"]));
+        assert!(told.contains("tip: to pass '--\\u{9b}2J\\u{202e}' as a value"), "{told:?}");
+        assert!(!told.chars().any(steers), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_harmless_stays_as_it_is() {
+        let arguments = ["xdpctl", "status", "--jsno"].map(OsString::from);
+        let error = || Cli::try_parse_from(&arguments).expect_err("no such flag");
+        let styled = |error: Error| error.render().ansi().to_string();
+        assert_eq!(styled(harmless(error(), &arguments)), styled(error()));
+    }
+}
