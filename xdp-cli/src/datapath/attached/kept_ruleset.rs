@@ -18,8 +18,9 @@ use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
 use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 
 const PREFIX: &str = "ruleset-";
-/// Marks a file of this version.
-const MAGIC: &[u8; 8] = b"xdpctl\x00\x01";
+/// Marks a file of this version: then comes the snapshot, and at the end a CRC-32 of that, with its
+/// lowest byte first.
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x02";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +44,11 @@ fn name(generation: u64) -> String {
     format!("{PREFIX}{generation}")
 }
 
-/// A file that keeps why it could not be written: postcard does not.
+/// A file that keeps why it could not be written, which postcard does not, and the checksum of what
+/// was.
 struct Out<W> {
     file: W,
+    checksum: crc32fast::Hasher,
     error: Option<io::Error>,
 }
 
@@ -62,7 +65,9 @@ impl<W: io::Write> Out<W> {
 impl<W: io::Write> io::Write for Out<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes);
-        self.keep(written)
+        let length = self.keep(written)?;
+        self.checksum.update(bytes.get(..length).unwrap_or(bytes));
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -82,11 +87,12 @@ pub fn write(directory: &Path, generation: u64, snapshot: &Borrowed<'_>) -> Resu
 /// Writes what a snapshot's file holds.
 pub fn encode(snapshot: &Borrowed<'_>, mut file: impl io::Write) -> io::Result<()> {
     file.write_all(MAGIC)?;
-    let mut out = Out { file, error: None };
-    match postcard::to_io(snapshot, &mut out) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(out.error.unwrap_or_else(|| io::Error::other(error))),
-    }
+    let mut out = Out { file, checksum: crc32fast::Hasher::new(), error: None };
+    let written = postcard::to_io(snapshot, &mut out).map(drop);
+    let Out { mut file, checksum, error } = out;
+    written.map_err(|other| error.unwrap_or_else(|| io::Error::other(other)))?;
+    file.write_all(&checksum.finalize().to_le_bytes())?;
+    file.flush()
 }
 
 /// Reads the snapshot of a generation; `None` where there is none of that ruleset, or one of
@@ -109,6 +115,8 @@ pub fn read(directory: &Path, generation: u64, loaded_at: u64) -> Result<Option<
 /// Why a file of this version is not one that this version wrote.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
+    #[error("its checksum is another")]
+    Checksum,
     #[error(transparent)]
     Form(#[from] postcard::Error),
     #[error("no configuration comes to such a ruleset")]
@@ -117,12 +125,26 @@ pub enum Damage {
 
 /// What a file of these bytes keeps; `None` where it is another version's.
 pub fn decode(bytes: &[u8]) -> std::result::Result<Option<Snapshot>, Damage> {
-    let Some(body) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
+    let Some(rest) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
+    let (body, checksum) = rest.split_last_chunk().ok_or(Damage::Checksum)?;
+    // Else a prefix with a flipped bit would be told as the entry that decides.
+    if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+        return Err(Damage::Checksum);
+    }
+    decode_body(body).map(Some)
+}
+
+/// What is kept in a file with these bytes between its mark and its checksum.
+///
+/// # Errors
+///
+/// Where they are no snapshot, or that of a ruleset that there cannot be.
+pub fn decode_body(body: &[u8]) -> std::result::Result<Snapshot, Damage> {
     let snapshot: Snapshot = postcard::from_bytes(body)?;
     if !is_possible(&snapshot.ruleset) {
         return Err(Damage::Ruleset);
     }
-    Ok(Some(snapshot))
+    Ok(snapshot)
 }
 
 /// Whether the loader could have made this ruleset, as far as others count on it: no more than a
@@ -225,6 +247,32 @@ mod tests {
         }
         fs::write(&file, [MAGIC, &[0xff; 100][..]].concat()).unwrap();
         assert!(read(&directory, 3, 7).is_err());
+    }
+
+    /// A flipped bit of an address or a line number was a ruleset as possible as the true one.
+    #[test]
+    fn a_flipped_bit_anywhere_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("7");
+        written(&directory);
+        let file = directory.join("ruleset-3");
+        let whole = fs::read(&file).unwrap();
+        for bit in MAGIC.len() * 8..whole.len() * 8 {
+            let mut other = whole.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&file, other).unwrap();
+            let error = read(&directory, 3, 7).unwrap_err();
+            assert!(error.message.contains("its checksum is another"), "bit {bit}: {error}");
+        }
+    }
+
+    /// What the checksum holds for can still be none of a ruleset: whoever wrote it was wrong.
+    #[test]
+    fn a_right_checksum_is_not_enough() {
+        let body = [0xff; 100];
+        let checksum = crc32fast::hash(&body).to_le_bytes();
+        let file = [MAGIC, &body[..], &checksum].concat();
+        assert!(matches!(decode(&file), Err(Damage::Form(_))));
     }
 
     #[test]
