@@ -419,6 +419,10 @@ fn what_is_not_there_is_told_and_nothing_removed() {
     let bench = attached();
     let output = bench.xdpctl(["unblock", JUDGED, "10.0.0.0/8"]);
     let said = "in0 has no run-time entry for 10.0.0.0/8";
+    let help = bench.xdpctl(["unblock", "--help"]);
+    let help = help.success().stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let promise = "Where a prefix has no entry, nothing is removed at all, and the status is 1";
+    assert!(help.contains(promise), "{help}");
     assert!(output.expect_status(1).stderr.contains(said), "{}", output.stderr);
     run(&bench, "block", &["10.0.0.0/8", "9.0.0.1", "2001:db8::1"]);
     // The prefix itself, not what it holds or what holds it.

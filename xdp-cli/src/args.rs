@@ -53,8 +53,9 @@ pub enum Command {
     Allow(Put),
     /// Remove entries of `block` and `allow`
     ///
-    /// Those of exactly the prefixes given. Where one has none, the others are removed all the
-    /// same, and the status is 1.
+    /// Of each prefix given, the run-time entry that has exactly this prefix, whether it blocks or
+    /// allows. Entries of longer and shorter prefixes stay, and so does what the configuration lists.
+    /// Where a prefix has no entry, nothing is removed at all, and the status is 1.
     Unblock(Unblock),
     /// Show the entries of `block` and `allow`
     Bans(Bans),
