@@ -4,6 +4,6 @@
 mod inputs;
 mod limits;
 mod pins;
-mod shim;
+pub mod shim;
 mod state;
 mod table;

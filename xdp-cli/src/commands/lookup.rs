@@ -46,26 +46,25 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
     written.map_err(Failure::from_output)
 }
 
-/// In the order in which they would decide about a packet from there: the first run-time entry where
-/// it allows, allowlists, the first run-time entry where it blocks, blocklists. Behind them is what
-/// does not: blocklists that look at destinations alone, and the other run-time entries.
+/// In the order of judgement, the deciding one first: run-time entries that allow, allowlists,
+/// run-time entries that block, blocklists. Of run-time entries the longest decides, and what it hides
+/// is listed behind it: an allow too, where the longest blocks. Of blocklists, what drops comes before
+/// what counts, and what looks at sources before what looks at destinations alone.
 fn in_order(entries: &[Listed], held: &[Held]) -> Vec<Holding> {
     let (allowlists, blocklists): (Vec<&Held>, Vec<&Held>) =
         held.iter().partition(|held| held.kind == Kind::Allowlist);
-    let (of_destinations, blocklists): (Vec<&Held>, Vec<&Held>) =
-        blocklists.into_iter().partition(|held| held.side == Side::Destination);
-    let (first, others) = match entries.split_first() {
-        Some((first, others)) => (Some(first), others),
-        None => (None, entries),
-    };
-    let allows = |entry: &&Listed| entry.kind == EntryKind::Allow;
+    let mut blocklists = blocklists;
+    // Stable: the longest first, then the list that comes first.
+    blocklists
+        .sort_by_key(|held| (held.action == ListAction::Count, held.side == Side::Destination));
+    let allowing = entries.first().is_some_and(|first| first.kind == EntryKind::Allow);
+    let (before, behind): (Vec<&Listed>, Vec<&Listed>) =
+        entries.iter().partition(|entry| allowing && entry.kind == EntryKind::Allow);
     let mut all = Vec::new();
-    all.extend(first.filter(allows).map(of_entry));
+    all.extend(before.into_iter().map(of_entry));
     all.extend(allowlists.into_iter().map(of_list));
-    all.extend(first.filter(|entry| !allows(entry)).map(of_entry));
+    all.extend(behind.into_iter().map(of_entry));
     all.extend(blocklists.into_iter().map(of_list));
-    all.extend(of_destinations.into_iter().map(of_list));
-    all.extend(others.iter().map(of_entry));
     all
 }
 

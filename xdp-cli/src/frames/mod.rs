@@ -1,4 +1,6 @@
 //! Frames in user space: read from captures, and built from what is said of them.
 
 pub mod build;
+pub mod cut;
+mod gzip;
 pub mod pcap;

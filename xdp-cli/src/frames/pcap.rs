@@ -1,18 +1,32 @@
 //! Frames of a capture: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), also
 //! compressed by gzip. Read as a stream, so that its length does not matter.
+//!
+//! A record whose inside is wrong costs its own frame and no other, as long as the file says where
+//! the next one begins: pcap by the captured length, pcapng by the length of the block.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 
+use super::gzip::{self, Members, Tail};
+
 /// Longest block that is read. Wireshark writes none that is longer.
 const LONGEST_BLOCK: usize = 1 << 20;
-/// The first bytes of a file compressed by gzip (RFC 1952, section 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// The obsolete packet block of pcapng (appendix A of the draft), which old tools wrote.
+/// Types of pcapng's blocks (sections 4.1 to 4.4 of the draft).
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const SIMPLE_PACKET: u32 = 3;
+const ENHANCED_PACKET: u32 = 6;
+/// The obsolete packet block (appendix A of the draft), which old tools wrote.
 const OBSOLETE_PACKET: u32 = 2;
+/// Bytes of a block beside its body: type and length before it, and the length again behind.
+const BLOCK_FRAME: usize = 12;
+/// Bytes of an enhanced packet block before its data, beside type and length: interface, time
+/// stamp, captured and original length.
+const ENHANCED_HEADER: usize = 20;
 /// Bytes of such a block before its data: interface, drops, time stamp, captured and original
 /// length.
 const OBSOLETE_HEADER: usize = 20;
@@ -32,7 +46,46 @@ pub enum Error {
     Io(io::Error),
 }
 
+/// Why one frame of a capture cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("its link type is {0}, not Ethernet")]
+    LinkType(String),
+    #[error("it was captured on interface {0}, which the capture does not describe")]
+    Interface(u32),
+    #[error("its record claims {claimed} captured bytes and has room for {room}")]
+    Claims { claimed: u32, room: usize },
+    #[error("its record claims {captured} captured bytes of a frame of {original}")]
+    LongerThanItWas { captured: u32, original: u32 },
+    #[error("its record claims {0} captured bytes, more than any capture has in one")]
+    TooLarge(u32),
+    #[error("its record is damaged")]
+    Damaged,
+    #[error("the capture ends in the middle of its record")]
+    CutOff,
+    #[error("the capture cannot be read any further than into its record")]
+    Io,
+}
+
+/// What comes next in a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A frame.
+    Frame {
+        /// Its length on the wire, in bytes: not less than what was captured of it.
+        original: u32,
+    },
+    /// A frame that was captured, and cannot be had.
+    Unreadable(Fault),
+}
+
 impl Error {
+    /// Whether the file is none that could be read from its beginning on: another one has to be
+    /// named.
+    pub const fn is_of_the_whole(&self) -> bool {
+        matches!(self, Self::NotACapture | Self::LinkType(_))
+    }
+
     /// What would be right.
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
@@ -50,31 +103,60 @@ impl Error {
 /// A capture that is being read.
 pub struct Capture<'r> {
     reader: Box<dyn PcapReaderIterator + Send + 'r>,
+    layout: Layout,
+    /// Frames so far, those that cannot be had included.
+    frames: u64,
+    /// Why nothing follows the frame that was returned last.
+    broken: Option<Error>,
+    tail: Tail,
+}
+
+/// What the headers so far say of the records that follow them.
+#[derive(Default)]
+struct Layout {
+    is_pcapng: bool,
+    big_endian: bool,
     /// Of pcapng: link type and most bytes of a frame, for each interface of the section.
     interfaces: Vec<(Linktype, u32)>,
-    big_endian: bool,
-    /// Frames so far.
-    frames: u64,
 }
 
 /// A step through the capture.
 enum Step {
-    Frame(u32),
+    Record(Record),
     Other,
+}
+
+/// Why the parser has no block.
+enum Stop {
+    Incomplete,
+    CutOff,
+    Damaged,
+    Io,
 }
 
 impl<'r> Capture<'r> {
     /// Begins to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotACapture`], and [`Error::Io`] where the source or its compression fails.
     pub fn open(source: impl Read + Send + 'r) -> Result<Self, Error> {
         let mut source = BufReader::with_capacity(1 << 16, source);
-        let compressed = source.fill_buf().map_err(Error::Io)?.starts_with(&GZIP);
+        let compressed = source.fill_buf().map_err(Error::Io)?.starts_with(&gzip::MAGIC);
+        let (tail, open) = (Tail::default(), Arc::<AtomicBool>::default());
         let reader = if compressed {
-            create_reader(LONGEST_BLOCK, Whole::new(MultiGzDecoder::new(source)))
+            create_reader(
+                LONGEST_BLOCK,
+                Whole::new(Members::new(source, tail.clone()), open.clone()),
+            )
         } else {
-            create_reader(LONGEST_BLOCK, Whole::new(source))
+            create_reader(LONGEST_BLOCK, Whole::new(source, open.clone()))
         };
         match reader {
-            Ok(reader) => Ok(Self { reader, interfaces: Vec::new(), big_endian: false, frames: 0 }),
+            Ok(reader) => {
+                open.store(true, Ordering::Relaxed);
+                Ok(Self { reader, layout: Layout::default(), frames: 0, broken: None, tail })
+            }
             Err(PcapError::ReadError) => Err(Error::Io(io::Error::other(if compressed {
                 "it is compressed by gzip, and damaged"
             } else {
@@ -84,119 +166,223 @@ impl<'r> Capture<'r> {
         }
     }
 
-    /// Puts the next frame into `frame`, and returns the length that it had on the wire; `None` at
+    /// Whether bytes behind the compressed data, which are not gzip's, were left aside: known at
     /// the end.
-    pub fn next(&mut self, frame: &mut Vec<u8>) -> Result<Option<u32>, Error> {
+    pub fn has_left_a_tail(&self) -> bool {
+        self.tail.was_left()
+    }
+
+    /// Puts the next frame into `frame`; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing more can be had: the file breaks off, or what follows cannot be told apart. A
+    /// frame that lies at that place comes before, as one that is unreadable.
+    pub fn next(&mut self, frame: &mut Vec<u8>) -> Result<Option<Record>, Error> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
         loop {
-            let frames = self.frames;
-            match self.reader.next() {
+            let stop = match self.reader.next() {
                 Ok((length, block)) => {
-                    let step = Self::block(
-                        &block,
-                        &mut self.interfaces,
-                        &mut self.big_endian,
-                        frames,
-                        frame,
-                    )?;
+                    let step = self.layout.read(&block, frame)?;
                     drop(block);
                     self.reader.consume(length);
-                    if let Step::Frame(original) = step {
-                        self.frames += 1;
-                        return Ok(Some(original));
+                    match step {
+                        Step::Other => continue,
+                        Step::Record(record) => return Ok(Some(self.counted(record))),
                     }
                 }
                 Err(PcapError::Eof) => return Ok(None),
-                Err(PcapError::Incomplete(_)) => {
-                    self.reader.refill().map_err(|_| unreadable())?;
+                Err(PcapError::Incomplete(_)) => Stop::Incomplete,
+                Err(PcapError::UnexpectedEof) => Stop::CutOff,
+                Err(PcapError::ReadError) => Stop::Io,
+                Err(_) => Stop::Damaged,
+            };
+            // A length inside of a block that lies has the parser ask for more than the block has.
+            if let Some((kind, length)) = self.layout.whole_block(self.reader.data()) {
+                let fault = self.layout.fault(kind, &self.reader.data()[..length]);
+                match kind {
+                    // What comes after cannot be understood without them.
+                    SECTION_HEADER | INTERFACE_DESCRIPTION => {
+                        return Err(Error::Damaged(self.frames));
+                    }
+                    _ => self.reader.consume(length),
                 }
-                Err(PcapError::UnexpectedEof) => return Err(Error::CutOff(frames)),
-                Err(PcapError::ReadError) => return Err(unreadable()),
-                Err(_) => return Err(Error::Damaged(frames)),
+                match fault {
+                    Some(fault) => return Ok(Some(self.counted(Record::Unreadable(fault)))),
+                    None => continue,
+                }
             }
+            let stop = match stop {
+                Stop::Incomplete if self.reader.refill().is_ok() => continue,
+                Stop::Incomplete => Stop::Io,
+                stop => stop,
+            };
+            return self.end(&stop);
         }
     }
 
-    fn block(
-        block: &PcapBlockOwned<'_>,
-        interfaces: &mut Vec<(Linktype, u32)>,
-        big_endian: &mut bool,
-        frames: u64,
-        frame: &mut Vec<u8>,
-    ) -> Result<Step, Error> {
-        let mut take = |data: Option<&[u8]>, original: u32| {
-            let data = data.ok_or(Error::Damaged(frames))?;
-            frame.clear();
-            frame.extend_from_slice(data);
-            Ok(Step::Frame(original))
+    fn counted(&mut self, record: Record) -> Record {
+        self.frames += 1;
+        record
+    }
+
+    /// The frame in whose record nothing goes on, and then the error.
+    fn end(&mut self, stop: &Stop) -> Result<Option<Record>, Error> {
+        let error = match stop {
+            Stop::CutOff => Error::CutOff(self.frames),
+            Stop::Damaged => Error::Damaged(self.frames),
+            Stop::Io | Stop::Incomplete => unreadable(),
         };
+        let data = self.reader.data();
+        if !self.layout.begins_a_frame(data) {
+            return Err(error);
+        }
+        let fault = match stop {
+            Stop::CutOff => Fault::CutOff,
+            Stop::Damaged => self.layout.claimed(data).map_or(Fault::Damaged, Fault::TooLarge),
+            Stop::Io | Stop::Incomplete => Fault::Io,
+        };
+        self.broken = Some(error);
+        Ok(Some(self.counted(Record::Unreadable(fault))))
+    }
+}
+
+impl Layout {
+    /// Takes a block in; the frame in it is put into `frame`.
+    fn read(&mut self, block: &PcapBlockOwned<'_>, frame: &mut Vec<u8>) -> Result<Step, Error> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
+                self.big_endian = header.is_bigendian();
                 // The upper bits say whether frames have a checksum at their end.
-                ethernet(Linktype(header.network.0 & 0xffff))?;
-            }
-            PcapBlockOwned::Legacy(block) => {
-                return take(block.data.get(..block.caplen as usize), block.origlen);
+                let link = Linktype(header.network.0 & 0xffff);
+                ethernet(link).map_err(Error::LinkType)?;
+                return Ok(Step::Other);
             }
             PcapBlockOwned::NG(Block::SectionHeader(header)) => {
-                *big_endian = header.big_endian();
-                interfaces.clear();
+                self.is_pcapng = true;
+                self.big_endian = header.big_endian();
+                self.interfaces.clear();
+                return Ok(Step::Other);
             }
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                interfaces.push((interface.linktype, interface.snaplen));
+                self.interfaces.push((interface.linktype, interface.snaplen));
+                return Ok(Step::Other);
             }
-            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                let (link, _) = *of(interfaces, packet.if_id, frames)?;
-                ethernet(link)?;
-                return take(packet.data.get(..packet.caplen as usize), packet.origlen);
-            }
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                let (link, most) = *of(interfaces, 0, frames)?;
-                ethernet(link)?;
+            _ => {}
+        }
+        let taken = match block {
+            PcapBlockOwned::Legacy(block) => take(block.data, block.caplen, block.origlen, frame),
+            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => self
+                .interface(packet.if_id)
+                .and_then(|_| take(packet.data, packet.caplen, packet.origlen, frame)),
+            PcapBlockOwned::NG(Block::SimplePacket(packet)) => self.interface(0).and_then(|most| {
                 // Such a block does not say how much was captured.
                 let most = if most == 0 { u32::MAX } else { most };
-                let length = packet.origlen.min(most) as usize;
-                return take(packet.data.get(..length), packet.origlen);
-            }
+                take(packet.data, packet.origlen.min(most), packet.origlen, frame)
+            }),
             PcapBlockOwned::NG(Block::Unknown(block))
-                if is_obsolete(block.block_type, *big_endian) =>
+                if self.kind(block.block_type) == OBSOLETE_PACKET =>
             {
-                let data = block.data;
-                let header = data.get(..OBSOLETE_HEADER).ok_or(Error::Damaged(frames))?;
-                let word = |at: usize| -> u32 {
-                    let bytes = [header[at], header[at + 1], header[at + 2], header[at + 3]];
-                    if *big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-                };
-                let number = if *big_endian { word(0) >> 16 } else { word(0) & 0xffff };
-                let (link, _) = *of(interfaces, number, frames)?;
-                ethernet(link)?;
-                let (captured, original) = (word(12) as usize, word(16));
-                let data = data[OBSOLETE_HEADER..].get(..captured);
-                return take(data, original);
+                self.obsolete(block.data, frame)
             }
             // Names, statistics, comments, secrets.
-            PcapBlockOwned::NG(_) => {}
+            _ => return Ok(Step::Other),
+        };
+        Ok(Step::Record(taken.unwrap_or_else(Record::Unreadable)))
+    }
+
+    fn obsolete(&self, data: &[u8], frame: &mut Vec<u8>) -> Result<Record, Fault> {
+        if data.len() < OBSOLETE_HEADER {
+            return Err(Fault::Damaged);
         }
-        Ok(Step::Other)
+        let word = |at: usize| self.word(data, at).ok_or(Fault::Damaged);
+        let first = word(0)?;
+        self.interface(if self.big_endian { first >> 16 } else { first & 0xffff })?;
+        take(&data[OBSOLETE_HEADER..], word(12)?, word(16)?, frame)
+    }
+
+    /// Most bytes of a frame of that interface, which has to be Ethernet.
+    fn interface(&self, number: u32) -> Result<u32, Fault> {
+        let found = self.interfaces.get(number as usize);
+        let (link, most) = *found.ok_or(Fault::Interface(number))?;
+        ethernet(link).map_err(Fault::LinkType)?;
+        Ok(most)
+    }
+
+    /// The parser reads this number as little-endian, whatever it is.
+    const fn kind(&self, block_type: u32) -> u32 {
+        if self.big_endian { block_type.swap_bytes() } else { block_type }
+    }
+
+    fn word(&self, data: &[u8], at: usize) -> Option<u32> {
+        let bytes = *data.get(at..)?.first_chunk()?;
+        Some(if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+
+    /// Type and length of the block of pcapng at the beginning of `data`, where all of it is there
+    /// and both of its lengths say so.
+    fn whole_block(&self, data: &[u8]) -> Option<(u32, usize)> {
+        if !self.is_pcapng {
+            return None;
+        }
+        let (kind, length) = (self.word(data, 0)?, self.word(data, 4)?);
+        let size = usize::try_from(length).ok()?;
+        let whole = size >= BLOCK_FRAME && size.is_multiple_of(4);
+        (whole && self.word(data, size - 4)? == length).then_some((kind, size))
+    }
+
+    /// What is wrong with the frame in a block that cannot be parsed; `None` where it has none.
+    fn fault(&self, kind: u32, block: &[u8]) -> Option<Fault> {
+        if !is_packet(kind) {
+            return None;
+        }
+        let room = block.len().checked_sub(BLOCK_FRAME + ENHANCED_HEADER);
+        let claims = match (kind, room, self.word(block, 20)) {
+            (ENHANCED_PACKET, Some(room), Some(claimed)) if claimed as usize > room => {
+                Some(Fault::Claims { claimed, room })
+            }
+            _ => None,
+        };
+        Some(claims.unwrap_or(Fault::Damaged))
+    }
+
+    /// Whether a frame's record begins there.
+    fn begins_a_frame(&self, data: &[u8]) -> bool {
+        if self.is_pcapng { self.word(data, 0).is_some_and(is_packet) } else { !data.is_empty() }
+    }
+
+    /// The captured length in a record of pcap, which is the only thing in it that can be wrong.
+    fn claimed(&self, data: &[u8]) -> Option<u32> {
+        if self.is_pcapng { None } else { self.word(data, 8) }
     }
 }
 
-fn of(interfaces: &[(Linktype, u32)], number: u32, frames: u64) -> Result<&(Linktype, u32), Error> {
-    interfaces.get(number as usize).ok_or(Error::Damaged(frames))
+const fn is_packet(kind: u32) -> bool {
+    matches!(kind, ENHANCED_PACKET | SIMPLE_PACKET | OBSOLETE_PACKET)
 }
 
-/// The parser reads this number as little-endian, whatever it is.
-const fn is_obsolete(block_type: u32, big_endian: bool) -> bool {
-    let number = if big_endian { block_type.swap_bytes() } else { block_type };
-    number == OBSOLETE_PACKET
+/// Puts the captured bytes of a frame into `frame`; `data` may have padding and more behind them.
+fn take(data: &[u8], captured: u32, original: u32, frame: &mut Vec<u8>) -> Result<Record, Fault> {
+    let claims = Fault::Claims { claimed: captured, room: data.len() };
+    let data = data.get(..captured as usize).ok_or(claims)?;
+    if captured > original {
+        return Err(Fault::LongerThanItWas { captured, original });
+    }
+    frame.clear();
+    frame.extend_from_slice(data);
+    Ok(Record::Frame { original })
 }
 
-fn ethernet(link: Linktype) -> Result<(), Error> {
+/// The name of the link type that it is instead.
+fn ethernet(link: Linktype) -> Result<(), String> {
     if link == Linktype::ETHERNET {
         return Ok(());
     }
     // Of those that it knows, it has a name.
     let name = link.to_string();
-    Err(Error::LinkType(if name.contains('(') { link.0.to_string() } else { name }))
+    Err(if name.contains('(') { link.0.to_string() } else { name })
 }
 
 /// The reader keeps no cause.
@@ -208,16 +394,27 @@ fn unreadable() -> Error {
 struct Whole<R> {
     inner: R,
     begun: bool,
+    /// What ended the first reading: a decoder that has failed does not fail again.
+    failed: Option<io::Error>,
+    /// Set when the kind of file is decided. To tell of a failure before would lose the frames that
+    /// were read before it.
+    open: Arc<AtomicBool>,
 }
 
 impl<R> Whole<R> {
-    const fn new(inner: R) -> Self {
-        Self { inner, begun: false }
+    const fn new(inner: R, open: Arc<AtomicBool>) -> Self {
+        Self { inner, begun: false, failed: None, open }
     }
 }
 
 impl<R: Read> Read for Whole<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.failed.is_some() && !self.open.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.begun {
             return self.inner.read(buffer);
         }
@@ -228,8 +425,11 @@ impl<R: Read> Read for Whole<R> {
                 Ok(0) => break,
                 Ok(length) => filled += length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What was read is told first; the next call meets the error again.
-                Err(_) if filled > 0 => break,
+                // What was read comes first.
+                Err(error) if filled > 0 => {
+                    self.failed = Some(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -18,6 +18,7 @@ use crate::datapath::maps::handles::Maps;
 use crate::image::metadata::{Kind, Redirect};
 use crate::notation::plain;
 use crate::ruleset::RedirectTarget;
+use crate::views::entries::Kind as EntryKind;
 use crate::views::explain::entries::{Address, ListedEntries};
 use crate::views::explain::{Counted, Explained, Place, hex};
 
@@ -138,8 +139,14 @@ impl<'a> Asking<'a> {
             }
             Reason::Allowed | Reason::Banned => {
                 if let Some((source, _)) = addresses {
-                    let held = dynamic::holding(self.maps, None, full(source))?;
-                    explained.entry = held.first().map(|held| held.prefix.to_string());
+                    let kind = match answer.reason {
+                        Reason::Allowed => EntryKind::Allow,
+                        _ => EntryKind::Block,
+                    };
+                    // One that was put since the frame was judged did not decide it.
+                    let decides = dynamic::deciding(self.maps, full(source))?;
+                    let decides = decides.filter(|(_, found)| *found == kind);
+                    explained.entry = decides.map(|(prefix, _)| prefix.to_string());
                 }
             }
             Reason::Arp => {

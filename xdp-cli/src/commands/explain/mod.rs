@@ -10,9 +10,11 @@ use std::path::Path;
 use super::{Failure, Session};
 use crate::args::Explain;
 use crate::datapath::attached::question::LONGEST;
-use crate::frames::pcap::{self, Capture};
+use crate::datapath::error::Error;
+use crate::frames::cut;
+use crate::frames::pcap::{self, Capture, Record};
 use crate::notation::{counted, plain};
-use crate::views::explain::{Explained, json, text};
+use crate::views::explain::{Explained, Unjudged, json, text};
 use asking::Asking;
 use headers::Told;
 
@@ -28,12 +30,12 @@ pub fn run(args: &Explain, session: &mut Session<'_>) -> Result<(), Failure> {
     match question {
         Question::Frame(frame) => {
             let explained = asking.ask(&frame, session)?;
-            print(session, args.json, None, &explained)?;
+            print(session, args.json, &explained)?;
         }
         Question::Headers(headers) => {
             let frame = headers.frame(&attachment)?;
             let explained = asking.ask(&frame, session)?;
-            print(session, args.json, None, &explained)?;
+            print(session, args.json, &explained)?;
         }
         Question::Capture(capture, path) => {
             capture_of(*capture, path, &mut asking, args.json, session)?;
@@ -42,16 +44,11 @@ pub fn run(args: &Explain, session: &mut Session<'_>) -> Result<(), Failure> {
     session.out.flush().map_err(Failure::from_output)
 }
 
-fn print(
-    session: &mut Session<'_>,
-    as_json: bool,
-    number: Option<u64>,
-    explained: &Explained,
-) -> Result<(), Failure> {
+fn print(session: &mut Session<'_>, as_json: bool, explained: &Explained) -> Result<(), Failure> {
     let written = if as_json {
         json::write(session.out, explained)
     } else {
-        text::write(session.out, number, explained)
+        text::write(session.out, explained)
     };
     written.map_err(Failure::from_output)
 }
@@ -95,7 +92,8 @@ fn refuse(path: &Path, error: &pcap::Error, session: &mut Session<'_>) -> Failur
     Failure::Configuration
 }
 
-/// Each frame, in order.
+/// Each frame, in order. One that cannot be judged is told in its place, and the rest go on; a file
+/// that breaks off fails the command, after all that could be had of it was told.
 fn capture_of(
     mut capture: Capture<'_>,
     path: &Path,
@@ -104,50 +102,112 @@ fn capture_of(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let mut frame = Vec::new();
-    let (mut number, mut cut) = (0, 0);
-    loop {
-        let original = match capture.next(&mut frame) {
-            Ok(Some(original)) => original as usize,
-            Ok(None) => break,
-            Err(error) => {
-                // What was answered so far comes first.
-                session.out.flush().map_err(Failure::from_output)?;
-                return Err(refuse(path, &error, session));
-            }
+    let mut tally = Tally::default();
+    let end = loop {
+        let record = match capture.next(&mut frame) {
+            Ok(Some(record)) => record,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
         };
-        number += 1;
-        let length = frame.len().max(original);
-        if length > LONGEST {
-            session.out.flush().map_err(Failure::from_output)?;
-            let told = format!(
-                "the capture {}: frame {number} has {length} bytes, {LONGEST} are the most",
-                plain(&path.to_string_lossy())
-            );
-            let hint = "capture with receive offload off (`ethtool -K IFACE gro off lro off`)";
-            session.reporter.error(&told, Some(hint));
-            return Err(Failure::Configuration);
+        tally.frames += 1;
+        match tally.judgeable(record, &mut frame) {
+            Ok(captured) => {
+                let explained = asking.ask(&frame, session)?;
+                let explained = Explained { frame: Some(tally.frames), captured, ..explained };
+                print(session, as_json, &explained)?;
+            }
+            Err(error) => {
+                tally.unjudged += 1;
+                let unjudged = Unjudged { frame: tally.frames, error };
+                let written = if as_json {
+                    json::write_unjudged(session.out, &unjudged)
+                } else {
+                    text::write_unjudged(session.out, &unjudged)
+                };
+                written.map_err(Failure::from_output)?;
+            }
         }
-        // Where the capture kept only the beginning, a frame as long as it was is judged as that
-        // was, if its headers are in what was kept.
-        let captured = (length > frame.len()).then_some(frame.len());
-        cut += u64::from(captured.is_some());
+    };
+    // What was answered comes before what is said of the whole.
+    session.out.flush().map_err(Failure::from_output)?;
+    tally.warn(&capture, end.is_ok(), session);
+    match end {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_of_the_whole() => Err(refuse(path, &error, session)),
+        Err(error) => {
+            let told = format!("the capture {}: {error}", plain(&path.to_string_lossy()));
+            let failed = Error::new(told);
+            Err(match error.hint() {
+                Some(hint) => failed.hint(hint),
+                None => failed,
+            }
+            .into())
+        }
+    }
+}
+
+/// How many frames of a capture were told of, and of what kind.
+#[derive(Default)]
+struct Tally {
+    frames: u64,
+    /// Of these: could not be judged.
+    unjudged: u64,
+    /// Of these: were longer than any that can be judged.
+    too_long: u64,
+    /// Were judged with zeros in place of what the capture does not hold.
+    cut: u64,
+}
+
+impl Tally {
+    /// Makes `frame` as long as it was on the wire, and returns how much of that was captured where
+    /// it was not all; or why it cannot be judged.
+    fn judgeable(&mut self, record: Record, frame: &mut Vec<u8>) -> Result<Option<usize>, String> {
+        let original = match record {
+            Record::Frame { original } => original,
+            Record::Unreadable(fault) => return Err(fault.to_string()),
+        };
+        let (captured, length) = (frame.len(), original as usize);
+        if length > LONGEST {
+            self.too_long += 1;
+            return Err(format!("it has {length} bytes, {LONGEST} are the most"));
+        }
+        if captured == length {
+            return Ok(None);
+        }
+        if !cut::headers_are_there(frame, original) {
+            return Err(format!("cut by the capture: {captured} of {length} bytes"));
+        }
+        self.cut += 1;
         frame.resize(length, 0);
-        let explained = Explained { captured, ..asking.ask(&frame, session)? };
-        print(session, as_json, Some(number), &explained)?;
+        Ok(Some(captured))
     }
-    if number == 0 {
-        session.reporter.warning("the capture holds no frame", None);
+
+    fn warn(&self, capture: &Capture<'_>, to_the_end: bool, session: &mut Session<'_>) {
+        if self.frames == 0 && to_the_end {
+            session.reporter.warning("the capture holds no frame", None);
+        }
+        if self.unjudged > 0 {
+            let hint = "capture with receive offload off (`ethtool -K IFACE gro off lro off`)";
+            session.reporter.warning(
+                &format!("{} could not be judged", counted(self.unjudged, "frame")),
+                (self.too_long > 0).then_some(hint),
+            );
+        }
+        if self.cut > 0 {
+            session.reporter.warning(
+                &format!(
+                    "the capture holds only the beginning of {}: they were judged by their headers, \
+                     with zeros in place of the rest",
+                    counted(self.cut, "frame")
+                ),
+                Some("`tcpdump -s 0` captures whole frames"),
+            );
+        }
+        if capture.has_left_a_tail() {
+            session.reporter.warning(
+                "what follows the compressed data of the capture is not gzip's, and was left aside",
+                Some("`gzip -t` says so too; if more frames were expected, the file is damaged"),
+            );
+        }
     }
-    if cut > 0 {
-        session.out.flush().map_err(Failure::from_output)?;
-        session.reporter.warning(
-            &format!(
-                "the capture holds only the beginning of {}: they were judged with zeros in place \
-                 of the rest",
-                counted(cut, "frame")
-            ),
-            Some("`tcpdump -s 0` captures whole frames"),
-        );
-    }
-    Ok(())
 }

@@ -12,6 +12,9 @@ use crate::config::prefix::IpPrefix;
 /// The answer for one frame. The keys and their order are part of the contract up to `to`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Explained {
+    /// Its number in a capture, from 1; left out for a frame that is in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<u64>,
     pub verdict: &'static str,
     pub reason: &'static str,
     /// The list or the rule that decided.
@@ -29,9 +32,18 @@ pub struct Explained {
     pub output: Option<String>,
     /// Where the rule would redirect to, if that interface were there.
     pub missing: Option<String>,
-    /// How much of the frame the capture holds, where that is not all: the rest was taken to be
-    /// zeros.
+    /// How many bytes of the frame the capture holds, where that is not all: its headers, the rest
+    /// was taken to be zeros.
     pub captured: Option<usize>,
+}
+
+/// A frame of a capture that cannot be judged. The keys are part of the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unjudged {
+    /// Its number, from 1.
+    pub frame: u64,
+    /// Why not.
+    pub error: String,
 }
 
 /// A list that only counts, with the entry that does.

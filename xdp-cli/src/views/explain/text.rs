@@ -3,17 +3,18 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::Explained;
+use super::{Explained, Unjudged};
 use crate::notation::plain;
 
-/// Writes one answer; `number` is the frame's in a capture.
-pub fn write(out: &mut dyn Write, number: Option<u64>, explained: &Explained) -> io::Result<()> {
+/// Writes one answer; each line of it begins with the frame's number in a capture.
+///
+/// # Errors
+///
+/// As of `out`.
+pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     let Explained { verdict, reason, rule, entry, to, file, line, counted, .. } = explained;
-    let mut text = String::new();
-    if let Some(number) = number {
-        let _ = write!(text, "{number}: ");
-    }
-    let _ = write!(text, "{verdict}");
+    let number = explained.frame.map(|number| format!("{number}: ")).unwrap_or_default();
+    let mut text = format!("{number}{verdict}");
     if let Some(to) = to {
         let _ = write!(text, " to {}", plain(to));
     }
@@ -32,10 +33,19 @@ pub fn write(out: &mut dyn Write, number: Option<u64>, explained: &Explained) ->
         let _ = write!(text, "; only {captured} bytes were captured");
     }
     if let Some(output) = &explained.output {
-        let _ = write!(text, "\n  goes on as {output}");
+        let _ = write!(text, "\n{number}  goes on as {output}");
     }
     text.push('\n');
     out.write_all(text.as_bytes())
+}
+
+/// Writes why there is no answer.
+///
+/// # Errors
+///
+/// As of `out`.
+pub fn write_unjudged(out: &mut dyn Write, unjudged: &Unjudged) -> io::Result<()> {
+    writeln!(out, "{}: error: {}", unjudged.frame, unjudged.error)
 }
 
 fn decider(text: &mut String, rule: Option<&str>, entry: Option<&str>) {

@@ -108,10 +108,7 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
     let mut held = Vec::new();
     let now = clock::now()?;
     for length in (0..=table::length(&address)).rev() {
-        let prefix = match address {
-            IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, length).0),
-            IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
-        };
+        let prefix = shortened(address, length);
         let table = table::of(&prefix);
         let Some(map) = inner(maps.table(table), 0).context(what)? else { continue };
         let found = table::find(&map, table, &[prefix]).context(what)?;
@@ -123,11 +120,59 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
     Ok(held)
 }
 
+/// The live entry that decides about a packet from `address`, a prefix of full length, and what it
+/// does: as the program asks its tables, in a few calls, however many prefixes could hold the
+/// address. For commands that only look and hold no lock.
+///
+/// # Errors
+///
+/// Where the kernel refuses to look into the tables, or to say what time it is.
+pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind)>> {
+    let what = "look up the run-time entries";
+    let full = table::length(&address);
+    let mut time = None;
+    // The single address, and then the prefixes that hold it.
+    for longest in [full, full - 1] {
+        let table = table::of(&shortened(address, longest));
+        let Some(map) = inner(maps.table(table), 0).context(what)? else { continue };
+        let mut bound = Some(longest);
+        while let Some(most) = bound {
+            let found = table::longest(&map, &shortened(address, most)).context(what)?;
+            let Some(entry) = found else { break };
+            // Not above what was asked for: else a damaged entry would be found without end.
+            let length = u8::try_from(entry.length).unwrap_or(most).min(most);
+            let now = match time {
+                _ if entry.deadline == NEVER => 0,
+                Some(time) => time,
+                None => *time.insert(clock::now()?),
+            };
+            if entry.is_live(|| now) {
+                return Ok(Some((shortened(address, length), kind(&entry))));
+            }
+            // What has ended hides nothing. A single address has no shorter one in its table.
+            bound = length.checked_sub(1).filter(|_| longest < full);
+        }
+    }
+    Ok(None)
+}
+
+/// The prefix of that length that holds an address.
+fn shortened(address: IpPrefix, length: u8) -> IpPrefix {
+    match address {
+        IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, length).0),
+        IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
+    }
+}
+
+fn kind(entry: &Entry) -> Kind {
+    if entry.action == EntryAction::ALLOWED { Kind::Allow } else { Kind::Block }
+}
+
 /// An entry that lives, as it is shown.
 fn listed(prefix: IpPrefix, entry: Entry, now: u64, note: Option<&str>) -> Listed {
     Listed {
         prefix,
-        kind: if entry.action == EntryAction::ALLOWED { Kind::Allow } else { Kind::Block },
+        kind: kind(&entry),
         // Up, so that what lives has not 0 seconds left.
         expires_in_seconds: (entry.deadline != NEVER)
             .then(|| entry.deadline.saturating_sub(now).div_ceil(1_000_000_000)),

@@ -145,15 +145,21 @@ pub(super) fn find(
     table: EntryTable,
     prefixes: &[IpPrefix],
 ) -> io::Result<Vec<Option<Entry>>> {
-    let mut value = [0; VALUE];
     let find = |prefix: &IpPrefix| -> io::Result<Option<Entry>> {
-        let (bytes, size) = key(prefix);
-        let found = bpf::lookup_keyed(map, &bytes[..size], &mut value)?.map(|()| entry(&value));
         // A trie finds a shorter one too.
+        let found = longest(map, prefix)?;
         Ok(found.filter(|entry| entry.length == u32::from(length(prefix))))
     };
     debug_assert!(prefixes.iter().all(|prefix| of(prefix) == table));
     prefixes.iter().map(find).collect()
+}
+
+/// The entry of the longest prefix that holds all of `prefix`, itself included, in its table;
+/// whether it has ended or not.
+pub(super) fn longest(map: &OwnedFd, prefix: &IpPrefix) -> io::Result<Option<Entry>> {
+    let mut value = [0; VALUE];
+    let (bytes, size) = key(prefix);
+    Ok(bpf::lookup_keyed(map, &bytes[..size], &mut value)?.map(|()| entry(&value)))
 }
 
 /// Writes entries, each in the place of the one that its prefix has.

@@ -1,0 +1,71 @@
+//! Frames of which a capture holds only the beginning (`tcpdump -s 96`).
+
+use std::cell::Cell;
+
+use xdp_common::packet::{self, Packet, PacketBytes};
+
+/// Such a frame, and whether bytes were asked for that it had and the capture has not.
+struct Beginning<'b> {
+    bytes: &'b [u8],
+    /// On the wire.
+    length: u32,
+    missed: Cell<bool>,
+}
+
+impl PacketBytes for Beginning<'_> {
+    type Window<const N: usize> = [u8; N];
+
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    fn window<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let window = self.bytes.window(offset);
+        self.missed.set(self.missed.get() || window.is_none());
+        window
+    }
+}
+
+/// Whether a verdict about a frame of `length` bytes depends on nothing behind its first `bytes`:
+/// all its headers lie in them. Then whatever stands in the place of the rest is judged alike.
+pub fn headers_are_there(bytes: &[u8], length: u32) -> bool {
+    let frame = Beginning { bytes, length, missed: Cell::new(false) };
+    // That it is malformed is as good an answer: it was found in what is there.
+    let _ = packet::parse(&frame, &mut Packet::LEFT_BEHIND.clone());
+    !frame.missed.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::build::{Addresses, Description, Payload, build};
+
+    fn tcp(vlan: Option<u16>) -> Vec<u8> {
+        let addresses = Addresses::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let payload = Payload::Tcp { ports: [1, 2], flags: 2 };
+        let macs = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+        let [source_mac, destination_mac] = macs;
+        build(&Description { source_mac, destination_mac, vlan, addresses, payload }).unwrap()
+    }
+
+    #[test]
+    fn headers_are_there_up_to_the_last_byte_that_is_asked() {
+        for (vlan, tag) in [(None, 0), (Some(7), 4)] {
+            let frame = tcp(vlan);
+            // TCP's flags, at byte 13 of its header.
+            let needed = 14 + tag + 20 + 14;
+            for kept in 0..=frame.len() {
+                let there = headers_are_there(&frame[..kept], frame.len() as u32);
+                assert_eq!(there, kept >= needed, "{kept} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_in_what_is_there_needs_no_more() {
+        let mut frame = tcp(None);
+        frame[14] = 0x44;
+        assert!(headers_are_there(&frame[..34], frame.len() as u32));
+        assert!(!headers_are_there(&frame[..33], frame.len() as u32));
+    }
+}
