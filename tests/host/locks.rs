@@ -33,7 +33,7 @@ fn a_lock_outlives_the_removal_of_its_directory() {
         assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
         // With the directory, so that the second has to make it anew.
         first.release().unwrap();
-        let second = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        let second = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(directory.exists());
         assert!(!is_free());
         fs::write(directory.join("state"), "").unwrap();
@@ -93,14 +93,14 @@ fn commands_with_different_run_directories_wait_for_each_other() {
             let _ = released.recv();
             drop(lock);
         });
-        first.recv_timeout(Duration::from_secs(10)).unwrap();
+        first.recv_timeout(Duration::from_secs(60)).unwrap();
         scope.spawn(move || {
             drop(enter());
             sender.send(()).unwrap();
         });
         assert!(second.recv_timeout(Duration::from_millis(500)).is_err(), "both have the lock");
         release.send(()).unwrap();
-        second.recv_timeout(Duration::from_secs(10)).unwrap();
+        second.recv_timeout(Duration::from_secs(60)).unwrap();
     });
     let cookie = netns.inside(|| netns::cookie().unwrap());
     assert!(!Path::new(&format!("/sys/fs/bpf/xdpctl/v1/{cookie}")).exists());
