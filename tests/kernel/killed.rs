@@ -122,6 +122,11 @@ impl Victim {
             match (running, force == after) {
                 (false, _) => duration = duration.mul_f64(0.95),
                 (true, false) if share > 0.8 => duration = duration.mul_f64(1.1),
+                // The machine has become busier since the command was timed, and none had its effect
+                // so far: longer, until one has.
+                (true, false) if turn >= times && counts[1] == 0 => {
+                    duration = duration.mul_f64(1.25);
+                }
                 _ => {}
             }
             check(self, force, turn);
