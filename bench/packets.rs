@@ -15,13 +15,17 @@ mod measure;
 mod peers;
 mod prefixes;
 mod process;
+mod prototype;
 mod random;
 mod reloads;
 mod report;
 mod rules;
 mod ruleset;
+#[path = "../xdp-ebpf/src/bench/structure.rs"]
+mod structure;
 mod testbed;
 mod traffic;
+mod two_cpus;
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
@@ -119,7 +123,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         group.cases.retain(|case| arguments.wants(case));
     }
     groups.retain(|group| !group.cases.is_empty());
-    if groups.is_empty() && !arguments.commands {
+    let mut prototype = cases::prototype();
+    prototype.cases.retain(|case| arguments.wants(case));
+    if groups.is_empty() && prototype.cases.is_empty() && !arguments.commands {
         return Err("no case has that in its name".into());
     }
     privilege::require().map_err(|error| {
@@ -136,11 +142,19 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::new(machine, rounds);
 
     let mut testbed = Testbed::set_up(clock)?;
-    if !groups.is_empty() {
+    if !groups.is_empty() || !prototype.cases.is_empty() {
         report::print_heading(out)?;
     }
     for group in &groups {
         run_group(&mut testbed, group, &mut report)?;
+    }
+    if !prototype.cases.is_empty() {
+        prototype::run_group(&mut testbed, &prototype, rounds, |row| {
+            report::print_row(&row, out)?;
+            out.flush()?;
+            report.rows.push(row);
+            Ok(())
+        })?;
     }
     if arguments.compare {
         peers::measure(&mut testbed, &mut report, arguments.filter.as_deref())?;
@@ -149,6 +163,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.wants_commands() {
         report.commands = commands::measure(&testbed.lab, rounds)?;
         report.commands.extend(reloads::measure(&mut testbed)?);
+        report.commands.extend(two_cpus::measure(&mut testbed, rounds)?);
         report::print_commands(&report.commands, out)?;
     }
     if let Some(path) = &arguments.json {

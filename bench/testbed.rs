@@ -24,6 +24,8 @@ use xdpctl::views::entries::Kind;
 use crate::Result;
 use crate::clock::Clock;
 use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
+use crate::prototype::Structure;
+use crate::structure::{BLOCKS, Block, DESCRIPTORS, LEAVES, Leaf};
 use crate::traffic::{Control, Traffic};
 
 /// Object files must be aligned like the structures in them.
@@ -98,60 +100,54 @@ pub struct Run {
 
 pub struct Testbed {
     pub lab: Arc<Lab>,
-    programs: Ebpf,
+    generator: Generator,
     filter: Loaded,
-    counters: InterfaceCounters,
     links: [OwnedFd; 2],
     _behind: OwnedFd,
     pub clock: Clock,
-    control: Control,
     /// At run time.
     blocked: Vec<IpPrefix>,
+}
+
+/// A generator, with traffic of its own, and the bare programs.
+pub struct Generator {
+    lab: Arc<Lab>,
+    programs: Ebpf,
+    counters: InterfaceCounters,
+    control: Control,
 }
 
 impl Testbed {
     /// Sets everything up. The filter has no ruleset yet.
     pub fn set_up(clock: Clock) -> Result<Self> {
         let lab = Arc::new(Lab::create()?);
-        let mut programs = EbpfLoader::new().load(&PROGRAMS.0)?;
-        for (_, program) in programs.programs_mut() {
-            let program: &mut Xdp = program.try_into()?;
-            program.load()?;
-        }
+        let generator = Generator::new(lab.clone())?;
+        let programs = &generator.programs;
         let filter = load::load_filter()?;
         provide_counters(&filter)?;
 
-        let floor = xdp(&programs, Floor::Drop.program())?;
+        let floor = xdp(programs, Floor::Drop.program())?;
         let links = lab.device.enter(|| {
             let target = index(REDIRECT_TARGET)?;
             let targets = filter.map(maps::Map::REDIRECTS)?;
             bpf::update(&targets, REDIRECT_SLOT, &device_value(target))?;
-            bpf::update(map(&programs, "FLOOR_TARGET")?, 0, &device_value(target))?;
+            bpf::update(map(programs, "FLOOR_TARGET")?, 0, &device_value(target))?;
             let filter = attach(filter.program()?, Device::Filter.interface())?;
             Ok([filter, attach(floor, Device::Floor.interface())?])
         })?;
         let behind = lab.attach_behind(floor)?;
-        lab.generator.enter(|| {
-            let devices = map(&programs, "DEVICES")?;
-            bpf::update(devices, Device::Filter as u32, &device_value(index("gen0")?))?;
-            bpf::update(devices, Device::Floor as u32, &device_value(index("gen1")?))?;
-            bpf::update(devices, Device::Guest as u32, &device_value(index("gen2")?))?;
-            Ok(())
-        })?;
-        let counters = lab.device.enter(InterfaceCounters::open)?;
-        let control = Control::default();
         let blocked = Vec::new();
-        Ok(Self {
-            lab,
-            programs,
-            filter,
-            counters,
-            links,
-            _behind: behind,
-            clock,
-            control,
-            blocked,
-        })
+        Ok(Self { lab, generator, filter, links, _behind: behind, clock, blocked })
+    }
+
+    /// Another generator, for another thread.
+    pub fn second_generator(&self) -> Result<Generator> {
+        Generator::new(self.lab.clone())
+    }
+
+    /// Puts the filter on the guest's device as well, as long as what is returned lives.
+    pub fn attach_filter_to_guest(&self) -> Result<OwnedFd> {
+        self.lab.device.enter(|| attach(self.filter.program()?, GUEST))
     }
 
     /// Puts a ruleset's image in force, on the filter's device.
@@ -185,16 +181,90 @@ impl Testbed {
 
     /// Puts a bare program on the floor's device.
     pub fn set_floor(&self, floor: Floor) -> Result<()> {
-        let program = xdp(&self.programs, floor.program())?;
+        let program = xdp(&self.generator.programs, floor.program())?;
         bpf::update_link(&self.links[Device::Floor as usize], program)?;
         Ok(())
     }
 
     /// Puts a bare program on the filter's device in its place, until the next ruleset.
     pub fn replace_filter(&self, floor: Floor) -> Result<()> {
-        let program = xdp(&self.programs, floor.program())?;
+        let program = xdp(&self.generator.programs, floor.program())?;
         bpf::update_link(&self.links[Device::Filter as usize], program)?;
         Ok(())
+    }
+
+    /// Puts the bare prototype on the filter's device in its place, until the next ruleset.
+    pub fn put_prototype(&self, structure: &Structure) -> Result<()> {
+        let programs = &self.generator.programs;
+        let blocks = structure.blocks.as_flattened().iter().flat_map(|word| word.to_ne_bytes());
+        fill(map(programs, "PROTOTYPE_BLOCKS")?, size_of::<[Block; BLOCKS]>(), blocks)?;
+        let descriptors = structure.descriptors.iter().flat_map(|word| word.to_ne_bytes());
+        fill(
+            map(programs, "PROTOTYPE_DESCRIPTORS")?,
+            size_of::<[u32; DESCRIPTORS]>(),
+            descriptors,
+        )?;
+        let leaves = structure.leaves.as_flattened().iter().flat_map(|word| word.to_ne_bytes());
+        fill(map(programs, "PROTOTYPE_LEAVES")?, size_of::<[Leaf; LEAVES]>(), leaves)?;
+        let program = xdp(programs, "bench_prototype")?;
+        bpf::update_link(&self.links[Device::Filter as usize], program)?;
+        Ok(())
+    }
+
+    /// Packets that the prototype found not to be listed, and to be.
+    pub fn prototype_counted(&self) -> Result<[u64; 2]> {
+        let mut counted = bpf::PerCpuValues::zeroed(16, 1)?;
+        counted.lookup(map(&self.generator.programs, "PROTOTYPE_COUNTED")?, 0)?;
+        let mut sums = [0; 2];
+        for cpu in counted.shares() {
+            for (sum, word) in sums.iter_mut().zip(cpu.chunks_exact(8)) {
+                *sum += u64::from_ne_bytes(word.try_into().expect("eight bytes"));
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Gives the generator its traffic.
+    pub fn load_traffic(&mut self, traffic: &Traffic) -> Result<()> {
+        self.generator.load_traffic(traffic)
+    }
+
+    /// Sends frames to a device, and measures until all of them are judged.
+    pub fn run(&mut self, device: Device, frame: &[u8], frames: u32) -> Result<Run> {
+        self.generator.run(&self.clock, device, frame, frames)
+    }
+
+    /// What the filter has counted, over all processors.
+    pub fn verdicts(&self) -> Result<Verdicts> {
+        let mut counters = bpf::PerCpuValues::zeroed(size_of::<PerCpu>(), 1)?;
+        counters.lookup(&self.filter.map(maps::Map::COUNTERS)?, 0)?;
+        let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
+        for cpu in counters.shares() {
+            let matrix = &cpu[std::mem::offset_of!(PerCpu, matrix)..];
+            for (sum, cell) in packets.iter_mut().zip(matrix.chunks_exact(size_of::<Counter>())) {
+                *sum += u64::from_ne_bytes(cell[..8].try_into().expect("the first eight bytes"));
+            }
+        }
+        Ok(Verdicts(packets))
+    }
+}
+
+impl Generator {
+    fn new(lab: Arc<Lab>) -> Result<Self> {
+        let mut programs = EbpfLoader::new().load(&PROGRAMS.0)?;
+        for (_, program) in programs.programs_mut() {
+            let program: &mut Xdp = program.try_into()?;
+            program.load()?;
+        }
+        lab.generator.enter(|| {
+            let devices = map(&programs, "DEVICES")?;
+            bpf::update(devices, Device::Filter as u32, &device_value(index("gen0")?))?;
+            bpf::update(devices, Device::Floor as u32, &device_value(index("gen1")?))?;
+            bpf::update(devices, Device::Guest as u32, &device_value(index("gen2")?))?;
+            Ok(())
+        })?;
+        let counters = lab.device.enter(InterfaceCounters::open)?;
+        Ok(Self { lab, programs, counters, control: Control::default() })
     }
 
     /// Gives the generator its traffic.
@@ -213,7 +283,7 @@ impl Testbed {
     }
 
     /// Sends frames to a device, and measures until all of them are judged.
-    pub fn run(&mut self, device: Device, frame: &[u8], frames: u32) -> Result<Run> {
+    pub fn run(&mut self, clock: &Clock, device: Device, frame: &[u8], frames: u32) -> Result<Run> {
         let before_sending = self.control.generated;
         self.control.device = device as u32;
         bpf::update(map(&self.programs, "CONTROL")?, 0, &control_bytes(self.control))?;
@@ -229,7 +299,7 @@ impl Testbed {
         let generator: &Xdp = generator.try_into()?;
         // To the kernel, the frames come from an interface of the namespace that the thread is in.
         let (start, mut end) = self.lab.generator.enter(|| {
-            let start = self.clock.now()?;
+            let start = clock.now()?;
             match generator.test_run(options) {
                 // A signal ends a run early, and those that were sent until then count.
                 Err(ProgramError::SyscallError(error))
@@ -237,7 +307,7 @@ impl Testbed {
                 Err(error) => return Err(error.into()),
                 Ok(_) => {}
             }
-            Ok((start, self.clock.now()?))
+            Ok((start, clock.now()?))
         })?;
 
         let mut bytes = control_bytes(Control::default());
@@ -255,27 +325,13 @@ impl Testbed {
             arrived = self.counters.received(device.interface())? - received;
         }
         if waits {
-            end = self.clock.now()?;
+            end = clock.now()?;
         }
         if arrived == 0 {
             return Err(format!("none of {sent} frames arrived at {}", device.interface()).into());
         }
         let nanoseconds = (end - start).as_nanos() as f64 / arrived as f64;
         Ok(Run { nanoseconds, sent, arrived })
-    }
-
-    /// What the filter has counted, over all processors.
-    pub fn verdicts(&self) -> Result<Verdicts> {
-        let mut counters = bpf::PerCpuValues::zeroed(size_of::<PerCpu>(), 1)?;
-        counters.lookup(&self.filter.map(maps::Map::COUNTERS)?, 0)?;
-        let mut packets = vec![0; size_of::<Matrix>() / size_of::<Counter>()];
-        for cpu in counters.shares() {
-            let matrix = &cpu[std::mem::offset_of!(PerCpu, matrix)..];
-            for (sum, cell) in packets.iter_mut().zip(matrix.chunks_exact(size_of::<Counter>())) {
-                *sum += u64::from_ne_bytes(cell[..8].try_into().expect("the first eight bytes"));
-            }
-        }
-        Ok(Verdicts(packets))
     }
 }
 
@@ -320,9 +376,18 @@ fn xdp<'a>(programs: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
 
 fn map<'a>(programs: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
     match programs.map(name) {
-        Some(Map::Array(data) | Map::DevMap(data)) => Ok(data.fd().as_fd()),
+        Some(Map::Array(data) | Map::DevMap(data) | Map::PerCpuArray(data)) => {
+            Ok(data.fd().as_fd())
+        }
         _ => Err(format!("no map {name} in the object").into()),
     }
+}
+
+/// Writes the only value of an array, and zeroes behind what is given.
+fn fill(map: BorrowedFd<'_>, size: usize, bytes: impl Iterator<Item = u8>) -> Result<()> {
+    let mut value: Vec<u8> = bytes.collect();
+    value.resize(size, 0);
+    Ok(bpf::update(map, 0, &value)?)
 }
 
 /// `struct bpf_devmap_val` without a program.

@@ -8,6 +8,8 @@
 
 mod frame;
 mod generate;
+mod prototype;
+mod structure;
 mod traffic;
 
 use aya_ebpf::bindings::xdp_action;

@@ -1,0 +1,112 @@
+//! The bare prototype beside the packet filter: how far the filter is from the limit, on this
+//! machine. `xdp-ebpf/src/bench/prototype.rs` says what it is.
+
+use std::collections::BTreeMap;
+
+use xdp_common::stats::verdict::Reason;
+
+use crate::Result;
+use crate::cases::Group;
+use crate::measure::{self, FRAMES, Measured, Row};
+use crate::prefixes::{Family, Prefixes};
+use crate::structure::{
+    BLOCKS, Block, DESCRIPTORS, LEAF, LEAVES, Leaf, descriptor, descriptor_holds,
+};
+use crate::testbed::{Device, Testbed};
+
+/// The contents of its maps.
+pub struct Structure {
+    pub blocks: Vec<Block>,
+    pub descriptors: Vec<u32>,
+    pub leaves: Vec<Leaf>,
+}
+
+impl Structure {
+    /// Of a set of IPv4 prefixes.
+    pub fn new(prefixes: &Prefixes) -> Result<Self> {
+        // What is listed of each /24: its descriptors, shortest prefixes first.
+        let mut networks: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for prefix in prefixes.iter() {
+            if prefix.family != Family::V4 {
+                return Err("the prototype knows IPv4 alone".into());
+            }
+            let (first, host) = ((prefix.address >> 8) as u32, prefix.address as u8);
+            let networks_inside = 1 << 24_u8.saturating_sub(prefix.length);
+            for network in first..first + networks_inside {
+                let length = prefix.length.max(24);
+                networks.entry(network).or_default().push(descriptor(length, host));
+            }
+        }
+        let mut it = Self {
+            blocks: vec![[0; 2]; BLOCKS],
+            descriptors: Vec::with_capacity(networks.len()),
+            leaves: Vec::new(),
+        };
+        for (network, listed) in networks {
+            it.blocks[network as usize / 64][0] |= 1 << (network % 64);
+            let one = listed.iter().copied().find(|&one| {
+                (0..256).all(|host| {
+                    descriptor_holds(one, host)
+                        || !listed.iter().any(|&other| descriptor_holds(other, host))
+                })
+            });
+            let described = one.unwrap_or_else(|| {
+                it.leaves.push(leaf(&listed));
+                LEAF | (it.leaves.len() - 1) as u32
+            });
+            it.descriptors.push(described);
+        }
+        if it.descriptors.len() > DESCRIPTORS || it.leaves.len() > LEAVES {
+            return Err("the prototype has no room for as many prefixes".into());
+        }
+        let mut before = 0;
+        for block in &mut it.blocks {
+            block[1] = before;
+            before += u64::from(block[0].count_ones());
+        }
+        Ok(it)
+    }
+}
+
+fn leaf(listed: &[u32]) -> Leaf {
+    let mut leaf = [0; 4];
+    for host in (0..256).filter(|&host| listed.iter().any(|&it| descriptor_holds(it, host))) {
+        leaf[host as usize / 64] |= 1 << (host % 64);
+    }
+    leaf
+}
+
+/// Measures it on a group's traffic.
+pub fn run_group(
+    testbed: &mut Testbed,
+    group: &Group,
+    rounds: usize,
+    mut done: impl FnMut(Row) -> Result<()>,
+) -> Result<()> {
+    let (_, make) = group.subject.ok_or("the prototype needs a list")?;
+    let subject = make();
+    testbed.put_prototype(&Structure::new(subject.listed())?)?;
+    for case in &group.cases {
+        let traffic = (case.traffic)(&subject);
+        testbed.load_traffic(&traffic)?;
+        testbed.set_floor(case.floor)?;
+        let before = testbed.prototype_counted()?;
+        let measured = Measured {
+            name: case.name,
+            floor: case.floor,
+            device: Device::Filter,
+            frame: &traffic.frame,
+            frames: FRAMES,
+        };
+        let row = measure::measure(testbed, &measured, rounds)
+            .map_err(|error| format!("{}: {error}", case.name))?;
+        let after = testbed.prototype_counted()?;
+        let [missed, hit] = [after[0] - before[0], after[1] - before[1]];
+        let wrong = if case.reason == Some(Reason::Blocklist) { missed } else { hit };
+        if wrong != 0 || missed + hit == 0 {
+            return Err(format!("{}: {missed} packets missed, {hit} hit", case.name).into());
+        }
+        done(row)?;
+    }
+    Ok(())
+}
