@@ -4,7 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xdpctl::config::listfile::{ListEntries, Faults, SHOWN, scan};
+use xdp_common::capacity::MAX_SHOWN_WARNINGS;
+use xdpctl::config::listfile::{Faults, ListEntries, scan};
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 
 #[path = "places.rs"]
@@ -31,7 +32,7 @@ fn read(text: &[u8]) -> (Vec<(u32, IpPrefix)>, [Faults; 2]) {
 fuzz_target!(|text: &[u8]| {
     let (entries, faults) = read(text);
     for faults in &faults {
-        assert_eq!(faults.shown.len(), faults.total.min(SHOWN));
+        assert_eq!(faults.shown.len(), faults.total.min(MAX_SHOWN_WARNINGS));
         for fault in &faults.shown {
             assert!(fault.line > 0 && fault.column > 0);
             places::check(text, fault.line, fault.column);

@@ -41,8 +41,17 @@ pub const MAX_VERIFIED_INSTRUCTIONS: u32 = 400_000;
 
 /// Bytes of a list file, or of a configuration.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
-/// Warnings that are shown of one list file; the rest are counted.
+/// Warnings of one kind that are shown of a list file, or of a configuration; the rest are counted.
 pub const MAX_SHOWN_WARNINGS: usize = 10;
+/// Mistakes that are shown of a configuration; the rest are counted.
+pub const MAX_SHOWN_MISTAKES: usize = 1_000;
+/// Tokens of a configuration: keys, values, punctuation, runs of blanks, comments and line ends.
+/// Each takes the parser up to 300 bytes, as a mistake. It is enough for as many prefixes of both
+/// families as a ruleset can hold, a line each with indent, comma and comment, and for its rules.
+pub const MAX_TOKENS: usize = 16 * MAX_PREFIXES;
+/// Indent, value, comma, blank, comment and line end.
+const TOKENS_OF_A_PREFIX: usize = 6;
+const _: () = assert!(TOKENS_OF_A_PREFIX * 2 * MAX_PREFIXES < MAX_TOKENS);
 
 /// Bytes of a frame that `explain` takes: what an IP packet's length field can say.
 pub const MAX_EXPLAINED_FRAME: usize = 65_535;

@@ -8,15 +8,14 @@ use crate::args::Prefixes;
 use crate::config::list::tell;
 use crate::config::listfile::{self, ListEntries};
 use crate::config::prefix::IpPrefix;
+use crate::config::report::HOST_BITS;
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
 use crate::notation::{grouped, plain};
-use xdp_common::capacity::MAX_PREFIXES;
+use xdp_common::capacity::{MAX_FILE_SIZE, MAX_PREFIXES};
 
 /// The argument that stands for standard input.
 const STDIN: &str = "-";
-/// Most that is read of it, as of list files.
-const MOST: u64 = 1 << 30;
 
 /// Reads all of them, in order. Everything that cannot be read is told, and then nothing is done.
 pub fn read(args: &Prefixes, session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
@@ -33,10 +32,10 @@ pub fn read(args: &Prefixes, session: &mut Session<'_>) -> Result<Vec<IpPrefix>,
     let mut bytes = Vec::new();
     io::stdin()
         .lock()
-        .take(MOST + 1)
+        .take(MAX_FILE_SIZE + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Error::new(format!("cannot read standard input: {error}")))?;
-    if bytes.len() as u64 > MOST {
+    if bytes.len() as u64 > MAX_FILE_SIZE {
         session.reporter.error("standard input is longer than 1 GiB", None);
         return Err(Failure::Configuration);
     }
@@ -55,8 +54,7 @@ fn lines(bytes: &[u8], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failu
     let name = Path::new("<stdin>");
     let mut found = Diagnostics::default();
     tell(name, findings.unreadable, "lines that cannot be read", &mut found.errors);
-    let rest = "prefixes with bits set beyond their length";
-    tell(name, findings.host_bits, rest, &mut found.warnings);
+    tell(name, findings.host_bits, HOST_BITS, &mut found.warnings);
     session.reporter.diagnostics(&found);
     if !found.is_ok() {
         return Err(Failure::Configuration);

@@ -10,9 +10,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-
-/// Most bytes of a file: 1 GiB.
-pub const MAX_SIZE: u64 = 1 << 30;
+use xdp_common::capacity::MAX_FILE_SIZE;
 
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +19,7 @@ pub enum FileError {
     Io(io::Error),
     #[error("it is {0}, not a regular file")]
     NotRegular(&'static str),
-    #[error("it has {0} bytes, {MAX_SIZE} are the most")]
+    #[error("it has {0} bytes, {MAX_FILE_SIZE} are the most")]
     TooLarge(u64),
     #[error("it is being written")]
     Changing,
@@ -78,14 +76,14 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         .map_err(FileError::Io)?;
     let before = file.metadata().map_err(FileError::Io)?;
     check_kind(before.file_type())?;
-    if before.len() > MAX_SIZE {
+    if before.len() > MAX_FILE_SIZE {
         return Err(FileError::TooLarge(before.len()));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
     // The file may grow while it is read.
-    (&file).take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
+    (&file).take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
     let size = bytes.len() as u64;
-    if size > MAX_SIZE {
+    if size > MAX_FILE_SIZE {
         return Err(FileError::TooLarge(size));
     }
     // Files that are made as they are read, in /proc and /sys, give no size.
@@ -142,9 +140,9 @@ mod tests {
     fn a_file_over_the_limit_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sparse");
-        fs::File::create(&path).unwrap().set_len(MAX_SIZE).unwrap();
-        assert_eq!(read(&path).unwrap().len() as u64, MAX_SIZE);
-        fs::File::create(&path).unwrap().set_len(MAX_SIZE + 1).unwrap();
+        fs::File::create(&path).unwrap().set_len(MAX_FILE_SIZE).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, MAX_FILE_SIZE);
+        fs::File::create(&path).unwrap().set_len(MAX_FILE_SIZE + 1).unwrap();
         assert_eq!(
             read(&path).unwrap_err().to_string(),
             "it has 1073741825 bytes, 1073741824 are the most"

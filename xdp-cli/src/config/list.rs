@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::ReadFile;
 use super::listfile::{self, Fault, Faults, ListEntries};
 use super::prefix::{self, IpPrefix};
-use super::report::{Report, quote};
+use super::report::{HOST_BITS, Report, counted, quote};
 use super::table::{Placed, TomlTable};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ruleset::{List, ListAction, Side};
@@ -194,7 +194,7 @@ impl<'f> Lists<'f> {
             let severe = if strict { &mut self.found.errors } else { &mut self.found.warnings };
             tell(path, findings.unreadable, "lines that cannot be read", severe);
             let milder = &mut self.found.warnings;
-            tell(path, findings.host_bits, "prefixes with bits set beyond their length", milder);
+            tell(path, findings.host_bits, HOST_BITS, milder);
         }
         if !findings.yields && !bytes.is_empty() && !entries.overfull {
             let shown = quote(&path.to_string_lossy(), 200);
@@ -213,15 +213,7 @@ pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diag
     found.extend(faults.shown.into_iter().map(|Fault { line, column, message, hint }| {
         Diagnostic { file: path.to_owned(), line, column, message, hint: Some(hint) }
     }));
-    if more > 0 {
-        found.push(Diagnostic {
-            file: path.to_owned(),
-            line: 0,
-            column: 0,
-            message: format!("{more} more {rest}"),
-            hint: None,
-        });
-    }
+    found.extend(counted(path, more, rest));
 }
 
 fn new_list(
@@ -250,7 +242,7 @@ pub(super) fn read_prefix(
     match prefix::parse(text.value) {
         Ok(parsed) => {
             if parsed.host_bits {
-                report.warning(
+                report.masked(
                     text.at,
                     format!("{title}: {:?} has bits set beyond its length", text.value),
                     format!("taken as {}", parsed.prefix),

@@ -12,7 +12,7 @@ mod limits;
 pub(crate) mod list;
 mod name;
 mod policy;
-mod report;
+pub(crate) mod report;
 mod rule;
 mod source;
 mod spelling;

@@ -7,12 +7,41 @@ use crate::diagnostic::Diagnostic;
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// A configuration as read, with an index of its lines.
+/// Bytes from one mark to the next: what is looked through to find a place, and few enough marks
+/// to take 3 % of the text's memory.
+const STEP: usize = 256;
+
+/// What comes before an offset of the text.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    line_feeds: u32,
+    characters: u32,
+}
+
+impl Mark {
+    /// What comes before the end of these bytes, which follow the mark.
+    fn after(self, bytes: &[u8]) -> Self {
+        let line_feeds = bytes.iter().filter(|byte| **byte == b'\n').count();
+        // All but those that go on with a character (RFC 3629, section 3).
+        let characters = bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+        // At most one for each byte, and there are no more of those than 32 bits can count.
+        Self {
+            line_feeds: self.line_feeds + line_feeds as u32,
+            characters: self.characters + characters as u32,
+        }
+    }
+}
+
+/// A configuration as read, with an index by which a place is found in the same time wherever it
+/// is: a line may be as long as the file.
 pub(super) struct Source {
     path: PathBuf,
     text: String,
-    /// Offsets at which lines start, in [`Source::text`].
-    lines: Vec<usize>,
+    /// At each multiple of [`STEP`] in [`Source::text`].
+    marks: Vec<Mark>,
+    /// Bytes that were looked through for places.
+    #[cfg(test)]
+    looked_through: std::cell::Cell<usize>,
 }
 
 impl Source {
@@ -29,12 +58,19 @@ impl Source {
             }
         };
         let body = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-        let lines = std::iter::once(0)
-            .chain(
-                body.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1),
-            )
-            .collect();
-        Ok(Self { path: path.to_owned(), text, lines })
+        let steps = body.as_bytes().chunks_exact(STEP);
+        let after_each = steps.scan(Mark::default(), |mark, step| {
+            *mark = mark.after(step);
+            Some(*mark)
+        });
+        let marks = std::iter::once(Mark::default()).chain(after_each).collect();
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+            marks,
+            #[cfg(test)]
+            looked_through: std::cell::Cell::default(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -53,20 +89,46 @@ impl Source {
 
     /// Line from 1.
     pub(super) fn line(&self, offset: usize) -> u32 {
-        count(self.lines.partition_point(|&start| start <= offset))
+        self.before(offset).line_feeds + 1
     }
 
     /// The number of the last line.
     pub(super) fn last_line(&self) -> u32 {
-        count(self.lines.len())
+        self.line(self.text().len())
     }
 
     /// Line and column, both from 1; the column in characters.
     pub(super) fn place(&self, offset: usize) -> (u32, u32) {
-        let line = self.line(offset);
-        let start = self.lines[line as usize - 1];
-        let before = self.text().get(start..offset).unwrap_or_default();
-        (line, count(before.chars().count() + 1))
+        let before = self.before(offset);
+        let line = before.line_feeds + 1;
+        let before_line = self.before(self.line_start(line));
+        (line, before.characters - before_line.characters + 1)
+    }
+
+    fn before(&self, offset: usize) -> Mark {
+        let offset = offset.min(self.text().len());
+        let step = offset / STEP;
+        self.marks[step].after(self.look_through(step * STEP, offset))
+    }
+
+    /// The offset at which a line starts.
+    fn line_start(&self, line: u32) -> usize {
+        let line_feeds = line - 1;
+        // The step with the line feed before it: marks before that one have seen fewer.
+        let seen_fewer = |mark: &Mark| mark.line_feeds < line_feeds;
+        let Some(step) = self.marks.partition_point(seen_fewer).checked_sub(1) else { return 0 };
+        let start = step * STEP;
+        let bytes = self.look_through(start, (start + STEP).min(self.text().len()));
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let missing = line_feeds - self.marks[step].line_feeds;
+        let end = ends.map(|(at, _)| at + 1).nth(missing as usize - 1);
+        start + end.unwrap_or(bytes.len())
+    }
+
+    fn look_through(&self, start: usize, end: usize) -> &[u8] {
+        #[cfg(test)]
+        self.looked_through.set(self.looked_through.get() + (end - start));
+        &self.text().as_bytes()[start..end]
     }
 
     /// The offset of a line and a column, both from 1.
@@ -79,8 +141,11 @@ impl Source {
 
     /// The offsets of a line, without its line feed.
     pub(super) fn line_span(&self, line: u32) -> Range<usize> {
-        let start = self.lines[line as usize - 1];
-        let end = self.lines.get(line as usize).map_or(self.text().len(), |next| next - 1);
+        let start = self.line_start(line);
+        let end = match line < self.last_line() {
+            true => self.line_start(line + 1) - 1,
+            false => self.text().len(),
+        };
         start..end
     }
 }
@@ -121,6 +186,50 @@ mod tests {
         assert_eq!(source.place(0), (1, 1));
         assert_eq!(source.place(source.text().len()), (3, 1));
         assert_eq!(&source.text()[source.line_span(2)], "é = 1");
+    }
+
+    /// Lines and columns as a reader counts them who begins at the front each time.
+    fn counted(text: &str, offset: usize) -> (u32, u32) {
+        let before = &text[..offset];
+        let line = before.rsplit('\n').next().unwrap();
+        (count(before.matches('\n').count() + 1), count(line.chars().count() + 1))
+    }
+
+    #[test]
+    fn places_are_found_across_marks() {
+        let long = "é\u{1f600}x".repeat(STEP);
+        let feeds = "\n".repeat(2 * STEP);
+        for text in [
+            String::new(),
+            "x".repeat(STEP),
+            format!("{}\n", "x".repeat(STEP - 1)),
+            format!("{}\n", "x".repeat(STEP)),
+            format!("a\n{long}\n\n{feeds}é\n{long}"),
+        ] {
+            let source = Source::new(Path::new("x"), text.clone().into_bytes()).unwrap();
+            let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            for at in ends {
+                let (line, column) = source.place(at);
+                assert_eq!((line, column), counted(&text, at), "{at}");
+                assert_eq!(source.line(at), line);
+                assert_eq!(source.offset(line, column), at);
+            }
+            let spans = (1..=source.last_line()).map(|line| &text[source.line_span(line)]);
+            assert!(spans.eq(text.split('\n')));
+        }
+    }
+
+    /// Each place was once counted from the start of its line: 200,000 of them in one line took
+    /// half a minute.
+    #[test]
+    fn a_place_far_into_a_line_takes_no_longer() {
+        let text = "é = 1, ".repeat(100_000);
+        let source = Source::new(Path::new("x"), text.into_bytes()).unwrap();
+        let places = 1000;
+        for number in 0..places {
+            assert_eq!(source.place(source.text().len() - 8 * number).0, 1);
+        }
+        assert!(source.looked_through.get() <= 3 * STEP * places);
     }
 
     #[test]

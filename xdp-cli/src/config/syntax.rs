@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use toml::de::{DeTable, Error};
+use xdp_common::capacity::{MAX_SHOWN_MISTAKES, MAX_TOKENS};
 
 use super::report::{Report, quote};
 use super::source::Source;
@@ -27,6 +28,15 @@ pub(super) fn parse<'t>(
     patched: &'t mut String,
     report: &mut Report<'_>,
 ) -> DeTable<'t> {
+    // The parser makes a list of all tokens and another of all mistakes, and has no limit itself.
+    if let Some(token) = toml_parser::Source::new(source.text()).lex().nth(MAX_TOKENS) {
+        report.syntax_error(
+            token.span().start(),
+            format!("more than {MAX_TOKENS} words, values, signs, blanks and line ends"),
+            Some("put prefixes into list files, which may be larger".into()),
+        );
+        return DeTable::new();
+    }
     let (tree, mut errors) = DeTable::parse_recoverable(source.text());
     if errors.is_empty() {
         return tree.into_inner();
@@ -35,10 +45,7 @@ pub(super) fn parse<'t>(
     // Once wrong lines are taken out, others can be wrong without them that were right.
     let mut guessing = false;
     for _ in 0..ROUNDS {
-        let mut mistakes = mistakes(&errors, source);
-        if guessing {
-            mistakes.retain(|mistake| mistake.is_duplicate);
-        }
+        let (mut mistakes, more) = mistakes(&errors, guessing, source);
         // All that follows an open array is taken for more of its values.
         let open_array = mistakes.iter().position(|mistake| mistake.is_swallowed(source));
         let taken_out: Vec<Range<u32>> = match open_array {
@@ -54,13 +61,22 @@ pub(super) fn parse<'t>(
                 );
                 std::iter::once(first..next).collect()
             }
+            // Of a text with so many, nothing else is worth telling.
+            None if more > 0 => {
+                for mistake in mistakes {
+                    report.syntax_error(mistake.at, mistake.message, mistake.hint);
+                }
+                report.more_syntax_errors(more);
+                return DeTable::new();
+            }
             None => {
                 guessing = true;
-                errors
-                    .iter()
-                    .filter(|error| error.message() != DUPLICATE)
-                    .map(|error| with_what_hangs_on_it(source, source.line(offset(error, source))))
-                    .collect()
+                let wrong = errors.iter().filter(|error| error.message() != DUPLICATE);
+                let mut lines: Vec<u32> =
+                    wrong.map(|error| source.line(offset(error, source))).collect();
+                lines.sort_unstable();
+                lines.dedup();
+                lines.into_iter().map(|line| with_what_hangs_on_it(source, line)).collect()
             }
         };
         for mistake in mistakes {
@@ -139,13 +155,19 @@ fn with_what_hangs_on_it(source: &Source, line: u32) -> Range<u32> {
     line..end
 }
 
-/// The mistakes in the order of the text, of each line the first.
-fn mistakes(errors: &[Error], source: &Source) -> Vec<Mistake> {
+/// The mistakes in the order of the text, of each line the first, as many as are shown; and how many
+/// more there are.
+fn mistakes(errors: &[Error], only_duplicates: bool, source: &Source) -> (Vec<Mistake>, usize) {
     let mut first: Vec<(usize, &Error)> =
         errors.iter().map(|error| (offset(error, source), error)).collect();
     first.sort_by_key(|(at, _)| *at);
     first.dedup_by_key(|(at, _)| source.line(*at));
-    first.into_iter().map(|(_, error)| describe(error, source)).collect()
+    if only_duplicates {
+        first.retain(|(_, error)| error.message() == DUPLICATE);
+    }
+    let more = first.len().saturating_sub(MAX_SHOWN_MISTAKES);
+    first.truncate(MAX_SHOWN_MISTAKES);
+    (first.into_iter().map(|(_, error)| describe(error, source)).collect(), more)
 }
 
 /// Where an error starts: a character's first byte, within the text.

@@ -8,10 +8,7 @@ use line::Line;
 
 use super::prefix::{self, IpPrefix};
 use crate::ruleset::{Entry, Prefix};
-use xdp_common::capacity::MAX_PREFIXES;
-
-/// Most lines of one file that are shown for one kind of trouble; the rest are counted.
-pub const SHOWN: usize = 10;
+use xdp_common::capacity::{MAX_PREFIXES, MAX_SHOWN_WARNINGS};
 
 /// The entries of one list, from its configuration and all its files.
 #[derive(Debug, Default)]
@@ -73,7 +70,7 @@ pub struct Faults {
 impl Faults {
     fn add(&mut self, fault: impl FnOnce() -> Fault) {
         self.total += 1;
-        if self.shown.len() < SHOWN {
+        if self.shown.len() < MAX_SHOWN_WARNINGS {
             self.shown.push(fault());
         }
     }

@@ -1,7 +1,14 @@
 use std::fmt::Write;
 
+use std::path::Path;
+
 use super::Setup;
-use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES};
+use crate::config::load_with;
+use crate::ruleset::Ruleset;
+use xdp_common::capacity::{
+    MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES, MAX_SHOWN_MISTAKES, MAX_SHOWN_WARNINGS,
+    MAX_TOKENS,
+};
 
 /// As many tables as asked for, each with its number in place of `#`.
 fn tables(number: usize, table: &str) -> String {
@@ -76,12 +83,79 @@ fn a_list_that_goes_on_and_on_is_left() {
 #[test]
 fn list_files() {
     let most = usize::from(u16::MAX);
-    let setup = Setup::new(&[]);
     let names = |number: usize| tables(number, "'none#',\n");
     let text = |number| format!("[[blocklist]]\nname = 'x'\nfiles = [\n{}]\n", names(number));
-    let said = |number| setup.said(text(number));
-    assert!(!said(most).contains("list files"));
-    let too_many = said(most + 2);
-    let told: Vec<_> = too_many.lines().filter(|line| line.contains("list files")).collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"error: DIR/x.toml:65539:1: blocklist "x": more than 65535 list files (65535 different files are the most)"#);
+    let said = |number| {
+        let text = text(number);
+        let read_file = |path: &Path| match path == Path::new("x.toml") {
+            true => Ok(text.clone().into_bytes()),
+            false => Ok(Vec::new()),
+        };
+        let found = load_with(Path::new("x.toml"), &read_file).diagnostics;
+        assert_eq!(found.warnings, []);
+        found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(said(most), "");
+    insta::assert_snapshot!(said(most + 2), @r#"x.toml:65539:1: blocklist "x": more than 65535 list files (65535 different files are the most)"#);
+}
+
+#[test]
+fn warnings_of_one_line_are_shown_up_to_ten() {
+    let number = 200_000;
+    let prefixes = "\"10.1.2.3/8\", ".repeat(number);
+    let setup = Setup::new(&[]);
+    let text = format!(
+        "[[blocklist]]\nname = 'x'\nprefixes = [{prefixes}]\n[arp]\nallow = ['192.0.2.1']\n"
+    );
+    let loaded = setup.load(text);
+    assert_eq!(loaded.ruleset.map(|ruleset: Ruleset| ruleset.blocklists[0].v4.len()), Some(number));
+    let found = loaded.diagnostics.warnings;
+    assert_eq!(found.len(), MAX_SHOWN_WARNINGS + 2);
+    for (place, warning) in found[..MAX_SHOWN_WARNINGS].iter().enumerate() {
+        assert_eq!((warning.line, warning.column as usize), (3, 13 + 14 * place));
+    }
+    // Of another kind, and so not lost among those.
+    assert_eq!((found[10].line, found[10].column), (5, 10));
+    assert_eq!(
+        (found[11].line, found[11].message.as_str()),
+        (0, "199990 more prefixes with bits set beyond their length")
+    );
+}
+
+#[test]
+fn mistakes_are_shown_up_to_a_limit_and_counted() {
+    let number = 50_000;
+    let in_order = |found: &[crate::diagnostic::Diagnostic], first: u32| {
+        assert_eq!(found.len(), MAX_SHOWN_MISTAKES + 1);
+        let lines = found[..MAX_SHOWN_MISTAKES].iter().map(|found| found.line);
+        assert!(lines.eq((first..).take(MAX_SHOWN_MISTAKES)), "{:?}", &found[..3]);
+        let rest = found.last().unwrap();
+        let more = number - MAX_SHOWN_MISTAKES;
+        assert_eq!((rest.line, rest.message.clone()), (0, format!("{more} more mistakes")));
+    };
+    let setup = Setup::new(&[]);
+    // Of what is read, of the syntax, and of keys that stand twice.
+    let wrong = format!("[[blocklist]]\nname = 'x'\nprefixes = [\n{}]\n", "'no',\n".repeat(number));
+    in_order(&setup.load(wrong).diagnostics.errors, 4);
+    in_order(&setup.load("x\n".repeat(number)).diagnostics.errors, 1);
+    let twice = format!("[policy]\ndefault = 'pass'\n{}", "default = 'pass'\n".repeat(number));
+    in_order(&setup.load(twice).diagnostics.errors, 3);
+}
+
+/// All that follows is taken for values of the array, and was more than is shown.
+#[test]
+fn an_open_array_before_many_lines_is_one_mistake() {
+    let setup = Setup::new(&[]);
+    let rule = "[[rule]]\nname = 'r#'\naction = 'drop'\n";
+    let rules = tables(MAX_SHOWN_MISTAKES, rule);
+    let text = format!("[[blocklist]]\nname = 'x'\nprefixes = [\n'10.0.0.1'\n{rules}");
+    insta::assert_snapshot!(setup.said(text), @r#"error: DIR/x.toml:3:1: not valid TOML: an array that is not closed (it needs a "]" before line 5)"#);
+}
+
+#[test]
+fn tokens() {
+    let setup = Setup::new(&[]);
+    // A comment and a line end each.
+    let comments = "#\n".repeat(MAX_TOKENS / 2 + 2);
+    insta::assert_snapshot!(setup.said(comments), @"error: DIR/x.toml:8000001:1: more than 16000000 words, values, signs, blanks and line ends (put prefixes into list files, which may be larger)");
 }
