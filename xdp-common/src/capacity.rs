@@ -3,6 +3,9 @@
 
 /// Prefixes of a family in all lists of a ruleset, each counted once.
 pub const MAX_PREFIXES: usize = 1_000_000;
+/// Entries of all lists of a ruleset together: prefixes, each counted once in each list that holds
+/// it. Lists may share their prefixes, and each keeps entries of its own.
+pub const MAX_LIST_ENTRIES: usize = 4 * MAX_PREFIXES;
 /// Rules of a ruleset.
 pub const MAX_RULES: usize = 4_096;
 /// Allowlists and blocklists of a ruleset, together.

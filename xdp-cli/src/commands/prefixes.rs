@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Failure, Session};
 use crate::args::Prefixes;
-use crate::config::list::tell;
+use crate::config::list::{UNREADABLE, tell};
 use crate::config::listfile::{self, ListEntries};
 use crate::config::prefix::IpPrefix;
 use crate::config::report::HOST_BITS;
@@ -53,7 +53,7 @@ fn lines(bytes: &[u8], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failu
     }
     let name = Path::new("<stdin>");
     let mut found = Diagnostics::default();
-    tell(name, findings.unreadable, "lines that cannot be read", &mut found.errors);
+    tell(name, findings.unreadable, UNREADABLE, &mut found.errors);
     tell(name, findings.host_bits, HOST_BITS, &mut found.warnings);
     session.reporter.diagnostics(&found);
     if !found.is_ok() {

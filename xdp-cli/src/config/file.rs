@@ -6,7 +6,7 @@
 
 use std::fs::{self, FileType, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -47,6 +47,53 @@ fn describe(error: &io::Error) -> String {
         Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),
     }
+}
+
+/// Where a configuration and its list files come from.
+pub trait Files {
+    /// The whole of a file.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError>;
+
+    /// What a file has in common with itself under other names; `None` where nothing is known but
+    /// the path.
+    fn identity(&self, _path: &Path) -> Option<FileId> {
+        None
+    }
+}
+
+/// Files that are made as they are asked for.
+impl<F: Fn(&Path) -> Result<Vec<u8>, FileError>> Files for F {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        self(path)
+    }
+}
+
+/// The files of this machine.
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        read(path)
+    }
+
+    fn identity(&self, path: &Path) -> Option<FileId> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// A file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+    /// Last change of its inode, seconds and nanoseconds. A list that was just replaced has left its
+    /// inode's number to the next file, which is another one all the same.
+    changed: (i64, i64),
 }
 
 /// How often a file that is being written is read.

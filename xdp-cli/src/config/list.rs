@@ -1,16 +1,16 @@
 //! `[[allowlist]]` and `[[blocklist]]`, with the files that they name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::ReadFile;
+use super::file::{FileId, Files};
 use super::listfile::{self, Fault, Faults, ListEntries};
 use super::prefix::{self, IpPrefix};
 use super::report::{HOST_BITS, Report, counted, quote};
 use super::table::{Placed, TomlTable};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ruleset::{List, ListAction, Side};
-use xdp_common::capacity::MAX_PREFIXES;
+use xdp_common::capacity::{MAX_LIST_ENTRIES, MAX_PREFIXES};
 
 /// Most list files; entries name their origin in 16 bits, and the configuration is the first.
 const MAX_FILES: usize = u16::MAX as usize;
@@ -19,62 +19,156 @@ const SIDES: [(&str, Side); 3] =
     [("source", Side::Source), ("destination", Side::Destination), ("either", Side::Either)];
 const ACTIONS: [(&str, ListAction); 2] = [("drop", ListAction::Drop), ("count", ListAction::Count)];
 
-/// What the lists share: their files, and what was found in those.
-pub(super) struct Lists<'f> {
-    folder: PathBuf,
-    read_file: ReadFile<'f>,
-    files: Vec<PathBuf>,
-    numbers: HashMap<PathBuf, u16>,
-    /// Files whose troubles were told, as strict or not.
-    told: HashSet<(u16, bool)>,
-    found: Diagnostics,
-    /// Whether a list was too large to go on.
-    overfull: bool,
+/// All lists, as far as they could be read.
+pub(super) struct Lists {
+    pub(super) allowlists: Vec<List>,
+    pub(super) blocklists: Vec<List>,
+    /// The files that origins point into; the configuration is the first.
+    pub(super) files: Vec<PathBuf>,
+    /// What was found in those.
+    pub(super) found: Diagnostics,
+    /// Whether they were read to their ends, and not only up to a limit.
+    pub(super) complete: bool,
 }
 
-impl<'f> Lists<'f> {
-    pub(super) fn new(configuration: &Path, read_file: ReadFile<'f>) -> Self {
+/// Reads the tables, and then each file that they name once, into all lists that name it.
+pub(super) fn read(
+    allowlists: Vec<TomlTable<'_>>,
+    blocklists: Vec<TomlTable<'_>>,
+    files: &dyn Files,
+    report: &mut Report<'_>,
+) -> Lists {
+    let mut reading = Reading::new(files, report);
+    let allowlist_count = allowlists.len();
+    for table in allowlists {
+        reading.allowlist(table, report);
+    }
+    for table in blocklists {
+        reading.blocklist(table, report);
+    }
+    reading.read_files(report);
+    let mut allowlists: Vec<List> = reading.drafts.into_iter().map(Draft::finish).collect();
+    let blocklists = allowlists.split_off(allowlist_count);
+    let paths = reading.named.into_iter().map(|file| file.path).collect();
+    Lists { allowlists, blocklists, files: paths, found: reading.found, complete: !reading.full }
+}
+
+/// A list some of whose files are yet to be read.
+struct Draft {
+    title: String,
+    /// Its name, or else its header.
+    at: usize,
+    /// Without its entries.
+    list: List,
+    strict: bool,
+    entries: ListEntries,
+}
+
+impl Draft {
+    fn finish(self) -> List {
+        List { v4: self.entries.v4, v6: self.entries.v6, ..self.list }
+    }
+}
+
+/// A file, and which lists name it.
+struct NamedFile {
+    path: PathBuf,
+    namings: Vec<Naming>,
+}
+
+struct Naming {
+    /// Among the drafts.
+    list: usize,
+    at: usize,
+}
+
+/// What tells a file from others.
+#[derive(PartialEq, Eq, Hash)]
+enum FileKey {
+    Id(FileId),
+    /// That of a file which is not there, or is not on a disk.
+    Path(PathBuf),
+}
+
+struct Reading<'f> {
+    files: &'f dyn Files,
+    folder: PathBuf,
+    /// By number; the configuration has 0.
+    named: Vec<NamedFile>,
+    numbers: HashMap<FileKey, u16>,
+    drafts: Vec<Draft>,
+    /// Entries of all drafts, of which some may be duplicates.
+    held: usize,
+    /// The draft that was last added to.
+    last: usize,
+    found: Diagnostics,
+    /// Whether a limit was passed: then nothing more is read.
+    full: bool,
+}
+
+impl<'f> Reading<'f> {
+    fn new(files: &'f dyn Files, report: &Report<'_>) -> Self {
+        let path = report.source().path().to_owned();
         Self {
-            folder: configuration.parent().map(Path::to_owned).unwrap_or_default(),
-            read_file,
-            files: vec![configuration.to_owned()],
+            files,
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+            named: vec![NamedFile { path, namings: Vec::new() }],
             numbers: HashMap::new(),
-            told: HashSet::new(),
+            drafts: Vec::new(),
+            held: 0,
+            last: 0,
             found: Diagnostics::default(),
-            overfull: false,
+            full: false,
         }
     }
 
-    /// The files that origins point into, and what was found in them.
-    pub(super) fn finish(self) -> (Vec<PathBuf>, Diagnostics) {
-        (self.files, self.found)
+    fn allowlist(&mut self, mut table: TomlTable<'_>, report: &mut Report<'_>) {
+        let (entries, strict) = self.read_table(&mut table, report);
+        self.draft(table, (Side::Source, ListAction::default()), entries, strict, report);
     }
 
-    pub(super) fn read_allowlist(
-        &mut self,
-        mut table: TomlTable<'_>,
-        report: &mut Report<'_>,
-    ) -> List {
-        let entries = self.read_entries(&mut table, report);
-        let list = new_list(&table, Side::Source, ListAction::default(), entries, report);
-        table.finish(report);
-        list
-    }
-
-    pub(super) fn read_blocklist(
-        &mut self,
-        mut table: TomlTable<'_>,
-        report: &mut Report<'_>,
-    ) -> List {
-        let entries = self.read_entries(&mut table, report);
+    fn blocklist(&mut self, mut table: TomlTable<'_>, report: &mut Report<'_>) {
+        let (entries, strict) = self.read_table(&mut table, report);
         let side = table.word("match", &SIDES, report).unwrap_or_default();
         let action = table.word("action", &ACTIONS, report).unwrap_or_default();
-        let list = new_list(&table, side, action, entries, report);
-        table.finish(report);
-        list
+        self.draft(table, (side, action), entries, strict, report);
     }
 
-    fn read_entries(&mut self, table: &mut TomlTable<'_>, report: &mut Report<'_>) -> ListEntries {
+    fn draft(
+        &mut self,
+        table: TomlTable<'_>,
+        (side, action): (Side, ListAction),
+        entries: ListEntries,
+        strict: bool,
+        report: &mut Report<'_>,
+    ) {
+        self.held += entries.len();
+        self.drafts.push(Draft {
+            title: table.title.clone(),
+            at: table.name.map_or(table.at, |name| name.at),
+            list: List {
+                name: table.name.map(|name| name.value.to_owned()).unwrap_or_default(),
+                line: table.line(report),
+                side,
+                action,
+                v4: Vec::new(),
+                v6: Vec::new(),
+            },
+            strict,
+            entries,
+        });
+        table.finish(report);
+        self.last = self.drafts.len() - 1;
+        self.check(SLACK, report);
+    }
+
+    /// The entries that stand in the table itself, and whether its files are read strictly. Takes
+    /// down which files it names.
+    fn read_table(
+        &mut self,
+        table: &mut TomlTable<'_>,
+        report: &mut Report<'_>,
+    ) -> (ListEntries, bool) {
         let prefixes =
             table.strings("prefixes", "write prefixes, such as [\"203.0.113.0/24\"]", report);
         let files = table.strings("files", "write paths, such as [\"lists/drop.netset\"]", report);
@@ -92,7 +186,10 @@ impl<'f> Lists<'f> {
 
         let mut entries = ListEntries::default();
         for text in prefixes {
-            if let Some(prefix) = read_prefix(&table.title, text, report) {
+            // Once a limit is passed, mistakes alone count.
+            if let Some(prefix) = read_prefix(&table.title, text, report)
+                && !(self.full || entries.overfull)
+            {
                 let line = report.source().line(text.at);
                 match prefix {
                     IpPrefix::V4(prefix) => entries.push_v4(prefix, 0, line),
@@ -100,112 +197,175 @@ impl<'f> Lists<'f> {
                 }
             }
         }
-        let mut read = HashSet::new();
         for name in files {
-            if let Some(number) = self.number(&table.title, name, report)
-                // A second reading would add nothing.
-                && read.insert(number)
-            {
-                self.read_file(number, &table.title, name, strict, &mut entries, report);
-            }
+            self.name_file(&table.title, name, report);
         }
-        if entries.overfull && !self.overfull {
-            self.overfull = true;
-            let (number, family) = match (entries.v4.len(), entries.v6.len()) {
-                (v4, v6) if v4 > v6 => (v4, "IPv4"),
-                (_, v6) => (v6, "IPv6"),
-            };
-            report.error(
-                table.name.map_or(table.at, |name| name.at),
-                format!(
-                    "{}: at least {number} {family} prefixes, {MAX_PREFIXES} are the most",
-                    table.title
-                ),
-                "leave entries out, or merge neighbouring prefixes",
-            );
-        }
-        entries
+        (entries, strict)
     }
 
-    /// Whether a list was too large to go on; the other lists are not complete then.
-    pub(super) fn is_overfull(&self) -> bool {
-        self.overfull
-    }
-
-    /// The number of a file among those of the ruleset.
-    fn number(&mut self, title: &str, name: Placed<&str>, report: &mut Report<'_>) -> Option<u16> {
+    /// Takes down that the list which is read now names a file.
+    fn name_file(&mut self, title: &str, name: Placed<&str>, report: &mut Report<'_>) {
         if name.value.is_empty() {
             report.error(
                 name.at,
                 format!("{title}: \"\" is not a path"),
                 "write a path, relative to the configuration's folder or absolute",
             );
-            return None;
+            return;
         }
         let path = self.folder.join(name.value);
-        if let Some(number) = self.numbers.get(&path) {
-            return Some(*number);
-        }
-        let Ok(number) = u16::try_from(self.files.len()) else {
-            // Told at the first one alone.
-            if self.files.len() == MAX_FILES + 1 {
-                self.files.push(path);
-                report.error(
-                    name.at,
-                    format!("{title}: more than {MAX_FILES} list files"),
-                    format!("{MAX_FILES} different files are the most"),
-                );
-            }
-            return None;
+        let key = match self.files.identity(&path) {
+            Some(id) => FileKey::Id(id),
+            None => FileKey::Path(path.clone()),
         };
-        self.files.push(path.clone());
-        self.numbers.insert(path, number);
-        Some(number)
+        let naming = Naming { list: self.drafts.len(), at: name.at };
+        if let Some(number) = self.numbers.get(&key) {
+            let namings = &mut self.named[usize::from(*number)].namings;
+            // What the list has from it once, it has.
+            if namings.last().is_none_or(|last| last.list != naming.list) {
+                namings.push(naming);
+            }
+            return;
+        }
+        let number = self.named.len();
+        // Told at the first one alone.
+        if number == MAX_FILES + 1 {
+            report.error(
+                name.at,
+                format!("{title}: more than {MAX_FILES} list files"),
+                format!("{MAX_FILES} different files are the most"),
+            );
+            self.named.push(NamedFile { path, namings: Vec::new() });
+        } else if let Ok(number) = u16::try_from(number) {
+            self.named.push(NamedFile { path, namings: vec![naming] });
+            self.numbers.insert(key, number);
+        }
     }
 
-    fn read_file(
-        &mut self,
-        number: u16,
-        title: &str,
-        name: Placed<&str>,
-        strict: bool,
-        entries: &mut ListEntries,
-        report: &mut Report<'_>,
-    ) {
-        let path = &self.files[usize::from(number)];
-        let bytes = match (self.read_file)(path) {
+    fn read_files(&mut self, report: &mut Report<'_>) {
+        for number in 1..=u16::MAX {
+            let Some(file) = self.named.get_mut(usize::from(number)) else { break };
+            if self.full {
+                break;
+            }
+            let namings = std::mem::take(&mut file.namings);
+            self.read_file(number, &namings, report);
+        }
+        self.check(0, report);
+    }
+
+    /// Reads a file into all lists that name it.
+    fn read_file(&mut self, number: u16, namings: &[Naming], report: &mut Report<'_>) {
+        let path = &self.named[usize::from(number)].path;
+        let shown = || quote(&path.to_string_lossy(), 200);
+        let bytes = match self.files.read(path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let shown = quote(&path.to_string_lossy(), 200);
-                report.error(
-                    name.at,
-                    format!("{title}: the list file {shown} cannot be read: {error}"),
-                    error.hint(),
-                );
+                for Naming { list, at } in namings {
+                    let title = &self.drafts[*list].title;
+                    let message =
+                        format!("{title}: the list file {} cannot be read: {error}", shown());
+                    report.error(*at, message, error.hint());
+                }
                 return;
             }
         };
-        // Refused already; what is left is to find files that cannot be read.
-        if self.overfull {
+        let mut entries = ListEntries::default();
+        let findings = listfile::scan(&bytes, number, &mut entries);
+        let strict = |strict: bool| namings.iter().any(|n| self.drafts[n.list].strict == strict);
+        if strict(true) {
+            let rest = findings.unreadable.clone();
+            tell(path, rest, UNREADABLE, &mut self.found.errors);
+        }
+        if strict(false) {
+            tell(path, findings.unreadable, UNREADABLE, &mut self.found.warnings);
+        }
+        tell(path, findings.host_bits, HOST_BITS, &mut self.found.warnings);
+        if !findings.yields && !bytes.is_empty() {
+            for Naming { list, at } in namings {
+                let title = &self.drafts[*list].title;
+                report.error(
+                    *at,
+                    format!("{title}: the list file {} is not empty and holds no entry", shown()),
+                    "a list file has an address, a prefix or a range a line",
+                );
+            }
+        }
+        drop(bytes);
+
+        let Some((last, others)) = namings.split_last() else { return };
+        if !others.is_empty() {
+            entries.fold();
+        }
+        for naming in others {
+            self.add(naming.list, |list| list.extend(&entries), report);
+            if self.full {
+                return;
+            }
+        }
+        self.add(last.list, |list| list.append(entries), report);
+    }
+
+    fn add(&mut self, list: usize, add: impl FnOnce(&mut ListEntries), report: &mut Report<'_>) {
+        let entries = &mut self.drafts[list].entries;
+        self.held -= entries.len();
+        add(entries);
+        self.held += entries.len();
+        self.last = list;
+        self.check(SLACK, report);
+    }
+
+    /// Ends the reading where the list that was last added to, or all lists together, hold too much.
+    /// Duplicates inside a list do not count, and are sought where there are `slack` more entries
+    /// than there may be.
+    fn check(&mut self, slack: usize, report: &mut Report<'_>) {
+        let Some(Draft { title, at, entries, .. }) = self.drafts.get(self.last) else { return };
+        if self.full {
             return;
         }
-        let findings = listfile::scan(&bytes, number, entries);
-        if self.told.insert((number, strict)) {
-            let severe = if strict { &mut self.found.errors } else { &mut self.found.warnings };
-            tell(path, findings.unreadable, "lines that cannot be read", severe);
-            let milder = &mut self.found.warnings;
-            tell(path, findings.host_bits, HOST_BITS, milder);
-        }
-        if !findings.yields && !bytes.is_empty() && !entries.overfull {
-            let shown = quote(&path.to_string_lossy(), 200);
+        if entries.overfull {
+            self.full = true;
+            let (number, family) = match (entries.v4.len(), entries.v6.len()) {
+                (v4, v6) if v4 > v6 => (v4, "IPv4"),
+                (_, v6) => (v6, "IPv6"),
+            };
             report.error(
-                name.at,
-                format!("{title}: the list file {shown} is not empty and holds no entry"),
-                "a list file has an address, a prefix or a range a line",
+                *at,
+                format!(
+                    "{title}: at least {number} {family} prefixes, {MAX_PREFIXES} are the most"
+                ),
+                "leave entries out, or merge neighbouring prefixes",
+            );
+            return;
+        }
+        if self.held <= MAX_LIST_ENTRIES + slack {
+            return;
+        }
+        self.drafts.iter_mut().for_each(|draft| draft.entries.fold());
+        self.held = self.drafts.iter().map(|draft| draft.entries.len()).sum();
+        if self.held > MAX_LIST_ENTRIES {
+            self.full = true;
+            let Draft { title, at, .. } = &self.drafts[self.last];
+            report.error(
+                *at,
+                format!(
+                    "{title}: with it, all lists together have at least {} entries, \
+                     {MAX_LIST_ENTRIES} are the most",
+                    self.held
+                ),
+                "a prefix counts once in each list that has it: put what several lists share into \
+                 one list",
             );
         }
     }
 }
+
+/// How many more entries than there may be are held before duplicates are sought among them, which
+/// would otherwise be done for each of many small files.
+const SLACK: usize = MAX_PREFIXES;
+
+/// What is counted of lines that are no entries.
+pub(crate) const UNREADABLE: &str = "lines that cannot be read";
 
 /// Turns what was found in a list file into diagnostics, the rest in one that counts.
 pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diagnostic>) {
@@ -214,23 +374,6 @@ pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diag
         Diagnostic { file: path.to_owned(), line, column, message, hint: Some(hint) }
     }));
     found.extend(counted(path, more, rest));
-}
-
-fn new_list(
-    table: &TomlTable<'_>,
-    side: Side,
-    action: ListAction,
-    entries: ListEntries,
-    report: &Report<'_>,
-) -> List {
-    List {
-        name: table.name.map(|name| name.value.to_owned()).unwrap_or_default(),
-        line: table.line(report),
-        side,
-        action,
-        v4: entries.v4,
-        v6: entries.v6,
-    }
 }
 
 /// A prefix of the configuration itself. Bits beyond its length are a warning.

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use list::Lists;
+use file::{Disk, Files};
 use report::Report;
 use source::Source;
 use table::{TomlTable, Value};
@@ -48,12 +48,13 @@ pub struct Loaded {
 
 /// Reads a configuration and all the list files that it names.
 pub fn load(path: &Path) -> Loaded {
-    load_with(path, &file::read)
+    load_with(path, &Disk)
 }
 
-/// As [`load`], with the files from somewhere else: they are asked for by path.
-pub fn load_with(path: &Path, read_file: ReadFile<'_>) -> Loaded {
-    let source = read_file(path)
+/// As [`load`], with the files from somewhere else.
+pub fn load_with(path: &Path, files: &dyn Files) -> Loaded {
+    let source = files
+        .read(path)
         .map_err(|error| Diagnostic {
             file: path.to_owned(),
             line: 0,
@@ -69,17 +70,14 @@ pub fn load_with(path: &Path, read_file: ReadFile<'_>) -> Loaded {
             return Loaded { diagnostics, ..Loaded::default() };
         }
     };
-    understand(source, read_file)
+    understand(source, files)
 }
 
-/// Where files come from.
-pub type ReadFile<'f> = &'f dyn Fn(&Path) -> Result<Vec<u8>, file::FileError>;
-
-fn understand(source: Source, read_file: ReadFile<'_>) -> Loaded {
+fn understand(source: Source, files: &dyn Files) -> Loaded {
     let mut report = Report::new(&source);
     let mut patched = String::new();
     let tree = syntax::parse(&source, &mut patched, &mut report);
-    let (ruleset, in_files) = read(&tree, read_file, &mut report);
+    let (ruleset, in_files) = read(&tree, files, &mut report);
     let mut diagnostics = report.finish();
     diagnostics.errors.extend(in_files.errors);
     diagnostics.warnings.extend(in_files.warnings);
@@ -91,7 +89,7 @@ fn understand(source: Source, read_file: ReadFile<'_>) -> Loaded {
 /// comes apart.
 fn read<'t>(
     tree: &'t DeTable<'t>,
-    read_file: ReadFile<'_>,
+    files: &dyn Files,
     report: &mut Report<'_>,
 ) -> (Ruleset, Diagnostics) {
     let mut root = TomlTable::new("configuration", 0, tree);
@@ -114,28 +112,20 @@ fn read<'t>(
         );
     }
 
-    let mut lists = Lists::new(report.source().path(), read_file);
-    let mut ruleset = Ruleset {
+    let lists = list::read(allowlists, blocklists, files, report);
+    let ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),
-        allowlists: allowlists
-            .into_iter()
-            .map(|table| lists.read_allowlist(table, report))
-            .collect(),
-        blocklists: blocklists
-            .into_iter()
-            .map(|table| lists.read_blocklist(table, report))
-            .collect(),
+        allowlists: lists.allowlists,
+        blocklists: lists.blocklists,
         rules: rules.into_iter().filter_map(|table| rule::read(table, report)).collect(),
-        files: Vec::new(),
+        files: lists.files,
     };
-    if !lists.is_overfull() {
+    if lists.complete {
         limits::check_prefixes(&ruleset, report);
     }
     limits::check_targets(&ruleset, report);
-    let (files, found) = lists.finish();
-    ruleset.files = files;
-    (ruleset, found)
+    (ruleset, lists.found)
 }
 
 /// A table that stands once, such as `[policy]`.

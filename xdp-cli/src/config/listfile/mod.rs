@@ -11,20 +11,43 @@ use crate::ruleset::{Entry, Prefix};
 use xdp_common::capacity::{MAX_PREFIXES, MAX_SHOWN_WARNINGS};
 
 /// The entries of one list, from its configuration and all its files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ListEntries {
     pub v4: Vec<Entry<u32>>,
     pub v6: Vec<Entry<u128>>,
     /// Whether reading stopped, since one family holds more than a ruleset can.
     pub overfull: bool,
+    /// How many there are when duplicates are sought.
+    fold_at: usize,
+    /// How many there were after that.
+    folded: usize,
 }
 
+impl Default for ListEntries {
+    fn default() -> Self {
+        Self { v4: Vec::new(), v6: Vec::new(), overfull: false, fold_at: FOLD_AT, folded: 0 }
+    }
+}
+
+/// As many as lists rarely have, so that duplicates are rarely sought.
+const FOLD_AT: usize = 2 * MAX_PREFIXES;
+
 impl ListEntries {
+    /// How many there are, duplicates included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Adds an IPv4 prefix with its place.
     #[inline]
     pub fn push_v4(&mut self, prefix: Prefix<u32>, file: u16, line: u32) {
-        if self.v4.len() >= 2 * MAX_PREFIXES {
-            self.overfull |= !compact(&mut self.v4);
+        if self.len() >= self.fold_at {
+            self.fold();
         }
         self.v4.push(Entry { prefix, file, line });
     }
@@ -32,17 +55,43 @@ impl ListEntries {
     /// Adds an IPv6 prefix with its place.
     #[inline]
     pub fn push_v6(&mut self, prefix: Prefix<u128>, file: u16, line: u32) {
-        if self.v6.len() >= 2 * MAX_PREFIXES {
-            self.overfull |= !compact(&mut self.v6);
+        if self.len() >= self.fold_at {
+            self.fold();
         }
         self.v6.push(Entry { prefix, file, line });
+    }
+
+    /// Adds the entries of a file.
+    pub fn extend(&mut self, other: &Self) {
+        self.v4.extend_from_slice(&other.v4);
+        self.v6.extend_from_slice(&other.v6);
+        self.overfull |= other.overfull;
+        if self.len() >= self.fold_at {
+            self.fold();
+        }
+    }
+
+    /// Adds the entries of a file that no other list names.
+    pub fn append(&mut self, other: Self) {
+        if self.is_empty() { *self = other } else { self.extend(&other) }
+    }
+
+    /// Keeps one entry a prefix, the first that named it.
+    #[cold]
+    pub fn fold(&mut self) {
+        if self.len() == self.folded {
+            return;
+        }
+        self.overfull |= !compact(&mut self.v4) | !compact(&mut self.v6);
+        self.folded = self.len();
+        // Far enough away that seeking them again costs little for each entry that was added.
+        self.fold_at = FOLD_AT.max(self.folded + MAX_PREFIXES);
     }
 }
 
 /// Keeps one entry a prefix, the first that named it, and says whether a ruleset can hold them.
 ///
 /// Duplicates are normal, but a file of nothing else must not take all memory.
-#[cold]
 fn compact<A: Copy + Ord>(entries: &mut Vec<Entry<A>>) -> bool {
     entries.sort_unstable_by_key(|entry| (entry.prefix, entry.file, entry.line));
     entries.dedup_by_key(|entry| entry.prefix);
@@ -50,7 +99,7 @@ fn compact<A: Copy + Ord>(entries: &mut Vec<Entry<A>>) -> bool {
 }
 
 /// A line with something wrong.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// From 1.
     pub line: u32,
@@ -61,7 +110,7 @@ pub struct Fault {
 }
 
 /// The first lines with one kind of trouble, and how many there are.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     pub shown: Vec<Fault>,
     pub total: usize,

@@ -272,9 +272,9 @@ fn an_empty_list_file_is_fine() {
 
 #[test]
 fn links_are_followed_and_absolute_paths_taken() {
-    let setup = Setup::new(&[("lists/a", b"10.0.0.1")]);
+    let setup = Setup::new(&[("lists/a", b"10.0.0.1"), ("lists/b", b"10.0.0.1")]);
     symlink("a", setup.path().join("lists/link")).unwrap();
-    let absolute = setup.path().join("lists/a");
+    let absolute = setup.path().join("lists/b");
     let ruleset = setup
         .load(format!("[[blocklist]]\nname = 'x'\nfiles = ['lists/link', {absolute:?}]\n"))
         .ruleset

@@ -1,13 +1,16 @@
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Setup;
+use crate::config::file::{Disk, FileError, FileId, Files};
 use crate::config::load_with;
 use crate::ruleset::Ruleset;
 use xdp_common::capacity::{
-    MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES, MAX_SHOWN_MISTAKES, MAX_SHOWN_WARNINGS,
-    MAX_TOKENS,
+    MAX_LIST_ENTRIES, MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES, MAX_SHOWN_MISTAKES,
+    MAX_SHOWN_WARNINGS, MAX_TOKENS,
 };
 
 /// As many tables as asked for, each with its number in place of `#`.
@@ -49,6 +52,35 @@ fn addresses(first: usize, number: usize) -> String {
         writeln!(text, "{address}").unwrap();
     }
     text
+}
+
+/// Files that are all the same but for the configuration, and how often one was read.
+struct Same<'t> {
+    text: String,
+    list: &'t str,
+    reads: Cell<usize>,
+}
+
+impl<'t> Same<'t> {
+    fn new(text: String, list: &'t str) -> Self {
+        Self { text, list, reads: Cell::new(0) }
+    }
+
+    /// What is said, and of how many lists.
+    fn said(&self) -> (String, usize) {
+        let read_file = |path: &Path| {
+            if path == Path::new("x.toml") {
+                return Ok(self.text.clone().into_bytes());
+            }
+            self.reads.set(self.reads.get() + 1);
+            Ok(self.list.as_bytes().to_vec())
+        };
+        let loaded = load_with(Path::new("x.toml"), &read_file);
+        let found = &loaded.diagnostics;
+        let said: Vec<_> =
+            found.errors.iter().chain(&found.warnings).map(ToString::to_string).collect();
+        (said.join("\n"), loaded.ruleset.map_or(0, |ruleset| ruleset.blocklists.len()))
+    }
 }
 
 const TWO_LISTS: &str = "[[allowlist]]\nname = 'x'\nfiles = ['lists/a']\n\
@@ -158,4 +190,108 @@ fn tokens() {
     // A comment and a line end each.
     let comments = "#\n".repeat(MAX_TOKENS / 2 + 2);
     insta::assert_snapshot!(setup.said(comments), @"error: DIR/x.toml:8000001:1: more than 16000000 words, values, signs, blanks and line ends (put prefixes into list files, which may be larger)");
+}
+
+/// Each list had them all before the first was counted: a thousand took 2.7 GB.
+#[test]
+fn entries_of_all_lists_together() {
+    let number = 20_000;
+    let list = addresses(0, number);
+    let table = "[[blocklist]]\nname = 'b#'\nfiles = ['list']\n";
+    let most = MAX_LIST_ENTRIES / number;
+    let fitting = Same::new(tables(most, table), &list);
+    assert_eq!(fitting.said(), (String::new(), most));
+    assert_eq!(fitting.reads.get(), 1);
+
+    let one_more = Same::new(tables(most + 1, table), &list);
+    insta::assert_snapshot!(one_more.said().0, @r#"x.toml:602:8: blocklist "b200": with it, all lists together have at least 4020000 entries, 4000000 are the most (a prefix counts once in each list that has it: put what several lists share into one list)"#);
+
+    // Of many more, only as many are read as are looked at before duplicates are sought.
+    let table = "[[blocklist]]\nname = 'b#'\nfiles = ['list#']\n";
+    let many = Same::new(tables(MAX_LISTS, table), &list);
+    insta::assert_snapshot!(many.said().0, @r#"x.toml:752:8: blocklist "b250": with it, all lists together have at least 5020000 entries, 4000000 are the most (a prefix counts once in each list that has it: put what several lists share into one list)"#);
+    assert_eq!(many.reads.get(), (MAX_LIST_ENTRIES + MAX_PREFIXES) / number + 1);
+}
+
+#[test]
+fn duplicates_inside_a_list_are_no_entries_of_their_own() {
+    let number = 250_000;
+    let list = "192.0.2.1\n".repeat(number);
+    let names = tables(7, "'list#-&',");
+    let table = format!("[[blocklist]]\nname = 'b#'\nfiles = [{names}]\n");
+    // Each list has seven files, and no file is named by two.
+    let text: String = ["b0", "b1", "b2"]
+        .iter()
+        .map(|name| table.replace("b#", name).replace('&', name))
+        .collect();
+    let files = Same::new(text, &list);
+    assert!(3 * 7 * number > MAX_LIST_ENTRIES + MAX_PREFIXES);
+    assert_eq!(files.said(), (String::new(), 3));
+    assert_eq!(files.reads.get(), 21);
+}
+
+/// The files of the disk, and what was read of them.
+struct Counted(RefCell<Vec<PathBuf>>);
+
+impl Files for Counted {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        self.0.borrow_mut().push(path.to_owned());
+        Disk.read(path)
+    }
+
+    fn identity(&self, path: &Path) -> Option<FileId> {
+        Disk.identity(path)
+    }
+}
+
+#[test]
+fn a_file_is_read_once_whatever_it_is_called() {
+    let setup = Setup::new(&[
+        ("lists/a", b"192.0.2.1\n10.1.2.3/8\nno\n"),
+        ("lists/b", b"192.0.2.1\n10.1.2.3/8\nno\n"),
+    ]);
+    let lists = setup.path().join("lists");
+    std::os::unix::fs::symlink("a", lists.join("link")).unwrap();
+    std::fs::hard_link(lists.join("a"), lists.join("hard")).unwrap();
+    let names = ["lists/a", "lists/./a", "lists/link", "lists/../lists/hard", "lists/b"];
+    let tables = names.iter().enumerate().map(|(number, name)| {
+        let strict = number == 1;
+        format!(
+            "[[blocklist]]\nname = 'b{number}'\nfiles = ['{name}', '{name}']\nstrict = {strict}\n"
+        )
+    });
+    let path = setup.path().join("x.toml");
+    std::fs::write(&path, tables.collect::<String>()).unwrap();
+    let files = Counted(RefCell::default());
+    let loaded = load_with(&path, &files);
+    let read: Vec<_> =
+        files.0.take().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(read, ["x.toml", "a", "b"]);
+    // What is wrong with it is told once, as an error where some list is strict and as a warning
+    // where some is not.
+    let dir = setup.path().display().to_string();
+    let found = loaded.diagnostics;
+    let said = found.errors.iter().chain(&found.warnings).map(|found| format!("{found}\n"));
+    insta::assert_snapshot!(said.collect::<String>().replace(&dir, "DIR"), @r#"
+    DIR/lists/a:3:1: "no" is not an address, a prefix or a range (an entry looks like 203.0.113.7, 203.0.113.0/24, 203.0.113.1-203.0.113.9 or 2001:db8::/32)
+    DIR/lists/a:3:1: "no" is not an address, a prefix or a range (an entry looks like 203.0.113.7, 203.0.113.0/24, 203.0.113.1-203.0.113.9 or 2001:db8::/32)
+    DIR/lists/a:2:1: "10.1.2.3/8" has bits set beyond its length (taken as 10.0.0.0/8)
+    DIR/lists/b:3:1: "no" is not an address, a prefix or a range (an entry looks like 203.0.113.7, 203.0.113.0/24, 203.0.113.1-203.0.113.9 or 2001:db8::/32)
+    DIR/lists/b:2:1: "10.1.2.3/8" has bits set beyond its length (taken as 10.0.0.0/8)
+    "#);
+
+    let tables = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| format!("[[blocklist]]\nname = 'b{number}'\nfiles = ['{name}']\n"));
+    let loaded = setup.load(tables.collect::<String>());
+    let ruleset = loaded.ruleset.unwrap();
+    assert_eq!(ruleset.files, [path, lists.join("a"), lists.join("b")]);
+    let origins: Vec<_> = ruleset
+        .blocklists
+        .iter()
+        .map(|list| list.v4.iter().map(|entry| (entry.file, entry.line)).collect::<BTreeSet<_>>())
+        .collect();
+    let of = |file| BTreeSet::from([(file, 1), (file, 2)]);
+    assert_eq!(origins, [of(1), of(1), of(1), of(1), of(2)]);
 }
