@@ -9,10 +9,12 @@ use crate::Result;
 use crate::cases::Group;
 use crate::measure::{self, FRAMES, Measured, Row};
 use crate::prefixes::{Family, Prefixes};
-use crate::structure::{
-    BLOCKS, Block, DESCRIPTORS, LEAF, LEAVES, Leaf, descriptor, descriptor_holds,
-};
+use crate::structure::{BLOCKS, DESCRIPTORS, LEAF, LEAVES, descriptor_holds};
 use crate::testbed::{Device, Testbed};
+
+/// As they lie in the maps, see `xdp-ebpf/src/bench/structure.rs`.
+pub type Block = [u64; 2];
+pub type Leaf = [u64; 4];
 
 /// The contents of its maps.
 pub struct Structure {
@@ -66,6 +68,12 @@ impl Structure {
         }
         Ok(it)
     }
+}
+
+/// Of a prefix inside a /24, or the whole /24: `length` is 24 to 32.
+const fn descriptor(length: u8, host: u8) -> u32 {
+    let mask = 0xff00_u32 >> (length - 24) & 0xff;
+    mask << 8 | host as u32
 }
 
 fn leaf(listed: &[u32]) -> Leaf {

@@ -24,8 +24,8 @@ use xdpctl::views::entries::Kind;
 use crate::Result;
 use crate::clock::Clock;
 use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
-use crate::prototype::Structure;
-use crate::structure::{BLOCKS, Block, DESCRIPTORS, LEAVES, Leaf};
+use crate::prototype::{Block, Leaf, Structure};
+use crate::structure::{BLOCKS, DESCRIPTORS, LEAVES};
 use crate::traffic::{Control, Traffic};
 
 /// Object files must be aligned like the structures in them.
