@@ -145,6 +145,19 @@ fn files_and_their_names_are_escaped() {
     }
 }
 
+/// Logged text may have lines, but none that begins as those of the log do.
+#[test]
+fn log_lines_are_escaped() {
+    for steering in STEERING.into_iter().chain(["\n[ERROR xdpctl] "]) {
+        let path = format!("x{steering}y");
+        let ran = fails_harmlessly(&["-v", "check", &path], 2, &path);
+        let first = path.lines().next().expect("a line");
+        let logged = format!("[DEBUG xdpctl::config::file] reading {}", plain(first));
+        assert!(ran.stderr.starts_with(&logged), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("\n[ERROR"), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn paths_in_answers_are_escaped() {
     let folder = tempfile::tempdir().expect("a folder");

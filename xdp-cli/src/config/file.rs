@@ -102,6 +102,7 @@ const ATTEMPTS: u32 = 3;
 /// Reads a whole regular file; symbolic links are followed. What was changed while it was read is
 /// read again: half a list would let through what the other half names.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    log::debug!("reading {}", path.display());
     for _ in 0..ATTEMPTS {
         if let Some(bytes) = read_once(path)? {
             return Ok(bytes);

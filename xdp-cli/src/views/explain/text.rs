@@ -45,7 +45,7 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
 ///
 /// As of `out`.
 pub fn write_unjudged(out: &mut dyn Write, unjudged: &Unjudged) -> io::Result<()> {
-    writeln!(out, "{}: error: {}", unjudged.frame, unjudged.error)
+    writeln!(out, "{}: error: {}", unjudged.frame, plain(&unjudged.error))
 }
 
 fn decider(text: &mut String, rule: Option<&str>, entry: Option<&str>) {
