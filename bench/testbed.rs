@@ -9,6 +9,7 @@ use aya::maps::Map;
 use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use xdp_common::maps::{self, COUNTER_PAGE};
+use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::{Counter, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -123,7 +124,7 @@ impl Testbed {
         let lab = Arc::new(Lab::create()?);
         let generator = Generator::new(lab.clone())?;
         let programs = &generator.programs;
-        let filter = load::load_filter()?;
+        let filter = load::load_filter(LinkType::Ethernet)?;
         provide_counters(&filter)?;
 
         let floor = xdp(programs, Floor::Drop.program())?;

@@ -41,5 +41,7 @@ mod lost;
 mod pairs;
 #[path = "differential/product.rs"]
 mod product;
+#[path = "differential/raw.rs"]
+mod raw;
 #[path = "differential/structured.rs"]
 mod structured;

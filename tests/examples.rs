@@ -11,6 +11,7 @@ use lab::frame::{
 };
 use xdp_common::filter::dynamic::NoEntries;
 use xdp_common::filter::order::{Scratch, judge};
+use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::Verdict;
 use xdpctl::config;
@@ -85,7 +86,7 @@ impl Example {
     fn judged(&self, frame: &Frame) -> (Verdict, &str) {
         let bytes = frame.build();
         let mut scratch = Scratch::LEFT_BEHIND;
-        scratch.read(bytes.as_slice());
+        scratch.read(LinkType::Ethernet, bytes.as_slice());
         let judgement = judge(&self.image, &NoEntries, self.image.header(), &mut scratch);
         let counter = judgement.action.map_or(judgement.list, |action| CounterId(action.counter));
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);

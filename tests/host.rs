@@ -15,6 +15,7 @@ use std::thread;
 use aya::maps::MapData;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use xdp_common::packet::LinkType;
 use xdpctl::datapath::host::bpffs::PinRoot;
 use xdpctl::datapath::host::interface::{self, AttachedXdp, Interface, Mode, xdp_feature};
 use xdpctl::datapath::host::netns;
@@ -210,7 +211,8 @@ fn a_veth_pair_in_one_namespace_knows_its_ends() {
     assert_eq!(a.mtu, 1400);
     assert_eq!((a.link, b.link), (Some(b.index), Some(a.index)));
     assert_eq!((a.link_netns, b.link_netns), (None, None));
-    assert!(a.is_ethernet() && a.xdp.is_empty());
+    assert_eq!(a.link_type(), Ok(LinkType::Ethernet));
+    assert!(a.xdp.is_empty());
     assert_eq!(netns.inside(|| Interface::by_index(a.index).unwrap()), a);
     let all = netns.inside(|| Interface::all().unwrap());
     assert_eq!(all.len(), 3);
@@ -257,8 +259,10 @@ fn a_macvlan_and_a_bridge_know_what_they_stand_on() {
     let bridge = netns.interface("bridge0");
     assert_eq!(bridge.kind.as_deref(), Some("bridge"));
     assert_eq!(netns.interface("vb").master, Some(bridge.index));
-    assert!(bridge.is_ethernet());
-    assert!(!netns.interface("tun0").is_ethernet());
+    assert_eq!(bridge.link_type(), Ok(LinkType::Ethernet));
+    netns.ip("tuntap add tap0 mode tap");
+    assert_eq!(netns.interface("tun0").link_type(), Ok(LinkType::Raw));
+    assert_eq!(netns.interface("tap0").link_type(), Ok(LinkType::Ethernet));
 }
 
 #[test]

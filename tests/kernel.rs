@@ -25,6 +25,8 @@ mod killed;
 mod mounts;
 #[path = "kernel/namespaces.rs"]
 mod namespaces;
+#[path = "kernel/raw_links.rs"]
+mod raw_links;
 #[path = "kernel/redirects.rs"]
 mod redirects;
 #[path = "kernel/refusals.rs"]
@@ -41,6 +43,8 @@ mod statistics;
 mod swap;
 #[path = "kernel/together.rs"]
 mod together;
+#[path = "kernel/unread.rs"]
+mod unread;
 #[path = "kernel/verdicts/mod.rs"]
 mod verdicts;
 #[path = "kernel/verifier.rs"]

@@ -9,7 +9,7 @@
 use libfuzzer_sys::fuzz_target;
 use model::dice::Dice;
 use model::disagreement::tell;
-use model::frames::{Edges, frame};
+use model::frames::{Edges, frame, raw_packet};
 use model::product::Product;
 use model::rulesets;
 
@@ -41,6 +41,12 @@ fuzz_target!(|input: &[u8]| {
         if product.differs(&config, &frame).is_some() {
             tell(&config, &frame, &mut |config, frame| {
                 Product::load(config).ok()?.differs(config, frame)
+            });
+        }
+        let packet = raw_packet(&mut dice, &edges);
+        if product.differs_raw(&config, &packet).is_some() {
+            tell(&config, &packet, &mut |config, packet| {
+                Product::load(config).ok()?.differs_raw(config, packet)
             });
         }
     }

@@ -18,7 +18,7 @@ use xdp_common::filter::dynamic::{
 use xdp_common::capacity::{MAX_COUNTERS};
 use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
 use xdp_common::filter::order::{Scratch, judge};
-use xdp_common::packet::Network;
+use xdp_common::packet::{LinkType, Network};
 use xdpctl::config::file::FileError;
 use xdpctl::config::load_with;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -103,10 +103,12 @@ fn use_image(image: &impl Lines, frame: &[u8]) {
         use_metadata(&in_force);
     }
     let Some(block) = image.block(0) else { return };
-    let mut scratch = Scratch::LEFT_BEHIND;
-    scratch.read(frame);
-    let judgement = judge(image, &Hostile::default(), Header::of(block), &mut scratch);
-    scratch.conclude(&judgement);
+    for link_type in LinkType::ALL {
+        let mut scratch = Scratch::LEFT_BEHIND;
+        scratch.read(link_type, frame);
+        let judgement = judge(image, &Hostile::default(), Header::of(block), &mut scratch);
+        scratch.conclude(&judgement);
+    }
 }
 
 /// What a reload does with the metadata in force.

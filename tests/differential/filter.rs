@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::Verdict;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -32,6 +33,7 @@ use crate::{loading, packet};
 pub const SHORTEST: usize = 14;
 
 pub struct Filter {
+    link_type: LinkType,
     loaded: Loaded,
     maps: &'static Maps,
     explainer: Explainer<'static>,
@@ -74,14 +76,21 @@ impl fmt::Debug for Bytes {
 }
 
 impl Filter {
-    /// Loads the program, with no ruleset.
+    /// Loads the program for links with Ethernet headers, with no ruleset.
     pub fn load() -> Self {
-        let loaded = load::load_filter().unwrap_or_else(|error| panic!("{error}"));
+        Self::load_for(LinkType::Ethernet)
+    }
+
+    /// The same for links of that type.
+    pub fn load_for(link_type: LinkType) -> Self {
+        let loaded = load::load_filter(link_type).unwrap_or_else(|error| panic!("{error}"));
         // A test has few of these: they stay until it ends.
         let maps = Maps::of_loaded(&loaded).expect("the program's maps");
         let maps: &Maps = Box::leak(Box::new(maps));
-        let explainer = Explainer::beside(maps).unwrap_or_else(|error| panic!("{error}"));
+        let explainer =
+            Explainer::beside(maps, link_type).unwrap_or_else(|error| panic!("{error}"));
         Self {
+            link_type,
             loaded,
             maps,
             explainer,
@@ -101,6 +110,7 @@ impl Filter {
         let context = BuildContext {
             interface: "lo",
             mode: Mode::Native,
+            link_type: self.link_type,
             config: Path::new("/model.toml"),
             loaded_from: Path::new("/model.toml"),
             attached_at: 0,
@@ -249,7 +259,7 @@ impl Filter {
 
     /// The same with an opinion that is there already.
     pub fn compare(&mut self, opinion: &Opinion, given: Given<'_>) -> Option<String> {
-        let expected = expected(opinion, given);
+        let expected = expected(opinion, given, self.link_type);
         let seen = self.see(given);
         (seen != expected).then(|| {
             let first = given.first.map(|first| format!("\nin the first buffer: {first} bytes"));
@@ -317,7 +327,7 @@ fn named(counted: &Counted) -> (String, String) {
 }
 
 /// What an opinion comes to.
-fn expected(opinion: &Opinion, given: Given<'_>) -> Seen {
+fn expected(opinion: &Opinion, given: Given<'_>, link_type: LinkType) -> Seen {
     // enum xdp_action, include/uapi/linux/bpf.h.
     let action = match opinion.verdict {
         "drop" => 1,
@@ -326,7 +336,7 @@ fn expected(opinion: &Opinion, given: Given<'_>) -> Seen {
         "redirect" => 4,
         other => panic!("{other}"),
     };
-    let once = (1, counted_length(given));
+    let once = (1, counted_length(given, link_type));
     let mut counted: Vec<_> = opinion
         .counted
         .iter()
@@ -339,10 +349,14 @@ fn expected(opinion: &Opinion, given: Given<'_>) -> Seen {
 
 /// The bytes that are counted: the whole frame, but that a first buffer of up to 128 bytes with a
 /// whole packet in it is taken to be all (ARCHITECTURE.md, "A packet's way").
-fn counted_length(given: Given<'_>) -> u64 {
+fn counted_length(given: Given<'_>, link_type: LinkType) -> u64 {
     let all = given.frame.len();
+    let read = match link_type {
+        LinkType::Ethernet => packet::read,
+        LinkType::Raw => packet::read_raw,
+    };
     match given.first {
-        Some(first @ ..=128) if first < all && packet::read(&given.frame[..first]).is_some() => {
+        Some(first @ ..=128) if first < all && read(&given.frame[..first]).is_some() => {
             first as u64
         }
         _ => all as u64,

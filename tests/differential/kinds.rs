@@ -29,7 +29,24 @@ pub const ALL: &[Kind] = &[
     "SNAP",
     "RARP",
     "LLDP",
-    "PPPoE",
+    "PPPoE discovery",
+    "PPPoE session",
+    "PPPoE, header cut short",
+    "PPPoE, header that lies",
+    "PPPoE, length beyond the frame",
+    "PPPoE, protocol cut short",
+    "PPPoE, padding",
+    "PPPoE, protocol compressed to a byte",
+    "PPPoE, not IP",
+    "MPLS",
+    "MPLS in PPPoE",
+    "MPLS, multicast",
+    "MPLS, 1 label",
+    "MPLS, 2 to 7 labels",
+    "MPLS, 8 labels",
+    "MPLS, 9 labels and more",
+    "MPLS, stack cut short",
+    "MPLS, not IP",
     "0x9100",
     "another EtherType",
     "ARP of IPv4",
@@ -122,7 +139,7 @@ pub const ALL: &[Kind] = &[
 /// Where the first buffer was made to end, on kernels that let it be said.
 pub const ENDS: &[Kind] = &[
     "first buffer ends after 14 bytes",
-    "first buffer ends in the tags",
+    "first buffer ends in tags, PPPoE or labels",
     "first buffer ends in ARP",
     "first buffer ends in the IPv4 header",
     "first buffer ends in the IPv6 header",
@@ -213,10 +230,16 @@ pub fn look(frame: &[u8]) -> Seen {
     match ether_type {
         0x0800 => ipv4(&mut seen, body),
         0x86dd => ipv6(&mut seen, body),
+        0x8864 => pppoe(&mut seen, body),
+        0x8847 => mpls(&mut seen, body),
+        0x8848 => {
+            seen.is("MPLS, multicast");
+            mpls(&mut seen, body);
+        }
         0x0806 => arp(&mut seen, body),
         0x8035 => seen.is("RARP"),
         0x88cc => seen.is("LLDP"),
-        0x8864 => seen.is("PPPoE"),
+        0x8863 => seen.is("PPPoE discovery"),
         0x9100 => seen.is("0x9100"),
         ..0x600 => {
             seen.is("802.3 length");
@@ -225,6 +248,60 @@ pub fn look(frame: &[u8]) -> Seen {
         _ => seen.is("another EtherType"),
     }
     seen
+}
+
+fn pppoe(seen: &mut Seen, body: &[u8]) {
+    seen.is("PPPoE session");
+    let Some((header, rest)) = body.split_first_chunk::<6>() else {
+        return seen.is("PPPoE, header cut short");
+    };
+    if header[..2] != [0x11, 0] {
+        return seen.is("PPPoE, header that lies");
+    }
+    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    seen.is_if(length < rest.len(), "PPPoE, padding");
+    let Some(packet) = rest.get(..length) else {
+        return seen.is("PPPoE, length beyond the frame");
+    };
+    let (protocol, rest) = match packet {
+        [only, rest @ ..] if only % 2 == 1 => {
+            seen.is("PPPoE, protocol compressed to a byte");
+            (u16::from(*only), rest)
+        }
+        [upper, lower, rest @ ..] => (u16::from_be_bytes([*upper, *lower]), rest),
+        _ => return seen.is("PPPoE, protocol cut short"),
+    };
+    seen.network += 6 + packet.len() - rest.len();
+    match protocol {
+        0x0021 => ipv4(seen, rest),
+        0x0057 => ipv6(seen, rest),
+        0x0281 | 0x0283 => {
+            seen.is("MPLS in PPPoE");
+            mpls(seen, rest);
+        }
+        _ => seen.is("PPPoE, not IP"),
+    }
+}
+
+fn mpls(seen: &mut Seen, body: &[u8]) {
+    seen.is("MPLS");
+    let bottom = body.chunks_exact(4).position(|label| label[2] & 1 == 1);
+    let Some(labels) = bottom.map(|bottom| bottom + 1) else {
+        return seen.is("MPLS, stack cut short");
+    };
+    seen.is(match labels {
+        1 => "MPLS, 1 label",
+        2..8 => "MPLS, 2 to 7 labels",
+        8 => "MPLS, 8 labels",
+        _ => return seen.is("MPLS, 9 labels and more"),
+    });
+    let rest = &body[labels * 4..];
+    seen.network += labels * 4;
+    match rest.first().map(|first| first >> 4) {
+        Some(4) => ipv4(seen, rest),
+        Some(6) => ipv6(seen, rest),
+        _ => seen.is("MPLS, not IP"),
+    }
 }
 
 fn arp(seen: &mut Seen, body: &[u8]) {

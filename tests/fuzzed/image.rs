@@ -5,6 +5,7 @@ use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::image::{Header, LINE_WORDS, Lines, SPAN_WORDS, Span, flag};
 use xdp_common::lookup::interval_tree::{Descriptor, Level, MAX_DEPTH, find_32, find_64};
 use xdp_common::lookup::lpm::{self, RECORD_NODE, RECORDS};
+use xdp_common::packet::LinkType;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 /// Words from line 0 on.
@@ -87,7 +88,7 @@ fn a_header_of_vectors_without_end() {
         let mut words = header.to_block().to_vec();
         words.resize(64 + SPAN_WORDS, 0);
         let mut scratch = Scratch::LEFT_BEHIND;
-        scratch.read(&frame[..]);
+        scratch.read(LinkType::Ethernet, &frame[..]);
         let words = Words(words);
         let judgement = judge(&words, &NoEntries, &header, &mut scratch);
         (judgement.verdict, judgement.reason)

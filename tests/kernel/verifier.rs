@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 
 use xdp_common::capacity::MAX_VERIFIED_INSTRUCTIONS;
+use xdp_common::packet::LinkType;
 use xdpctl::datapath::program::{load, nic};
 use xdpctl::datapath::sys::bpf;
 
@@ -25,11 +26,13 @@ fn verified(name: &str, program: impl AsFd) -> (String, u32) {
 #[test]
 fn every_program_stays_below_its_limit_of_verified_instructions() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
-    let filter = load::load_filter().expect("the filter loads");
+    let filter = load::load_filter(LinkType::Ethernet).expect("the filter loads");
+    let raw = load::load_filter(LinkType::Raw).expect("the filter for other links loads");
     let pass = load::load_pass().expect("the pass program loads");
     let nic = nic::load(0, 0).expect("the NIC's program loads");
     let programs = [
         verified("xdpctl", filter.program().expect("loaded")),
+        verified("xdpctl_raw", raw.program().expect("loaded")),
         verified("xdpctl_pass", pass.program().expect("loaded")),
         verified("xdpctl_nic", &nic.program),
     ];

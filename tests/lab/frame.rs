@@ -37,10 +37,21 @@ pub struct Frame {
     source_mac: MacAddr,
     destination_mac: MacAddr,
     tags: Vec<(u16, u16)>,
+    /// Between the tags and the network layer, from the outside in.
+    carriers: Vec<Carrier>,
     network: Network,
     truncate: Option<usize>,
     pad: usize,
     patches: Vec<(usize, Vec<u8>)>,
+}
+
+/// What carries a packet instead of the link layer.
+#[derive(Clone, Debug)]
+enum Carrier {
+    /// A session, with PPP's protocol field if that is not what it should be.
+    Pppoe { protocol: Option<Vec<u8>> },
+    /// Labels from the top of the stack to its bottom.
+    Mpls { labels: Vec<u32> },
 }
 
 #[derive(Clone, Debug)]
@@ -238,6 +249,7 @@ impl Frame {
             source_mac: SRC0,
             destination_mac: IN0,
             tags: Vec::new(),
+            carriers: Vec::new(),
             network,
             truncate: None,
             pad: 0,
@@ -274,6 +286,24 @@ impl Frame {
     /// An 802.1ad tag, and an 802.1Q tag inside it.
     pub fn qinq(self, outer: u16, inner: u16) -> Self {
         self.tag(DOT1AD, outer).tag(DOT1Q, inner)
+    }
+
+    /// Carried in a PPPoE session, inside of what carries it already.
+    pub fn pppoe(mut self) -> Self {
+        self.carriers.push(Carrier::Pppoe { protocol: None });
+        self
+    }
+
+    /// The same with this for PPP's protocol field.
+    pub fn pppoe_protocol(mut self, protocol: &[u8]) -> Self {
+        self.carriers.push(Carrier::Pppoe { protocol: Some(protocol.to_vec()) });
+        self
+    }
+
+    /// Carried under MPLS labels, from the top of the stack to its bottom.
+    pub fn mpls(mut self, labels: &[u32]) -> Self {
+        self.carriers.push(Carrier::Mpls { labels: labels.to_vec() });
+        self
     }
 
     /// What follows the innermost header that the builder knows.

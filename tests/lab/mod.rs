@@ -33,6 +33,7 @@ mod port;
 mod process;
 mod sample;
 mod traffic;
+mod tun;
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -45,6 +46,7 @@ pub use port::Port;
 pub use process::{Background, Output};
 pub use sample::{Difference, Sample};
 pub use traffic::Traffic;
+pub use tun::Tun;
 
 /// The first link: `src0` in `src`, `in0` in `dut`.
 pub const SRC0: MacAddr = MacAddr(0x02, 0, 0, 0, 1, 1);
@@ -273,6 +275,13 @@ impl Lab {
     /// A socket that sends and receives whole frames on an interface.
     pub fn port(&self, role: &str, interface: &str) -> Port {
         Port::open(self.namespace(role), interface)
+    }
+
+    /// A tun device of that name in a namespace, switched on.
+    pub fn tun(&self, role: &str, interface: &str) -> Tun {
+        let tun = Tun::create(self.namespace(role), interface);
+        self.ip(role, ["link", "set", interface, "up"]);
+        tun
     }
 
     /// The interface's index in its namespace.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use xdp_common::packet::LinkType;
+
 use super::dice::{Dice, seed, setting};
 use super::disagreement::tell;
-use super::frames::{Edges, frame, to_cut};
-use super::product::{Product, differs};
+use super::frames::{Edges, frame, raw_packet, to_cut};
+use super::product::{Product, differs, differs_raw};
 use super::rulesets;
 
 const FRAMES_PER_CONFIG: usize = 200;
@@ -30,6 +32,12 @@ fn model_and_product_judge_alike() {
             let opinion = product.judge(&frame);
             *outcomes.entry((opinion.reason, opinion.verdict)).or_default() += 1;
             with_rule_and_list += usize::from(opinion.counted.len() == 2);
+            if dice.one_in(4) {
+                let packet = raw_packet(&mut dice, &edges);
+                if product.differs_raw(&config, &packet).is_some() {
+                    tell(&config, &packet, &mut differs_raw);
+                }
+            }
         }
     }
     println!("{pairs} pairs, {with_rule_and_list} counted by a list and a rule: {outcomes:?}");
@@ -57,6 +65,45 @@ fn model_and_product_judge_alike() {
         assert!(met * 200 > pairs, "{reason} only {met} times");
     }
     assert!(with_rule_and_list * 1000 > pairs);
+}
+
+/// "Judged like the same packet without": of the product alone, with no model of how it reads.
+#[test]
+fn what_carries_a_packet_changes_nothing() {
+    let mut dice = Dice::new(seed());
+    let mut compared = 0;
+    for _ in 0..60 {
+        let mut config = rulesets::config(&mut dice);
+        // What has no Ethernet header has no addresses and no tag.
+        config.rules.retain(|rule| {
+            rule.source_mac.is_empty() && rule.destination_mac.is_empty() && rule.vlan.is_none()
+        });
+        let product = Product::load(&config).unwrap();
+        let edges = Edges::of(&config);
+        for _ in 0..200 {
+            let packet = raw_packet(&mut dice, &edges);
+            // Longer than PPPoE can say; and a version that says of itself what it is.
+            let version = packet.first().map_or(0, |byte| byte >> 4);
+            if packet.len() > 60_000 || ![4, 6].contains(&version) {
+                continue;
+            }
+            let v6 = version == 6;
+            let length = (packet.len() as u16 + 2).to_be_bytes();
+            let framed = |before: &[u8]| [&[2; 12], before, &packet[..]].concat();
+            let plain = product.judge(&framed(if v6 { &[0x86, 0xdd] } else { &[8, 0] }));
+            let label = [0, 1, 0, 64];
+            let bottom = [0, 1, 1, 64];
+            let labels = [&[0x88, 0x47][..], &label.repeat(dice.below(8)), &bottom].concat();
+            let protocol = if v6 { 0x57 } else { 0x21 };
+            let pppoe = [0x88, 0x64, 0x11, 0, 0, 1, length[0], length[1], 0, protocol];
+            assert_eq!(product.judge(&framed(&labels)), plain, "under labels: {packet:02x?}");
+            assert_eq!(product.judge(&framed(&pppoe)), plain, "in a session: {packet:02x?}");
+            let raw = product.judge_on(LinkType::Raw, &packet);
+            assert_eq!(raw, plain, "without a link layer header: {packet:02x?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 5_000, "only {compared} packets were compared");
 }
 
 #[test]

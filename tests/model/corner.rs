@@ -263,6 +263,76 @@ fn what_is_malformed() {
     expect("what a later fragment names is not in it", &config, &fragment, DEFAULT);
 }
 
+/// A frame's first 12 bytes, what comes before the packet, and the packet of another frame.
+fn carried(before: &[u8], frame: &[u8]) -> Vec<u8> {
+    [&[2; 12], before, &frame[14..]].concat()
+}
+
+/// A PPPoE session's header, with that much behind it, and PPP's protocol field.
+fn pppoe(length: usize, protocol: &[u8]) -> Vec<u8> {
+    let [upper, lower] = ((length + protocol.len()) as u16).to_be_bytes();
+    [&[0x88, 0x64, 0x11, 0, 0, 1, upper, lower], protocol].concat()
+}
+
+/// A label stack, whose last label is the bottom.
+fn labels(number: usize) -> Vec<u8> {
+    let mut bytes = vec![0x88, 0x47];
+    for nth in 1..=number {
+        bytes.extend([0, 1, u8::from(nth == number), 64]);
+    }
+    bytes
+}
+
+#[test]
+fn in_pppoe_sessions_and_under_labels() {
+    let config = blocklists([list("bad", (SOURCE, 32))]);
+    let blocked = ("drop", "blocklist", "bad");
+    let packet = ipv4(17, 0, &PORTS);
+    let length = packet.len() - 14;
+    for protocol in [&[0, 0x21][..], &[0x21]] {
+        let frame = carried(&pppoe(length, protocol), &packet);
+        expect("a packet in a PPPoE session", &config, &frame, blocked);
+    }
+    for number in [1, 2, 7, 8] {
+        expect("under MPLS labels", &config, &carried(&labels(number), &packet), blocked);
+    }
+    let nested = [&pppoe(length + 8, &[2, 0x81])[..], &labels(2)[2..]].concat();
+    expect("labels in a session", &config, &carried(&nested, &packet), blocked);
+    let tagged = [&[0x81, 0, 0, 7][..], &labels(1)].concat();
+    expect("under a tag and a label", &config, &carried(&tagged, &packet), blocked);
+
+    expect("up to eight", &config, &carried(&labels(9), &packet), MALFORMED);
+    let other = ("pass", "default", "");
+    let lcp = carried(&pppoe(length, &[0xc0, 0x21]), &packet);
+    expect("PPP's own protocols are not IP", &config, &lcp, other);
+    let pseudowire = [&labels(1)[..], &[0, 0, 0, 0]].concat();
+    expect("what labels carry may not be IP", &config, &carried(&pseudowire, &packet), other);
+    let longer = carried(&pppoe(length + 1, &[0, 0x21]), &packet);
+    expect("a length that lies", &config, &longer, MALFORMED);
+    let shorter = carried(&pppoe(length - 1, &[0, 0x21]), &packet);
+    expect("by the length that PPPoE gives", &config, &shorter, MALFORMED);
+    let mut padded = carried(&pppoe(length, &[0, 0x21]), &packet);
+    padded.extend([0; 20]);
+    expect("padding after the packet is normal", &config, &padded, blocked);
+    for (at, byte) in [(14, 0x21), (14, 0x12), (15, 0x09)] {
+        let mut frame = carried(&pppoe(length, &[0, 0x21]), &packet);
+        frame[at] = byte;
+        expect("version, type and code of a session", &config, &frame, MALFORMED);
+    }
+    expect(
+        "cut inside a label",
+        &config,
+        &carried(&labels(1)[..5], &ethernet(&[], 0, &[])),
+        MALFORMED,
+    );
+    expect(
+        "nothing under a label",
+        &config,
+        &carried(&labels(1), &ethernet(&[], 0, &[])),
+        MALFORMED,
+    );
+}
+
 /// On these the contract says nothing. They are written down so that a change is a decision.
 #[test]
 fn where_the_contract_is_silent() {

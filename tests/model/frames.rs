@@ -69,22 +69,24 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
         frame.extend((dice.pick(&VLANS) | priority).to_be_bytes());
     }
     match dice.below(16) {
+        // What says that it is IPv6 may not be.
         0..8 => {
-            // What says that it is IPv6 may not be.
-            frame.extend(if dice.one_in(60) { [0x86, 0xdd] } else { [0x08, 0x00] });
-            ipv4_packet(dice, edges, &mut frame);
+            let says_ipv6 = dice.one_in(60);
+            let packet = packet(dice, edges, false);
+            network_layer(dice, &mut frame, says_ipv6, &packet);
         }
         8..14 => {
-            frame.extend(if dice.one_in(60) { [0x08, 0x00] } else { [0x86, 0xdd] });
-            ipv6_packet(dice, edges, &mut frame);
+            let says_ipv6 = !dice.one_in(60);
+            let packet = packet(dice, edges, true);
+            network_layer(dice, &mut frame, says_ipv6, &packet);
         }
         14 => {
             frame.extend([0x08, 0x06]);
             arp(dice, &mut frame);
         }
         _ => {
-            // RARP, LLDP, PPPoE, QinQ of old, an 802.3 length, anything.
-            let known = [0x8035, 0x88cc, 0x8864, 0x9100, 46, 0x0801];
+            // RARP, LLDP, PPPoE's discovery, QinQ of old, an 802.3 length, anything.
+            let known = [0x8035, 0x88cc, 0x8863, 0x9100, 46, 0x0801];
             let ether_type = if dice.one_in(4) { dice.word() as u16 } else { dice.pick(&known) };
             frame.extend(ether_type.to_be_bytes());
             if dice.one_in(4) {
@@ -99,6 +101,107 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
     damage(dice, &mut frame);
     frame.truncate(LONGEST);
     frame
+}
+
+/// What comes in on a link without a link layer header.
+pub fn raw_packet(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
+    let is_ipv6 = dice.one_in(2);
+    let mut packet = packet(dice, edges, is_ipv6);
+    if dice.one_in(24) {
+        packet[0] = dice.byte();
+    }
+    damage(dice, &mut packet);
+    packet.truncate(LONGEST);
+    packet
+}
+
+fn packet(dice: &mut Dice, edges: &Edges, is_ipv6: bool) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(64);
+    if is_ipv6 {
+        ipv6_packet(dice, edges, &mut packet);
+    } else {
+        ipv4_packet(dice, edges, &mut packet);
+    }
+    packet
+}
+
+/// An IP packet, now and then in a PPPoE session or under labels.
+fn network_layer(dice: &mut Dice, frame: &mut Vec<u8>, says_ipv6: bool, packet: &[u8]) {
+    match dice.below(12) {
+        0 => {
+            frame.extend([0x88, 0x64]);
+            pppoe(dice, frame, says_ipv6, packet);
+        }
+        1 => {
+            frame.extend(dice.pick(&[[0x88, 0x47], [0x88, 0x47], [0x88, 0x47], [0x88, 0x48]]));
+            mpls(dice, frame, packet);
+        }
+        _ => {
+            frame.extend(if says_ipv6 { [0x86, 0xdd] } else { [0x08, 0x00] });
+            frame.extend(packet);
+        }
+    }
+}
+
+/// A PPPoE session's header (RFC 2516), and what PPP carries.
+fn pppoe(dice: &mut Dice, frame: &mut Vec<u8>, says_ipv6: bool, packet: &[u8]) {
+    let mut carried = Vec::with_capacity(packet.len() + 40);
+    match dice.below(16) {
+        // PPP's own, what it compresses, encrypts and splits, and a header that PPPoE has not.
+        0 => carried.extend(dice.pick(&[
+            [0xc0, 0x21],
+            [0x80, 0x21],
+            [0x00, 0x2d],
+            [0x00, 0xfd],
+            [0x00, 0x3d],
+            [0xff, 0x03],
+        ])),
+        1 | 2 => carried.extend(dice.pick(&[[0x02, 0x81], [0x02, 0x83]])),
+        // Compressed to one byte.
+        3..6 => carried.push(if says_ipv6 { 0x57 } else { 0x21 }),
+        _ => carried.extend([0, if says_ipv6 { 0x57 } else { 0x21 }]),
+    }
+    if carried[0] == 2 {
+        mpls(dice, &mut carried, packet);
+    } else {
+        carried.extend(packet);
+    }
+    let length = match dice.below(24) {
+        0 => dice.below(carried.len() + 1),
+        1 => carried.len() + dice.below(8),
+        2 => dice.pick(&[0, 1, 2, 65_535]),
+        _ => carried.len(),
+    };
+    frame.push(if dice.one_in(40) { dice.pick(&[0x10, 0x01, 0x12, 0x21]) } else { 0x11 });
+    // Codes of discovery, which have no place in a session.
+    frame.push(if dice.one_in(40) { dice.pick(&[0x09, 0x19, 0xa7]) } else { 0 });
+    frame.extend((dice.word() as u16).to_be_bytes());
+    frame.extend((length as u16).to_be_bytes());
+    frame.extend(carried);
+}
+
+/// A label stack (RFC 3032), and what it carries.
+fn mpls(dice: &mut Dice, frame: &mut Vec<u8>, packet: &[u8]) {
+    let number = match dice.below(12) {
+        0 => 8,
+        1 => 9,
+        2 => dice.below(12),
+        _ => 1 + dice.below(3),
+    };
+    for nth in 1..=number {
+        // Explicit null of both families, alert, entropy; and one that looks like an IPv4 header.
+        let label = dice.pick(&[0, 2, 1, 7, 16, 1000, 0x45000, 0xf_ffff]);
+        let is_bottom = (nth == number) != dice.one_in(60);
+        let entry: u32 = label << 12 | dice.pick(&[0, 0, 5]) << 9 | u32::from(is_bottom) << 8 | 64;
+        frame.extend(entry.to_be_bytes());
+    }
+    match dice.below(16) {
+        // An Ethernet pseudowire's control word (RFC 4448), and one without.
+        0 => frame.extend([0, 0, 0, 7, 2, 2, 2, 2, 2, 2]),
+        1 => frame.extend([2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0]),
+        _ => {}
+    }
+    frame.extend(packet);
 }
 
 /// Cuts, padding and noise.

@@ -59,8 +59,18 @@ impl Opinion {
     }
 }
 
+/// Of an Ethernet frame.
 pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
-    let Some(frame) = packet::read(frame) else {
+    judge_read(config, packet::read(frame))
+}
+
+/// Of a packet on a link without a link layer header.
+pub fn judge_raw(config: &Config, packet: &[u8]) -> Opinion {
+    judge_read(config, packet::read_raw(packet))
+}
+
+fn judge_read(config: &Config, frame: Option<Frame>) -> Opinion {
+    let Some(frame) = frame else {
         return Opinion::new(config.malformed.unwrap_or(Verdict::Drop), "malformed");
     };
     if let Payload::Arp(sender) = frame.payload {
@@ -207,9 +217,11 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         Some(Vlan::Untagged) => frame.vlan.is_none(),
         Some(Vlan::Ids(ids)) => frame.vlan.is_some_and(|id| ids.contains(&id)),
     };
-    let macs = (rule.source_mac.is_empty() || rule.source_mac.contains(&frame.source_mac))
-        && (rule.destination_mac.is_empty()
-            || rule.destination_mac.contains(&frame.destination_mac));
+    let mac_among = |macs: &[Mac], mac: Option<Mac>| {
+        macs.is_empty() || mac.is_some_and(|mac| macs.contains(&mac))
+    };
+    let macs = mac_among(&rule.source_mac, frame.source_mac)
+        && mac_among(&rule.destination_mac, frame.destination_mac);
     let asks_for_ip = rule.protocol.is_some()
         || !rule.source.is_empty()
         || !rule.destination.is_empty()

@@ -3,13 +3,13 @@
 //! The fixed headers of Ethernet, 802.1Q, IPv4, IPv6 and its fragments are read through pnet's views:
 //! where a field lies is pnet's word and nobody else's. All lengths are reckoned here, for a view's
 //! payload is what its own length says, cut to what is there, which hides just the lies that matter.
-//! What has no view that fits is read by its bytes: ARP with addresses of other lengths, extension
-//! headers, and the first bytes of a transport header of which the rest may be missing (pnet wants 20
+//! What has no view that fits is read by its bytes: PPPoE and MPLS, ARP with addresses of other lengths,
+//! extension headers, and the first bytes of a transport header of which the rest may be missing (pnet wants 20
 //! bytes of TCP and 8 of UDP). Of a fragment's offset, pnet keeps one of the reserved bits.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use pnet_packet::ethernet::{EtherTypes, EthernetPacket};
+use pnet_packet::ethernet::{EtherType, EtherTypes, EthernetPacket};
 use pnet_packet::ipv4::Ipv4Packet;
 use pnet_packet::ipv6::{FragmentPacket, Ipv6Packet};
 use pnet_packet::vlan::VlanPacket;
@@ -19,8 +19,9 @@ use super::config::Mac;
 /// A frame that is not malformed.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    pub destination_mac: Mac,
-    pub source_mac: Mac,
+    /// `None` on a link without a link layer header.
+    pub destination_mac: Option<Mac>,
+    pub source_mac: Option<Mac>,
     /// The outer tag's id.
     pub vlan: Option<u16>,
     pub payload: Payload,
@@ -76,16 +77,67 @@ pub fn read(frame: &[u8]) -> Read<Frame> {
         rest = &rest[4..];
     }
     Some(Frame {
-        destination_mac: ethernet.get_destination().octets(),
-        source_mac: ethernet.get_source().octets(),
+        destination_mac: Some(ethernet.get_destination().octets()),
+        source_mac: Some(ethernet.get_source().octets()),
         vlan: tags.first().copied(),
         payload: match ether_type {
             EtherTypes::Ipv4 => Payload::Ip(ipv4(rest)?),
             EtherTypes::Ipv6 => Payload::Ip(ipv6(rest)?),
             EtherTypes::Arp => Payload::Arp(arp(rest)?),
+            EtherType(0x8864) => pppoe(rest)?,
+            EtherType(0x8847 | 0x8848) => mpls(rest)?,
             _ => Payload::Other,
         },
     })
+}
+
+/// What comes in on a link without a link layer header: a packet, and nothing before it.
+pub fn read_raw(packet: &[u8]) -> Read<Frame> {
+    let payload = match by_version(packet)? {
+        Payload::Other => return None,
+        payload => payload,
+    };
+    Some(Frame { destination_mac: None, source_mac: None, vlan: None, payload })
+}
+
+/// A packet of which only its own first four bits say what it is.
+fn by_version(bytes: &[u8]) -> Read<Payload> {
+    Some(match bytes.first()? >> 4 {
+        4 => Payload::Ip(ipv4(bytes)?),
+        6 => Payload::Ip(ipv6(bytes)?),
+        _ => Payload::Other,
+    })
+}
+
+/// RFC 2516, section 4, of a session. The protocol is RFC 1661's, which ends with its first odd byte.
+fn pppoe(bytes: &[u8]) -> Read<Payload> {
+    let length = usize::from(u16_at(bytes, 4)?);
+    if bytes[..2] != [0x11, 0] {
+        return None;
+    }
+    let (protocol, rest) = match bytes[6..].get(..length)? {
+        [only, rest @ ..] if only % 2 == 1 => (u16::from(*only), rest),
+        [first, second, rest @ ..] => (u16::from_be_bytes([*first, *second]), rest),
+        _ => return None,
+    };
+    Some(match protocol {
+        0x0021 => Payload::Ip(ipv4(rest)?),
+        0x0057 => Payload::Ip(ipv6(rest)?),
+        // RFC 3032, section 4.3.
+        0x0281 | 0x0283 => mpls(rest)?,
+        _ => Payload::Other,
+    })
+}
+
+/// RFC 3032, section 2.1.
+fn mpls(bytes: &[u8]) -> Read<Payload> {
+    for label in 0..8 {
+        let entry = bytes.get(label * 4..label * 4 + 4)?;
+        if entry[2] % 2 == 1 {
+            return by_version(&bytes[label * 4 + 4..]);
+        }
+    }
+    None
 }
 
 /// RFC 826.

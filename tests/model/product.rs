@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::image;
-use xdp_common::packet::{Network, Packet};
+use xdp_common::packet::{LinkType, Network, Packet};
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::IpPrefix;
@@ -48,9 +48,14 @@ impl Product {
         })
     }
 
+    /// Of an Ethernet frame.
     pub fn judge(&self, frame: &[u8]) -> Opinion {
+        self.judge_on(LinkType::Ethernet, frame)
+    }
+
+    pub fn judge_on(&self, link_type: LinkType, frame: &[u8]) -> Opinion {
         let mut scratch = Scratch::LEFT_BEHIND;
-        scratch.read(frame);
+        scratch.read(link_type, frame);
         let judged = judge(&self.image, &self.entries, self.image.header(), &mut scratch);
         let mut opinion = Opinion {
             verdict: judged.verdict.as_str(),
@@ -90,14 +95,14 @@ impl Product {
         Entry { prefix, line: in_list_file.then_some(place.line as usize) }
     }
 
-    /// What the model and this say of a frame, if they differ.
+    /// What the model and this say of an Ethernet frame, if they differ.
     pub fn differs(&self, config: &Config, frame: &[u8]) -> Option<String> {
-        let (mut model, product) = (judge::judge(config, frame), self.judge(frame));
-        if matches!(model.reason, "allowed" | "banned") {
-            // Of entries of run time, the judgement says no more than what they say.
-            model.entry = None;
-        }
-        (model != product).then(|| format!("model   {model:?}\nproduct {product:?}"))
+        told(judge::judge(config, frame), self.judge(frame))
+    }
+
+    /// The same of a packet on a link without a link layer header.
+    pub fn differs_raw(&self, config: &Config, packet: &[u8]) -> Option<String> {
+        told(judge::judge_raw(config, packet), self.judge_on(LinkType::Raw, packet))
     }
 
     fn sent(&self, verdict: Verdict, action: &image::Action) -> Option<Sent> {
@@ -132,4 +137,17 @@ impl Product {
 /// The same of a configuration that has yet to be loaded.
 pub fn differs(config: &Config, frame: &[u8]) -> Option<String> {
     Product::load(config).ok()?.differs(config, frame)
+}
+
+/// The same of a packet on a link without a link layer header.
+pub fn differs_raw(config: &Config, packet: &[u8]) -> Option<String> {
+    Product::load(config).ok()?.differs_raw(config, packet)
+}
+
+fn told(mut model: Opinion, product: Opinion) -> Option<String> {
+    if matches!(model.reason, "allowed" | "banned") {
+        // Of entries of run time, the judgement says no more than what they say.
+        model.entry = None;
+    }
+    (model != product).then(|| format!("model   {model:?}\nproduct {product:?}"))
 }

@@ -4,16 +4,22 @@
 use std::net::IpAddr;
 
 use xdp_common::filter::order::Scratch;
-use xdp_common::packet::{NO_SENDER, Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
+use xdp_common::packet::{
+    LinkType, NO_SENDER, Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED,
+};
 
-use super::packet::{self, Payload};
+use super::packet::{self, Frame, Payload};
 
-/// Panics where the two readings differ.
+/// Panics where the two readings differ, of Ethernet and of what has no link layer header.
 pub fn compare(frame: &[u8]) {
+    compare_read(LinkType::Ethernet, frame, packet::read(frame));
+    compare_read(LinkType::Raw, frame, packet::read_raw(frame));
+}
+
+fn compare_read(link_type: LinkType, frame: &[u8], expected: Option<Frame>) {
     let mut scratch = Scratch::LEFT_BEHIND;
-    scratch.read(frame);
+    scratch.read(link_type, frame);
     assert_eq!(scratch.length as usize, frame.len());
-    let expected = packet::read(frame);
     assert_eq!(
         scratch.malformed != 0,
         expected.is_none(),
@@ -21,7 +27,10 @@ pub fn compare(frame: &[u8]) {
     );
     let Some(expected) = expected else { return };
     let found = scratch.packet;
-    let mac = |number: u64| -> [u8; 6] { number.to_be_bytes()[2..].try_into().unwrap() };
+    let mac = |number: u64| -> Option<[u8; 6]> {
+        // What an address cannot be is none.
+        (number >> 48 == 0).then(|| number.to_be_bytes()[2..].try_into().unwrap())
+    };
     assert_eq!(mac(found.destination_mac()), expected.destination_mac);
     assert_eq!(mac(found.source_mac()), expected.source_mac);
     assert_eq!(found.vlan, expected.vlan.map_or(UNTAGGED, u32::from));
@@ -64,7 +73,7 @@ mod tests {
     use crate::model::config::Config;
     use crate::model::dice::Dice;
     use crate::model::dice::seed;
-    use crate::model::frames::{Edges, frame, to_cut};
+    use crate::model::frames::{Edges, frame, raw_packet, to_cut};
 
     #[test]
     fn frames_are_read_alike() {
@@ -72,6 +81,7 @@ mod tests {
         let edges = Edges::of(&Config::default());
         for _ in 0..100_000 {
             compare(&frame(&mut dice, &edges));
+            compare(&raw_packet(&mut dice, &edges));
         }
     }
 
@@ -83,6 +93,8 @@ mod tests {
             let frame = to_cut(&mut dice, &edges);
             for end in 0..=frame.len() {
                 compare(&frame[..end]);
+                // Without its Ethernet header, most are what a link without any has.
+                compare(frame[..end].get(14..).unwrap_or_default());
             }
         }
     }

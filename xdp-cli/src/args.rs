@@ -211,11 +211,13 @@ pub struct Explain {
     /// The interface
     #[arg(value_name = "IFACE")]
     pub interface: String,
-    /// An Ethernet frame in hexadecimal, from its destination address on; blanks and colons between
-    /// the digits do not count
+    /// An Ethernet frame in hexadecimal, from its destination address on; where the interface's frames
+    /// have no Ethernet header (tun, ppp, wireguard, ipip), a packet from its IP header on. Blanks and
+    /// colons between the digits do not count
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
     pub packet: Option<Bytes>,
-    /// Every frame of a pcap or pcapng file, also one compressed by gzip; `-` is standard input
+    /// Every frame of a pcap or pcapng file, also one compressed by gzip; `-` is standard input. Its
+    /// link type has to be the interface's: Ethernet, or RAW
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub pcap: Option<PathBuf>,
     #[command(flatten)]

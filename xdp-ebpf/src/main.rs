@@ -1,6 +1,6 @@
 //! The XDP program: a packet's way from the driver to its verdict.
 //!
-//! [`xdpctl`] reads the frame onto the CPU's scratch (`xdp_common::packet`), [`judge_frame`] judges it
+//! [`filter`] reads the frame onto the CPU's scratch (`xdp_common::packet`), [`judge_frame`] judges it
 //! by the ruleset in force (`xdp_common::filter::order`), [`act`] does what was decided, and [`exit`] is
 //! the one place where anything is counted.
 
@@ -20,6 +20,7 @@ use image::Image;
 use xdp_common::capacity::REDIRECT_SLOTS;
 use xdp_common::filter::order::{Judgement, Outcome, Scratch, judge};
 use xdp_common::image::ActionKind;
+use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::{Counter, CounterId};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -30,19 +31,33 @@ use xdp_common::verifier::{black_box, launder};
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
+/// For links whose frames have Ethernet headers.
 #[xdp(frags)]
 #[inline(always)]
 pub fn xdpctl(ctx: XdpContext) -> u32 {
+    filter(ctx, LinkType::Ethernet)
+}
+
+/// For links whose frames begin with IP. A program of its own, so that no packet is asked on which
+/// kind of link it came.
+#[xdp(frags)]
+#[inline(always)]
+pub fn xdpctl_raw(ctx: XdpContext) -> u32 {
+    filter(ctx, LinkType::Raw)
+}
+
+#[inline(always)]
+fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let scratch = &mut cpu.scratch;
     let frame = Linear::new(&ctx, scratch.zero);
-    scratch.read(&frame);
+    scratch.read(link_type, &frame);
     if scratch.malformed != 0 {
         // What the headers speak of may lie beyond the driver's first buffer: only bytes decide
         // that a frame is malformed, not where they are.
         let whole = length(&ctx);
         if frame.here() < whole {
-            scratch.read(&Scattered { ctx: &ctx, whole, zero: scratch.zero });
+            scratch.read(link_type, &Scattered { ctx: &ctx, whole, zero: scratch.zero });
         }
     }
     let cpu = launder(cpu);

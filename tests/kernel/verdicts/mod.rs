@@ -2,6 +2,7 @@
 //! the wire.
 
 mod arp;
+mod encapsulated;
 mod fragments;
 mod lists;
 mod malformed;
@@ -96,6 +97,9 @@ macro_rules! tables {
 tables! {
     arp::arp_dropped_but_for_some_senders,
     arp::arp_passed_whatever_else_is_dropped,
+    encapsulated::read_through,
+    encapsulated::not_ip_inside,
+    encapsulated::malformed_carriers,
     fragments::fragments_judged_by_what_they_carry,
     fragments::fragments_dropped,
     lists::allowlist_over_blocklist,

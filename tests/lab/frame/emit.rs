@@ -15,7 +15,7 @@ use pnet_packet::tcp::{self, MutableTcpPacket, TcpPacket};
 use pnet_packet::udp::{self, MutableUdpPacket, UdpPacket};
 use pnet_packet::vlan::{ClassOfService, MutableVlanPacket};
 
-use super::{Carried, Extension, Frame, Ipv4, Ipv6, Network, Transport};
+use super::{Carried, Carrier, Extension, Frame, Ipv4, Ipv6, Network, Transport};
 
 const IPV4_CHECKSUM_WORD: usize = 5;
 
@@ -35,6 +35,9 @@ pub fn frame(frame: &Frame) -> Vec<u8> {
         Network::Ipv4(ip) => (EtherTypes::Ipv4, ipv4(ip)),
         Network::Ipv6(ip) => (EtherTypes::Ipv6, ipv6(ip)),
     };
+    for carrier in frame.carriers.iter().rev() {
+        (ethertype, bytes) = carry(carrier, ethertype, &bytes);
+    }
     for &(tpid, tci) in frame.tags.iter().rev() {
         let mut buffer = header(MutableVlanPacket::minimum_packet_size(), &bytes);
         let mut tag = MutableVlanPacket::new(&mut buffer).expect("a whole header");
@@ -59,6 +62,34 @@ pub fn frame(frame: &Frame) -> Vec<u8> {
     }
     buffer.resize(buffer.len() + frame.pad, 0);
     buffer
+}
+
+/// Puts a packet of that type into what carries it. pnet has no packets for these.
+fn carry(carrier: &Carrier, carried: EtherType, packet: &[u8]) -> (EtherType, Vec<u8>) {
+    match carrier {
+        Carrier::Pppoe { protocol } => {
+            let usual = match carried {
+                EtherTypes::Ipv4 => [0x00, 0x21],
+                EtherTypes::Ipv6 => [0x00, 0x57],
+                EtherTypes::Mpls => [0x02, 0x81],
+                _ => [0xc0, 0x21],
+            };
+            let protocol = protocol.as_deref().unwrap_or(&usual);
+            let length = u16::try_from(protocol.len() + packet.len()).expect("fits in a frame");
+            let [upper, lower] = length.to_be_bytes();
+            let header = [0x11, 0x00, 0x00, 0x2a, upper, lower];
+            (EtherTypes::PppoeSession, [&header, protocol, packet].concat())
+        }
+        Carrier::Mpls { labels } => {
+            let mut bytes = Vec::new();
+            for (at, label) in labels.iter().enumerate() {
+                let bottom = u32::from(at + 1 == labels.len());
+                bytes.extend((label << 12 | bottom << 8 | 64).to_be_bytes());
+            }
+            bytes.extend(packet);
+            (EtherTypes::Mpls, bytes)
+        }
+    }
 }
 
 /// Room for a header, and the bytes behind it.

@@ -3,6 +3,8 @@
 use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
+use xdp_common::packet::LinkType;
+
 use super::{Failure, Session, configuration};
 use crate::args::{Attach, ModeArg};
 use crate::datapath::attached::attachment::Attachment;
@@ -16,7 +18,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::advice::{self, Plan};
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::notation::plain;
-use crate::ruleset::{RuleAction, Ruleset};
+use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
 
 /// Where configurations are looked for.
 const ETC: &str = "/etc/xdpctl";
@@ -139,6 +141,9 @@ fn say_advice(
     mode: Option<Mode>,
     session: &mut Session<'_>,
 ) {
+    if let Ok(link_type) = interface.link_type() {
+        say_never_matching(&interface.name, link_type, ruleset, session);
+    }
     let others = Interface::all().unwrap_or_default();
     let plan = Plan {
         mode,
@@ -175,6 +180,41 @@ fn say_result(
     let name = plain(&interface.name);
     let verb = if replaced { "replaced the program on" } else { "attached to" };
     session.print(format_args!("{verb} {name} in {mode} mode, generation {generation}\n"))
+}
+
+/// Rules that name what the frames of a link without Ethernet headers have not.
+pub fn say_never_matching(
+    name: &str,
+    link_type: LinkType,
+    ruleset: &Ruleset,
+    session: &mut Session<'_>,
+) {
+    if link_type == LinkType::Ethernet {
+        return;
+    }
+    let names_ethernet = |rule: &&Rule| {
+        let matches = &rule.matches;
+        matches.source_mac.is_some()
+            || matches.destination_mac.is_some()
+            || matches!(matches.vlan, Some(Vlan::Ids(_)))
+    };
+    let never: Vec<String> = ruleset
+        .rules
+        .iter()
+        .filter(names_ethernet)
+        .map(|rule| format!("\"{}\"", rule.name))
+        .collect();
+    if !never.is_empty() {
+        session.reporter.warning(
+            &format!(
+                "packets of {} have neither MAC addresses nor VLAN tags: what names one never \
+                 matches: {}",
+                plain(name),
+                never.join(", ")
+            ),
+            None,
+        );
+    }
 }
 
 /// What is left to do for a later command.

@@ -49,6 +49,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
                 Some("`xdpctl reload` picks it up when it is back"),
             );
         }
+        attach::say_never_matching(&name, attachment.link_type()?, &loaded.ruleset, session);
         let configured = loaded.configured();
         let reloaded = reload::activate(&namespace, attachment, &configured, &prepared);
         let reloaded = match reloaded {

@@ -1,4 +1,4 @@
-//! An Ethernet frame from what a user says of it, as the smallest packet that a host would send.
+//! A frame from what a user says of it, as the smallest packet that a host would send.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,12 +23,19 @@ const TTL: u8 = 64;
 /// What a user says of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
+    /// `None` on a link without a link layer header.
+    pub ethernet: Option<Ethernet>,
+    pub addresses: Addresses,
+    pub payload: Payload,
+}
+
+/// What an Ethernet header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
     pub source_mac: [u8; 6],
     pub destination_mac: [u8; 6],
     /// Id of an 802.1Q tag.
     pub vlan: Option<u16>,
-    pub addresses: Addresses,
-    pub payload: Payload,
 }
 
 /// Source and destination, of one family.
@@ -96,21 +103,22 @@ impl Payload {
 
 /// Builds the frame. `None` cannot be: each header is given a buffer that holds it.
 pub fn build(description: &Description) -> Option<Vec<u8>> {
-    let Description { addresses, payload, vlan, .. } = *description;
+    let Description { ethernet, addresses, payload } = *description;
     let transport = transport(addresses, payload)?;
     let network = network(addresses, payload, &transport)?;
+    let Some(ethernet) = ethernet else { return Some(network) };
     let ether_type = match addresses {
         Addresses::V4(..) => EtherTypes::Ipv4,
         Addresses::V6(..) => EtherTypes::Ipv6,
     };
-    let mut frame = link(description, ether_type)?;
-    debug_assert_eq!(frame.len(), ETHERNET + if vlan.is_some() { TAG } else { 0 });
+    let mut frame = link(ethernet, ether_type)?;
+    debug_assert_eq!(frame.len(), ETHERNET + if ethernet.vlan.is_some() { TAG } else { 0 });
     frame.extend(network);
     frame.resize(frame.len().max(SHORTEST), 0);
     Some(frame)
 }
 
-fn link(description: &Description, ether_type: EtherType) -> Option<Vec<u8>> {
+fn link(description: Ethernet, ether_type: EtherType) -> Option<Vec<u8>> {
     let mut bytes = vec![0; ETHERNET];
     let mut ethernet = MutableEthernetPacket::new(&mut bytes)?;
     ethernet.set_source(MacAddr::from(description.source_mac));
@@ -213,14 +221,9 @@ mod tests {
     use super::*;
 
     fn built(addresses: Addresses, payload: Payload, vlan: Option<u16>) -> Vec<u8> {
-        let description = Description {
-            source_mac: [2, 0, 0, 0, 0, 1],
-            destination_mac: [2, 0, 0, 0, 0, 2],
-            vlan,
-            addresses,
-            payload,
-        };
-        build(&description).unwrap()
+        let (source_mac, destination_mac) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let ethernet = Some(Ethernet { source_mac, destination_mac, vlan });
+        build(&Description { ethernet, addresses, payload }).unwrap()
     }
 
     const V4: Addresses =
@@ -238,9 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn without_a_link_layer_it_is_the_packet_alone() {
+        let payload = Payload::Tcp { ports: [49152, 443], flags: 0x02 };
+        let packet = build(&Description { ethernet: None, addresses: V4, payload }).unwrap();
+        assert_eq!(packet, built(V4, payload, None)[ETHERNET..ETHERNET + 40]);
+    }
+
+    #[test]
     fn every_kind_reads_back_as_itself() {
         use xdp_common::filter::order::Scratch;
-        use xdp_common::packet::{Network, Transport, UNTAGGED};
+        use xdp_common::packet::{LinkType, Network, Transport, UNTAGGED};
 
         let ports = [1, 65535];
         let kinds = [
@@ -254,7 +264,7 @@ mod tests {
             for (addresses, network, icmp) in [(V4, Network::IPV4, 1), (V6, Network::IPV6, 58)] {
                 for vlan in [None, Some(4095)] {
                     let mut scratch = Scratch::LEFT_BEHIND;
-                    scratch.read(&built(addresses, payload, vlan)[..]);
+                    scratch.read(LinkType::Ethernet, &built(addresses, payload, vlan)[..]);
                     assert_eq!(scratch.malformed, 0, "{payload:?}");
                     let read = scratch.packet;
                     let protocol = if protocol == 0 { icmp } else { protocol };

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use xdp_common::packet::{self, Packet, PacketBytes};
+use xdp_common::packet::{self, LinkType, Packet, PacketBytes};
 
 /// Such a frame, and whether bytes were asked for that it had and the capture has not.
 struct Beginning<'b> {
@@ -26,26 +26,27 @@ impl PacketBytes for Beginning<'_> {
     }
 }
 
-/// Whether a verdict about a frame of `length` bytes depends on nothing behind its first `bytes`:
-/// all its headers lie in them. Then whatever stands in the place of the rest is judged alike.
-pub fn headers_are_there(bytes: &[u8], length: u32) -> bool {
+/// Whether a verdict about a frame of `length` bytes, on a link of that type, depends on nothing behind
+/// its first `bytes`: all its headers lie in them. Then whatever stands in the place of the rest is judged alike.
+pub fn headers_are_there(link_type: LinkType, bytes: &[u8], length: u32) -> bool {
     let frame = Beginning { bytes, length, missed: Cell::new(false) };
     // That it is malformed is as good an answer: it was found in what is there.
-    let _ = packet::parse(&frame, &mut Packet::LEFT_BEHIND.clone());
+    let _ = packet::parse(link_type, &frame, &mut Packet::LEFT_BEHIND.clone());
     !frame.missed.get()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::build::{Addresses, Description, Payload, build};
+    use crate::frames::build::{Addresses, Description, Ethernet, Payload, build};
 
     fn tcp(vlan: Option<u16>) -> Vec<u8> {
         let addresses = Addresses::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let payload = Payload::Tcp { ports: [1, 2], flags: 2 };
         let macs = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
         let [source_mac, destination_mac] = macs;
-        build(&Description { source_mac, destination_mac, vlan, addresses, payload }).unwrap()
+        let ethernet = Some(Ethernet { source_mac, destination_mac, vlan });
+        build(&Description { ethernet, addresses, payload }).unwrap()
     }
 
     #[test]
@@ -55,9 +56,15 @@ mod tests {
             // TCP's flags, at byte 13 of its header.
             let needed = 14 + tag + 20 + 14;
             for kept in 0..=frame.len() {
-                let there = headers_are_there(&frame[..kept], frame.len() as u32);
+                let length = frame.len() as u32;
+                let there = headers_are_there(LinkType::Ethernet, &frame[..kept], length);
                 assert_eq!(there, kept >= needed, "{kept} bytes");
             }
+        }
+        let packet = tcp(None).split_off(14);
+        for kept in 0..=packet.len() {
+            let there = headers_are_there(LinkType::Raw, &packet[..kept], packet.len() as u32);
+            assert_eq!(there, kept >= 34, "{kept} bytes without a link layer header");
         }
     }
 
@@ -65,7 +72,8 @@ mod tests {
     fn what_is_malformed_in_what_is_there_needs_no_more() {
         let mut frame = tcp(None);
         frame[14] = 0x44;
-        assert!(headers_are_there(&frame[..34], frame.len() as u32));
-        assert!(!headers_are_there(&frame[..33], frame.len() as u32));
+        let there =
+            |kept| headers_are_there(LinkType::Ethernet, &frame[..kept], frame.len() as u32);
+        assert!(there(34) && !there(33));
     }
 }

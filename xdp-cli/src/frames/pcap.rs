@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
+use xdp_common::packet::LinkType;
 
 use super::gzip::{self, Members, Tail};
 
@@ -31,13 +32,21 @@ const ENHANCED_HEADER: usize = 20;
 /// length.
 const OBSOLETE_HEADER: usize = 20;
 
+/// A link type other than the one that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found}, not {}", named(*.wanted))]
+pub struct OtherLink {
+    pub found: String,
+    pub wanted: LinkType,
+}
+
 /// Why a capture, or the rest of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("it is neither a pcap nor a pcapng file, nor one of these compressed by gzip")]
     NotACapture,
-    #[error("its link type is {0}, not Ethernet")]
-    LinkType(String),
+    #[error("its link type is {0}")]
+    LinkType(OtherLink),
     #[error("it is cut off in the middle of a block, after frame {0}")]
     CutOff(u64),
     #[error("what follows frame {0} is damaged")]
@@ -49,8 +58,8 @@ pub enum Error {
 /// Why one frame of a capture cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("its link type is {0}, not Ethernet")]
-    LinkType(String),
+    #[error("its link type is {0}")]
+    LinkType(OtherLink),
     #[error("it was captured on interface {0}, which the capture does not describe")]
     Interface(u32),
     #[error("its record claims {claimed} captured bytes and has room for {room}")]
@@ -90,7 +99,11 @@ impl Error {
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotACapture => Some("`tcpdump -w FILE` and Wireshark write such files"),
-            Self::LinkType(_) => Some(
+            Self::LinkType(OtherLink { wanted: LinkType::Raw, .. }) => Some(
+                "packets on that interface have no Ethernet header: capture there, `tcpdump -i IFACE \
+                 -w FILE`",
+            ),
+            Self::LinkType(OtherLink { wanted: LinkType::Ethernet, .. }) => Some(
                 "capture on an Ethernet interface itself: `tcpdump -i IFACE -w FILE`, not `-i any`, \
                  which has no Ethernet headers",
             ),
@@ -172,20 +185,24 @@ impl<'r> Capture<'r> {
         self.tail.was_left()
     }
 
-    /// Puts the next frame into `frame`; `None` at the end.
+    /// Puts the next frame into `frame`; `None` at the end. Its link has to be of that type.
     ///
     /// # Errors
     ///
     /// Where nothing more can be had: the file breaks off, or what follows cannot be told apart. A
     /// frame that lies at that place comes before, as one that is unreadable.
-    pub fn next(&mut self, frame: &mut Vec<u8>) -> Result<Option<Record>, Error> {
+    pub fn next(
+        &mut self,
+        link_type: LinkType,
+        frame: &mut Vec<u8>,
+    ) -> Result<Option<Record>, Error> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
         loop {
             let stop = match self.reader.next() {
                 Ok((length, block)) => {
-                    let step = self.layout.read(&block, frame)?;
+                    let step = self.layout.read(&block, link_type, frame)?;
                     drop(block);
                     self.reader.consume(length);
                     match step {
@@ -251,13 +268,18 @@ impl<'r> Capture<'r> {
 
 impl Layout {
     /// Takes a block in; the frame in it is put into `frame`.
-    fn read(&mut self, block: &PcapBlockOwned<'_>, frame: &mut Vec<u8>) -> Result<Step, Error> {
+    fn read(
+        &mut self,
+        block: &PcapBlockOwned<'_>,
+        link_type: LinkType,
+        frame: &mut Vec<u8>,
+    ) -> Result<Step, Error> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 self.big_endian = header.is_bigendian();
                 // The upper bits say whether frames have a checksum at their end.
                 let link = Linktype(header.network.0 & 0xffff);
-                ethernet(link).map_err(Error::LinkType)?;
+                require(link_type, link).map_err(Error::LinkType)?;
                 return Ok(Step::Other);
             }
             PcapBlockOwned::NG(Block::SectionHeader(header)) => {
@@ -275,17 +297,19 @@ impl Layout {
         let taken = match block {
             PcapBlockOwned::Legacy(block) => take(block.data, block.caplen, block.origlen, frame),
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => self
-                .interface(packet.if_id)
+                .interface(packet.if_id, link_type)
                 .and_then(|_| take(packet.data, packet.caplen, packet.origlen, frame)),
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => self.interface(0).and_then(|most| {
-                // Such a block does not say how much was captured.
-                let most = if most == 0 { u32::MAX } else { most };
-                take(packet.data, packet.origlen.min(most), packet.origlen, frame)
-            }),
+            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
+                self.interface(0, link_type).and_then(|most| {
+                    // Such a block does not say how much was captured.
+                    let most = if most == 0 { u32::MAX } else { most };
+                    take(packet.data, packet.origlen.min(most), packet.origlen, frame)
+                })
+            }
             PcapBlockOwned::NG(Block::Unknown(block))
                 if self.kind(block.block_type) == OBSOLETE_PACKET =>
             {
-                self.obsolete(block.data, frame)
+                self.obsolete(block.data, link_type, frame)
             }
             // Names, statistics, comments, secrets.
             _ => return Ok(Step::Other),
@@ -293,21 +317,27 @@ impl Layout {
         Ok(Step::Record(taken.unwrap_or_else(Record::Unreadable)))
     }
 
-    fn obsolete(&self, data: &[u8], frame: &mut Vec<u8>) -> Result<Record, Fault> {
+    fn obsolete(
+        &self,
+        data: &[u8],
+        link_type: LinkType,
+        frame: &mut Vec<u8>,
+    ) -> Result<Record, Fault> {
         if data.len() < OBSOLETE_HEADER {
             return Err(Fault::Damaged);
         }
         let word = |at: usize| self.word(data, at).ok_or(Fault::Damaged);
         let first = word(0)?;
-        self.interface(if self.big_endian { first >> 16 } else { first & 0xffff })?;
+        let number = if self.big_endian { first >> 16 } else { first & 0xffff };
+        self.interface(number, link_type)?;
         take(&data[OBSOLETE_HEADER..], word(12)?, word(16)?, frame)
     }
 
-    /// Most bytes of a frame of that interface, which has to be Ethernet.
-    fn interface(&self, number: u32) -> Result<u32, Fault> {
+    /// Most bytes of a frame of that interface, which has to be of that type.
+    fn interface(&self, number: u32, link_type: LinkType) -> Result<u32, Fault> {
         let found = self.interfaces.get(number as usize);
         let (link, most) = *found.ok_or(Fault::Interface(number))?;
-        ethernet(link).map_err(Fault::LinkType)?;
+        require(link_type, link).map_err(Fault::LinkType)?;
         Ok(most)
     }
 
@@ -375,14 +405,26 @@ fn take(data: &[u8], captured: u32, original: u32, frame: &mut Vec<u8>) -> Resul
     Ok(Record::Frame { original })
 }
 
-/// The name of the link type that it is instead.
-fn ethernet(link: Linktype) -> Result<(), String> {
-    if link == Linktype::ETHERNET {
+/// Refuses frames of links of another type.
+fn require(wanted: LinkType, link: Linktype) -> Result<(), OtherLink> {
+    let is_wanted = match wanted {
+        LinkType::Ethernet => link == Linktype::ETHERNET,
+        LinkType::Raw => [Linktype::RAW, Linktype::IPV4, Linktype::IPV6].contains(&link),
+    };
+    if is_wanted {
         return Ok(());
     }
     // Of those that it knows, it has a name.
     let name = link.to_string();
-    Err(if name.contains('(') { link.0.to_string() } else { name })
+    let found = if name.contains('(') { link.0.to_string() } else { name };
+    Err(OtherLink { found, wanted })
+}
+
+const fn named(link_type: LinkType) -> &'static str {
+    match link_type {
+        LinkType::Ethernet => "Ethernet",
+        LinkType::Raw => "RAW (IP without a link layer header)",
+    }
 }
 
 /// The reader keeps no cause.

@@ -5,7 +5,7 @@ use crate::filter::rules::Classes;
 use crate::filter::{lists, rules};
 use crate::image::{Action, ActionKind, Header, Lines, flag};
 use crate::lookup::interval_tree;
-use crate::packet::{self, NO_SENDER, Network, Packet, PacketBytes, Transport};
+use crate::packet::{self, LinkType, NO_SENDER, Network, Packet, PacketBytes, Transport};
 use crate::stats::counter::{CELLS, CounterId, Matrix};
 use crate::stats::verdict::{Reason, Verdict};
 
@@ -111,11 +111,11 @@ impl Scratch {
         action: Action::DROP,
     };
 
-    /// Reads a frame onto it.
+    /// Reads a frame of a link of that type onto it.
     #[inline(always)]
-    pub fn read<P: PacketBytes + ?Sized>(&mut self, bytes: &P) {
+    pub fn read<P: PacketBytes + ?Sized>(&mut self, link_type: LinkType, bytes: &P) {
         self.length = bytes.length();
-        self.malformed = u32::from(packet::parse(bytes, &mut self.packet).is_err());
+        self.malformed = u32::from(packet::parse(link_type, bytes, &mut self.packet).is_err());
     }
 
     /// Writes a judgement down on it.

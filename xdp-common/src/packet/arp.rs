@@ -8,7 +8,7 @@
 //! ```
 
 use super::ethernet::EtherType;
-use super::{Cursor, Malformed, NO_SENDER, Network, Packet, PacketBytes, Transport, Window};
+use super::{Cursor, Malformed, NO_SENDER, Packet, PacketBytes, Transport, Window};
 
 const FIXED: u32 = 8;
 
@@ -19,7 +19,6 @@ pub fn parse<P: PacketBytes + ?Sized>(
     cursor: Cursor,
     packet: &mut Packet,
 ) -> Result<(), Malformed> {
-    packet.network = Network::ARP;
     packet.transport = Transport::PLAIN;
     packet.source[0] = NO_SENDER;
     let header = cursor.peek::<8, P>(bytes)?;

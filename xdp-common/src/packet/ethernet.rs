@@ -7,7 +7,7 @@
 //!         TCI's lower 12 bits, and the EtherType follows it
 //! ```
 
-use super::{Cursor, Malformed, Packet, PacketBytes, UNTAGGED, Window};
+use super::{Cursor, Malformed, Network, Packet, PacketBytes, UNTAGGED, Window};
 
 /// An EtherType, in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +18,29 @@ impl EtherType {
     pub const ARP: Self = Self(0x0806);
     pub const VLAN: Self = Self(0x8100);
     pub const IPV6: Self = Self(0x86dd);
+    pub const MPLS_UNICAST: Self = Self(0x8847);
+    pub const MPLS_MULTICAST: Self = Self(0x8848);
+    pub const PPPOE_SESSION: Self = Self(0x8864);
     pub const SERVICE_VLAN: Self = Self(0x88a8);
 
     const fn is_tag(self) -> bool {
         matches!(self, Self::VLAN | Self::SERVICE_VLAN)
+    }
+
+    /// What a frame of this type is read as.
+    #[inline(always)]
+    pub(super) const fn network(self) -> Network {
+        match self {
+            Self::IPV4 => Network::IPV4,
+            Self::IPV6 => Network::IPV6,
+            Self::ARP => Network::ARP,
+            _ => Network::OTHER,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) const fn is_mpls(self) -> bool {
+        matches!(self, Self::MPLS_UNICAST | Self::MPLS_MULTICAST)
     }
 }
 

@@ -11,7 +11,7 @@
 //! ```
 
 use super::transport;
-use super::{Cursor, Malformed, Network, Packet, PacketBytes, Transport, Window};
+use super::{Cursor, Malformed, Packet, PacketBytes, Transport, Window};
 
 const FIXED: u32 = 20;
 const OFFSET: u16 = 0x1fff;
@@ -23,7 +23,6 @@ pub fn parse<P: PacketBytes + ?Sized>(
     mut cursor: Cursor,
     packet: &mut Packet,
 ) -> Result<(), Malformed> {
-    packet.network = Network::IPV4;
     let header = cursor.peek::<20, P>(bytes)?;
     if header.u8(0) >> 4 != 4 {
         return Err(Malformed);

@@ -18,7 +18,7 @@
 //! ```
 
 use super::transport;
-use super::{Cursor, Malformed, Network, Packet, PacketBytes, Transport, UNKNOWN_PROTOCOL, Window};
+use super::{Cursor, Malformed, Packet, PacketBytes, Transport, UNKNOWN_PROTOCOL, Window};
 
 const FIXED: u32 = 40;
 
@@ -38,7 +38,6 @@ pub fn parse<P: PacketBytes + ?Sized>(
     mut cursor: Cursor,
     packet: &mut Packet,
 ) -> Result<(), Malformed> {
-    packet.network = Network::IPV6;
     let header = cursor.peek::<40, P>(bytes)?;
     if header.u8(0) >> 4 != 6 {
         return Err(Malformed);

@@ -1,6 +1,7 @@
 //! Packet headers, as far as a verdict depends on them.
 //!
-//! A packet flows through once: [`ethernet`] (with its tags), then [`arp`] or [`ipv4`] or
+//! A packet flows through once: [`ethernet`] (with its tags), unless its link has no such headers
+//! ([`link_type`]); [`pppoe`] and [`mpls`], if it is carried so; then [`arp`] or [`ipv4`] or
 //! [`ipv6`] (with its extension headers), then [`transport`]. Each takes a [`Cursor`], checks what
 //! the header says against what is there, and moves on. What lies, what is cut short and what is
 //! too deep to judge is [`Malformed`]; that depends on the packet alone, never on a ruleset.
@@ -9,7 +10,13 @@ pub mod arp;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
+pub mod link_type;
+pub mod mpls;
+pub mod pppoe;
 pub mod transport;
+
+use ethernet::EtherType;
+pub use link_type::LinkType;
 
 /// Where a frame's bytes come from: a slice in tests, the driver's buffers in the kernel.
 pub trait PacketBytes {
@@ -118,7 +125,8 @@ impl Cursor {
 pub struct Packet {
     pub network: Network,
     pub transport: Transport,
-    /// The first 12 bytes of the frame, as they come: see [`Packet::source_mac`].
+    /// The first 12 bytes of an Ethernet frame, as they come, or [`NO_MACS`]: see
+    /// [`Packet::source_mac`].
     pub macs: [u64; 2],
     /// The outer tag's VLAN id, or [`UNTAGGED`].
     pub vlan: u32,
@@ -135,6 +143,8 @@ pub struct Packet {
     pub l4_octet: u32,
 }
 
+/// The addresses of a frame without an Ethernet header: no number that an address would be.
+pub const NO_MACS: [u64; 2] = [u64::MAX; 2];
 /// No VLAN tag.
 pub const UNTAGGED: u32 = u32::MAX;
 /// The protocol of a fragment whose header names an IPv6 extension header.
@@ -184,7 +194,7 @@ impl Packet {
     pub const LEFT_BEHIND: Self = Self {
         network: Network(u32::MAX),
         transport: Transport(u32::MAX),
-        macs: [u64::MAX; 2],
+        macs: [0x5555_5555_5555_5555; 2],
         vlan: 0x5555_5555,
         protocol: 0x5555_5555,
         source: [0x5555_5555_5555_5555; 2],
@@ -194,33 +204,73 @@ impl Packet {
         l4_octet: 0x5555_5555,
     };
 
-    /// The MAC address that the frame comes from, in the lower 48 bits.
+    /// The MAC address that the frame comes from, in the lower 48 bits; more than that where it has
+    /// none.
     #[inline(always)]
     pub const fn source_mac(&self) -> u64 {
         (self.macs[0] & 0xffff) << 32 | self.macs[1]
     }
 
-    /// The one that it goes to.
+    /// The one that it goes to. As above.
     #[inline(always)]
     pub const fn destination_mac(&self) -> u64 {
-        self.macs[0] >> 16
+        // The upper half of the second word is 0, unless there are no addresses.
+        self.macs[0] >> 16 | self.macs[1] >> 32 << 48
     }
 }
 
-/// Reads a frame. Where it is malformed, nothing can be said of `packet`.
+/// The EtherType of an IP packet that begins with that byte, if one can.
 #[inline(always)]
-pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result<(), Malformed> {
+const fn ip_of(first: u8) -> Option<EtherType> {
+    match first >> 4 {
+        4 => Some(EtherType::IPV4),
+        6 => Some(EtherType::IPV6),
+        _ => None,
+    }
+}
+
+/// Reads a frame of a link of that type. Where it is malformed, nothing can be said of `packet`.
+#[inline(always)]
+pub fn parse<P: PacketBytes + ?Sized>(
+    link_type: LinkType,
+    bytes: &P,
+    packet: &mut Packet,
+) -> Result<(), Malformed> {
     let mut cursor = Cursor { offset: 0, end: bytes.length() };
-    let ether_type = ethernet::parse(bytes, &mut cursor, packet)?;
+    let ether_type = link_type.parse(bytes, &mut cursor, packet)?;
     cursor.offset = bytes.widen(cursor.offset);
-    match ether_type {
-        ethernet::EtherType::IPV4 => ipv4::parse(bytes, cursor, packet)?,
-        ethernet::EtherType::IPV6 => ipv6::parse(bytes, cursor, packet)?,
-        ethernet::EtherType::ARP => arp::parse(bytes, cursor, packet)?,
+    cursor.end = bytes.widen(cursor.end);
+    // Constants come out of this, so that the compiler sees that what is usual needs no second look.
+    let network = match ether_type.network() {
+        Network::OTHER => encapsulated(bytes, &mut cursor, ether_type)?,
+        usual => usual,
+    };
+    packet.network = network;
+    match network {
+        Network::IPV4 => ipv4::parse(bytes, cursor, packet),
+        Network::IPV6 => ipv6::parse(bytes, cursor, packet),
+        Network::ARP => arp::parse(bytes, cursor, packet),
         _ => {
-            packet.network = Network::OTHER;
             packet.transport = Transport::PLAIN;
+            Ok(())
         }
     }
-    Ok(())
+}
+
+/// Reads what may stand between the link layer and IP; `cursor` then stands behind it.
+#[inline(always)]
+fn encapsulated<P: PacketBytes + ?Sized>(
+    bytes: &P,
+    cursor: &mut Cursor,
+    mut ether_type: EtherType,
+) -> Result<Network, Malformed> {
+    if ether_type == EtherType::PPPOE_SESSION {
+        ether_type = pppoe::parse(bytes, cursor)?;
+    }
+    if ether_type.is_mpls() {
+        ether_type = mpls::parse(bytes, cursor)?;
+    }
+    cursor.offset = bytes.widen(cursor.offset);
+    cursor.end = bytes.widen(cursor.end);
+    Ok(ether_type.network())
 }

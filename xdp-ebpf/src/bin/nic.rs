@@ -21,7 +21,7 @@ use checked::Checked;
 use xdp_common::nic::{
     COUNTERS as COUNT, LIST_COUNTERS, OUTCOMES, Selector, counter_of, flag, outcome,
 };
-use xdp_common::packet::{NO_SENDER, Network, Packet, PacketBytes, Transport, parse};
+use xdp_common::packet::{LinkType, NO_SENDER, Network, Packet, PacketBytes, Transport, parse};
 use xdp_common::stats::counter::Counter;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdp_common::verifier::black_box;
@@ -101,7 +101,7 @@ fn judge(frame: &Frame, flags: u32) -> (u32, u8) {
     let has = |flag| flags & flag != 0;
     let policy = |[pass, drop]: [u32; 2], flag| if has(flag) { drop } else { pass };
     let mut packet = Packet::LEFT_BEHIND;
-    if parse(frame, &mut packet).is_err() {
+    if parse(LinkType::Ethernet, frame, &mut packet).is_err() {
         return (policy(MALFORMED, flag::MALFORMED_DROP), 0);
     }
     if packet.network == Network::ARP {
@@ -283,7 +283,7 @@ impl PacketBytes for Frame {
 
     #[inline(always)]
     fn widen(&self, number: u32) -> u32 {
-        number | self.zero
+        number.wrapping_add(self.zero)
     }
 }
 

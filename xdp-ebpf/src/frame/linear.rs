@@ -91,6 +91,6 @@ impl PacketBytes for Linear {
 
     #[inline(always)]
     fn widen(&self, number: u32) -> u32 {
-        number | self.zero
+        number.wrapping_add(self.zero)
     }
 }

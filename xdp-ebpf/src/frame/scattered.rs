@@ -44,7 +44,7 @@ impl PacketBytes for Scattered<'_> {
 
     #[inline(always)]
     fn widen(&self, number: u32) -> u32 {
-        number | self.zero
+        number.wrapping_add(self.zero)
     }
 }
 

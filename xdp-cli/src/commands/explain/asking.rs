@@ -1,7 +1,7 @@
 //! The program's answer, with the names and the entries that belong to it.
 
 use xdp_common::image::ActionKind;
-use xdp_common::packet::{NO_SENDER, Network, Packet};
+use xdp_common::packet::{LinkType, NO_SENDER, Network, Packet};
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -41,10 +41,11 @@ impl<'a> Asking<'a> {
     pub(super) fn begin(
         namespace: &'a Namespace,
         attachment: &'a Attachment,
+        link_type: LinkType,
         session: &mut Session<'_>,
     ) -> Result<Self, Failure> {
         let (maps, _) = attachment.readable()?;
-        let explainer = Explainer::beside(maps)?;
+        let explainer = Explainer::beside(maps, link_type)?;
         if !explainer.is_like(attachment.program_id())? {
             session.reporter.warning(
                 &format!(

@@ -1,17 +1,19 @@
 //! A frame by what its headers say.
 
+use xdp_common::packet::LinkType;
+
 use crate::args::{Headers, Mac, ProtocolArg};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::Error;
 use crate::datapath::host::interface::Interface;
-use crate::frames::build::{self, Addresses, Description, Payload};
+use crate::frames::build::{self, Addresses, Description, Ethernet, Payload};
 
 /// A frame that was described, without mistakes.
 pub(super) struct Told {
     addresses: Addresses,
     payload: Payload,
     vlan: Option<u16>,
-    source_mac: Mac,
+    source_mac: Option<Mac>,
     /// Without it, the interface's own.
     destination_mac: Option<Mac>,
 }
@@ -34,17 +36,34 @@ impl Told {
             addresses,
             payload: payload(headers, addresses)?,
             vlan: headers.vlan,
-            source_mac: headers.source_mac.unwrap_or(Mac([2, 0, 0, 0, 0, 1])),
+            source_mac: headers.source_mac,
             destination_mac: headers.destination_mac,
         })
     }
 
-    pub(super) fn frame(&self, attachment: &Attachment) -> Result<Vec<u8>, Error> {
+    /// What contradicts a link of that type.
+    pub(super) fn contradicts(&self, link_type: LinkType) -> Option<Mistake> {
+        let has_ethernet =
+            self.vlan.is_some() || self.source_mac.is_some() || self.destination_mac.is_some();
+        (link_type == LinkType::Raw && has_ethernet).then(|| {
+            let told = "packets of that interface have no Ethernet header".to_owned();
+            (told, "omit --vlan, --source-mac and --destination-mac")
+        })
+    }
+
+    pub(super) fn frame(
+        &self,
+        attachment: &Attachment,
+        link_type: LinkType,
+    ) -> Result<Vec<u8>, Error> {
         let own = || attachment.interface().and_then(|interface: Interface| interface.mac);
-        let description = Description {
-            source_mac: self.source_mac.0,
+        let ethernet = || Ethernet {
+            source_mac: self.source_mac.map_or([2, 0, 0, 0, 0, 1], |mac| mac.0),
             destination_mac: self.destination_mac.map(|mac| mac.0).or_else(own).unwrap_or([0; 6]),
             vlan: self.vlan,
+        };
+        let description = Description {
+            ethernet: (link_type == LinkType::Ethernet).then(ethernet),
             addresses: self.addresses,
             payload: self.payload,
         };

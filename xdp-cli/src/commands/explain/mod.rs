@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use xdp_common::packet::LinkType;
+
 use super::{Failure, Session};
 use crate::args::Explain;
 use crate::datapath::attached::question::LONGEST;
@@ -26,19 +28,24 @@ pub fn run(args: &Explain, session: &mut Session<'_>) -> Result<(), Failure> {
     let question = Question::of(args, session)?;
     let namespace = super::attached(&args.interface)?;
     let attachment = namespace.require_attachment(&args.interface)?;
-    let mut asking = Asking::begin(&namespace, &attachment, session)?;
+    let link_type = attachment.link_type()?;
+    let mut asking = Asking::begin(&namespace, &attachment, link_type, session)?;
     match question {
         Question::Frame(frame) => {
             let explained = asking.ask(&frame, session)?;
             print(session, args.json, &explained)?;
         }
         Question::Headers(headers) => {
-            let frame = headers.frame(&attachment)?;
+            if let Some((message, hint)) = headers.contradicts(link_type) {
+                session.reporter.error(&message, Some(hint));
+                return Err(Failure::Configuration);
+            }
+            let frame = headers.frame(&attachment, link_type)?;
             let explained = asking.ask(&frame, session)?;
             print(session, args.json, &explained)?;
         }
         Question::Capture(capture, path) => {
-            capture_of(*capture, path, &mut asking, args.json, session)?;
+            capture_of(*capture, path, link_type, &mut asking, args.json, session)?;
         }
     }
     session.out.flush().map_err(Failure::from_output)
@@ -97,6 +104,7 @@ fn refuse(path: &Path, error: &pcap::Error, session: &mut Session<'_>) -> Failur
 fn capture_of(
     mut capture: Capture<'_>,
     path: &Path,
+    link_type: LinkType,
     asking: &mut Asking<'_>,
     as_json: bool,
     session: &mut Session<'_>,
@@ -104,13 +112,13 @@ fn capture_of(
     let mut frame = Vec::new();
     let mut tally = Tally::default();
     let end = loop {
-        let record = match capture.next(&mut frame) {
+        let record = match capture.next(link_type, &mut frame) {
             Ok(Some(record)) => record,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
         tally.frames += 1;
-        match tally.judgeable(record, &mut frame) {
+        match tally.judgeable(record, link_type, &mut frame) {
             Ok(captured) => {
                 let explained = asking.ask(&frame, session)?;
                 let explained = Explained { frame: Some(tally.frames), captured, ..explained };
@@ -161,7 +169,12 @@ struct Tally {
 impl Tally {
     /// Makes `frame` as long as it was on the wire, and returns how much of that was captured where
     /// it was not all; or why it cannot be judged.
-    fn judgeable(&mut self, record: Record, frame: &mut Vec<u8>) -> Result<Option<usize>, String> {
+    fn judgeable(
+        &mut self,
+        record: Record,
+        link_type: LinkType,
+        frame: &mut Vec<u8>,
+    ) -> Result<Option<usize>, String> {
         let original = match record {
             Record::Frame { original } => original,
             Record::Unreadable(fault) => return Err(fault.to_string()),
@@ -174,7 +187,7 @@ impl Tally {
         if captured == length {
             return Ok(None);
         }
-        if !cut::headers_are_there(frame, original) {
+        if !cut::headers_are_there(link_type, frame, original) {
             return Err(format!("cut by the capture: {captured} of {length} bytes"));
         }
         self.cut += 1;

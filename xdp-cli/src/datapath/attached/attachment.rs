@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use xdp_common::capacity::COUNTER_PAGES;
+use xdp_common::packet::LinkType;
 
 use crate::datapath::attached::in_force::{InForce, Reading, read_in_force};
 use crate::datapath::attached::nic::Nic;
@@ -19,6 +20,7 @@ use crate::datapath::host::interface::Interface;
 use crate::datapath::maps::counters::{inner_id, read_matrix, read_rule_counters};
 use crate::datapath::maps::handles::{Maps, memory};
 use crate::datapath::maps::{dynamic, image};
+use crate::datapath::program::load::link_type_of;
 use crate::datapath::sys::{bpf, private_dir};
 
 /// The link's pin: while it is there, the interface is attached.
@@ -157,6 +159,15 @@ impl Attachment {
 
     pub fn program_id(&self) -> u32 {
         self.info.program_id
+    }
+
+    /// What the frames begin with that the attached program reads. It is the program that counts: of
+    /// the interface, that could have changed since.
+    pub fn link_type(&self) -> Result<LinkType> {
+        let info = bpf::program_by_id(self.info.program_id).and_then(bpf::program_info);
+        let name = info.context("look at the attached program")?.name;
+        // Every other version's are for Ethernet.
+        Ok(link_type_of(&name).unwrap_or(LinkType::Ethernet))
     }
 
     pub fn link(&self) -> &OwnedFd {

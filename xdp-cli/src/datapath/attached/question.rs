@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use xdp_common::filter::order::Scratch;
 use xdp_common::image::Action;
 use xdp_common::maps::{InExplain, Map};
-use xdp_common::packet::Packet;
+use xdp_common::packet::{LinkType, Packet};
 use xdp_common::stats::counter::{Counter, CounterId, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -28,7 +28,8 @@ use crate::datapath::sys::bpf::{self, PerCpuValues};
 pub const LONGEST: usize = 65_535;
 /// ETH_HLEN: the kernel runs a program on nothing shorter, and no driver gives it less.
 const SHORTEST: usize = 14;
-/// Stands for a shorter frame: as malformed as that, since behind its EtherType nothing follows.
+/// Stands for a shorter frame: as malformed as that, since behind its EtherType nothing follows; and
+/// where packets begin with IP, for its version is none.
 const STAND_IN: [u8; SHORTEST] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x00];
 
 /// What the program made of a frame.
@@ -60,8 +61,8 @@ pub struct Explainer<'m> {
 }
 
 impl<'m> Explainer<'m> {
-    /// Loads the program beside the one that has these maps.
-    pub fn beside(shared: &'m Maps) -> Result<Self> {
+    /// Loads the program for links of that type beside the one that has these maps.
+    pub fn beside(shared: &'m Maps, link_type: LinkType) -> Result<Self> {
         // What the program writes is the question's own, what it only reads is what is in force.
         let mut own = Vec::new();
         for map in Map::ALL.into_iter().filter(|map| map.in_explain() == InExplain::Own) {
@@ -75,7 +76,7 @@ impl<'m> Explainer<'m> {
                 (map.name(), own.unwrap_or(handle).as_fd())
             })
             .collect();
-        let program = load::load_filter_beside(&given).map_err(not_loaded)?;
+        let program = load::load_filter_beside(link_type, &given).map_err(not_loaded)?;
         let counted = PerCpuValues::zeroed(size_of::<PerCpu>(), 1);
         let counted = counted.context("count the processors")?;
         let counters = own.into_iter().find(|(map, _)| *map == Map::COUNTERS);

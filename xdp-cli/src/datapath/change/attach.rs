@@ -1,6 +1,8 @@
 //! Attaching: each step in the order that leaves, wherever it is cut off, either what was or what
 //! was asked for.
 
+use xdp_common::packet::LinkType;
+
 use crate::datapath::attached::attachment::LINK;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
@@ -43,9 +45,10 @@ pub fn attach(
         )));
     }
     refuse_others(namespace, interface)?;
+    let link_type = interface.link_type()?;
     let modes = match in_offload(namespace, interface, configured, wanted)? {
         Offload::Attached(attached) => return Ok(attached),
-        Offload::Not(instead_of) => modes(wanted, instead_of),
+        Offload::Not(instead_of) => modes(wanted, interface, link_type, instead_of)?,
     };
 
     // Compiled before anything is touched: a ruleset that does not fit fails here. The mode in the
@@ -56,6 +59,7 @@ pub fn attach(
             &BuildContext {
                 interface: name,
                 mode,
+                link_type,
                 config: configured.path,
                 loaded_from: configured.path,
                 attached_at: kernel::now(),
@@ -67,7 +71,7 @@ pub fn attach(
 
     // What stands there under this index is of an interface that is gone, or nothing.
     namespace.forget(interface.index)?;
-    let loaded = load::load_filter().map_err(not_loaded)?;
+    let loaded = load::load_filter(link_type).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     let directory = namespace.create_directory(interface.index)?;
     let attach = || -> Result<Attached> {
@@ -157,12 +161,29 @@ struct Modes {
     instead_of: Vec<(Mode, String)>,
 }
 
-fn modes(wanted: Wanted, instead_of: Vec<(Mode, String)>) -> Modes {
-    let candidates = match wanted {
-        Wanted::Exactly(mode) => vec![mode],
-        Wanted::Auto => vec![Mode::Native, Mode::Generic],
+fn modes(
+    wanted: Wanted,
+    interface: &Interface,
+    link_type: LinkType,
+    mut instead_of: Vec<(Mode, String)>,
+) -> Result<Modes> {
+    let name = &interface.name;
+    // Of a driver, it would not be known what it hands over.
+    let why = "its packets have no link layer header, and only generic mode is known to hand them \
+               over from IP on";
+    let candidates = match (link_type, wanted) {
+        (LinkType::Raw, Wanted::Exactly(Mode::Native)) => {
+            return Err(Error::new(format!("cannot attach to {name} in native mode: {why}"))
+                .hint(format!("`xdpctl attach {name} --mode generic`")));
+        }
+        (LinkType::Raw, Wanted::Auto) => {
+            instead_of.push((Mode::Native, why.to_owned()));
+            vec![Mode::Generic]
+        }
+        (_, Wanted::Exactly(mode)) => vec![mode],
+        (LinkType::Ethernet, Wanted::Auto) => vec![Mode::Native, Mode::Generic],
     };
-    Modes { candidates, instead_of }
+    Ok(Modes { candidates, instead_of })
 }
 
 /// What came of offload mode.

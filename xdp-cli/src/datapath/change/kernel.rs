@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
+use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::Counter;
 
 use crate::datapath::attached::in_force::InForce;
@@ -26,13 +27,15 @@ use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::metadata::{Metadata, Mode, Redirect};
-use crate::ruleset::{RedirectTarget, RuleAction, Ruleset};
+use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
 
 /// What a ruleset is put in force for.
 pub struct BuildContext<'a> {
     pub interface: &'a str,
     pub mode: Mode,
+    /// What the program reads.
+    pub link_type: LinkType,
     /// The file that reloads read, and the one that this ruleset was read from.
     pub config: &'a Path,
     pub loaded_from: &'a Path,
@@ -61,7 +64,8 @@ pub fn now() -> u64 {
 pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<PreparedKernel> {
     let generation = context.before.map_or(1, |before| before.generation + 1);
     let before = context.before.map(|before| &before.metadata);
-    let (redirects, missing) = resolve(ruleset, context.loaded_from, generation, before)?;
+    refuse_rewrites(ruleset, context)?;
+    let (redirects, missing) = resolve(ruleset, context, generation, before)?;
     let Assignment { counted, fresh } =
         counters::assign(ruleset, before.map_or(&[], |metadata| &metadata.counted));
     debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
@@ -89,7 +93,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
 /// before had it too: then it went away, and what is redirected there is dropped and counted.
 fn resolve(
     ruleset: &Ruleset,
-    config: &Path,
+    context: &BuildContext<'_>,
     generation: u64,
     before: Option<&Metadata>,
 ) -> Result<(Vec<Redirect>, Vec<Redirect>)> {
@@ -107,12 +111,19 @@ fn resolve(
             RedirectTarget::Index(index) => Interface::by_index(*index),
         };
         let ifindex = match found {
-            Ok(interface) => Some(interface.index),
+            Ok(target) => {
+                same_headers(context, &target).map_err(|why| {
+                    let place = format!("{}:{line}:{column}", context.loaded_from.display());
+                    Error::new(format!("{place}: rule \"{}\" redirects to {to}: {why}", rule.name))
+                        .hint("redirect to an interface of the same kind, or drop or pass instead")
+                })?;
+                Some(target.index)
+            }
             Err(error @ interface::Error::Kernel { .. }) => return Err(error.into()),
             Err(error) => {
                 let known = before.is_some_and(|b| b.redirects.iter().any(|r| r.to == *to));
                 if !known {
-                    let place = format!("{}:{line}:{column}", config.display());
+                    let place = format!("{}:{line}:{column}", context.loaded_from.display());
                     let told = Error::new(format!(
                         "{place}: rule \"{}\" redirects to {to}, which is not there: {error}",
                         rule.name
@@ -130,6 +141,43 @@ fn resolve(
     }
     missing.extend(redirects.iter().filter(|redirect| redirect.ifindex.is_none()).cloned());
     Ok((redirects, missing))
+}
+
+/// What goes out as it came needs the same headers there.
+fn same_headers(context: &BuildContext<'_>, target: &Interface) -> std::result::Result<(), String> {
+    let (from, name) = (context.interface, &target.name);
+    match (context.link_type, target.link_type().map_err(|error| error.message)?) {
+        (LinkType::Ethernet, LinkType::Ethernet) | (LinkType::Raw, LinkType::Raw) => Ok(()),
+        (LinkType::Ethernet, LinkType::Raw) => Err(format!(
+            "frames of {from} have Ethernet headers, and {name} takes none: it would send them as IP"
+        )),
+        (LinkType::Raw, LinkType::Ethernet) => Err(format!(
+            "packets of {from} have no Ethernet header, which {name} needs to send them"
+        )),
+    }
+}
+
+/// Addresses cannot be written into a header that is not there.
+fn refuse_rewrites(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<()> {
+    if context.link_type == LinkType::Ethernet {
+        return Ok(());
+    }
+    for rule in &ruleset.rules {
+        let (RuleAction::Redirect { rewrite, .. } | RuleAction::Bounce { rewrite }) = &rule.action
+        else {
+            continue;
+        };
+        if *rewrite != Rewrite::default() {
+            return Err(Error::new(format!(
+                "{}: rule \"{}\" rewrites MAC addresses, and packets of {} have none",
+                context.loaded_from.display(),
+                rule.name,
+                context.interface
+            ))
+            .hint("omit set_source_mac and set_destination_mac there"));
+        }
+    }
+    Ok(())
 }
 
 /// An image that is in force.

@@ -11,6 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xdp_common::packet::LinkType;
+
 use crate::datapath::attached::nic::{
     self as nic, Count, Kept, Nic, capacity, clear, counters, create_state, fill, keep, of_list,
     select,
@@ -50,6 +52,9 @@ pub struct PreparedNic {
 
 /// Whether a device runs programs, or why it does not.
 pub fn offered(interface: &Interface) -> std::result::Result<(), String> {
+    if interface.link_type().map_err(|error| error.message)? != LinkType::Ethernet {
+        return Err("its frames have no Ethernet headers, which the NIC's program reads".to_owned());
+    }
     let offers = interface
         .has_xdp_feature(xdp_feature::HW_OFFLOAD)
         .unwrap_or_else(|| load::takes_maps(interface.index));
@@ -65,6 +70,7 @@ pub fn attach(
     let context = BuildContext {
         interface: &interface.name,
         mode: Mode::Offload,
+        link_type: LinkType::Ethernet,
         config: configured.path,
         loaded_from: configured.path,
         attached_at: kernel::now(),

@@ -44,6 +44,7 @@ pub fn prepare<'a>(
     let context = BuildContext {
         interface: &before.metadata.interface,
         mode: before.metadata.mode,
+        link_type: attachment.link_type()?,
         // Another file is read this once: the next reload reads the one given at attach.
         config: &before.metadata.config,
         loaded_from,

@@ -32,11 +32,13 @@ pub fn replace(
         ))
         .hint(format!("`xdpctl detach {name}`, then attach")));
     }
+    let link_type = interface.link_type()?;
     let before = attachment.in_force();
     let attached_at = before.map_or_else(kernel::now, |before| before.metadata.attached_at);
     let context = BuildContext {
         interface: &interface.name,
         mode,
+        link_type,
         config: configured.path,
         loaded_from: configured.path,
         attached_at,
@@ -45,7 +47,7 @@ pub fn replace(
     let prepared = kernel::prepare(configured.ruleset, &context)?;
     repair_pins(attachment)?;
     let kept = before.is_some().then(|| attachment.directory());
-    let loaded = load::load_filter_on(kept).map_err(not_loaded)?;
+    let loaded = load::load_filter_on(kept, link_type).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     if mode == Mode::Native {
         redirect_targets::reconcile(namespace, &kernel::targets(&prepared))?;

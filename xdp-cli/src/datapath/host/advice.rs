@@ -75,7 +75,6 @@ const COMMON_MTU: u32 = 1500;
 /// network namespace, to name those that it is connected with.
 pub fn attach(interface: &Interface, others: &[Interface], plan: Plan) -> Vec<Note> {
     let mut notes = Vec::new();
-    notes.extend(not_ethernet(interface));
     notes.extend(down(interface));
     notes.extend(kind(interface, others, plan));
     notes.extend(port(interface, others));
@@ -151,19 +150,6 @@ fn no_xdp_transmit(target: &Interface) -> Option<Note> {
         format!("frames redirected to {name} in native mode {lost}: {reason}"),
         Some(hint.to_owned()),
     ))
-}
-
-fn not_ethernet(interface: &Interface) -> Option<Note> {
-    (!interface.is_ethernet()).then(|| {
-        note(
-            format!(
-                "frames on {} have no Ethernet header: their first bytes are taken for one, and \
-                 nothing is judged right",
-                interface.name
-            ),
-            Some("attach to the interface that carries it".to_owned()),
-        )
-    })
 }
 
 fn down(interface: &Interface) -> Option<Note> {
@@ -499,14 +485,12 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_without_frames_or_without_ethernet_is_pointed_out() {
+    fn an_interface_without_frames_is_pointed_out() {
         let off = Interface { up: false, admin_up: false, ..plain() };
         let told = single(attach(&off, &[], Plan::default()));
         assert_eq!(told, "eth0 is switched off (`ip link set eth0 up`)");
         let unplugged = Interface { up: false, carrier: false, ..plain() };
         assert!(single(attach(&unplugged, &[], Plan::default())).contains("no link"));
-        let tunnel = Interface { hardware_type: libc::ARPHRD_NONE, ..plain() };
-        assert!(single(attach(&tunnel, &[], Plan::default())).contains("no Ethernet header"));
     }
 
     #[test]

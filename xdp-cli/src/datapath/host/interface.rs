@@ -31,6 +31,7 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
@@ -39,6 +40,9 @@ const IFLA_XDP_HW_PROG_ID: u16 = 7;
 const XDP_ATTACHED_DRV: u8 = 1;
 const XDP_ATTACHED_SKB: u8 = 2;
 const XDP_ATTACHED_HW: u8 = 3;
+// include/uapi/linux/if_link.h, and if_tun.h for the type's values.
+const IFLA_TUN_TYPE: u16 = 3;
+const IFF_TUN: u8 = 1;
 // include/uapi/linux/if.h: operational states, RFC 2863.
 const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
@@ -99,6 +103,8 @@ pub struct Interface {
     pub carrier: bool,
     /// `ARPHRD_*`, include/uapi/linux/if_arp.h.
     pub hardware_type: u16,
+    /// A tun device that carries IP packets (IFF_TUN), not Ethernet frames (IFF_TAP).
+    pub is_tun: bool,
     pub mac: Option<[u8; 6]>,
     /// The driver as ethtool names it.
     pub driver: Option<String>,
@@ -210,11 +216,6 @@ impl Interface {
         list().map_err(|source| Error::Kernel { what: "the interfaces".to_owned(), source })
     }
 
-    /// Whether frames begin with an Ethernet header, which is what the program reads.
-    pub fn is_ethernet(&self) -> bool {
-        matches!(self.hardware_type, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK)
-    }
-
     /// Whether the driver is known to have that bit of [`xdp_feature`]; `None` if it cannot say.
     pub fn has_xdp_feature(&self, feature: u64) -> Option<bool> {
         self.xdp_features.map(|features| features & feature != 0)
@@ -314,7 +315,10 @@ fn parse(message: &[u8]) -> Option<Interface> {
             IFLA_LINK_NETNSID => interface.link_netns = read_u32(value).map(|id| id as i32),
             IFLA_MASTER => interface.master = read_u32(value),
             IFLA_OPERSTATE => operstate = *value.first()?,
-            IFLA_LINKINFO => interface.kind = attribute(value, IFLA_INFO_KIND).map(read_string),
+            IFLA_LINKINFO => {
+                interface.kind = attribute(value, IFLA_INFO_KIND).map(read_string);
+                interface.is_tun = interface.kind.as_deref() == Some("tun") && is_tun(value);
+            }
             IFLA_XDP => interface.xdp = parse_xdp(value),
             _ => {}
         }
@@ -327,6 +331,13 @@ fn parse(message: &[u8]) -> Option<Interface> {
             _ => false,
         };
     Some(interface)
+}
+
+/// Whether a device of kind tun is one that carries IP packets, by its IFLA_LINKINFO nest.
+fn is_tun(nest: &[u8]) -> bool {
+    let data = attribute(nest, IFLA_INFO_DATA);
+    let tun_type = data.and_then(|data| attribute(data, IFLA_TUN_TYPE));
+    tun_type.and_then(|value| value.first()) == Some(&IFF_TUN)
 }
 
 /// Reads the IFLA_XDP nest.
@@ -400,6 +411,8 @@ impl XdpFeatures {
 
 #[cfg(test)]
 mod tests {
+    use xdp_common::packet::LinkType;
+
     use super::*;
 
     fn named(names: &[&str]) -> Vec<Interface> {
@@ -421,7 +434,7 @@ mod tests {
     fn the_loopback_interface_is_found_by_name_and_index() {
         let by_name = Interface::by_name("lo").unwrap();
         assert_eq!(by_name.index, 1);
-        assert!(by_name.is_ethernet());
+        assert_eq!(by_name.link_type(), Ok(LinkType::Ethernet));
         assert_eq!(Interface::by_index(1).unwrap().name, "lo");
         assert!(Interface::all().unwrap().iter().any(|interface| interface.name == "lo"));
     }

@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod bpffs;
 pub mod interface;
+pub mod link_type;
 pub mod lock;
 pub mod loopback;
 mod mount_namespace;

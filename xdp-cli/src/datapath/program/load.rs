@@ -8,6 +8,7 @@ use aya::maps::Map as AyaMap;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use xdp_common::maps::{Map, OnReplace};
+use xdp_common::packet::LinkType;
 
 use crate::datapath::program::error::{LoadError, chain};
 use crate::datapath::program::object::Object;
@@ -26,26 +27,42 @@ pub struct Loaded {
     name: &'static str,
 }
 
+/// What the packet filter is called that reads the frames of a link of that type.
+const fn filter_name(link_type: LinkType) -> &'static str {
+    match link_type {
+        LinkType::Ethernet => "xdpctl",
+        LinkType::Raw => "xdpctl_raw",
+    }
+}
+
+/// Which links' frames an attached program reads, by its name.
+pub fn link_type_of(program: &str) -> Option<LinkType> {
+    LinkType::ALL.into_iter().find(|link_type| filter_name(*link_type) == program)
+}
+
 /// Loads the packet filter with new maps.
-pub fn load_filter() -> Result<Loaded, LoadError> {
-    load_filter_on(None)
+pub fn load_filter(link_type: LinkType) -> Result<Loaded, LoadError> {
+    load_filter_on(None, link_type)
 }
 
 /// Loads the packet filter on the maps that `attach --replace` keeps, which are pinned in a
 /// directory, and with new maps for the rest; without one, with new maps alone.
-pub fn load_filter_on(kept: Option<&Path>) -> Result<Loaded, LoadError> {
+pub fn load_filter_on(kept: Option<&Path>, link_type: LinkType) -> Result<Loaded, LoadError> {
     let mut loader = EbpfLoader::new();
     if let Some(directory) = kept {
         for map in Map::ALL.into_iter().filter(|map| map.on_replace() == OnReplace::Kept) {
             loader.map_pin_path(map.name(), directory.join(map.name()));
         }
     }
-    load(loader, &FILTER.0, "xdpctl")
+    load(loader, &FILTER.0, filter_name(link_type))
 }
 
 /// Loads the packet filter once more, on maps that are there already: all of the registry, by name.
-pub fn load_filter_beside(maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
-    Object::parse(&FILTER.0)?.load_xdp("xdpctl", maps)
+pub fn load_filter_beside(
+    link_type: LinkType,
+    maps: &[(&str, BorrowedFd<'_>)],
+) -> Result<OwnedFd, LoadError> {
+    Object::parse(&FILTER.0)?.load_xdp(filter_name(link_type), maps)
 }
 
 /// Loads the program that passes everything.
