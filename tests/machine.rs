@@ -10,6 +10,8 @@ mod counters;
 mod jumbo;
 #[path = "machine/kernel.rs"]
 mod kernel;
+#[path = "machine/links.rs"]
+mod links;
 #[path = "machine/redirects.rs"]
 mod redirects;
 #[path = "machine/verdicts.rs"]

@@ -14,6 +14,9 @@ const MAGIC: u32 = 0xa1b2_c3d4;
 const ARRIVAL: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(50);
 
+/// What is sent, and its packet; verdict, reason, and the lists and rules that count it.
+type Row<'r> = (&'r str, Vec<u8>, &'r str, &'r str, &'r [&'r str]);
+
 /// A lab with a tun device in the middle, and a configuration to attach there.
 struct Bench {
     tun: Tun,
@@ -47,7 +50,7 @@ impl Bench {
     }
 
     /// Sends one packet, and holds what is counted against what was expected.
-    fn send(&self, row: &(&str, Vec<u8>, &str, &str, &[&str])) {
+    fn send(&self, row: &Row<'_>) {
         let (what, packet, verdict, reason, rules) = row;
         let before = self.sample();
         self.tun.send(packet);
@@ -144,7 +147,7 @@ fn packets_are_judged_from_the_ip_header_on() {
     let malformed = packet(udp4("198.51.100.7", "10.50.0.1", 1, 7).ihl(4));
     let fragment = packet(udp4("198.51.100.7", "10.50.0.1", 1, 7).fragment(4, false));
     let padded = [udp("203.0.113.7", 7), vec![0; 30]].concat();
-    let rows: Vec<(&str, Vec<u8>, &str, &str, &[&str])> = vec![
+    let rows: Vec<Row<'_>> = vec![
         ("blocked", udp("203.0.113.7", 7), "drop", "blocklist", &["bad"]),
         ("blocked, padded", padded, "drop", "blocklist", &["bad"]),
         ("blocked, IPv6", udp_v6("2001:db8:bad::7"), "drop", "blocklist", &["bad"]),

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! RFC 2516, section 7, forbids to compress the field, but Linux takes it compressed as well
-//! (drivers/net/ppp/ppp_generic.c, `ppp_decompress_proto`), so that a packet would arrive unjudged.
+//! (drivers/net/ppp/ppp_generic.c, `ppp_decompress_proto`; versions from 2026 on drop it before, in
+//! `pppoe_rcv`), so that a packet would arrive unjudged.
 
 use super::ethernet::EtherType;
 use super::{Cursor, Malformed, PacketBytes, Window};

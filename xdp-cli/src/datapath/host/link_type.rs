@@ -2,8 +2,9 @@
 //!
 //! Generic mode hands a packet over from its link layer header on (net/core/dev.c,
 //! `bpf_prog_run_generic_xdp`). Where a link has none, that is the place that its driver left in the
-//! packet as such: for most the packet's own start, for some the header of a tunnel around it. So
-//! interfaces without Ethernet headers are taken by their kind, each of which was seen to do so.
+//! packet as such: for most the packet's own start (`skb_reset_mac_header`, in the kernel since 5.14),
+//! for some the header of a tunnel around it or of the link below. So interfaces without Ethernet
+//! headers are taken by their kind, and only kinds that were seen to do so, on Linux 6.1 and 6.12.
 
 use xdp_common::packet::LinkType;
 
