@@ -27,6 +27,16 @@ impl EtherType {
         matches!(self, Self::VLAN | Self::SERVICE_VLAN)
     }
 
+    /// That of an IP packet that begins with that byte, if one can.
+    #[inline(always)]
+    pub(super) const fn of_version(first: u8) -> Option<Self> {
+        match first >> 4 {
+            4 => Some(Self::IPV4),
+            6 => Some(Self::IPV6),
+            _ => None,
+        }
+    }
+
     /// What a frame of this type is read as.
     #[inline(always)]
     pub(super) const fn network(self) -> Network {

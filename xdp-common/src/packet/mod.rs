@@ -1,7 +1,7 @@
 //! Packet headers, as far as a verdict depends on them.
 //!
-//! A packet flows through once: [`ethernet`] (with its tags), unless its link has no such headers
-//! ([`link_type`]); [`pppoe`] and [`mpls`], if it is carried so; then [`arp`] or [`ipv4`] or
+//! A packet flows through once: [`ethernet`] (with its tags), or [`raw`] where its link has no such
+//! headers; [`pppoe`] and [`mpls`], if it is carried so; then [`arp`] or [`ipv4`] or
 //! [`ipv6`] (with its extension headers), then [`transport`]. Each takes a [`Cursor`], checks what
 //! the header says against what is there, and moves on. What lies, what is cut short and what is
 //! too deep to judge is [`Malformed`]; that depends on the packet alone, never on a ruleset.
@@ -10,13 +10,23 @@ pub mod arp;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
-pub mod link_type;
 pub mod mpls;
 pub mod pppoe;
+pub mod raw;
 pub mod transport;
 
-use ethernet::EtherType;
-pub use link_type::LinkType;
+/// What a link's frames begin with. The names are those that captures have for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkType {
+    /// An Ethernet header (LINKTYPE_ETHERNET).
+    Ethernet,
+    /// The IP header, without any of a link layer (LINKTYPE_RAW): tun, ppp, wireguard, ipip.
+    Raw,
+}
+
+impl LinkType {
+    pub const ALL: [Self; 2] = [Self::Ethernet, Self::Raw];
+}
 
 /// Where a frame's bytes come from: a slice in tests, the driver's buffers in the kernel.
 pub trait PacketBytes {
@@ -219,16 +229,6 @@ impl Packet {
     }
 }
 
-/// The EtherType of an IP packet that begins with that byte, if one can.
-#[inline(always)]
-const fn ip_of(first: u8) -> Option<EtherType> {
-    match first >> 4 {
-        4 => Some(EtherType::IPV4),
-        6 => Some(EtherType::IPV6),
-        _ => None,
-    }
-}
-
 /// Reads a frame of a link of that type. Where it is malformed, nothing can be said of `packet`.
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(
@@ -237,7 +237,10 @@ pub fn parse<P: PacketBytes + ?Sized>(
     packet: &mut Packet,
 ) -> Result<(), Malformed> {
     let mut cursor = Cursor { offset: 0, end: bytes.length() };
-    let ether_type = link_type.parse(bytes, &mut cursor, packet)?;
+    let ether_type = match link_type {
+        LinkType::Ethernet => ethernet::parse(bytes, &mut cursor, packet)?,
+        LinkType::Raw => raw::parse(bytes, cursor, packet)?,
+    };
     cursor.offset = bytes.widen(cursor.offset);
     cursor.end = bytes.widen(cursor.end);
     // Constants come out of this, so that the compiler sees that what is usual needs no second look.
@@ -262,9 +265,9 @@ pub fn parse<P: PacketBytes + ?Sized>(
 fn encapsulated<P: PacketBytes + ?Sized>(
     bytes: &P,
     cursor: &mut Cursor,
-    mut ether_type: EtherType,
+    mut ether_type: ethernet::EtherType,
 ) -> Result<Network, Malformed> {
-    if ether_type == EtherType::PPPOE_SESSION {
+    if ether_type == ethernet::EtherType::PPPOE_SESSION {
         ether_type = pppoe::parse(bytes, cursor)?;
     }
     if ether_type.is_mpls() {

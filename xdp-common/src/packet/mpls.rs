@@ -9,7 +9,7 @@
 //! way (net/mpls/af_mpls.c, `mpls_egress`). That holds for the explicit null labels, 0 and 2, too.
 
 use super::ethernet::EtherType;
-use super::{Cursor, Malformed, PacketBytes, Window, ip_of};
+use super::{Cursor, Malformed, PacketBytes, Window};
 
 const LABEL: u32 = 4;
 
@@ -42,5 +42,5 @@ pub fn parse<P: PacketBytes + ?Sized>(
         return Err(Malformed);
     }
     let first = cursor.peek::<1, P>(bytes)?.u8(0);
-    Ok(ip_of(first).unwrap_or(EtherType::MPLS_UNICAST))
+    Ok(EtherType::of_version(first).unwrap_or(EtherType::MPLS_UNICAST))
 }
