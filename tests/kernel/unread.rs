@@ -7,13 +7,15 @@ use std::time::Duration;
 use crate::lab::frame::*;
 use crate::lab::{Lab, Port};
 
-/// Long enough for a machine that is busy; what arrives does so at once.
-const ARRIVAL: Duration = Duration::from_secs(20);
+/// How long one try may take. An interface that gets or loses its program can lose frames meanwhile.
+const TRY: Duration = Duration::from_secs(2);
+const TRIES: usize = 15;
 
-fn receive(socket: &UdpSocket) -> Vec<u8> {
+/// The text of the next packet that comes, unless none does in time.
+fn receive(socket: &UdpSocket) -> Option<String> {
     let mut buffer = [0; 2048];
-    let length = socket.recv(&mut buffer).expect("what comes after it arrives");
-    buffer[..length].to_vec()
+    let length = socket.recv(&mut buffer).ok()?;
+    Some(String::from_utf8(buffer[..length].to_vec()).expect("text"))
 }
 
 /// A packet with that text for the socket of a family.
@@ -54,10 +56,20 @@ fn unread(v6: bool) -> Vec<(&'static str, Vec<u8>)> {
 fn nothing_but_the_last_arrives(sender: &Port, sockets: &[UdpSocket; 2], when: &str) {
     for (v6, socket) in [false, true].into_iter().zip(sockets) {
         for (name, frame) in unread(v6) {
-            sender.send(&frame);
-            sender.send(&packet(v6, "read").build());
-            let arrived = String::from_utf8(receive(socket)).expect("text");
-            assert_eq!(arrived, "read", "{name}, IPv6: {v6}, {when}");
+            let arrived = (1..=TRIES).any(|attempt| {
+                let last = format!("read, {name}, {when}, {attempt}");
+                sender.send(&frame);
+                sender.send(&packet(v6, &last).build());
+                // Of tries before, the last packet may come late.
+                while let Some(text) = receive(socket) {
+                    assert!(text.starts_with("read, "), "{text} arrived, IPv6: {v6}, {when}");
+                    if text == last {
+                        return true;
+                    }
+                }
+                false
+            });
+            assert!(arrived, "nothing arrives, IPv6: {v6}, {when}");
         }
     }
 }
@@ -72,7 +84,7 @@ fn what_is_not_read_reaches_no_socket() {
     lab.ip("dut", ["address", "add", "fd60::1/64", "dev", "in0", "nodad"]);
     let sockets = ["10.60.0.1:7", "[fd60::1]:7"].map(|address| {
         let socket = dut.enter(|| UdpSocket::bind(address)).expect("bind");
-        socket.set_read_timeout(Some(ARRIVAL)).expect("a timeout");
+        socket.set_read_timeout(Some(TRY)).expect("a timeout");
         socket
     });
     let sender = lab.port("src", "src0");
