@@ -69,6 +69,7 @@ struct Ipv4 {
     version: u8,
     ihl: Option<u8>,
     total_length: Option<u16>,
+    dscp: u8,
     ttl: u8,
     options: Vec<u8>,
     /// In units of 8 bytes, as in the header.
@@ -83,6 +84,7 @@ struct Ipv6 {
     destination: Ipv6Addr,
     version: u8,
     payload_length: Option<u16>,
+    dscp: u8,
     hop_limit: u8,
     extensions: Vec<Extension>,
     carried: Carried,
@@ -147,6 +149,7 @@ fn ip4(source: &str, destination: &str, transport: Transport) -> Frame {
         version: 4,
         ihl: None,
         total_length: None,
+        dscp: 0,
         ttl: 64,
         options: Vec::new(),
         fragment_offset: 0,
@@ -162,6 +165,7 @@ fn ip6(source: &str, destination: &str, transport: Transport) -> Frame {
         destination: v6(destination),
         version: 6,
         payload_length: None,
+        dscp: 0,
         hop_limit: 64,
         extensions: Vec::new(),
         carried: Carried { transport, protocol: None, payload: b"xdpctl lab".to_vec() },
@@ -401,6 +405,16 @@ impl Frame {
         match &mut self.carried().transport {
             Transport::Icmp { code, .. } | Transport::Icmpv6 { code, .. } => *code = wanted,
             _ => panic!("only ICMP has a code"),
+        }
+        self
+    }
+
+    /// The differentiated services code point, 0 to 63.
+    pub fn dscp(mut self, point: u8) -> Self {
+        match &mut self.network {
+            Network::Ipv4(ip) => ip.dscp = point,
+            Network::Ipv6(ip) => ip.dscp = point,
+            _ => panic!("only IP has a code point"),
         }
         self
     }

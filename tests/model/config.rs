@@ -110,6 +110,7 @@ pub struct Rule {
     pub icmp_type: Vec<u8>,
     /// Names of flags, and whether each has to be set.
     pub tcp_flags: Vec<(&'static str, bool)>,
+    pub dscp: Vec<u8>,
     pub vlan: Option<Vlan>,
     pub source_mac: Vec<Mac>,
     pub destination_mac: Vec<Mac>,
@@ -130,6 +131,7 @@ impl Rule {
             destination_port: Vec::new(),
             icmp_type: Vec::new(),
             tcp_flags: Vec::new(),
+            dscp: Vec::new(),
             vlan: None,
             source_mac: Vec::new(),
             destination_mac: Vec::new(),
@@ -271,6 +273,13 @@ impl Rule {
             let flags = flags.map(|(name, set)| format!("{}{name}", if *set { "" } else { "!" }));
             key("tcp_flags", vec![quoted(flags.collect::<Vec<_>>().join(","))]);
         }
+        // Some by their names.
+        let named = |point: &u8| match point {
+            0 => quoted("cs0"),
+            46 => quoted("ef"),
+            number => number.to_string(),
+        };
+        key("dscp", self.dscp.iter().map(named).collect());
         match &self.vlan {
             None => {}
             Some(Vlan::Untagged) => key("vlan", vec![quoted("none")]),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::config::{Config, Prefix, bits, with_bits};
 use super::dice::Dice;
-use super::rulesets::{ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
+use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
 
 /// A little less than the kernel's test runs take: 17 pages (MAX_SKB_FRAGS) behind a first buffer, which
 /// may have been told to be short.
@@ -345,7 +345,7 @@ fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
     let version = if dice.one_in(40) { dice.below(16) } else { 4 };
     let shown = if dice.one_in(30) { dice.below(16) } else { words };
     frame.push((version << 4 | shown) as u8);
-    frame.push(dice.byte());
+    frame.push(traffic_class(dice));
     frame.extend((stated as u16).to_be_bytes());
     frame.extend((dice.word() as u16).to_be_bytes());
     frame.extend(fragment.to_be_bytes());
@@ -356,6 +356,11 @@ fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
         frame.push(dice.byte());
     }
     frame.extend(payload);
+}
+
+/// DSCP and ECN.
+fn traffic_class(dice: &mut Dice) -> u8 {
+    if dice.one_in(2) { dice.byte() } else { dice.pick(&DSCP) << 2 | dice.byte() & 3 }
 }
 
 fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
@@ -388,9 +393,10 @@ fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
         _ if payload.len() > 65_535 && !dice.one_in(4) => 0,
         _ => payload.len(),
     };
-    let version = if dice.one_in(40) { dice.byte() } else { 0x60 | dice.byte() & 0xf };
+    let class = traffic_class(dice);
+    let version = if dice.one_in(40) { dice.byte() } else { 0x60 | class >> 4 };
     frame.push(version);
-    frame.extend([dice.byte(), 0, 0]);
+    frame.extend([class << 4 | dice.byte() & 0xf, 0, 0]);
     frame.extend((stated as u16).to_be_bytes());
     frame.extend([first, 64]);
     octets(frame, edges.v6(dice));

@@ -228,7 +228,8 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         || !rule.source_port.is_empty()
         || !rule.destination_port.is_empty()
         || !rule.icmp_type.is_empty()
-        || !rule.tcp_flags.is_empty();
+        || !rule.tcp_flags.is_empty()
+        || !rule.dscp.is_empty();
     vlan && macs
         && match &frame.payload {
             Payload::Ip(packet) => matches_packet(rule, packet),
@@ -270,6 +271,7 @@ fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
         && among(&rule.destination, packet.destination)
         && port_among(&rule.source_port, packet.ports.map(|ports| ports.0))
         && port_among(&rule.destination_port, packet.ports.map(|ports| ports.1))
+        && (rule.dscp.is_empty() || rule.dscp.contains(&packet.dscp))
         && (rule.icmp_type.is_empty()
             || packet.icmp_type.is_some_and(|number| rule.icmp_type.contains(&number)))
 }

@@ -46,6 +46,8 @@ pub struct Packet {
     pub ports: Option<(u16, u16)>,
     pub tcp_flags: Option<u8>,
     pub icmp_type: Option<u8>,
+    /// RFC 2474, section 3.
+    pub dscp: u8,
 }
 
 /// What a length field says, of as many bytes as there are. Receive offload merges segments to
@@ -170,6 +172,7 @@ fn ipv4(bytes: &[u8]) -> Read<Packet> {
         ports: None,
         tcp_flags: None,
         icmp_type: None,
+        dscp: bytes[1] >> 2,
     };
     if !packet.later_fragment {
         transport(&mut packet, &bytes[header_length..], protocol == 1)?;
@@ -199,6 +202,7 @@ fn ipv6(bytes: &[u8]) -> Read<Packet> {
         ports: None,
         tcp_flags: None,
         icmp_type: None,
+        dscp: header.get_traffic_class() >> 2,
     };
     let mut next = header.get_next_header().0;
     let mut headers = 0;

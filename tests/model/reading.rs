@@ -56,6 +56,7 @@ fn compare_packets(found: &Packet, expected: &packet::Packet) {
     };
     same(found.source, expected.source);
     same(found.destination, expected.destination);
+    assert_eq!(found.dscp, u32::from(expected.dscp));
     assert_eq!(found.protocol, expected.protocol.map_or(UNKNOWN_PROTOCOL, u32::from));
     assert_eq!(found.transport == Transport::FRAGMENT, expected.later_fragment);
     let has_ports = matches!(found.transport, Transport::PORTS | Transport::TCP);

@@ -3,7 +3,7 @@
 use super::config::{Action, Config, Prefix, Protocol, Rule, Vlan};
 use super::dice::{Dice, seed};
 use super::product::Product;
-use super::rulesets::{ICMP_TYPES, MACS, PORTS, VLANS, prefix};
+use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, prefix};
 
 /// What the contract says of a rule by itself.
 fn can_match(rule: &Rule) -> bool {
@@ -71,6 +71,7 @@ fn any_rule(dice: &mut Dice) -> Rule {
     rule.source_port = dice.maybe(6, ports).unwrap_or_default();
     rule.destination_port = dice.maybe(6, ports).unwrap_or_default();
     rule.icmp_type = dice.maybe(8, |dice| vec![dice.pick(&ICMP_TYPES)]).unwrap_or_default();
+    rule.dscp = dice.maybe(8, |dice| vec![dice.pick(&DSCP)]).unwrap_or_default();
     let flag = |dice: &mut Dice| (dice.pick(&["syn", "ack", "cwr"]), dice.one_in(2));
     rule.tcp_flags = dice.maybe(8, |dice| dice.some(1, 3, flag)).unwrap_or_default();
     rule.vlan = dice.maybe(8, |dice| Vlan::Ids(vec![dice.pick(&VLANS)]));

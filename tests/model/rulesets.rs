@@ -11,6 +11,7 @@ use super::dice::Dice;
 
 pub const PORTS: [u16; 12] = [0, 1, 52, 53, 54, 255, 256, 1023, 1024, 49152, 65534, 65535];
 pub const VLANS: [u16; 7] = [0, 1, 100, 101, 255, 256, 4095];
+pub const DSCP: [u8; 6] = [0, 1, 10, 46, 62, 63];
 pub const ICMP_TYPES: [u8; 7] = [0, 3, 8, 128, 129, 135, 255];
 pub const MACS: [Mac; 5] = [
     [0x02, 0, 0, 0, 0, 0x01],
@@ -253,6 +254,9 @@ pub fn rule(dice: &mut Dice, name: String) -> Rule {
     }
     if matches!(rule.protocol, Some(Protocol::Icmp | Protocol::Icmpv6)) && dice.one_in(2) {
         rule.icmp_type = dice.some(1, 3, |dice| dice.pick(&ICMP_TYPES));
+    }
+    if dice.one_in(5) {
+        rule.dscp = dice.some(1, 3, |dice| dice.pick(&DSCP));
     }
     rule.vlan = dice.maybe(4, |dice| {
         if dice.one_in(3) {

@@ -156,6 +156,9 @@ pub struct Rule {
     pub action: RuleAction,
 }
 
+/// The highest code point: six bits (RFC 2474, section 3).
+pub const MAX_DSCP: u8 = 63;
+
 /// What a rule asks of a packet; `None` matches everything, also what has no such field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matches {
@@ -168,6 +171,8 @@ pub struct Matches {
     pub destination_port: Option<Vec<(u16, u16)>>,
     pub icmp_type: Option<Vec<u8>>,
     pub tcp_flags: Option<TcpFlags>,
+    /// 0 to [`MAX_DSCP`].
+    pub dscp: Option<Vec<u8>>,
     pub vlan: Option<Vlan>,
     pub source_mac: Option<Vec<[u8; 6]>>,
     pub destination_mac: Option<Vec<[u8; 6]>>,

@@ -71,7 +71,7 @@ const _: () = assert!(
 pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// The version of everything in this file, of the counters' layout and of the program's maps.
 /// It goes up with any change that an older program or command line would misread.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
@@ -112,9 +112,12 @@ pub mod flag {
     pub const RULE_DESTINATION_PORT: u32 = 1 << 10;
     pub const RULE_ICMP_TYPE: u32 = 1 << 11;
     pub const RULE_TCP_FLAGS: u32 = 1 << 12;
-    pub const RULE_VLAN: u32 = 1 << 13;
+    /// VLAN id or DSCP.
+    pub const RULE_TAGS: u32 = 1 << 13;
     pub const RULE_SOURCE_MAC: u32 = 1 << 14;
     pub const RULE_DESTINATION_MAC: u32 = 1 << 15;
+    /// DSCP; then [`RULE_TAGS`] is set too.
+    pub const RULE_DSCP: u32 = 1 << 16;
 }
 
 /// Block 0. All places are in lines (`_tree`, `_root`, `decisions`, `actions`) or in blocks (the rest).
@@ -161,11 +164,14 @@ pub struct Header {
     /// Directories: a page whose entries are pages, counted from [`Header::pages`].
     pub source_port_directory: u32,
     pub destination_port_directory: u32,
+    /// By VLAN id, [`crate::filter::rules::NO_VLAN`] for none, for packets that have no DSCP, and for all
+    /// where no rule names one.
     pub vlan_directory: u32,
-    pub untagged_class: u32,
     /// Page of classes by the type of ICMP and ICMPv6: a rule's protocol tells them apart.
     pub icmp_type_page: u32,
     pub tcp_flags_page: u32,
+    /// Page of such directories, by DSCP.
+    pub dscp_page: u32,
     /// The first page.
     pub pages: u32,
     /// The first bit vector, how many lines each takes, as a power of two, and how many words of

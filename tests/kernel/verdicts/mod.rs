@@ -122,6 +122,7 @@ tables! {
     rules::ports,
     rules::icmp_types,
     rules::tcp_flags,
+    rules::dscp,
     rules::vlans,
     rules::macs,
     rules::all_keys_at_once,

@@ -258,6 +258,45 @@ pub fn icmp_types() -> Table {
     Table::new(configuration, rows).under_all_tags()
 }
 
+pub fn dscp() -> Table {
+    let configuration = r#"
+        [[rule]]
+        name = "voice"
+        dscp = "ef"
+        protocol = "udp"
+        action = "drop"
+        [[rule]]
+        name = "several"
+        dscp = [1, "af41", 63]
+        action = "drop"
+        [[rule]]
+        name = "tagged"
+        dscp = 0
+        vlan = 100
+        action = "drop"
+    "#;
+    let rows = vec![
+        drop("a name", udp4(A, B, 1, 2).dscp(46), "rule").by("voice"),
+        drop("IPv6", udp6(A6, B6, 1, 2).dscp(46), "rule").by("voice"),
+        pass("another protocol", icmp4(A, B, 8).dscp(46), "default"),
+        pass("one less", udp4(A, B, 1, 2).dscp(45), "default"),
+        drop("a number", udp4(A, B, 1, 2).dscp(1), "rule").by("several"),
+        drop("a name in a list", icmp6(A6, B6, 128).dscp(34), "rule").by("several"),
+        drop("the highest", udp6(A6, B6, 1, 2).dscp(63), "rule").by("several"),
+        drop("a later fragment", udp4(A, B, 1, 2).dscp(1).fragment(1, true), "rule").by("several"),
+        drop(
+            "behind extension headers",
+            udp6(A6, B6, 1, 2).dscp(46).extensions([Extension::HopByHop]),
+            "rule",
+        )
+        .by("voice"),
+        drop("0, with a tag", udp4(A, B, 1, 2).vlan(100), "rule").by("tagged"),
+        pass("another tag", udp4(A, B, 1, 2).vlan(101), "default"),
+        pass("what is not IP has none", ethernet(0x88b5, &[0; 46]).vlan(100), "default"),
+    ];
+    Table::new(configuration, rows)
+}
+
 pub fn tcp_flags() -> Table {
     let configuration = r#"
         [[rule]]

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
-use xdp_common::filter::rules::{CLASS, PAGE_ENTRIES};
+use xdp_common::filter::rules::{CLASS, NO_VLAN, PAGE_ENTRIES};
 use xdp_common::image::{BLOCK_WORDS, Block, Header, LINE_WORDS, flag};
 use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
 use super::interval_tree::LineWriter;
 use super::intervals::{Address, Intervals, fold_nested};
 use super::lpm::{self, TooLarge, Valued};
-use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
+use crate::ruleset::{MAX_DSCP, Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
 
 /// Most classes that an image has room for.
 pub const MAX_CLASSES: usize = 1 << 16;
@@ -85,7 +85,8 @@ struct Pages {
 }
 
 impl Pages {
-    /// At most 2 x (256 + 1) port pages and a few others exist, so a number fits an entry.
+    /// At most 2 x (256 + 1) pages of ports, 65 x (17 + 1) of VLAN ids and a few others exist, so a
+    /// number fits an entry.
     fn page(&mut self, page: Page) -> u32 {
         *self.numbers.entry(page).or_insert_with(|| {
             self.all.push(page);
@@ -143,7 +144,7 @@ impl<'a> Rules<'a> {
         self.ports(header)?;
         self.icmp_types(header)?;
         self.tcp_flags(header)?;
-        self.vlans(header)?;
+        self.tags(header)?;
         self.macs(header, lines)?;
         Ok(named)
     }
@@ -338,14 +339,16 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    fn vlans(&mut self, header: &mut Header) -> Result<(), TooVaried> {
-        if !self.any(|matches| &matches.vlan) {
+    /// VLAN id and DSCP, which share a vector: for each set of rules that some code point belongs to,
+    /// a directory by VLAN id.
+    fn tags(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+        let any_dscp = self.any(|matches| &matches.dscp);
+        if !any_dscp && !self.any(|matches| &matches.vlan) {
             return Ok(());
         }
-        header.flags |= flag::RULE_VLAN;
+        header.flags |= flag::RULE_TAGS;
         let untagged =
             self.vector(|matches| matches.vlan.as_ref().is_none_or(|vlan| *vlan == Vlan::Untagged));
-        header.untagged_class = self.classes.class(untagged)?;
         let unnamed = self.vector(|matches| matches.vlan.is_none());
         let mut by_id: FxHashMap<u16, Block> = FxHashMap::default();
         for (index, rule) in self.rules.iter().enumerate() {
@@ -355,12 +358,48 @@ impl<'a> Rules<'a> {
                 }
             }
         }
-        let mut classes = vec![self.classes.class(unnamed)? as u16; 1 << 12];
-        for (id, vector) in by_id {
-            classes[usize::from(id)] = self.classes.class(vector)? as u16;
+        by_id.insert(NO_VLAN as u16, untagged);
+        // The protocol's vector says which rules do not accept what has no code point.
+        let all = self.vector(|_| true);
+        header.vlan_directory = self.vlan_directory(unnamed, &by_id, &all)?;
+        if any_dscp {
+            header.flags |= flag::RULE_DSCP;
+            let mut directories: FxHashMap<Block, u32> = FxHashMap::default();
+            let mut page = [0; PAGE_ENTRIES];
+            for (point, entry) in (0..=MAX_DSCP).zip(&mut page) {
+                let accepts = self.vector(|matches| {
+                    matches.dscp.as_ref().is_none_or(|points| points.contains(&point))
+                });
+                let directory = match directories.get(&accepts) {
+                    Some(&directory) => directory,
+                    None => self.vlan_directory(unnamed, &by_id, &accepts)?,
+                };
+                directories.insert(accepts, directory);
+                *entry = directory as u16;
+            }
+            header.dscp_page = self.pages.page(page);
         }
-        header.vlan_directory = self.directory(&classes);
         Ok(())
+    }
+
+    /// The directory of classes by VLAN id among the rules of a vector.
+    fn vlan_directory(
+        &mut self,
+        unnamed: Block,
+        by_id: &FxHashMap<u16, Block>,
+        among: &Block,
+    ) -> Result<u32, TooVaried> {
+        let mut class = |vector: &Block| {
+            let mut common = *vector;
+            common.iter_mut().zip(among).for_each(|(word, among)| *word &= among);
+            self.classes.class(common)
+        };
+        let ids = (NO_VLAN as usize + 1).next_multiple_of(PAGE_ENTRIES);
+        let mut classes = vec![class(&unnamed)? as u16; ids];
+        for (id, vector) in by_id {
+            classes[usize::from(*id)] = class(vector)? as u16;
+        }
+        Ok(self.directory(&classes))
     }
 
     fn macs(&mut self, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooVaried> {
@@ -445,6 +484,7 @@ fn asks_ip(matches: &Matches) -> bool {
         || matches.destination_port.is_some()
         || matches.icmp_type.is_some()
         || matches.tcp_flags.is_some()
+        || matches.dscp.is_some()
 }
 
 /// Whether a rule can match a packet of this family and protocol; `None` is a protocol that no

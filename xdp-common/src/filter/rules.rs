@@ -24,7 +24,10 @@ pub const CLASS: u32 = 0xffff;
 pub const PAGE_ENTRIES: usize = 256;
 
 /// Flags of the fields that few rulesets name; a vector for each is asked only if one does.
-const RARE: u32 = flag::RULE_VLAN | flag::RULE_SOURCE_MAC | flag::RULE_DESTINATION_MAC;
+const RARE: u32 = flag::RULE_TAGS | flag::RULE_SOURCE_MAC | flag::RULE_DESTINATION_MAC;
+
+/// Stands for no VLAN tag in a directory by VLAN id: behind the highest id.
+pub const NO_VLAN: u32 = 1 << 12;
 
 /// Entry `index & 255` of a page.
 #[inline(always)]
@@ -80,7 +83,8 @@ pub struct Classes {
     destination_port: u32,
     /// TCP's flags or ICMP's type: they never meet in a packet.
     l4_octet: u32,
-    vlan: u32,
+    /// VLAN id and DSCP together.
+    tags: u32,
     source_mac: u32,
     destination_mac: u32,
 }
@@ -97,7 +101,7 @@ impl Classes {
             source_port: class,
             destination_port: class,
             l4_octet: class,
-            vlan: class,
+            tags: class,
             source_mac: class,
             destination_mac: class,
         }
@@ -128,7 +132,7 @@ pub fn first_match<L: Lines>(
         let vectors = [protocol, source, destination, source_port, destination_port, l4_octet];
         return Some(first_common(vectors, words));
     }
-    let vlan = vector(classes.vlan)?;
+    let tags = vector(classes.tags)?;
     let source_mac = vector(classes.source_mac)?;
     let destination_mac = vector(classes.destination_mac)?;
     let vectors = [
@@ -138,7 +142,7 @@ pub fn first_match<L: Lines>(
         source_port,
         destination_port,
         l4_octet,
-        vlan,
+        tags,
         source_mac,
         destination_mac,
     ];
@@ -197,11 +201,15 @@ fn classify<L: Lines>(
     if !header.has(RARE) {
         return Some(false);
     }
-    if header.has(flag::RULE_VLAN) {
-        classes.vlan = match packet.vlan {
-            UNTAGGED => header.untagged_class,
-            id => paged_class(lines, header, header.vlan_directory, id)?,
-        };
+    if header.has(flag::RULE_TAGS) {
+        // VLAN and DSCP are one field with one vector: the DSCP chooses among directories of classes
+        // by VLAN id.
+        let mut directory = header.vlan_directory;
+        if header.has(flag::RULE_DSCP) && packet.network.is_ip() {
+            directory = page_entry(lines, header, header.dscp_page, packet.dscp)?;
+        }
+        let id = if packet.vlan == UNTAGGED { NO_VLAN } else { packet.vlan };
+        classes.tags = paged_class(lines, header, directory, id)?;
     }
     if header.has(flag::RULE_SOURCE_MAC) {
         let tree = header.rule_source_mac_tree;

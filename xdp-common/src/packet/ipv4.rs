@@ -41,6 +41,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     packet.source[0] = u64::from(header.u32(12));
     packet.destination[0] = u64::from(header.u32(16));
     packet.protocol = u32::from(header.u8(9));
+    packet.dscp = u32::from(header.u8(1) >> 2);
     if header.u16(6) & OFFSET != 0 {
         packet.transport = Transport::FRAGMENT;
         return Ok(());

@@ -54,6 +54,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     cursor.end = cursor.offset + payload;
     packet.source = [header.u64(8), header.u64(16)];
     packet.destination = [header.u64(24), header.u64(32)];
+    packet.dscp = u32::from(header.u16(0) >> 6 & 0x3f);
 
     let mut next = header.u8(6);
     // Unrolled by hand: the jump back of a loop may come out as a fall through, which the verifier

@@ -151,6 +151,8 @@ pub struct Packet {
     pub destination_port: u32,
     /// TCP's flags, ICMP's or ICMPv6's type.
     pub l4_octet: u32,
+    /// IP: the differentiated services field without its two lowest bits (RFC 2474, section 3).
+    pub dscp: u32,
 }
 
 /// The addresses of a frame without an Ethernet header: no number that an address would be.
@@ -212,6 +214,7 @@ impl Packet {
         source_port: 0x5555_5555,
         destination_port: 0x5555_5555,
         l4_octet: 0x5555_5555,
+        dscp: 0x5555_5555,
     };
 
     /// The MAC address that the frame comes from, in the lower 48 bits; more than that where it has

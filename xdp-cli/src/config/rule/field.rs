@@ -7,7 +7,7 @@ use super::super::prefix::IpPrefix;
 use super::super::report::{Report, quote};
 use super::super::spelling::closest;
 use super::super::table::{Placed, TomlTable, Value, did_you_mean, integer};
-use crate::ruleset::{Protocol, TcpFlags, Vlan};
+use crate::ruleset::{MAX_DSCP, Protocol, TcpFlags, Vlan};
 
 const PROTOCOLS: [(&str, Protocol); 5] = [
     ("tcp", Protocol::Number(6)),
@@ -235,6 +235,74 @@ pub(super) fn tcp_flags(
         }
     }
     Some(Placed { at: text.at, value: flags })
+}
+
+/// Code points by name (IANA, Differentiated Services Field Codepoints); "be" is iptables' word for
+/// the first.
+const DSCP: [(&str, u8); 24] = [
+    ("cs0", 0),
+    ("be", 0),
+    ("le", 1),
+    ("cs1", 8),
+    ("af11", 10),
+    ("af12", 12),
+    ("af13", 14),
+    ("cs2", 16),
+    ("af21", 18),
+    ("af22", 20),
+    ("af23", 22),
+    ("cs3", 24),
+    ("af31", 26),
+    ("af32", 28),
+    ("af33", 30),
+    ("cs4", 32),
+    ("af41", 34),
+    ("af42", 36),
+    ("af43", 38),
+    ("cs5", 40),
+    ("va", 44),
+    ("ef", 46),
+    ("cs6", 48),
+    ("cs7", 56),
+];
+const DSCP_HINT: &str = "a code point is 0 to 63, or a name such as \"ef\", \"af41\" or \"cs5\"";
+
+pub(super) fn dscp(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<u8>> {
+    let values = values(table, "dscp", report)?;
+    let mut points = Vec::with_capacity(values.value.len());
+    for value in values.value {
+        let (message, hint) = match value.value {
+            DeValue::Integer(number) => match integer(number).map(u8::try_from) {
+                Some(Ok(point)) if point <= MAX_DSCP => {
+                    points.push(point);
+                    continue;
+                }
+                _ => {
+                    let raw = value.raw(report);
+                    (format!("dscp {raw} is out of range"), DSCP_HINT.into())
+                }
+            },
+            DeValue::String(text) => {
+                if let Some((_, point)) = DSCP.iter().find(|(name, _)| name == text) {
+                    points.push(*point);
+                    continue;
+                }
+                let hint = if text.parse::<u8>().is_ok() {
+                    "write the number without quotes".into()
+                } else {
+                    did_you_mean(text, DSCP.iter().map(|(name, _)| *name), DSCP_HINT)
+                };
+                (format!("dscp cannot be {}", quote(text, 60)), hint)
+            }
+            _ => {
+                let expected = "an integer, a string or an array of them";
+                table.wrong_type("dscp", expected, &value, DSCP_HINT, report);
+                continue;
+            }
+        };
+        report.error(value.at, format!("{}: {message}", table.title), hint);
+    }
+    Some(points)
 }
 
 /// Highest VLAN id: 12 bits (IEEE 802.1Q).

@@ -68,6 +68,7 @@ source           = "10.0.0.0/8"
 destination      = ["192.0.2.53", "192.0.2.54"]
 source_port      = "1024-65535"
 destination_port = [53, "5353-5354"]
+dscp             = ["ef", 10, 63]
 vlan             = 100
 source_mac       = "02:00:00:00:00:09"
 destination_mac  = ["02-00-00-00-00-0A"]
@@ -132,6 +133,7 @@ set_destination_mac = "02:00:00:00:00:02"
                 destination_port: Some(vec![(53, 53), (5353, 5354)]),
                 icmp_type: None,
                 tcp_flags: None,
+                dscp: Some(vec![46, 10, 63]),
                 vlan: Some(Vlan::Ids(vec![100])),
                 source_mac: Some(vec![[2, 0, 0, 0, 0, 9]]),
                 destination_mac: Some(vec![[2, 0, 0, 0, 0, 10]]),
@@ -142,7 +144,7 @@ set_destination_mac = "02:00:00:00:00:02"
                     source_mac: Some([2, 0, 0, 0, 0, 1]),
                     destination_mac: Some([2, 0, 0, 0, 0, 2]),
                 },
-                line: 35,
+                line: 36,
                 column: 20,
             },
         }],
