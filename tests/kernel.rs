@@ -23,6 +23,8 @@ mod gone;
 mod killed;
 #[path = "kernel/mounts.rs"]
 mod mounts;
+#[path = "kernel/moved.rs"]
+mod moved;
 #[path = "kernel/namespaces.rs"]
 mod namespaces;
 #[path = "kernel/raw_links.rs"]
@@ -45,6 +47,8 @@ mod swap;
 mod together;
 #[path = "kernel/unread.rs"]
 mod unread;
+#[path = "kernel/unread_output.rs"]
+mod unread_output;
 #[path = "kernel/verdicts/mod.rs"]
 mod verdicts;
 #[path = "kernel/verifier.rs"]

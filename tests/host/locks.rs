@@ -12,8 +12,13 @@ use nix::sched::{CloneFlags, setns};
 use xdpctl::datapath::attached::namespace::Namespace;
 use xdpctl::datapath::host::lock::Lock;
 use xdpctl::datapath::host::netns;
+use xdpctl::datapath::host::waiting::Patience;
 
 use super::{Netns, mount_tmpfs, require_root, unshare_mounts};
+
+/// Longer than any test takes.
+const PATIENT: Patience =
+    Patience { silent: Duration::from_secs(600), most: Duration::from_secs(600) };
 
 #[test]
 fn a_lock_outlives_the_removal_of_its_directory() {
@@ -21,7 +26,7 @@ fn a_lock_outlives_the_removal_of_its_directory() {
     let base = tempfile::tempdir().unwrap();
     let names = ["xdpctl", "v1", "7"];
     let directory = base.path().join("xdpctl/v1/7");
-    let acquire = || Lock::acquire(base.path(), &names).unwrap();
+    let acquire = || Lock::acquire(base.path(), &names, PATIENT, &mut |_| {}).unwrap();
     let is_free = || Lock::try_acquire(base.path(), &names).unwrap().is_some();
     assert!(!is_free(), "there is nothing to lock");
     let first = acquire();
@@ -56,7 +61,8 @@ fn one_at_a_time_has_a_lock_whose_directory_comes_and_goes() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..500 {
-                    let lock = Lock::acquire(base.path(), &["xdpctl", "7"]).unwrap();
+                    let names = ["xdpctl", "7"];
+                    let lock = Lock::acquire(base.path(), &names, PATIENT, &mut |_| {}).unwrap();
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                     thread::yield_now();
                     assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
@@ -79,7 +85,7 @@ fn commands_with_different_run_directories_wait_for_each_other() {
         unshare_mounts();
         mount_tmpfs(Path::new("/run"));
         assert!(!Path::new("/run/netns").exists());
-        Namespace::lock().unwrap_or_else(|error| panic!("{error}"))
+        Namespace::lock(&mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
     };
     let (locked, first) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();

@@ -142,7 +142,17 @@ fn a_bpffs_that_is_not_mounted() {
     };
     let before = of_the_machine();
     let mut command = bench.lab().command("dut", "unshare");
-    command.args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script, XDPCTL]);
+    command.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        script,
+        XDPCTL,
+    ]);
     let output = run(command, &[file.to_str().expect("UTF-8")]);
     insta::assert_snapshot!(output.success().stdout, @"
         []
@@ -156,6 +166,36 @@ fn a_bpffs_that_is_not_mounted() {
     assert_eq!(bench.lab().programs("dut", JUDGED), []);
     bench.lab().assert_nothing_kept("dut");
     assert_eq!(of_the_machine(), before);
+}
+
+/// A thread inside the machine's mount namespace mounts it and logs that, while the command waits for the
+/// thread: they waited for each other where the command kept standard error to itself.
+#[test]
+fn a_bpffs_that_is_mounted_with_words() {
+    let bench = Bench::new();
+    let file = bench.write("in0.toml", "");
+    let script = r#"
+        set -eu
+        umount /sys/fs/bpf
+        ip netns exec "$1" "$0" -v attach in0 -c "$2"
+        "$0" detach in0
+    "#;
+    let mut command = bench.lab().command("dut", "unshare");
+    command.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        script,
+        XDPCTL,
+    ]);
+    let name = &bench.lab().namespace("dut").name;
+    let output = run(command, &[name, file.to_str().expect("UTF-8")]);
+    assert!(output.success().stderr.contains("mounted a bpffs on /sys/fs/bpf"), "{output:?}");
+    bench.lab().assert_nothing_kept("dut");
 }
 
 #[test]

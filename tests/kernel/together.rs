@@ -65,6 +65,27 @@ fn two_reloads() {
     println!("the last word: a {}, b {}", won[0], won[1]);
 }
 
+/// Each is made ready for what is in force before it has the lock: one of them begins anew.
+#[test]
+fn exchanges_of_the_program() {
+    let mut bench = Bench::new();
+    bench.attach(&list("first"));
+    let (a, b) = (path(&bench, "a"), path(&bench, "b"));
+    for _ in 0..5 {
+        let generation = bench.sample().generation;
+        let commands: [&[&str]; 3] = [
+            &["attach", "--replace", JUDGED, "-c", &a],
+            &["attach", "--replace", JUDGED, "-c", &b],
+            &["reload", JUDGED, "-c", &a],
+        ];
+        for output in at_once(bench.lab(), &commands) {
+            output.success();
+        }
+        assert_eq!(bench.sample().generation, generation + 3);
+        assert!(["a", "b"].contains(&in_force(&bench).as_str()));
+    }
+}
+
 #[test]
 fn four_attaches() {
     let bench = Bench::new();

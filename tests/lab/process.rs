@@ -112,6 +112,11 @@ impl Background {
         self.stdout.so_far()
     }
 
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.so_far()
+    }
+
     /// Waits until it has written that many whole lines, and returns them.
     #[track_caller]
     pub fn lines(&self, count: usize, timeout: Duration) -> Vec<String> {

@@ -11,6 +11,7 @@ pub mod datapath;
 pub mod diagnostic;
 pub mod frames;
 pub mod image;
+pub mod logging;
 pub mod notation;
 pub mod report;
 pub mod ruleset;

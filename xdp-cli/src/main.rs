@@ -4,13 +4,13 @@ mod oom;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
 use xdpctl::commands::{self, Failure, Session, changing};
-use xdpctl::notation::plain_lines;
+use xdpctl::logging;
 use xdpctl::report::{self, Reporter};
 use xdpctl::usage;
 use xdpctl::views::entries::Kind;
@@ -20,9 +20,9 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     let cli = Cli::try_parse_from(&arguments)
         .unwrap_or_else(|error| usage::harmless(error, &arguments).exit());
-    log_to_stderr(cli.verbose);
-    let mut out = io::stdout().lock();
-    let mut err = io::stderr().lock();
+    logging::to_stderr(cli.verbose);
+    // Not locked: a thread of this command that logs would wait for the one that waits for it.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
     let colours = report::colours(&err);
     let mut session = Session {
         colours: report::colours(&out),
@@ -68,23 +68,4 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         }
     }
     Ok(0)
-}
-
-/// What `-v` adds: this program's own steps, with the verifier's log; `-vv` everybody's.
-/// `RUST_LOG` has the last word.
-fn log_to_stderr(verbose: u8) {
-    let filter = match verbose {
-        0 => "off",
-        1 => "xdpctl=debug",
-        _ => "debug",
-    };
-    let environment = env_logger::Env::default().default_filter_or(filter);
-    env_logger::Builder::from_env(environment)
-        .format(|out, record| {
-            let style = out.default_level_style(record.level());
-            let (level, target) = (record.level(), record.target());
-            let message = plain_lines(&record.args().to_string());
-            writeln!(out, "[{style}{level:<5}{style:#} {target}] {message}")
-        })
-        .init();
 }

@@ -315,7 +315,16 @@ fn a_bpffs_that_cannot_be_mounted() {
     for errno in [libc::EPERM, libc::ENODEV, libc::ENOMEM] {
         let mut command = stand.bench.lab().command("dut", "unshare");
         let script = "umount /sys/fs/bpf; exec \"$0\" attach in0 -c \"$1\"";
-        command.args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script]);
+        command.args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-c",
+            script,
+        ]);
         command.args([env!("CARGO_BIN_EXE_xdpctl"), &stand.old]);
         let ran = shim::run_refusing(command, Kind::Files, "mount /sys/fs/bpf", errno);
         let said = "error: cannot mount a bpffs on /sys/fs/bpf: ";
@@ -325,7 +334,16 @@ fn a_bpffs_that_cannot_be_mounted() {
     // Nor is there a place for one.
     let mut command = stand.bench.lab().command("dut", "unshare");
     let script = "mount -t tmpfs tmpfs /sys/fs; exec \"$0\" attach in0 -c \"$1\"";
-    command.args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script]);
+    command.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        script,
+    ]);
     command.args([env!("CARGO_BIN_EXE_xdpctl"), &stand.old]);
     let output = finish(command);
     assert!(output.expect_status(1).stderr.contains("error: /sys/fs/bpf does not exist"));

@@ -3,6 +3,8 @@
 
 mod inputs;
 mod limits;
+mod locking;
+mod opened;
 mod pins;
 pub mod shim;
 mod state;

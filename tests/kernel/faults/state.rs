@@ -86,7 +86,7 @@ impl State {
 pub fn attachment(bench: &Bench) -> Attachment {
     let found = bench.lab().namespace("dut").enter(|| {
         let namespace = Namespace::look().expect("a namespace").expect("a bpffs");
-        namespace.require_attachment(JUDGED)
+        namespace.attachments()?.into_required(JUDGED)
     });
     found.unwrap_or_else(|error| panic!("{error}"))
 }

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use xdp_common::packet::LinkType;
 
-use super::{Failure, Session, configuration};
+use super::configuration::{self, Loaded};
+use super::{Failure, Session};
 use crate::args::{Attach, ModeArg};
 use crate::datapath::attached::attachment::Attachment;
-use crate::datapath::attached::namespace::{Locked, Namespace, not_attached};
+use crate::datapath::attached::attachments::not_attached;
+use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::attach::Wanted;
-use crate::datapath::change::configured::Configured;
 use crate::datapath::change::outcome::{Attached, Deferred};
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
-use crate::datapath::host::advice::{self, Plan};
+use crate::datapath::host::advice::{self, Note, Plan};
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::notation::plain;
 use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
@@ -26,62 +27,133 @@ const ETC: &str = "/etc/xdpctl";
 /// Attaches, or exchanges what is attached.
 pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     // An interface that is not there is told before anything that was named after it.
-    Interface::by_name(&args.interface).map_err(Error::from)?;
-    // Then the configuration: its mistakes are told without root too.
-    let mut given = args.config.clone();
-    let mut loaded = match (&given, args.replace) {
-        // What is attached knows its file, but it can be asked only under the lock.
-        (None, true) => None,
-        _ => {
-            let path = match given.take() {
-                Some(path) => path,
-                None => default_configuration(&args.interface, session)?,
-            };
-            Some(configuration::load(&path, session)?)
-        }
-    };
-    let namespace = Namespace::lock()?;
-    detach::tidy(&namespace)?;
     let interface = Interface::by_name(&args.interface).map_err(Error::from)?;
-    let name = &interface.name;
+    if args.replace {
+        return replace(args, session);
+    }
+    // Then the configuration: its mistakes are told without root too.
+    let path = match &args.config {
+        Some(path) => path.clone(),
+        None => default_configuration(&args.interface, session)?,
+    };
+    let loaded = configuration::load(&path, session)?;
+    let wanted = match args.mode {
+        ModeArg::Auto => Wanted::Auto,
+        ModeArg::Native => Wanted::Exactly(Mode::Native),
+        ModeArg::Offload => Wanted::Exactly(Mode::Offload),
+        ModeArg::Generic => Wanted::Exactly(Mode::Generic),
+    };
+    let mode = match wanted {
+        Wanted::Auto => None,
+        Wanted::Exactly(mode) => Some(mode),
+    };
+    let mut notes = advice_for(&interface, &loaded.ruleset, mode);
+    let done = under_lock(args, &interface, &loaded, wanted, session);
+    session.reporter.diagnostics(&loaded.warnings);
+    say_what_never_matches_on(&interface, &loaded.ruleset, session);
+    if let Ok(done) = &done
+        && done.interface.index != interface.index
+    {
+        notes = advice_for(&done.interface, &loaded.ruleset, mode);
+    }
+    say_notes(&notes, session);
+    say_result(&done?, false, session)
+}
 
-    let attached = if args.replace {
-        let attachment = namespace
-            .attachment(name)?
-            .filter(|attachment| attachment.ifindex() == Some(interface.index))
+/// What came of it, and where.
+struct Done {
+    interface: Interface,
+    attached: Attached,
+    /// Pins are where the caller does not see them.
+    is_transient: bool,
+}
+
+fn under_lock(
+    args: &Attach,
+    interface: &Interface,
+    loaded: &Loaded,
+    wanted: Wanted,
+    session: &mut Session<'_>,
+) -> Result<Done, Error> {
+    // Without rights, that is the error, and not that nothing can be compiled.
+    Namespace::look()?;
+    let configured = loaded.configured();
+    let prepared = change::attach::prepare(interface, &configured, wanted)?;
+    session.locked(|namespace| {
+        let attached = detach::tidy(&namespace)?;
+        // What it carries may have changed while others had the lock.
+        let interface = Interface::by_name(&args.interface)?;
+        let attached = change::attach::attach(
+            &namespace,
+            &attached,
+            &interface,
+            &configured,
+            wanted,
+            prepared,
+        )?;
+        Ok(Done { interface, attached, is_transient: namespace.is_transient() })
+    })
+}
+
+/// Puts this version's program in the place of the one that is attached.
+fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
+    let mut given = match &args.config {
+        Some(path) => Some(configuration::load(path, session)?),
+        None => None,
+    };
+    for _ in 0..super::ATTEMPTS {
+        let interface = Interface::by_name(&args.interface).map_err(Error::from)?;
+        let name = &interface.name;
+        let namespace = Namespace::look()?.ok_or_else(|| not_attached(name, &[]))?;
+        let before = namespace.attachments()?;
+        let here = |attachment: &&Attachment| attachment.ifindex() == Some(interface.index);
+        let before = before.find(name)?.filter(here);
+        let (before, mode) = before
+            .and_then(|attachment| Some((attachment, attachment.mode()?)))
             .ok_or_else(|| not_attached(name, &[]))?;
-        let mode = present_mode(&interface, &attachment)?;
         refuse_other_mode(args.mode, mode, name)?;
-        let loaded = match loaded.take() {
-            Some(loaded) => loaded,
-            None => {
-                let file = match attachment.in_force() {
-                    Some(in_force) => in_force.metadata.config.clone(),
-                    None => default_configuration(name, session)?,
+        let loaded = match (given.take(), before.in_force()) {
+            (Some(loaded), _) => loaded,
+            (None, in_force) => {
+                let path = match (&args.config, in_force) {
+                    (Some(path), _) => path.clone(),
+                    (None, Some(in_force)) => in_force.metadata.config.clone(),
+                    (None, None) => default_configuration(name, session)?,
                 };
-                configuration::load(&file, session)?
+                configuration::load(&path, session)?
             }
         };
-        say_advice(&interface, &loaded.ruleset, Some(mode), session);
-        let configured = loaded.configured();
-        replace::replace(&namespace, &attachment, &interface, &configured, mode)?
-    } else {
-        let loaded = loaded.take().ok_or_else(|| Error::new("no configuration was read"))?;
-        let wanted = match args.mode {
-            ModeArg::Auto => Wanted::Auto,
-            ModeArg::Native => Wanted::Exactly(Mode::Native),
-            ModeArg::Offload => Wanted::Exactly(Mode::Offload),
-            ModeArg::Generic => Wanted::Exactly(Mode::Generic),
-        };
-        let mode = match wanted {
-            Wanted::Auto => None,
-            Wanted::Exactly(mode) => Some(mode),
-        };
-        say_advice(&interface, &loaded.ruleset, mode, session);
-        let configured: Configured<'_> = loaded.configured();
-        change::attach::attach(&namespace, &interface, &configured, wanted)?
-    };
-    say_result(&namespace, &interface, &attached, args.replace, session)
+        let notes = advice_for(&interface, &loaded.ruleset, Some(mode));
+        let done = exchange(before, &interface, &loaded, mode, session);
+        if let Ok(None) = done {
+            continue;
+        }
+        session.reporter.diagnostics(&loaded.warnings);
+        say_what_never_matches_on(&interface, &loaded.ruleset, session);
+        say_notes(&notes, session);
+        if let Some(done) = done? {
+            return say_result(&done, true, session);
+        }
+    }
+    Err(super::outpaced().into())
+}
+
+/// Compiles and exchanges; `None` where another command came in between.
+fn exchange(
+    before: &Attachment,
+    interface: &Interface,
+    loaded: &Loaded,
+    mode: Mode,
+    session: &mut Session<'_>,
+) -> Result<Option<Done>, Error> {
+    let configured = loaded.configured();
+    let prepared = replace::prepare(before, interface, &configured, mode)?;
+    session.locked(|namespace| {
+        let attached = detach::tidy(&namespace)?;
+        let attached = replace::replace(&namespace, &attached, before, &configured, &prepared)?;
+        let is_transient = namespace.is_transient();
+        Ok(attached.map(|attached| Done { interface: interface.clone(), attached, is_transient }))
+    })
 }
 
 /// The file that is read where none is named.
@@ -108,19 +180,6 @@ fn default_configuration(interface: &str, session: &mut Session<'_>) -> Result<P
     }
 }
 
-/// The mode that the attached program runs in.
-fn present_mode(interface: &Interface, attachment: &Attachment) -> Result<Mode, Error> {
-    interface
-        .xdp
-        .iter()
-        .find(|xdp| xdp.program_id == attachment.program_id())
-        .map(|xdp| xdp.mode)
-        .ok_or_else(|| {
-            Error::new(format!("xdpctl's program is not on {} any more", interface.name))
-                .hint(format!("`xdpctl detach {}`, then attach", interface.name))
-        })
-}
-
 fn refuse_other_mode(asked: ModeArg, present: Mode, name: &str) -> Result<(), Error> {
     let same = match asked {
         ModeArg::Auto => true,
@@ -135,15 +194,7 @@ fn refuse_other_mode(asked: ModeArg, present: Mode, name: &str) -> Result<(), Er
         .hint(format!("`xdpctl detach {name}`, then attach in the other mode")))
 }
 
-fn say_advice(
-    interface: &Interface,
-    ruleset: &Ruleset,
-    mode: Option<Mode>,
-    session: &mut Session<'_>,
-) {
-    if let Ok(link_type) = interface.link_type() {
-        say_never_matching(&interface.name, link_type, ruleset, session);
-    }
+fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> Vec<Note> {
     let others = Interface::all().unwrap_or_default();
     let plan = Plan {
         mode,
@@ -152,19 +203,18 @@ fn say_advice(
             matches!(rule.action, RuleAction::Redirect { .. } | RuleAction::Bounce { .. })
         }),
     };
-    for note in advice::attach(interface, &others, plan) {
+    advice::attach(interface, &others, plan)
+}
+
+fn say_notes(notes: &[Note], session: &mut Session<'_>) {
+    for note in notes {
         session.reporter.note(&note.message, note.hint.as_deref());
     }
 }
 
-fn say_result(
-    namespace: &Locked,
-    interface: &Interface,
-    attached: &Attached,
-    replaced: bool,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
-    if namespace.is_transient() {
+fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    let Done { interface, attached, is_transient } = done;
+    if *is_transient {
         session.reporter.note(
             "pins are on the machine's own /sys/fs/bpf, not on the one seen here, which ends with \
              this shell",
@@ -180,6 +230,13 @@ fn say_result(
     let name = plain(&interface.name);
     let verb = if replaced { "replaced the program on" } else { "attached to" };
     session.print(format_args!("{verb} {name} in {mode} mode, generation {generation}\n"))
+}
+
+fn say_what_never_matches_on(interface: &Interface, ruleset: &Ruleset, session: &mut Session<'_>) {
+    // Where that cannot be known, the error says so.
+    if let Ok(link_type) = interface.link_type() {
+        say_never_matching(&interface.name, link_type, ruleset, session);
+    }
 }
 
 /// Rules that name what the frames of a link without Ethernet headers have not.
@@ -254,8 +311,6 @@ pub fn say_redirects(
         } else {
             advice::redirect(interface, mode, &outcome.target)
         };
-        for note in notes {
-            session.reporter.note(&note.message, note.hint.as_deref());
-        }
+        say_notes(&notes, session);
     }
 }

@@ -2,17 +2,18 @@
 
 use super::{Failure, Session};
 use crate::args::Bans;
-use crate::datapath::attached::namespace::Namespace;
 use crate::views::entries::{json, text};
 
 /// Shows the entries of an interface. That there are none, is an answer and no error.
 pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
     // Under the lock, since it sweeps: nothing is listed while it changes.
-    let namespace = Namespace::lock()?;
-    let attachment = namespace.require_attachment(&args.interface)?;
-    let store = namespace.entries(&attachment)?;
-    let listed = store.list()?;
-    if let Some(error) = store.without_notes() {
+    let (listed, without_notes) = session.locked(|namespace| {
+        let attached = namespace.attachments()?;
+        let attachment = attached.require_here(&args.interface)?;
+        let store = namespace.entries(attachment)?;
+        Ok((store.list()?, store.without_notes().cloned()))
+    })?;
+    if let Some(error) = without_notes {
         session.reporter.warning(
             &format!("the entries are told without their notes: {}", error.message),
             error.hint.as_deref(),

@@ -3,7 +3,6 @@
 use super::prefixes::{self, shown};
 use super::{Failure, Session};
 use crate::args::Put;
-use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::detach;
 use crate::datapath::maps::dynamic::Order;
 use crate::notation::{grouped, plain};
@@ -15,15 +14,16 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Fail
     let mut prefixes = prefixes::read(&args.prefixes, session)?;
     prefixes.sort_unstable();
     prefixes.dedup();
-    let namespace = Namespace::lock()?;
-    detach::tidy(&namespace)?;
-    let attachment = namespace.require_attachment(&args.interface)?;
-    if let Some(error) = attachment.stranded() {
-        return Err(error.into());
-    }
-    let mut store = namespace.entries(&attachment)?;
     let order = Order { kind, life: args.life, note: args.note.clone() };
-    let put = store.put(&prefixes, &order)?;
+    let (name, put) = session.locked(|namespace| {
+        let attached = detach::tidy(&namespace)?;
+        let attachment = attached.require(&args.interface)?;
+        if let Some(error) = attachment.stranded() {
+            return Err(error);
+        }
+        let put = namespace.entries(attachment)?.put(&prefixes, &order)?;
+        Ok((attachment.name(), put))
+    })?;
 
     let verb = match kind {
         Kind::Block => "blocked",
@@ -37,6 +37,6 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Fail
         _ if prefixes.len() == 1 => ", in place of an entry before".to_owned(),
         some => format!(", {} of them in place of entries before", grouped(some as u64)),
     };
-    let name = plain(&attachment.name());
+    let name = plain(&name);
     session.print(format_args!("{verb} {} on {name}{life}{replaced}\n", shown(&prefixes)))
 }

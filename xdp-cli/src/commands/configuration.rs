@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, Session};
 use crate::config;
 use crate::datapath::change::configured::Configured;
+use crate::diagnostic::Diagnostics;
 use crate::ruleset::Ruleset;
 
 /// A configuration without mistakes.
@@ -13,6 +14,8 @@ pub struct Loaded {
     path: PathBuf,
     text: String,
     pub ruleset: Ruleset,
+    /// To be told when there is time: whoever reads them may be slow.
+    pub warnings: Diagnostics,
 }
 
 impl Loaded {
@@ -21,16 +24,24 @@ impl Loaded {
     }
 }
 
-/// Reads a configuration and tells all that is wrong with it.
-pub fn load(path: &Path, session: &mut Session<'_>) -> Result<Loaded, Failure> {
+/// Reads a configuration; all that is wrong with it, where it has mistakes. It may lie on a server that
+/// does not answer, so no lock is held meanwhile.
+pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
     let loaded = config::load(path);
-    session.reporter.diagnostics(&loaded.diagnostics);
-    let Some(mut ruleset) = loaded.ruleset else { return Err(Failure::Configuration) };
+    let Some(mut ruleset) = loaded.ruleset else { return Err(loaded.diagnostics) };
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let path = absolute(path);
     // Whoever asks later where an entry stands may be somewhere else.
     for file in &mut ruleset.files {
         *file = absolute(file);
     }
-    Ok(Loaded { path, text: loaded.text, ruleset })
+    Ok(Loaded { path, text: loaded.text, ruleset, warnings: loaded.diagnostics })
+}
+
+/// Reads a configuration, or tells all that is wrong with it.
+pub fn load(path: &Path, session: &mut Session<'_>) -> Result<Loaded, Failure> {
+    read(path).map_err(|diagnostics| {
+        session.reporter.diagnostics(&diagnostics);
+        Failure::Configuration
+    })
 }

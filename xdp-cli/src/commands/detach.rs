@@ -2,47 +2,60 @@
 
 use super::{Failure, Session};
 use crate::args::Detach;
-use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::attachments::Attachments;
+use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::detach;
+use crate::datapath::change::outcome::Detached;
+use crate::datapath::error::Error;
 use crate::notation::plain;
 
 /// Takes the program off one interface, or off all.
 pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
-    let namespace = Namespace::lock()?;
-    let result = detach::tidy(&namespace).and_then(|()| {
-        let attachments = match &args.interface {
-            Some(name) => vec![namespace.require_attachment(name)?],
-            None => namespace.attachments()?,
-        };
-        if attachments.is_empty() {
-            return Err(super::nothing_attached());
-        }
-        // One that fails keeps no other from being taken off.
-        let (mut detached, mut failed) = (Vec::new(), None);
-        for attachment in attachments {
-            match detach::detach(&namespace, &attachment) {
-                Ok(()) => detached.push(attachment.name()),
-                Err(error) => {
-                    if let Some(before) = failed.replace(error) {
-                        session.reporter.error(&before.message, before.hint.as_deref());
-                    }
-                }
+    let (results, finished) = session.locked(|namespace| {
+        let result = under_lock(args.interface.as_deref(), &namespace);
+        // Directories that are empty now go, also where nothing was attached.
+        let is_empty = || namespace.attachments().is_ok_and(|attached| attached.is_empty());
+        let finished = if result.is_ok() || is_empty() { namespace.finish() } else { Ok(()) };
+        Ok((result?, finished))
+    })?;
+    let mut failed = Vec::new();
+    for result in results {
+        match result {
+            Ok(Detached { name, was_moved }) => {
+                let note = if was_moved { ", which is in another network namespace" } else { "" };
+                session.print(format_args!("detached from {}{note}\n", plain(&name)))?;
             }
+            Err(error) => failed.push(error),
         }
-        Ok((detached, failed))
-    });
-    // Directories that are empty now go, also where nothing was attached.
-    let finished = if result.is_ok() || namespace.attachments().is_ok_and(|all| all.is_empty()) {
-        namespace.finish()
-    } else {
-        Ok(())
-    };
-    let (detached, failed) = result?;
-    for name in detached {
-        session.print(format_args!("detached from {}\n", plain(&name)))?;
     }
-    match failed {
+    match session.all_but_last(failed) {
         Some(error) => Err(error.into()),
         None => Ok(finished?),
     }
+}
+
+fn under_lock(
+    name: Option<&str>,
+    namespace: &Locked,
+) -> Result<Vec<Result<Detached, Error>>, Error> {
+    let attached = detach::tidy(namespace)?;
+    let chosen = match name {
+        Some(name) => vec![by_name(&attached, name)?],
+        None => attached.iter().collect(),
+    };
+    if chosen.is_empty() {
+        return Err(super::nothing_attached());
+    }
+    Ok(detach::detach(namespace, &attached, &chosen))
+}
+
+/// What is to be taken off by a name. An interface of that name that carries no program of ours is not
+/// meant for one that was moved to another network namespace and had the name before.
+fn by_name<'a>(attached: &'a Attachments, name: &str) -> Result<&'a Attachment, Error> {
+    let attachment = attached.require(name)?;
+    if attachment.is_moved() && attached.carriers().index_of(name)?.is_some() {
+        return Err(attachment.stranded().unwrap_or_else(super::nothing_attached));
+    }
+    Ok(attachment)
 }

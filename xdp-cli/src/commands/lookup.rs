@@ -15,8 +15,7 @@ use crate::views::lookup::{Holding, json, text};
 
 /// Shows what holds an address. That nothing does, is an answer and no error.
 pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
-    let namespace = super::attached(&args.interface)?;
-    let attachment = namespace.require_attachment(&args.interface)?;
+    let (namespace, attachment) = super::look_at(&args.interface)?;
     let address = match args.address {
         IpAddr::V4(address) => Address::V4(address.to_bits()),
         IpAddr::V6(address) => Address::V6(address.to_bits()),

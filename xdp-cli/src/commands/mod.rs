@@ -19,9 +19,13 @@ pub mod unblock;
 use std::fmt;
 use std::io::{self, Write};
 
-use crate::datapath::attached::namespace::{Namespace, not_attached};
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::attachments::not_attached;
+use crate::datapath::attached::namespace::{Locked, Namespace};
 use crate::datapath::change::sweep::{self, Swept};
 use crate::datapath::error::Error;
+use crate::datapath::host::waiting;
+use crate::logging;
 use crate::notation::memory;
 use crate::report::Reporter;
 
@@ -36,6 +40,31 @@ pub struct Session<'a> {
 impl Session<'_> {
     fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), Failure> {
         self.out.write_fmt(text).map_err(Failure::from_output)
+    }
+
+    /// Does `work` while no other command changes this network namespace, and says for whom it waits
+    /// until then.
+    ///
+    /// Nothing is read or written meanwhile but what `work` is about: an output that nobody reads, or a
+    /// configuration that never ends, would stop every other command. So the session is out of
+    /// `work`'s reach as long as it is borrowed here, and what there is to say has to be returned. What
+    /// is logged is written afterwards.
+    fn locked<T>(&mut self, work: impl FnOnce(Locked) -> Result<T, Error>) -> Result<T, Error> {
+        let _kept_back = logging::keep_back();
+        let reporter = &mut self.reporter;
+        let namespace = Namespace::lock(&mut |holder| {
+            reporter.note(&format!("waiting for {}", waiting::named(holder)), None);
+        })?;
+        work(namespace)
+    }
+
+    /// Tells of all errors but the last, which the command ends with.
+    fn all_but_last(&mut self, mut errors: Vec<Error>) -> Option<Error> {
+        let last = errors.pop();
+        for error in errors {
+            self.reporter.error(&error.message, error.hint.as_deref());
+        }
+        last
     }
 }
 
@@ -101,9 +130,22 @@ pub fn changing(
     Ok(())
 }
 
-/// The namespace, for a command that only looks at one interface.
-fn attached(interface: &str) -> Result<Namespace, Error> {
-    Namespace::look()?.ok_or_else(|| not_attached(interface, &[]))
+/// How often a command begins anew because another one was faster, before it gives up. Each time,
+/// that one has put a ruleset in force.
+const ATTEMPTS: u32 = 50;
+
+/// Others were faster each time.
+fn outpaced() -> Error {
+    Error::new("other commands put rulesets in force faster than this one could be made ready")
+        .hint("nothing was changed: see what runs `xdpctl reload` or `attach` all the time")
+}
+
+/// The namespace with what is attached to one interface, for a command that only looks at it. What is
+/// attached to an interface that is in another network namespace now is an error.
+fn look_at(interface: &str) -> Result<(Namespace, Attachment), Error> {
+    let namespace = Namespace::look()?.ok_or_else(|| not_attached(interface, &[]))?;
+    let attachment = namespace.attachments()?.into_required_here(interface)?;
+    Ok((namespace, attachment))
 }
 
 fn nothing_attached() -> Error {

@@ -32,20 +32,21 @@ pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {
 /// meanwhile.
 fn sample(interface: Option<&str>) -> Result<Vec<Sample>, Error> {
     let Some(namespace) = Namespace::look()? else { return Err(super::nothing_attached()) };
-    let attachments = match interface {
-        Some(name) => vec![namespace.require_attachment(name)?],
+    let attached = namespace.attachments()?;
+    let chosen = match interface {
+        Some(name) => vec![attached.require_here(name)?],
         None => {
-            let mut all = namespace.attachments()?;
-            if all.iter().any(Attachment::has_counters) {
-                all.retain(Attachment::has_counters);
+            let mut all: Vec<&Attachment> = attached.iter().collect();
+            if all.iter().any(|attachment| attachment.has_counters()) {
+                all.retain(|attachment| attachment.has_counters());
             }
             all
         }
     };
-    if attachments.is_empty() {
+    if chosen.is_empty() {
         return Err(super::nothing_attached());
     }
-    attachments.iter().map(|attachment| Ok(view(attachment, attachment.read()?))).collect()
+    chosen.into_iter().map(|attachment| Ok(view(attachment, attachment.read()?))).collect()
 }
 
 fn view(attachment: &Attachment, reading: Reading) -> Sample {
@@ -54,7 +55,7 @@ fn view(attachment: &Attachment, reading: Reading) -> Sample {
     let counted = metadata.counted.into_iter().zip(reading.counted);
     Sample {
         interface: attachment.name(),
-        ifindex: attachment.ifindex().unwrap_or(attachment.key()),
+        ifindex: attachment.ifindex().unwrap_or(attachment.key().ifindex()),
         mode: metadata.mode,
         generation: reading.in_force.generation,
         time: SystemTime::now(),

@@ -5,11 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::{Failure, Session};
 use crate::args;
 use crate::datapath::attached::attachment::Attachment;
-use crate::datapath::attached::namespace::{Namespace, not_attached};
+use crate::datapath::attached::attachments::not_attached;
+use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::kernel;
 use crate::datapath::change::redirect_targets::{self, Outcome};
 use crate::datapath::error::Error;
-use crate::datapath::host::interface::Interface;
+use crate::datapath::host::carriers::Carriers;
+use crate::datapath::host::interface::Mode;
 use crate::datapath::maps::dynamic;
 use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
 
@@ -31,25 +33,20 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
             None => Ok(Vec::new()),
         };
     };
-    let attachments = match interface {
-        Some(name) => vec![namespace.require_attachment(name)?],
-        None => namespace.attachments()?,
+    let attached = namespace.attachments()?;
+    let chosen: Vec<&Attachment> = match interface {
+        Some(name) => vec![attached.require(name)?],
+        None => attached.iter().collect(),
     };
-    let interfaces = Interface::all()?;
-    attachments
-        .iter()
-        .map(|attachment| {
-            let outcomes = redirect_targets::inspect(&namespace, [attachment])?;
-            Ok(view(attachment, &interfaces, &outcomes))
-        })
-        .collect()
+    let outcomes = redirect_targets::inspect(&namespace, chosen.iter().copied())?;
+    let carriers = attached.carriers();
+    Ok(chosen.into_iter().map(|attachment| view(attachment, carriers, &outcomes)).collect())
 }
 
-fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome]) -> Status {
+fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> Status {
     // Where the link is on no interface, the one that it was on may still be there.
-    let index = attachment.ifindex().or_else(|| Some(attachment.left()?.index));
-    let interface =
-        index.and_then(|index| interfaces.iter().find(|interface| interface.index == index));
+    let index = attachment.ifindex().or_else(|| attachment.left());
+    let interface = index.and_then(|index| carriers.by_index(index));
     let link = match interface {
         Some(interface) if interface.up => Link::Up,
         Some(_) => Link::Down,
@@ -58,6 +55,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
     let mut problems = Vec::new();
     let name = attachment.name();
     match (interface, link) {
+        (None, _) if attachment.is_moved() => problems.extend(attachment.stranded().map(with_hint)),
         (None, _) => problems.push(format!(
             "the interface is gone: `xdpctl detach {name}` removes what is left of it"
         )),
@@ -65,34 +63,22 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
             problems.push(format!("the interface is down: `ip link set {name} up`"));
         }
         (Some(_), Link::Down) => problems.push("the interface has no carrier".to_owned()),
-        (Some(interface), _) => {
-            let on = |xdp: &crate::datapath::host::interface::AttachedXdp| {
-                xdp.program_id == attachment.program_id()
-            };
-            if !interface.xdp.iter().any(on) {
-                problems.push(format!(
-                    "xdpctl's program is not on the interface: `xdpctl detach {name}`, then attach"
-                ));
-            }
-        }
+        (Some(_), _) if attachment.left().is_some() => problems.push(format!(
+            "xdpctl's program is not on the interface: `xdpctl detach {name}`, then attach"
+        )),
+        (Some(_), _) => {}
     }
-    let ifindex = attachment.ifindex().unwrap_or(attachment.key());
+    let ifindex = attachment.ifindex().unwrap_or(attachment.key().ifindex());
     let map_bytes = attachment.map_bytes().unwrap_or_else(|error| {
         problems.push(error.message);
         0
     });
     let Some(in_force) = attachment.in_force() else {
-        let error = attachment.unreadable();
-        problems.push(match error.hint {
-            Some(hint) => format!("{}: {hint}", error.message),
-            None => error.message,
-        });
+        problems.push(with_hint(attachment.unreadable()));
         return Status {
             interface: name,
             ifindex,
-            mode: interface
-                .and_then(|interface| interface.xdp.first())
-                .map_or(crate::image::metadata::Mode::Native, |xdp| xdp.mode),
+            mode: attachment.mode().unwrap_or(Mode::Native),
             link,
             generation: 0,
             config: "".into(),
@@ -111,9 +97,7 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
     let metadata = &in_force.metadata;
     let mut redirects = Vec::new();
     for redirect in &metadata.redirects {
-        let present = redirect
-            .ifindex
-            .filter(|index| interfaces.iter().any(|interface| interface.index == *index));
+        let present = redirect.ifindex.filter(|index| carriers.by_index(*index).is_some());
         if present.is_none() {
             problems.push(format!(
                 "{} is not there: what rule \"{}\" sends there is dropped; `xdpctl reload {name}` \
@@ -122,12 +106,15 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
                 redirect.rules.join("\", \"")
             ));
         }
-        let down = |interface: &&Interface| Some(interface.index) == present && !interface.up;
-        if let Some(target) = interfaces.iter().find(down) {
+        if let Some(target) = present.and_then(|index| carriers.by_index(index))
+            && !target.up
+        {
             problems.push(format!("{} is down: what is redirected to it is dropped", target.name));
         }
-        let outcome =
-            outcomes.iter().find(|outcome| Some(outcome.target.index) == redirect.ifindex);
+        // In other modes nothing is needed of a target; another interface may need something of it.
+        let outcome = outcomes.iter().find(|outcome| {
+            metadata.mode == Mode::Native && Some(outcome.target.index) == redirect.ifindex
+        });
         problems.extend(outcome.and_then(Outcome::problem));
         redirects.push(Redirect {
             to: redirect.to.to_string(),
@@ -170,5 +157,13 @@ fn view(attachment: &Attachment, interfaces: &[Interface], outcomes: &[Outcome])
         loaded_from: (metadata.loaded_from != metadata.config)
             .then(|| metadata.loaded_from.clone()),
         redirects,
+    }
+}
+
+/// A problem with what to do about it.
+fn with_hint(error: Error) -> String {
+    match error.hint {
+        Some(hint) => format!("{}: {hint}", error.message),
+        None => error.message,
     }
 }

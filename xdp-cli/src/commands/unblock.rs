@@ -4,7 +4,6 @@ use super::prefixes::{self, shown};
 use super::{Failure, Session};
 use crate::args::Unblock;
 use crate::config::prefix::IpPrefix;
-use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::detach;
 use crate::datapath::error::Error;
 use crate::notation::plain;
@@ -17,22 +16,23 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut prefixes = prefixes::read(&args.prefixes, session)?;
     prefixes.sort_unstable();
     prefixes.dedup();
-    let namespace = Namespace::lock()?;
-    detach::tidy(&namespace)?;
-    let attachment = namespace.require_attachment(&args.interface)?;
-    let mut store = namespace.entries(&attachment)?;
-    let name = plain(&attachment.name());
-    let listed = store.list()?;
-    let missing: Vec<IpPrefix> = prefixes
-        .iter()
-        .filter(|prefix| listed.binary_search_by_key(prefix, |listed| &listed.prefix).is_err())
-        .copied()
-        .collect();
-    if !missing.is_empty() {
-        return Err(not_there(&missing, &name).into());
-    }
-    store.remove(&prefixes)?;
-    session.print(format_args!("unblocked {} on {name}\n", shown(&prefixes)))
+    let name = session.locked(|namespace| {
+        let attached = detach::tidy(&namespace)?;
+        let attachment = attached.require_here(&args.interface)?;
+        let mut store = namespace.entries(attachment)?;
+        let name = attachment.name();
+        let listed = store.list()?;
+        let is_listed =
+            |prefix: &IpPrefix| listed.binary_search_by_key(prefix, |listed| listed.prefix).is_ok();
+        let missing: Vec<IpPrefix> =
+            prefixes.iter().filter(|prefix| !is_listed(prefix)).copied().collect();
+        if !missing.is_empty() {
+            return Err(not_there(&missing, &plain(&name)));
+        }
+        store.remove(&prefixes)?;
+        Ok(name)
+    })?;
+    session.print(format_args!("unblocked {} on {}\n", shown(&prefixes), plain(&name)))
 }
 
 fn not_there(missing: &[IpPrefix], name: &str) -> Error {

@@ -26,8 +26,7 @@ pub(super) use asking::full;
 pub fn run(args: &Explain, session: &mut Session<'_>) -> Result<(), Failure> {
     // What is wrong with the question is told before anything is asked.
     let question = Question::of(args, session)?;
-    let namespace = super::attached(&args.interface)?;
-    let attachment = namespace.require_attachment(&args.interface)?;
+    let (namespace, attachment) = super::look_at(&args.interface)?;
     let link_type = attachment.link_type()?;
     let mut asking = Asking::begin(&namespace, &attachment, link_type, session)?;
     match question {

@@ -8,15 +8,17 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use xdp_common::capacity::COUNTER_PAGES;
 use xdp_common::packet::LinkType;
 
 use crate::datapath::attached::in_force::{InForce, Reading, read_in_force};
+use crate::datapath::attached::key::{Key, PinDirectory};
 use crate::datapath::attached::nic::Nic;
 use crate::datapath::error::{Context, Error, Result};
-use crate::datapath::host::interface::Interface;
+use crate::datapath::host::carriers::Carriers;
+use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::maps::counters::{inner_id, read_matrix, read_rule_counters};
 use crate::datapath::maps::handles::{Maps, memory};
 use crate::datapath::maps::{dynamic, image};
@@ -35,11 +37,25 @@ pub enum Found {
     Leftover,
 }
 
+/// Where the interface is that the link is on, seen from the caller's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Here, under that name, and it carries the link's program.
+    Here { name: String, mode: Mode },
+    /// In another network namespace, where it is filtered still. The link's index counts there.
+    Moved,
+    /// It is here, with that index, but the link is on none: somebody took it off by other means.
+    Left(u32),
+    /// There is none any more.
+    Gone,
+}
+
 /// An attached interface.
 pub struct Attachment {
-    directory: PathBuf,
+    pins: PinDirectory,
     link: OwnedFd,
     info: bpf::XdpLink,
+    place: Place,
     maps: Option<Maps>,
     /// In offload mode, with maps of its own.
     nic: Option<Nic>,
@@ -48,9 +64,10 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Opens what is pinned in `directory`.
-    pub fn open(directory: &Path) -> Result<Found> {
-        let pin = directory.join(LINK);
+    /// Opens what is pinned in a directory. `carriers` are asked for again where they do not know the
+    /// link's program.
+    pub fn open(pins: &PinDirectory, carriers: &mut Carriers) -> Result<Found> {
+        let pin = pins.path.join(LINK);
         match fs::symlink_metadata(&pin) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
             Err(error) => return Err(error).context("look at the pinned link"),
@@ -72,71 +89,119 @@ impl Attachment {
             }
             other => other.context(&what)?,
         };
-        if let Some(nic) = Nic::open(directory, info.program_id)? {
-            let (directory, in_force) = (directory.to_owned(), nic.in_force());
-            let attached = Self { directory, link, info, maps: None, nic: Some(nic), in_force };
-            return Ok(Found::Attached(Box::new(attached)));
-        }
-        // The program may be exchanged, and gone, between asking for its id and opening it.
-        let maps = loop {
-            match Maps::of_program(info.program_id) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let now = bpf::link_info(&link).context(&what)?;
-                    if now == info {
-                        return Err(error).context("open the attached program's maps");
-                    }
-                    info = now;
-                }
-                other => break other.context("open the attached program's maps")?,
+        // The program may be exchanged, and gone, between asking for its id and anything else.
+        let (nic, maps, on) = loop {
+            if info.ifindex != 0 && carriers.carries(info.ifindex, info.program_id).is_none() {
+                // It may have come since they were asked.
+                *carriers = Carriers::ask()?;
             }
+            let on = carriers
+                .carries(info.ifindex, info.program_id)
+                .map(|(interface, mode)| Place::Here { name: interface.name.clone(), mode });
+            let opened = open_maps(&pins.path, info.program_id);
+            if on.is_none() || opened.is_err() {
+                let now = bpf::link_info(&link).context(&what)?;
+                if now != info {
+                    info = now;
+                    continue;
+                }
+            }
+            let (nic, maps) = opened?;
+            break (nic, maps, on);
         };
-        let in_force = match &maps {
-            Some(maps) => read_in_force(maps)?,
-            None => None,
+        let in_force = match (&nic, &maps) {
+            (Some(nic), _) => nic.in_force(),
+            (None, Some(maps)) => read_in_force(maps)?,
+            (None, None) => None,
         };
-        let directory = directory.to_owned();
-        Ok(Found::Attached(Box::new(Self { directory, link, info, maps, nic: None, in_force })))
+        let place = match on {
+            Some(here) => here,
+            None if info.ifindex != 0 => Place::Moved,
+            None => match (carriers.by_index(pins.key.ifindex()), &in_force) {
+                (Some(there), Some(in_force)) if there.name == in_force.metadata.interface => {
+                    Place::Left(there.index)
+                }
+                _ => Place::Gone,
+            },
+        };
+        let pins = pins.clone();
+        Ok(Found::Attached(Box::new(Self { pins, link, info, place, maps, nic, in_force })))
     }
 
-    /// The number that the directory of its pins is named by: the interface's index when it was
-    /// attached.
-    pub fn key(&self) -> u32 {
-        self.directory.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
+    /// What names the directories of its pins and of its state.
+    pub fn key(&self) -> Key {
+        self.pins.key
     }
 
-    /// The interface's index now; `None` where it is gone.
+    /// The interface's index; `None` where it is gone or in another network namespace.
     pub fn ifindex(&self) -> Option<u32> {
-        (self.info.ifindex != 0).then_some(self.info.ifindex)
+        matches!(self.place, Place::Here { .. }).then_some(self.info.ifindex)
     }
 
-    /// The interface as it is now; `None` where it is gone.
+    /// The mode that the program runs in; `None` where it is on no interface of this network namespace.
+    pub fn mode(&self) -> Option<Mode> {
+        match self.place {
+            Place::Here { mode, .. } => Some(mode),
+            _ => None,
+        }
+    }
+
+    /// Whether the link is on an interface, in whichever network namespace that is.
+    pub fn is_on_an_interface(&self) -> bool {
+        self.info.ifindex != 0
+    }
+
+    /// Whether the interface was moved to another network namespace.
+    pub fn is_moved(&self) -> bool {
+        self.place == Place::Moved
+    }
+
+    /// Whether nothing has changed since that one was opened: neither the link nor the ruleset in force.
+    pub fn is_as(&self, before: &Self) -> bool {
+        self.info == before.info && self.place == before.place && self.in_force == before.in_force
+    }
+
+    /// The interface as it is now; `None` where it is gone or in another network namespace.
     pub fn interface(&self) -> Option<Interface> {
         Interface::by_index(self.ifindex()?).ok()
     }
 
-    /// Why it judges nothing: its link is on no interface any more.
+    /// Why commands on it do nothing: its link is on no interface any more, or on none of this network
+    /// namespace.
     pub fn stranded(&self) -> Option<Error> {
-        if self.info.ifindex != 0 {
-            return None;
-        }
         let name = self.name();
-        Some(if self.left().is_some() {
-            Error::new(format!("xdpctl's program is not on {name} any more"))
-                .hint(format!("`xdpctl detach {name}`, then attach"))
-        } else {
-            Error::new(format!("{name} is gone"))
-                .hint(format!("`xdpctl detach {name}` removes what is left of it"))
-        })
+        match self.place {
+            Place::Here { .. } => None,
+            Place::Moved => Some(
+                Error::new(format!(
+                    "{name} is not attached here; what is pinned under index {} belongs to an \
+                     interface that was moved to another network namespace, where it is filtered \
+                     still",
+                    self.key().ifindex()
+                ))
+                .hint(format!(
+                    "move it back; or take the program off it: `rm {}`",
+                    self.pins.shown.join(LINK).display()
+                )),
+            ),
+            Place::Left(_) => Some(
+                Error::new(format!("xdpctl's program is not on {name} any more"))
+                    .hint(format!("`xdpctl detach {name}`, then attach")),
+            ),
+            Place::Gone => Some(
+                Error::new(format!("{name} is gone"))
+                    .hint(format!("`xdpctl detach {name}` removes what is left of it")),
+            ),
+        }
     }
 
-    /// The interface that the program was on, if that is still there but the link is on none: then
-    /// somebody took it off by other means.
-    pub fn left(&self) -> Option<Interface> {
-        if self.info.ifindex != 0 {
-            return None;
+    /// The index of the interface that the program was on, if that is still there but the link is on
+    /// none: then somebody took it off by other means.
+    pub fn left(&self) -> Option<u32> {
+        match self.place {
+            Place::Left(index) => Some(index),
+            _ => None,
         }
-        let there = Interface::by_index(self.key()).ok()?;
-        (self.attached_as() == Some(there.name.as_str())).then_some(there)
     }
 
     /// The interface's name when it was attached.
@@ -144,17 +209,21 @@ impl Attachment {
         self.in_force.as_ref().map(|in_force| in_force.metadata.interface.as_str())
     }
 
-    /// The interface's name now, or the last that is known.
+    /// The interface's name when it was opened, or the last that is known.
     pub fn name(&self) -> String {
-        match (self.interface(), self.attached_as()) {
-            (Some(interface), _) => interface.name,
-            (None, Some(name)) => name.to_owned(),
-            (None, None) => format!("interface index {}", self.key()),
+        match (&self.place, self.attached_as()) {
+            (Place::Here { name, .. }, _) => name.clone(),
+            (_, Some(name)) => name.to_owned(),
+            (_, None) => format!("interface index {}", self.key().ifindex()),
         }
     }
 
+    pub fn pins(&self) -> &PinDirectory {
+        &self.pins
+    }
+
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.pins.path
     }
 
     pub fn program_id(&self) -> u32 {
@@ -231,18 +300,23 @@ impl Attachment {
         ))
     }
 
-    /// Whether there is anything to read: a NIC's counters go with its interface.
+    /// Whether there is anything to read: a NIC's counters go with its interface, and those of an
+    /// interface in another network namespace are not of this one.
     pub fn has_counters(&self) -> bool {
-        self.nic.is_none() || self.ifindex().is_some() || self.left().is_some()
+        match self.place {
+            Place::Here { .. } | Place::Left(_) => true,
+            Place::Moved => false,
+            Place::Gone => self.nic.is_none(),
+        }
     }
 
     /// All counters, at one ruleset: read again if the ruleset changed meanwhile.
     pub fn read(&self) -> Result<Reading> {
+        if let Some(error) = self.stranded().filter(|_| !self.has_counters()) {
+            return Err(error);
+        }
         if let Some(nic) = &self.nic {
-            return match self.stranded() {
-                Some(error) if !self.has_counters() => Err(error),
-                _ => nic.read()?.ok_or_else(|| self.unreadable()),
-            };
+            return nic.read()?.ok_or_else(|| self.unreadable());
         }
         let (maps, _) = self.readable()?;
         for _ in 0..100 {
@@ -286,4 +360,12 @@ impl Attachment {
         };
         sum().context("tell how much memory the maps take")
     }
+}
+
+/// The maps of the attached program: a NIC's, or those in the kernel, if this version knows them.
+fn open_maps(directory: &Path, program_id: u32) -> Result<(Option<Nic>, Option<Maps>)> {
+    if let Some(nic) = Nic::open(directory, program_id)? {
+        return Ok((Some(nic), None));
+    }
+    Ok((None, Maps::of_program(program_id).context("open the attached program's maps")?))
 }

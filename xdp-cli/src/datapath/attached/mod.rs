@@ -1,8 +1,10 @@
 //! What is attached in a network namespace: found through its pins, read, and asked.
 
 pub mod attachment;
+pub mod attachments;
 pub mod in_force;
 pub mod kept_ruleset;
+pub mod key;
 pub mod namespace;
 pub mod nic;
 pub mod question;

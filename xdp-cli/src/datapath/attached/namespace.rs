@@ -4,14 +4,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::datapath::attached::attachment::{Attachment, Found};
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::attached::kept_ruleset::{self, Snapshot};
-use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::attached::key::{Key, PinDirectory};
+use crate::datapath::error::{Context, Result};
 use crate::datapath::host::bpffs::PinRoot;
-use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::host::lock::Lock;
 use crate::datapath::host::run_dir::RunDir;
+use crate::datapath::host::waiting::{Patience, Say};
 use crate::datapath::host::{loopback, netns};
 use crate::datapath::maps::dynamic::Store;
 use crate::datapath::sys::privilege;
@@ -50,12 +52,13 @@ impl Namespace {
         Ok(PinRoot::existing()?.map(|pins| Self { cookie, pins }))
     }
 
-    /// For commands that change something: waits until no other does.
-    pub fn lock() -> Result<Locked> {
+    /// For commands that change something: waits until no other does, for as long as every command
+    /// does. `say` is told for whom, where it takes a while.
+    pub fn lock(say: &mut Say<'_>) -> Result<Locked> {
         require()?;
         let cookie = netns::cookie()?;
         let pins = PinRoot::open()?;
-        let lock = Some(pins.lock(cookie)?);
+        let lock = Some(pins.lock(cookie, Patience::COMMAND, say)?);
         let run = RunDir::create(cookie)?;
         Ok(Locked { lock, namespace: Self { cookie, pins }, run })
     }
@@ -70,75 +73,39 @@ impl Namespace {
         self.pins.shown(path)
     }
 
-    /// Everything that is attached, by interface index.
-    pub fn attachments(&self) -> Result<Vec<Attachment>> {
-        let mut attachments = Vec::new();
-        for (_, directory) in self.directories()? {
-            if let Found::Attached(attachment) = Attachment::open(&directory)? {
-                attachments.push(*attachment);
-            }
-        }
-        attachments.sort_by_key(Attachment::key);
-        Ok(attachments)
+    /// Everything that is attached, by key.
+    pub fn attachments(&self) -> Result<Attachments> {
+        Attachments::open(self.directories()?)
     }
 
-    /// What is attached to an interface by its name: the one that it has now or, if no other
-    /// interface has taken that name, the one that it had when it was attached. What is left of an
-    /// interface that is gone is still found where a new one has its name.
-    pub fn attachment(&self, name: &str) -> Result<Option<Attachment>> {
-        let attachments = self.attachments()?;
-        let now = match Interface::by_name(name) {
-            Ok(interface) => Some(interface.index),
-            Err(interface::Error::NotFound { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let (mut exact, mut former) = (None, None);
-        for attachment in attachments {
-            if now.is_some() && attachment.ifindex() == now {
-                exact = Some(attachment);
-            } else if attachment.attached_as() == Some(name)
-                && (now.is_none() || attachment.interface().is_none())
-            {
-                former = Some(attachment);
-            }
-        }
-        Ok(exact.or(former))
-    }
-
-    /// As [`Self::attachment`], or an error that says what there is.
-    pub fn require_attachment(&self, name: &str) -> Result<Attachment> {
-        if let Some(attachment) = self.attachment(name)? {
-            return Ok(attachment);
-        }
-        let attached: Vec<String> = self.attachments()?.iter().map(Attachment::name).collect();
-        Err(not_attached(name, &attached))
-    }
-
-    /// Directories of interfaces, with the index that names them.
-    fn directories(&self) -> Result<Vec<(u32, PathBuf)>> {
+    /// Directories of interfaces.
+    fn directories(&self) -> Result<Vec<PinDirectory>> {
         let Some(base) = self.pins.existing_dir(self.cookie, &[])? else {
             return Ok(Vec::new());
         };
         let found =
-            numbered(&base).context(format_args!("read {}", self.pins.shown(&base).display()))?;
+            keys(&base).context(format_args!("read {}", self.pins.shown(&base).display()))?;
         // Each of them is to be root's alone, or it is refused.
         let mut directories = Vec::new();
-        for (index, _) in found {
-            let directory = self.pins.existing_dir(self.cookie, &[&index.to_string()])?;
-            directories.extend(directory.map(|directory| (index, directory)));
+        for key in found {
+            let path = self.pins.existing_dir(self.cookie, &[&key.to_string()])?;
+            directories.extend(path.map(|path| {
+                let shown = self.pins.shown(&path);
+                PinDirectory { key, path, shown }
+            }));
         }
         Ok(directories)
     }
 
     /// The ruleset in force on an attachment as it was kept beside it; `None` where that was lost.
-    pub fn kept_ruleset(&self, key: u32, in_force: &InForce) -> Result<Option<Snapshot>> {
+    pub fn kept_ruleset(&self, key: Key, in_force: &InForce) -> Result<Option<Snapshot>> {
         let Some(run) = RunDir::existing(self.cookie)? else { return Ok(None) };
         let directory = run.path().join(key.to_string());
         kept_ruleset::read(&directory, in_force.generation, in_force.metadata.loaded_at)
     }
 
     /// Where the notes of an attachment's run-time entries lie, if anywhere.
-    pub fn notes_directory(&self, key: u32) -> Result<Option<PathBuf>> {
+    pub fn notes_directory(&self, key: Key) -> Result<Option<PathBuf>> {
         let run = RunDir::existing(self.cookie)?;
         Ok(run.map(|run| run.path().join(key.to_string())))
     }
@@ -146,20 +113,6 @@ impl Namespace {
     /// The directory of pass programs, if there is one.
     pub fn pass_directory(&self) -> Result<Option<PathBuf>> {
         Ok(self.pins.existing_dir(self.cookie, &[PASS])?)
-    }
-}
-
-/// Nothing is attached to that interface.
-pub fn not_attached(name: &str, attached: &[String]) -> Error {
-    let error = match Interface::by_name(name) {
-        Err(error @ interface::Error::NotFound { .. }) => Error::from(error),
-        _ => Error::new(format!("xdpctl is not attached to {name}")),
-    };
-    if attached.is_empty() {
-        let hint = error.hint.clone();
-        error.hint(hint.unwrap_or_else(|| format!("`xdpctl attach {name}` attaches it")))
-    } else {
-        error.hint(format!("it is attached to: {}", attached.join(", ")))
     }
 }
 
@@ -174,29 +127,23 @@ impl std::ops::Deref for Locked {
 impl Locked {
     /// Removes what a command that was killed left behind: pins without a link, which hold
     /// nothing on any interface, and state without pins.
-    pub fn clean_up(&self) -> Result<()> {
-        let mut leftovers = Vec::new();
-        let pinned = self.directories()?;
-        for (index, directory) in &pinned {
-            if let Found::Leftover = Attachment::open(directory)? {
-                leftovers.push(*index);
-            }
-        }
+    pub fn clean_up(&self, attached: &Attachments) -> Result<()> {
         let run = self.run.path();
-        let kept = numbered(run).context(format_args!("read {}", run.display()))?;
-        let without_pins = |index: &u32| pinned.iter().all(|(pinned, _)| pinned != index);
-        leftovers.extend(kept.into_iter().map(|(index, _)| index).filter(without_pins));
-        for index in leftovers {
-            log::info!("removing what an interrupted command left for interface {index}");
-            self.forget(index)?;
+        let kept = keys(run).context(format_args!("read {}", run.display()))?;
+        let has_pins =
+            |key: &Key| attached.get(*key).is_some() || attached.leftovers().contains(key);
+        let without_pins = kept.into_iter().filter(|key| !has_pins(key));
+        for key in attached.leftovers().iter().copied().chain(without_pins) {
+            log::info!("removing what an interrupted command left for interface {key}");
+            self.forget(key)?;
         }
         Ok(())
     }
 
-    /// The directory for an interface's pins, made if it is not there.
-    pub fn create_directory(&self, ifindex: u32) -> Result<PathBuf> {
+    /// The directory for the pins of an attachment, made if it is not there.
+    pub fn create_directory(&self, key: Key) -> Result<PathBuf> {
         self.pin_loopback()?;
-        Ok(self.pins.create_dir(self.cookie, &[&ifindex.to_string()])?)
+        Ok(self.pins.create_dir(self.cookie, &[&key.to_string()])?)
     }
 
     /// The directory of pass programs, made if it is not there.
@@ -224,21 +171,21 @@ impl Locked {
         Store::open(maps, self.state_directory(attachment.key()))
     }
 
-    /// Where an interface's state lies.
-    pub fn state_directory(&self, ifindex: u32) -> PathBuf {
-        self.run.path().join(ifindex.to_string())
+    /// Where the state of an attachment lies.
+    pub fn state_directory(&self, key: Key) -> PathBuf {
+        self.run.path().join(key.to_string())
     }
 
-    /// Removes an interface's pins and state. The link's pin goes first: it is what makes the rest
+    /// Removes the pins and the state of an attachment. The link's pin goes first: it is what makes the rest
     /// more than leftovers.
-    pub fn forget(&self, ifindex: u32) -> Result<()> {
-        let name = ifindex.to_string();
+    pub fn forget(&self, key: Key) -> Result<()> {
+        let name = key.to_string();
         if let Some(directory) = self.pins.existing_dir(self.cookie, &[&name])? {
             remove_pins(&directory, &self.pins.shown(&directory))?;
             self.pins.remove_dir(self.cookie, &[&name])?;
         }
-        remove(&self.state_directory(ifindex))
-            .context(format_args!("remove the state of interface {ifindex}"))
+        remove(&self.state_directory(key))
+            .context(format_args!("remove the state of interface {key}"))
     }
 
     /// Removes the directory of pass programs if it is empty.
@@ -278,25 +225,22 @@ impl Drop for Locked {
     }
 }
 
-/// What has a number for its name in a directory; nothing where another command has just removed
-/// it.
-fn numbered(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+/// What has a key for its name in a directory; nothing where another command has just removed it.
+fn keys(directory: &Path) -> io::Result<Vec<Key>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
-    let mut numbered = Vec::new();
+    let mut keys = Vec::new();
     for entry in entries {
         // A list that breaks off is none: what it leaves out would be taken for gone.
         let entry = match entry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             other => other?,
         };
-        if let Some(index) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            numbered.push((index, entry.path()));
-        }
+        keys.extend(entry.file_name().to_str().and_then(|name| name.parse::<Key>().ok()));
     }
-    Ok(numbered)
+    Ok(keys)
 }
 
 fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {

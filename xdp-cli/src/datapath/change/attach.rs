@@ -4,9 +4,11 @@
 use xdp_common::packet::LinkType;
 
 use crate::datapath::attached::attachment::LINK;
+use crate::datapath::attached::attachments::Attachments;
+use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
-use crate::datapath::change::kernel::{self, BuildContext};
+use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
 use crate::datapath::change::nic;
 use crate::datapath::change::outcome::{Attached, Deferred};
 use crate::datapath::change::pins::pin_all;
@@ -30,50 +32,81 @@ pub enum Wanted {
     Exactly(Mode),
 }
 
-/// Attaches the program with a ruleset to an interface.
-pub fn attach(
-    namespace: &Locked,
+/// Compiles a ruleset for an interface that is about to be attached, in the mode that is tried first;
+/// `None` where that is offload mode alone. Changes nothing, and needs no lock.
+pub fn prepare(
     interface: &Interface,
     configured: &Configured<'_>,
     wanted: Wanted,
+) -> Result<Option<PreparedKernel>> {
+    match modes(wanted, interface, interface.link_type()?, Vec::new())?.candidates.first() {
+        None | Some(Mode::Offload) => Ok(None),
+        Some(&mode) => compile(interface, configured, mode).map(Some),
+    }
+}
+
+fn compile(
+    interface: &Interface,
+    configured: &Configured<'_>,
+    mode: Mode,
+) -> Result<PreparedKernel> {
+    kernel::prepare(
+        configured.ruleset,
+        &BuildContext {
+            interface: &interface.name,
+            mode,
+            link_type: interface.link_type()?,
+            config: configured.path,
+            loaded_from: configured.path,
+            attached_at: kernel::now(),
+            before: None,
+        },
+    )
+}
+
+/// Attaches the program with a ruleset to an interface. `prepared` is that ruleset for it, as of
+/// [`prepare`].
+pub fn attach(
+    namespace: &Locked,
+    attached: &Attachments,
+    interface: &Interface,
+    configured: &Configured<'_>,
+    wanted: Wanted,
+    prepared: Option<PreparedKernel>,
 ) -> Result<Attached> {
     let name = &interface.name;
-    if namespace.attachment(name)?.is_some_and(|a| a.ifindex() == Some(interface.index)) {
+    if attached.iter().any(|attachment| attachment.ifindex() == Some(interface.index)) {
         return Err(Error::new(format!("xdpctl is attached to {name} already")).hint(format!(
             "`xdpctl reload {name}` puts a changed configuration in force; `xdpctl attach \
              --replace {name}` exchanges the program too"
         )));
     }
     refuse_others(namespace, interface)?;
+    let key = attached.free_key(interface.index);
     let link_type = interface.link_type()?;
-    let modes = match in_offload(namespace, interface, configured, wanted)? {
+    let modes = match in_offload(namespace, key, interface, configured, wanted)? {
         Offload::Attached(attached) => return Ok(attached),
         Offload::Not(instead_of) => modes(wanted, interface, link_type, instead_of)?,
     };
 
-    // Compiled before anything is touched: a ruleset that does not fit fails here. The mode in the
-    // metadata is known only once the kernel took it, so the image may be compiled again.
-    let compile = |mode| {
-        kernel::prepare(
-            configured.ruleset,
-            &BuildContext {
-                interface: name,
-                mode,
-                link_type,
-                config: configured.path,
-                loaded_from: configured.path,
-                attached_at: kernel::now(),
-                before: None,
-            },
-        )
+    // The mode in the metadata is known only once the kernel took it, so the image may be compiled
+    // again.
+    let mut prepared = match prepared {
+        Some(prepared)
+            if prepared.metadata.interface == *name
+                && prepared.is_current(configured.ruleset, None)? =>
+        {
+            prepared
+        }
+        _ => compile(interface, configured, modes.candidates[0])?,
     };
-    let mut prepared = compile(modes.candidates[0])?;
+    let standing = redirect_targets::targets(attached.iter());
 
-    // What stands there under this index is of an interface that is gone, or nothing.
-    namespace.forget(interface.index)?;
+    // What stands there is of an interface that is gone, or nothing.
+    namespace.forget(key)?;
     let loaded = load::load_filter(link_type).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
-    let directory = namespace.create_directory(interface.index)?;
+    let directory = namespace.create_directory(key)?;
     let attach = || -> Result<Attached> {
         pin_all(&directory, &loaded, &maps)?;
         let mut instead_of = modes.instead_of;
@@ -81,18 +114,18 @@ pub fn attach(
         let candidates = modes.candidates.len();
         for (nth, mode) in modes.candidates.into_iter().enumerate() {
             if prepared.metadata.mode != mode {
-                prepared = compile(mode)?;
+                prepared = compile(interface, configured, mode)?;
             }
             kernel::activate(&maps, &prepared)?.release(&maps)?;
             if mode == Mode::Native && settled.is_none() {
-                let coming = kernel::targets(&prepared);
+                let wanted = [standing.clone(), kernel::targets(&prepared)].concat();
                 settled = Some(redirect_targets::reconcile_around(
                     namespace,
-                    &coming,
+                    &wanted,
                     Some(interface.index),
                 )?);
             }
-            keep(namespace, interface.index, configured, &prepared)?;
+            keep(namespace, key, configured, &prepared)?;
             redirect_targets::detach_pass_program(namespace, interface.index)?;
             // The link is the last thing: until it is pinned it ends with this process, and from
             // then on everything that it needs is there.
@@ -102,7 +135,7 @@ pub fn attach(
                     bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
                     if mode != Mode::Native && settled.take().is_some() {
                         // What was put on its targets was for native mode.
-                        redirect_targets::reconcile(namespace, &[])?;
+                        redirect_targets::reconcile(namespace, &standing)?;
                     }
                     return Ok(Attached {
                         mode,
@@ -127,8 +160,8 @@ pub fn attach(
     let result = attach();
     if result.is_err() {
         // Best effort: the next command would clean up as well.
-        let _ = namespace.forget(interface.index);
-        let _ = redirect_targets::reconcile(namespace, &[]);
+        let _ = namespace.forget(key);
+        let _ = redirect_targets::reconcile(namespace, &standing);
     }
     result
 }
@@ -196,6 +229,7 @@ enum Offload {
 /// Attaches in offload mode where that is asked for, or can be had.
 fn in_offload(
     namespace: &Locked,
+    key: Key,
     interface: &Interface,
     configured: &Configured<'_>,
     wanted: Wanted,
@@ -203,7 +237,7 @@ fn in_offload(
     if !matches!(wanted, Wanted::Auto | Wanted::Exactly(Mode::Offload)) {
         return Ok(Offload::Not(Vec::new()));
     }
-    match (nic::attach(namespace, interface, configured), wanted) {
+    match (nic::attach(namespace, key, interface, configured), wanted) {
         (Ok(attached), _) => Ok(Offload::Attached(attached)),
         (Err(error), Wanted::Auto) => Ok(Offload::Not(vec![(Mode::Offload, error.message)])),
         (Err(error), Wanted::Exactly(_)) => {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::datapath::attached::kept_ruleset;
+use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::kernel::PreparedKernel;
 use crate::datapath::error::Result;
@@ -18,7 +19,7 @@ pub struct Configured<'a> {
 
 pub fn keep(
     namespace: &Locked,
-    key: u32,
+    key: Key,
     configured: &Configured<'_>,
     prepared: &PreparedKernel,
 ) -> Result<()> {
@@ -28,7 +29,7 @@ pub fn keep(
 /// Keeps a ruleset that is about to be put in force beside the pins.
 pub fn keep_ruleset(
     namespace: &Locked,
-    key: u32,
+    key: Key,
     configured: &Configured<'_>,
     loaded_at: u64,
     generation: u64,

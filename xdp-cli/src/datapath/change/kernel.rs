@@ -50,6 +50,8 @@ pub struct PreparedKernel {
     pub image: Image,
     pub metadata: Metadata,
     pub generation: u64,
+    /// What the program for it reads.
+    pub link_type: LinkType,
     fresh: Vec<u32>,
     /// Redirect targets that are missing now and were there before.
     pub missing: Vec<Redirect>,
@@ -65,7 +67,8 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     let generation = context.before.map_or(1, |before| before.generation + 1);
     let before = context.before.map(|before| &before.metadata);
     refuse_rewrites(ruleset, context)?;
-    let (redirects, missing) = resolve(ruleset, context, generation, before)?;
+    let link = Link { interface: context.interface, link_type: context.link_type };
+    let (redirects, missing) = resolve(ruleset, &link, context.loaded_from, generation, before)?;
     let Assignment { counted, fresh } =
         counters::assign(ruleset, before.map_or(&[], |metadata| &metadata.counted));
     debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
@@ -85,7 +88,24 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     };
     let image = Image::build(ruleset, generation, &metadata)
         .map_err(|error| Error::new(error.to_string()))?;
-    Ok(PreparedKernel { image, metadata, generation, fresh, missing })
+    Ok(PreparedKernel { image, metadata, generation, link_type: context.link_type, fresh, missing })
+}
+
+impl PreparedKernel {
+    /// Whether what the ruleset redirects to is still what it was compiled with.
+    pub fn is_current(&self, ruleset: &Ruleset, before: Option<&InForce>) -> Result<bool> {
+        let before = before.map(|before| &before.metadata);
+        let Metadata { interface, loaded_from, .. } = &self.metadata;
+        let link = Link { interface, link_type: self.link_type };
+        let (redirects, _) = resolve(ruleset, &link, loaded_from, self.generation, before)?;
+        Ok(redirects == self.metadata.redirects)
+    }
+}
+
+/// What is redirected from.
+struct Link<'a> {
+    interface: &'a str,
+    link_type: LinkType,
 }
 
 /// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that
@@ -93,7 +113,8 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
 /// before had it too: then it went away, and what is redirected there is dropped and counted.
 fn resolve(
     ruleset: &Ruleset,
-    context: &BuildContext<'_>,
+    from: &Link<'_>,
+    config: &Path,
     generation: u64,
     before: Option<&Metadata>,
 ) -> Result<(Vec<Redirect>, Vec<Redirect>)> {
@@ -112,8 +133,8 @@ fn resolve(
         };
         let ifindex = match found {
             Ok(target) => {
-                same_headers(context, &target).map_err(|why| {
-                    let place = format!("{}:{line}:{column}", context.loaded_from.display());
+                same_headers(from, &target).map_err(|why| {
+                    let place = format!("{}:{line}:{column}", config.display());
                     Error::new(format!("{place}: rule \"{}\" redirects to {to}: {why}", rule.name))
                         .hint("redirect to an interface of the same kind, or drop or pass instead")
                 })?;
@@ -123,7 +144,7 @@ fn resolve(
             Err(error) => {
                 let known = before.is_some_and(|b| b.redirects.iter().any(|r| r.to == *to));
                 if !known {
-                    let place = format!("{}:{line}:{column}", context.loaded_from.display());
+                    let place = format!("{}:{line}:{column}", config.display());
                     let told = Error::new(format!(
                         "{place}: rule \"{}\" redirects to {to}, which is not there: {error}",
                         rule.name
@@ -144,9 +165,9 @@ fn resolve(
 }
 
 /// What goes out as it came needs the same headers there.
-fn same_headers(context: &BuildContext<'_>, target: &Interface) -> std::result::Result<(), String> {
-    let (from, name) = (context.interface, &target.name);
-    match (context.link_type, target.link_type().map_err(|error| error.message)?) {
+fn same_headers(link: &Link<'_>, target: &Interface) -> std::result::Result<(), String> {
+    let (from, name) = (link.interface, &target.name);
+    match (link.link_type, target.link_type().map_err(|error| error.message)?) {
         (LinkType::Ethernet, LinkType::Ethernet) | (LinkType::Raw, LinkType::Raw) => Ok(()),
         (LinkType::Ethernet, LinkType::Raw) => Err(format!(
             "frames of {from} have Ethernet headers, and {name} takes none: it would send them as IP"

@@ -22,6 +22,7 @@ use crate::datapath::program::nic::{self as load, LoadError, Loaded, MAPS, NicMa
 use crate::datapath::attached::attachment::{Attachment, LINK, PROGRAM};
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::attached::kept_ruleset;
+use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep_ruleset};
 use crate::datapath::change::kernel::{self, BuildContext};
@@ -64,6 +65,7 @@ pub fn offered(interface: &Interface) -> std::result::Result<(), String> {
 /// Attaches the program with a ruleset to an interface's NIC.
 pub fn attach(
     namespace: &Locked,
+    key: Key,
     interface: &Interface,
     configured: &Configured<'_>,
 ) -> Result<Attached> {
@@ -82,18 +84,18 @@ pub fn attach(
     let prepared = compile(configured.ruleset, &context)
         .map_err(|unfit| Error::new(unfit.to_string()).hint(native))?;
 
-    // What stands there under this index is of an interface that is gone, or nothing.
-    namespace.forget(interface.index)?;
+    // What stands there is of an interface that is gone, or nothing.
+    namespace.forget(key)?;
     let attach = || -> Result<Attached> {
         let loaded = load::load(interface.index, prepared.tables.largest()).map_err(not_loaded)?;
         has_room(&prepared.tables, loaded.capacity).map_err(|error| error.hint(native))?;
         let state = create_state().context("make a map for what is known of the NIC")?;
-        let directory = namespace.create_directory(interface.index)?;
+        let directory = namespace.create_directory(key)?;
         pin_all(&directory, &loaded, &state)?;
         // Before anything counts there: a device may give memory that it had used.
         clear(&loaded.maps).context("clear the NIC's counters")?;
         let begun = vec![Count::default(); prepared.metadata.counted.len()];
-        activate(namespace, interface.index, configured, &loaded.maps, &state, &prepared, begun)?;
+        activate(namespace, key, configured, &loaded.maps, &state, &prepared, begun)?;
         // The link is the last thing: until it is pinned it ends with this process, and from then
         // on everything that it needs is there.
         let link =
@@ -113,7 +115,7 @@ pub fn attach(
     let result = attach();
     if result.is_err() {
         // Best effort: the next command would clean up as well.
-        let _ = namespace.forget(interface.index);
+        let _ = namespace.forget(key);
     }
     result
 }
@@ -139,7 +141,7 @@ pub fn prepare(
     Ok(prepared)
 }
 
-/// Puts another ruleset in force. `prepared` was made for it under the same lock.
+/// Puts another ruleset in force. `prepared` was made for it, and nothing has changed since.
 pub fn reload(
     namespace: &Locked,
     attachment: &Attachment,
@@ -216,7 +218,7 @@ fn begun(maps: &NicMaps, before: &Kept, prepared: &PreparedNic) -> Result<Vec<Co
 
 fn activate(
     namespace: &Locked,
-    key: u32,
+    key: Key,
     configured: &Configured<'_>,
     maps: &NicMaps,
     state: &OwnedFd,

@@ -21,6 +21,14 @@ pub struct Reloaded {
     pub deferred: Deferred,
 }
 
+/// What detaching came to.
+pub struct Detached {
+    /// The interface's name, or the last that is known.
+    pub name: String,
+    /// It was taken off an interface of another network namespace.
+    pub was_moved: bool,
+}
+
 /// What could not be done after the ruleset was in force. Nothing of it has to do with how packets
 /// are judged, it cannot be taken back, and the next reload does it: so it is no failure.
 #[derive(Debug, Default)]

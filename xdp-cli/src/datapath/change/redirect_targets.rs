@@ -15,6 +15,7 @@ use std::path::Path;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::namespace::{self, Locked, Namespace};
 use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
@@ -119,16 +120,22 @@ fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
             }
         }
     }
-    // An interface that is gone leaves its link behind, and its index may be another's now. What is
-    // no link at all was pinned there by hand.
+    if present.is_empty() {
+        return Ok(present);
+    }
+    // An interface that is gone, or in another network namespace, leaves its link behind, and its index
+    // may be another's now. What is no link at all was pinned there by hand.
+    let carriers = Carriers::ask().map_err(io::Error::other)?;
     let mut stale = Vec::new();
     for (index, link) in &present {
-        let on = match bpf::link_info(link) {
-            Ok(info) => Some(info.ifindex),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+        let is_on = match bpf::link_info(link) {
+            Ok(info) => {
+                info.ifindex == *index && carriers.carries(*index, info.program_id).is_some()
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => false,
             Err(error) => return Err(error),
         };
-        if on != Some(*index) {
+        if !is_on {
             stale.push(*index);
         }
     }
@@ -138,8 +145,8 @@ fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
     Ok(present)
 }
 
-/// The interfaces that rulesets in force redirect to.
-fn targets<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<u32> {
+/// The interfaces that these rulesets in force redirect to.
+pub fn targets<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<u32> {
     let mut targets: Vec<u32> = attachments
         .into_iter()
         // Generic mode sends by way of the stack.
@@ -157,10 +164,14 @@ pub fn inspect<'a>(
     namespace: &Namespace,
     attachments: impl IntoIterator<Item = &'a Attachment>,
 ) -> Result<Vec<Outcome>> {
+    let targets = targets(attachments);
+    if targets.is_empty() {
+        return Ok(Vec::new());
+    }
     let all = Interface::all()?;
     let directory = namespace.pass_directory()?;
     let present = present(directory.as_deref()).context("look at the pass programs")?;
-    let found = targets(attachments).into_iter().filter_map(|index| {
+    let found = targets.into_iter().filter_map(|index| {
         let target = all.iter().find(|interface| interface.index == index)?.clone();
         let reachability = reachability(&target, &all, &present);
         let carrier = match reachability {
@@ -175,24 +186,22 @@ pub fn inspect<'a>(
     Ok(found.collect())
 }
 
-/// Puts pass programs where the rulesets in force, and those targets that one is about to have,
-/// need them, and takes away those that nobody needs any more.
-pub fn reconcile(namespace: &Locked, coming: &[u32]) -> Result<Vec<Outcome>> {
-    reconcile_around(namespace, coming, None)
+/// Puts pass programs where interfaces need them that rulesets in force redirect to, or one is about
+/// to, and takes away those that nobody needs any more. `wanted` are all of these interfaces.
+pub fn reconcile(namespace: &Locked, wanted: &[u32]) -> Result<Vec<Outcome>> {
+    reconcile_around(namespace, wanted, None)
 }
 
 /// As [`reconcile`], for when an interface is about to get the filter itself, which does as well. A
 /// pass program that it carries until then stays; [`detach_pass_program`] takes it.
 pub fn reconcile_around(
     namespace: &Locked,
-    coming: &[u32],
+    wanted: &[u32],
     filtered: Option<u32>,
 ) -> Result<Vec<Outcome>> {
-    let attachments = namespace.attachments()?;
     let directory = namespace.pass_directory()?;
     let mut present = present(directory.as_deref()).context("look at the pass programs")?;
-    let mut wanted = targets(&attachments);
-    wanted.extend_from_slice(coming);
+    let mut wanted = wanted.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
     if wanted.is_empty() && directory.is_none() {
@@ -266,7 +275,7 @@ pub fn detach_pass_program(namespace: &Locked, ifindex: u32) -> Result<()> {
     namespace.forget_pass_directory()
 }
 
-/// Whether the program of that id is one of our pass programs.
+/// Whether the program of that id, which the interface carries, is one of our pass programs.
 pub fn is_ours(namespace: &Namespace, ifindex: u32, program_id: u32) -> Result<bool> {
     let directory = namespace.pass_directory()?;
     let present = present(directory.as_deref()).context("look at the pass programs")?;

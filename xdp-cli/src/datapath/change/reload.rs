@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::kept_ruleset;
+use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
-use crate::datapath::attached::nic::Nic;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext};
 use crate::datapath::change::nic;
@@ -18,28 +19,42 @@ use crate::image::metadata::Redirect;
 use crate::ruleset::Ruleset;
 
 /// A ruleset that is ready for where it is to run.
-pub enum Prepared<'a> {
+pub enum Prepared {
     Kernel(kernel::PreparedKernel),
-    Nic(&'a Nic, nic::PreparedNic),
+    Nic(nic::PreparedNic),
 }
 
-impl Prepared<'_> {
+impl Prepared {
     /// Redirect targets that are missing now and were there before.
     pub fn missing(&self) -> &[Redirect] {
         match self {
             Self::Kernel(prepared) => &prepared.missing,
-            Self::Nic(..) => &[],
+            Self::Nic(_) => &[],
+        }
+    }
+
+    /// Interfaces that need to take frames that the program redirects.
+    fn targets(&self) -> Vec<u32> {
+        match self {
+            Self::Kernel(prepared) if prepared.metadata.mode == Mode::Native => {
+                kernel::targets(prepared)
+            }
+            _ => Vec::new(),
         }
     }
 }
 
+/// A ruleset that is to be put in force.
+pub struct Change<'a> {
+    /// What it was prepared for, as it was then.
+    pub before: &'a Attachment,
+    pub configured: Configured<'a>,
+    pub prepared: Prepared,
+}
+
 /// Compiles another ruleset for an attached interface, read from the file `loaded_from`. Changes
-/// nothing.
-pub fn prepare<'a>(
-    attachment: &'a Attachment,
-    ruleset: &Ruleset,
-    loaded_from: &Path,
-) -> Result<Prepared<'a>> {
+/// nothing, and needs no lock.
+pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -> Result<Prepared> {
     let before = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
     let context = BuildContext {
         interface: &before.metadata.interface,
@@ -52,24 +67,76 @@ pub fn prepare<'a>(
         before: Some(before),
     };
     Ok(match attachment.nic() {
-        Some(nic) => Prepared::Nic(nic, nic::prepare(attachment, nic, ruleset, &context)?),
+        Some(nic) => Prepared::Nic(nic::prepare(attachment, nic, ruleset, &context)?),
         None => Prepared::Kernel(kernel::prepare(ruleset, &context)?),
     })
 }
 
-/// Puts a ruleset in force that was prepared for this interface under the same lock. Entries added at
-/// run time stay as they are, but for those that have ended.
+/// Puts rulesets in force. Entries added at run time stay as they are, but for those that have ended.
+/// One that fails keeps no other from its ruleset.
+///
+/// `None`, and nothing is changed, where something else has come into force on one of them since they
+/// were prepared: then the counters and the generation that they were given may be another's.
 pub fn activate(
     namespace: &Locked,
-    attachment: &Attachment,
-    configured: &Configured<'_>,
-    prepared: &Prepared<'_>,
-) -> Result<Reloaded> {
-    match prepared {
-        Prepared::Kernel(prepared) => in_kernel(namespace, attachment, configured, prepared),
-        Prepared::Nic(nic, prepared) => {
+    attached: &Attachments,
+    changes: &[Change<'_>],
+) -> Result<Option<Vec<Result<Reloaded>>>> {
+    let mut current = Vec::new();
+    for change in changes {
+        let now = attached.get(change.before.key()).filter(|now| now.is_as(change.before));
+        let Some(attachment) = now else { return Ok(None) };
+        if let Prepared::Kernel(prepared) = &change.prepared
+            && !prepared.is_current(change.configured.ruleset, attachment.in_force())?
+        {
+            return Ok(None);
+        }
+        current.push(attachment);
+    }
+
+    // First the targets of both the rulesets in force and those to come.
+    let standing = redirect_targets::targets(attached.iter());
+    let coming: Vec<u32> = changes.iter().flat_map(|change| change.prepared.targets()).collect();
+    let made_ready = if coming.is_empty() {
+        Ok(())
+    } else {
+        redirect_targets::reconcile(namespace, &[standing, coming].concat()).map(drop)
+    };
+    let mut results: Vec<Result<Reloaded>> = Vec::new();
+    for (attachment, change) in current.into_iter().zip(changes) {
+        let ready = if change.prepared.targets().is_empty() { Ok(()) } else { made_ready.clone() };
+        results.push(ready.and_then(|()| one(namespace, attachment, change)));
+    }
+
+    // Then those of what is in force now.
+    let done = |key: Key| {
+        let mut done = changes.iter().zip(&results).filter(|(_, result)| result.is_ok());
+        done.find(|(change, _)| change.before.key() == key).map(|(change, _)| change)
+    };
+    let now = attached.iter().flat_map(|attachment| match done(attachment.key()) {
+        Some(change) => change.prepared.targets(),
+        None => redirect_targets::targets([attachment]),
+    });
+    let now: Vec<u32> = now.collect();
+    let settled = redirect_targets::reconcile(namespace, &now);
+    for (change, reloaded) in changes.iter().zip(&mut results) {
+        let (Ok(reloaded), Prepared::Kernel(prepared)) = (reloaded, &change.prepared) else {
+            continue;
+        };
+        let settled = reloaded.deferred.note(settled.clone());
+        reloaded.redirects = kernel::of_targets(prepared, settled.unwrap_or_default());
+    }
+    Ok(Some(results))
+}
+
+fn one(namespace: &Locked, attachment: &Attachment, change: &Change<'_>) -> Result<Reloaded> {
+    let Change { configured, prepared, .. } = change;
+    match (prepared, attachment.nic()) {
+        (Prepared::Kernel(prepared), _) => in_kernel(namespace, attachment, configured, prepared),
+        (Prepared::Nic(prepared), Some(nic)) => {
             nic::reload(namespace, attachment, nic, configured, prepared)
         }
+        (Prepared::Nic(_), None) => Err(attachment.unreadable()),
     }
 }
 
@@ -79,12 +146,7 @@ fn in_kernel(
     configured: &Configured<'_>,
     prepared: &kernel::PreparedKernel,
 ) -> Result<Reloaded> {
-    let (maps, before) = attachment.readable()?;
-    let coming =
-        if before.metadata.mode == Mode::Native { kernel::targets(prepared) } else { Vec::new() };
-    if !coming.is_empty() {
-        redirect_targets::reconcile(namespace, &coming)?;
-    }
+    let (maps, _) = attachment.readable()?;
     keep(namespace, attachment.key(), configured, prepared)?;
     let exchanged = kernel::activate(maps, prepared)?;
     let mut deferred = Deferred::default();
@@ -96,7 +158,5 @@ fn in_kernel(
     );
     deferred.note(repair_pins(attachment));
     deferred.note(namespace.entries(attachment));
-    let settled = deferred.note(redirect_targets::reconcile(namespace, &[])).unwrap_or_default();
-    let redirects = kernel::of_targets(prepared, settled);
-    Ok(Reloaded { generation: prepared.generation, redirects, deferred })
+    Ok(Reloaded { generation: prepared.generation, redirects: Vec::new(), deferred })
 }

@@ -1,30 +1,30 @@
 //! This version's program in the place of the one that is attached.
 
 use crate::datapath::attached::attachment::{Attachment, Found};
+use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::kept_ruleset;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
-use crate::datapath::change::kernel::{self, BuildContext};
+use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
 use crate::datapath::change::outcome::{Attached, Deferred};
 use crate::datapath::change::pins::repair_pins;
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::refusal::not_loaded;
 use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
 
-/// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
-/// same link: no packet goes by without a program. Counters and entries added at run time are kept
-/// where their layout is this version's.
-pub fn replace(
-    namespace: &Locked,
+/// Compiles a ruleset for what is attached, in the mode in which it is. Changes nothing, and needs no
+/// lock.
+pub fn prepare(
     attachment: &Attachment,
     interface: &Interface,
     configured: &Configured<'_>,
     mode: Mode,
-) -> Result<Attached> {
+) -> Result<PreparedKernel> {
     if mode == Mode::Offload {
         let name = &interface.name;
         return Err(Error::new(format!(
@@ -44,30 +44,54 @@ pub fn replace(
         attached_at,
         before,
     };
-    let prepared = kernel::prepare(configured.ruleset, &context)?;
+    kernel::prepare(configured.ruleset, &context)
+}
+
+/// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
+/// same link: no packet goes by without a program. Counters and entries added at run time are kept
+/// where their layout is this version's. `None` where something has changed since it was prepared:
+/// `before` is the attachment as it was then.
+pub fn replace(
+    namespace: &Locked,
+    attached: &Attachments,
+    before: &Attachment,
+    configured: &Configured<'_>,
+    prepared: &PreparedKernel,
+) -> Result<Option<Attached>> {
+    let unchanged = attached.get(before.key()).filter(|attachment| attachment.is_as(before));
+    let Some(attachment) = unchanged else { return Ok(None) };
+    if !prepared.is_current(configured.ruleset, attachment.in_force())? {
+        return Ok(None);
+    }
+    let mode = prepared.metadata.mode;
+    let others = attached.iter().filter(|other| other.key() != attachment.key());
+    let targets = if mode == Mode::Native { kernel::targets(prepared) } else { Vec::new() };
+    let after = [redirect_targets::targets(others), targets].concat();
+    let until_then = [redirect_targets::targets([attachment]), after.clone()].concat();
     repair_pins(attachment)?;
-    let kept = before.is_some().then(|| attachment.directory());
-    let loaded = load::load_filter_on(kept, link_type).map_err(not_loaded)?;
+    let kept = attachment.in_force().is_some().then(|| attachment.directory());
+    let loaded = load::load_filter_on(kept, prepared.link_type).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     if mode == Mode::Native {
-        redirect_targets::reconcile(namespace, &kernel::targets(&prepared))?;
+        redirect_targets::reconcile(namespace, &until_then)?;
     }
-    keep(namespace, attachment.key(), configured, &prepared)?;
-    kernel::activate(&maps, &prepared)?.release(&maps)?;
+    keep(namespace, attachment.key(), configured, prepared)?;
+    kernel::activate(&maps, prepared)?.release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
     bpf::update_link(attachment.link(), program).context("exchange the program")?;
     // From here on the new program runs. Pins that still name the old one's maps are put right
     // here or, if this is cut off, by the next command.
     let mut deferred = Deferred::default();
-    if let Some(found) = deferred.note(Attachment::open(attachment.directory())) {
+    let mut carriers = Carriers::default();
+    if let Some(found) = deferred.note(Attachment::open(attachment.pins(), &mut carriers)) {
         deferred.note(match found {
             Found::Attached(attachment) => repair_pins(&attachment),
             Found::Leftover => Err(Error::new("the link's pin is gone")),
         });
     }
     kept_ruleset::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
-    let settled = deferred.note(redirect_targets::reconcile(namespace, &[])).unwrap_or_default();
-    let redirects = kernel::of_targets(&prepared, settled);
+    let settled = deferred.note(redirect_targets::reconcile(namespace, &after));
+    let redirects = kernel::of_targets(prepared, settled.unwrap_or_default());
     let generation = prepared.generation;
-    Ok(Attached { mode, instead_of: Vec::new(), generation, redirects, deferred })
+    Ok(Some(Attached { mode, instead_of: Vec::new(), generation, redirects, deferred }))
 }

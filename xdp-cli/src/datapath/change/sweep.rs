@@ -14,9 +14,11 @@ use std::io;
 use std::path::Path;
 
 use crate::datapath::attached::attachment::{Attachment, Found, LINK};
+use crate::datapath::attached::key::PinDirectory;
 use crate::datapath::attached::namespace::{self, PASS};
 use crate::datapath::error::{Context, Result};
 use crate::datapath::host::bpffs::PinRoot;
+use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::run_dir::RunDir;
 use crate::datapath::host::{loopback, netns};
 use crate::datapath::sys::bpf;
@@ -99,7 +101,13 @@ fn is_empty(directory: &Path) -> bool {
 fn look(directory: &Path) -> Swept {
     let mut swept = Swept { interfaces: Vec::new(), map_bytes: 0 };
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if let Ok(Found::Attached(attachment)) = Attachment::open(&entry.path()) {
+        let Some(key) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let (path, shown) = (entry.path(), entry.path());
+        // Its links are on no interface, so nobody is asked which carries their programs.
+        let (pins, mut carriers) = (PinDirectory { key, path, shown }, Carriers::default());
+        if let Ok(Found::Attached(attachment)) = Attachment::open(&pins, &mut carriers) {
             swept.interfaces.push(attachment.name());
             swept.map_bytes += attachment.map_bytes().unwrap_or(0);
         }

@@ -11,9 +11,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{BPF_FS_MAGIC, fstatfs};
 
-use crate::datapath::host::lock::Lock;
+use crate::datapath::host::lock::{self, Lock};
 use crate::datapath::host::mount_namespace::{self, Outer};
 use crate::datapath::host::run_dir::RunDir;
+use crate::datapath::host::waiting::{Patience, Say};
 use crate::datapath::sys::private_dir;
 
 /// Where every distribution mounts it.
@@ -40,6 +41,8 @@ pub enum Error {
     Transient(String),
     #[error(transparent)]
     Directory(#[from] private_dir::Error),
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
 }
 
 impl Error {
@@ -64,6 +67,7 @@ impl Error {
             }
             Self::Io { .. } => None,
             Self::Directory(error) => error.hint(),
+            Self::Lock(error) => error.hint(),
         }
     }
 }
@@ -174,19 +178,20 @@ impl PinRoot {
     }
 
     /// Takes the lock of that directory, which is made if it is not there, and waits where another
-    /// command has it.
+    /// command has it: after a while `say` is told for whom.
     ///
     /// It is here that commands of a network namespace meet, and not under `/run`: two of them may see
     /// different `/run`s, as in containers, and change what is pinned on the one bpffs.
-    pub fn lock(&self, cookie: u64) -> Result<Lock, Error> {
+    pub fn lock(&self, cookie: u64, patience: Patience, say: &mut Say<'_>) -> Result<Lock, Error> {
         let cookie = cookie.to_string();
-        Lock::acquire(&self.base, &names(&cookie, &[])).map_err(|e| self.told(e))
+        let lock = Lock::acquire(&self.base, &names(&cookie, &[]), patience, say);
+        lock.map_err(|error| self.not_locked(error))
     }
 
     /// As [`Self::lock`], without waiting; `None` where another command has it or nothing is there.
     pub fn try_lock(&self, cookie: u64) -> Result<Option<Lock>, Error> {
         let cookie = cookie.to_string();
-        Lock::try_acquire(&self.base, &names(&cookie, &[])).map_err(|e| self.told(e))
+        Lock::try_acquire(&self.base, &names(&cookie, &[])).map_err(|error| self.not_locked(error))
     }
 
     /// Ends a lock of [`Self::lock`]; a directory that is empty then is removed.
@@ -214,6 +219,15 @@ impl PinRoot {
                 Err(private_dir::Error::Io { action: "read", path, source }.into())
             }
             Ok(cookies) => Ok(cookies),
+        }
+    }
+
+    fn not_locked(&self, error: lock::Error) -> Error {
+        match error {
+            lock::Error::Directory(error) => self.told(error),
+            lock::Error::Held { path, holder, waited } => {
+                lock::Error::Held { path: self.shown(&path), holder, waited }.into()
+            }
         }
     }
 

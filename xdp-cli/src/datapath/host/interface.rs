@@ -202,15 +202,12 @@ impl Interface {
     /// Every interface of the caller's network namespace, by index.
     pub fn all() -> Result<Vec<Self>, Error> {
         let list = || {
-            let request = Request::all(RTM_GETLINK, &ifinfomsg(0)).without_statistics();
-            let messages = Netlink::open(NETLINK_ROUTE)?.ask(request)?;
-            let mut all: Vec<_> = messages.iter().filter_map(|message| parse(message)).collect();
+            let mut all = dump()?;
             let ethtool = Ethtool::open()?;
             let mut features = XdpFeatures::open()?;
             for interface in &mut all {
                 interface.complete(&ethtool, &mut features);
             }
-            all.sort_by_key(|interface| interface.index);
             Ok(all)
         };
         list().map_err(|source| Error::Kernel { what: "the interfaces".to_owned(), source })
@@ -281,6 +278,15 @@ impl Request {
     fn without_statistics(self) -> Self {
         self.attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
     }
+}
+
+/// Every interface, by index, without what rtnetlink does not say: driver, offloads, XDP features.
+pub(super) fn dump() -> io::Result<Vec<Interface>> {
+    let request = Request::all(RTM_GETLINK, &ifinfomsg(0)).without_statistics();
+    let messages = Netlink::open(NETLINK_ROUTE)?.ask(request)?;
+    let mut all: Vec<_> = messages.iter().filter_map(|message| parse(message)).collect();
+    all.sort_by_key(|interface| interface.index);
+    Ok(all)
 }
 
 fn one(request: Request) -> io::Result<Interface> {

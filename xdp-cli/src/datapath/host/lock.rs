@@ -9,11 +9,41 @@ use std::io;
 use std::mem;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::datapath::sys::private_dir::{self, Error};
+use crate::datapath::host::waiting::{self, Holder, Patience, Say, Waiting, named};
+use crate::datapath::sys::private_dir;
+
+/// A lock could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Directory(#[from] private_dir::Error),
+    #[error(
+        "waited {} seconds for {}, which has {} locked",
+        waited.as_secs(), named(holder.as_ref()), path.display()
+    )]
+    Held { path: PathBuf, holder: Option<Holder>, waited: Duration },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Directory(error) => error.hint(),
+            Self::Held { holder: Some(Holder { pid, .. }), .. } => Some(format!(
+                "run it again when that has ended; if it never does, `kill {pid}` ends it, and what \
+                 it was to change is done as a whole or not at all"
+            )),
+            Self::Held { path, .. } => Some(format!(
+                "`fuser -v {}` shows which; run it again when that has ended",
+                path.display()
+            )),
+        }
+    }
+}
 
 /// The lock of a directory, held until this is dropped or the process ends, however it ends: the
 /// kernel lets go of it with the descriptor, so there is nothing stale to clean up.
@@ -45,11 +75,17 @@ impl Drop for Held {
 
 impl Lock {
     /// Takes the lock of `base`/`names[0]`/`names[1]`/…, which is made if it is not there, and waits
-    /// for it where another command has it.
-    pub fn acquire(base: &Path, names: &[&str]) -> Result<Self, Error> {
+    /// for it where another command has it: after a while `say` is told for whom.
+    pub fn acquire(
+        base: &Path,
+        names: &[&str],
+        patience: Patience,
+        say: &mut Say<'_>,
+    ) -> Result<Self, Error> {
+        let mut waiting = Waiting::begin(patience, say);
         loop {
             let path = private_dir::create(base, names)?;
-            if let Some(lock) = Self::of_existing(base, names, &path, wait)? {
+            if let Some(lock) = Self::of_existing(base, names, &path, |it| waiting.lock(it))? {
                 return Ok(lock);
             }
         }
@@ -58,7 +94,11 @@ impl Lock {
     /// Takes the lock of a directory that is there and that nobody else has locked.
     pub fn try_acquire(base: &Path, names: &[&str]) -> Result<Option<Self>, Error> {
         let Some(path) = private_dir::existing(base, names)? else { return Ok(None) };
-        Self::of_existing(base, names, &path, |directory, _| Flock::lock(directory, NO_WAIT))
+        let now = FlockArg::LockExclusiveNonblock;
+        let lock = |directory| {
+            Flock::lock(directory, now).map_err(|(_, errno)| waiting::Error::Io(errno.into()))
+        };
+        Self::of_existing(base, names, &path, lock)
     }
 
     /// `None` where the directory was removed meanwhile, or `lock` would have to wait.
@@ -66,18 +106,27 @@ impl Lock {
         base: &Path,
         names: &[&str],
         path: &Path,
-        lock: impl FnOnce(File, &Path) -> Result<Flock<File>, (File, Errno)>,
+        lock: impl FnOnce(File) -> Result<Flock<File>, waiting::Error>,
     ) -> Result<Option<Self>, Error> {
-        let told = |source| Error::Io { action: "lock", path: path.to_owned(), source };
+        let told =
+            |source| private_dir::Error::Io { action: "lock", path: path.to_owned(), source };
         let directory = match private_dir::open_to_lock(path) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(private_dir::Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
                 return Ok(None);
             }
             other => other?,
         };
-        let held = match lock(directory, path) {
-            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-            other => Held(Some(other.map_err(|(_, errno)| told(errno.into()))?)),
+        let held = match lock(directory) {
+            Ok(directory) => Held(Some(directory)),
+            Err(waiting::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(None);
+            }
+            Err(waiting::Error::Io(error)) => return Err(told(error).into()),
+            Err(waiting::Error::Held { holder, waited }) => {
+                return Err(Error::Held { path: path.to_owned(), holder, waited });
+            }
         };
         // The command that was waited for may have removed the directory along with what it detached
         // last, and another may have made it anew and locked that.
@@ -90,14 +139,14 @@ impl Lock {
     }
 
     /// Removes the directory and those around it as far as they are empty, then ends the lock.
-    pub fn release(mut self) -> Result<(), Error> {
+    pub fn release(mut self) -> Result<(), private_dir::Error> {
         let removed = self.remove();
         // Once is enough.
         self.names.clear();
         removed
     }
 
-    fn remove(&self) -> Result<(), Error> {
+    fn remove(&self) -> Result<(), private_dir::Error> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         private_dir::remove_if_empty(&self.base, &names)
     }
@@ -107,22 +156,6 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // An empty directory that cannot be removed is in nobody's way: the next command takes it.
         let _ = self.remove();
-    }
-}
-
-const NO_WAIT: FlockArg = FlockArg::LockExclusiveNonblock;
-
-fn wait(directory: File, path: &Path) -> Result<Flock<File>, (File, Errno)> {
-    let mut directory = match Flock::lock(directory, NO_WAIT) {
-        Err((directory, Errno::EWOULDBLOCK)) => directory,
-        other => return other,
-    };
-    log::info!("waiting for another xdpctl to finish ({} is locked)", path.display());
-    loop {
-        match Flock::lock(directory, FlockArg::LockExclusive) {
-            Err((again, Errno::EINTR)) => directory = again,
-            other => return other,
-        }
     }
 }
 
@@ -150,5 +183,18 @@ mod tests {
         assert!(!is_current(&directory, &path).unwrap());
         fs::create_dir(&path).unwrap();
         assert!(!is_current(&directory, &path).unwrap());
+    }
+
+    #[test]
+    fn who_gives_up_says_what_to_do() {
+        let path = PathBuf::from("/sys/fs/bpf/xdpctl/v1/7");
+        let waited = Duration::from_secs(30);
+        let holder = Holder { command: "xdpctl reload".to_owned(), pid: 4242 };
+        let error = Error::Held { path: path.clone(), holder: Some(holder), waited };
+        insta::assert_snapshot!(error, @"waited 30 seconds for xdpctl reload, process 4242, which has /sys/fs/bpf/xdpctl/v1/7 locked");
+        assert!(error.hint().unwrap().contains("`kill 4242`"));
+        let error = Error::Held { path, holder: None, waited };
+        insta::assert_snapshot!(error, @"waited 30 seconds for another command, which has /sys/fs/bpf/xdpctl/v1/7 locked");
+        assert!(error.hint().unwrap().contains("`fuser -v /sys/fs/bpf/xdpctl/v1/7`"));
     }
 }

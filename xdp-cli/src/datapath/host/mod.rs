@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod bpffs;
+pub mod carriers;
 pub mod interface;
 pub mod link_type;
 pub mod lock;
@@ -9,3 +10,4 @@ pub mod loopback;
 mod mount_namespace;
 pub mod netns;
 pub mod run_dir;
+pub mod waiting;

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::datapath::host::lock::Lock;
+use crate::datapath::host::lock::{self, Lock};
+use crate::datapath::host::waiting::Patience;
 use crate::datapath::sys::private_dir;
 
 /// What every machine keeps run-time state under.
@@ -70,8 +71,9 @@ impl RunDir {
     /// What two commands meet on that would mount a bpffs, of the mount namespace that the calling
     /// thread is in. The mount point itself would not do: without a bpffs it is a directory of sysfs,
     /// which anybody can open and so lock, for ever if they like.
-    pub(super) fn lock_mounting() -> Result<Lock, private_dir::Error> {
-        Lock::acquire(Path::new(BASE), &[PRODUCT, MOUNTING])
+    pub(super) fn lock_mounting() -> Result<Lock, lock::Error> {
+        // It is mounted in no time, or not at all: there is nothing to say.
+        Lock::acquire(Path::new(BASE), &[PRODUCT, MOUNTING], Patience::COMMAND, &mut |_| {})
     }
 
     fn named(base: &Path, cookie: u64) -> Self {

@@ -1,0 +1,128 @@
+//! What is done while a command holds the lock of its network namespace, and what others do then.
+
+use std::cell::RefCell;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::shim::{self, Kind};
+use crate::lab::Background;
+use crate::lab::bench::{Bench, JUDGED};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+const LIST: &str = "[[blocklist]]\nname = \"bad\"\nfiles = [\"bad.list\"]\n";
+
+fn attached() -> Bench {
+    let bench = Bench::new();
+    bench.write("bad.list", "10.1.0.0/16\n");
+    let file = bench.write("in0.toml", LIST);
+    bench.xdpctl(["attach", JUDGED, "-c", file.to_str().expect("UTF-8")]).success();
+    bench
+}
+
+/// They may lie where reading takes long, as on a server that does not answer.
+#[test]
+fn configurations_and_lists_are_read_without_it() {
+    let bench = attached();
+    let file = bench.directory().join("in0.toml");
+    let file = file.to_str().expect("UTF-8");
+    let commands: [&[&str]; 4] = [
+        &["reload", JUDGED],
+        &["reload"],
+        &["attach", "out0", "-c", file],
+        &["attach", "--replace", JUDGED],
+    ];
+    for args in commands {
+        for name in ["in0.toml", "bad.list"] {
+            let command = bench.lab().xdpctl_command("dut", args);
+            let read = format!("read /tmp/DIR/{name}");
+            shim::run_with(command, Kind::Files, &read, || {
+                // Which takes the lock, and would wait for the command that waits here.
+                bench.xdpctl(["bans", JUDGED]).success();
+            })
+            .output
+            .success();
+            if args.contains(&"out0") {
+                bench.xdpctl(["detach", "out0"]).success();
+            }
+        }
+    }
+}
+
+/// Another command is told of, by what it is and its number, and waited for.
+#[test]
+fn who_waits_says_for_whom() {
+    let bench = attached();
+    let waiting = RefCell::new(None);
+    let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
+    // Only under the lock is a ruleset put in force.
+    let ran = shim::run_with(reload, Kind::Bpf, "MAP_UPDATE_ELEM RULESET", || {
+        if waiting.borrow().is_some() {
+            return;
+        }
+        let block = bench.lab().spawn_xdpctl("dut", ["block", JUDGED, "10.9.0.1"]);
+        let said = first_line(&block);
+        let holder = said.strip_prefix("note: waiting for xdpctl reload, process ");
+        let holder = holder.unwrap_or_else(|| panic!("{said}"));
+        let words = fs::read_to_string(format!("/proc/{holder}/cmdline")).expect("it runs");
+        assert!(words.contains("\0reload\0"), "{words}");
+        waiting.replace(Some(block));
+    });
+    ran.output.success();
+    let block = waiting.borrow_mut().take().and_then(|mut block| block.wait(TIMEOUT));
+    let output = block.expect("it ends");
+    assert_eq!(output.success().stderr.lines().count(), 1, "{}", output.stderr);
+}
+
+/// The whole time that every command waits, once.
+#[test]
+fn who_waits_too_long_gives_up() {
+    let bench = attached();
+    let mut ended = None;
+    let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
+    let ran = shim::run_with(reload, Kind::Bpf, "MAP_UPDATE_ELEM RULESET", || {
+        ended.get_or_insert_with(|| bench.xdpctl(["block", JUDGED, "10.9.0.1"]));
+    });
+    ran.output.success();
+    let output = ended.expect("it was run");
+    let said = &output.expect_status(1).stderr;
+    assert!(said.contains("error: waited 30 seconds for xdpctl reload, process "), "{said}");
+    assert!(said.contains("\n  hint: run it again when that has ended; "), "{said}");
+    let bans = bench.xdpctl(["bans", JUDGED, "--json"]).success().json();
+    assert_eq!(bans, serde_json::json!([]));
+}
+
+/// What it says first on standard error.
+#[track_caller]
+fn first_line(command: &Background) -> String {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        if let Some((line, _)) = command.stderr().split_once('\n') {
+            return line.to_owned();
+        }
+        assert!(Instant::now() < deadline, "it says nothing");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A ruleset that came into force while another was compiled is not undone by what was read before.
+#[test]
+fn what_was_read_before_another_reload_is_read_again() {
+    let bench = attached();
+    let mut first = true;
+    let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
+    // Between its looking and its locking. The directory's `openat` by a lock or a list comes later.
+    let ran = shim::run_with(reload, Kind::Files, "read /tmp/DIR/bad.list", || {
+        if !std::mem::take(&mut first) {
+            return;
+        }
+        // It has been opened, so that the file of before is read.
+        fs::remove_file(bench.directory().join("bad.list")).expect("removed");
+        bench.write("bad.list", "10.2.0.0/16\n10.3.0.0/16\n");
+        bench.xdpctl(["reload", JUDGED]).success();
+    });
+    assert_eq!(ran.output.success().stdout, "reloaded in0, generation 3\n");
+    let status = bench.xdpctl(["status", "--json"]).success().json();
+    assert_eq!(status[0]["entries"]["ipv4"], 2, "{status}");
+}

@@ -1,0 +1,132 @@
+//! Everything that is attached in a network namespace, opened once.
+
+use crate::datapath::attached::attachment::{Attachment, Found};
+use crate::datapath::attached::key::{Key, PinDirectory};
+use crate::datapath::error::{Error, Result};
+use crate::datapath::host::carriers::Carriers;
+use crate::datapath::host::interface::{self, Interface};
+
+/// What was attached when it was opened, beside the interfaces as they were then.
+pub struct Attachments {
+    all: Vec<Attachment>,
+    leftovers: Vec<Key>,
+    carriers: Carriers,
+}
+
+impl Attachments {
+    /// Opens what is pinned in these directories.
+    pub(super) fn open(mut directories: Vec<PinDirectory>) -> Result<Self> {
+        directories.sort_by_key(|directory| directory.key);
+        let mut carriers = Carriers::ask()?;
+        let (mut all, mut leftovers) = (Vec::new(), Vec::new());
+        for directory in &directories {
+            match Attachment::open(directory, &mut carriers)? {
+                Found::Attached(attachment) => all.push(*attachment),
+                Found::Leftover => leftovers.push(directory.key),
+            }
+        }
+        Ok(Self { all, leftovers, carriers })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Attachment> {
+        self.all.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Directories of pins without a link: what interrupted commands left.
+    pub fn leftovers(&self) -> &[Key] {
+        &self.leftovers
+    }
+
+    /// The interfaces of the network namespace, and what they carry.
+    pub fn carriers(&self) -> &Carriers {
+        &self.carriers
+    }
+
+    pub fn get(&self, key: Key) -> Option<&Attachment> {
+        self.all.iter().find(|attachment| attachment.key() == key)
+    }
+
+    /// What is attached to an interface by its name: the one that it has now or, if no other
+    /// interface has taken that name, the one that it had when it was attached. What is left of an
+    /// interface that is gone is still found where a new one has its name.
+    pub fn find(&self, name: &str) -> Result<Option<&Attachment>> {
+        Ok(self.position(name)?.map(|place| &self.all[place]))
+    }
+
+    /// As [`Self::find`], or an error that says what there is.
+    pub fn require(&self, name: &str) -> Result<&Attachment> {
+        Ok(&self.all[self.required(name)?])
+    }
+
+    /// As [`Self::require`], but an error where the interface is in another network namespace now.
+    pub fn require_here(&self, name: &str) -> Result<&Attachment> {
+        let attachment = self.require(name)?;
+        match attachment.stranded().filter(|_| attachment.is_moved()) {
+            Some(error) => Err(error),
+            None => Ok(attachment),
+        }
+    }
+
+    /// As [`Self::require`], without the others.
+    pub fn into_required(mut self, name: &str) -> Result<Attachment> {
+        let place = self.required(name)?;
+        Ok(self.all.swap_remove(place))
+    }
+
+    /// As [`Self::require_here`], without the others.
+    pub fn into_required_here(self, name: &str) -> Result<Attachment> {
+        self.require_here(name)?;
+        self.into_required(name)
+    }
+
+    fn required(&self, name: &str) -> Result<usize> {
+        if let Some(place) = self.position(name)? {
+            return Ok(place);
+        }
+        let here = self.all.iter().filter(|attachment| !attachment.is_moved());
+        Err(not_attached(name, &here.map(Attachment::name).collect::<Vec<_>>()))
+    }
+
+    fn position(&self, name: &str) -> Result<Option<usize>> {
+        let now = self.carriers.index_of(name)?;
+        let (mut exact, mut former) = (None, None);
+        for (place, attachment) in self.all.iter().enumerate() {
+            let ifindex = attachment.ifindex();
+            if now.is_some() && ifindex == now {
+                exact = Some(place);
+            } else if attachment.attached_as() == Some(name) && (now.is_none() || ifindex.is_none())
+            {
+                former = Some(place);
+            }
+        }
+        Ok(exact.or(former))
+    }
+
+    /// The key for a new attachment to an interface of that index: the first whose directory holds
+    /// nothing that is on an interface, here or in another network namespace.
+    pub fn free_key(&self, ifindex: u32) -> Key {
+        let mut key = Key::first(ifindex);
+        while self.get(key).is_some_and(Attachment::is_on_an_interface) {
+            key = key.next();
+        }
+        key
+    }
+}
+
+/// Nothing is attached to that interface.
+pub fn not_attached(name: &str, attached: &[String]) -> Error {
+    let error = match Interface::by_name(name) {
+        Err(error @ interface::Error::NotFound { .. }) => Error::from(error),
+        _ => Error::new(format!("xdpctl is not attached to {name}")),
+    };
+    if attached.is_empty() {
+        let hint = error.hint.clone();
+        error.hint(hint.unwrap_or_else(|| format!("`xdpctl attach {name}` attaches it")))
+    } else {
+        error.hint(format!("it is attached to: {}", attached.join(", ")))
+    }
+}
