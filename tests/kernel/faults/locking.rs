@@ -106,6 +106,23 @@ fn first_line(command: &Background) -> String {
     }
 }
 
+/// What is being detached while another command looks, was taken for a program that somebody took off by
+/// other means.
+#[test]
+fn what_is_detached_meanwhile_is_not_attached() {
+    let bench = attached();
+    let mut first = true;
+    let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
+    // It has opened the link, and asks where that is.
+    let ran = shim::run_with(reload, Kind::Bpf, "OBJ_GET_INFO_BY_FD", || {
+        if std::mem::take(&mut first) {
+            bench.xdpctl(["detach", JUDGED]).success();
+        }
+    });
+    let said = "error: xdpctl is not attached to in0\n";
+    assert!(ran.output.expect_status(1).stderr.starts_with(said), "{ran:?}");
+}
+
 /// A ruleset that came into force while another was compiled is not undone by what was read before.
 #[test]
 fn what_was_read_before_another_reload_is_read_again() {

@@ -109,6 +109,16 @@ impl Attachment {
             let (nic, maps) = opened?;
             break (nic, maps, on);
         };
+        // Whoever detaches removes the pin first: without it, that is what is under way, and nobody took
+        // the program off by other means.
+        if info.ifindex == 0
+            && let Err(error) = fs::symlink_metadata(&pin)
+        {
+            return match error.kind() {
+                io::ErrorKind::NotFound => Ok(Found::Leftover),
+                _ => Err(error).context("look at the pinned link"),
+            };
+        }
         let in_force = match (&nic, &maps) {
             (Some(nic), _) => nic.in_force(),
             (None, Some(maps)) => read_in_force(maps)?,
