@@ -288,7 +288,7 @@ fn modes_that_cannot_be_had() {
         note: in0 has no offload mode: veth says that the device runs no programs
           hint: `--mode native`
         error: cannot attach to in0 in offload mode: the device does not offer it
-          hint: `--mode native`, or leave the mode away
+          hint: `--mode native`, or omit `--mode`
     "
     );
     bench.lab().ip("dut", ["link", "add", "bridge0", "type", "bridge"]);

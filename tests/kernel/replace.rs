@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xdp_common::image::{Block, LAYOUT};
+use xdp_common::maps::Map;
 use xdpctl::datapath::sys::bpf;
 
 use crate::lab::Traffic;
-use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::bench::{Bench, JUDGED, drop};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
@@ -154,6 +155,7 @@ fn another_versions_maps_are_left_alone() {
     let config = bench.write("new.toml", BLOCKED);
     let config = config.to_str().expect("UTF-8");
     let link = pinned(&pins(&bench))["link"];
+    bench.xdpctl(["block", JUDGED, "198.51.100.0/24", "2001:db8::7", "--note", "kept"]).success();
     write_layout(&bench, LAYOUT + 1);
 
     let status = bench.xdpctl(["status", "--json"]).success().json();
@@ -172,9 +174,14 @@ fn another_versions_maps_are_left_alone() {
     assert!(already.expect_status(1).stderr.contains("attached to in0 already"), "{already:?}");
 
     // It still judges, or rather: its program finds no image that it knows, and drops.
-    bench.xdpctl(["attach", "--replace", JUDGED, "-c", config]).success();
+    let replaced = bench.xdpctl(["attach", "--replace", JUDGED, "-c", config]);
+    assert!(replaced.success().stderr.contains("the counters begin anew"), "{replaced:?}");
+    assert!(!replaced.stderr.contains("run-time entries"), "{replaced:?}");
     assert_eq!(pinned(&pins(&bench))["link"], link, "the same link");
     assert!(pinned(&pins(&bench)).keys().eq(PINS.iter()));
+    let entries = bench.xdpctl(["bans", JUDGED, "--json"]).success().json();
+    assert_eq!(entries.as_array().expect("an array").len(), 2, "run-time entries are kept");
+    bench.run(&[drop("kept", udp4("198.51.100.9", "192.0.2.1", 1, 1), "banned")]);
     let before = bench.sample();
     bench.port("src0").send(&udp4("10.1.0.1", "192.0.2.1", 1, 1).build());
     let after = bench.await_count(before.total().packets + 1);
@@ -182,6 +189,17 @@ fn another_versions_maps_are_left_alone() {
     let status = bench.xdpctl(["status", "--json"]).success().json();
     assert_eq!(status[0]["problems"], serde_json::json!([]), "{status}");
     assert_eq!(status[0]["config"], config);
+
+    // A map of run-time entries is another version's too.
+    write_layout(&bench, LAYOUT + 1);
+    let pin = pins(&bench).join("SWITCHES");
+    fs::remove_file(&pin).expect("a pin");
+    let other = bpf::create_map(Map::SWITCHES.definition().signature.kind, 8, 1, 0, "other");
+    bpf::pin(other.expect("a map"), &pin).expect("pinned");
+    let replaced = bench.xdpctl(["attach", "--replace", JUDGED, "-c", config]);
+    assert!(replaced.success().stderr.contains("run-time entries are not kept"), "{replaced:?}");
+    bench.run(&[drop("by the list", udp4("10.1.0.1", "192.0.2.1", 1, 1), "blocklist").by("all")]);
+    assert_eq!(bench.xdpctl(["bans", JUDGED, "--json"]).success().json(), serde_json::json!([]));
 
     write_layout(&bench, LAYOUT + 1);
     bench.xdpctl(["detach", JUDGED]).success();

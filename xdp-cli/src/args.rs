@@ -386,7 +386,7 @@ fn note(text: &str) -> Result<String, String> {
         return Err(format!("it has {length} characters, {NOTE} are the most"));
     }
     if text.trim().is_empty() {
-        return Err("it is empty; leave `--note` away for an entry without one".to_owned());
+        return Err("it is empty; omit `--note` for an entry without one".to_owned());
     }
     if let Some(character) = text.chars().find(|character| steers(*character)) {
         let what = if character.is_control() {

@@ -118,8 +118,11 @@ pub const fn table(table: EntryTable) -> MapDefinition {
 /// What becomes of a map when `attach --replace` exchanges the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReplace {
-    /// The new program goes on with it.
+    /// The new program goes on with it, where it is of the same [`crate::image::LAYOUT`].
     Kept,
+    /// The new program goes on with it whatever the layout, as long as all such maps have their
+    /// signatures. Who changes what lies in one of them gives it another signature or name.
+    KeptAlways,
     /// The new program has one of its own, filled before it runs.
     Anew,
 }
@@ -191,7 +194,7 @@ macro_rules! for_each_map {
                     map_flag::MMAPABLE
                 ),
                 inner: None,
-                replace: Kept,
+                replace: KeptAlways,
                 explain: Shared,
             }
             /// The filters in front of the tables of run-time entries, by the tables' numbers. Like
@@ -201,7 +204,7 @@ macro_rules! for_each_map {
                 declared: ArrayOfMaps<FilterMap, 4>,
                 created: MapDefinition::of_maps(EntryTable::ALL.len()),
                 inner: Some(FILTER),
-                replace: Kept,
+                replace: KeptAlways,
                 explain: Shared,
             }
             /// Run-time entries for single IPv4 addresses. Written by the command line, read by the
@@ -210,7 +213,7 @@ macro_rules! for_each_map {
                 declared: ArrayOfMaps<HostsV4, 1>,
                 created: MapDefinition::of_maps(1),
                 inner: Some(table(EntryTable::HostsV4)),
-                replace: Kept,
+                replace: KeptAlways,
                 explain: Shared,
             }
             /// For shorter IPv4 prefixes, in network order. As above; in the value of one that has ended,
@@ -219,7 +222,7 @@ macro_rules! for_each_map {
                 declared: ArrayOfMaps<PrefixesV4, 1>,
                 created: MapDefinition::of_maps(1),
                 inner: Some(table(EntryTable::PrefixesV4)),
-                replace: Kept,
+                replace: KeptAlways,
                 explain: Shared,
             }
             /// For single IPv6 addresses. As above.
@@ -227,7 +230,7 @@ macro_rules! for_each_map {
                 declared: ArrayOfMaps<HostsV6, 1>,
                 created: MapDefinition::of_maps(1),
                 inner: Some(table(EntryTable::HostsV6)),
-                replace: Kept,
+                replace: KeptAlways,
                 explain: Shared,
             }
             /// For shorter IPv6 prefixes, in network order. As above.
@@ -235,7 +238,7 @@ macro_rules! for_each_map {
                 declared: ArrayOfMaps<PrefixesV6, 1>,
                 created: MapDefinition::of_maps(1),
                 inner: Some(table(EntryTable::PrefixesV6)),
-                replace: Kept,
+                replace: KeptAlways,
                 explain: Shared,
             }
         }

@@ -1,4 +1,5 @@
-//! A value that the compiler knows nothing of.
+//! What keeps the compiler from knowing too much for the verifier, and the verifier from following too
+//! much.
 
 /// Returns `value`, about which the compiler then assumes nothing: neither its range, which would
 /// let it drop a bound that the verifier needs to see, nor how it was computed, which would let it

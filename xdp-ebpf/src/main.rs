@@ -1,6 +1,6 @@
 //! The XDP program: a packet's way from the driver to its verdict.
 //!
-//! [`filter`] reads the frame onto the CPU's scratch (`xdp_common::packet`), [`judge_frame`] judges it
+//! [`filter`] reads the frame into the CPU's scratch (`xdp_common::packet`), [`judge_frame`] judges it
 //! by the ruleset in force (`xdp_common::filter::order`), [`act`] does what was decided, and [`exit`] is
 //! the one place where anything is counted.
 
@@ -69,7 +69,7 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     exit(outcome, cpu, lost)
 }
 
-/// Judges what lies on the scratch by the ruleset in force, which is looked up here and nowhere else:
+/// Judges what lies in the scratch by the ruleset in force, which is looked up here and nowhere else:
 /// whatever is read of it is of one ruleset.
 #[inline(always)]
 fn judge_frame(scratch: &mut Scratch) -> Outcome {

@@ -225,6 +225,9 @@ fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<
     for (mode, why) in &attached.instead_of {
         session.reporter.note(&format!("not in {mode} mode: {why}"), None);
     }
+    for lost in &attached.lost {
+        session.reporter.warning(&format!("{}: {lost}", interface.name), None);
+    }
     say_deferred(&interface.name, &attached.deferred, session);
     let Attached { mode, generation, .. } = attached;
     let name = plain(&interface.name);

@@ -201,7 +201,7 @@ pub struct Switches {
     pub next_deadline: u64,
     /// Entries of each table, those that have ended and are still there included.
     pub entries: [u32; 4],
-    /// Bits of each filter that may have lost their entries.
+    /// Bits of each filter that a removed entry may have left stale.
     pub stale: [u32; 4],
     /// The last epoch that was not 0; 0 where none was since all entries were written anew.
     pub last_epoch: u64,

@@ -44,7 +44,7 @@ impl Judgement<'_> {
     pub const BROKEN: Self = Self::plain(Verdict::Aborted, Reason::Default);
 }
 
-/// Where a packet is worked on. In the kernel it lies in a map of its own for each CPU, see
+/// What is known of the packet that is being judged. In the kernel it lies in a per-CPU map, see
 /// [`crate::verifier::launder`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -55,8 +55,8 @@ pub struct Scratch {
     pub length: u32,
     /// Whether it is malformed; nothing else is known of it then.
     pub malformed: u32,
-    /// Always 0, which the verifier cannot know: a number that this is added to is one that it
-    /// knows nothing of, so that ways that came to different numbers become one.
+    /// Always 0, but the verifier does not know that: adding it makes the verifier forget a range, so
+    /// states merge.
     pub zero: u32,
     /// What its fields were found to be.
     pub classes: Classes,
@@ -100,7 +100,7 @@ impl Outcome {
 const _: () = assert!(CELLS <= 0x100 && Verdict::COUNT <= 0x100);
 
 impl Scratch {
-    /// With what another packet left on it.
+    /// With what another packet left in it.
     pub const LEFT_BEHIND: Self = Self {
         packet: Packet::LEFT_BEHIND,
         length: 0,
@@ -111,14 +111,14 @@ impl Scratch {
         action: Action::DROP,
     };
 
-    /// Reads a frame of a link of that type onto it.
+    /// Reads a frame of a link of that type into it.
     #[inline(always)]
     pub fn read<P: PacketBytes + ?Sized>(&mut self, link_type: LinkType, bytes: &P) {
         self.length = bytes.length();
         self.malformed = u32::from(packet::parse(link_type, bytes, &mut self.packet).is_err());
     }
 
-    /// Writes a judgement down on it.
+    /// Writes a judgement down in it.
     #[inline(always)]
     pub fn conclude(&mut self, judgement: &Judgement<'_>) -> Outcome {
         self.list = judgement.list;
@@ -129,7 +129,7 @@ impl Scratch {
     }
 }
 
-/// Judges the frame that was read onto `scratch` by a ruleset and the entries added at run time.
+/// Judges the frame that was read into `scratch` by a ruleset and the entries added at run time.
 #[inline(always)]
 pub fn judge<'a, L: Lines, E: DynamicEntries>(
     lines: &'a L,

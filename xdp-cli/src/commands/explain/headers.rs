@@ -93,11 +93,11 @@ fn payload(headers: &Headers, addresses: Addresses) -> Result<Payload, Mistake> 
         matches!(payload, Payload::Tcp { .. } | Payload::Udp { .. } | Payload::Sctp { .. });
     if !has_ports && (headers.source_port.is_some() || headers.destination_port.is_some()) {
         let told = "that protocol has no ports".to_owned();
-        return Err((told, "tcp, udp and sctp have; leave the port away"));
+        return Err((told, "tcp, udp and sctp have; omit the port"));
     }
     if !matches!(payload, Payload::Tcp { .. }) && headers.tcp_flags.is_some() {
         let told = "that protocol has no flags".to_owned();
-        return Err((told, "tcp has; leave --tcp-flags away"));
+        return Err((told, "tcp has; omit --tcp-flags"));
     }
     if !matches!(payload, Payload::Icmp { .. }) && headers.icmp_type.is_some() {
         let told = "that protocol has no ICMP type".to_owned();

@@ -3,7 +3,7 @@
 //! The same program is loaded once more, on the same maps but for the counters, which are its own:
 //! it judges by the ruleset and the run-time entries that are in force in that moment, and nothing
 //! that is counted for the interface moves. What it decided is read from where it counts: the one
-//! cell of its matrix that went up, and what it left on its scratch.
+//! cell of its matrix that went up, and what it left in its scratch.
 
 use std::io;
 use std::mem::offset_of;

@@ -142,6 +142,7 @@ pub fn attach(
                         instead_of,
                         generation: prepared.generation,
                         redirects: kernel::of_targets(&prepared, settled.unwrap_or_default()),
+                        lost: Vec::new(),
                         deferred: Deferred::default(),
                     });
                 }

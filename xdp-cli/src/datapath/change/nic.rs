@@ -78,9 +78,8 @@ pub fn attach(
         attached_at: kernel::now(),
         before: None,
     };
-    let native = "native mode takes them: `--mode native`, or leave the mode away";
-    offered(interface)
-        .map_err(|why| Error::new(why).hint("`--mode native`, or leave the mode away"))?;
+    let native = "native mode takes them: `--mode native`, or omit `--mode`";
+    offered(interface).map_err(|why| Error::new(why).hint("`--mode native`, or omit `--mode`"))?;
     let prepared = compile(configured.ruleset, &context)
         .map_err(|unfit| Error::new(unfit.to_string()).hint(native))?;
 
@@ -101,7 +100,7 @@ pub fn attach(
         let link =
             bpf::create_xdp_link(&loaded.program, interface.index, HW_MODE).map_err(|error| {
                 Error::new(format!("the device does not take the program into service: {error}"))
-                    .hint("`dmesg` may say why; or `--mode native`, or leave the mode away")
+                    .hint("`dmesg` may say why; or `--mode native`, or omit `--mode`")
             })?;
         bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
         Ok(Attached {
@@ -109,6 +108,7 @@ pub fn attach(
             instead_of: Vec::new(),
             generation: prepared.generation,
             redirects: Vec::new(),
+            lost: Vec::new(),
             deferred: Deferred::default(),
         })
     };
@@ -248,9 +248,8 @@ fn not_loaded(error: LoadError) -> Error {
     let told = Error::new(error.to_string());
     match error {
         LoadError::Program { .. } => told.hint(
-            "`xdpctl -v attach …` shows the verifier's log; or `--mode native`, or leave the mode \
-             away",
+            "`xdpctl -v attach …` shows the verifier's log; or `--mode native`, or omit `--mode`",
         ),
-        _ => told.hint("`--mode native`, or leave the mode away"),
+        _ => told.hint("`--mode native`, or omit `--mode`"),
     }
 }

@@ -11,6 +11,8 @@ pub struct Attached {
     pub instead_of: Vec<(Mode, String)>,
     pub generation: u64,
     pub redirects: Vec<Outcome>,
+    /// What the program before had and this one has not, each a sentence.
+    pub lost: Vec<&'static str>,
     pub deferred: Deferred,
 }
 

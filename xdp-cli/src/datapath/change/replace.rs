@@ -1,5 +1,10 @@
 //! This version's program in the place of the one that is attached.
 
+use std::path::Path;
+
+use xdp_common::maps::{Map, OnReplace};
+use xdp_common::packet::LinkType;
+
 use crate::datapath::attached::attachment::{Attachment, Found};
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::kept_ruleset;
@@ -14,7 +19,8 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::maps::handles::Maps;
-use crate::datapath::program::load;
+use crate::datapath::program::error::LoadError;
+use crate::datapath::program::load::{self, Loaded};
 use crate::datapath::sys::bpf;
 
 /// Compiles a ruleset for what is attached, in the mode in which it is. Changes nothing, and needs no
@@ -48,8 +54,8 @@ pub fn prepare(
 }
 
 /// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
-/// same link: no packet goes by without a program. Counters and entries added at run time are kept
-/// where their layout is this version's. `None` where something has changed since it was prepared:
+/// same link: no packet goes by without a program. Counters are kept where their layout is this version's,
+/// and entries added at run time where their maps are; what is not kept is told. `None` where something has changed since it was prepared:
 /// `before` is the attachment as it was then.
 pub fn replace(
     namespace: &Locked,
@@ -69,8 +75,7 @@ pub fn replace(
     let after = [redirect_targets::targets(others), targets].concat();
     let until_then = [redirect_targets::targets([attachment]), after.clone()].concat();
     repair_pins(attachment)?;
-    let kept = attachment.in_force().is_some().then(|| attachment.directory());
-    let loaded = load::load_filter_on(kept, prepared.link_type).map_err(not_loaded)?;
+    let (loaded, lost) = load_on(attachment, prepared.link_type).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     if mode == Mode::Native {
         redirect_targets::reconcile(namespace, &until_then)?;
@@ -93,5 +98,37 @@ pub fn replace(
     let settled = deferred.note(redirect_targets::reconcile(namespace, &after));
     let redirects = kernel::of_targets(prepared, settled.unwrap_or_default());
     let generation = prepared.generation;
-    Ok(Some(Attached { mode, instead_of: Vec::new(), generation, redirects, deferred }))
+    Ok(Some(Attached { mode, instead_of: Vec::new(), generation, redirects, lost, deferred }))
+}
+
+/// Loads the program on the maps that stay, and says what does not.
+fn load_on(
+    attachment: &Attachment,
+    link_type: LinkType,
+) -> std::result::Result<(Loaded, Vec<&'static str>), LoadError> {
+    let directory = attachment.directory();
+    let those = |stay: fn(OnReplace) -> bool| -> Vec<Map> {
+        Map::ALL.into_iter().filter(|map| stay(map.on_replace())).collect()
+    };
+    if attachment.in_force().is_some() {
+        let all = those(|replaced| replaced != OnReplace::Anew);
+        return Ok((load::load_filter_on(&all, directory, link_type)?, Vec::new()));
+    }
+    let mut lost = vec!["the counters begin anew: the program before counted in another layout"];
+    let entries = those(|replaced| replaced == OnReplace::KeptAlways);
+    if entries.iter().all(|map| is_pinned(directory, *map)) {
+        // Maps of maps do not tell what their inner maps are, but the verifier does.
+        match load::load_filter_on(&entries, directory, link_type) {
+            Ok(loaded) => return Ok((loaded, lost)),
+            Err(error) => log::info!("not on the run-time entries that are there: {error}"),
+        }
+    }
+    lost.push("run-time entries are not kept: the program before has them in another layout");
+    Ok((load::load_filter(link_type)?, lost))
+}
+
+/// Whether a map is pinned there that this version can use.
+fn is_pinned(directory: &Path, map: Map) -> bool {
+    let info = bpf::open_pin(&directory.join(map.name())).and_then(bpf::map_info);
+    info.is_ok_and(|info| map.definition().signature.takes(info.signature))
 }

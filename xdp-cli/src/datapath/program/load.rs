@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::maps::Map as AyaMap;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use xdp_common::maps::{Map, OnReplace};
+use xdp_common::maps::Map;
 use xdp_common::packet::LinkType;
 
 use crate::datapath::program::error::{LoadError, chain};
@@ -42,17 +42,19 @@ pub fn link_type_of(program: &str) -> Option<LinkType> {
 
 /// Loads the packet filter with new maps.
 pub fn load_filter(link_type: LinkType) -> Result<Loaded, LoadError> {
-    load_filter_on(None, link_type)
+    load_filter_on(&[], Path::new(""), link_type)
 }
 
-/// Loads the packet filter on the maps that `attach --replace` keeps, which are pinned in a
-/// directory, and with new maps for the rest; without one, with new maps alone.
-pub fn load_filter_on(kept: Option<&Path>, link_type: LinkType) -> Result<Loaded, LoadError> {
+/// Loads the packet filter on some maps, which are pinned in a directory, and with new maps for the
+/// rest.
+pub fn load_filter_on(
+    kept: &[Map],
+    directory: &Path,
+    link_type: LinkType,
+) -> Result<Loaded, LoadError> {
     let mut loader = EbpfLoader::new();
-    if let Some(directory) = kept {
-        for map in Map::ALL.into_iter().filter(|map| map.on_replace() == OnReplace::Kept) {
-            loader.map_pin_path(map.name(), directory.join(map.name()));
-        }
+    for map in kept {
+        loader.map_pin_path(map.name(), directory.join(map.name()));
     }
     load(loader, &FILTER.0, filter_name(link_type))
 }

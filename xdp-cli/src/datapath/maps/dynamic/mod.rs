@@ -214,7 +214,7 @@ impl<'m> Store<'m> {
                 .filter(|&deadline| deadline != NEVER)
                 .ok_or_else(|| {
                     Error::new("the kernel's clock does not reach that far")
-                        .hint("leave `--for` away for an entry that does not end")
+                        .hint("omit `--for` for an entry that does not end")
                 })?,
         };
         // Before the entries, which name it: a note that no entry names is harmless.
