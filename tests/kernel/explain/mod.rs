@@ -65,6 +65,8 @@ fn explain_says_what_every_table_of_verdicts_says() {
             let said = (answer["verdict"].as_str(), answer["reason"].as_str(), &found[..]);
             let description = row.description();
             assert_eq!(said, (Some(verdict), Some(reason), rules), "{name}: {description}");
+            let is_told = answer["cause"].is_string();
+            assert_eq!(is_told, reason == "malformed", "{name}: {description}: {answer}");
         }
         let after = bench.sample();
         assert_eq!(after.total(), before.total(), "{name}");
@@ -73,6 +75,30 @@ fn explain_says_what_every_table_of_verdicts_says() {
             "{name}: {:?}",
             after.rules
         );
+    }
+}
+
+#[test]
+fn what_is_malformed_is_told_why() {
+    let mut bench = Bench::new();
+    bench.attach("");
+    let bytes = |frame: Frame| -> Vec<u8> { frame.into() };
+    let extensions = std::array::from_fn::<_, 9, _>(|_| Extension::HopByHop);
+    for (frame, cause) in [
+        (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2))[..24].to_vec(), "ends inside a header"),
+        (vec![0x02; 13], "ends inside a header"),
+        (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2).ihl(4)), "has an IPv4 header length"),
+        (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2).version(5)), "has a wrong IP version"),
+        (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2).total_length(9_999)), "has an IP length"),
+        (bytes(udp6("::1", "::2", 1, 2).extensions(extensions)), "has a ninth IPv6 extension"),
+    ] {
+        let text: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let answer = explain(&bench, ["--packet", &text]);
+        let said = answer[0]["cause"].as_str().expect("a cause");
+        assert!(said.starts_with(cause), "{said}: {cause}");
+        let lines = bench.xdpctl(["explain", JUDGED, "--packet", &text]);
+        let lines = &lines.success().stdout;
+        assert!(lines.starts_with(&format!("drop: malformed: the frame {cause}")), "{lines}");
     }
 }
 

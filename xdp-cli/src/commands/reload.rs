@@ -1,5 +1,7 @@
 //! `xdpctl reload`.
 
+use xdp_common::packet::LinkType;
+
 use super::{Failure, Session, attach, configuration};
 use crate::args::Reload;
 use crate::datapath::attached::attachment::Attachment;
@@ -23,6 +25,10 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         };
         let (chosen, left_out) = chosen(&attached, args)?;
         let loaded = read(&chosen, args, session)?;
+        // Asked before anything is changed: afterwards, no question may fail.
+        let link_types: Result<Vec<LinkType>, Error> =
+            chosen.iter().map(|attachment| attachment.link_type()).collect();
+        let link_types = link_types?;
         let done = put_in_force(&chosen, &loaded, session);
         if let Ok(None) = done {
             // Another command was faster, and what it read may be newer than what was read here.
@@ -31,9 +37,9 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         for error in &left_out {
             session.reporter.warning(&error.message, error.hint.as_deref());
         }
-        for (attachment, configuration) in chosen.iter().zip(&loaded) {
+        for ((attachment, configuration), link_type) in chosen.iter().zip(&loaded).zip(link_types) {
             session.reporter.diagnostics(&configuration.warnings);
-            let (name, link_type) = (attachment.name(), attachment.link_type()?);
+            let name = attachment.name();
             attach::say_never_matching(&name, link_type, &configuration.ruleset, session);
         }
         return tell(&chosen, done?.unwrap_or_default(), session);

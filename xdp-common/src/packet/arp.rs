@@ -24,7 +24,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     let header = cursor.peek::<8, P>(bytes)?;
     let (hardware, protocol) = (u32::from(header.u8(4)), u32::from(header.u8(5)));
     let mut whole = cursor;
-    whole.advance(FIXED + 2 * (hardware + protocol))?;
+    whole.advance(FIXED + 2 * (hardware + protocol)).or(Err(Malformed::ArpLength))?;
     if EtherType(header.u16(2)) == EtherType::IPV4 && protocol == 4 {
         let mut sender = cursor;
         sender.advance(FIXED + hardware)?;

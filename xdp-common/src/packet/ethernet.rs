@@ -80,7 +80,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
         tags += 1;
     }
     if ether_type.is_tag() {
-        return Err(Malformed);
+        return Err(Malformed::ThirdTag);
     }
     cursor.offset += 2;
     Ok(ether_type)

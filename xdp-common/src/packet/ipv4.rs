@@ -25,7 +25,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
 ) -> Result<(), Malformed> {
     let header = cursor.peek::<20, P>(bytes)?;
     if header.u8(0) >> 4 != 4 {
-        return Err(Malformed);
+        return Err(Malformed::Version);
     }
     let header_length = u32::from(header.u8(0) & 0xf) * 4;
     let mut total = u32::from(header.u16(2));
@@ -34,8 +34,11 @@ pub fn parse<P: PacketBytes + ?Sized>(
         // include/net/ip.h, iph_totlen).
         total = cursor.remaining();
     }
-    if header_length < FIXED || total < header_length || total > cursor.remaining() {
-        return Err(Malformed);
+    if header_length < FIXED || total < header_length {
+        return Err(Malformed::HeaderLength);
+    }
+    if total > cursor.remaining() {
+        return Err(Malformed::TotalLength);
     }
     cursor.end = cursor.offset + total;
     packet.source[0] = u64::from(header.u32(12));

@@ -40,7 +40,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
 ) -> Result<(), Malformed> {
     let header = cursor.peek::<40, P>(bytes)?;
     if header.u8(0) >> 4 != 6 {
-        return Err(Malformed);
+        return Err(Malformed::Version);
     }
     cursor.offset += FIXED;
     let mut payload = u32::from(header.u16(4));
@@ -49,7 +49,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
         payload = cursor.remaining();
     }
     if payload > cursor.remaining() {
-        return Err(Malformed);
+        return Err(Malformed::TotalLength);
     }
     cursor.end = cursor.offset + payload;
     packet.source = [header.u64(8), header.u64(16)];
@@ -95,7 +95,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     skip_extension!();
     skip_extension!();
     if is_extension(next) {
-        return Err(Malformed);
+        return Err(Malformed::NinthExtension);
     }
     packet.protocol = u32::from(next);
     transport::parse(bytes, cursor, transport::ICMPV6, packet)

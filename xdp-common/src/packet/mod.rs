@@ -82,9 +82,48 @@ impl<const N: usize> Window for [u8; N] {
     }
 }
 
-/// The frame lies, is cut short, or is too deep to judge.
+/// Why a frame cannot be judged. The program asks only whether it is; `explain` says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub enum Malformed {
+    /// It ends inside a header.
+    CutShort,
+    ThirdTag,
+    NinthLabel,
+    NinthExtension,
+    /// An IP version that is not that of the EtherType, or none at all.
+    Version,
+    /// The header's own length is under 20 bytes, or the total length under it.
+    HeaderLength,
+    /// IP says more bytes than there are.
+    TotalLength,
+    /// ARP's addresses end behind the frame.
+    ArpLength,
+    /// A version, type or code that no PPPoE session has.
+    Session,
+    /// PPPoE says more bytes than there are.
+    SessionLength,
+    /// TCP's data offset is under 5.
+    DataOffset,
+}
+
+impl Malformed {
+    /// What is wrong, for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CutShort => "ends inside a header",
+            Self::ThirdTag => "has a third VLAN tag",
+            Self::NinthLabel => "has a ninth MPLS label",
+            Self::NinthExtension => "has a ninth IPv6 extension header",
+            Self::Version => "has a wrong IP version",
+            Self::HeaderLength => "has an IPv4 header length or total length that is too short",
+            Self::TotalLength => "has an IP length beyond its end",
+            Self::ArpLength => "has ARP address lengths beyond its end",
+            Self::Session => "has a PPPoE header that no session has",
+            Self::SessionLength => "has a PPPoE length beyond its end",
+            Self::DataOffset => "has a TCP data offset under 5",
+        }
+    }
+}
 
 /// A place in a frame, and where what stands there ends.
 #[derive(Clone, Copy, Debug)]
@@ -109,16 +148,16 @@ impl Cursor {
         packet: &P,
     ) -> Result<P::Window<N>, Malformed> {
         if self.offset + N as u32 > self.end {
-            return Err(Malformed);
+            return Err(Malformed::CutShort);
         }
-        packet.window(self.offset).ok_or(Malformed)
+        packet.window(self.offset).ok_or(Malformed::CutShort)
     }
 
     /// Moves on; up to the end, not beyond.
     #[inline(always)]
     pub const fn advance(&mut self, bytes: u32) -> Result<(), Malformed> {
         if bytes > self.remaining() {
-            return Err(Malformed);
+            return Err(Malformed::CutShort);
         }
         self.offset += bytes;
         Ok(())

@@ -39,7 +39,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     pop_label!();
     pop_label!();
     if !is_bottom {
-        return Err(Malformed);
+        return Err(Malformed::NinthLabel);
     }
     let first = cursor.peek::<1, P>(bytes)?.u8(0);
     Ok(EtherType::of_version(first).unwrap_or(EtherType::MPLS_UNICAST))

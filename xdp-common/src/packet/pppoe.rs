@@ -35,12 +35,12 @@ pub fn parse<P: PacketBytes + ?Sized>(
 ) -> Result<EtherType, Malformed> {
     let header = cursor.peek::<6, P>(bytes)?;
     if header.u16(0) != SESSION {
-        return Err(Malformed);
+        return Err(Malformed::Session);
     }
     let length = u32::from(header.u16(4));
     cursor.offset += FIXED;
     if length > cursor.remaining() {
-        return Err(Malformed);
+        return Err(Malformed::SessionLength);
     }
     cursor.end = cursor.offset + length;
     let mut protocol = u16::from(cursor.peek::<1, P>(bytes)?.u8(0));

@@ -12,5 +12,5 @@ pub fn parse<P: PacketBytes + ?Sized>(
 ) -> Result<EtherType, Malformed> {
     packet.macs = NO_MACS;
     packet.vlan = UNTAGGED;
-    EtherType::of_version(cursor.peek::<1, P>(bytes)?.u8(0)).ok_or(Malformed)
+    EtherType::of_version(cursor.peek::<1, P>(bytes)?.u8(0)).ok_or(Malformed::Version)
 }

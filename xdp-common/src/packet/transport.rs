@@ -39,7 +39,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
             rest.advance(TCP_DATA_OFFSET)?;
             let rest = rest.peek::<2, P>(bytes)?;
             if rest.u8(0) >> 4 < 5 {
-                return Err(Malformed);
+                return Err(Malformed::DataOffset);
             }
             packet.transport = Transport::TCP;
             packet.l4_octet = u32::from(rest.u8(1));

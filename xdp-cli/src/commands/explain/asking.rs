@@ -1,7 +1,7 @@
 //! The program's answer, with the names and the entries that belong to it.
 
 use xdp_common::image::ActionKind;
-use xdp_common::packet::{LinkType, NO_SENDER, Network, Packet};
+use xdp_common::packet::{self, LinkType, Malformed, NO_SENDER, Network, Packet};
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -28,6 +28,7 @@ pub(super) struct Asking<'a> {
     attachment: &'a Attachment,
     maps: &'a Maps,
     explainer: Explainer<'a>,
+    link_type: LinkType,
     known: Known,
 }
 
@@ -57,7 +58,7 @@ impl<'a> Asking<'a> {
             );
         }
         let known = Self::know(namespace, attachment, session)?;
-        Ok(Self { namespace, attachment, maps, explainer, known })
+        Ok(Self { namespace, attachment, maps, explainer, link_type, known })
     }
 
     fn know(
@@ -94,12 +95,22 @@ impl<'a> Asking<'a> {
         for _ in 0..100 {
             let answer = self.explainer.ask(frame)?;
             if answer.image == self.known.in_force.map_id {
-                return Ok(self.explained(&answer)?);
+                let cause = match answer.reason {
+                    Reason::Malformed => self.cause(frame),
+                    _ => None,
+                };
+                return Ok(Explained { cause, ..self.explained(&answer)? });
             }
             // A reload came: the names and entries are those of the ruleset that judged.
             self.known = Self::know(self.namespace, self.attachment, session)?;
         }
         Err(Error::new("the ruleset changes too fast to ask about it").into())
+    }
+
+    /// What is wrong with a frame, by the code that the program reads frames with.
+    fn cause(&self, frame: &[u8]) -> Option<&'static str> {
+        let read = packet::parse(self.link_type, frame, &mut Packet::LEFT_BEHIND.clone());
+        read.err().map(Malformed::as_str)
     }
 
     fn explained(&mut self, answer: &Answer) -> Result<Explained, Error> {

@@ -32,6 +32,9 @@ pub struct Explained {
     pub output: Option<String>,
     /// Where the rule would redirect to, if that interface were there.
     pub missing: Option<String>,
+    /// What is wrong with a malformed frame: what follows "the frame".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
     /// How many bytes of the frame the capture holds, where that is not all: its headers, the rest
     /// was taken to be zeros.
     pub captured: Option<usize>,

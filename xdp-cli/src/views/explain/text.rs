@@ -21,6 +21,9 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     let _ = write!(text, ": {reason}");
     decider(&mut text, rule.as_deref(), entry.as_deref());
     place(&mut text, file.as_deref(), *line);
+    if let Some(cause) = explained.cause {
+        let _ = write!(text, ": the frame {cause}");
+    }
     if let Some(counted) = counted {
         text.push_str("; counted by");
         decider(&mut text, Some(&counted.rule), counted.entry.as_deref());
