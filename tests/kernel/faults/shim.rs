@@ -32,6 +32,9 @@ pub enum Kind {
     Files,
 }
 
+/// How long nothing may be asked before it is looked whether the command has ended.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// One call of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -182,7 +185,7 @@ fn supervise(mut command: Command, refusal: Option<Refusal>, moment: Option<Mome
     let mut supervisor =
         Supervisor { listener, refusal, moment, calls: Vec::new(), refused: None, seen: 0 };
     let deadline = Instant::now() + TIMEOUT;
-    while supervisor.next(deadline) {}
+    while supervisor.next(&mut child, deadline) {}
     let output = child.wait(deadline.saturating_duration_since(Instant::now()));
     let Supervisor { calls, refused, .. } = supervisor;
     let output =
@@ -301,12 +304,16 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     /// Answers the next call; false where there are no more, or no time.
-    fn next(&mut self, deadline: Instant) -> bool {
+    fn next(&mut self, child: &mut Background, deadline: Instant) -> bool {
         let fd = self.listener.as_raw_fd();
         let left = deadline.saturating_duration_since(Instant::now());
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         // SAFETY: one structure, which lives through the call.
-        let ready = unsafe { libc::poll(&raw mut poll, 1, left.as_millis() as i32) };
+        let ready = unsafe { libc::poll(&raw mut poll, 1, left.min(GLANCE).as_millis() as i32) };
+        if ready == 0 && !left.is_zero() {
+            // Linux 6.1 says that nobody is left to ask only when the command was waited for.
+            return child.is_running();
+        }
         if ready <= 0 || poll.revents & libc::POLLIN == 0 {
             return ready < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
         }
