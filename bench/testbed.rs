@@ -1,4 +1,4 @@
-//! The test stand: all programs loaded and in their places, and traffic sent through them.
+//! The testbed: all programs loaded and in their places, and traffic sent through them.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};

@@ -123,7 +123,7 @@ impl EntryTables for KernelTables {
         let Some(filter) = BAN_FILTERS.get(table as u32).and_then(|filter| filter.get(0)) else {
             return true;
         };
-        // Opaque, or LLVM drops the bound that the verifier has to see.
+        // A black box, or LLVM drops the bound that the verifier has to see.
         let word = black_box(u64::from(bit / 64));
         let word = word as usize & (FILTER_WORDS - 1);
         // SAFETY: masked to the filter's words. It may be written at any time.

@@ -108,8 +108,8 @@ impl Classes {
     }
 }
 
-/// The number of the first rule that matches, if any does. The outer `None` is an image that
-/// lies.
+/// The number of the first rule that matches, if any does. The outer `None` is a corrupt
+/// image.
 #[inline(always)]
 pub fn first_match<L: Lines>(
     lines: &L,

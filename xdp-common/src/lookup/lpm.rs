@@ -232,7 +232,7 @@ fn value_in_bucket(bucket: &Span, high: u64) -> u32 {
     let words = bucket[0] & 7;
     let ranges = bucket[0] >> RANGES_SHIFT & 7;
     let everywhere = number * EACH;
-    // Opaque, or LLVM counts down to 0 from a number that Linux 6.1 does not know the bound of.
+    // A black box, or LLVM counts down to 0 from a number that Linux 6.1 does not know the bound of.
     let mut place = 0;
     while place < BUCKET_WORDS && (place as u64) < black_box(words) {
         let differs = black_box(bucket[1 + place] ^ everywhere);
@@ -279,7 +279,7 @@ fn node_slot(node: &Span, byte: u32) -> Option<u32> {
 fn first_match<L: Lines>(lines: &L, slot: u32, high: u64, low: u64) -> Option<Option<u64>> {
     let first = slot & ((1 << COUNT_SHIFT) - 1);
     let line = lines.span(first / MAX_RECORDS as u32)?;
-    // Opaque, or the places of line and record are put together in a way that Linux 6.1 loses
+    // A black box, or the places of line and record are put together in a way that Linux 6.1 loses
     // the bounds of.
     let mut place = black_box(u64::from(first % MAX_RECORDS as u32)) as usize;
     let last = place + (slot >> COUNT_SHIFT & 3) as usize;

@@ -76,7 +76,7 @@ impl PacketBytes for Linear {
 
     #[inline(always)]
     fn window<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
-        // Opaque, both, or LLVM checks one register and goes on with another that it takes for
+        // Black boxes, both, or LLVM checks one register and goes on with another that it takes for
         // equal, which the verifier does not.
         let offset = black_box(u64::from(offset));
         if offset > u64::from(FARTHEST) {
