@@ -87,10 +87,12 @@ impl Example {
         let bytes = frame.build();
         let mut scratch = Scratch::LEFT_BEHIND;
         scratch.read(LinkType::Ethernet, bytes.as_slice());
-        let judgement = judge(&self.image, &NoEntries, self.image.header(), &mut scratch);
-        let counter = judgement.action.map_or(judgement.list, |action| CounterId(action.counter));
+        judge(&self.image, &NoEntries, self.image.header(), &mut scratch);
+        let effect = &scratch.effect;
+        let counter = if effect.rule == CounterId::NONE { effect.list } else { effect.rule };
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);
-        (judgement.verdict, named.map_or(judgement.reason.as_str(), |c| c.name.as_str()))
+        let (verdict, reason) = effect.decision.parts().expect("it is judged");
+        (verdict, named.map_or(reason.as_str(), |c| c.name.as_str()))
     }
 
     #[track_caller]

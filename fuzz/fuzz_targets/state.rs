@@ -106,8 +106,8 @@ fn use_image(image: &impl Lines, frame: &[u8]) {
     for link_type in LinkType::ALL {
         let mut scratch = Scratch::LEFT_BEHIND;
         scratch.read(link_type, frame);
-        let judgement = judge(image, &Hostile::default(), Header::of(block), &mut scratch);
-        scratch.conclude(&judgement);
+        judge(image, &Hostile::default(), Header::of(block), &mut scratch);
+        assert!(scratch.effect.decision.parts().is_some());
     }
 }
 

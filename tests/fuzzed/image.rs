@@ -90,13 +90,13 @@ fn a_header_of_vectors_without_end() {
         let mut scratch = Scratch::LEFT_BEHIND;
         scratch.read(LinkType::Ethernet, &frame[..]);
         let words = Words(words);
-        let judgement = judge(&words, &NoEntries, &header, &mut scratch);
-        (judgement.verdict, judgement.reason)
+        judge(&words, &NoEntries, &header, &mut scratch);
+        scratch.effect.decision.parts()
     };
     let endless = judged(|header| {
         (header.vectors, header.vector_words, header.vector_shift) = (1, u32::MAX, u32::MAX);
     });
-    assert_eq!(endless, (Verdict::Pass, Reason::Default));
+    assert_eq!(endless, Some((Verdict::Pass, Reason::Default)));
     let nowhere = judged(|header| header.vectors = 1 << 20);
-    assert_eq!(nowhere, (Verdict::Aborted, Reason::Default));
+    assert_eq!(nowhere, Some((Verdict::Aborted, Reason::Default)));
 }

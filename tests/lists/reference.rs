@@ -2,7 +2,7 @@
 //! fuzz target `lists` includes this file.
 
 use xdp_common::filter::lists::find_listed;
-use xdp_common::image::{Decision, Lines as _};
+use xdp_common::image::{Lines as _, Membership};
 use xdp_common::packet::Network;
 use xdp_common::stats::counter::CounterId;
 use xdpctl::image::Image;
@@ -12,7 +12,7 @@ use xdpctl::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
 /// The list of one kind that decides about an address: by its number among all lists.
 type Deciding = Option<usize>;
 
-/// Of each kind of word that a [`Decision`] has.
+/// Of each kind of word that a [`Membership`] has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Answer {
     source_allow: Deciding,
@@ -165,8 +165,8 @@ impl<'a> Compiled<'a> {
         if number == 0 {
             return Answer::default();
         }
-        let line = self.image.header().decisions + number;
-        let decision = Decision::of(self.image.line(line).expect("a line of the image"));
+        let line = self.image.header().memberships + number;
+        let membership = Membership::of(self.image.line(line).expect("a line of the image"));
         let list = |word: u64| {
             let counter = word as u32;
             (word != 0).then(|| {
@@ -175,11 +175,11 @@ impl<'a> Compiled<'a> {
             })
         };
         Answer {
-            source_allow: list(decision.source_allow),
-            source_drop: list(decision.source_drop),
-            source_count: list(decision.source_count),
-            destination_drop: list(decision.destination_drop),
-            destination_count: list(decision.destination_count),
+            source_allow: list(membership.source_allow),
+            source_drop: list(membership.source_drop),
+            source_count: list(membership.source_count),
+            destination_drop: list(membership.destination_drop),
+            destination_count: list(membership.destination_count),
         }
     }
 

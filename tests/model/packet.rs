@@ -48,6 +48,33 @@ pub struct Packet {
     pub icmp_type: Option<u8>,
     /// RFC 2474, section 3.
     pub dscp: u8,
+    pub parts: Parts,
+}
+
+/// Where they begin, in bytes from the start of the frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
+    pub l3: usize,
+    /// What follows the IP header and its extensions.
+    pub l4: usize,
+    /// What follows the header of TCP, UDP or SCTP.
+    pub payload: Option<usize>,
+    /// The end of the packet, as IP states it.
+    pub end: usize,
+}
+
+/// The places in one frame of slices of it.
+#[derive(Clone, Copy)]
+struct Places<'a>(&'a [u8]);
+
+impl Places<'_> {
+    fn start(self, part: &[u8]) -> usize {
+        part.as_ptr().addr() - self.0.as_ptr().addr()
+    }
+
+    fn end(self, part: &[u8]) -> usize {
+        self.start(part) + part.len()
+    }
 }
 
 /// What a length field says, of as many bytes as there are. Receive offload merges segments to
@@ -64,6 +91,7 @@ fn u16_at(bytes: &[u8], at: usize) -> Read<u16> {
 }
 
 pub fn read(frame: &[u8]) -> Read<Frame> {
+    let places = Places(frame);
     let ethernet = EthernetPacket::new(frame)?;
     let mut ether_type = ethernet.get_ethertype();
     let mut rest = &frame[14..];
@@ -83,11 +111,11 @@ pub fn read(frame: &[u8]) -> Read<Frame> {
         source_mac: Some(ethernet.get_source().octets()),
         vlan: tags.first().copied(),
         payload: match ether_type {
-            EtherTypes::Ipv4 => Payload::Ip(ipv4(rest)?),
-            EtherTypes::Ipv6 => Payload::Ip(ipv6(rest)?),
+            EtherTypes::Ipv4 => Payload::Ip(ipv4(places, rest)?),
+            EtherTypes::Ipv6 => Payload::Ip(ipv6(places, rest)?),
             EtherTypes::Arp => Payload::Arp(arp(rest)?),
-            EtherType(0x8864) => pppoe(rest)?,
-            EtherType(0x8847 | 0x8848) => mpls(rest)?,
+            EtherType(0x8864) => pppoe(places, rest)?,
+            EtherType(0x8847 | 0x8848) => mpls(places, rest)?,
             _ => Payload::Other,
         },
     })
@@ -95,7 +123,7 @@ pub fn read(frame: &[u8]) -> Read<Frame> {
 
 /// What comes in on a link without a link layer header: a packet, and nothing before it.
 pub fn read_raw(packet: &[u8]) -> Read<Frame> {
-    let payload = match by_version(packet)? {
+    let payload = match by_version(Places(packet), packet)? {
         Payload::Other => return None,
         payload => payload,
     };
@@ -103,16 +131,16 @@ pub fn read_raw(packet: &[u8]) -> Read<Frame> {
 }
 
 /// A packet of which only its own first four bits say what it is.
-fn by_version(bytes: &[u8]) -> Read<Payload> {
+fn by_version(places: Places<'_>, bytes: &[u8]) -> Read<Payload> {
     Some(match bytes.first()? >> 4 {
-        4 => Payload::Ip(ipv4(bytes)?),
-        6 => Payload::Ip(ipv6(bytes)?),
+        4 => Payload::Ip(ipv4(places, bytes)?),
+        6 => Payload::Ip(ipv6(places, bytes)?),
         _ => Payload::Other,
     })
 }
 
 /// RFC 2516, section 4, of a session. The protocol is RFC 1661's, which ends with its first odd byte.
-fn pppoe(bytes: &[u8]) -> Read<Payload> {
+fn pppoe(places: Places<'_>, bytes: &[u8]) -> Read<Payload> {
     let length = usize::from(u16_at(bytes, 4)?);
     if bytes[..2] != [0x11, 0] {
         return None;
@@ -123,20 +151,20 @@ fn pppoe(bytes: &[u8]) -> Read<Payload> {
         _ => return None,
     };
     Some(match protocol {
-        0x0021 => Payload::Ip(ipv4(rest)?),
-        0x0057 => Payload::Ip(ipv6(rest)?),
+        0x0021 => Payload::Ip(ipv4(places, rest)?),
+        0x0057 => Payload::Ip(ipv6(places, rest)?),
         // RFC 3032, section 4.3.
-        0x0281 | 0x0283 => mpls(rest)?,
+        0x0281 | 0x0283 => mpls(places, rest)?,
         _ => Payload::Other,
     })
 }
 
 /// RFC 3032, section 2.1.
-fn mpls(bytes: &[u8]) -> Read<Payload> {
+fn mpls(places: Places<'_>, bytes: &[u8]) -> Read<Payload> {
     for label in 0..8 {
         let entry = bytes.get(label * 4..label * 4 + 4)?;
         if entry[2] % 2 == 1 {
-            return by_version(&bytes[label * 4 + 4..]);
+            return by_version(places, &bytes[label * 4 + 4..]);
         }
     }
     None
@@ -155,7 +183,7 @@ fn arp(bytes: &[u8]) -> Read<Option<Ipv4Addr>> {
 }
 
 /// RFC 791, section 3.1.
-fn ipv4(bytes: &[u8]) -> Read<Packet> {
+fn ipv4(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
     let header = Ipv4Packet::new(bytes)?;
     let header_length = usize::from(header.get_header_length()) * 4;
     let total_length = stated(header.get_total_length().into(), bytes.len());
@@ -173,6 +201,12 @@ fn ipv4(bytes: &[u8]) -> Read<Packet> {
         tcp_flags: None,
         icmp_type: None,
         dscp: bytes[1] >> 2,
+        parts: Parts {
+            l3: places.start(bytes),
+            l4: places.start(&bytes[header_length..]),
+            payload: None,
+            end: places.end(bytes),
+        },
     };
     if !packet.later_fragment {
         transport(&mut packet, &bytes[header_length..], protocol == 1)?;
@@ -186,7 +220,7 @@ fn is_extension(protocol: u8) -> bool {
 }
 
 /// RFC 8200, sections 3 and 4.
-fn ipv6(bytes: &[u8]) -> Read<Packet> {
+fn ipv6(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
     let header = Ipv6Packet::new(bytes)?;
     let rest = &bytes[40..];
     let payload_length = stated(header.get_payload_length().into(), rest.len());
@@ -203,6 +237,12 @@ fn ipv6(bytes: &[u8]) -> Read<Packet> {
         tcp_flags: None,
         icmp_type: None,
         dscp: header.get_traffic_class() >> 2,
+        parts: Parts {
+            l3: places.start(bytes),
+            l4: places.start(rest),
+            payload: None,
+            end: places.end(rest),
+        },
     };
     let mut next = header.get_next_header().0;
     let mut headers = 0;
@@ -221,6 +261,7 @@ fn ipv6(bytes: &[u8]) -> Read<Packet> {
         };
         let header = rest.get(..length)?;
         rest = &rest[length..];
+        packet.parts.l4 = places.start(rest);
         if next == 44 && FragmentPacket::new(header)?.get_fragment_offset_with_flags() >> 3 != 0 {
             packet.later_fragment = true;
             packet.protocol = Some(named).filter(|named| !is_extension(*named));
@@ -239,6 +280,13 @@ fn transport(packet: &mut Packet, bytes: &[u8], is_icmp: bool) -> Read<()> {
     if matches!(packet.protocol, Some(6 | 17 | 132)) {
         packet.ports = Some((u16_at(bytes, 0)?, u16_at(bytes, 2)?));
     }
+    let header_length = match packet.protocol {
+        Some(6) => Some(usize::from(*bytes.get(12)? >> 4) * 4),
+        Some(17) => Some(8),
+        Some(132) => Some(12),
+        _ => None,
+    };
+    packet.parts.payload = header_length.map(|length| packet.parts.l4 + length);
     if packet.protocol == Some(6) {
         packet.tcp_flags = Some(*bytes.get(13)?);
         // The data offset.

@@ -56,24 +56,23 @@ impl Product {
     pub fn judge_on(&self, link_type: LinkType, frame: &[u8]) -> Opinion {
         let mut scratch = Scratch::LEFT_BEHIND;
         scratch.read(link_type, frame);
-        let judged = judge(&self.image, &self.entries, self.image.header(), &mut scratch);
+        judge(&self.image, &self.entries, self.image.header(), &mut scratch);
+        let effect = &scratch.effect;
+        let (verdict, reason) = effect.decision.parts().expect("it is judged");
         let mut opinion = Opinion {
-            verdict: judged.verdict.as_str(),
-            reason: judged.reason.as_str(),
+            verdict: verdict.as_str(),
+            reason: reason.as_str(),
             counted: Vec::new(),
             sent: None,
             entry: None,
         };
-        let list = self.named(judged.list);
-        if let (Reason::Allowlist | Reason::Blocklist, Some((kind, name))) = (judged.reason, &list)
-        {
+        let list = self.named(effect.list);
+        if let (Reason::Allowlist | Reason::Blocklist, Some((kind, name))) = (reason, &list) {
             opinion.entry = Some(self.entry(kind, name, &scratch.packet));
         }
         opinion.counted.extend(list);
-        if let Some(action) = judged.action {
-            opinion.sent = self.sent(judged.verdict, action);
-            opinion.counted.extend(self.named(CounterId(action.counter)));
-        }
+        opinion.sent = self.sent(verdict, &effect.action);
+        opinion.counted.extend(self.named(effect.rule));
         opinion
     }
 

@@ -56,6 +56,10 @@ fn compare_packets(found: &Packet, expected: &packet::Packet) {
     };
     same(found.source, expected.source);
     same(found.destination, expected.destination);
+    let number = |place: usize| u32::try_from(place).unwrap();
+    assert_eq!(found.parts.l3, number(expected.parts.l3));
+    assert_eq!(found.parts.l4, number(expected.parts.l4));
+    assert_eq!(found.parts.end, number(expected.parts.end));
     assert_eq!(found.dscp, u32::from(expected.dscp));
     assert_eq!(found.protocol, expected.protocol.map_or(UNKNOWN_PROTOCOL, u32::from));
     assert_eq!(found.transport == Transport::FRAGMENT, expected.later_fragment);
@@ -63,6 +67,8 @@ fn compare_packets(found: &Packet, expected: &packet::Packet) {
     let ports = has_ports.then_some((found.source_port, found.destination_port));
     let wide = |(source, destination): (u16, u16)| (source.into(), destination.into());
     assert_eq!(ports, expected.ports.map(wide));
+    let payload = has_ports.then_some(found.parts.payload);
+    assert_eq!(payload, expected.parts.payload.map(number));
     let l4_octet = |transport| (found.transport == transport).then_some(found.l4_octet);
     assert_eq!(l4_octet(Transport::TCP), expected.tcp_flags.map(u32::from));
     assert_eq!(l4_octet(Transport::ICMP), expected.icmp_type.map(u32::from));

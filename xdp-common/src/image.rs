@@ -8,7 +8,7 @@
 //! ```text
 //! block 0            Header
 //! then, found through the header, what every packet or most need first:
-//!   lines of 64 bytes  rule actions (half a line each), decisions (see `Decision`) and search
+//!   lines of 64 bytes  rule actions (half a line each), memberships (see `Membership`) and search
 //!                      trees (see `search`)
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
@@ -120,7 +120,7 @@ pub mod flag {
     pub const RULE_DSCP: u32 = 1 << 16;
 }
 
-/// Block 0. All places are in lines (`_tree`, `_root`, `decisions`, `actions`) or in blocks (the rest).
+/// Block 0. All places are in lines (`_tree`, `_root`, `memberships`, `actions`) or in blocks (the rest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Header {
@@ -142,8 +142,8 @@ pub struct Header {
     /// The first lines of the filters in front of large indexes, else 0.
     pub list_v4_filter: u32,
     pub list_v6_filter: u32,
-    /// Decision 0 stands here and is never looked at: 0 means that no list says anything.
-    pub decisions: u32,
+    /// Membership 0 stands here and is never looked at: 0 means that no list says anything.
+    pub memberships: u32,
     /// Roots of the indexes of addresses that rules name, and the classes of all others.
     pub rule_source_v4_root: u32,
     pub rule_source_v6_root: u32,
@@ -222,7 +222,7 @@ impl Header {
 /// half). The higher rank decides: the longer prefix, then the list that comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
-pub struct Decision {
+pub struct Membership {
     pub source_allow: u64,
     pub source_drop: u64,
     pub source_count: u64,
@@ -231,19 +231,19 @@ pub struct Decision {
     pub reserved: [u64; 3],
 }
 
-const _: () = assert!(size_of::<Decision>() == size_of::<Line>());
+const _: () = assert!(size_of::<Membership>() == size_of::<Line>());
 
-impl Decision {
-    /// The line that holds this decision.
+impl Membership {
+    /// The line that holds this membership.
     pub const fn to_line(self) -> Line {
         // SAFETY: same size, and every bit pattern is a line.
         unsafe { core::mem::transmute::<Self, Line>(self) }
     }
 
-    /// The decision on a line.
+    /// The membership on a line.
     #[inline(always)]
     pub const fn of(line: &Line) -> &Self {
-        // SAFETY: same size and alignment, and every bit pattern is a decision.
+        // SAFETY: same size and alignment, and every bit pattern is a membership.
         unsafe { &*line.as_ptr().cast::<Self>() }
     }
 }

@@ -33,7 +33,7 @@ pub const LIST_COUNTERS: usize = 2 * MAX_LISTS;
 pub struct Selector {
     /// See [`flag`].
     pub flags: u32,
-    /// Always 0, which the verifier cannot know; see `judge::Scratch::zero`.
+    /// Always 0, which the verifier cannot know; see `filter::order::Scratch::zero`.
     pub zero: u32,
     /// Goes up by one with each ruleset; for the command line.
     pub generation: u64,

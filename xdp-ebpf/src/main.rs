@@ -1,8 +1,9 @@
 //! The XDP program: a packet's way from the driver to its verdict.
 //!
 //! [`filter`] reads the frame into the CPU's scratch (`xdp_common::packet`), [`judge_frame`] judges it
-//! by the ruleset in force (`xdp_common::filter::order`), [`act`] does what was decided, and [`exit`] is
-//! the one place where anything is counted.
+//! by the ruleset in force (`xdp_common::filter::order`) and leaves there what becomes of it, one effect
+//! (`xdp_common::filter::effect`); [`apply`] does that, and [`exit`] is the one place where anything is
+//! counted.
 
 #![no_std]
 #![no_main]
@@ -18,12 +19,12 @@ use aya_ebpf::programs::XdpContext;
 use frame::{Linear, Scattered, length};
 use image::Image;
 use xdp_common::capacity::REDIRECT_SLOTS;
-use xdp_common::filter::order::{Judgement, Outcome, Scratch, judge};
-use xdp_common::image::ActionKind;
+use xdp_common::filter::effect::{Decision, Effect};
+use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::{Counter, CounterId};
 use xdp_common::stats::per_cpu::PerCpu;
-use xdp_common::stats::verdict::{Reason, Verdict};
+use xdp_common::stats::verdict::Verdict;
 use xdp_common::verifier::{black_box, launder};
 
 /// Lets the kernel's GPL-only helpers be called, and says under which terms.
@@ -61,27 +62,21 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
         }
     }
     let cpu = launder(cpu);
-    let mut outcome = judge_frame(&mut cpu.scratch);
-    let mut lost = CounterId::NONE;
-    if outcome.by_rule() {
-        (outcome, lost) = act(&ctx, &cpu.scratch, outcome);
-    }
-    exit(outcome, cpu, lost)
+    judge_frame(&mut cpu.scratch);
+    let cpu = launder(cpu);
+    apply(&ctx, &mut cpu.scratch.effect);
+    exit(cpu)
 }
 
 /// Judges what lies in the scratch by the ruleset in force, which is looked up here and nowhere else:
 /// whatever is read of it is of one ruleset.
 #[inline(always)]
-fn judge_frame(scratch: &mut Scratch) -> Outcome {
-    let Some(image) = Image::in_force() else {
-        scratch.list = CounterId::NONE;
-        return BROKEN;
-    };
-    let judgement = judge(&image, &dynamic::InForce, image.header(), scratch);
-    scratch.conclude(&judgement)
+fn judge_frame(scratch: &mut Scratch) {
+    match Image::in_force() {
+        Some(image) => judge(&image, &dynamic::InForce, image.header(), scratch),
+        None => scratch.effect.conclude(Decision::BROKEN),
+    }
 }
-
-const BROKEN: Outcome = Outcome::new(Judgement::BROKEN.verdict, Judgement::BROKEN.reason, false);
 
 /// This CPU's counters, and its place to work.
 #[inline(always)]
@@ -90,20 +85,19 @@ fn this_cpu() -> Option<&'static mut PerCpu> {
     maps::COUNTERS.get_ptr_mut(0).map(|cpu| unsafe { &mut *cpu })
 }
 
-/// Does what a rule asks beside passing or dropping. A redirect that cannot be made drops the
-/// packet, and is counted apart: that counter is returned too.
+/// Does what was decided, beside passing and dropping. What cannot be done drops the packet.
 #[inline(always)]
-fn act(ctx: &XdpContext, scratch: &Scratch, outcome: Outcome) -> (Outcome, CounterId) {
-    let action = &scratch.action;
-    if action.kind < ActionKind::Bounce as u8 {
-        return (outcome, CounterId::NONE);
+fn apply(ctx: &XdpContext, effect: &mut Effect) {
+    if !effect.leaves() {
+        return;
     }
-    if action.kind == ActionKind::Redirect as u8
-        && maps::REDIRECTS.redirect(action.slot % REDIRECT_SLOTS, 0).is_err()
+    if let Some(slot) = effect.redirect()
+        && maps::REDIRECTS.redirect(slot % REDIRECT_SLOTS, 0).is_err()
     {
-        let dropped = Outcome::new(Verdict::Drop, Reason::Rule, true);
-        return (dropped, CounterId(action.lost_counter));
+        effect.fail();
+        return;
     }
+    let action = &effect.action;
     // The packet's pointers are taken anew, see `Linear::new`.
     let frame = Linear::new(ctx, 0);
     if action.set_source_mac != 0 {
@@ -112,22 +106,20 @@ fn act(ctx: &XdpContext, scratch: &Scratch, outcome: Outcome) -> (Outcome, Count
     if action.set_destination_mac != 0 {
         frame.write_mac(0, &action.destination_mac);
     }
-    (outcome, CounterId::NONE)
 }
 
-/// The one exit: counts the packet once in the matrix, and to its list and its rule.
+/// The one exit: counts the packet once in the matrix, and to whatever else its effect names.
 #[inline(always)]
-fn exit(outcome: Outcome, cpu: &mut PerCpu, lost: CounterId) -> u32 {
+fn exit(cpu: &mut PerCpu) -> u32 {
+    let Effect { decision, list, rule, failure, .. } = cpu.scratch.effect;
     let bytes = u64::from(cpu.scratch.length);
-    if let Some(cell) = cpu.matrix.cells.get_mut(black_box(outcome.cell().into()) as usize) {
+    if let Some(cell) = cpu.matrix.cells.get_mut(black_box(decision.cell().into()) as usize) {
         add(cell, bytes);
     }
-    count(cpu.scratch.list, bytes);
-    if outcome.by_rule() {
-        count(CounterId(cpu.scratch.action.counter), bytes);
-        count(lost, bytes);
-    }
-    XDP_ACTIONS >> (4 * outcome.verdict()) & 0xf
+    count(list, bytes);
+    count(rule, bytes);
+    count(failure, bytes);
+    XDP_ACTIONS >> (4 * (decision.verdict() & 7)) & 0xf
 }
 
 /// What the kernel calls each verdict, by its number: four bits each.

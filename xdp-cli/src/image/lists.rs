@@ -1,38 +1,38 @@
-//! What allowlists and blocklists come to: prefixes with decisions.
+//! What allowlists and blocklists come to: prefixes with memberships.
 
 use rustc_hash::FxHashMap;
-use xdp_common::image::Decision;
+use xdp_common::image::Membership;
 use xdp_common::stats::counter::CounterId;
 
 use super::intervals::{Address, fold_nested};
 use super::lpm::Valued;
 use crate::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
 
-/// Different decisions, numbered. Number 0 is the one that says nothing.
-struct Decisions {
-    all: Vec<Decision>,
-    numbers: FxHashMap<Decision, u32>,
+/// Different memberships, numbered. Number 0 is the one that says nothing.
+struct Memberships {
+    all: Vec<Membership>,
+    numbers: FxHashMap<Membership, u32>,
 }
 
-impl Decisions {
+impl Memberships {
     fn new() -> Self {
-        let nothing = Decision::default();
+        let nothing = Membership::default();
         Self { all: vec![nothing], numbers: FxHashMap::from_iter([(nothing, 0)]) }
     }
 
-    fn number(&mut self, decision: Decision) -> u32 {
-        *self.numbers.entry(decision).or_insert_with(|| {
-            self.all.push(decision);
+    fn number(&mut self, membership: Membership) -> u32 {
+        *self.numbers.entry(membership).or_insert_with(|| {
+            self.all.push(membership);
             self.all.len() as u32 - 1
         })
     }
 }
 
 /// The lists of a ruleset, flattened into one table a family.
-pub struct DecisionTable {
+pub struct MembershipTable {
     /// By number; number 0 says nothing, and those that more prefixes have come first.
-    pub decisions: Vec<Decision>,
-    /// Sorted, each once, with the number of the decision for the addresses of which it is the
+    pub memberships: Vec<Membership>,
+    /// Sorted, each once, with the number of the membership for the addresses of which it is the
     /// longest prefix.
     pub v4: Vec<Valued<u32>>,
     pub v6: Vec<Valued<u128>>,
@@ -47,8 +47,8 @@ struct Member {
     length: u8,
 }
 
-/// What a list writes into the decisions of the addresses that it holds.
-struct Effect {
+/// What a list writes into the memberships of the addresses that it holds.
+struct Contribution {
     side: Side,
     /// `None` for an allowlist.
     action: Option<ListAction>,
@@ -60,7 +60,7 @@ struct Effect {
 /// The lists of a ruleset with the numbers of their counters.
 pub struct Lists<'a> {
     lists: Vec<&'a List>,
-    effects: Vec<Effect>,
+    contributions: Vec<Contribution>,
 }
 
 impl<'a> Lists<'a> {
@@ -74,27 +74,28 @@ impl<'a> Lists<'a> {
             .zip(block)
             .map(|(list, &number)| (list, Some(list.action), number));
         let mut lists = Vec::new();
-        let mut effects = Vec::new();
+        let mut contributions = Vec::new();
         for (index, (list, action, number)) in allowed.chain(blocked).enumerate() {
             lists.push(list);
-            effects.push(Effect {
+            contributions.push(Contribution {
                 side: if action.is_none() { Side::Source } else { list.side },
                 action,
                 counter: CounterId::new(number),
                 precedence: u32::from(u16::MAX) - index as u32,
             });
         }
-        Self { lists, effects }
+        Self { lists, contributions }
     }
 
     /// Whether some list looks at the source, and at the destination.
     pub fn sides(&self) -> (bool, bool) {
-        let any = |side| self.effects.iter().any(|e| e.side == side || e.side == Side::Either);
+        let any =
+            |side| self.contributions.iter().any(|e| e.side == side || e.side == Side::Either);
         (any(Side::Source), any(Side::Destination))
     }
 
     /// What they say of every address.
-    pub fn table(&self) -> DecisionTable {
+    pub fn table(&self) -> MembershipTable {
         let mut steps = Steps::new(self);
         let mut v4 = steps.prefixes(|list| &list.v4);
         let mut v6 = steps.prefixes(|list| &list.v6);
@@ -111,8 +112,8 @@ impl<'a> Lists<'a> {
         }
         v4.iter_mut().for_each(|p| p.value = renumbered[p.value as usize]);
         v6.iter_mut().for_each(|p| p.value = renumbered[p.value as usize]);
-        let decisions = uses.iter().map(|&(old, _)| steps.asked.all[old as usize]).collect();
-        DecisionTable { decisions, v4, v6 }
+        let memberships = uses.iter().map(|&(old, _)| steps.asked.all[old as usize]).collect();
+        MembershipTable { memberships, v4, v6 }
     }
 }
 
@@ -120,9 +121,9 @@ impl<'a> Lists<'a> {
 struct Steps<'a> {
     lists: &'a Lists<'a>,
     /// With all ranks, which nested prefixes are compared by.
-    ranked: Decisions,
+    ranked: Memberships,
     /// As the program asks them: without the ranks that it has nothing to compare with.
-    asked: Decisions,
+    asked: Memberships,
     /// From the first kind of number to the second.
     asked_of: Vec<u32>,
     /// Few different steps are taken very often.
@@ -136,8 +137,8 @@ impl<'a> Steps<'a> {
     fn new(lists: &'a Lists<'a>) -> Self {
         Self {
             lists,
-            ranked: Decisions::new(),
-            asked: Decisions::new(),
+            ranked: Memberships::new(),
+            asked: Memberships::new(),
             asked_of: vec![0],
             taken: FxHashMap::default(),
             both_sides: lists.sides() == (true, true),
@@ -147,11 +148,11 @@ impl<'a> Steps<'a> {
     fn step(&mut self, outer: u32, member: Member) -> u32 {
         let Self { lists, ranked, asked, asked_of, taken, both_sides } = self;
         *taken.entry((outer, member)).or_insert_with(|| {
-            let effect = &lists.effects[usize::from(member.list)];
-            let decision = effect.applied_to(ranked.all[outer as usize], member.length);
-            let number = ranked.number(decision);
+            let contribution = &lists.contributions[usize::from(member.list)];
+            let membership = contribution.applied_to(ranked.all[outer as usize], member.length);
+            let number = ranked.number(membership);
             if number as usize == asked_of.len() {
-                asked_of.push(asked.number(decision.without_ranks(!*both_sides)));
+                asked_of.push(asked.number(membership.without_ranks(!*both_sides)));
             }
             number
         })
@@ -196,7 +197,7 @@ trait WithoutRanks {
     fn without_ranks(self, of_blocklists: bool) -> Self;
 }
 
-impl WithoutRanks for Decision {
+impl WithoutRanks for Membership {
     fn without_ranks(mut self, of_blocklists: bool) -> Self {
         let strip = |word: &mut u64| {
             if *word != 0 {
@@ -214,33 +215,33 @@ impl WithoutRanks for Decision {
     }
 }
 
-impl Effect {
-    /// The decision for addresses that one more prefix of the list holds.
-    fn applied_to(&self, mut decision: Decision, length: u8) -> Decision {
+impl Contribution {
+    /// The membership for addresses that one more prefix of the list holds.
+    fn applied_to(&self, mut membership: Membership, length: u8) -> Membership {
         let rank = (u32::from(length) + 1) << 16 | self.precedence;
         let word = u64::from(rank) << 32 | u64::from(self.counter.0);
         let raise = |place: &mut u64| *place = (*place).max(word);
         let source = self.side != Side::Destination;
         let destination = self.side != Side::Source;
         match self.action {
-            None => raise(&mut decision.source_allow),
+            None => raise(&mut membership.source_allow),
             Some(ListAction::Drop) => {
                 if source {
-                    raise(&mut decision.source_drop);
+                    raise(&mut membership.source_drop);
                 }
                 if destination {
-                    raise(&mut decision.destination_drop);
+                    raise(&mut membership.destination_drop);
                 }
             }
             Some(ListAction::Count) => {
                 if source {
-                    raise(&mut decision.source_count);
+                    raise(&mut membership.source_count);
                 }
                 if destination {
-                    raise(&mut decision.destination_count);
+                    raise(&mut membership.destination_count);
                 }
             }
         }
-        decision
+        membership
     }
 }

@@ -24,7 +24,7 @@ use xdp_common::stats::counter::CounterId;
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
 use interval_tree::LineWriter;
 use intervals::flatten;
-use lists::{DecisionTable, Lists as CompiledLists};
+use lists::{Lists as CompiledLists, MembershipTable};
 use lpm::TooLarge;
 use metadata::{Kind, Metadata};
 use rules::{Rules, TooVaried};
@@ -90,9 +90,9 @@ impl Image {
         let mut lines = LineWriter::new(BLOCK_LINES);
         header.actions = lines.next();
         compile_actions(ruleset, metadata, &mut lines);
-        header.decisions = lines.next();
-        for decision in &table.decisions {
-            lines.push(decision.to_line());
+        header.memberships = lines.next();
+        for membership in &table.memberships {
+            lines.push(membership.to_line());
         }
         header.arp_tree = arp_tree(ruleset, &mut lines);
         let mut rules = Rules::new(&ruleset.rules);
@@ -157,7 +157,7 @@ fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
 
 /// Writes an index for each family that some list names, behind its filter.
 fn write_lists(
-    table: &DecisionTable,
+    table: &MembershipTable,
     header: &mut Header,
     lines: &mut LineWriter,
 ) -> Result<(), TooLarge> {
@@ -167,7 +167,7 @@ fn write_lists(
     Ok(())
 }
 
-fn table(ruleset: &Ruleset, metadata: &Metadata, header: &mut Header) -> DecisionTable {
+fn table(ruleset: &Ruleset, metadata: &Metadata, header: &mut Header) -> MembershipTable {
     let numbers = |kind| -> Vec<u32> {
         metadata.counted.iter().filter(|c| c.kind == kind).map(|c| c.number).collect()
     };

@@ -12,7 +12,9 @@
 //! entry that it stands for, and cleared after that entry is gone, if at all.
 
 use crate::capacity::MAX_ENTRIES;
+use crate::filter::effect::{Stage, decide};
 use crate::packet::Network;
+use crate::stats::verdict::{Reason, Verdict};
 
 /// What an entry does; as a number, which is what crosses between functions of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +133,24 @@ impl Skip {
             None
         }
     }
+}
+
+/// Lets in whom an entry allows, before any list is asked.
+#[inline(always)]
+pub fn allow(entry: EntryAction) -> Stage {
+    if entry == EntryAction::ALLOWED {
+        return decide(Verdict::Pass, Reason::Allowed);
+    }
+    Stage::Continue(())
+}
+
+/// Drops whom an entry blocks, unless an allowlist let him in.
+#[inline(always)]
+pub fn block(entry: EntryAction) -> Stage {
+    if entry == EntryAction::BLOCKED {
+        return decide(Verdict::Drop, Reason::Banned);
+    }
+    Stage::Continue(())
 }
 
 /// The tables, by their numbers.

@@ -1,11 +1,76 @@
 //! What allowlists and blocklists say of an address: one lookup an address, whatever the number of
-//! lists, because user space folds them into decisions (`image::lists` in xdp-cli).
+//! lists, because user space folds them into memberships (`image::lists` in xdp-cli).
 
-use crate::image::{Decision, Header, Lines};
+use crate::filter::effect::{Effect, Stage, decide, intact};
+use crate::image::{Header, Lines, Membership, flag};
 use crate::lookup::lpm;
-use crate::packet::Network;
+use crate::packet::{Network, Packet};
+use crate::stats::counter::CounterId;
+use crate::stats::verdict::{Reason, Verdict};
 
-/// What the lists say of an address: the number of a decision.
+/// What the blocklists found of a packet so far: words of [`Membership`].
+#[derive(Clone, Copy)]
+pub struct Found {
+    drop: u64,
+    count: u64,
+}
+
+/// Asks what the lists say of the source: an allowlist decides, and what blocklists say is for
+/// [`judge`].
+#[inline(always)]
+pub fn allow<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    effect: &mut Effect,
+) -> Stage<Found> {
+    let mut found = Found { drop: 0, count: 0 };
+    if header.has(flag::SOURCE_LISTS) {
+        let value = intact(find_listed(lines, header, packet.network, packet.source))?;
+        if value != 0 {
+            let lists = intact(membership(lines, header, value))?;
+            if lists.source_allow != 0 {
+                effect.list = counter(lists.source_allow);
+                return decide(Verdict::Pass, Reason::Allowlist);
+            }
+            found = Found { drop: lists.source_drop, count: lists.source_count };
+        }
+    }
+    Stage::Continue(found)
+}
+
+/// Decides by the blocklists: by what was found of the source, and by the destination.
+#[inline(always)]
+pub fn judge<L: Lines>(
+    mut found: Found,
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    effect: &mut Effect,
+) -> Stage {
+    if header.has(flag::DESTINATION_LISTS) {
+        let value = intact(find_listed(lines, header, packet.network, packet.destination))?;
+        if value != 0 {
+            let lists = intact(membership(lines, header, value))?;
+            found.drop = higher(found.drop, lists.destination_drop);
+            found.count = higher(found.count, lists.destination_count);
+        }
+    }
+    if found.drop != 0 {
+        effect.list = counter(found.drop);
+        return decide(Verdict::Drop, Reason::Blocklist);
+    }
+    effect.list = counter(found.count);
+    Stage::Continue(())
+}
+
+/// The counter of a word's list: below its rank.
+#[inline(always)]
+const fn counter(word: u64) -> CounterId {
+    CounterId(word as u32)
+}
+
+/// What the lists say of an address: the number of its [`Membership`], or 0.
 #[inline(always)]
 pub fn find_listed<L: Lines>(
     lines: &L,
@@ -26,12 +91,12 @@ pub fn find_listed<L: Lines>(
 
 /// What the lists say of one address: a line of the image.
 #[inline(always)]
-pub fn decision<'a, L: Lines>(lines: &'a L, header: &Header, value: u32) -> Option<&'a Decision> {
-    Some(Decision::of(lines.line(header.decisions.wrapping_add(value))?))
+fn membership<'a, L: Lines>(lines: &'a L, header: &Header, value: u32) -> Option<&'a Membership> {
+    Some(Membership::of(lines.line(header.memberships.wrapping_add(value))?))
 }
 
 /// The word of the higher rank; the source's where they are equal.
 #[inline(always)]
-pub const fn higher(source: u64, destination: u64) -> u64 {
+const fn higher(source: u64, destination: u64) -> u64 {
     if destination >> 32 > source >> 32 { destination } else { source }
 }

@@ -1,6 +1,10 @@
-//! The stages of judgement, a file each. [`order`] says in which order they are asked.
+//! The stages of judgement, a file each, in the order that [`order`] asks them in; each says what it
+//! decides as an [`effect`].
 
+pub mod arp;
 pub mod dynamic;
+pub mod effect;
+pub mod fragments;
 pub mod lists;
 pub mod order;
 pub mod rules;

@@ -12,10 +12,13 @@
 //! vectors, so that hardly a word is zero, and reading the summaries cost more than they saved.
 
 use crate::capacity::MAX_RULES;
-use crate::image::{ACTIONS_PER_LINE, Action, BLOCK_LINES, Header, Lines, Span, flag};
+use crate::filter::effect::{Effect, Stage, decide, intact};
+use crate::image::{ACTIONS_PER_LINE, Action, ActionKind, BLOCK_LINES, Header, Lines, Span, flag};
 use crate::lookup::bits::lowest_bit;
 use crate::lookup::{interval_tree, lpm};
 use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
+use crate::stats::counter::CounterId;
+use crate::stats::verdict::{Reason, Verdict};
 use crate::verifier::launder;
 
 /// Numbers of classes have these bits.
@@ -108,10 +111,37 @@ impl Classes {
     }
 }
 
+/// Decides by the first rule that matches.
+#[inline(always)]
+pub fn judge<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    classes: &mut Classes,
+    effect: &mut Effect,
+) -> Stage {
+    if !header.has(flag::RULES) {
+        return Stage::Continue(());
+    }
+    let Some(rule) = intact(first_match(lines, header, packet, classes))? else {
+        return Stage::Continue(());
+    };
+    let action = intact(action(lines, header, rule))?;
+    action.copy_to(&mut effect.action);
+    effect.rule = CounterId(action.counter);
+    let verdict = match ActionKind::try_from(action.kind) {
+        Ok(ActionKind::Pass) => Verdict::Pass,
+        Ok(ActionKind::Bounce) => Verdict::Tx,
+        Ok(ActionKind::Redirect) => Verdict::Redirect,
+        Ok(ActionKind::Drop) | Err(_) => Verdict::Drop,
+    };
+    decide(verdict, Reason::Rule)
+}
+
 /// The number of the first rule that matches, if any does. The outer `None` is a corrupt
 /// image.
 #[inline(always)]
-pub fn first_match<L: Lines>(
+fn first_match<L: Lines>(
     lines: &L,
     header: &Header,
     packet: &Packet,
@@ -255,7 +285,7 @@ fn protocol_class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Opti
 
 /// What rule number `rule` does.
 #[inline(always)]
-pub fn action<'a, L: Lines>(lines: &'a L, header: &Header, rule: u32) -> Option<&'a Action> {
+fn action<'a, L: Lines>(lines: &'a L, header: &Header, rule: u32) -> Option<&'a Action> {
     let line = lines.line(header.actions.wrapping_add(rule / ACTIONS_PER_LINE))?;
     // SAFETY: a line holds two actions of 32 bytes, aligned as words are, and any bit pattern is
     // one.

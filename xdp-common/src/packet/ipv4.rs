@@ -41,6 +41,9 @@ pub fn parse<P: PacketBytes + ?Sized>(
         return Err(Malformed::TotalLength);
     }
     cursor.end = cursor.offset + total;
+    cursor.offset += header_length;
+    packet.parts.l4 = cursor.offset;
+    packet.parts.end = cursor.end;
     packet.source[0] = u64::from(header.u32(12));
     packet.destination[0] = u64::from(header.u32(16));
     packet.protocol = u32::from(header.u8(9));
@@ -49,6 +52,5 @@ pub fn parse<P: PacketBytes + ?Sized>(
         packet.transport = Transport::FRAGMENT;
         return Ok(());
     }
-    cursor.offset += header_length;
     transport::parse(bytes, cursor, transport::ICMP, packet)
 }

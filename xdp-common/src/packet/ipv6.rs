@@ -52,6 +52,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
         return Err(Malformed::TotalLength);
     }
     cursor.end = cursor.offset + payload;
+    packet.parts.end = cursor.end;
     packet.source = [header.u64(8), header.u64(16)];
     packet.destination = [header.u64(24), header.u64(32)];
     packet.dscp = u32::from(header.u16(0) >> 6 & 0x3f);
@@ -73,6 +74,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
                 let is_fragment = next == FRAGMENT && header.u16(2) >> 3 != 0;
                 cursor.advance(length)?;
                 if is_fragment {
+                    packet.parts.l4 = cursor.offset;
                     packet.transport = Transport::FRAGMENT;
                     packet.protocol = u32::from(following);
                     if is_extension(following) {
@@ -98,5 +100,6 @@ pub fn parse<P: PacketBytes + ?Sized>(
         return Err(Malformed::NinthExtension);
     }
     packet.protocol = u32::from(next);
+    packet.parts.l4 = cursor.offset;
     transport::parse(bytes, cursor, transport::ICMPV6, packet)
 }

@@ -192,6 +192,30 @@ pub struct Packet {
     pub l4_octet: u32,
     /// IP: the differentiated services field without its two lowest bits (RFC 2474, section 3).
     pub dscp: u32,
+    /// Where its parts lie: what changes a packet, or looks behind its ports, begins here.
+    pub parts: Parts,
+}
+
+/// Where the parts of a packet begin, in bytes from the start of the frame. What lies there may be in
+/// another buffer of the driver's than the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Parts {
+    /// The header of ARP or IP; with those.
+    pub l3: u32,
+    /// What follows the headers of IP, which is a part of that in a fragment; with IP.
+    pub l4: u32,
+    /// What follows the header of TCP, UDP or SCTP; with [`Transport::PORTS`] and [`Transport::TCP`].
+    /// It lies behind `end` where that header is cut short behind its ports, or its length lies.
+    pub payload: u32,
+    /// Where the packet ends, by what IP says; with IP. What follows is padding.
+    pub end: u32,
+}
+
+impl Parts {
+    /// What another packet left behind.
+    pub const LEFT_BEHIND: Self =
+        Self { l3: u32::MAX, l4: u32::MAX, payload: u32::MAX, end: u32::MAX };
 }
 
 /// The addresses of a frame without an Ethernet header: no number that an address would be.
@@ -254,6 +278,7 @@ impl Packet {
         destination_port: 0x5555_5555,
         l4_octet: 0x5555_5555,
         dscp: 0x5555_5555,
+        parts: Parts::LEFT_BEHIND,
     };
 
     /// The MAC address that the frame comes from, in the lower 48 bits; more than that where it has
@@ -291,6 +316,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
         usual => usual,
     };
     packet.network = network;
+    packet.parts.l3 = cursor.offset;
     match network {
         Network::IPV4 => ipv4::parse(bytes, cursor, packet),
         Network::IPV6 => ipv6::parse(bytes, cursor, packet),

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! TCP, UDP, SCTP  0..2 source port, 2..4 destination port
+//! UDP             8 bytes in all
+//! SCTP            12 bytes before its chunks
 //! TCP             12 data offset in words of four bytes (upper 4 bits), 13 flags
 //! ICMP, ICMPv6    0 type
 //! ```
@@ -18,6 +20,8 @@ pub const ICMPV6: u8 = 58;
 pub const SCTP: u8 = 132;
 
 const TCP_DATA_OFFSET: u32 = 12;
+const UDP_LENGTH: u32 = 8;
+const SCTP_LENGTH: u32 = 12;
 
 /// Reads the transport header of a whole packet or a first fragment. `icmp` is the number that
 /// ICMP has in the packet's family.
@@ -43,6 +47,10 @@ pub fn parse<P: PacketBytes + ?Sized>(
             }
             packet.transport = Transport::TCP;
             packet.l4_octet = u32::from(rest.u8(1));
+            packet.parts.payload = cursor.offset + u32::from(rest.u8(0) >> 4) * 4;
+        } else {
+            let length = if protocol == UDP { UDP_LENGTH } else { SCTP_LENGTH };
+            packet.parts.payload = cursor.offset + length;
         }
     } else if protocol == icmp {
         let header = cursor.peek::<1, P>(bytes)?;

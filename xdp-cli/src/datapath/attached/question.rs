@@ -132,8 +132,8 @@ impl<'m> Explainer<'m> {
         Ok(Answer {
             verdict,
             reason,
-            list: scratch.list,
-            action: (reason == Reason::Rule).then_some(scratch.action),
+            list: scratch.effect.list,
+            action: (reason == Reason::Rule).then_some(scratch.effect.action),
             packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,
             image: 0,

@@ -1,0 +1,149 @@
+//! What becomes of a packet: the one form in which every stage says it, the program does it and
+//! `explain` tells it.
+
+use core::ops::ControlFlow;
+
+use crate::image::{Action, Header};
+use crate::stats::counter::{CELLS, CounterId, Matrix};
+use crate::stats::verdict::{Reason, Verdict};
+
+/// A verdict and its reason, in one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Decision(u32);
+
+impl Decision {
+    /// The image is not what it should be: the program's own failure, never a packet's.
+    pub const BROKEN: Self = Self::new(Verdict::Aborted, Reason::Default);
+
+    #[inline(always)]
+    pub const fn new(verdict: Verdict, reason: Reason) -> Self {
+        Self((verdict as u32) << 8 | reason as u32)
+    }
+
+    /// The number of its [`Verdict`].
+    #[inline(always)]
+    pub const fn verdict(self) -> u32 {
+        self.0 >> 8 & 0xff
+    }
+
+    /// The number of its [`Reason`].
+    #[inline(always)]
+    pub const fn reason(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Where it is counted, [`Matrix::of_cell`].
+    #[inline(always)]
+    pub const fn cell(self) -> u32 {
+        self.verdict() * Reason::COUNT as u32 + self.reason()
+    }
+
+    /// Its verdict and its reason; `None` where a packet left nothing that is one.
+    pub const fn parts(self) -> Option<(Verdict, Reason)> {
+        Matrix::of_cell(self.cell() as usize)
+    }
+
+    /// The same reason, and the packet is dropped.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dropped(self) -> Self {
+        Self((Verdict::Drop as u32) << 8 | self.reason())
+    }
+}
+
+const _: () = assert!(CELLS <= 0x100 && Verdict::COUNT <= 0x100 && Reason::COUNT <= 0x100);
+
+/// All that is done with a packet: its verdict, what it is counted to, and how it leaves.
+///
+/// Like what was read of the packet it lies in the CPU's scratch. A part that a packet does not have
+/// still says what it said of the packet before: the verdict says whether the frame is changed or
+/// sent elsewhere ([`Effect::leaves`]), and [`CounterId::NONE`] counts to nothing.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Effect {
+    pub decision: Decision,
+    /// The list that decided, or one that only counts.
+    pub list: CounterId,
+    /// The rule that decided.
+    pub rule: CounterId,
+    /// What is counted to beside them where the packet cannot leave as it should.
+    pub failure: CounterId,
+    /// How the packet leaves: where to, and what is rewritten before.
+    pub action: Action,
+}
+
+impl Effect {
+    /// What another packet left behind.
+    pub const LEFT_BEHIND: Self = Self {
+        decision: Decision(u32::MAX),
+        list: CounterId(u32::MAX),
+        rule: CounterId(u32::MAX),
+        failure: CounterId(u32::MAX),
+        action: Action::DROP,
+    };
+
+    /// What counts to nothing yet.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        self.list = CounterId::NONE;
+        self.rule = CounterId::NONE;
+        self.failure = CounterId::NONE;
+    }
+
+    /// A decision that nothing else is counted for.
+    #[inline(always)]
+    pub fn conclude(&mut self, decision: Decision) {
+        self.begin();
+        self.decision = decision;
+    }
+
+    /// Whether the packet leaves by an interface, so that `action` says how.
+    #[inline(always)]
+    pub const fn leaves(&self) -> bool {
+        let verdict = self.decision.verdict();
+        verdict == Verdict::Tx as u32 || verdict == Verdict::Redirect as u32
+    }
+
+    /// Where it goes to, as an index into the map `REDIRECTS`, if it is to go elsewhere.
+    #[inline(always)]
+    pub const fn redirect(&self) -> Option<u32> {
+        if self.decision.verdict() == Verdict::Redirect as u32 {
+            Some(self.action.slot)
+        } else {
+            None
+        }
+    }
+
+    /// It cannot leave: it is dropped, and that is counted apart.
+    #[inline(always)]
+    pub fn fail(&mut self) {
+        self.decision = self.decision.dropped();
+        self.failure = CounterId(self.action.lost_counter);
+    }
+}
+
+/// What a stage says: a decision, which ends the judgement, or something for the stages after it.
+pub type Stage<T = ()> = ControlFlow<Decision, T>;
+
+/// Ends the judgement where the image has a place that leads out of it.
+#[inline(always)]
+pub fn intact<T>(read: Option<T>) -> Stage<T> {
+    match read {
+        Some(value) => Stage::Continue(value),
+        None => Stage::Break(Decision::BROKEN),
+    }
+}
+
+/// Decides.
+#[inline(always)]
+pub const fn decide<T>(verdict: Verdict, reason: Reason) -> Stage<T> {
+    Stage::Break(Decision::new(verdict, reason))
+}
+
+/// What one of the policies in the image's header says.
+#[inline(always)]
+pub fn policy(header: &Header, drop_flag: u32, reason: Reason) -> Decision {
+    let verdict = if header.has(drop_flag) { Verdict::Drop } else { Verdict::Pass };
+    Decision::new(verdict, reason)
+}
