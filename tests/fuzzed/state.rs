@@ -41,8 +41,14 @@ impl Lines for Image {
 }
 
 fn metadata(number: u32) -> Metadata {
-    let counted =
-        Counted { name: "r".into(), kind: Kind::Rule, action: "drop".into(), number, lost: None };
+    let counted = Counted {
+        name: "r".into(),
+        kind: Kind::Rule,
+        action: "drop".into(),
+        entries: None,
+        number,
+        lost: None,
+    };
     Metadata { counted: vec![counted], ..Metadata::unbound(&Ruleset::default()) }
 }
 

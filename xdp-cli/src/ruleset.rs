@@ -110,6 +110,45 @@ pub struct List {
     pub v6: Vec<Entry<u128>>,
 }
 
+impl List {
+    /// How many prefixes it holds. Its entries can name one several times.
+    pub fn entries(&self) -> EntryCount {
+        EntryCount { ipv4: in_order(&self.v4).len() as u64, ipv6: in_order(&self.v6).len() as u64 }
+    }
+}
+
+/// Each prefix of these entries once, in order of addresses, and of lengths among those of one
+/// address.
+pub fn in_order<A: Copy + Ord>(entries: &[Entry<A>]) -> Vec<Prefix<A>> {
+    let mut prefixes: Vec<Prefix<A>> = entries.iter().map(|entry| entry.prefix).collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    prefixes
+}
+
+/// Prefixes of a list, each counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryCount {
+    pub ipv4: u64,
+    pub ipv6: u64,
+}
+
+impl EntryCount {
+    /// Of both families.
+    pub const fn total(self) -> u64 {
+        self.ipv4.saturating_add(self.ipv6)
+    }
+
+    /// Both together. What is read back from the kernel may be any numbers, so that they may not fit.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            ipv4: self.ipv4.saturating_add(other.ipv4),
+            ipv6: self.ipv6.saturating_add(other.ipv6),
+        }
+    }
+}
+
 /// Which address of a packet a list looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
@@ -249,5 +288,39 @@ impl std::fmt::Display for RedirectTarget {
             Self::Name(name) => f.write_str(name),
             Self::Index(index) => write!(f, "interface index {index}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_counts_once_however_often_it_is_named() {
+        let entry =
+            |address, length, line| Entry { prefix: Prefix { address, length }, file: 0, line };
+        let v4 = vec![entry(9, 32, 1), entry(8, 31, 2), entry(8, 29, 3), entry(9, 32, 4)];
+        let list = List {
+            name: "x".into(),
+            line: 1,
+            side: Side::Source,
+            action: ListAction::Drop,
+            v4,
+            v6: Vec::new(),
+        };
+        assert_eq!(list.entries(), EntryCount { ipv4: 3, ipv6: 0 });
+        let ordered = in_order(&list.v4);
+        assert_eq!(
+            ordered.iter().map(|it| (it.address, it.length)).collect::<Vec<_>>(),
+            [(8, 29), (8, 31), (9, 32)]
+        );
+    }
+
+    /// What the kernel holds could be anybody's.
+    #[test]
+    fn counts_that_cannot_be_added_are_the_most() {
+        let most = EntryCount { ipv4: u64::MAX, ipv6: u64::MAX };
+        assert_eq!(most.plus(EntryCount { ipv4: 1, ipv6: 0 }), most);
+        assert_eq!(most.total(), u64::MAX);
     }
 }

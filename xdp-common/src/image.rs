@@ -71,7 +71,7 @@ const _: () = assert!(
 pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// The version of everything in this file, of the counters' layout and of the program's maps.
 /// It goes up with any change that an older program or command line would misread.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {

@@ -132,6 +132,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         problems.push(error.message);
         0
     });
+    let listed = metadata.entries();
     let since_attach = kernel::now().saturating_sub(metadata.attached_at);
     Status {
         attached_as: (metadata.interface != name).then(|| metadata.interface.clone()),
@@ -145,8 +146,8 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         uptime_seconds: since_attach / 1000,
         program_id: attachment.program_id(),
         entries: EntryCounts {
-            ipv4: metadata.ipv4_entries,
-            ipv6: metadata.ipv6_entries,
+            ipv4: listed.ipv4,
+            ipv6: listed.ipv6,
             domains: 0,
             rules: u64::from(in_force.rules),
             bans,

@@ -28,13 +28,14 @@ pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
         number
     };
 
-    let lists = ruleset.allowlists.iter().map(|list| (&list.name, Kind::Allowlist, "pass"));
+    let lists = ruleset.allowlists.iter();
+    let lists = lists.map(|list| (&list.name, Kind::Allowlist, "pass", Some(list.entries())));
     let lists = lists.chain(ruleset.blocklists.iter().map(|list| {
         let action = match list.action {
             ListAction::Drop => "drop",
             ListAction::Count => "count",
         };
-        (&list.name, Kind::Blocklist, action)
+        (&list.name, Kind::Blocklist, action, Some(list.entries()))
     }));
     let rules = ruleset.rules.iter().map(|rule| {
         let action = match rule.action {
@@ -43,15 +44,16 @@ pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
             RuleAction::Redirect { .. } => "redirect",
             RuleAction::Bounce { .. } => "bounce",
         };
-        (&rule.name, Kind::Rule, action)
+        (&rule.name, Kind::Rule, action, None)
     });
     let mut counted = Vec::new();
-    for (name, kind, action) in lists.chain(rules) {
+    for (name, kind, action, entries) in lists.chain(rules) {
         let old = kept.get(&(name.as_str(), kind));
         let number = old.map_or_else(&mut fresh, |old| old.number);
         let old_lost = old.and_then(|old| old.lost);
         let lost = (action == "redirect").then(|| old_lost.unwrap_or_else(&mut fresh));
-        counted.push(Counted { name: name.clone(), kind, action: action.to_owned(), number, lost });
+        let (name, action) = (name.clone(), action.to_owned());
+        counted.push(Counted { name, kind, action, entries, number, lost });
     }
     assignment.counted = counted;
     assignment

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ruleset::{RedirectTarget, path_bytes};
+use crate::ruleset::{EntryCount, RedirectTarget, path_bytes};
 
 /// The metadata of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +27,25 @@ pub struct Metadata {
     /// Lists and rules, in the order of the configuration: allowlists, blocklists, rules.
     pub counted: Vec<Counted>,
     pub redirects: Vec<Redirect>,
-    /// Prefixes in lists.
-    pub ipv4_entries: u64,
-    pub ipv6_entries: u64,
     /// Whether some rule asks for a VLAN.
     pub vlan_rules: bool,
+}
+
+impl Metadata {
+    /// How many entries a list has; `None` where the ruleset has no list of that kind and name.
+    ///
+    /// This lies in the kernel with the ruleset, so it is there as long as the ruleset is in force,
+    /// whatever became of files.
+    pub fn list_entries(&self, kind: Kind, name: &str) -> Option<EntryCount> {
+        let list = self.counted.iter().find(|counted| counted.kind == kind && counted.name == name);
+        list.and_then(|list| list.entries)
+    }
+
+    /// How many entries all lists have together. What stands in two lists counts in each.
+    pub fn entries(&self) -> EntryCount {
+        let lists = self.counted.iter().filter_map(|counted| counted.entries);
+        lists.fold(EntryCount::default(), EntryCount::plus)
+    }
 }
 
 /// Where an XDP program runs.
@@ -69,6 +83,8 @@ pub struct Counted {
     pub kind: Kind,
     /// As it stands in the configuration; "pass" for an allowlist.
     pub action: String,
+    /// How many entries a list has; `None` for a rule.
+    pub entries: Option<EntryCount>,
     /// Number of the counter.
     pub number: u32,
     /// Number of the counter of what could not be redirected.
@@ -105,4 +121,51 @@ pub struct Redirect {
     pub ifindex: Option<u32>,
     /// The rules that redirect there.
     pub rules: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
+
+    fn list(name: &str, ipv4: u32, ipv6: u32) -> List {
+        let entry = |line| (0, line);
+        let (v4, v6) = ((0..ipv4).map(entry), (0..ipv6).map(entry));
+        List {
+            name: name.to_owned(),
+            line: 1,
+            side: Side::Source,
+            action: ListAction::Drop,
+            v4: v4
+                .map(|(file, line)| Entry {
+                    prefix: Prefix { address: line, length: 32 },
+                    file,
+                    line,
+                })
+                .collect(),
+            v6: v6
+                .map(|(file, line)| Entry {
+                    prefix: Prefix { address: line.into(), length: 128 },
+                    file,
+                    line,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn each_list_says_how_many_entries_it_has() {
+        let ruleset = Ruleset {
+            allowlists: vec![list("office", 1, 2)],
+            blocklists: vec![list("drop", 3, 0), list("office6", 0, 4)],
+            ..Ruleset::default()
+        };
+        let metadata = Metadata::unbound(&ruleset);
+        let of = |kind, name| metadata.list_entries(kind, name);
+        assert_eq!(of(Kind::Allowlist, "office"), Some(EntryCount { ipv4: 1, ipv6: 2 }));
+        assert_eq!(of(Kind::Blocklist, "office6"), Some(EntryCount { ipv4: 0, ipv6: 4 }));
+        assert_eq!(of(Kind::Blocklist, "office"), None);
+        assert_eq!(metadata.entries(), EntryCount { ipv4: 4, ipv6: 6 });
+        assert_eq!(metadata.entries().total(), 10);
+    }
 }

@@ -21,7 +21,6 @@ impl Metadata {
             let rules = vec![rule.name.clone()];
             redirects.push(Redirect { slot, to: to.clone(), ifindex: None, rules });
         }
-        let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
         Self {
             interface: String::new(),
             mode: Mode::Native,
@@ -31,8 +30,6 @@ impl Metadata {
             loaded_at: 0,
             counted: counters::assign(ruleset, &[]).counted,
             redirects,
-            ipv4_entries: lists().map(|list| list.v4.len() as u64).sum(),
-            ipv6_entries: lists().map(|list| list.v6.len() as u64).sum(),
             vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
         }
     }

@@ -32,7 +32,7 @@ const STATE_BYTES: usize = 1 << 14;
 const STATE_HEADER: usize = 8;
 /// It goes up with any change of this or of `xdp_common::nic` that an older program or command
 /// line would misread.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// A NIC's maps, in whatever state it is.
 pub struct Nic {

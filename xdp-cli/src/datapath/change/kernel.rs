@@ -72,7 +72,6 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     let Assignment { counted, fresh } =
         counters::assign(ruleset, before.map_or(&[], |metadata| &metadata.counted));
     debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
-    let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
     let metadata = Metadata {
         interface: context.interface.to_owned(),
         mode: context.mode,
@@ -82,8 +81,6 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         loaded_at: now(),
         counted,
         redirects,
-        ipv4_entries: lists().map(|list| list.v4.len() as u64).sum(),
-        ipv6_entries: lists().map(|list| list.v6.len() as u64).sum(),
         vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
     };
     let image = Image::build(ruleset, generation, &metadata)

@@ -171,7 +171,6 @@ fn compile(
     let before = context.before.map_or(&[][..], |before| &before.metadata.counted);
     let Assignment { counted, fresh } = numbers::assign(ruleset, before);
     let tables = tables::compile(ruleset, &counted)?;
-    let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
     let metadata = Metadata {
         interface: context.interface.to_owned(),
         mode: Mode::Offload,
@@ -181,8 +180,6 @@ fn compile(
         loaded_at: kernel::now(),
         counted,
         redirects: Vec::new(),
-        ipv4_entries: lists().map(|list| list.v4.len() as u64).sum(),
-        ipv6_entries: lists().map(|list| list.v6.len() as u64).sum(),
         vlan_rules: false,
     };
     let generation = context.before.map_or(1, |before: &InForce| before.generation + 1);
