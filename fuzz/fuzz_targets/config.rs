@@ -43,7 +43,10 @@ fuzz_target!(|input: &[u8]| {
         diagnostics.errors.iter().chain(&diagnostics.warnings)
     {
         let bytes = part(file).expect("only what was read has places");
-        places::check(bytes, *line, *column);
+        // Lines of what gzip compressed are those of what it holds.
+        if !bytes.starts_with(&[0x1f, 0x8b]) {
+            places::check(bytes, *line, *column);
+        }
         places::check_harmless(message);
         hint.iter().for_each(|hint| places::check_harmless(hint));
     }

@@ -8,7 +8,9 @@ use xdpctl::datapath::attached::in_force::InForce;
 use xdpctl::datapath::attached::kept_ruleset::{self, Borrowed};
 use xdpctl::datapath::maps::dynamic::{filter, table};
 use xdpctl::image::metadata::{Counted, Kind, Metadata};
-use xdpctl::ruleset::{Entry, List, ListAction, Matches, Prefix, Rule, RuleAction, Ruleset, Side};
+use xdpctl::ruleset::{
+    Entry, Guards, List, ListAction, Matches, Prefix, Rule, RuleAction, Ruleset, Side,
+};
 
 /// An image of a header and metadata.
 struct Image(Vec<Block>);
@@ -110,6 +112,7 @@ fn a_ruleset_that_no_configuration_comes_to() {
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,
+            guards: Guards::default(),
             v4: vec![entry],
             v6: Vec::new(),
         };

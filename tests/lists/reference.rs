@@ -7,7 +7,7 @@ use xdp_common::packet::Network;
 use xdp_common::stats::counter::CounterId;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
-use xdpctl::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
+use xdpctl::ruleset::{Entry, Guards, List, ListAction, Prefix, Ruleset, Side};
 
 /// The list of one kind that decides about an address: by its number among all lists.
 type Deciding = Option<usize>;
@@ -112,7 +112,7 @@ pub fn entry<A>(prefix: Prefix<A>) -> Entry<A> {
 /// A list without prefixes.
 pub fn list(number: usize, side: Side, action: ListAction) -> List {
     let name = format!("list-{number}");
-    List { name, line: 1, side, action, v4: Vec::new(), v6: Vec::new() }
+    List { name, line: 1, side, action, guards: Guards::default(), v4: Vec::new(), v6: Vec::new() }
 }
 
 /// A ruleset with its image.

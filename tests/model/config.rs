@@ -245,6 +245,8 @@ impl List {
         if let Some(action) = self.action {
             *text += &line("action", quoted(format!("{action:?}").to_lowercase()));
         }
+        // Dice may well throw all there is.
+        *text += &line("catch_all", "true");
     }
 }
 

@@ -10,6 +10,7 @@ pub mod config;
 pub mod datapath;
 pub mod diagnostic;
 pub mod frames;
+mod gzip;
 pub mod image;
 pub mod logging;
 pub mod notation;

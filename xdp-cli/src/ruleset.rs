@@ -106,6 +106,7 @@ pub struct List {
     pub side: Side,
     /// What a match does; without meaning for an allowlist.
     pub action: ListAction,
+    pub guards: Guards,
     pub v4: Vec<Entry<u32>>,
     pub v6: Vec<Entry<u128>>,
 }
@@ -147,6 +148,17 @@ impl EntryCount {
             ipv6: self.ipv6.saturating_add(other.ipv6),
         }
     }
+}
+
+/// What a list says of what it may hold, so that a file that went wrong is not put in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guards {
+    /// It may hold nothing.
+    pub allow_empty: bool,
+    /// It may hold every address of a family.
+    pub catch_all: bool,
+    /// Fewest entries, each prefix counted once.
+    pub min_entries: Option<u32>,
 }
 
 /// Which address of a packet a list looks at.
@@ -305,6 +317,7 @@ mod tests {
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,
+            guards: Guards::default(),
             v4,
             v6: Vec::new(),
         };

@@ -12,6 +12,7 @@ pub fn arp_dropped_but_for_some_senders() -> Table {
         [[allowlist]]
         name = "all"
         prefixes = ["0.0.0.0/0"]
+        catch_all = true
     "#;
     // The same bytes under another EtherType.
     let rarp = arp_request("192.0.2.1", "192.0.2.9").patch(12, &[0x80, 0x35]);
@@ -36,6 +37,7 @@ pub fn arp_passed_whatever_else_is_dropped() -> Table {
         [[blocklist]]
         name = "all"
         prefixes = ["0.0.0.0/0"]
+        catch_all = true
         match = "either"
     "#;
     let rows = vec![

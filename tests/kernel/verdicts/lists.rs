@@ -234,6 +234,7 @@ pub fn whole_families() -> Table {
         [[blocklist]]
         name = "rest"
         prefixes = ["0.0.0.0/0", "::/0"]
+        catch_all = true
     "#;
     let rows = vec![
         pass("the one", udp4("192.0.2.1", "10.0.0.1", 1, 2), "allowlist").by("one"),

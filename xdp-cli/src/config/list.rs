@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::file::{FileId, Files};
-use super::listfile::{self, Fault, Faults, ListEntries};
+use super::guard;
+use super::listfile::content;
+use super::listfile::{self, Fault, Faults, Findings, ListEntries};
 use super::prefix::{self, IpPrefix};
 use super::report::{HOST_BITS, Report, counted, quote};
 use super::table::{Placed, TomlTable};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::ruleset::{List, ListAction, Side};
+use crate::ruleset::{Guards, List, ListAction, Side};
 use xdp_common::capacity::{MAX_LIST_ENTRIES, MAX_PREFIXES};
 
 /// Most list files; entries name their origin in 16 bits, and the configuration is the first.
@@ -47,6 +49,7 @@ pub(super) fn read(
         reading.blocklist(table, report);
     }
     reading.read_files(report);
+    reading.check_guards(report);
     let mut allowlists: Vec<List> = reading.drafts.into_iter().map(Draft::finish).collect();
     let blocklists = allowlists.split_off(allowlist_count);
     let paths = reading.named.into_iter().map(|file| file.path).collect();
@@ -62,6 +65,8 @@ struct Draft {
     list: List,
     strict: bool,
     entries: ListEntries,
+    /// Whether what it names was wrong, so that what is missing from it says nothing.
+    failed: bool,
 }
 
 impl Draft {
@@ -70,12 +75,23 @@ impl Draft {
     }
 }
 
+/// What a list's table says, but for its name and its place.
+struct TableRead {
+    /// Those that stand in the table itself.
+    entries: ListEntries,
+    /// Whether its files are read strictly.
+    strict: bool,
+    guards: Guards,
+    failed: bool,
+}
+
 /// A file, and which lists name it.
 struct NamedFile {
     path: PathBuf,
     namings: Vec<Naming>,
 }
 
+#[derive(Clone, Copy)]
 struct Naming {
     /// Among the drafts.
     list: usize,
@@ -123,23 +139,22 @@ impl<'f> Reading<'f> {
     }
 
     fn allowlist(&mut self, mut table: TomlTable<'_>, report: &mut Report<'_>) {
-        let (entries, strict) = self.read_table(&mut table, report);
-        self.draft(table, (Side::Source, ListAction::default()), entries, strict, report);
+        let table_read = self.read_table(&mut table, report);
+        self.draft(table, (Side::Source, ListAction::default()), table_read, report);
     }
 
     fn blocklist(&mut self, mut table: TomlTable<'_>, report: &mut Report<'_>) {
-        let (entries, strict) = self.read_table(&mut table, report);
+        let table_read = self.read_table(&mut table, report);
         let side = table.word("match", &SIDES, report).unwrap_or_default();
         let action = table.word("action", &ACTIONS, report).unwrap_or_default();
-        self.draft(table, (side, action), entries, strict, report);
+        self.draft(table, (side, action), table_read, report);
     }
 
     fn draft(
         &mut self,
         table: TomlTable<'_>,
         (side, action): (Side, ListAction),
-        entries: ListEntries,
-        strict: bool,
+        TableRead { entries, strict, guards, failed }: TableRead,
         report: &mut Report<'_>,
     ) {
         self.held += entries.len();
@@ -151,43 +166,57 @@ impl<'f> Reading<'f> {
                 line: table.line(report),
                 side,
                 action,
+                guards,
                 v4: Vec::new(),
                 v6: Vec::new(),
             },
             strict,
             entries,
+            failed,
         });
         table.finish(report);
         self.last = self.drafts.len() - 1;
         self.check(SLACK, report);
     }
 
-    /// The entries that stand in the table itself, and whether its files are read strictly. Takes
-    /// down which files it names.
-    fn read_table(
-        &mut self,
-        table: &mut TomlTable<'_>,
-        report: &mut Report<'_>,
-    ) -> (ListEntries, bool) {
+    /// What the keys of all lists say. Takes down which files it names.
+    fn read_table(&mut self, table: &mut TomlTable<'_>, report: &mut Report<'_>) -> TableRead {
         let prefixes =
             table.strings("prefixes", "write prefixes, such as [\"203.0.113.0/24\"]", report);
         let files = table.strings("files", "write paths, such as [\"lists/drop.netset\"]", report);
         let strict = table.boolean("strict", report).unwrap_or(false);
+        let guards = guard::read(table, report);
 
         // Values of the wrong type have been reported, and are not nothing.
         let wrong = |key| table.has(key) && !table.is_empty_array(key);
-        if prefixes.is_empty() && files.is_empty() && !wrong("prefixes") && !wrong("files") {
+        let nothing = prefixes.is_empty() && files.is_empty();
+        let wrong = wrong("prefixes") || wrong("files");
+        if nothing && !guards.allow_empty && !wrong {
             report.missing(
                 table.name.map_or(table.at, |name| name.at),
                 format!("{}: neither prefixes nor files: it can never match", table.title),
-                "add prefixes = [\"203.0.113.0/24\"] or files = [\"lists/drop.netset\"]",
+                "add prefixes = [\"203.0.113.0/24\"] or files = [\"lists/drop.netset\"]; where that \
+                 is meant, allow_empty = true",
             );
         }
 
+        let mut failed = nothing && (wrong || !guards.allow_empty);
         let mut entries = ListEntries::default();
         for text in prefixes {
+            let prefix = read_prefix(&table.title, text, report);
+            failed |= prefix.is_none();
+            if let Some(prefix) = prefix
+                && prefix.length() == 0
+                && !guards.catch_all
+            {
+                report.error(
+                    text.at,
+                    format!("{}: {:?} {}", table.title, text.value, prefix.family().all_of_it()),
+                    "leave it out; where it is meant, say catch_all = true",
+                );
+            }
             // Once a limit is passed, mistakes alone count.
-            if let Some(prefix) = read_prefix(&table.title, text, report)
+            if let Some(prefix) = prefix
                 && !(self.full || entries.overfull)
             {
                 let line = report.source().line(text.at);
@@ -200,7 +229,7 @@ impl<'f> Reading<'f> {
         for name in files {
             self.name_file(&table.title, name, report);
         }
-        (entries, strict)
+        TableRead { entries, strict, guards, failed }
     }
 
     /// Takes down that the list which is read now names a file.
@@ -257,21 +286,39 @@ impl<'f> Reading<'f> {
     /// Reads a file into all lists that name it.
     fn read_file(&mut self, number: u16, namings: &[Naming], report: &mut Report<'_>) {
         let path = &self.named[usize::from(number)].path;
-        let shown = || quote(&path.to_string_lossy(), 200);
-        let bytes = match self.files.read(path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                for Naming { list, at } in namings {
-                    let title = &self.drafts[*list].title;
-                    let message =
-                        format!("{title}: the list file {} cannot be read: {error}", shown());
-                    report.error(*at, message, error.hint());
-                }
-                return;
-            }
+        let text = self.files.read(path).map_err(|error| {
+            let message = format!("cannot be read: {error}");
+            (message, error.hint())
+        });
+        let text = text.and_then(|bytes| {
+            content::read(bytes).map_err(|no_list| (no_list.message(), no_list.hint()))
+        });
+        let text = match text {
+            Ok(text) => text,
+            Err((message, hint)) => return self.refuse(number, namings, &message, hint, report),
         };
+        if text.tail {
+            self.found.warnings.push(Diagnostic {
+                file: path.clone(),
+                line: 0,
+                column: 0,
+                message: "what follows its gzip data is not gzip's, and was left aside".into(),
+                hint: Some("`gzip -t` says so too; fetch the file again".into()),
+            });
+        }
         let mut entries = ListEntries::default();
-        let findings = listfile::scan(&bytes, number, &mut entries);
+        let findings = listfile::scan(&text.data, number, &mut entries);
+        drop(text);
+        // Line by line, this would be as many mistakes as lines.
+        let hosts = findings.hosts_lines;
+        if hosts > entries.len() && 2 * hosts >= findings.unreadable.total {
+            let (why, hint) = (content::HOSTS.message(), content::HOSTS.hint());
+            return self.refuse(number, namings, &why, hint, report);
+        }
+        if !findings.yields {
+            return self.refuse_without_entry(number, namings, findings, report);
+        }
+        let path = &self.named[usize::from(number)].path;
         let strict = |strict: bool| namings.iter().any(|n| self.drafts[n.list].strict == strict);
         if strict(true) {
             let rest = findings.unreadable.clone();
@@ -281,17 +328,14 @@ impl<'f> Reading<'f> {
             tell(path, findings.unreadable, UNREADABLE, &mut self.found.warnings);
         }
         tell(path, findings.host_bits, HOST_BITS, &mut self.found.warnings);
-        if !findings.yields && !bytes.is_empty() {
-            for Naming { list, at } in namings {
-                let title = &self.drafts[*list].title;
-                report.error(
-                    *at,
-                    format!("{title}: the list file {} is not empty and holds no entry", shown()),
-                    "a list file has an address, a prefix or a range a line",
-                );
+        let guarded = namings.iter().map(|it| &self.drafts[it.list]);
+        if let Some(list) = guarded.into_iter().find(|draft| !draft.list.guards.catch_all) {
+            let mut faults = findings.catch_all;
+            for fault in &mut faults.shown {
+                fault.message = format!("{}: {}", list.title, fault.message);
             }
+            tell(path, faults, CATCH_ALL, &mut self.found.errors);
         }
-        drop(bytes);
 
         let Some((last, others)) = namings.split_last() else { return };
         if !others.is_empty() {
@@ -304,6 +348,59 @@ impl<'f> Reading<'f> {
             }
         }
         self.add(last.list, |list| list.append(entries), report);
+    }
+
+    /// Says of a file, to all lists that name it, why nothing is taken from it.
+    fn refuse(
+        &mut self,
+        number: u16,
+        namings: &[Naming],
+        why: &str,
+        hint: &str,
+        report: &mut Report<'_>,
+    ) {
+        let shown = quote(&self.named[usize::from(number)].path.to_string_lossy(), 200);
+        for Naming { list, at } in namings {
+            let draft = &mut self.drafts[*list];
+            draft.failed = true;
+            report.error(*at, format!("{}: the list file {shown} {why}", draft.title), hint);
+        }
+    }
+
+    /// A file that yields nothing. One with lines that cannot be read is no empty list, whatever its
+    /// list allows.
+    fn refuse_without_entry(
+        &mut self,
+        number: u16,
+        namings: &[Naming],
+        findings: Findings,
+        report: &mut Report<'_>,
+    ) {
+        if let Some(Fault { line, message, hint, .. }) = findings.unreadable.shown.first() {
+            let why = format!("holds no entry: in line {line}, {message}");
+            return self.refuse(number, namings, &why, hint, report);
+        }
+        let refusing: Vec<Naming> = namings
+            .iter()
+            .filter(|naming| !self.drafts[naming.list].list.guards.allow_empty)
+            .copied()
+            .collect();
+        let hint = "see whether it was fetched whole; where it is meant to be empty, its list says \
+                    allow_empty = true";
+        self.refuse(number, &refusing, "holds no entry", hint, report);
+    }
+
+    /// Holds the lists that were read to their ends against what they say of themselves.
+    fn check_guards(&self, report: &mut Report<'_>) {
+        // What is cut off at a limit has been refused already.
+        if self.full {
+            return;
+        }
+        for Draft { title, at, list, entries, failed, .. } in &self.drafts {
+            if !failed {
+                guard::check(title, *at, &list.guards, entries, report);
+            }
+        }
     }
 
     fn add(&mut self, list: usize, add: impl FnOnce(&mut ListEntries), report: &mut Report<'_>) {
@@ -366,6 +463,9 @@ const SLACK: usize = MAX_PREFIXES;
 
 /// What is counted of lines that are no entries.
 pub(crate) const UNREADABLE: &str = "lines that cannot be read";
+
+/// What is counted of entries that hold everything.
+const CATCH_ALL: &str = "entries that hold every address";
 
 /// Turns what was found in a list file into diagnostics, the rest in one that counts.
 pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diagnostic>) {

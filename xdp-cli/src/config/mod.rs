@@ -8,6 +8,7 @@ pub mod file;
 pub mod listfile;
 pub mod prefix;
 
+mod guard;
 mod limits;
 pub(crate) mod list;
 mod name;

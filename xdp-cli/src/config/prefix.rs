@@ -12,6 +12,43 @@ pub enum IpPrefix {
     V6(Prefix<u128>),
 }
 
+impl IpPrefix {
+    pub fn length(&self) -> u8 {
+        match self {
+            Self::V4(prefix) => prefix.length,
+            Self::V6(prefix) => prefix.length,
+        }
+    }
+
+    pub fn family(&self) -> Family {
+        match self {
+            Self::V4(_) => Family::V4,
+            Self::V6(_) => Family::V6,
+        }
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// What is said of a prefix or a range that every address matches.
+    pub(super) fn all_of_it(self) -> String {
+        format!("holds every {} address", self.name())
+    }
+}
+
 impl fmt::Display for IpPrefix {
     /// `ADDRESS/LENGTH`, the length of a single address included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

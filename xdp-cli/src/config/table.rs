@@ -177,6 +177,28 @@ impl<'t> TomlTable<'t> {
         }
     }
 
+    /// A whole number of 0 to `most`.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        most: u32,
+        hint: &str,
+        report: &mut Report<'_>,
+    ) -> Option<u32> {
+        let value = self.value(key)?;
+        let DeValue::Integer(number) = value.value else {
+            self.wrong_type(key, "an integer", &value, hint, report);
+            return None;
+        };
+        let number = integer(number).and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| *number <= most);
+        if number.is_none() {
+            let message = format!("{}: {key} {} is out of range", self.title, value.raw(report));
+            report.error(value.at, message, hint);
+        }
+        number
+    }
+
     /// One of some words.
     pub(super) fn word<T: Copy>(
         &mut self,

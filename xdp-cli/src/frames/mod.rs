@@ -2,5 +2,4 @@
 
 pub mod build;
 pub mod cut;
-mod gzip;
 pub mod pcap;

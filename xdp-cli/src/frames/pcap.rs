@@ -12,7 +12,7 @@ use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use xdp_common::packet::LinkType;
 
-use super::gzip::{self, Members, Tail};
+use crate::gzip::{self, Members, Tail};
 
 /// Longest block that is read. Wireshark writes none that is longer.
 const LONGEST_BLOCK: usize = 1 << 20;

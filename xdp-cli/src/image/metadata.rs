@@ -126,7 +126,7 @@ pub struct Redirect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
+    use crate::ruleset::{Entry, Guards, List, ListAction, Prefix, Ruleset, Side};
 
     fn list(name: &str, ipv4: u32, ipv6: u32) -> List {
         let entry = |line| (0, line);
@@ -136,6 +136,7 @@ mod tests {
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,
+            guards: Guards::default(),
             v4: v4
                 .map(|(file, line)| Entry {
                     prefix: Prefix { address: line, length: 32 },

@@ -258,7 +258,7 @@ mod tests {
     use xdp_common::packet::Network;
 
     use super::*;
-    use crate::ruleset::{Entry, List, ListAction, Side};
+    use crate::ruleset::{Entry, Guards, List, ListAction, Side};
 
     /// A file's name need not be UTF-8, and once made the command panic.
     #[test]
@@ -304,6 +304,7 @@ mod tests {
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,
+            guards: Guards::default(),
             v4: hosts_and_networks.map(entry).collect(),
             v6: Vec::new(),
         };

@@ -78,8 +78,7 @@ pub(super) fn read(line: &[u8]) -> Result<Line, Unreadable> {
         Some(b'{') => return read_json(line, start),
         Some(_) => {}
     }
-    let comment = line[start..].iter().position(|byte| matches!(byte, b'#' | b';'));
-    let end = trimmed(line, start, comment.map_or(line.len(), |length| start + length));
+    let (start, end) = entry_span(line);
     let unreadable = |reason| Unreadable { span: (start, end), reason };
     let text = std::str::from_utf8(&line[start..end]).map_err(|_| unreadable(Reason::NotText))?;
     let error = match prefix::parse(text) {
@@ -102,6 +101,26 @@ pub(super) fn read(line: &[u8]) -> Result<Line, Unreadable> {
         (Ok(_), Ok(_)) => Err(unreadable(Reason::Families)),
         _ => Err(unreadable(Reason::Prefix(error))),
     }
+}
+
+/// The bytes of a line between its blanks, without a comment.
+pub(super) fn entry_span(line: &[u8]) -> (usize, usize) {
+    let end = line.iter().position(|byte| matches!(byte, b'#' | b';' | b'\n'));
+    let end = end.unwrap_or(line.len());
+    let start = line[..end].iter().position(|byte| !is_blank(*byte)).unwrap_or(end);
+    (start, trimmed(line, start, end))
+}
+
+/// Whether a line that holds no entry is one of a hosts file: an address, and then names.
+pub(super) fn is_of_hosts_file(line: &[u8]) -> bool {
+    let (start, end) = entry_span(line);
+    let Ok(text) = std::str::from_utf8(&line[start..end]) else { return false };
+    let mut fields = text.split_ascii_whitespace();
+    // Such as `fe80::1%lo0 localhost`.
+    let address = fields.next().and_then(|field| field.split('%').next());
+    let names = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    address.is_some_and(|address| address.parse::<IpAddr>().is_ok())
+        && fields.next().is_some_and(names)
 }
 
 /// The keys that matter of a line of Spamhaus DROP in JSON.

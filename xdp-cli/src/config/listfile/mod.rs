@@ -1,12 +1,13 @@
 //! List files: one entry a line, up to a million lines, read on every reload.
 
+pub(super) mod content;
 mod ipv4;
 mod line;
 mod range;
 
 use line::Line;
 
-use super::prefix::{self, IpPrefix};
+use super::prefix::{self, Family, IpPrefix};
 use crate::ruleset::{Entry, Prefix};
 use xdp_common::capacity::{MAX_PREFIXES, MAX_SHOWN_WARNINGS};
 
@@ -133,6 +134,10 @@ pub struct Findings {
     pub unreadable: Faults,
     /// Prefixes with bits set beyond their length.
     pub host_bits: Faults,
+    /// Entries that hold every address of a family.
+    pub catch_all: Faults,
+    /// How many of the lines that cannot be read are those of a hosts file.
+    pub hosts_lines: usize,
 }
 
 /// Reads a list file's text, which need not be UTF-8, into `entries`. `file` is what the entries
@@ -152,6 +157,10 @@ pub fn scan(bytes: &[u8], file: u16, entries: &mut ListEntries) -> Findings {
                 masked(&mut findings.host_bits, line, &bytes[at..end], (0, end - at), || {
                     IpPrefix::V4(prefix)
                 });
+            }
+            if prefix.length == 0 {
+                let text = &bytes[at..next];
+                catch_all(&mut findings.catch_all, line, text, line::entry_span(text), Family::V4);
             }
             entries.push_v4(prefix, file, line);
             findings.yields = true;
@@ -202,22 +211,32 @@ fn other_line(
             if parsed.host_bits {
                 masked(&mut findings.host_bits, line, text, span, || parsed.prefix);
             }
+            if parsed.prefix.length() == 0 {
+                catch_all(&mut findings.catch_all, line, text, span, parsed.prefix.family());
+            }
             match parsed.prefix {
                 IpPrefix::V4(prefix) => entries.push_v4(prefix, file, line),
                 IpPrefix::V6(prefix) => entries.push_v6(prefix, file, line),
             }
         }
         Ok(Line::RangeV4(first, last)) => {
+            if (first, last) == (0, u32::MAX) {
+                catch_all(&mut findings.catch_all, line, text, line::entry_span(text), Family::V4);
+            }
             for prefix in range::prefixes_v4(first, last) {
                 entries.push_v4(prefix, file, line);
             }
         }
         Ok(Line::RangeV6(first, last)) => {
+            if (first, last) == (0, u128::MAX) {
+                catch_all(&mut findings.catch_all, line, text, line::entry_span(text), Family::V6);
+            }
             for prefix in range::prefixes_v6(first, last) {
                 entries.push_v6(prefix, file, line);
             }
         }
         Err(error) => {
+            findings.hosts_lines += usize::from(line::is_of_hosts_file(text));
             findings.unreadable.add(|| Fault {
                 line,
                 column: column(text, error.span.0),
@@ -242,6 +261,15 @@ fn masked(
         column: column(text, span.0),
         message: format!("{} has bits set beyond its length", quoted(text, span)),
         hint: format!("taken as {}", prefix()),
+    });
+}
+
+fn catch_all(faults: &mut Faults, line: u32, text: &[u8], span: (usize, usize), family: Family) {
+    faults.add(|| Fault {
+        line,
+        column: column(text, span.0),
+        message: format!("{} {}", quoted(text, span), family.all_of_it()),
+        hint: "leave it out; where it is meant, the list says catch_all = true".into(),
     });
 }
 

@@ -1,6 +1,6 @@
 //! Conditions that exclude each other: a rule that has them can never match.
 
-use super::super::prefix::IpPrefix;
+use super::super::prefix::{Family, IpPrefix};
 use super::super::report::Report;
 use super::super::table::{Placed, TomlTable};
 use super::Conditions;
@@ -73,30 +73,8 @@ fn shown(protocol: Option<Protocol>) -> String {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    fn of(prefix: &IpPrefix) -> Self {
-        match prefix {
-            IpPrefix::V4(_) => Self::V4,
-            IpPrefix::V6(_) => Self::V6,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-}
-
 fn first_of(prefixes: &[Placed<IpPrefix>], family: Family) -> Option<&Placed<IpPrefix>> {
-    prefixes.iter().find(|prefix| Family::of(&prefix.value) == family)
+    prefixes.iter().find(|prefix| prefix.value.family() == family)
 }
 
 fn families(

@@ -1,6 +1,7 @@
 //! Whole configurations, from a file to a ruleset or to what is said of it.
 
 mod accepted;
+mod guards;
 mod limits;
 mod mutated;
 mod refused;

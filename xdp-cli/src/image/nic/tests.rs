@@ -91,6 +91,6 @@ fn what_does_not_fit_is_named() {
         let prefix = if nth < 2 { format!("10.0.{nth}.0/24") } else { format!("10.0.{nth}.1") };
         let _ = write!(text, "[[blocklist]]\nname = \"l{nth}\"\nprefixes = [\"{prefix}\"]\n");
     }
-    text += "[[allowlist]]\nname = \"a\"\nprefixes = [\"2001:db8::/32\", \"::/0\", \"10.0.0.1\"]\n";
+    text += "[[allowlist]]\nname = \"a\"\nprefixes = [\"2001:db8::/32\", \"::/0\", \"10.0.0.1\"]\ncatch_all = true\n";
     insta::assert_snapshot!(fits(&ruleset(&text)).unwrap_err().to_string());
 }

@@ -225,7 +225,7 @@ mod tests {
         Address::V6(text.parse::<std::net::Ipv6Addr>().unwrap().to_bits())
     }
 
-    const BOTH: &str = "[[blocklist]]\nname = \"b\"\nmatch = \"either\"\n\
+    const BOTH: &str = "[[blocklist]]\nname = \"b\"\nmatch = \"either\"\ncatch_all = true\n\
                         prefixes = [\"10.0.0.0/8\",\n\"10.1.0.0/16\", \"2001:db8::/32\"]\n\
                         files = [\"list.txt\"]\n";
 
@@ -237,10 +237,10 @@ mod tests {
         };
         let at = |prefix: &str, file: &str, line| Some((prefix.into(), file.into(), line));
         assert_eq!(decides(v4("10.1.2.3"), v4("10.9.0.1")), at("10.9.0.1/32", "list.txt", 2));
-        assert_eq!(decides(v4("10.1.2.3"), v4("10.1.2.4")), at("10.1.0.0/16", "c.toml", 5));
-        assert_eq!(decides(v4("10.2.2.3"), v4("9.1.2.4")), at("10.0.0.0/8", "c.toml", 4));
+        assert_eq!(decides(v4("10.1.2.3"), v4("10.1.2.4")), at("10.1.0.0/16", "c.toml", 6));
+        assert_eq!(decides(v4("10.2.2.3"), v4("9.1.2.4")), at("10.0.0.0/8", "c.toml", 5));
         assert_eq!(decides(v4("9.2.2.3"), v4("9.1.2.4")), None);
-        assert_eq!(decides(v6("2001:db8::1"), v6("::1")), at("2001:db8::/32", "c.toml", 5));
+        assert_eq!(decides(v6("2001:db8::1"), v6("::1")), at("2001:db8::/32", "c.toml", 6));
         assert_eq!(decides(v6("fe80::1"), v6("::1")), at("::/0", "list.txt", 3));
         // An address that looks like IPv4's is IPv6's.
         assert_eq!(decides(v6("::ffff:10.1.2.3"), v6("::1")), at("::/0", "list.txt", 3));

@@ -1,0 +1,129 @@
+//! What keeps a list from being put in force as it was not meant: `allow_empty`, `catch_all` and
+//! `min_entries`.
+//!
+//! A download that broke off leaves a short file, or an empty one, and one that was tampered with may
+//! hold `0.0.0.0/0`. The first opens the network, the other closes it.
+
+use super::listfile::ListEntries;
+use super::prefix::Family;
+use super::report::Report;
+use super::table::TomlTable;
+use crate::notation::grouped;
+use crate::ruleset::{Entry, Guards, in_order};
+use xdp_common::capacity::MAX_PREFIXES;
+
+/// As many as a ruleset can hold, of both families.
+const MOST_ENTRIES: u32 = 2 * MAX_PREFIXES as u32;
+
+pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Guards {
+    Guards {
+        allow_empty: table.boolean("allow_empty", report).unwrap_or(false),
+        catch_all: table.boolean("catch_all", report).unwrap_or(false),
+        min_entries: table.number(
+            "min_entries",
+            MOST_ENTRIES,
+            &format!("write a number of entries, 0 to {MOST_ENTRIES}"),
+            report,
+        ),
+    }
+}
+
+/// Checks a list that was read to its end. `at` is its name.
+pub(super) fn check(
+    title: &str,
+    at: usize,
+    guards: &Guards,
+    entries: &ListEntries,
+    report: &mut Report<'_>,
+) {
+    if let Some(least) = guards.min_entries {
+        let least = least as usize;
+        let number = distinct(entries);
+        if number < least {
+            report.error(
+                at,
+                format!(
+                    "{title}: {} entries, and min_entries is {}",
+                    grouped(number as u64),
+                    grouped(least as u64)
+                ),
+                "see whether its files are whole, or lower min_entries",
+            );
+        }
+    }
+    // An entry that holds all by itself has been told where it stands.
+    if !guards.catch_all {
+        let v4 = covers(&entries.v4, |address| u128::from(address) << 96);
+        let v6 = covers(&entries.v6, |address| address);
+        for (_, family) in [(v4, Family::V4), (v6, Family::V6)].iter().filter(|(all, _)| *all) {
+            report.error(
+                at,
+                format!("{title}: its entries together hold every {} address", family.name()),
+                "where that is meant, say catch_all = true",
+            );
+        }
+    }
+}
+
+/// How many entries there are, each prefix counted once.
+fn distinct(entries: &ListEntries) -> usize {
+    in_order(&entries.v4).len() + in_order(&entries.v6).len()
+}
+
+/// Whether entries, none of which does so alone, together hold every address of their family, as
+/// `0.0.0.0/1` and `128.0.0.0/1` do. `left` shifts an address to the left of 128 bits.
+fn covers<A: Copy>(entries: &[Entry<A>], left: impl Fn(A) -> u128) -> bool {
+    if entries.iter().any(|entry| entry.prefix.length == 0) {
+        return false;
+    }
+    let size = |length: u8| 1u128 << (128 - u32::from(length));
+    // Most lists hold too few addresses, however they lie.
+    let total = entries.iter().try_fold(0u128, |sum, it| sum.checked_add(size(it.prefix.length)));
+    if total.is_some() {
+        return false;
+    }
+    let mut spans: Vec<(u128, u128)> = entries
+        .iter()
+        .map(|it| (left(it.prefix.address), left(it.prefix.address) | (size(it.prefix.length) - 1)))
+        .collect();
+    spans.sort_unstable();
+    // The first address that none so far holds; behind the last there is none.
+    let mut next = Some(0);
+    for (first, last) in spans {
+        match next {
+            Some(address) if first > address => return false,
+            Some(address) if last >= address => next = last.checked_add(1),
+            _ => {}
+        }
+    }
+    next.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::Prefix;
+
+    fn together(prefixes: &[(u32, u8)]) -> bool {
+        let entry =
+            |&(address, length)| Entry { prefix: Prefix { address, length }, file: 0, line: 1 };
+        let entries: Vec<_> = prefixes.iter().map(entry).collect();
+        covers(&entries, |address| u128::from(address) << 96)
+    }
+
+    #[test]
+    fn entries_that_hold_everything_together() {
+        assert!(together(&[(0, 1), (1 << 31, 1)]));
+        assert!(together(&[(1 << 31, 1), (1 << 30, 2), (0, 2), (0, 32)]));
+        // 0.0.0.0/1, 128.0.0.0/2 and so on to a single address: all but 255.255.255.255.
+        let prefixes = (1..=32u8).map(|length| (!(u32::MAX >> (length - 1)), length));
+        let mut all: Vec<_> = prefixes.collect();
+        assert!(!together(&all));
+        // Large enough together, and still a gap.
+        all.extend([(0, 1), (0, 2)]);
+        assert!(!together(&all));
+        all.push((u32::MAX, 32));
+        assert!(together(&all));
+        assert!(!together(&[]));
+    }
+}

@@ -1,0 +1,147 @@
+//! What a list file is before any line of it is read: text, or text that gzip compressed; or
+//! something else, which is named as a whole. Line by line it would be as many mistakes as lines.
+
+use xdp_common::capacity::MAX_FILE_SIZE;
+
+use crate::gzip::{self, Damage, Unpacked};
+
+/// Bytes that files begin with, what such files are, and what to do about them.
+const FORMATS: [(&[u8], &str, &str); 15] = [
+    (b"PK\x03\x04", "a zip archive", UNPACK),
+    (b"PK\x05\x06", "an empty zip archive", UNPACK),
+    (b"\xfd7zXZ\0", "compressed by xz", UNPACK),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", UNPACK),
+    (b"\x04\x22\x4d\x18", "compressed by lz4", UNPACK),
+    (b"\x1f\x9d", "compressed by compress", UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    (b"Rar!\x1a\x07", "a RAR archive", UNPACK),
+    (b"BZh", "compressed by bzip2", UNPACK),
+    (&gzip::MAGIC, "compressed by gzip twice", "unpack it once"),
+    (b"%PDF-", "a PDF document", "find the list as plain text"),
+    (b"SQLite format 3\0", "an SQLite database", "export the list as plain text"),
+    (b"\x7fELF", "a program", "correct the path"),
+    (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+];
+const UNPACK: &str = "unpack it: of what is compressed, gzip alone is read";
+
+/// Where a tar archive has its name, and that (POSIX.1-2017, pax, ustar interchange format).
+const TAR: (usize, &[u8]) = (257, b"ustar");
+
+/// Why a file's content cannot be a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum NoList {
+    /// It is something else.
+    Is { what: &'static str, hint: &'static str },
+    /// It is compressed, and cannot be unpacked.
+    Damaged(Damage),
+}
+
+/// As many names as addresses: each line is for the resolver.
+pub(in crate::config) const HOSTS: NoList = NoList::Is {
+    what: "a hosts file, whose lines name hosts",
+    hint: "name a list of addresses, prefixes or ranges",
+};
+
+impl NoList {
+    /// What is wrong, said after the file's name.
+    pub(in crate::config) fn message(&self) -> String {
+        match self {
+            Self::Is { what, .. } => format!("is {what}, not a list of addresses"),
+            Self::Damaged(damage) => format!("cannot be read: {damage}"),
+        }
+    }
+
+    /// What would be right.
+    pub(in crate::config) fn hint(&self) -> &'static str {
+        match self {
+            Self::Is { hint, .. } => hint,
+            Self::Damaged(Damage::TooLarge(_)) => "split the file",
+            Self::Damaged(_) => "fetch it again; `gzip -t` says whether a file is whole",
+        }
+    }
+}
+
+/// The text of a list file, unpacked where it was compressed.
+pub(in crate::config) fn read(bytes: Vec<u8>) -> Result<Unpacked, NoList> {
+    let text = match bytes.starts_with(&gzip::MAGIC) {
+        false => Unpacked { data: bytes, tail: false },
+        true => gzip::unpack(&bytes, MAX_FILE_SIZE).map_err(NoList::Damaged)?,
+    };
+    match format(&text.data) {
+        Some((what, hint)) => Err(NoList::Is { what, hint }),
+        None => Ok(text),
+    }
+}
+
+/// What a file is that no list begins like.
+fn format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let known = FORMATS.iter().find(|(magic, ..)| bytes.starts_with(magic));
+    if let Some((_, what, hint)) = known {
+        return Some((what, hint));
+    }
+    if bytes.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1)) {
+        return Some(("a tar archive", "unpack it, and name the lists in it"));
+    }
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    match text {
+        [b'<', b'!' | b'?' | b'/' | b'a'..=b'z' | b'A'..=b'Z', ..] => Some((
+            "an HTML or XML page",
+            "look into it: an error or a login page may have been downloaded in the list's place",
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn what(bytes: &[u8]) -> Option<&'static str> {
+        match read(bytes.to_vec()) {
+            Ok(_) => None,
+            Err(NoList::Is { what, .. }) => Some(what),
+            Err(NoList::Damaged(_)) => Some("damaged"),
+        }
+    }
+
+    #[test]
+    fn what_no_list_begins_like_is_named() {
+        let mut tar = vec![b'a'; 257];
+        tar.extend_from_slice(b"ustar\0");
+        for (bytes, expected) in [
+            (&b"<!DOCTYPE html>\n"[..], "an HTML or XML page"),
+            (b"\xef\xbb\xbf\r\n\t<html>", "an HTML or XML page"),
+            (b"<?xml version=\"1.0\"?>", "an HTML or XML page"),
+            (b"PK\x03\x04\x14", "a zip archive"),
+            (b"\xfd7zXZ\0\0", "compressed by xz"),
+            (b"BZh91AY", "compressed by bzip2"),
+            (b"\x28\xb5\x2f\xfd\x04", "compressed by zstd"),
+            (b"\xff\xfe1\0", "UTF-16 text"),
+            (&tar, "a tar archive"),
+            (&gzipped(&tar), "a tar archive"),
+            (&gzipped(b"<html>"), "an HTML or XML page"),
+            (&gzipped(&gzipped(b"10.0.0.1")), "compressed by gzip twice"),
+            (b"\x1f\x8b", "damaged"),
+        ] {
+            assert_eq!(what(bytes), Some(expected), "{bytes:?}");
+        }
+        for text in
+            [&b""[..], b"10.0.0.1", b"# <html>", b"<", b"{\"cidr\":\"10.0.0.0/8\"}", b"\xff"]
+        {
+            assert_eq!(what(text), None, "{text:?}");
+            assert_eq!(read(gzipped(text)).unwrap().data, text);
+        }
+    }
+}
