@@ -109,6 +109,7 @@ fn a_ruleset_that_no_configuration_comes_to() {
         let entry = Entry { prefix: Prefix { address: 0x0a00_0000, length }, file, line: 1 };
         let list = List {
             name: "l".into(),
+            file: 0,
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,
@@ -127,8 +128,8 @@ fn a_ruleset_that_no_configuration_comes_to() {
     assert_eq!(kept(&with(8, 1)), refused);
     let ports = |range| {
         let matches = Matches { source_port: Some(vec![range]), ..Matches::default() };
-        let rule = Rule { name: "r".into(), line: 1, matches, action: RuleAction::Drop };
-        Ruleset { rules: vec![rule], ..Ruleset::default() }
+        let rule = Rule { name: "r".into(), file: 0, line: 1, matches, action: RuleAction::Drop };
+        Ruleset { rules: vec![rule], files: vec!["c".into()], ..Ruleset::default() }
     };
     assert_eq!(kept(&ports((1, 2))), Ok(true));
     assert_eq!(kept(&ports((2, 1))), refused);

@@ -84,6 +84,7 @@ fn as_many_rules_as_there_may_be() {
             };
             Rule {
                 name: format!("rule-{number}"),
+                file: 0,
                 line: 1,
                 matches: Matches {
                     source: networks(0),

@@ -112,7 +112,16 @@ pub fn entry<A>(prefix: Prefix<A>) -> Entry<A> {
 /// A list without prefixes.
 pub fn list(number: usize, side: Side, action: ListAction) -> List {
     let name = format!("list-{number}");
-    List { name, line: 1, side, action, guards: Guards::default(), v4: Vec::new(), v6: Vec::new() }
+    List {
+        name,
+        file: 0,
+        line: 1,
+        side,
+        action,
+        guards: Guards::default(),
+        v4: Vec::new(),
+        v6: Vec::new(),
+    }
 }
 
 /// A ruleset with its image.

@@ -18,7 +18,8 @@ pub struct Ruleset {
     pub blocklists: Vec<List>,
     /// In file order, which is the order of matching.
     pub rules: Vec<Rule>,
-    /// The files that origins point into; the configuration itself is the first.
+    /// The files that origins point into: first the configuration, then what it includes, then list
+    /// files.
     #[serde(with = "path_bytes::list")]
     pub files: Vec<PathBuf>,
 }
@@ -100,7 +101,9 @@ pub struct Arp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List {
     pub name: String,
-    /// Where it stands in the configuration.
+    /// Index into [`Ruleset::files`] of the configuration that it stands in.
+    pub file: u16,
+    /// Where it stands in that.
     pub line: u32,
     /// Which address of a packet it looks at; always the source for an allowlist.
     pub side: Side,
@@ -201,7 +204,9 @@ pub struct Prefix<A> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     pub name: String,
-    /// Where it stands in the configuration.
+    /// Index into [`Ruleset::files`] of the configuration that it stands in.
+    pub file: u16,
+    /// Where it stands in that.
     pub line: u32,
     pub matches: Matches,
     pub action: RuleAction,
@@ -271,7 +276,7 @@ pub enum RuleAction {
     Redirect {
         to: RedirectTarget,
         rewrite: Rewrite,
-        /// Where `to` stands in the configuration.
+        /// Where `to` stands in the rule's file.
         line: u32,
         column: u32,
     },
@@ -314,6 +319,7 @@ mod tests {
         let v4 = vec![entry(9, 32, 1), entry(8, 31, 2), entry(8, 29, 3), entry(9, 32, 4)];
         let list = List {
             name: "x".into(),
+            file: 0,
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,

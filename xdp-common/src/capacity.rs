@@ -56,5 +56,15 @@ pub const MAX_TOKENS: usize = 16 * MAX_PREFIXES;
 const TOKENS_OF_A_PREFIX: usize = 6;
 const _: () = assert!(TOKENS_OF_A_PREFIX * 2 * MAX_PREFIXES < MAX_TOKENS);
 
+/// Files that a configuration includes, those that these include with it.
+pub const MAX_INCLUDES: usize = 64;
+/// Files that include each other, one inside the other, beside the configuration itself.
+pub const MAX_INCLUDE_DEPTH: usize = 8;
+/// Names of `[define]`, one among the values of the other.
+pub const MAX_DEFINE_DEPTH: usize = 16;
+/// Values that such names are replaced by, over all that use them: a name of many, used by many
+/// rules, would fill the memory.
+pub const MAX_DEFINED: usize = MAX_LIST_ENTRIES;
+
 /// Bytes of a frame that `explain` takes: what an IP packet's length field can say.
 pub const MAX_EXPLAINED_FRAME: usize = 65_535;

@@ -7,7 +7,7 @@
 use std::fs::{self, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use xdp_common::capacity::MAX_FILE_SIZE;
@@ -94,6 +94,20 @@ pub struct FileId {
     /// Last change of its inode, seconds and nanoseconds. A list that was just replaced has left its
     /// inode's number to the next file, which is another one all the same.
     changed: (i64, i64),
+}
+
+/// What tells a file from others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum FileKey {
+    Id(FileId),
+    /// That of a file which is not there, or is not on a disk.
+    Path(PathBuf),
+}
+
+impl FileKey {
+    pub(super) fn of(files: &dyn Files, path: &Path) -> Self {
+        files.identity(path).map_or_else(|| Self::Path(path.to_owned()), Self::Id)
+    }
 }
 
 /// How often a file that is being written is read.

@@ -34,16 +34,17 @@ pub(super) fn check_tables(
     }
 }
 
-/// Counts the prefixes of each family over all lists, duplicates once.
-pub(super) fn check_prefixes(ruleset: &Ruleset, report: &mut Report<'_>) {
-    let lists: Vec<&List> = ruleset.allowlists.iter().chain(&ruleset.blocklists).collect();
-    check_family("IPv4", lists.iter().map(|list| (list.line, list.v4.as_slice())), report);
-    check_family("IPv6", lists.iter().map(|list| (list.line, list.v6.as_slice())), report);
+/// Counts the prefixes of each family over all lists, duplicates once. `places` are those of the lists.
+pub(super) fn check_prefixes(ruleset: &Ruleset, places: &[usize], report: &mut Report<'_>) {
+    let lists = ruleset.allowlists.iter().chain(&ruleset.blocklists);
+    let lists: Vec<(usize, &List)> = places.iter().copied().zip(lists).collect();
+    check_family("IPv4", lists.iter().map(|(at, list)| (*at, list.v4.as_slice())), report);
+    check_family("IPv6", lists.iter().map(|(at, list)| (*at, list.v6.as_slice())), report);
 }
 
 fn check_family<'l, A: Copy + Ord + 'l>(
     family: &str,
-    lists: impl Iterator<Item = (u32, &'l [Entry<A>])> + Clone,
+    lists: impl Iterator<Item = (usize, &'l [Entry<A>])> + Clone,
     report: &mut Report<'_>,
 ) {
     let total: usize = lists.clone().map(|(_, entries)| entries.len()).sum();
@@ -62,15 +63,15 @@ fn check_family<'l, A: Copy + Ord + 'l>(
     }
     // The list with which the sum passes the limit.
     let mut sum = 0;
-    let line = lists
+    let at = lists
         .into_iter()
         .find(|(_, entries)| {
             sum += entries.len();
             sum > MAX_PREFIXES
         })
-        .map_or(1, |(line, _)| line);
+        .map_or(0, |(at, _)| at);
     report.error(
-        report.source().line_span(line).start,
+        at,
         format!("{number} {family} prefixes in all lists, {MAX_PREFIXES} are the most"),
         "leave entries out, or merge neighbouring prefixes",
     );
@@ -85,14 +86,14 @@ pub(super) fn check_targets(ruleset: &Ruleset, report: &mut Report<'_>) {
         if let RuleAction::Redirect { to, line, column, .. } = &rule.action {
             targets.insert(to);
             if targets.len() > MAX_REDIRECTS as usize && over.is_none() {
-                over = Some((*line, *column));
+                over = Some((rule.file, *line, *column));
             }
         }
     }
-    if let Some((line, column)) = over {
+    if let Some((file, line, column)) = over {
         let number = targets.len();
         report.error(
-            report.source().offset(line, column),
+            report.at(file, line, column),
             format!("{number} interfaces to redirect to, {MAX_REDIRECTS} are the most"),
             "redirect to fewer different interfaces",
         );

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::file::{FileId, Files};
+use super::file::{FileKey, Files};
 use super::guard;
 use super::listfile::content;
 use super::listfile::{self, Fault, Faults, Findings, ListEntries};
@@ -25,7 +25,9 @@ const ACTIONS: [(&str, ListAction); 2] = [("drop", ListAction::Drop), ("count", 
 pub(super) struct Lists {
     pub(super) allowlists: Vec<List>,
     pub(super) blocklists: Vec<List>,
-    /// The files that origins point into; the configuration is the first.
+    /// Of each, allowlists first, its name's place or else its header's.
+    pub(super) places: Vec<usize>,
+    /// The files that origins point into; those of the configuration are the first.
     pub(super) files: Vec<PathBuf>,
     /// What was found in those.
     pub(super) found: Diagnostics,
@@ -50,10 +52,18 @@ pub(super) fn read(
     }
     reading.read_files(report);
     reading.check_guards(report);
+    let places = reading.drafts.iter().map(|draft| draft.at).collect();
     let mut allowlists: Vec<List> = reading.drafts.into_iter().map(Draft::finish).collect();
     let blocklists = allowlists.split_off(allowlist_count);
     let paths = reading.named.into_iter().map(|file| file.path).collect();
-    Lists { allowlists, blocklists, files: paths, found: reading.found, complete: !reading.full }
+    Lists {
+        allowlists,
+        blocklists,
+        places,
+        files: paths,
+        found: reading.found,
+        complete: !reading.full,
+    }
 }
 
 /// A list some of whose files are yet to be read.
@@ -98,18 +108,11 @@ struct Naming {
     at: usize,
 }
 
-/// What tells a file from others.
-#[derive(PartialEq, Eq, Hash)]
-enum FileKey {
-    Id(FileId),
-    /// That of a file which is not there, or is not on a disk.
-    Path(PathBuf),
-}
-
 struct Reading<'f> {
     files: &'f dyn Files,
-    folder: PathBuf,
-    /// By number; the configuration has 0.
+    /// How many files the configuration has; their numbers are the first.
+    configurations: usize,
+    /// By number.
     named: Vec<NamedFile>,
     numbers: HashMap<FileKey, u16>,
     drafts: Vec<Draft>,
@@ -124,11 +127,12 @@ struct Reading<'f> {
 
 impl<'f> Reading<'f> {
     fn new(files: &'f dyn Files, report: &Report<'_>) -> Self {
-        let path = report.source().path().to_owned();
+        let paths = report.paths().map(Path::to_owned);
+        let named: Vec<_> = paths.map(|path| NamedFile { path, namings: Vec::new() }).collect();
         Self {
             files,
-            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
-            named: vec![NamedFile { path, namings: Vec::new() }],
+            configurations: named.len(),
+            named,
             numbers: HashMap::new(),
             drafts: Vec::new(),
             held: 0,
@@ -160,10 +164,11 @@ impl<'f> Reading<'f> {
         self.held += entries.len();
         self.drafts.push(Draft {
             title: table.title.clone(),
-            at: table.name.map_or(table.at, |name| name.at),
+            at: table.place(),
             list: List {
                 name: table.name.map(|name| name.value.to_owned()).unwrap_or_default(),
-                line: table.line(report),
+                file: report.file(table.place()),
+                line: report.line(table.place()),
                 side,
                 action,
                 guards,
@@ -181,8 +186,8 @@ impl<'f> Reading<'f> {
 
     /// What the keys of all lists say. Takes down which files it names.
     fn read_table(&mut self, table: &mut TomlTable<'_>, report: &mut Report<'_>) -> TableRead {
-        let prefixes =
-            table.strings("prefixes", "write prefixes, such as [\"203.0.113.0/24\"]", report);
+        let hint = "write prefixes, such as [\"203.0.113.0/24\"]";
+        let (prefixes, is_partial) = table.strings_and_names("prefixes", hint, report);
         let files = table.strings("files", "write paths, such as [\"lists/drop.netset\"]", report);
         let strict = table.boolean("strict", report).unwrap_or(false);
         let guards = guard::read(table, report);
@@ -193,14 +198,14 @@ impl<'f> Reading<'f> {
         let wrong = wrong("prefixes") || wrong("files");
         if nothing && !guards.allow_empty && !wrong {
             report.missing(
-                table.name.map_or(table.at, |name| name.at),
+                table.place(),
                 format!("{}: neither prefixes nor files: it can never match", table.title),
                 "add prefixes = [\"203.0.113.0/24\"] or files = [\"lists/drop.netset\"]; where that \
                  is meant, allow_empty = true",
             );
         }
 
-        let mut failed = nothing && (wrong || !guards.allow_empty);
+        let mut failed = is_partial || (nothing && (wrong || !guards.allow_empty));
         let mut entries = ListEntries::default();
         for text in prefixes {
             let prefix = read_prefix(&table.title, text, report);
@@ -219,10 +224,10 @@ impl<'f> Reading<'f> {
             if let Some(prefix) = prefix
                 && !(self.full || entries.overfull)
             {
-                let line = report.source().line(text.at);
+                let (file, line) = (report.file(text.at), report.line(text.at));
                 match prefix {
-                    IpPrefix::V4(prefix) => entries.push_v4(prefix, 0, line),
-                    IpPrefix::V6(prefix) => entries.push_v6(prefix, 0, line),
+                    IpPrefix::V4(prefix) => entries.push_v4(prefix, file, line),
+                    IpPrefix::V6(prefix) => entries.push_v6(prefix, file, line),
                 }
             }
         }
@@ -242,11 +247,9 @@ impl<'f> Reading<'f> {
             );
             return;
         }
-        let path = self.folder.join(name.value);
-        let key = match self.files.identity(&path) {
-            Some(id) => FileKey::Id(id),
-            None => FileKey::Path(path.clone()),
-        };
+        let folder = report.path(name.at).parent().unwrap_or(Path::new(""));
+        let path = folder.join(name.value);
+        let key = FileKey::of(self.files, &path);
         let naming = Naming { list: self.drafts.len(), at: name.at };
         if let Some(number) = self.numbers.get(&key) {
             let namings = &mut self.named[usize::from(*number)].namings;
@@ -261,8 +264,8 @@ impl<'f> Reading<'f> {
         if number == MAX_FILES + 1 {
             report.error(
                 name.at,
-                format!("{title}: more than {MAX_FILES} list files"),
-                format!("{MAX_FILES} different files are the most"),
+                format!("{title}: more than {} list files", self.most_files()),
+                format!("{} different files are the most", self.most_files()),
             );
             self.named.push(NamedFile { path, namings: Vec::new() });
         } else if let Ok(number) = u16::try_from(number) {
@@ -271,8 +274,14 @@ impl<'f> Reading<'f> {
         }
     }
 
+    /// How many list files there may be, beside the files of the configuration.
+    fn most_files(&self) -> usize {
+        MAX_FILES + 1 - self.configurations
+    }
+
     fn read_files(&mut self, report: &mut Report<'_>) {
-        for number in 1..=u16::MAX {
+        // As many as are included at most, and one.
+        for number in self.configurations as u16..=u16::MAX {
             let Some(file) = self.named.get_mut(usize::from(number)) else { break };
             if self.full {
                 break;

@@ -1,14 +1,16 @@
 //! Configuration text to validated ruleset.
 //!
 //! A configuration is walked by hand, with every value's place at hand, so that all its mistakes
-//! are told at once, each with its place and with what would be right. The list files that it
-//! names are read on the way. Neither a kernel nor root is needed.
+//! are told at once, each with its place and with what would be right. The files that it includes
+//! and the list files that it names are read on the way. Neither a kernel nor root is needed.
 
 pub mod file;
 pub mod listfile;
 pub mod prefix;
 
+mod define;
 mod guard;
+mod include;
 mod limits;
 pub(crate) mod list;
 mod name;
@@ -19,18 +21,22 @@ mod source;
 mod spelling;
 mod syntax;
 mod table;
+mod taken;
+mod value;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
+use define::Defines;
 use file::{Disk, Files};
+use include::{Opened, Tree};
 use report::Report;
 use source::Source;
-use table::{TomlTable, Value};
+use table::TomlTable;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ruleset::Ruleset;
@@ -40,8 +46,8 @@ use crate::ruleset::Ruleset;
 pub struct Loaded {
     /// There is one exactly if there are no errors.
     pub ruleset: Option<Ruleset>,
-    /// All mistakes and warnings: the configuration's in the order of its text, then each list
-    /// file's.
+    /// All mistakes and warnings: the configuration's in the order of its text, those of what it
+    /// includes, then each list file's.
     pub diagnostics: Diagnostics,
     /// The configuration as read; empty if it is not a readable text.
     pub text: String,
@@ -75,35 +81,36 @@ pub fn load_with(path: &Path, files: &dyn Files) -> Loaded {
 }
 
 fn understand(source: Source, files: &dyn Files) -> Loaded {
-    let mut report = Report::new(&source);
-    let mut patched = String::new();
-    let tree = syntax::parse(&source, &mut patched, &mut report);
-    let (ruleset, in_files) = read(&tree, files, &mut report);
+    let opened = Opened::new(source);
+    let mut report = Report::new(opened.source());
+    let trees = include::gather(&opened, files, &mut report);
+    let (ruleset, in_files) = read(&trees, files, &mut report);
+    drop(trees);
     let mut diagnostics = report.finish();
     diagnostics.errors.extend(in_files.errors);
     diagnostics.warnings.extend(in_files.warnings);
     let ruleset = diagnostics.is_ok().then_some(ruleset);
-    Loaded { ruleset, diagnostics, text: source.into_text() }
+    Loaded { ruleset, diagnostics, text: opened.into_source().into_text() }
 }
 
-/// Walks the tree. The ruleset counts only if nothing was reported; what was found in list files
+/// Walks the trees. The ruleset counts only if nothing was reported; what was found in list files
 /// comes apart.
 fn read<'t>(
-    tree: &'t DeTable<'t>,
+    trees: &'t [Tree<'t>],
     files: &dyn Files,
     report: &mut Report<'_>,
 ) -> (Ruleset, Diagnostics) {
-    let mut root = TomlTable::new("configuration", 0, tree);
-    let policy = one(&mut root, "policy", report);
-    let arp = one(&mut root, "arp", report);
-    let mut allowlists = many(&mut root, "allowlist", report);
-    let mut blocklists = many(&mut root, "blocklist", report);
-    let mut domains = many(&mut root, "domains", report);
-    let mut rules = many(&mut root, "rule", report);
-    root.finish(report);
+    let each = trees.iter().map(|tree| (tree.base, &tree.table));
+    let defines = Defines::read(each, report);
+    let mut tables = Tables::default();
+    for tree in trees {
+        let root = TomlTable::new("configuration", tree.base, tree.base, &tree.table);
+        tables.take(root.with(&defines), report);
+    }
+    let Tables { policy, arp, mut allowlists, mut blocklists, mut domains, mut rules } = tables;
 
     let kinds = [&mut allowlists, &mut blocklists, &mut domains, &mut rules];
-    name::take(kinds.into_iter().flatten().collect(), report);
+    taken::take(kinds.into_iter().flatten().collect(), report);
     limits::check_tables(&allowlists, &blocklists, &rules, report);
     for table in domains {
         report.error(
@@ -123,27 +130,58 @@ fn read<'t>(
         files: lists.files,
     };
     if lists.complete {
-        limits::check_prefixes(&ruleset, report);
+        limits::check_prefixes(&ruleset, &lists.places, report);
     }
     limits::check_targets(&ruleset, report);
     (ruleset, lists.found)
 }
 
-/// A table that stands once, such as `[policy]`.
+/// The tables of all files, in the order in which they count.
+#[derive(Default)]
+struct Tables<'t> {
+    policy: Option<TomlTable<'t>>,
+    arp: Option<TomlTable<'t>>,
+    allowlists: Vec<TomlTable<'t>>,
+    blocklists: Vec<TomlTable<'t>>,
+    domains: Vec<TomlTable<'t>>,
+    rules: Vec<TomlTable<'t>>,
+}
+
+impl<'t> Tables<'t> {
+    /// Adds those of a file.
+    fn take(&mut self, mut root: TomlTable<'t>, report: &mut Report<'_>) {
+        // These were read before.
+        root.value("include");
+        root.value("define");
+        one(&mut root, "policy", &mut self.policy, report);
+        one(&mut root, "arp", &mut self.arp, report);
+        self.allowlists.extend(many(&mut root, "allowlist", report));
+        self.blocklists.extend(many(&mut root, "blocklist", report));
+        self.domains.extend(many(&mut root, "domains", report));
+        self.rules.extend(many(&mut root, "rule", report));
+        root.finish(report);
+    }
+}
+
+/// A table that stands once over all files, such as `[policy]`.
 fn one<'t>(
     root: &mut TomlTable<'t>,
     key: &'static str,
+    present: &mut Option<TomlTable<'t>>,
     report: &mut Report<'_>,
-) -> Option<TomlTable<'t>> {
-    let value = root.value(key)?;
-    match value.value {
-        DeValue::Table(entries) => Some(TomlTable::new(format!("[{key}]"), value.at, entries)),
-        _ => {
-            let hint = format!("write [{key}], once, and its keys below");
-            root.wrong_type(key, "a table", &value, hint, report);
-            None
-        }
-    }
+) {
+    let Some(value) = root.value(key) else { return };
+    let DeValue::Table(entries) = value.value else {
+        let hint = format!("write [{key}], once, and its keys below");
+        return root.wrong_type(key, "a table", &value, hint, report);
+    };
+    let Some(first) = present else {
+        *present = Some(root.inner(format!("[{key}]"), value.at, entries));
+        return;
+    };
+    let line = report.line_seen_from(first.at, value.at);
+    let hint = "over all files that are included, it stands once: write its keys there";
+    report.error(value.at, format!("[{key}] stands in {line} already"), hint);
 }
 
 /// Tables that stand any number of times, such as `[[rule]]`.
@@ -156,14 +194,15 @@ fn many<'t>(
         return Vec::new();
     };
     let hint = format!("write [[{key}]], and its keys below");
-    let DeValue::Array(values) = value.value else {
+    if !matches!(value.value, DeValue::Array(_)) {
         root.wrong_type(key, "an array of tables", &value, hint, report);
         return Vec::new();
-    };
+    }
+    let values = value.one_or_more();
     let mut tables = Vec::with_capacity(values.len());
-    for value in values.iter().map(Value::new) {
+    for value in values {
         match value.value {
-            DeValue::Table(entries) => tables.push(TomlTable::new(key, value.at, entries)),
+            DeValue::Table(entries) => tables.push(root.inner(key, value.at, entries)),
             _ => root.wrong_type(&format!("each {key}"), "a table", &value, &hint, report),
         }
     }

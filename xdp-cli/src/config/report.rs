@@ -1,4 +1,7 @@
-//! Mistakes collected on the way through a configuration.
+//! Mistakes collected on the way through a configuration and the files that it includes.
+//!
+//! A place is one number over all files: each begins where the one before it ends. So whoever reads a
+//! value need not know which file it is from.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,44 +12,127 @@ use super::source::Source;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::notation::plain;
 
-/// All that was found so far in the configuration itself, as far as it will be shown.
-pub(super) struct Report<'s> {
+/// A file of a configuration.
+struct File<'s> {
+    /// The place at which it begins.
+    base: usize,
     source: &'s Source,
-    errors: Shown,
-    /// Of prefixes with host bits, of which there may be as many as prefixes.
-    masked: Shown,
-    /// All others.
-    warnings: Shown,
     /// Lines whose syntax is wrong, or that stand below such a header. What else is said of them
     /// would be guessed.
     broken: LineSet,
 }
 
+/// All that was found so far in the configuration itself, as far as it will be shown.
+pub(super) struct Report<'s> {
+    /// The first is the configuration, the others are included.
+    files: Vec<File<'s>>,
+    errors: Shown,
+    /// Of prefixes with host bits, of which there may be as many as prefixes.
+    masked: Shown,
+    /// All others.
+    warnings: Shown,
+    /// Whether a file that is included could not be read.
+    lacks_files: bool,
+}
+
 impl<'s> Report<'s> {
     pub(super) fn new(source: &'s Source) -> Self {
         Self {
-            source,
+            files: vec![File { base: 0, source, broken: LineSet::default() }],
             errors: Shown::new(MAX_SHOWN_MISTAKES),
             masked: Shown::new(MAX_SHOWN_WARNINGS),
             warnings: Shown::new(MAX_SHOWN_WARNINGS),
-            broken: LineSet::default(),
+            lacks_files: false,
         }
     }
 
-    pub(super) fn source(&self) -> &'s Source {
-        self.source
+    /// Takes another file, and gives the place at which it begins.
+    pub(super) fn include(&mut self, source: &'s Source) -> usize {
+        let before = &self.files[self.files.len() - 1];
+        // One more, so that the end of one is not the beginning of the next.
+        let base = before.base + before.source.text().len() + 1;
+        self.files.push(File { base, source, broken: LineSet::default() });
+        base
+    }
+
+    /// Takes down that a file is not there: what it defines is not known.
+    pub(super) fn lack_file(&mut self) {
+        self.lacks_files = true;
+    }
+
+    pub(super) fn lacks_files(&self) -> bool {
+        self.lacks_files
+    }
+
+    /// The paths of all files, as origins number them.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &'s Path> {
+        self.files.iter().map(|file| file.source.path())
+    }
+
+    /// The number of the file of a place.
+    pub(super) fn file(&self, at: usize) -> u16 {
+        // As many as are included at most, and no more than 16 bits can number.
+        (self.files.partition_point(|file| file.base <= at) - 1) as u16
+    }
+
+    fn of(&self, at: usize) -> &File<'s> {
+        &self.files[usize::from(self.file(at))]
+    }
+
+    /// The path of the file of a place.
+    pub(super) fn path(&self, at: usize) -> &'s Path {
+        self.of(at).source.path()
+    }
+
+    /// The line of a place in its file, from 1.
+    pub(super) fn line(&self, at: usize) -> u32 {
+        let file = self.of(at);
+        file.source.line(at - file.base)
+    }
+
+    /// Line and column of a place in its file, both from 1.
+    pub(super) fn place(&self, at: usize) -> (u32, u32) {
+        let file = self.of(at);
+        file.source.place(at - file.base)
+    }
+
+    /// The place of a line and a column of a file.
+    pub(super) fn at(&self, file: u16, line: u32, column: u32) -> usize {
+        let File { base, source, .. } = &self.files[usize::from(file)];
+        base + source.offset(line, column)
+    }
+
+    /// `line 7`, and the file where that is another one than that of `from`.
+    pub(super) fn line_seen_from(&self, at: usize, from: usize) -> String {
+        let line = format!("line {}", self.line(at));
+        match self.file(at) == self.file(from) {
+            true => line,
+            false => format!("{line} of {}", quote(&self.path(at).to_string_lossy(), 200)),
+        }
+    }
+
+    /// What stands from one place to another of the same file.
+    pub(super) fn text(&self, places: Range<usize>) -> &'s str {
+        let file = self.of(places.start);
+        let text = file.source.text();
+        text.get(places.start - file.base..places.end.saturating_sub(file.base)).unwrap_or_default()
     }
 
     /// Whether some of the text could not be understood as TOML.
     pub(super) fn is_broken(&self) -> bool {
-        !self.broken.is_empty()
+        self.files.iter().any(|file| !file.broken.is_empty())
     }
 
     /// A mistake in the TOML at an offset.
     pub(super) fn syntax_error(&mut self, at: usize, message: String, hint: Option<String>) {
         let diagnostic = self.diagnostic(at, message, hint);
-        self.broken.insert(diagnostic.line..diagnostic.line + 1);
-        self.errors.add(diagnostic);
+        self.ignore(at, diagnostic.line..diagnostic.line + 1);
+        self.errors.add(at, diagnostic);
+    }
+
+    /// A mistake of a file as a whole, or one that its text cannot be asked about.
+    pub(super) fn elsewhere(&mut self, at: usize, diagnostic: Diagnostic) {
+        self.errors.add(at, diagnostic);
     }
 
     /// Mistakes in the TOML that are only counted.
@@ -54,16 +140,18 @@ impl<'s> Report<'s> {
         self.errors.more += number;
     }
 
-    /// Lines of which nothing can be said, since it is not known what they belong to.
-    pub(super) fn ignore(&mut self, lines: Range<u32>) {
-        self.broken.insert(lines);
+    /// Lines of the file of a place of which nothing can be said, since it is not known what they
+    /// belong to.
+    pub(super) fn ignore(&mut self, at: usize, lines: Range<u32>) {
+        let file = usize::from(self.file(at));
+        self.files[file].broken.insert(lines);
     }
 
     /// A mistake at an offset.
     pub(super) fn error(&mut self, at: usize, message: String, hint: impl Into<String>) {
-        if !self.broken.contains(self.source.line(at)) {
+        if !self.of(at).broken.contains(self.line(at)) {
             let diagnostic = self.diagnostic(at, message, Some(hint.into()));
-            self.errors.add(diagnostic);
+            self.errors.add(at, diagnostic);
         }
     }
 
@@ -77,32 +165,34 @@ impl<'s> Report<'s> {
     /// What is accepted, but probably not as meant.
     pub(super) fn warning(&mut self, at: usize, message: String, hint: impl Into<String>) {
         let diagnostic = self.diagnostic(at, message, Some(hint.into()));
-        self.warnings.add(diagnostic);
+        self.warnings.add(at, diagnostic);
     }
 
     /// A prefix with bits set beyond its length, which is accepted without them.
     pub(super) fn masked(&mut self, at: usize, message: String, hint: String) {
         let diagnostic = self.diagnostic(at, message, Some(hint));
-        self.masked.add(diagnostic);
+        self.masked.add(at, diagnostic);
     }
 
-    /// Everything found, in the order of the text; behind it, how many more there are.
+    /// Everything found, in the order of the text, a file behind the other; behind it, how many more
+    /// there are.
     pub(super) fn finish(self) -> Diagnostics {
-        let path = self.source.path();
-        let (mut errors, more) = self.errors.finish();
+        let path = self.path(0);
+        let (errors, more) = self.errors.finish();
+        let mut errors = in_order(errors);
         errors.extend(counted(path, more, "mistakes"));
         let (mut warnings, more_others) = self.warnings.finish();
         let (masked, more_masked) = self.masked.finish();
         warnings.extend(masked);
-        warnings.sort_by_key(place);
+        let mut warnings = in_order(warnings);
         warnings.extend(counted(path, more_others, "warnings"));
         warnings.extend(counted(path, more_masked, HOST_BITS));
         Diagnostics { errors, warnings }
     }
 
     fn diagnostic(&self, at: usize, message: String, hint: Option<String>) -> Diagnostic {
-        let (line, column) = self.source.place(at);
-        Diagnostic { file: self.source.path().to_owned(), line, column, message, hint }
+        let (line, column) = self.place(at);
+        Diagnostic { file: self.path(at).to_owned(), line, column, message, hint }
     }
 }
 
@@ -120,15 +210,18 @@ pub(crate) fn counted(path: &Path, more: usize, what: &str) -> Option<Diagnostic
     })
 }
 
-fn place(diagnostic: &Diagnostic) -> (u32, u32) {
-    (diagnostic.line, diagnostic.column)
+/// By their places, which are left out.
+fn in_order(mut found: Vec<(usize, Diagnostic)>) -> Vec<Diagnostic> {
+    found.sort_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
 /// The first in the order of the text, up to a number, and how many more there are: a
 /// configuration of nothing but mistakes must not fill the memory.
 struct Shown {
     most: usize,
-    kept: Vec<Diagnostic>,
+    /// With the places.
+    kept: Vec<(usize, Diagnostic)>,
     more: usize,
 }
 
@@ -137,8 +230,8 @@ impl Shown {
         Self { most, kept: Vec::new(), more: 0 }
     }
 
-    fn add(&mut self, diagnostic: Diagnostic) {
-        self.kept.push(diagnostic);
+    fn add(&mut self, at: usize, diagnostic: Diagnostic) {
+        self.kept.push((at, diagnostic));
         // Sorted once for as many as are kept, and not for each.
         if self.kept.len() >= 2 * self.most {
             self.cut();
@@ -146,14 +239,14 @@ impl Shown {
     }
 
     fn cut(&mut self) {
-        self.kept.sort_by_key(place);
+        self.kept.sort_by_key(|(at, _)| *at);
         // What is wrong with the syntax may be found each time that the text is parsed.
         self.kept.dedup();
         self.more += self.kept.len().saturating_sub(self.most);
         self.kept.truncate(self.most);
     }
 
-    fn finish(mut self) -> (Vec<Diagnostic>, usize) {
+    fn finish(mut self) -> (Vec<(usize, Diagnostic)>, usize) {
         self.cut();
         (self.kept, self.more)
     }
@@ -241,10 +334,10 @@ mod tests {
         let mut shown = Shown::new(3);
         // Each twice.
         for line in (1..=50).rev().flat_map(|line| [line, line]) {
-            shown.add(at(line));
+            shown.add(line as usize, at(line));
         }
         let (kept, more) = shown.finish();
-        assert_eq!(kept, [1, 2, 3].map(at));
+        assert_eq!(in_order(kept), [1, 2, 3].map(at));
         assert_eq!(more, 47);
     }
 

@@ -4,6 +4,7 @@
 //! again without the lines that are wrong, every other byte in its place, until only right ones
 //! are left.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use toml::de::{DeTable, Error};
@@ -20,18 +21,25 @@ const ROUNDS: usize = 8;
 /// is as it should be.
 const DUPLICATE: &str = "duplicate key";
 
-/// Parses the text. Mistakes are reported, and the tree holds what could be read all the same.
+/// Parses the text of a file that begins at `base`. Mistakes are reported, and the tree holds what
+/// could be read all the same.
 ///
-/// `patched` is where the text without its wrong lines is kept.
+/// `patched` is where the text without its wrong lines is kept. `tokens` is how many there may still
+/// be, of all files.
 pub(super) fn parse<'t>(
     source: &'t Source,
-    patched: &'t mut String,
+    base: usize,
+    patched: &'t OnceCell<String>,
+    tokens: &mut usize,
     report: &mut Report<'_>,
 ) -> DeTable<'t> {
     // The parser makes a list of all tokens and another of all mistakes, and has no limit itself.
-    if let Some(token) = toml_parser::Source::new(source.text()).lex().nth(MAX_TOKENS) {
+    let mut lexed = toml_parser::Source::new(source.text()).lex();
+    let number = lexed.by_ref().take(*tokens).count();
+    *tokens -= number;
+    if let Some(token) = lexed.next() {
         report.syntax_error(
-            token.span().start(),
+            base + token.span().start(),
             format!("more than {MAX_TOKENS} words, values, signs, blanks and line ends"),
             Some("put prefixes into list files, which may be larger".into()),
         );
@@ -42,6 +50,7 @@ pub(super) fn parse<'t>(
         return tree.into_inner();
     }
     let mut bytes = source.text().as_bytes().to_vec();
+    let mut right = String::new();
     // Once wrong lines are taken out, others can be wrong without them that were right.
     let mut guessing = false;
     for _ in 0..ROUNDS {
@@ -55,7 +64,7 @@ pub(super) fn parse<'t>(
                 mistakes.retain(|mistake| mistake.line < first);
                 let at = source.line_span(first).start;
                 report.syntax_error(
-                    at,
+                    base + at,
                     "not valid TOML: an array that is not closed".into(),
                     Some(format!("it needs a \"]\" before line {next}")),
                 );
@@ -64,7 +73,7 @@ pub(super) fn parse<'t>(
             // Of a text with so many, nothing else is worth telling.
             None if more > 0 => {
                 for mistake in mistakes {
-                    report.syntax_error(mistake.at, mistake.message, mistake.hint);
+                    report.syntax_error(base + mistake.at, mistake.message, mistake.hint);
                 }
                 report.more_syntax_errors(more);
                 return DeTable::new();
@@ -83,7 +92,7 @@ pub(super) fn parse<'t>(
             // Keys under a header that was not understood went into the table before.
             let misplaced = || taken_out.iter().any(|lines| lines.contains(&mistake.line));
             if !mistake.is_duplicate || !misplaced() {
-                report.syntax_error(mistake.at, mistake.message, mistake.hint);
+                report.syntax_error(base + mistake.at, mistake.message, mistake.hint);
             }
         }
         if taken_out.is_empty() {
@@ -93,16 +102,16 @@ pub(super) fn parse<'t>(
             for line in lines.clone() {
                 bytes[source.line_span(line)].fill(b' ');
             }
-            report.ignore(lines);
+            report.ignore(base, lines);
         }
         // Whole lines were filled with blanks: what was UTF-8 still is.
-        *patched = String::from_utf8_lossy(&bytes).into_owned();
-        errors = DeTable::parse_recoverable(patched).1;
+        right = String::from_utf8_lossy(&bytes).into_owned();
+        errors = DeTable::parse_recoverable(&right).1;
     }
-    if patched.is_empty() || errors.iter().any(|error| error.message() != DUPLICATE) {
+    if right.is_empty() || errors.iter().any(|error| error.message() != DUPLICATE) {
         return tree.into_inner();
     }
-    DeTable::parse_recoverable(patched).0.into_inner()
+    DeTable::parse_recoverable(patched.get_or_init(|| right)).0.into_inner()
 }
 
 /// A mistake as it will be told.

@@ -1,66 +1,19 @@
 //! One table of the configuration: keys are taken out by name and type, and what is left is
 //! unknown.
 
-use std::ops::Range;
-
 use toml::Spanned;
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
-use super::report::{Report, bare, quote};
+use super::define::{Defines, Expanded};
+use super::report::{Report, quote};
 use super::spelling::{alternatives, closest};
+use super::value::{Value, integer};
 
 /// Something read, with its offset in the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed<T> {
     pub(super) at: usize,
     pub(super) value: T,
-}
-
-/// A value of the tree, with where it stands.
-#[derive(Clone, Copy)]
-pub(super) struct Value<'t> {
-    pub(super) at: usize,
-    end: usize,
-    pub(super) value: &'t DeValue<'t>,
-}
-
-impl<'t> Value<'t> {
-    pub(super) fn new(value: &'t Spanned<DeValue<'t>>) -> Self {
-        let Range { start, end } = value.span();
-        Self { at: start, end, value: value.get_ref() }
-    }
-
-    /// `a string "x"`: the type with its article, and the value as it was written.
-    pub(super) fn found(&self, report: &Report<'_>) -> String {
-        let kind = match self.value {
-            DeValue::String(text) => return format!("the string {}", quote(text, 60)),
-            DeValue::Table(_) => return "a table".into(),
-            DeValue::Array(_) => return "an array".into(),
-            DeValue::Integer(_) => "the integer",
-            DeValue::Float(_) => "the float",
-            DeValue::Boolean(_) => "the boolean",
-            DeValue::Datetime(_) => "the date or time",
-        };
-        format!("{kind} {}", self.raw(report))
-    }
-
-    /// The value as it was written, without quotes around it.
-    pub(super) fn raw(&self, report: &Report<'_>) -> String {
-        bare(report.source().text().get(self.at..self.end).unwrap_or_default(), 60)
-    }
-
-    /// The values of an array, or the value itself.
-    pub(super) fn one_or_more(self) -> Vec<Value<'t>> {
-        match self.value {
-            DeValue::Array(values) => values.iter().map(Value::new).collect(),
-            _ => vec![self],
-        }
-    }
-}
-
-/// An integer as `i128`, which holds each that one could mean.
-pub(super) fn integer(number: &DeInteger<'_>) -> Option<i128> {
-    i128::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
 /// A table being read.
@@ -71,18 +24,52 @@ pub(super) struct TomlTable<'t> {
     pub(super) at: usize,
     /// Its name, where it has one.
     pub(super) name: Option<Placed<&'t str>>,
+    /// The place at which its file begins.
+    base: usize,
     entries: &'t DeTable<'t>,
+    /// What names stand for in it.
+    defines: Option<&'t Defines<'t>>,
     asked: Vec<&'static str>,
 }
 
 impl<'t> TomlTable<'t> {
-    pub(super) fn new(title: impl Into<String>, at: usize, entries: &'t DeTable<'t>) -> Self {
-        Self { title: title.into(), at, name: None, entries, asked: Vec::new() }
+    /// A table of the file that begins at `base`.
+    pub(super) fn new(
+        title: impl Into<String>,
+        base: usize,
+        at: usize,
+        entries: &'t DeTable<'t>,
+    ) -> Self {
+        let title = title.into();
+        Self { title, at, name: None, base, entries, defines: None, asked: Vec::new() }
     }
 
-    /// The line that stands for the table: its name's, or its header's.
-    pub(super) fn line(&self, report: &Report<'_>) -> u32 {
-        report.source().line(self.name.map_or(self.at, |name| name.at))
+    /// The same, where these names stand for something.
+    pub(super) fn with(self, defines: &'t Defines<'t>) -> Self {
+        Self { defines: Some(defines), ..self }
+    }
+
+    /// A table inside this one.
+    pub(super) fn inner(
+        &self,
+        title: impl Into<String>,
+        at: usize,
+        entries: &'t DeTable<'t>,
+    ) -> Self {
+        Self { defines: self.defines, ..Self::new(title, self.base, at, entries) }
+    }
+
+    /// The place that stands for the table: its name's, or its header's.
+    pub(super) fn place(&self) -> usize {
+        self.name.map_or(self.at, |name| name.at)
+    }
+
+    /// Replaces the names among values of this table by what they stand for.
+    pub(super) fn expand(&self, values: Vec<Value<'t>>, report: &mut Report<'_>) -> Expanded<'t> {
+        match self.defines {
+            Some(defines) => defines.expand(&self.title, values, report),
+            None => Expanded { values, is_partial: false },
+        }
     }
 
     /// The value of a key.
@@ -90,9 +77,8 @@ impl<'t> TomlTable<'t> {
         if !self.asked.contains(&key) {
             self.asked.push(key);
         }
-        let value = Value::new(self.entries.get(key)?);
-        // What the parser puts where it could not read a value.
-        (value.end > 0).then_some(value)
+        let value = Value::new(self.base, self.entries.get(key)?);
+        value.is_written().then_some(value)
     }
 
     /// Whether a key is there, with a right value or a wrong one.
@@ -144,6 +130,25 @@ impl<'t> TomlTable<'t> {
         hint: &str,
         report: &mut Report<'_>,
     ) -> Vec<Placed<&'t str>> {
+        let values = self.array(key, hint, report);
+        self.only_strings(key, values, hint, report)
+    }
+
+    /// The same, where names of `[define]` may stand among them; also whether something is missing,
+    /// which has been reported.
+    pub(super) fn strings_and_names(
+        &mut self,
+        key: &'static str,
+        hint: &str,
+        report: &mut Report<'_>,
+    ) -> (Vec<Placed<&'t str>>, bool) {
+        let values = self.array(key, hint, report);
+        let Expanded { values, is_partial } = self.expand(values, report);
+        (self.only_strings(key, values, hint, report), is_partial)
+    }
+
+    /// The values of an array that is to hold strings.
+    fn array(&mut self, key: &'static str, hint: &str, report: &mut Report<'_>) -> Vec<Value<'t>> {
         let Some(array) = self.value(key) else {
             return Vec::new();
         };
@@ -155,8 +160,18 @@ impl<'t> TomlTable<'t> {
             self.wrong_type(key, "an array of strings", &array, hint, report);
             return Vec::new();
         };
+        values.iter().map(|value| Value::new(self.base, value)).collect()
+    }
+
+    fn only_strings(
+        &self,
+        key: &'static str,
+        values: Vec<Value<'t>>,
+        hint: &str,
+        report: &mut Report<'_>,
+    ) -> Vec<Placed<&'t str>> {
         let mut strings = Vec::with_capacity(values.len());
-        for value in values.iter().map(Value::new) {
+        for value in values {
             match value.value {
                 DeValue::String(text) => strings.push(Placed { at: value.at, value: &**text }),
                 _ => self.wrong_type(&format!("each of {key}"), "a string", &value, hint, report),
@@ -235,10 +250,10 @@ impl<'t> TomlTable<'t> {
                     if tables.iter().next().is_some_and(|v| v.get_ref().is_table()) =>
                 {
                     for table in tables {
-                        report.error(table.span().start, message.clone(), hint.clone());
+                        report.error(self.base + table.span().start, message.clone(), hint.clone());
                     }
                 }
-                _ => report.error(key.span().start, message, hint),
+                _ => report.error(self.base + key.span().start, message, hint),
             }
         }
     }

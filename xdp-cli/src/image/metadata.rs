@@ -133,6 +133,7 @@ mod tests {
         let (v4, v6) = ((0..ipv4).map(entry), (0..ipv6).map(entry));
         List {
             name: name.to_owned(),
+            file: 0,
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,

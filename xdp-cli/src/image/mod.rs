@@ -301,6 +301,7 @@ mod tests {
         let hosts_and_networks = hosts.iter().map(|&host| (host, 32)).chain(networks);
         let list = List {
             name: "large".into(),
+            file: 0,
             line: 1,
             side: Side::Source,
             action: ListAction::Drop,

@@ -3,7 +3,8 @@
 use toml::de::DeValue;
 
 use super::super::report::{Report, quote};
-use super::super::table::{Placed, TomlTable, integer};
+use super::super::table::{Placed, TomlTable};
+use super::super::value::integer;
 use super::field::{MAC_HINT, mac};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction};
 
@@ -31,7 +32,7 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
     let (destination_mac, destination_at) = rewrite(table, "set_destination_mac", report);
     if !table.has("action") {
         report.missing(
-            table.name.map_or(table.at, |name| name.at),
+            table.place(),
             format!("{}: action is missing", table.title),
             "write \"pass\", \"drop\", \"redirect\" or \"bounce\"",
         );
@@ -73,7 +74,7 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
                     "name the interface to redirect to: to = \"eth1\"",
                 );
             }
-            let (line, column) = report.source().place(to_at?);
+            let (line, column) = report.place(to_at?);
             Some(RuleAction::Redirect { to: to?, rewrite, line, column })
         }
     }

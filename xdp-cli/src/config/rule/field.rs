@@ -2,11 +2,13 @@
 
 use toml::de::DeValue;
 
+use super::super::define::Expanded;
 use super::super::list::read_prefix;
 use super::super::prefix::IpPrefix;
 use super::super::report::{Report, quote};
 use super::super::spelling::closest;
-use super::super::table::{Placed, TomlTable, Value, did_you_mean, integer};
+use super::super::table::{Placed, TomlTable, did_you_mean};
+use super::super::value::{Value, integer};
 use crate::ruleset::{MAX_DSCP, Protocol, TcpFlags, Vlan};
 
 const PROTOCOLS: [(&str, Protocol); 5] = [
@@ -87,16 +89,26 @@ fn values<'t>(
     Some(Placed { at: value.at, value: values })
 }
 
+/// The same, with each name of `[define]` replaced by what it stands for.
+fn values_and_names<'t>(
+    table: &mut TomlTable<'t>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<(usize, Expanded<'t>)> {
+    let Placed { at, value: values } = values(table, key, report)?;
+    Some((at, table.expand(values, report)))
+}
+
 /// `None` also where any of them is wrong: nothing can be said of the families then.
 pub(super) fn prefixes(
     table: &mut TomlTable<'_>,
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Vec<Placed<IpPrefix>>> {
-    let values = values(table, key, report)?;
-    let number = values.value.len();
+    let (_, Expanded { values, is_partial }) = values_and_names(table, key, report)?;
+    let number = values.len();
     let mut prefixes = Vec::with_capacity(number);
-    for value in values.value {
+    for value in values {
         let at = value.at;
         let DeValue::String(text) = value.value else {
             let hint = "write a prefix such as \"10.0.0.0/8\", or a list of them";
@@ -107,7 +119,7 @@ pub(super) fn prefixes(
             prefixes.push(Placed { at, value: prefix });
         }
     }
-    (prefixes.len() == number).then_some(prefixes)
+    (prefixes.len() == number && !is_partial).then_some(prefixes)
 }
 
 pub(super) fn ports(
@@ -115,9 +127,9 @@ pub(super) fn ports(
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Placed<Vec<(u16, u16)>>> {
-    let values = values(table, key, report)?;
-    let mut ports = Vec::with_capacity(values.value.len());
-    for value in values.value {
+    let (at, Expanded { values, .. }) = values_and_names(table, key, report)?;
+    let mut ports = Vec::with_capacity(values.len());
+    for value in values {
         let read = match value.value {
             DeValue::Integer(number) => integer(number)
                 .and_then(|number| u16::try_from(number).ok())
@@ -140,7 +152,7 @@ pub(super) fn ports(
             }
         }
     }
-    Some(Placed { at: values.at, value: ports })
+    Some(Placed { at, value: ports })
 }
 
 const PORT_HINT: &str = "a port is 0 to 65535";

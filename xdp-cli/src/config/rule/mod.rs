@@ -42,10 +42,11 @@ pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Option<
     contradiction::report(&table, &conditions, report);
     let action = action::read(&mut table, report);
     let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
-    let line = table.line(report);
+    let (file, line) = (report.file(table.place()), report.line(table.place()));
     table.finish(report);
     Some(Rule {
         name,
+        file,
         line,
         matches: Matches {
             protocol: conditions.protocol.map(|protocol| protocol.value),

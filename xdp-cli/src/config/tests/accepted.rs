@@ -92,6 +92,7 @@ set_destination_mac = "02:00:00:00:00:02"
         arp: Arp { action: PolicyAction::Drop, allow: vec![0xc000_0201] },
         allowlists: vec![List {
             name: "office".into(),
+            file: 0,
             line: 11,
             side: Side::Source,
             action: ListAction::Drop,
@@ -108,6 +109,7 @@ set_destination_mac = "02:00:00:00:00:02"
         }],
         blocklists: vec![List {
             name: "spamhaus".into(),
+            file: 0,
             line: 16,
             side: Side::Either,
             action: ListAction::Count,
@@ -126,6 +128,7 @@ set_destination_mac = "02:00:00:00:00:02"
         }],
         rules: vec![Rule {
             name: "dns-to-sensor".into(),
+            file: 0,
             line: 28,
             matches: Matches {
                 protocol: Some(Protocol::Number(17)),

@@ -95,7 +95,7 @@ fn prefixes_over_all_lists() {
 
     let b = addresses(half, half + 3);
     let setup = Setup::new(&[("lists/a", a.as_bytes()), ("lists/b", b.as_bytes())]);
-    insta::assert_snapshot!(setup.said(TWO_LISTS), @"error: DIR/x.toml:5:1: 1000003 IPv4 prefixes in all lists, 1000000 are the most (leave entries out, or merge neighbouring prefixes)");
+    insta::assert_snapshot!(setup.said(TWO_LISTS), @"error: DIR/x.toml:5:8: 1000003 IPv4 prefixes in all lists, 1000000 are the most (leave entries out, or merge neighbouring prefixes)");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Whole configurations, from a file to a ruleset or to what is said of it.
 
 mod accepted;
+mod defined;
 mod guards;
+mod included;
 mod limits;
 mod mutated;
 mod refused;

@@ -20,7 +20,7 @@ use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 const PREFIX: &str = "ruleset-";
 /// Marks a file of this version: then comes the snapshot, and at the end a CRC-32 of that, with its
 /// lowest byte first.
-const MAGIC: &[u8; 8] = b"xdpctl\x00\x03";
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x04";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,14 +152,15 @@ pub fn decode_body(body: &[u8]) -> std::result::Result<Snapshot, Damage> {
 /// origins in files that there are.
 fn is_possible(ruleset: &Ruleset) -> bool {
     let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
+    let is_there = |file: u16| ruleset.files.len() > file.into();
     let origins = |list: &List| {
-        let v4 = list.v4.iter().all(|it| is_v4(&it.prefix) && ruleset.files.len() > it.file.into());
-        v4 && list.v6.iter().all(|it| is_v6(&it.prefix) && ruleset.files.len() > it.file.into())
+        let v4 = list.v4.iter().all(|it| is_v4(&it.prefix) && is_there(it.file));
+        is_there(list.file) && v4 && list.v6.iter().all(|it| is_v6(&it.prefix) && is_there(it.file))
     };
     lists().count() <= MAX_LISTS
         && ruleset.rules.len() <= MAX_RULES
         && lists().all(origins)
-        && ruleset.rules.iter().all(|rule| can_ask(&rule.matches))
+        && ruleset.rules.iter().all(|rule| is_there(rule.file) && can_ask(&rule.matches))
 }
 
 fn can_ask(matches: &Matches) -> bool {

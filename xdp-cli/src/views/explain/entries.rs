@@ -96,7 +96,7 @@ impl ListedEntries {
     /// The place of the rule of that name.
     pub fn rule(&self, name: &str) -> Option<(String, u32)> {
         let rule = self.ruleset.rules.iter().find(|rule| rule.name == name)?;
-        Some((self.file(0), rule.line))
+        Some((self.file(rule.file), rule.line))
     }
 
     /// Whether ARP packets of that sender are let through although others are dropped.
