@@ -8,6 +8,7 @@ use super::guard;
 use super::listfile::content;
 use super::listfile::{self, Fault, Faults, Findings, ListEntries};
 use super::prefix::{self, IpPrefix};
+use super::range;
 use super::report::{HOST_BITS, Report, counted, quote};
 use super::table::{Placed, TomlTable};
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -208,10 +209,11 @@ impl<'f> Reading<'f> {
         let mut failed = is_partial || (nothing && (wrong || !guards.allow_empty));
         let mut entries = ListEntries::default();
         for text in prefixes {
-            let prefix = read_prefix(&table.title, text, report);
-            failed |= prefix.is_none();
-            if let Some(prefix) = prefix
-                && prefix.length() == 0
+            let Some(read) = read_prefixes(&table.title, text, report) else {
+                failed = true;
+                continue;
+            };
+            if let Some(prefix) = read.iter().find(|prefix| prefix.length() == 0)
                 && !guards.catch_all
             {
                 report.error(
@@ -221,11 +223,12 @@ impl<'f> Reading<'f> {
                 );
             }
             // Once a limit is passed, mistakes alone count.
-            if let Some(prefix) = prefix
-                && !(self.full || entries.overfull)
-            {
-                let (file, line) = (report.file(text.at), report.line(text.at));
-                match prefix {
+            if self.full || entries.overfull {
+                continue;
+            }
+            let (file, line) = (report.file(text.at), report.line(text.at));
+            for prefix in read.iter() {
+                match *prefix {
                     IpPrefix::V4(prefix) => entries.push_v4(prefix, file, line),
                     IpPrefix::V6(prefix) => entries.push_v6(prefix, file, line),
                 }
@@ -485,13 +488,28 @@ pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diag
     found.extend(counted(path, more, rest));
 }
 
-/// A prefix of the configuration itself. Bits beyond its length are a warning.
-pub(super) fn read_prefix(
+/// What a value of the configuration itself comes to.
+pub(super) enum Prefixes {
+    One(IpPrefix),
+    OfRange(Vec<IpPrefix>),
+}
+
+impl Prefixes {
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, IpPrefix> {
+        match self {
+            Self::One(prefix) => std::slice::from_ref(prefix).iter(),
+            Self::OfRange(prefixes) => prefixes.iter(),
+        }
+    }
+}
+
+/// A prefix or a range of the configuration itself. Bits beyond a prefix's length are a warning.
+pub(super) fn read_prefixes(
     title: &str,
     text: Placed<&str>,
     report: &mut Report<'_>,
-) -> Option<IpPrefix> {
-    match prefix::parse(text.value) {
+) -> Option<Prefixes> {
+    let error = match prefix::parse(text.value) {
         Ok(parsed) => {
             if parsed.host_bits {
                 report.masked(
@@ -500,12 +518,19 @@ pub(super) fn read_prefix(
                     format!("taken as {}", parsed.prefix),
                 );
             }
-            Some(parsed.prefix)
+            return Some(Prefixes::One(parsed.prefix));
         }
-        Err(error) => {
-            let message = format!("{title}: {} is not a prefix", quote(text.value, 90));
-            report.error(text.at, message, error.hint());
-            None
+        Err(error) => error,
+    };
+    let shown = quote(text.value, 90);
+    match range::parse(text.value) {
+        Some(Ok(range)) => return Some(Prefixes::OfRange(range::prefixes(range))),
+        Some(Err(error)) => {
+            report.error(text.at, format!("{title}: {shown} {}", error.message()), error.hint());
+        }
+        None => {
+            report.error(text.at, format!("{title}: {shown} is not a prefix"), error.hint());
         }
     }
+    None
 }

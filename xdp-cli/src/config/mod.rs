@@ -14,7 +14,9 @@ mod include;
 mod limits;
 pub(crate) mod list;
 mod name;
+mod names;
 mod policy;
+mod range;
 pub(crate) mod report;
 mod rule;
 mod source;
@@ -34,6 +36,7 @@ use toml::de::DeValue;
 use define::Defines;
 use file::{Disk, Files};
 use include::{Opened, Tree};
+use names::Names;
 use report::Report;
 use source::Source;
 use table::TomlTable;
@@ -120,13 +123,14 @@ fn read<'t>(
         );
     }
 
+    let names = Names::new(files);
     let lists = list::read(allowlists, blocklists, files, report);
     let ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),
         allowlists: lists.allowlists,
         blocklists: lists.blocklists,
-        rules: rules.into_iter().filter_map(|table| rule::read(table, report)).collect(),
+        rules: rules.into_iter().filter_map(|table| rule::read(table, &names, report)).collect(),
         files: lists.files,
     };
     if lists.complete {

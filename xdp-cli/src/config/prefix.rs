@@ -95,7 +95,7 @@ impl PrefixError {
             Self::Ipv6Length => "the length of an IPv6 prefix is 0 to 128".into(),
             Self::Netmask(length) => format!("write the length, /{length}, not a netmask"),
             Self::Zone => "a zone id has no place in a prefix".into(),
-            Self::Range => "write prefixes; a range may stand in a list file".into(),
+            Self::Range => "a range looks like 203.0.113.1-203.0.113.9".into(),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use crate::config::prefix::{self, Parsed, PrefixError};
+use crate::config::range::{self, IpRange, RangeError};
 
 /// What a line holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,8 +36,7 @@ pub(super) struct Unreadable {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     Prefix(PrefixError),
-    Reversed,
-    Families,
+    Range(RangeError),
     Json,
     NotText,
 }
@@ -46,8 +46,7 @@ impl Reason {
     pub(super) fn message(&self) -> &'static str {
         match self {
             Self::Prefix(_) => "is not an address, a prefix or a range",
-            Self::Reversed => "is a range whose end comes before its start",
-            Self::Families => "is a range from one address family to the other",
+            Self::Range(error) => error.message(),
             Self::Json => "is not a JSON line with a \"cidr\"",
             Self::NotText => "is not UTF-8 text",
         }
@@ -62,8 +61,7 @@ impl Reason {
                     .into()
             }
             Self::Prefix(error) => error.hint(),
-            Self::Reversed => "write the lower address first".into(),
-            Self::Families => "both ends are IPv4 or both are IPv6".into(),
+            Self::Range(error) => error.hint().into(),
             Self::Json => "a line looks like {\"cidr\":\"203.0.113.0/24\"}".into(),
             Self::NotText => "a list file is plain text".into(),
         }
@@ -85,21 +83,11 @@ pub(super) fn read(line: &[u8]) -> Result<Line, Unreadable> {
         Ok(parsed) => return Ok(Line::Prefix(parsed, (start, end))),
         Err(error) => error,
     };
-    let Some((first, last)) = text.split_once('-') else {
-        return Err(unreadable(Reason::Prefix(error)));
-    };
-    match (first.trim_end().parse(), last.trim_start().parse()) {
-        (Ok(IpAddr::V4(first)), Ok(IpAddr::V4(last))) if first <= last => {
-            Ok(Line::RangeV4(first.to_bits(), last.to_bits()))
-        }
-        (Ok(IpAddr::V6(first)), Ok(IpAddr::V6(last))) if first <= last => {
-            Ok(Line::RangeV6(first.to_bits(), last.to_bits()))
-        }
-        (Ok(first), Ok(last)) if first.is_ipv4() == last.is_ipv4() => {
-            Err(unreadable(Reason::Reversed))
-        }
-        (Ok(_), Ok(_)) => Err(unreadable(Reason::Families)),
-        _ => Err(unreadable(Reason::Prefix(error))),
+    match range::parse(text) {
+        Some(Ok(IpRange::V4(first, last))) => Ok(Line::RangeV4(first, last)),
+        Some(Ok(IpRange::V6(first, last))) => Ok(Line::RangeV6(first, last)),
+        Some(Err(error)) => Err(unreadable(Reason::Range(error))),
+        None => Err(unreadable(Reason::Prefix(error))),
     }
 }
 

@@ -3,11 +3,11 @@
 pub(super) mod content;
 mod ipv4;
 mod line;
-mod range;
 
 use line::Line;
 
 use super::prefix::{self, Family, IpPrefix};
+use super::range;
 use crate::ruleset::{Entry, Prefix};
 use xdp_common::capacity::{MAX_PREFIXES, MAX_SHOWN_WARNINGS};
 

@@ -3,7 +3,8 @@
 use toml::de::DeValue;
 
 use super::super::define::Expanded;
-use super::super::list::read_prefix;
+use super::super::list::read_prefixes;
+use super::super::names::Names;
 use super::super::prefix::IpPrefix;
 use super::super::report::{Report, quote};
 use super::super::spelling::closest;
@@ -11,45 +12,28 @@ use super::super::table::{Placed, TomlTable, did_you_mean};
 use super::super::value::{Value, integer};
 use crate::ruleset::{MAX_DSCP, Protocol, TcpFlags, Vlan};
 
-const PROTOCOLS: [(&str, Protocol); 5] = [
-    ("tcp", Protocol::Number(6)),
-    ("udp", Protocol::Number(17)),
-    ("sctp", Protocol::Number(132)),
-    ("icmp", Protocol::Icmp),
-    ("icmpv6", Protocol::Icmpv6),
-];
 const PROTOCOL_HINT: &str =
-    "\"tcp\", \"udp\", \"sctp\", \"icmp\", \"icmpv6\" or a number of 0 to 255";
+    "write \"tcp\", \"udp\", \"sctp\", \"icmp\", \"icmpv6\", another name or a number of 0 to 255";
 
-/// Others that people name, with the number to write (IANA, Protocol Numbers).
-const NUMBERED: [(&str, u8); 8] = [
-    ("igmp", 2),
-    ("ipip", 4),
-    ("ipv6", 41),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("ospf", 89),
-    ("vrrp", 112),
-];
+/// ICMP and ICMPv6, whose types rules match by their names.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 
 pub(super) fn protocol(
     table: &mut TomlTable<'_>,
+    names: &Names<'_>,
     report: &mut Report<'_>,
 ) -> Option<Placed<Protocol>> {
     let value = table.value("protocol")?;
     let at = value.at;
     let (message, hint) = match value.value {
         DeValue::String(text) => {
-            if let Some((_, meant)) = PROTOCOLS.iter().find(|(word, _)| word == text) {
-                return Some(Placed { at, value: *meant });
-            }
-            let hint = if let Some((_, number)) = NUMBERED.iter().find(|(word, _)| word == text) {
-                format!("write its number, {number}")
-            } else if text.parse::<u8>().is_ok() {
-                "write the number without quotes".into()
-            } else {
-                did_you_mean(text, PROTOCOLS.iter().map(|protocol| protocol.0), PROTOCOL_HINT)
+            let hint = match names.protocol(text) {
+                Ok(ICMP) => return Some(Placed { at, value: Protocol::Icmp }),
+                Ok(ICMPV6) => return Some(Placed { at, value: Protocol::Icmpv6 }),
+                Ok(number) => return Some(Placed { at, value: Protocol::Number(number) }),
+                Err(_) if text.parse::<u8>().is_ok() => "write the number without quotes".into(),
+                Err(hint) => hint,
             };
             (format!("protocol cannot be {}", quote(text, 60)), hint)
         }
@@ -61,8 +45,8 @@ pub(super) fn protocol(
             ),
         },
         _ => {
-            let hint = format!("write {PROTOCOL_HINT}");
-            table.wrong_type("protocol", "a string or an integer", &value, hint, report);
+            let expected = "a string or an integer";
+            table.wrong_type("protocol", expected, &value, PROTOCOL_HINT, report);
             return None;
         }
     };
@@ -71,7 +55,7 @@ pub(super) fn protocol(
 }
 
 /// The values of a key that takes one or a list; an empty list is reported.
-fn values<'t>(
+pub(super) fn values<'t>(
     table: &mut TomlTable<'t>,
     key: &'static str,
     report: &mut Report<'_>,
@@ -106,27 +90,38 @@ pub(super) fn prefixes(
     report: &mut Report<'_>,
 ) -> Option<Vec<Placed<IpPrefix>>> {
     let (_, Expanded { values, is_partial }) = values_and_names(table, key, report)?;
-    let number = values.len();
-    let mut prefixes = Vec::with_capacity(number);
+    let mut is_whole = !is_partial;
+    let mut prefixes = Vec::with_capacity(values.len());
     for value in values {
         let at = value.at;
         let DeValue::String(text) = value.value else {
             let hint = "write a prefix such as \"10.0.0.0/8\", or a list of them";
             table.wrong_type(key, "a string or an array of strings", &value, hint, report);
+            is_whole = false;
             continue;
         };
-        if let Some(prefix) = read_prefix(&table.title, Placed { at, value: text }, report) {
-            prefixes.push(Placed { at, value: prefix });
+        match read_prefixes(&table.title, Placed { at, value: text }, report) {
+            Some(read) => prefixes.extend(read.iter().map(|&value| Placed { at, value })),
+            None => is_whole = false,
         }
     }
-    (prefixes.len() == number && !is_partial).then_some(prefixes)
+    is_whole.then_some(prefixes)
 }
 
 pub(super) fn ports(
     table: &mut TomlTable<'_>,
     key: &'static str,
+    protocol: Option<Protocol>,
+    names: &Names<'_>,
     report: &mut Report<'_>,
 ) -> Option<Placed<Vec<(u16, u16)>>> {
+    // As /etc/services calls those that have ports.
+    let of = match protocol {
+        Some(Protocol::Number(6)) => Some("tcp"),
+        Some(Protocol::Number(17)) => Some("udp"),
+        Some(Protocol::Number(132)) => Some("sctp"),
+        _ => None,
+    };
     let (at, Expanded { values, .. }) = values_and_names(table, key, report)?;
     let mut ports = Vec::with_capacity(values.len());
     for value in values {
@@ -134,8 +129,11 @@ pub(super) fn ports(
             DeValue::Integer(number) => integer(number)
                 .and_then(|number| u16::try_from(number).ok())
                 .map(|port| (port, port))
-                .ok_or_else(|| (format!("{key} {} is out of range", value.raw(report)), PORT_HINT)),
+                .ok_or_else(|| {
+                    (format!("{key} {} is out of range", value.raw(report)), PORT_HINT.into())
+                }),
             DeValue::String(text) => port_range(text)
+                .unwrap_or_else(|| names.port(text, of).map(|port| (port, port)))
                 .map_err(|hint| (format!("{key} cannot be {}", quote(text, 60)), hint)),
             _ => {
                 let expected = "an integer, a string or an array of them";
@@ -157,26 +155,22 @@ pub(super) fn ports(
 
 const PORT_HINT: &str = "a port is 0 to 65535";
 
-/// `53` or `1024-65535`; the error is the hint.
-fn port_range(text: &str) -> Result<(u16, u16), &'static str> {
+/// `53` or `1024-65535`; `None` where it is neither, but perhaps a name. The error is a hint.
+fn port_range(text: &str) -> Option<Result<(u16, u16), String>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(first) || !digits(last) {
-        return Err("write a port such as 53, or a range such as \"1024-65535\"");
+        let is_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | ':' | ' ');
+        return text
+            .chars()
+            .all(is_number)
+            .then(|| Err("write a port such as 53, or a range such as \"1024-65535\"".to_owned()));
     }
-    match (first.parse(), last.parse()) {
+    Some(match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
-        (Ok(_), Ok(_)) => Err("write the lower port first"),
-        _ => Err(PORT_HINT),
-    }
-}
-
-pub(super) fn icmp_types(
-    table: &mut TomlTable<'_>,
-    report: &mut Report<'_>,
-) -> Option<Placed<Vec<u8>>> {
-    let hint = "an ICMP type is 0 to 255";
-    integers(table, "icmp_type", "an integer or an array of integers", hint, report)
+        (Ok(_), Ok(_)) => Err("write the lower port first".into()),
+        _ => Err(PORT_HINT.into()),
+    })
 }
 
 /// Numbers that fit `T`, one or a list.
@@ -424,12 +418,15 @@ mod tests {
 
     #[test]
     fn port_ranges() {
-        assert_eq!(port_range("0"), Ok((0, 0)));
-        assert_eq!(port_range("0-65535"), Ok((0, 65535)));
-        assert_eq!(port_range("7-7"), Ok((7, 7)));
-        for text in ["", "-", "1-", "-1", "2-1", "65536", "1-65536", "+1", "1 - 2", "1-2-3", "http"]
+        assert_eq!(port_range("0"), Some(Ok((0, 0))));
+        assert_eq!(port_range("0-65535"), Some(Ok((0, 65535))));
+        assert_eq!(port_range("7-7"), Some(Ok((7, 7))));
+        for text in ["", "-", "1-", "-1", "2-1", "65536", "1-65536", "+1", "1 - 2", "1-2-3", "1:2"]
         {
-            assert!(port_range(text).is_err(), "{text}");
+            assert!(matches!(port_range(text), Some(Err(_))), "{text}");
+        }
+        for text in ["http", "ftp-data", "9pfs"] {
+            assert_eq!(port_range(text), None);
         }
     }
 }

@@ -3,7 +3,9 @@
 mod action;
 mod contradiction;
 mod field;
+mod icmp;
 
+use super::names::Names;
 use super::prefix::IpPrefix;
 use super::report::Report;
 use super::table::{Placed, TomlTable};
@@ -25,14 +27,20 @@ struct Conditions {
 }
 
 /// Reads a rule; `None` where its action is missing or wrong, which has been reported.
-pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Option<Rule> {
+pub(super) fn read(
+    mut table: TomlTable<'_>,
+    names: &Names<'_>,
+    report: &mut Report<'_>,
+) -> Option<Rule> {
+    let protocol = field::protocol(&mut table, names, report);
+    let of = protocol.map(|protocol| protocol.value);
     let conditions = Conditions {
-        protocol: field::protocol(&mut table, report),
+        protocol,
         source: field::prefixes(&mut table, "source", report),
         destination: field::prefixes(&mut table, "destination", report),
-        source_port: field::ports(&mut table, "source_port", report),
-        destination_port: field::ports(&mut table, "destination_port", report),
-        icmp_type: field::icmp_types(&mut table, report),
+        source_port: field::ports(&mut table, "source_port", of, names, report),
+        destination_port: field::ports(&mut table, "destination_port", of, names, report),
+        icmp_type: icmp::types(&mut table, of, report),
         tcp_flags: field::tcp_flags(&mut table, report),
         dscp: field::dscp(&mut table, report),
         vlan: field::vlan(&mut table, report),

@@ -215,6 +215,12 @@ fn conditions_of_rules() {
     }
     assert_eq!(matches("vlan = 'none'").vlan, Some(Vlan::Untagged));
     assert_eq!(matches("vlan = [0, 4095]").vlan, Some(Vlan::Ids(vec![0, 4095])));
+    // A range is the prefixes that it comes to.
+    let ranges = matches("source = ['192.0.2.10-192.0.2.20', '::1 - ::2']").source.unwrap();
+    let lengths: Vec<_> =
+        ranges.v4.iter().map(|prefix| (prefix.address & 0xff, prefix.length)).collect();
+    assert_eq!(lengths, [(10, 31), (12, 30), (16, 30), (20, 32)]);
+    assert_eq!(ranges.v6.len(), 2);
     // A mapped address is IPv6.
     let source = matches("source = '::ffff:1.2.3.4'").source.unwrap();
     assert_eq!((source.v4.len(), source.v6.len()), (0, 1));
@@ -222,6 +228,28 @@ fn conditions_of_rules() {
     assert_eq!(both.destination.unwrap().v6.len(), 1);
     // A protocol that IPv6 has as an extension header is one of IPv4.
     assert_eq!(matches("protocol = 51\nsource = '10.0.0.1'").protocol, Some(Protocol::Number(51)));
+}
+
+#[test]
+fn numbers_by_their_names() {
+    assert_eq!(matches("protocol = 'gre'").protocol, Some(Protocol::Number(47)));
+    assert_eq!(matches("protocol = 'ipv6-icmp'").protocol, Some(Protocol::Icmpv6));
+    let ports = matches("destination_port = ['ssh', 'https', 8080]").destination_port;
+    assert_eq!(ports, Some(vec![(22, 22), (443, 443), (8080, 8080)]));
+    let types = |protocol| {
+        matches(&format!("protocol = '{protocol}'\nicmp_type = ['echo-request', 'redirect', 3]"))
+            .icmp_type
+    };
+    assert_eq!(types("icmp"), Some(vec![8, 5, 3]));
+    assert_eq!(types("icmpv6"), Some(vec![128, 137, 3]));
+}
+
+#[test]
+fn a_list_may_have_ranges() {
+    let ruleset = ruleset("[[blocklist]]\nname = 'x'\nprefixes = ['10.0.0.1-10.0.0.2', '::']");
+    let list = &ruleset.blocklists[0];
+    assert_eq!((list.v4.len(), list.v6.len()), (2, 1));
+    assert_eq!(list.v4[1].line, 3);
 }
 
 #[test]

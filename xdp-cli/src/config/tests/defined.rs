@@ -61,10 +61,7 @@ fn mistakes() {
             "a bad prefix",
             format!("[define]\nweb = [\"10.0.0.1\", \"10.0.0.256\"]\n{rule}source = \"$web\"\n"),
         ),
-        (
-            "where no names stand",
-            format!("[define]\nx = 1\n{rule}vlan = \"$x\"\nprotocol = \"$x\"\n"),
-        ),
+        ("where no names stand", format!("[define]\nx = 1\n{rule}vlan = \"$x\"\n")),
         ("values of other types", "[define]\na = true\nb = [1.5, 2]\nc = []\n[define.d]\n".into()),
         (
             "what hangs on one that is wrong",

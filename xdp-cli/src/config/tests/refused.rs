@@ -134,7 +134,7 @@ fn lists() {
         &[
             (
                 "not prefixes",
-                "[[blocklist]]\nname = \"x\"\nprefixes = [\n  \"203.0.113.0/33\",\n  \"::/129\",\n  \"010.0.0.1\", \"example.org\",\n  \"10.0.0.0/255.0.0.0\",\n  \"fe80::1%eth0\",\n  \"10.0.0.1-10.0.0.9\", 5,\n  \"\",\n]\n",
+                "[[blocklist]]\nname = \"x\"\nprefixes = [\n  \"203.0.113.0/33\",\n  \"::/129\",\n  \"010.0.0.1\", \"example.org\",\n  \"10.0.0.0/255.0.0.0\",\n  \"fe80::1%eth0\",\n  \"10.0.0.9-10.0.0.1\", \"10.0.0.1-\", 5,\n  \"\",\n]\n",
             ),
             ("prefixes as a string", "[[blocklist]]\nname = \"x\"\nprefixes = \"10.0.0.1\"\n"),
             ("nothing in it", "[[blocklist]]\nname = \"x\"\n"),
@@ -183,7 +183,7 @@ fn conditions() {
     let said = refused_rules(&[
         ("unknown key", "dst_port = 53\ndestination-port = 53"),
         ("protocol, misspelt", "protocol = \"tpc\""),
-        ("protocol by a name that has only a number", "protocol = \"gre\""),
+        ("protocol that is none", "protocol = \"ip\""),
         ("protocol number in quotes", "protocol = \"47\""),
         ("protocol out of range", "protocol = 256"),
         ("ICMP as a number, which has no types", "protocol = 1\nicmp_type = 8"),
@@ -193,12 +193,20 @@ fn conditions() {
         ("bad source", "source = [\"10.0.0.0/8\", \"10.0.0.256\"]\ndestination = 10"),
         ("port out of range", "source_port = 65536\ndestination_port = [-1, \"70000\"]"),
         ("ports reversed", "destination_port = \"90-80\""),
-        ("port by name", "destination_port = \"http\""),
+        ("port by a misspelt name", "destination_port = [\"htpps\", \"80:90\"]"),
         ("port of a wrong type", "destination_port = 80.0"),
         ("no ports", "destination_port = []"),
         ("an integer beyond all", "source_port = 99999999999999999999999999999999999999999"),
         ("ICMP type out of range", "protocol = \"icmp\"\nicmp_type = [8, 256]"),
-        ("ICMP type by name", "protocol = \"icmp\"\nicmp_type = \"echo-request\""),
+        (
+            "ICMP type of the other family",
+            "protocol = \"icmp\"\nicmp_type = [\"nd-redirect\", \"8\", true]",
+        ),
+        ("ICMP type with a code", "protocol = \"icmpv6\"\nicmp_type = \"port-unreachable\""),
+        (
+            "range of addresses, reversed",
+            "source = [\"10.0.0.9-10.0.0.1\", \"10.0.0.1-::1\", \"10.0.0.1-9\"]",
+        ),
         ("unknown flag", "tcp_flags = \"syn,akc\""),
         ("no flags", "tcp_flags = \"\""),
         ("unknown code point", "dscp = \"af14\""),

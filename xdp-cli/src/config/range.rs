@@ -1,6 +1,64 @@
 //! `first-last` ranges as prefixes.
 
+use std::net::IpAddr;
+
+use super::prefix::IpPrefix;
 use crate::ruleset::Prefix;
+
+/// A range of addresses, both ends included, the first not above the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IpRange {
+    V4(u32, u32),
+    V6(u128, u128),
+}
+
+/// Why two addresses are not the ends of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RangeError {
+    Reversed,
+    Families,
+}
+
+impl RangeError {
+    /// What is wrong, said after the value.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Reversed => "is a range whose end comes before its start",
+            Self::Families => "is a range from one address family to the other",
+        }
+    }
+
+    /// What would be right.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Self::Reversed => "write the lower address first",
+            Self::Families => "both ends are IPv4 or both are IPv6",
+        }
+    }
+}
+
+/// Reads `FIRST-LAST`; `None` where that is not two addresses with a `-` between them.
+pub(super) fn parse(text: &str) -> Option<Result<IpRange, RangeError>> {
+    let (first, last) = text.split_once('-')?;
+    match (first.trim_end().parse().ok()?, last.trim_start().parse().ok()?) {
+        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
+            Some(Ok(IpRange::V4(first.to_bits(), last.to_bits())))
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
+            Some(Ok(IpRange::V6(first.to_bits(), last.to_bits())))
+        }
+        (first, last) if first.is_ipv4() == last.is_ipv4() => Some(Err(RangeError::Reversed)),
+        _ => Some(Err(RangeError::Families)),
+    }
+}
+
+/// The fewest prefixes that hold exactly the addresses of a range.
+pub(super) fn prefixes(range: IpRange) -> Vec<IpPrefix> {
+    match range {
+        IpRange::V4(first, last) => prefixes_v4(first, last).map(IpPrefix::V4).collect(),
+        IpRange::V6(first, last) => prefixes_v6(first, last).map(IpPrefix::V6).collect(),
+    }
+}
 
 /// The fewest prefixes that hold exactly the addresses from `first` to `last`, both included.
 pub(super) fn prefixes_v4(first: u32, last: u32) -> impl Iterator<Item = Prefix<u32>> {
