@@ -5,6 +5,8 @@
 mod dice;
 mod lab;
 
+#[path = "kernel/configured.rs"]
+mod configured;
 #[path = "kernel/deadlines.rs"]
 mod deadlines;
 #[path = "kernel/explain/mod.rs"]

@@ -162,6 +162,8 @@ pub struct Guards {
     pub catch_all: bool,
     /// Fewest entries, each prefix counted once.
     pub min_entries: Option<u32>,
+    /// The share of the entries in force, in percent, that it may have lost when it takes their place.
+    pub max_shrink: Option<u8>,
 }
 
 /// Which address of a packet a list looks at.

@@ -123,6 +123,9 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
                 configuration::load(&path, session)?
             }
         };
+        if let Some(in_force) = before.in_force() {
+            configuration::refuse_shrunk(&loaded, &in_force.metadata, session)?;
+        }
         let notes = advice_for(&interface, &loaded.ruleset, Some(mode));
         let done = exchange(before, &interface, &loaded, mode, session);
         if let Ok(None) = done {

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Session};
+use super::{Failure, Session, shrink};
 use crate::config;
 use crate::datapath::change::configured::Configured;
 use crate::diagnostic::Diagnostics;
+use crate::image::metadata::Metadata;
 use crate::ruleset::Ruleset;
 
 /// A configuration without mistakes.
@@ -36,6 +37,31 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
         *file = absolute(file);
     }
     Ok(Loaded { path, text: loaded.text, ruleset, warnings: loaded.diagnostics })
+}
+
+/// Reads a configuration that is to take the place of what is in force: its lists may have lost no more
+/// than they say.
+pub fn read_in_place_of(path: &Path, in_force: &Metadata) -> Result<Loaded, Diagnostics> {
+    let loaded = read(path)?;
+    let errors = shrink::refusals(&loaded.ruleset, in_force);
+    match errors.is_empty() {
+        true => Ok(loaded),
+        false => Err(Diagnostics { errors, ..loaded.warnings }),
+    }
+}
+
+/// The same of one that was read before.
+pub fn refuse_shrunk(
+    loaded: &Loaded,
+    in_force: &Metadata,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let errors = shrink::refusals(&loaded.ruleset, in_force);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    session.reporter.diagnostics(&Diagnostics { errors, warnings: Vec::new() });
+    Err(Failure::Configuration)
 }
 
 /// Reads a configuration, or tells all that is wrong with it.

@@ -12,6 +12,7 @@ pub mod lookup;
 pub mod man;
 mod prefixes;
 pub mod reload;
+mod shrink;
 pub mod stats;
 pub mod status;
 pub mod unblock;

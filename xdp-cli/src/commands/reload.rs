@@ -86,7 +86,7 @@ fn read(
     for attachment in chosen {
         let in_force = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
         let path = args.config.as_ref().unwrap_or(&in_force.metadata.config);
-        all.push(configuration::read(path));
+        all.push(configuration::read_in_place_of(path, &in_force.metadata));
     }
     if all.iter().any(Result::is_err) {
         for one in &all {

@@ -1,12 +1,12 @@
-//! What keeps a list from being put in force as it was not meant: `allow_empty`, `catch_all` and
-//! `min_entries`.
+//! What keeps a list from being put in force as it was not meant: `allow_empty`, `catch_all`,
+//! `min_entries`, and `max_shrink`, which is asked where a ruleset takes the place of another.
 //!
 //! A download that broke off leaves a short file, or an empty one, and one that was tampered with may
 //! hold `0.0.0.0/0`. The first opens the network, the other closes it.
 
 use super::listfile::ListEntries;
 use super::prefix::Family;
-use super::report::Report;
+use super::report::{Report, quote};
 use super::table::TomlTable;
 use crate::notation::grouped;
 use crate::ruleset::{Entry, Guards, in_order};
@@ -25,7 +25,22 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Guards
             &format!("write a number of entries, 0 to {MOST_ENTRIES}"),
             report,
         ),
+        max_shrink: percent(table, "max_shrink", report),
     }
+}
+
+/// A share, as `"50%"`.
+fn percent(table: &mut TomlTable<'_>, key: &'static str, report: &mut Report<'_>) -> Option<u8> {
+    let hint = "write a share of 0% to 100%, such as \"50%\"";
+    let text = table.string(key, hint, report)?;
+    // The number parser alone would take a sign.
+    let digits = text.value.strip_suffix('%').filter(|it| it.bytes().all(|b| b.is_ascii_digit()));
+    let share = digits.and_then(|digits| digits.parse().ok()).filter(|share| *share <= 100);
+    if share.is_none() {
+        let message = format!("{}: {key} cannot be {}", table.title, quote(text.value, 60));
+        report.error(text.at, message, hint);
+    }
+    share
 }
 
 /// Checks a list that was read to its end. `at` is its name.

@@ -63,6 +63,7 @@ action   = "count"
 allow_empty = true
 catch_all   = true
 min_entries = 5
+max_shrink = "50%"
 
 [[rule]]
 name             = "dns-to-sensor"
@@ -113,7 +114,12 @@ set_destination_mac = "02:00:00:00:00:02"
             line: 16,
             side: Side::Either,
             action: ListAction::Count,
-            guards: Guards { allow_empty: true, catch_all: true, min_entries: Some(5) },
+            guards: Guards {
+                allow_empty: true,
+                catch_all: true,
+                min_entries: Some(5),
+                max_shrink: Some(50),
+            },
             v4: vec![
                 Entry { prefix: v4([203, 0, 113, 7], 32), file: 0, line: 17 },
                 Entry { prefix: v4([203, 0, 113, 0], 24), file: 0, line: 18 },
@@ -129,7 +135,7 @@ set_destination_mac = "02:00:00:00:00:02"
         rules: vec![Rule {
             name: "dns-to-sensor".into(),
             file: 0,
-            line: 28,
+            line: 29,
             matches: Matches {
                 protocol: Some(Protocol::Number(17)),
                 source: Some(Prefixes { v4: vec![v4([10, 0, 0, 0], 8)], v6: vec![] }),
@@ -152,7 +158,7 @@ set_destination_mac = "02:00:00:00:00:02"
                     source_mac: Some([2, 0, 0, 0, 0, 1]),
                     destination_mac: Some([2, 0, 0, 0, 0, 2]),
                 },
-                line: 39,
+                line: 40,
                 column: 20,
             },
         }],

@@ -107,6 +107,15 @@ fn a_list_says_how_few_entries_it_may_have() {
 }
 
 #[test]
+fn a_share_is_in_percent() {
+    let setup = Setup::new(&[("lists/a", b"10.0.0.1\n")]);
+    let with = |share: &str| setup.said(list("a", &format!("max_shrink = {share}")));
+    assert_eq!(["\"0%\"", "\"100%\""].map(with), ["", ""]);
+    let wrong: String = ["50", "\"50\"", "\"101%\"", "\"+5%\"", "\"%\""].map(with).concat();
+    insta::assert_snapshot!(wrong);
+}
+
+#[test]
 fn gzip_is_read_with_the_lines_of_what_it_holds() {
     let text = b"# x\n10.0.0.1\nnonsense\n2001:db8::/32\n";
     let setup = Setup::new(&[

@@ -20,7 +20,7 @@ use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 const PREFIX: &str = "ruleset-";
 /// Marks a file of this version: then comes the snapshot, and at the end a CRC-32 of that, with its
 /// lowest byte first.
-const MAGIC: &[u8; 8] = b"xdpctl\x00\x04";
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x05";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,77 @@
+//! `max_shrink`: whether the lists of a configuration have lost more than they may, against those in
+//! force.
+
+use crate::diagnostic::Diagnostic;
+use crate::image::metadata::{Kind, Metadata};
+use crate::notation::grouped;
+use crate::ruleset::{List, Ruleset};
+
+/// Each list that has lost too much. A list that is not in force by that name and kind has lost nothing.
+pub fn refusals(ruleset: &Ruleset, in_force: &Metadata) -> Vec<Diagnostic> {
+    let allowlists = ruleset.allowlists.iter().map(|list| (Kind::Allowlist, "allowlist", list));
+    let blocklists = ruleset.blocklists.iter().map(|list| (Kind::Blocklist, "blocklist", list));
+    let refusal = |(kind, title, list): (Kind, &str, &List)| {
+        let most = list.guards.max_shrink?;
+        let before = in_force.list_entries(kind, &list.name)?.total();
+        let now = list.entries().total();
+        let lost = u128::from(before.saturating_sub(now));
+        (lost * 100 > u128::from(before) * u128::from(most)).then(|| Diagnostic {
+            file: ruleset.files.get(usize::from(list.file)).cloned().unwrap_or_default(),
+            line: list.line,
+            column: 0,
+            message: format!(
+                "{title} \"{}\": {} entries, where {} are in force, and max_shrink is {most}%",
+                list.name,
+                grouped(now),
+                grouped(before)
+            ),
+            hint: Some(
+                "see whether its files are whole; if that is meant, raise max_shrink".into(),
+            ),
+        })
+    };
+    allowlists.chain(blocklists).filter_map(refusal).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_with;
+    use std::path::Path;
+
+    /// A blocklist of so many addresses.
+    fn ruleset(kind: &str, number: usize, keys: &str) -> Ruleset {
+        let prefixes: String = (0..number).map(|last| format!("\"10.0.0.{last}\",")).collect();
+        let text = format!(
+            "[[{kind}]]\nname = \"x\"\nallow_empty = true\nprefixes = [{prefixes}]\n{keys}\n"
+        );
+        let read_file = |_: &Path| Ok(text.clone().into_bytes());
+        let loaded = load_with(Path::new("x.toml"), &read_file);
+        loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
+    }
+
+    #[test]
+    fn a_list_may_lose_as_much_as_it_says() {
+        let in_force = Metadata::unbound(&ruleset("blocklist", 100, ""));
+        let said = |kind, number, keys| {
+            let found = refusals(&ruleset(kind, number, keys), &in_force);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        let half = "max_shrink = \"50%\"";
+        for number in [50, 99, 200] {
+            assert_eq!(said("blocklist", number, half), "");
+        }
+        insta::assert_snapshot!(said("blocklist", 49, half), @r#"x.toml:2: blocklist "x": 49 entries, where 100 are in force, and max_shrink is 50% (see whether its files are whole; if that is meant, raise max_shrink)"#);
+        insta::assert_snapshot!(said("blocklist", 99, "max_shrink = \"0%\""), @r#"x.toml:2: blocklist "x": 99 entries, where 100 are in force, and max_shrink is 0% (see whether its files are whole; if that is meant, raise max_shrink)"#);
+        assert_eq!(said("blocklist", 0, "max_shrink = \"100%\""), "");
+        assert_eq!(said("blocklist", 0, ""), "");
+        // Of another kind, it is another list.
+        assert_eq!(said("allowlist", 1, half), "");
+    }
+
+    #[test]
+    fn a_list_that_was_empty_loses_nothing() {
+        let in_force = Metadata::unbound(&ruleset("blocklist", 0, ""));
+        assert_eq!(refusals(&ruleset("blocklist", 0, "max_shrink = \"0%\""), &in_force), []);
+    }
+}
