@@ -1,5 +1,8 @@
 //! Where rulesets come from, and what they have to be beside those in force.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
 use crate::lab::bench::{Bench, JUDGED};
 
 /// Status and output, without the folder.
@@ -50,4 +53,65 @@ fn a_list_that_shrank_too_much_keeps_the_ruleset_in_force() {
     bench.write("list.txt", &addresses(50));
     bench.xdpctl(["reload", JUDGED]).success();
     assert_eq!(in_force().1, 50);
+}
+
+/// Status and output of a command with a configuration on its standard input.
+fn given(bench: &Bench, args: &[&str], text: &str) -> (Option<i32>, String) {
+    let mut command = bench.lab().xdpctl_command("dut", args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.current_dir(bench.directory());
+    let mut child = command.spawn().expect("it starts");
+    // A pipe has room for this much.
+    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it is read");
+    let output = child.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).expect("UTF-8"))
+}
+
+#[test]
+fn a_configuration_from_standard_input() {
+    let bench = Bench::new();
+    bench.write("list.txt", "192.0.2.1\n192.0.2.2\n");
+    let text = "[[blocklist]]\nname = \"feed\"\nfiles = [\"list.txt\"]\n";
+
+    let checked =
+        (Some(0), "<stdin>: ok: 1 list with 2 IPv4 and 0 IPv6 prefixes, 0 rules\n".into());
+    assert_eq!(given(&bench, &["check", "-"], text), checked);
+    assert_eq!(given(&bench, &["check", "/dev/stdin"], text), checked);
+    let (status, said) = given(&bench, &["attach", JUDGED, "-c", "-"], "[policy]\ndefault = 1\n");
+    assert_eq!(
+        (status, said.starts_with("error: <stdin>:2:11: [policy]")),
+        (Some(2), true),
+        "{said}"
+    );
+
+    let (status, said) = given(&bench, &["attach", JUDGED, "-c", "-", "--mode", "native"], text);
+    assert_eq!(status, Some(0), "{said}");
+    let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+    assert_eq!(
+        (&status[0]["config"], &status[0]["entries"]["ipv4"]),
+        (&"<stdin>".into(), &2.into())
+    );
+
+    // It is gone, and no ruleset is an empty one: that would let everything through.
+    for args in [&["reload"][..], &["reload", JUDGED], &["attach", JUDGED, "--replace"]] {
+        let told = told(&bench, args);
+        assert_eq!(
+            told,
+            "status 2\nerror: <stdin>: the ruleset in force was read from standard input, which \
+             cannot be read again\n  hint: name a file with `-c FILE`, or give it on standard input \
+             and say `-c -`\n"
+        );
+    }
+    // All interfaces get what was read once.
+    bench.write("empty.toml", "");
+    let empty = bench.directory().join("empty.toml");
+    let empty = empty.to_str().expect("UTF-8");
+    bench.xdpctl(["attach", "out0", "-c", empty, "--mode", "native"]).success();
+    let (status, said) = given(&bench, &["reload", "-c", "/dev/stdin"], text);
+    assert_eq!(status, Some(0), "{said}");
+    let status = bench.xdpctl(["status", "--json"]).success().json();
+    for interface in 0..2 {
+        assert_eq!(status[interface]["entries"]["ipv4"], 2, "{status}");
+    }
 }

@@ -153,7 +153,7 @@ pub struct Status {
 
 #[derive(Args, Debug)]
 pub struct Check {
-    /// The configuration
+    /// The configuration; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Print a JSON object

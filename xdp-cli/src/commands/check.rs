@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::config;
+use crate::config::file::{STDIN, means_stdin};
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::Metadata;
 use crate::image::{BuildError, Image};
@@ -24,6 +25,7 @@ struct Answer<'a> {
 /// that was found, and on `err` what is wrong. Gives the exit status.
 pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>) -> u8 {
     let mut loaded = config::load(file);
+    let file = if means_stdin(file) { Path::new(STDIN) } else { file };
     if let Some(ruleset) = &loaded.ruleset
         && let Err(too_varied) = compiles(ruleset)
     {

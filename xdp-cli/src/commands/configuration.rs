@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, Session, shrink};
 use crate::config;
+use crate::config::file::{STDIN, means_stdin};
 use crate::datapath::change::configured::Configured;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image::metadata::Metadata;
 use crate::ruleset::Ruleset;
 
@@ -28,15 +29,38 @@ impl Loaded {
 /// Reads a configuration; all that is wrong with it, where it has mistakes. It may lie on a server that
 /// does not answer, so no lock is held meanwhile.
 pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
+    // What is in force names it so.
+    if path == Path::new(STDIN) {
+        return Err(Diagnostics { errors: vec![not_again()], warnings: Vec::new() });
+    }
     let loaded = config::load(path);
     let Some(mut ruleset) = loaded.ruleset else { return Err(loaded.diagnostics) };
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let absolute = |path: &Path| {
+        if path == Path::new(STDIN) || means_stdin(path) {
+            return STDIN.into();
+        }
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    };
     let path = absolute(path);
     // Whoever asks later where an entry stands may be somewhere else.
     for file in &mut ruleset.files {
         *file = absolute(file);
     }
     Ok(Loaded { path, text: loaded.text, ruleset, warnings: loaded.diagnostics })
+}
+
+/// Why a ruleset whose configuration came from standard input cannot be read again.
+fn not_again() -> Diagnostic {
+    Diagnostic {
+        file: STDIN.into(),
+        line: 0,
+        column: 0,
+        message: "the ruleset in force was read from standard input, which cannot be read again"
+            .into(),
+        hint: Some(
+            "name a file with `-c FILE`, or give it on standard input and say `-c -`".into(),
+        ),
+    }
 }
 
 /// Reads a configuration that is to take the place of what is in force: its lists may have lost no more

@@ -8,6 +8,7 @@ use std::fs::{self, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use xdp_common::capacity::MAX_FILE_SIZE;
@@ -47,6 +48,30 @@ fn describe(error: &io::Error) -> String {
         Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),
     }
+}
+
+/// What standard input is called where a file would be.
+pub const STDIN: &str = "<stdin>";
+
+/// Whether a path, as it was given, means standard input.
+pub fn means_stdin(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdin")
+}
+
+/// All of standard input. It can be read once, and a command may ask again, such as for each
+/// interface: so what was read is kept.
+pub fn stdin() -> Result<Vec<u8>, FileError> {
+    static READ: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(read) = READ.get() {
+        return Ok(read.clone());
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(FileError::Io)?;
+    let size = bytes.len() as u64;
+    if size > MAX_FILE_SIZE {
+        return Err(FileError::TooLarge(size));
+    }
+    Ok(READ.get_or_init(|| bytes).clone())
 }
 
 /// Where a configuration and its list files come from.

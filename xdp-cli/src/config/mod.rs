@@ -34,7 +34,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use define::Defines;
-use file::{Disk, Files};
+use file::{Disk, FileError, Files};
 use include::{Opened, Tree};
 use names::Names;
 use report::Report;
@@ -56,15 +56,22 @@ pub struct Loaded {
     pub text: String,
 }
 
-/// Reads a configuration and all the list files that it names.
+/// Reads a configuration and all the list files that it names; `-` and `/dev/stdin` are standard input,
+/// where paths are relative to the folder that the command runs in.
 pub fn load(path: &Path) -> Loaded {
-    load_with(path, &Disk)
+    match file::means_stdin(path) {
+        true => load_from(Path::new(file::STDIN), file::stdin(), &Disk),
+        false => load_with(path, &Disk),
+    }
 }
 
 /// As [`load`], with the files from somewhere else.
 pub fn load_with(path: &Path, files: &dyn Files) -> Loaded {
-    let source = files
-        .read(path)
+    load_from(path, files.read(path), files)
+}
+
+fn load_from(path: &Path, bytes: Result<Vec<u8>, FileError>, files: &dyn Files) -> Loaded {
+    let source = bytes
         .map_err(|error| Diagnostic {
             file: path.to_owned(),
             line: 0,
