@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     oom::heed();
     let arguments: Vec<OsString> = env::args_os().collect();
     let cli = Cli::try_parse_from(&arguments)
-        .unwrap_or_else(|error| usage::harmless(error, &arguments).exit());
+        .unwrap_or_else(|error| usage::harmless(usage::suggest(error), &arguments).exit());
     logging::to_stderr(cli.verbose);
     // Not locked: a thread of this command that logs would wait for the one that waits for it.
     let (mut out, mut err) = (io::stdout(), io::stderr());

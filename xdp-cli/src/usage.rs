@@ -8,6 +8,56 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::notation::{plain, steers};
 
+/// What people type who come from other tools, and the command that does it here.
+const SYNONYMS: [(&str, &str); 33] = [
+    ("ban", "block"),
+    ("banip", "block"),
+    ("deny", "block"),
+    ("drop", "block"),
+    ("blacklist", "block"),
+    ("add", "block"),
+    ("permit", "allow"),
+    ("accept", "allow"),
+    ("whitelist", "allow"),
+    ("unban", "unblock"),
+    ("unbanip", "unblock"),
+    ("remove", "unblock"),
+    ("delete", "unblock"),
+    ("del", "unblock"),
+    ("list", "bans"),
+    ("ls", "bans"),
+    ("banned", "bans"),
+    ("load", "attach"),
+    ("start", "attach"),
+    ("up", "attach"),
+    ("unload", "detach"),
+    ("stop", "detach"),
+    ("down", "detach"),
+    ("flush", "detach"),
+    ("restart", "reload"),
+    ("update", "reload"),
+    ("refresh", "reload"),
+    ("validate", "check"),
+    ("verify", "check"),
+    ("test", "check"),
+    ("counters", "stats"),
+    ("trace", "explain"),
+    ("search", "lookup"),
+];
+
+/// The error, with the command that was meant where another tool's word was given for one.
+pub fn suggest(mut error: Error) -> Error {
+    let word = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => word.to_lowercase(),
+        _ => return error,
+    };
+    if let Some((_, meant)) = SYNONYMS.iter().find(|(other, _)| *other == word) {
+        let meant = ContextValue::Strings(vec![(*meant).to_owned()]);
+        error.insert(ContextKind::SuggestedSubcommand, meant);
+    }
+    error
+}
+
 /// The error without what steers a terminal. Where no argument has anything of that kind, it stays
 /// as it is.
 pub fn harmless(mut error: Error, arguments: &[OsString]) -> Error {
@@ -94,6 +144,31 @@ mod tests {
                 assert!(!told.chars().any(steers), "{arguments:?}: {told:?}");
                 assert!(told.contains(&plain(&wrong)), "{arguments:?}: {told:?}");
             }
+        }
+    }
+
+    #[test]
+    fn commands_of_other_tools_are_known() {
+        let said = |word: &str| {
+            let error = Cli::try_parse_from(["xdpctl", word, "eth0"]).expect_err("no such command");
+            suggest(error).to_string()
+        };
+        insta::assert_snapshot!(said("ban"), @r"
+        error: unrecognized subcommand 'ban'
+
+          tip: a similar subcommand exists: 'block'
+
+        Usage: xdpctl [OPTIONS] <COMMAND>
+
+        For more information, try '--help'.
+        ");
+        assert!(said("Unban").contains("'unblock'"), "{}", said("Unban"));
+        // What is only misspelt, clap knows.
+        assert!(said("bock").contains("'block'"), "{}", said("bock"));
+        let command = <Cli as clap::CommandFactory>::command();
+        let is_one = |name: &str| command.get_subcommands().any(|it| it.get_name() == name);
+        for (word, meant) in SYNONYMS {
+            assert!(is_one(meant) && !is_one(word), "{word}");
         }
     }
 

@@ -171,9 +171,9 @@ fn hint<'n>(
     instead: &str,
 ) -> String {
     // Of those that are equally close, always the same one.
-    let mut names: Vec<&str> = known.chain(database.entries.keys().map(String::as_str)).collect();
+    let mut names: Vec<&str> = database.entries.keys().map(String::as_str).collect();
     names.sort_unstable();
-    match (closest(name, names), &database.missing) {
+    match (closest(name, known.chain(names)), &database.missing) {
         (Some(meant), _) => format!("did you mean {meant:?}? It may be {instead}"),
         (None, Some(missing)) => format!("{missing}, so few names are known: write {instead}"),
         (None, None) => format!("{path} has no such name: write {instead}"),

@@ -9,7 +9,13 @@ pub(super) fn closest<'c>(
     if word.len() > 64 {
         return None;
     }
-    let mut word = word.to_lowercase().replace('-', "_");
+    let mut word = plain(word);
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let meant = SYNONYMS.iter().filter(|(other, _)| *other == word).map(|(_, meant)| *meant);
+    let meant = meant.into_iter().find_map(|it| candidates.iter().find(|known| **known == it));
+    if let Some(meant) = meant {
+        return Some(meant);
+    }
     for (short, long) in SHORT {
         if let Some(rest) = word.strip_prefix(short) {
             word = format!("{long}{rest}");
@@ -17,11 +23,102 @@ pub(super) fn closest<'c>(
     }
     candidates
         .into_iter()
-        .map(|candidate| (distance(&word, candidate), candidate))
+        .map(|candidate| (distance(&word, &plain(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= allowed(candidate.len()))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
+
+/// As words are compared: of two ways to join words, one.
+fn plain(word: &str) -> String {
+    word.to_lowercase().replace('-', "_")
+}
+
+/// What nftables, iptables, ipset and others call something, and what it is here. Of several that one
+/// word can mean, the first that may stand in its place.
+const SYNONYMS: [(&str, &str); 77] = [
+    // Keys of rules.
+    ("proto", "protocol"),
+    ("l4proto", "protocol"),
+    ("ip_protocol", "protocol"),
+    ("nexthdr", "protocol"),
+    ("saddr", "source"),
+    ("src_addr", "source"),
+    ("src_ip", "source"),
+    ("source_ip", "source"),
+    ("source_address", "source"),
+    ("sources", "source"),
+    ("from", "source"),
+    ("daddr", "destination"),
+    ("dst_addr", "destination"),
+    ("dst_ip", "destination"),
+    ("dest", "destination"),
+    ("dest_ip", "destination"),
+    ("destination_ip", "destination"),
+    ("destination_address", "destination"),
+    ("destinations", "destination"),
+    ("sports", "source_port"),
+    ("source_ports", "source_port"),
+    ("port", "destination_port"),
+    ("ports", "destination_port"),
+    ("dports", "destination_port"),
+    ("dest_port", "destination_port"),
+    ("destination_ports", "destination_port"),
+    ("type", "icmp_type"),
+    ("icmptype", "icmp_type"),
+    ("icmpv6_type", "icmp_type"),
+    ("flags", "tcp_flags"),
+    ("tos", "dscp"),
+    ("vid", "vlan"),
+    ("vlan_id", "vlan"),
+    ("smac", "source_mac"),
+    ("mac_source", "source_mac"),
+    ("dmac", "destination_mac"),
+    ("jump", "action"),
+    ("target", "action"),
+    ("verdict", "action"),
+    ("policy", "action"),
+    ("then", "action"),
+    ("oif", "to"),
+    ("oifname", "to"),
+    ("out_interface", "to"),
+    ("device", "to"),
+    ("dev", "to"),
+    ("interface", "to"),
+    // Keys of lists and policies.
+    ("addresses", "prefixes"),
+    ("elements", "prefixes"),
+    ("entries", "prefixes"),
+    ("ips", "prefixes"),
+    ("networks", "prefixes"),
+    ("file", "files"),
+    ("lists", "files"),
+    ("path", "files"),
+    ("paths", "files"),
+    ("direction", "match"),
+    ("side", "match"),
+    ("min", "min_entries"),
+    ("minimum", "min_entries"),
+    // Tables.
+    ("whitelist", "allowlist"),
+    ("blacklist", "blocklist"),
+    ("denylist", "blocklist"),
+    ("passlist", "allowlist"),
+    ("defines", "define"),
+    ("variables", "define"),
+    ("includes", "include"),
+    // Values.
+    ("accept", "pass"),
+    ("allow", "pass"),
+    ("permit", "pass"),
+    ("deny", "drop"),
+    ("reject", "drop"),
+    ("block", "drop"),
+    ("discard", "drop"),
+    ("log", "count"),
+    ("forward", "redirect"),
+    ("both", "either"),
+];
 
 /// Beginnings that other tools write, and what they are here.
 const SHORT: [(&str, &str); 4] = [
@@ -85,10 +182,41 @@ mod tests {
             ("sorce_prt", Some("source_port")),
             ("src_port", Some("source_port")),
             ("sport", Some("source_port")),
-            ("reject", None),
+            ("reject", Some("drop")),
+            ("dest-port", None),
             ("", None),
         ] {
             assert_eq!(closest(word, ["drop", "count", "source_port"]), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn words_of_other_tools_are_known() {
+        let rule =
+            ["protocol", "source", "destination", "destination_port", "action", "to", "name"];
+        for (word, meant) in [
+            ("proto", "protocol"),
+            ("saddr", "source"),
+            ("daddr", "destination"),
+            ("dport", "destination_port"),
+            ("dest_port", "destination_port"),
+            ("DEST-PORT", "destination_port"),
+            ("jump", "action"),
+            ("oifname", "to"),
+        ] {
+            assert_eq!(closest(word, rule), Some(meant), "{word}");
+        }
+        assert_eq!(closest("accept", ["pass", "drop"]), Some("pass"));
+        // What may not stand there is not suggested.
+        assert_eq!(closest("saddr", ["prefixes", "files"]), None);
+        assert_eq!(closest("echo-requets", ["echo-reply", "echo-request"]), Some("echo-request"));
+    }
+
+    #[test]
+    fn no_word_means_itself_or_the_same_twice() {
+        let mut seen = std::collections::HashSet::new();
+        for (word, meant) in SYNONYMS {
+            assert!(word != meant && word == plain(word) && seen.insert((word, meant)), "{word}");
         }
     }
 
