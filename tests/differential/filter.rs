@@ -12,14 +12,18 @@ use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::Verdict;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use xdpctl::datapath::attached::in_force::InForce;
-use xdpctl::datapath::attached::question::Explainer;
+use xdpctl::datapath::attached::question::{Asked, Explainer};
 use xdpctl::datapath::change::kernel::{self, BuildContext};
-use xdpctl::datapath::maps::dynamic::{Order, Store};
+use xdpctl::datapath::maps::dynamic::{self, Order, Store};
 use xdpctl::datapath::maps::handles::Maps;
 use xdpctl::datapath::maps::image;
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::sys::bpf::{self, Run};
+use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Mode};
+use xdpctl::judgement::answer::Answer;
+use xdpctl::judgement::names::{RunTime, addresses, full};
+use xdpctl::judgement::{self, RunTimeEntries};
 use xdpctl::views::entries::Kind;
 
 use crate::bench;
@@ -39,6 +43,8 @@ pub struct Filter {
     explainer: Explainer<'static>,
     explained: usize,
     in_force: Option<InForce>,
+    /// The image in force, for the judgement in user space.
+    image: Option<Image>,
     counters: Counters,
     /// Where notes of run-time entries would lie.
     state: TempDir,
@@ -96,6 +102,7 @@ impl Filter {
             explainer,
             explained: 0,
             in_force: None,
+            image: None,
             counters: Counters::new(),
             state: TempDir::new().unwrap(),
             entries: Vec::new(),
@@ -126,6 +133,7 @@ impl Filter {
             rules: ruleset.rules.len() as u32,
             metadata: prepared.metadata,
         });
+        self.image = Some(prepared.image);
         self.put_entries(&config.entries);
         self.counters.open(self.maps);
         // "A rule keeps its counters as long as its name and kind stay", and a new one begins at 0.
@@ -226,7 +234,8 @@ impl Filter {
         let mut opinion =
             Opinion { verdict: "", reason: "", counted: Vec::new(), sent: None, entry: None };
         if frame.len() < SHORTEST {
-            let answer = self.explainer.ask(frame).unwrap_or_else(|error| panic!("{error}"));
+            let asked = self.explainer.ask(frame).unwrap_or_else(|error| panic!("{error}"));
+            let answer = asked.answer;
             opinion.verdict = answer.verdict.as_str();
             opinion.reason = answer.reason.as_str();
             return opinion;
@@ -271,13 +280,18 @@ impl Filter {
     }
 
     /// What the model says of a frame and what the program says if it is asked (`xdpctl explain`),
-    /// if they differ. That nothing was counted shows with the next frame that is run.
+    /// and what the same code says in user space (`explain --config`), if they differ. That nothing was
+    /// counted shows with the next frame that is run.
     pub fn explained_differs(&mut self, opinion: &Opinion, frame: &[u8]) -> Option<String> {
-        let answer = match self.explainer.ask(frame) {
-            Ok(answer) => answer,
+        let (answer, image) = match self.explainer.ask(frame) {
+            Ok(Asked { answer, image }) => (answer, image),
             Err(error) => return Some(format!("explain {} bytes: {error}", frame.len())),
         };
         self.explained += 1;
+        let here = self.judged_here(&answer, frame);
+        if here != answer {
+            return Some(format!("user space {here:?}\nkernel     {answer:?}"));
+        }
         let in_force = self.in_force.as_ref().expect("a ruleset is in force");
         let mut counted = Vec::new();
         let ids = [Some(answer.list), answer.action.as_ref().map(|it| CounterId(it.counter))];
@@ -294,7 +308,7 @@ impl Filter {
             counted,
             to,
             Bytes(answer.changed.unwrap_or_else(|| frame.to_vec())),
-            answer.image,
+            image,
         );
         let to = opinion.sent.as_ref().and_then(|sent| sent.to.as_ref()).map(bench::index_of);
         let model = (
@@ -307,6 +321,21 @@ impl Filter {
         );
         // The entry: here `opinion.entry` is held against the one that `explain` names.
         (asked != model).then(|| format!("model   {model:?}\nexplain {asked:?}"))
+    }
+
+    /// The judgement in user space, by the image and the run-time entries in force. What was read of
+    /// the frame is the kernel's, where both have read it: fields that a packet lacks are anything.
+    fn judged_here(&self, kernel: &Answer, frame: &[u8]) -> Answer {
+        let mut entries = RunTimeEntries::default();
+        if let Some((source, _)) = kernel.packet.as_ref().and_then(addresses)
+            && let Some((prefix, kind)) = dynamic::deciding(self.maps, full(source)).unwrap()
+        {
+            entries.insert(source, RunTime { prefix, kind });
+        }
+        let image = self.image.as_ref().expect("a ruleset is in force");
+        let judged = judgement::judge(image, &entries, self.link_type, frame);
+        let packet = judged.packet.and(kernel.packet).or(judged.packet);
+        Answer { packet, ..judged }
     }
 
     /// How many frames were explained.

@@ -4,16 +4,17 @@
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::image;
-use xdp_common::packet::{LinkType, Network, Packet};
+use xdp_common::packet::{LinkType, Packet};
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::IpPrefix;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Kind, Metadata, Redirect};
+use xdpctl::judgement;
+use xdpctl::judgement::names::addresses;
 use xdpctl::ruleset::RedirectTarget;
-use xdpctl::views::explain::entries::{Address, ListedEntries};
+use xdpctl::views::explain::entries::ListedEntries;
 
 use super::bans::InMemory;
 use super::config::{self, Config, Prefix};
@@ -54,36 +55,32 @@ impl Product {
     }
 
     pub fn judge_on(&self, link_type: LinkType, frame: &[u8]) -> Opinion {
-        let mut scratch = Scratch::LEFT_BEHIND;
-        scratch.read(link_type, frame);
-        judge(&self.image, &self.entries, self.image.header(), &mut scratch);
-        let effect = &scratch.effect;
-        let (verdict, reason) = effect.decision.parts().expect("it is judged");
+        let judged = judgement::judge(&self.image, &self.entries, link_type, frame);
         let mut opinion = Opinion {
-            verdict: verdict.as_str(),
-            reason: reason.as_str(),
+            verdict: judged.verdict.as_str(),
+            reason: judged.reason.as_str(),
             counted: Vec::new(),
             sent: None,
             entry: None,
         };
-        let list = self.named(effect.list);
-        if let (Reason::Allowlist | Reason::Blocklist, Some((kind, name))) = (reason, &list) {
-            opinion.entry = Some(self.entry(kind, name, &scratch.packet));
+        let list = self.named(judged.list);
+        if let (Reason::Allowlist | Reason::Blocklist, Some((kind, name))) = (judged.reason, &list)
+        {
+            let packet = judged.packet.as_ref().expect("lists hold packets that can be read");
+            opinion.entry = Some(self.entry(kind, name, packet));
         }
         opinion.counted.extend(list);
-        opinion.sent = self.sent(verdict, &effect.action);
-        opinion.counted.extend(self.named(effect.rule));
+        if let Some(action) = &judged.action {
+            opinion.sent = self.sent(judged.verdict, action);
+            opinion.counted.extend(self.named(CounterId(action.counter)));
+        }
         opinion
     }
 
     /// The entry of the list that decided, as `explain` finds it.
     fn entry(&self, kind: &str, name: &str, packet: &Packet) -> Entry {
         let kind = if kind == "allowlist" { Kind::Allowlist } else { Kind::Blocklist };
-        let address = |[first, second]: [u64; 2]| match packet.network {
-            Network::IPV4 => Address::V4(first as u32),
-            _ => Address::V6(u128::from(first) << 64 | u128::from(second)),
-        };
-        let (source, destination) = (address(packet.source), address(packet.destination));
+        let (source, destination) = addresses(packet).expect("lists hold IP packets");
         let place = self.places.borrow_mut().deciding(kind, name, source, destination);
         let place = place.expect("some entry of it holds one of the addresses");
         let prefix = match place.prefix {

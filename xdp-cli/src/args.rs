@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::judgement::LONGEST;
 use crate::notation::{plain, steers};
 
 /// Packet filter and redirector on XDP. Rulesets are TOML files; `xdpctl reload` exchanges a
@@ -62,8 +63,8 @@ pub enum Command {
     /// Say what the attached program would do to a frame, and what decides it
     ///
     /// The program itself is asked, loaded once more on the maps in force with counters of its own:
-    /// no live counter moves. The frame is given in hexadecimal, comes from a capture, or is built
-    /// from its addresses and ports.
+    /// no live counter moves. With --config, a configuration is asked that need not be in force. The
+    /// frame is given in hexadecimal, comes from a capture, or is built from its addresses and ports.
     Explain(Box<Explain>),
     /// Show every list and run-time entry that holds an address, the deciding one first
     Lookup(Lookup),
@@ -208,9 +209,18 @@ pub struct Bans {
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").args(["packet", "pcap", "source"]).required(true))]
 pub struct Explain {
-    /// The interface
-    #[arg(value_name = "IFACE")]
-    pub interface: String,
+    #[command(flatten)]
+    pub judge: Judge,
+    /// With --config, what the frames begin with: `raw` is for interfaces without Ethernet headers
+    /// (tun, ppp, wireguard, ipip)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "TYPE",
+        conflicts_with = "interface",
+        default_value = "ethernet"
+    )]
+    pub link_type: LinkTypeArg,
     /// An Ethernet frame in hexadecimal, from its destination address on; where the interface's frames
     /// have no Ethernet header (tun, ppp, wireguard, ipip), a packet from its IP header on. Blanks and
     /// colons between the digits do not count
@@ -225,6 +235,29 @@ pub struct Explain {
     /// Print a JSON object a line for each frame
     #[arg(long)]
     pub json: bool,
+}
+
+/// Who is asked: what is attached to an interface, or a configuration that need not be in force.
+#[derive(Args, Debug)]
+pub struct Judge {
+    /// The interface
+    #[arg(value_name = "IFACE", required_unless_present = "config")]
+    pub interface: Option<String>,
+    /// Ask this configuration, in place of what is attached to an interface: it is compiled and
+    /// judged by the same code, without root and without a kernel, and without run-time entries
+    #[arg(
+        short, long, value_name = "FILE", value_hint = ValueHint::FilePath,
+        conflicts_with = "interface"
+    )]
+    pub config: Option<PathBuf>,
+}
+
+/// What frames begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LinkTypeArg {
+    Ethernet,
+    /// The IP header
+    Raw,
 }
 
 /// A frame by what its headers say.
@@ -261,7 +294,7 @@ pub struct Headers {
     /// [default: 02:00:00:00:00:01]
     #[arg(long, value_name = "MAC", requires = "source", value_parser = mac)]
     pub source_mac: Option<Mac>,
-    /// [default: the interface's own]
+    /// [default: the interface's own; with --config 02:00:00:00:00:02]
     #[arg(long, value_name = "MAC", requires = "source", value_parser = mac)]
     pub destination_mac: Option<Mac>,
 }
@@ -283,12 +316,12 @@ pub struct Bytes(pub Vec<u8>);
 pub struct Mac(pub [u8; 6]);
 
 #[derive(Args, Debug)]
+#[command(allow_missing_positional = true)]
 pub struct Lookup {
-    /// The interface
-    #[arg(value_name = "IFACE")]
-    pub interface: String,
+    #[command(flatten)]
+    pub judge: Judge,
     /// An IPv4 or IPv6 address
-    #[arg(value_name = "ADDRESS", value_parser = address)]
+    #[arg(value_name = "ADDRESS", required = true, value_parser = address)]
     pub address: IpAddr,
     /// Print a JSON array
     #[arg(long)]
@@ -327,14 +360,11 @@ fn hexadecimal(text: &str) -> Result<Bytes, String> {
     if half.is_some() {
         return Err("it has an odd number of digits: a byte is two".to_owned());
     }
-    if bytes.len() > MOST_BYTES {
-        return Err(format!("it has {} bytes, {MOST_BYTES} are the most", bytes.len()));
+    if bytes.len() > LONGEST {
+        return Err(format!("it has {} bytes, {LONGEST} are the most", bytes.len()));
     }
     Ok(Bytes(bytes))
 }
-
-/// Longest frame that can be asked about.
-pub const MOST_BYTES: usize = 65_535;
 
 fn protocol(text: &str) -> Result<ProtocolArg, String> {
     Ok(match text {

@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod frames;
 mod gzip;
 pub mod image;
+pub mod judgement;
 pub mod logging;
 pub mod notation;
 pub mod report;

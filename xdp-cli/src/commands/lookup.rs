@@ -2,40 +2,33 @@
 
 use std::net::IpAddr;
 
-use super::{Failure, Session};
+use super::{Failure, Session, configuration};
 use crate::args::Lookup;
 use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic;
 use crate::image::metadata::Kind;
+use crate::judgement::names::full;
 use crate::notation::plain;
-use crate::ruleset::{ListAction, Side};
+use crate::ruleset::{ListAction, Ruleset, Side};
 use crate::views::entries::{Kind as EntryKind, Listed};
 use crate::views::explain::entries::{Address, Held, ListedEntries};
 use crate::views::lookup::{Holding, json, text};
 
 /// Shows what holds an address. That nothing does, is an answer and no error.
 pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
-    let (namespace, attachment) = super::look_at(&args.interface)?;
     let address = match args.address {
         IpAddr::V4(address) => Address::V4(address.to_bits()),
         IpAddr::V6(address) => Address::V6(address.to_bits()),
     };
-    let key = attachment.key();
-    let entries = match attachment.nic() {
-        // A NIC has no run-time entries.
-        Some(_) => Vec::new(),
-        None => {
-            let (maps, _) = attachment.readable()?;
-            let notes = namespace.notes_directory(key)?;
-            dynamic::holding(maps, notes, super::explain::full(address))?
+    let (entries, ruleset) = match (&args.judge.config, &args.judge.interface) {
+        (Some(path), _) => {
+            let loaded = configuration::load(path, session)?;
+            session.reporter.diagnostics(&loaded.warnings);
+            (Vec::new(), loaded.ruleset)
         }
+        (None, interface) => in_force(interface.as_deref().unwrap_or_default(), address)?,
     };
-    let in_force = attachment.in_force_now()?;
-    let kept = namespace.kept_ruleset(key, &in_force)?.ok_or_else(|| {
-        Error::new("the ruleset in force is not kept any more: its lists cannot be looked through")
-            .hint(format!("`xdpctl reload {}` keeps it again", plain(&attachment.name())))
-    })?;
-    let held = ListedEntries::of(kept.ruleset).holding(address);
+    let held = ListedEntries::of(ruleset).holding(address);
     let all = in_order(&entries, &held);
     let written = if args.json {
         json::write(session.out, &all)
@@ -43,6 +36,27 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
         text::write(session.out, &args.address.to_string(), &all)
     };
     written.map_err(Failure::from_output)
+}
+
+/// The run-time entries of an interface that hold an address, and the ruleset in force there.
+fn in_force(interface: &str, address: Address) -> Result<(Vec<Listed>, Ruleset), Error> {
+    let (namespace, attachment) = super::look_at(interface)?;
+    let key = attachment.key();
+    let entries = match attachment.nic() {
+        // A NIC has no run-time entries.
+        Some(_) => Vec::new(),
+        None => {
+            let (maps, _) = attachment.readable()?;
+            let notes = namespace.notes_directory(key)?;
+            dynamic::holding(maps, notes, full(address))?
+        }
+    };
+    let in_force = attachment.in_force_now()?;
+    let kept = namespace.kept_ruleset(key, &in_force)?.ok_or_else(|| {
+        Error::new("the ruleset in force is not kept any more: its lists cannot be looked through")
+            .hint(format!("`xdpctl reload {}` keeps it again", plain(&attachment.name())))
+    })?;
+    Ok((entries, kept.ruleset))
 }
 
 /// In the order of judgement, the deciding one first: run-time entries that allow, allowlists,

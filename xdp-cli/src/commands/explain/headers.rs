@@ -3,9 +3,7 @@
 use xdp_common::packet::LinkType;
 
 use crate::args::{Headers, Mac, ProtocolArg};
-use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::Error;
-use crate::datapath::host::interface::Interface;
 use crate::frames::build::{self, Addresses, Description, Ethernet, Payload};
 
 /// A frame that was described, without mistakes.
@@ -51,15 +49,11 @@ impl Told {
         })
     }
 
-    pub(super) fn frame(
-        &self,
-        attachment: &Attachment,
-        link_type: LinkType,
-    ) -> Result<Vec<u8>, Error> {
-        let own = || attachment.interface().and_then(|interface: Interface| interface.mac);
+    /// The frame, to `own` where nothing else was said.
+    pub(super) fn frame(&self, own: [u8; 6], link_type: LinkType) -> Result<Vec<u8>, Error> {
         let ethernet = || Ethernet {
             source_mac: self.source_mac.map_or([2, 0, 0, 0, 0, 1], |mac| mac.0),
-            destination_mac: self.destination_mac.map(|mac| mac.0).or_else(own).unwrap_or([0; 6]),
+            destination_mac: self.destination_mac.map_or(own, |mac| mac.0),
             vlan: self.vlan,
         };
         let description = Description {

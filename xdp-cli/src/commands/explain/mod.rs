@@ -1,6 +1,7 @@
 //! `xdpctl explain`.
 
-mod asking;
+mod attached;
+mod file;
 mod headers;
 
 use std::fs::File;
@@ -10,41 +11,98 @@ use std::path::Path;
 use xdp_common::packet::LinkType;
 
 use super::{Failure, Session};
-use crate::args::Explain;
-use crate::datapath::attached::question::LONGEST;
+use crate::args::{Explain, LinkTypeArg};
 use crate::datapath::error::Error;
+use crate::datapath::host::interface::Interface;
 use crate::frames::cut;
-use crate::frames::pcap::{self, Capture, Record};
+use crate::frames::pcap::{self, Capture, OtherLink, Record};
+use crate::judgement::LONGEST;
 use crate::notation::{counted, plain};
 use crate::views::explain::{Explained, Unjudged, json, text};
-use asking::Asking;
+use attached::Asking;
+use file::Compiled;
 use headers::Told;
 
-pub(super) use asking::full;
+/// The destination of a frame that is built for no interface.
+const NOBODYS_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// Who is asked.
+enum Judge<'a> {
+    Attached(Box<Asking<'a>>),
+    Configuration(Box<Compiled>),
+}
+
+impl Judge<'_> {
+    fn ask(&mut self, frame: &[u8], session: &mut Session<'_>) -> Result<Explained, Failure> {
+        match self {
+            Self::Attached(asking) => asking.ask(frame, session),
+            Self::Configuration(compiled) => Ok(compiled.ask(frame)),
+        }
+    }
+
+    /// What would be right where a capture is refused.
+    fn hint(&self, error: &pcap::Error) -> Option<&'static str> {
+        match (self, error) {
+            // Nothing but the question says what the interface's frames begin with.
+            (Self::Configuration(_), pcap::Error::LinkType(OtherLink { wanted, .. })) => {
+                Some(match wanted {
+                    LinkType::Ethernet => {
+                        "`--link-type raw` is for captures of interfaces without Ethernet headers"
+                    }
+                    LinkType::Raw => "without `--link-type raw`, captures of Ethernet are taken",
+                })
+            }
+            _ => error.hint(),
+        }
+    }
+}
 
 /// Says what would become of a frame, or of every frame of a capture.
 pub fn run(args: &Explain, session: &mut Session<'_>) -> Result<(), Failure> {
     // What is wrong with the question is told before anything is asked.
     let question = Question::of(args, session)?;
-    let (namespace, attachment) = super::look_at(&args.interface)?;
+    if let Some(path) = &args.judge.config {
+        let link_type = match args.link_type {
+            LinkTypeArg::Ethernet => LinkType::Ethernet,
+            LinkTypeArg::Raw => LinkType::Raw,
+        };
+        let mut judge = Judge::Configuration(Box::new(Compiled::read(path, link_type, session)?));
+        return answer(question, &mut judge, link_type, NOBODYS_MAC, args.json, session);
+    }
+    let interface = args.judge.interface.as_deref().unwrap_or_default();
+    let (namespace, attachment) = super::look_at(interface)?;
     let link_type = attachment.link_type()?;
-    let mut asking = Asking::begin(&namespace, &attachment, link_type, session)?;
+    let own = attachment.interface().and_then(|interface: Interface| interface.mac);
+    let asking = Asking::begin(&namespace, &attachment, link_type, session)?;
+    let mut judge = Judge::Attached(Box::new(asking));
+    answer(question, &mut judge, link_type, own.unwrap_or_default(), args.json, session)
+}
+
+/// `own` is the address that a frame goes to where nothing else is said.
+fn answer(
+    question: Question<'_>,
+    judge: &mut Judge<'_>,
+    link_type: LinkType,
+    own: [u8; 6],
+    as_json: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     match question {
         Question::Frame(frame) => {
-            let explained = asking.ask(&frame, session)?;
-            print(session, args.json, &explained)?;
+            let explained = judge.ask(&frame, session)?;
+            print(session, as_json, &explained)?;
         }
         Question::Headers(headers) => {
             if let Some((message, hint)) = headers.contradicts(link_type) {
                 session.reporter.error(&message, Some(hint));
                 return Err(Failure::Configuration);
             }
-            let frame = headers.frame(&attachment, link_type)?;
-            let explained = asking.ask(&frame, session)?;
-            print(session, args.json, &explained)?;
+            let frame = headers.frame(own, link_type)?;
+            let explained = judge.ask(&frame, session)?;
+            print(session, as_json, &explained)?;
         }
         Question::Capture(capture, path) => {
-            capture_of(*capture, path, link_type, &mut asking, args.json, session)?;
+            capture_of(*capture, path, link_type, judge, as_json, session)?;
         }
     }
     session.out.flush().map_err(Failure::from_output)
@@ -72,7 +130,8 @@ impl<'a> Question<'a> {
             return Ok(Self::Frame(packet.0.clone()));
         }
         if let Some(path) = &args.pcap {
-            let capture = open(path).map_err(|error| refuse(path, &error, session))?;
+            let capture =
+                open(path).map_err(|error| refuse(path, &error, error.hint(), session))?;
             return Ok(Self::Capture(Box::new(capture), path));
         }
         Told::of(&args.headers).map(Self::Headers).map_err(|(message, hint)| {
@@ -92,9 +151,14 @@ fn open(path: &Path) -> Result<Capture<'static>, pcap::Error> {
 }
 
 /// What is wrong with a capture is told as what is wrong with a configuration.
-fn refuse(path: &Path, error: &pcap::Error, session: &mut Session<'_>) -> Failure {
+fn refuse(
+    path: &Path,
+    error: &pcap::Error,
+    hint: Option<&str>,
+    session: &mut Session<'_>,
+) -> Failure {
     let told = format!("the capture {}: {error}", plain(&path.to_string_lossy()));
-    session.reporter.error(&told, error.hint());
+    session.reporter.error(&told, hint);
     Failure::Configuration
 }
 
@@ -104,7 +168,7 @@ fn capture_of(
     mut capture: Capture<'_>,
     path: &Path,
     link_type: LinkType,
-    asking: &mut Asking<'_>,
+    judge: &mut Judge<'_>,
     as_json: bool,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
@@ -119,7 +183,7 @@ fn capture_of(
         tally.frames += 1;
         match tally.judgeable(record, link_type, &mut frame) {
             Ok(captured) => {
-                let explained = asking.ask(&frame, session)?;
+                let explained = judge.ask(&frame, session)?;
                 let explained = Explained { frame: Some(tally.frames), captured, ..explained };
                 print(session, as_json, &explained)?;
             }
@@ -140,7 +204,9 @@ fn capture_of(
     tally.warn(&capture, end.is_ok(), session);
     match end {
         Ok(()) => Ok(()),
-        Err(error) if error.is_of_the_whole() => Err(refuse(path, &error, session)),
+        Err(error) if error.is_of_the_whole() => {
+            Err(refuse(path, &error, judge.hint(&error), session))
+        }
         Err(error) => {
             let told = format!("the capture {}: {error}", plain(&path.to_string_lossy()));
             let failed = Error::new(told);

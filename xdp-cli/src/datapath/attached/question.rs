@@ -10,12 +10,11 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use xdp_common::filter::order::Scratch;
-use xdp_common::image::Action;
 use xdp_common::maps::{InExplain, Map};
-use xdp_common::packet::{LinkType, Packet};
-use xdp_common::stats::counter::{Counter, CounterId, Matrix};
+use xdp_common::packet::LinkType;
+use xdp_common::stats::counter::{Counter, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
-use xdp_common::stats::verdict::{Reason, Verdict};
+use xdp_common::stats::verdict::Reason;
 
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::handles::{self, Maps};
@@ -23,9 +22,9 @@ use crate::datapath::maps::image;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
+use crate::judgement::LONGEST;
+use crate::judgement::answer::Answer;
 
-/// Longest frame that is taken.
-pub const LONGEST: usize = 65_535;
 /// ETH_HLEN: the kernel runs a program on nothing shorter, and no driver gives it less.
 const SHORTEST: usize = 14;
 /// Stands for a shorter frame: as malformed as that, since behind its EtherType nothing follows; and
@@ -34,17 +33,8 @@ const STAND_IN: [u8; SHORTEST] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x00
 
 /// What the program made of a frame.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    pub verdict: Verdict,
-    pub reason: Reason,
-    /// The list that decided or only counts.
-    pub list: CounterId,
-    /// What the rule that decided does.
-    pub action: Option<Action>,
-    /// What was read of the frame, unless it is malformed.
-    pub packet: Option<Packet>,
-    /// The frame as it goes on, where that is not as it came.
-    pub changed: Option<Vec<u8>>,
+pub struct Asked {
+    pub answer: Answer,
     /// The first map of the image by which it was judged.
     pub image: u32,
 }
@@ -102,7 +92,7 @@ impl<'m> Explainer<'m> {
     }
 
     /// Runs the program on a frame of up to [`LONGEST`] bytes.
-    pub fn ask(&mut self, frame: &[u8]) -> Result<Answer> {
+    pub fn ask(&mut self, frame: &[u8]) -> Result<Asked> {
         let what = "run the program on the frame";
         // A reload in between would leave it open by which ruleset the frame was judged.
         for _ in 0..100 {
@@ -111,7 +101,7 @@ impl<'m> Explainer<'m> {
             if let Some(image) = image
                 && image::slot_id(&self.maps.ruleset, 0).context(what)? == Some(image)
             {
-                return Ok(Answer { image, ..answer });
+                return Ok(Asked { answer, image });
             }
         }
         Err(Error::new("the ruleset changes too fast to ask about it"))
@@ -136,7 +126,6 @@ impl<'m> Explainer<'m> {
             action: (reason == Reason::Rule).then_some(scratch.effect.action),
             packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,
-            image: 0,
         })
     }
 

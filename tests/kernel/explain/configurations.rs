@@ -1,0 +1,134 @@
+//! `--config`: a configuration is asked that is in force nowhere.
+
+use serde_json::{Value, json};
+
+use super::{explain_frame, hex_digits, lines, told, without_the_kernel};
+use crate::lab::bench::Bench;
+use crate::lab::capture::{Order, pcap_with};
+use crate::lab::frame::*;
+
+const CONFIGURATION: &str = r#"
+[policy]
+default = "drop"
+[[allowlist]]
+name = "office"
+prefixes = ["198.51.100.0/24"]
+[[blocklist]]
+name = "bad"
+files = ["bad.txt"]
+[[blocklist]]
+name = "trial"
+action = "count"
+prefixes = ["203.0.0.0/8"]
+[[rule]]
+name = "out"
+destination_port = 7
+action = "redirect"
+to = "no-such-if"
+set_destination_mac = "02:00:00:00:00:07"
+"#;
+
+#[test]
+fn a_configuration_in_force_nowhere_is_asked() {
+    let bench = Bench::new();
+    let file = bench.write("any.toml", CONFIGURATION);
+    bench.write("bad.txt", "# comment\n203.0.113.0/24\n");
+    let ask = |args: &[&str]| {
+        let args = [args, &["--json"]].concat();
+        let [answer] = lines(&without_the_kernel("explain", &file, args).success().stdout)
+            .try_into()
+            .expect("one answer");
+        answer
+    };
+    let from = |source| ask(&["--source", source, "--destination", "192.0.2.1"]);
+    assert_eq!(
+        told(&from("198.51.100.7")),
+        json!(["pass", "allowlist", "office", "198.51.100.0/24"])
+    );
+    let blocked = from("203.0.113.7");
+    assert_eq!(told(&blocked), json!(["drop", "blocklist", "bad", "203.0.113.0/24"]));
+    assert!(blocked["file"].as_str().is_some_and(|file| file.ends_with("/bad.txt")));
+    assert_eq!(blocked["line"], 2);
+    let counted = from("203.1.1.1");
+    assert_eq!(told(&counted), json!(["drop", "default", null, null]));
+    assert_eq!(counted["counted"]["rule"], "trial");
+    // A target that is nowhere: whether it will be there is not the file's to say.
+    let frame = udp4("192.0.2.9", "192.0.2.1", 9, 7).build();
+    let sent = ask(&["--packet", &hex_digits(&frame)]);
+    assert_eq!(told(&sent), json!(["redirect", "rule", "out", null]));
+    assert_eq!((&sent["to"], &sent["missing"]), (&json!("no-such-if"), &Value::Null));
+    let mut changed = frame;
+    changed[..6].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
+    assert_eq!(sent["output"], hex_digits(&changed));
+
+    let lookup = |address: &str| -> Value {
+        without_the_kernel("lookup", &file, [address, "--json"]).success().json()
+    };
+    let held = lookup("203.0.113.7");
+    let names: Vec<&Value> = held.as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["bad", "trial"]);
+    assert_eq!(lookup("1.2.3.4"), json!([]));
+}
+
+/// Packets of interfaces without Ethernet headers.
+#[test]
+fn frames_that_begin_with_ip_are_asked_with_a_link_type() {
+    let bench = Bench::new();
+    let file = bench.write("any.toml", CONFIGURATION);
+    bench.write("bad.txt", "203.0.113.0/24\n");
+    let packet = udp4("203.0.113.7", "192.0.2.1", 9, 7).build().split_off(14);
+    let capture = pcap_with(Order::Little, 0xa1b2_c3d4, 101, &[&packet[..]]);
+    let capture = {
+        let path = bench.directory().join("raw.pcap");
+        std::fs::write(&path, capture).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let raw = ["--link-type", "raw", "--json"];
+    for args in [
+        vec!["--packet", &hex_digits(&packet)],
+        vec!["--pcap", &capture],
+        vec!["--source", "203.0.113.7", "--destination", "192.0.2.1"],
+    ] {
+        let output = without_the_kernel("explain", &file, [&args[..], &raw].concat());
+        let answer = lines(&output.success().stdout).swap_remove(0);
+        assert_eq!(told(&answer), json!(["drop", "blocklist", "bad", "203.0.113.0/24"]));
+    }
+    let output = without_the_kernel("explain", &file, ["--pcap", &capture]);
+    output.expect_status(2);
+    assert!(output.stderr.contains("its link type is RAW, not Ethernet"), "{}", output.stderr);
+    assert!(output.stderr.contains("`--link-type raw`"), "{}", output.stderr);
+    // What an attached interface has is not asked for.
+    bench.xdpctl(["explain", "in0", "--link-type", "raw", "--packet", "00"]).expect_status(2);
+}
+
+#[test]
+fn what_is_wrong_with_the_configuration_is_the_answer() {
+    let bench = Bench::new();
+    let file = bench.write("wrong.toml", "[policy]\ndefault = \"dorp\"\n");
+    for (command, args) in [("explain", &["--packet", "00"][..]), ("lookup", &["192.0.2.1"])] {
+        let output = without_the_kernel(command, &file, args.iter().copied());
+        output.expect_status(2);
+        assert!(output.stderr.contains("wrong.toml:2:11: [policy]: default cannot be \"dorp\""));
+        assert_eq!(output.stdout, "");
+        let path = file.to_str().unwrap();
+        // Either one or the other is asked.
+        for wrong in [&["in0", "--config", path][..], &[]] {
+            bench.xdpctl([&[command], wrong, args].concat()).expect_status(2);
+        }
+    }
+}
+
+/// A list file as it is now, where `explain IFACE` has the one that is in force.
+#[test]
+fn the_file_is_asked_and_not_what_is_in_force() {
+    let mut bench = Bench::new();
+    bench.write("bad.txt", "203.0.113.0/24\n");
+    bench.attach(&CONFIGURATION.replace("no-such-if", "out0"));
+    let file = bench.directory().join("in0.toml");
+    bench.write("bad.txt", "192.0.2.0/24\n");
+    let frame = udp4("192.0.2.9", "192.0.2.1", 9, 9).build();
+    assert_eq!(told(&explain_frame(&bench, frame.clone())), json!(["drop", "default", null, null]));
+    let output = without_the_kernel("explain", &file, ["--json", "--packet", &hex_digits(&frame)]);
+    let answer = &lines(&output.success().stdout)[0];
+    assert_eq!(told(answer), json!(["drop", "blocklist", "bad", "192.0.2.0/24"]));
+}

@@ -1,0 +1,125 @@
+//! The attached program's answer.
+
+use xdp_common::packet::LinkType;
+use xdp_common::stats::verdict::Reason;
+
+use crate::commands::{Failure, Session};
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::in_force::InForce;
+use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::attached::question::Explainer;
+use crate::datapath::error::Error;
+use crate::datapath::host::interface::Interface;
+use crate::datapath::maps::dynamic;
+use crate::datapath::maps::handles::Maps;
+use crate::judgement::answer::Answer;
+use crate::judgement::names::{Names, RunTime, addresses, full};
+use crate::notation::plain;
+use crate::views::explain::Explained;
+use crate::views::explain::entries::ListedEntries;
+
+/// The program, and what is known of the ruleset that it judges by.
+pub(super) struct Asking<'a> {
+    namespace: &'a Namespace,
+    attachment: &'a Attachment,
+    maps: &'a Maps,
+    explainer: Explainer<'a>,
+    link_type: LinkType,
+    known: Known,
+}
+
+/// A ruleset in force.
+struct Known {
+    map_id: u32,
+    names: Names,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn begin(
+        namespace: &'a Namespace,
+        attachment: &'a Attachment,
+        link_type: LinkType,
+        session: &mut Session<'_>,
+    ) -> Result<Self, Failure> {
+        let (maps, _) = attachment.readable()?;
+        let explainer = Explainer::beside(maps, link_type)?;
+        if !explainer.is_like(attachment.program_id())? {
+            session.reporter.warning(
+                &format!(
+                    "the program on {} was attached by another version of xdpctl: the answer is \
+                     what this version's would do",
+                    plain(&attachment.name())
+                ),
+                Some("`xdpctl attach --replace IFACE` puts this version's in its place"),
+            );
+        }
+        let known = Self::know(namespace, attachment, session)?;
+        Ok(Self { namespace, attachment, maps, explainer, link_type, known })
+    }
+
+    fn know(
+        namespace: &Namespace,
+        attachment: &Attachment,
+        session: &mut Session<'_>,
+    ) -> Result<Known, Failure> {
+        let in_force = attachment.in_force_now()?;
+        let kept = match namespace.kept_ruleset(attachment.key(), &in_force) {
+            Ok(Some(kept)) => Some(kept),
+            Ok(None) => {
+                session.reporter.warning(
+                    "the ruleset in force is not kept any more: its entries cannot be named",
+                    Some("`xdpctl reload` keeps it again"),
+                );
+                None
+            }
+            Err(error) => {
+                session.reporter.warning(
+                    &format!("{}; entries cannot be named", error.message),
+                    error.hint.as_deref(),
+                );
+                None
+            }
+        };
+        let entries = kept.map(|kept| ListedEntries::of(kept.ruleset));
+        let InForce { map_id, metadata, .. } = in_force;
+        Ok(Known { map_id, names: Names::new(metadata, entries, interface_name) })
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        frame: &[u8],
+        session: &mut Session<'_>,
+    ) -> Result<Explained, Failure> {
+        for _ in 0..100 {
+            let asked = self.explainer.ask(frame)?;
+            if asked.image == self.known.map_id {
+                let answer = &asked.answer;
+                let entry = self.run_time_entry(answer)?;
+                return Ok(self.known.names.explained(
+                    answer,
+                    entry.as_ref(),
+                    self.link_type,
+                    frame,
+                ));
+            }
+            // A reload came: the names and entries are those of the ruleset that judged.
+            self.known = Self::know(self.namespace, self.attachment, session)?;
+        }
+        Err(Error::new("the ruleset changes too fast to ask about it").into())
+    }
+
+    /// The run-time entry that decides about a frame's source, where one decided.
+    fn run_time_entry(&self, answer: &Answer) -> Result<Option<RunTime>, Error> {
+        let addresses = answer.packet.as_ref().and_then(addresses);
+        let (Reason::Allowed | Reason::Banned, Some((source, _))) = (answer.reason, addresses)
+        else {
+            return Ok(None);
+        };
+        let decides = dynamic::deciding(self.maps, full(source))?;
+        Ok(decides.map(|(prefix, kind)| RunTime { prefix, kind }))
+    }
+}
+
+fn interface_name(index: u32) -> Option<String> {
+    Interface::by_index(index).ok().map(|interface| interface.name)
+}

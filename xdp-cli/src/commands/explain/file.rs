@@ -1,0 +1,45 @@
+//! A configuration's answer: compiled and judged here, in force nowhere.
+
+use std::path::Path;
+
+use xdp_common::packet::LinkType;
+
+use crate::commands::{Failure, Session, configuration};
+use crate::image::Image;
+use crate::image::metadata::Metadata;
+use crate::judgement::names::Names;
+use crate::judgement::{self, RunTimeEntries};
+use crate::views::explain::Explained;
+use crate::views::explain::entries::ListedEntries;
+
+/// A compiled configuration.
+pub(super) struct Compiled {
+    image: Image,
+    names: Names,
+    link_type: LinkType,
+}
+
+impl Compiled {
+    pub(super) fn read(
+        path: &Path,
+        link_type: LinkType,
+        session: &mut Session<'_>,
+    ) -> Result<Self, Failure> {
+        let loaded = configuration::load(path, session)?;
+        session.reporter.diagnostics(&loaded.warnings);
+        let metadata = Metadata::unbound(&loaded.ruleset);
+        let image = Image::build(&loaded.ruleset, 1, &metadata).map_err(|error| {
+            session.reporter.error(&error.to_string(), None);
+            Failure::Configuration
+        })?;
+        let entries = Some(ListedEntries::of(loaded.ruleset));
+        // Another machine's interfaces may have other numbers.
+        let names = Names::new(metadata, entries, |_| None);
+        Ok(Self { image, names, link_type })
+    }
+
+    pub(super) fn ask(&mut self, frame: &[u8]) -> Explained {
+        let none = RunTimeEntries::default();
+        judgement::explain(&self.image, &mut self.names, &none, self.link_type, frame)
+    }
+}

@@ -1,0 +1,103 @@
+//! What becomes of a frame, and why: the judgement in user space, and the names that belong to any
+//! judgement, the kernel's too.
+//!
+//! The code is the program's own (`xdp_common::filter::order`), compiled for the host, on the same
+//! image: there is no second opinion that could differ. [`judge`] is the one place that knows how that
+//! code is called. No kernel is asked here, so a ruleset that is in force nowhere can be asked about.
+
+pub mod answer;
+pub mod names;
+
+use xdp_common::filter::dynamic::{DynamicEntries, EntryAction};
+use xdp_common::filter::order::{self, Scratch};
+use xdp_common::image::Action;
+use xdp_common::packet::{LinkType, Network};
+use xdp_common::stats::verdict::{Reason, Verdict};
+
+use crate::image::Image;
+use crate::views::entries::Kind;
+use crate::views::explain::Explained;
+use crate::views::explain::entries::Address;
+use answer::Answer;
+use names::{Names, RunTime, addresses};
+
+/// Longest frame that is judged, in bytes.
+pub const LONGEST: usize = 65_535;
+
+/// Run-time entries to judge by: of each source that is asked about, the one that decides.
+#[derive(Clone, Debug, Default)]
+pub struct RunTimeEntries(Vec<(Address, RunTime)>);
+
+impl RunTimeEntries {
+    /// Adds the entry that decides about a source.
+    pub fn insert(&mut self, source: Address, entry: RunTime) {
+        self.0.push((source, entry));
+    }
+
+    fn deciding(&self, source: Address) -> Option<&RunTime> {
+        self.0.iter().find(|(of, _)| *of == source).map(|(_, entry)| entry)
+    }
+}
+
+impl DynamicEntries for RunTimeEntries {
+    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
+        let entry = names::address(network, source).and_then(|source| self.deciding(source));
+        match entry.map(|entry| entry.kind) {
+            None => EntryAction::NONE,
+            Some(Kind::Allow) => EntryAction::ALLOWED,
+            Some(Kind::Block) => EntryAction::BLOCKED,
+        }
+    }
+}
+
+/// Judges a frame of a link of that type. A redirect is taken to be possible.
+pub fn judge(
+    image: &Image,
+    entries: &impl DynamicEntries,
+    link_type: LinkType,
+    frame: &[u8],
+) -> Answer {
+    let mut scratch = Scratch::LEFT_BEHIND;
+    scratch.read(link_type, frame);
+    order::judge(image, entries, image.header(), &mut scratch);
+    let Scratch { packet, malformed, effect, .. } = scratch;
+    let broken = (Verdict::Aborted, Reason::Default);
+    let (verdict, reason) = effect.decision.parts().unwrap_or(broken);
+    Answer {
+        verdict,
+        reason,
+        list: effect.list,
+        action: (reason == Reason::Rule).then_some(effect.action),
+        packet: (malformed == 0).then_some(packet),
+        changed: effect.leaves().then(|| rewritten(&effect.action, link_type, frame)).flatten(),
+    }
+}
+
+/// The frame with the addresses that a rule writes on the way out, where they are others.
+fn rewritten(action: &Action, link_type: LinkType, frame: &[u8]) -> Option<Vec<u8>> {
+    if link_type != LinkType::Ethernet {
+        return None;
+    }
+    let mut changed = frame.to_vec();
+    if action.set_source_mac != 0 {
+        changed.get_mut(6..12)?.copy_from_slice(&action.source_mac);
+    }
+    if action.set_destination_mac != 0 {
+        changed.get_mut(..6)?.copy_from_slice(&action.destination_mac);
+    }
+    (changed != frame).then_some(changed)
+}
+
+/// Judges a frame, and says which rule and entry decide it.
+pub fn explain(
+    image: &Image,
+    names: &mut Names,
+    entries: &RunTimeEntries,
+    link_type: LinkType,
+    frame: &[u8],
+) -> Explained {
+    let answer = judge(image, entries, link_type, frame);
+    let source = answer.packet.as_ref().and_then(addresses).map(|(source, _)| source);
+    let entry = source.and_then(|source| entries.deciding(source));
+    names.explained(&answer, entry, link_type, frame)
+}

@@ -1,0 +1,183 @@
+//! From an answer's numbers to the names, entries and places that people know them by.
+
+use xdp_common::image::ActionKind;
+use xdp_common::packet::{self, LinkType, Malformed, NO_SENDER, Network, Packet};
+use xdp_common::stats::counter::CounterId;
+use xdp_common::stats::verdict::{Reason, Verdict};
+
+use super::answer::Answer;
+use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::image::metadata::{Kind, Metadata, Redirect};
+use crate::ruleset::RedirectTarget;
+use crate::views::entries::Kind as EntryKind;
+use crate::views::explain::entries::{Address, ListedEntries};
+use crate::views::explain::{Counted, Explained, Place, hex};
+
+/// A run-time entry that decides about a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunTime {
+    pub prefix: IpPrefix,
+    pub kind: EntryKind,
+}
+
+/// What is known of a ruleset beside its image.
+pub struct Names {
+    metadata: Metadata,
+    /// `None` where the ruleset itself is not known any more.
+    entries: Option<ListedEntries>,
+    /// The name of the interface of an index, where that can be asked.
+    interface_name: fn(u32) -> Option<String>,
+}
+
+impl Names {
+    pub fn new(
+        metadata: Metadata,
+        entries: Option<ListedEntries>,
+        interface_name: fn(u32) -> Option<String>,
+    ) -> Self {
+        Self { metadata, entries, interface_name }
+    }
+
+    /// Names what decided a frame. `entry` is the run-time entry that decides about its source, if
+    /// one does.
+    pub fn explained(
+        &mut self,
+        answer: &Answer,
+        entry: Option<&RunTime>,
+        link_type: LinkType,
+        frame: &[u8],
+    ) -> Explained {
+        let mut explained = Explained {
+            verdict: answer.verdict.as_str(),
+            reason: answer.reason.as_str(),
+            output: answer.changed.as_deref().map(hex),
+            ..Explained::default()
+        };
+        let addresses = answer.packet.as_ref().and_then(addresses);
+        match answer.reason {
+            Reason::Allowlist | Reason::Blocklist => {
+                if let Some((kind, name)) = self.named(answer.list) {
+                    explained.rule = Some(name.clone());
+                    explained.place(self.entry(kind, &name, addresses));
+                }
+            }
+            Reason::Rule => self.name_rule(answer, &mut explained),
+            // An entry that was put since the frame was judged did not decide it.
+            Reason::Allowed => explained.entry_of(entry, EntryKind::Allow),
+            Reason::Banned => explained.entry_of(entry, EntryKind::Block),
+            Reason::Arp => {
+                let sender = answer.packet.map_or(NO_SENDER, |packet| packet.source[0]);
+                let entries = self.entries.as_ref();
+                if let Ok(sender) = u32::try_from(sender)
+                    && entries.is_some_and(|entries| entries.lets_through(sender))
+                {
+                    explained.entry = Some(full(Address::V4(sender)).to_string());
+                }
+            }
+            Reason::Malformed => explained.cause = cause(link_type, frame),
+            Reason::Domain | Reason::Fragment | Reason::Default | Reason::Bypass => {}
+        }
+        if !matches!(answer.reason, Reason::Allowlist | Reason::Blocklist)
+            && let Some((kind, rule)) = self.named(answer.list)
+        {
+            let place = self.entry(kind, &rule, addresses);
+            let (file, line) =
+                (place.as_ref().map(|p| p.file.clone()), place.as_ref().map(|p| p.line));
+            let entry = place.map(|place| place.prefix.to_string());
+            explained.counted = Some(Counted { rule, entry, file, line });
+        }
+        explained
+    }
+
+    fn name_rule(&self, answer: &Answer, explained: &mut Explained) {
+        let action = answer.action.unwrap_or_default();
+        if let Some((_, name)) = self.named(CounterId(action.counter)) {
+            let entries = self.entries.as_ref();
+            if let Some((file, line)) = entries.and_then(|entries| entries.rule(&name)) {
+                (explained.file, explained.line) = (Some(file), Some(line));
+            }
+            explained.rule = Some(name);
+        }
+        if action.kind == ActionKind::Redirect as u8 {
+            let mut redirects = self.metadata.redirects.iter();
+            let found = redirects.find(|redirect| redirect.slot == action.slot);
+            let name = found.map(|redirect| self.name_of(redirect));
+            // A redirect that cannot be made is a drop.
+            if answer.verdict == Verdict::Redirect {
+                explained.to = name;
+            } else {
+                explained.missing = name;
+            }
+        }
+    }
+
+    /// The interface's name, also where the configuration has its index.
+    fn name_of(&self, redirect: &Redirect) -> String {
+        let named = match &redirect.to {
+            RedirectTarget::Name(name) => Some(name.clone()),
+            RedirectTarget::Index(index) => (self.interface_name)(*index),
+        };
+        named.unwrap_or_else(|| redirect.to.to_string())
+    }
+
+    /// The list or rule that a counter is of.
+    fn named(&self, counter: CounterId) -> Option<(Kind, String)> {
+        let counted = &self.metadata.counted;
+        let found = counted.iter().find(|it| CounterId::new(it.number) == counter)?;
+        Some((found.kind, found.name.clone()))
+    }
+
+    fn entry(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        addresses: Option<(Address, Address)>,
+    ) -> Option<Place> {
+        let (source, destination) = addresses?;
+        self.entries.as_mut()?.deciding(kind, name, source, destination)
+    }
+}
+
+/// What is wrong with a frame, by the code that the program reads frames with.
+fn cause(link_type: LinkType, frame: &[u8]) -> Option<&'static str> {
+    let read = packet::parse(link_type, frame, &mut Packet::LEFT_BEHIND.clone());
+    read.err().map(Malformed::as_str)
+}
+
+impl Explained {
+    fn place(&mut self, place: Option<Place>) {
+        if let Some(Place { prefix, file, line }) = place {
+            self.entry = Some(prefix.to_string());
+            (self.file, self.line) = (Some(file), Some(line));
+        }
+    }
+
+    fn entry_of(&mut self, entry: Option<&RunTime>, kind: EntryKind) {
+        if let Some(entry) = entry.filter(|entry| entry.kind == kind) {
+            self.entry = Some(entry.prefix.to_string());
+        }
+    }
+}
+
+/// An address as it lies in a packet; `None` where that is not IP.
+pub(super) fn address(network: Network, [first, second]: [u64; 2]) -> Option<Address> {
+    match network {
+        Network::IPV4 => Some(Address::V4(first as u32)),
+        Network::IPV6 => Some(Address::V6(u128::from(first) << 64 | u128::from(second))),
+        _ => None,
+    }
+}
+
+/// Source and destination of an IP packet.
+pub fn addresses(packet: &Packet) -> Option<(Address, Address)> {
+    let address = |words| address(packet.network, words);
+    Some((address(packet.source)?, address(packet.destination)?))
+}
+
+/// The prefix that holds an address alone.
+pub fn full(address: Address) -> IpPrefix {
+    match address {
+        Address::V4(address) => IpPrefix::V4(masked_v4(address, 32).0),
+        Address::V6(address) => IpPrefix::V6(masked_v6(address, 128).0),
+    }
+}
