@@ -10,13 +10,13 @@ use lab::frame::{
     ACK, Frame, RST, SYN, arp_request, ethernet, icmp4, icmp6, tcp4, tcp6, udp4, udp6,
 };
 use xdp_common::filter::dynamic::NoEntries;
-use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::Verdict;
 use xdpctl::config;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
+use xdpctl::judgement::judge;
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
@@ -85,14 +85,10 @@ impl Example {
     /// The verdict, and the name of the rule or list that it is counted to; else the reason.
     fn judged(&self, frame: &Frame) -> (Verdict, &str) {
         let bytes = frame.build();
-        let mut scratch = Scratch::LEFT_BEHIND;
-        scratch.read(LinkType::Ethernet, bytes.as_slice());
-        judge(&self.image, &NoEntries, self.image.header(), &mut scratch);
-        let effect = &scratch.effect;
-        let counter = if effect.rule == CounterId::NONE { effect.list } else { effect.rule };
+        let judged = judge(&self.image, &NoEntries, LinkType::Ethernet, &bytes);
+        let counter = judged.action.map_or(judged.list, |action| CounterId(action.counter));
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);
-        let (verdict, reason) = effect.decision.parts().expect("it is judged");
-        (verdict, named.map_or(reason.as_str(), |c| c.name.as_str()))
+        (judged.verdict, named.map_or(judged.reason.as_str(), |c| c.name.as_str()))
     }
 
     #[track_caller]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-use crate::judgement::LONGEST;
+use crate::frames::dump;
 use crate::notation::{plain, steers};
 
 /// Packet filter and redirector on XDP. Rulesets are TOML files; `xdpctl reload` exchanges a
@@ -222,10 +222,10 @@ pub struct Explain {
     )]
     pub link_type: LinkTypeArg,
     /// An Ethernet frame in hexadecimal, from its destination address on; where the interface's frames
-    /// have no Ethernet header (tun, ppp, wireguard, ipip), a packet from its IP header on. Blanks and
-    /// colons between the digits do not count
-    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
-    pub packet: Option<Bytes>,
+    /// have no Ethernet header (tun, ppp, wireguard, ipip), a packet from its IP header on. Digits alone,
+    /// or what `tcpdump -xx`, Wireshark's "Copy" and hexdump print; `-` reads it from standard input
+    #[arg(long, value_name = "HEX", value_parser = packet)]
+    pub packet: Option<PacketArg>,
     /// Every frame of a pcap or pcapng file, also one compressed by gzip; `-` is standard input. Its
     /// link type has to be the interface's: Ethernet, or RAW
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -309,7 +309,10 @@ pub enum ProtocolArg {
 
 /// A frame, or whatever it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
+pub enum PacketArg {
+    Bytes(Vec<u8>),
+    StandardInput,
+}
 
 /// A MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,34 +339,11 @@ fn address(text: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// Digits in pairs; what people put between them does not count.
-fn hexadecimal(text: &str) -> Result<Bytes, String> {
+fn packet(text: &str) -> Result<PacketArg, String> {
     if text == "-" {
-        return Err("standard input is not read for it; `--pcap -` reads a capture".to_owned());
+        return Ok(PacketArg::StandardInput);
     }
-    let text = text.strip_prefix("0x").unwrap_or(text);
-    let mut bytes = Vec::with_capacity(text.len() / 2);
-    let mut half = None;
-    for (place, character) in text.chars().enumerate() {
-        if character.is_ascii_whitespace() || matches!(character, ':' | '-') {
-            continue;
-        }
-        let Some(digit) = character.to_digit(16) else {
-            let shown = plain(&character.to_string());
-            return Err(format!("'{shown}', character {}, is no digit", place + 1));
-        };
-        match half.take() {
-            Some(upper) => bytes.push((upper << 4 | digit) as u8),
-            None => half = Some(digit),
-        }
-    }
-    if half.is_some() {
-        return Err("it has an odd number of digits: a byte is two".to_owned());
-    }
-    if bytes.len() > LONGEST {
-        return Err(format!("it has {} bytes, {LONGEST} are the most", bytes.len()));
-    }
-    Ok(Bytes(bytes))
+    dump::parse(text).map(PacketArg::Bytes)
 }
 
 fn protocol(text: &str) -> Result<ProtocolArg, String> {
@@ -461,18 +441,6 @@ mod tests {
         assert_eq!(interval("1h 30m"), Ok(Duration::from_secs(5400)));
         assert!(interval("0s").is_err());
         assert!(interval("10").is_err());
-    }
-
-    #[test]
-    fn frames_in_hexadecimal() {
-        let bytes = |text: &str| hexadecimal(text).map(|Bytes(bytes)| bytes);
-        assert_eq!(bytes("0x02aB ff:00-7f\n"), Ok(vec![2, 0xab, 0xff, 0, 0x7f]));
-        assert_eq!(bytes(""), Ok(vec![]));
-        assert_eq!(bytes("020"), Err("it has an odd number of digits: a byte is two".to_owned()));
-        assert_eq!(bytes("02 0g"), Err("'g', character 5, is no digit".to_owned()));
-        assert!(bytes("-").unwrap_err().contains("standard input"));
-        assert!(bytes(&"00".repeat(65_535)).is_ok());
-        assert!(bytes(&"00".repeat(65_536)).is_err());
     }
 
     #[test]

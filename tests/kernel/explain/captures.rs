@@ -206,7 +206,8 @@ fn a_frame_that_cannot_be_judged_is_told_in_its_place() {
     let output = bench.xdpctl(["explain", JUDGED, "--pcap", path.to_str().unwrap()]);
     output.success();
     let lines: Vec<&str> = output.stdout.lines().collect();
-    assert!(lines[0].starts_with("1: drop: blocklist"), "{}", output.stdout);
+    let first = "1: 203.0.113.7:1 > 10.0.0.2:2 udp: drop: blocklist \"bad\" 203.0.113.0/24 (";
+    assert!(lines[0].starts_with(first), "{}", output.stdout);
     assert_eq!(lines[1..], ["2: error: it has 65549 bytes, 65535 are the most"]);
 }
 

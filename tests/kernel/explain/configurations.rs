@@ -1,5 +1,9 @@
 //! `--config`: a configuration is asked that is in force nowhere.
 
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use super::{explain_frame, hex_digits, lines, told, without_the_kernel};
@@ -131,4 +135,51 @@ fn the_file_is_asked_and_not_what_is_in_force() {
     let output = without_the_kernel("explain", &file, ["--json", "--packet", &hex_digits(&frame)]);
     let answer = &lines(&output.success().stdout)[0];
     assert_eq!(told(answer), json!(["drop", "blocklist", "bad", "192.0.2.0/24"]));
+}
+
+/// Standard output and error of `explain --config FILE --packet -`, and whether it was done.
+fn typed(file: &Path, text: &[u8]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xdpctl"));
+    command.args(["explain", "--packet", "-", "--config"]).arg(file);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // One that is refused early is not read to its end.
+    let _ = input.write_all(text);
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.success(), out, err)
+}
+
+#[test]
+fn what_tcpdump_prints_can_be_pasted() {
+    let bench = Bench::new();
+    let file = bench.write("any.toml", CONFIGURATION);
+    bench.write("bad.txt", "203.0.113.0/24\n");
+    let frame = udp4("203.0.113.7", "192.0.2.1", 9, 7).build();
+    let mut pasted = "12:00:00.1 IP 203.0.113.7.9 > 192.0.2.1.7: UDP, length 0\n".to_owned();
+    for (number, line) in frame.chunks(16).enumerate() {
+        let groups: Vec<String> = line.chunks(2).map(hex_digits).collect();
+        pasted += &format!("\t0x{:04x}:  {}\n", number * 16, groups.join(" "));
+    }
+    let (done, out, err) = typed(&file, pasted.as_bytes());
+    assert!(done && out.starts_with("drop: blocklist \"bad\" 203.0.113.0/24 ("), "{out}{err}");
+    assert_eq!(err, "");
+    // As an argument as well.
+    let output = without_the_kernel("explain", &file, ["--packet", &pasted]);
+    assert_eq!(output.success().stdout, out);
+
+    let (done, out, err) = typed(&file, b"nonsense");
+    assert!(!done && out.is_empty(), "{out}");
+    assert!(err.contains("the frame on standard input: 'n', character 1, is no digit"), "{err}");
+    let (done, _, err) = typed(&file, &[0xff; 10]);
+    assert!(!done && err.contains("it is not text"), "{err}");
+    let (done, _, err) = typed(&file, &vec![b' '; (1 << 20) + 1]);
+    assert!(!done && err.contains("it is longer than 1048576 bytes of text"), "{err}");
+
+    // `tcpdump -x` leaves the Ethernet header away.
+    let end = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    let output = without_the_kernel("explain", &file, ["--packet", &hex_digits(&frame[14..end])]);
+    assert!(output.success().stderr.contains("without its Ethernet header"), "{}", output.stderr);
 }

@@ -101,6 +101,18 @@ fn run_time_entries_decide_as_they_live() {
     // An allowlist stands above a block.
     assert_eq!(from("198.51.100.1"), json!(["pass", "allowlist", "office", "198.51.100.0/24"]));
     assert_eq!(from("203.0.113.7"), json!(["pass", "allowed", null, "203.0.113.7/32"]));
+    // With their notes, and their ends.
+    let life = |source: &str| {
+        let answer = explain_frame(&bench, udp4(source, "9.9.9.9", 1, 2));
+        (answer["note"].clone(), answer["expires_in_seconds"].clone())
+    };
+    assert_eq!(life("8.8.8.8"), (json!("twice"), Value::Null));
+    assert_eq!(life("8.8.1.1"), (Value::Null, Value::Null));
+    let (note, left) = life("203.0.113.7");
+    assert!(note.is_null() && (1..=3600).contains(&left.as_u64().unwrap()), "{note} {left}");
+    let frame = super::hex_digits(&udp4("8.8.8.8", "9.9.9.9", 1, 2).build());
+    let said = bench.xdpctl(["explain", JUDGED, "--packet", &frame]);
+    assert_eq!(said.success().stdout, "drop: banned 8.8.8.8/32 (twice)\n");
     bench.xdpctl(["allow", JUDGED, "203.0.113.7", "--for", "1ms"]).success();
     std::thread::sleep(Duration::from_millis(5));
     assert_eq!(from("203.0.113.7"), json!(["drop", "blocklist", "bad", "203.0.113.7/32"]));
@@ -116,7 +128,8 @@ fn the_run_time_entry_that_decides_is_found_in_a_few_calls() {
         .xdpctl(["block", JUDGED, "8.8.8.8", "8.8.8.0/24", "8.8.0.0/16", "--for", "1ms"])
         .success();
     std::thread::sleep(Duration::from_millis(5));
-    const FRAMES: usize = 100;
+    // The note and the end of an entry are asked for once.
+    const FRAMES: usize = 1_000;
     let calls = |frame: Vec<u8>, decides: Value| {
         let path = bench.directory().join("capture");
         std::fs::write(&path, pcap(&vec![frame; FRAMES])).unwrap();

@@ -258,7 +258,6 @@ fn questions_that_make_no_sense_are_refused() {
         ("", "the following required arguments were not provided"),
         ("--packet 0", "it has an odd number of digits"),
         ("--packet 0g", "'g', character 2, is no digit"),
-        ("--packet -", "standard input is not read for it"),
         ("--source 1.2.3.0/24 --destination 1.2.3.5", "write one address"),
         ("--packet 00 --pcap x", "cannot be used with"),
         ("--source 1.2.3.4", "--destination"),

@@ -2,4 +2,5 @@
 
 pub mod build;
 pub mod cut;
+pub mod dump;
 pub mod pcap;

@@ -11,6 +11,7 @@ use crate::image::metadata::{Kind, Metadata, Redirect};
 use crate::ruleset::RedirectTarget;
 use crate::views::entries::Kind as EntryKind;
 use crate::views::explain::entries::{Address, ListedEntries};
+use crate::views::explain::flow::Flow;
 use crate::views::explain::{Counted, Explained, Place, hex};
 
 /// A run-time entry that decides about a source.
@@ -18,6 +19,9 @@ use crate::views::explain::{Counted, Explained, Place, hex};
 pub struct RunTime {
     pub prefix: IpPrefix,
     pub kind: EntryKind,
+    /// `None` where it does not end.
+    pub expires_in_seconds: Option<u64>,
+    pub note: Option<String>,
 }
 
 /// What is known of a ruleset beside its image.
@@ -51,6 +55,7 @@ impl Names {
             verdict: answer.verdict.as_str(),
             reason: answer.reason.as_str(),
             output: answer.changed.as_deref().map(hex),
+            flow: answer.packet.as_ref().map(Flow::of).unwrap_or_default(),
             ..Explained::default()
         };
         let addresses = answer.packet.as_ref().and_then(addresses);
@@ -155,6 +160,8 @@ impl Explained {
     fn entry_of(&mut self, entry: Option<&RunTime>, kind: EntryKind) {
         if let Some(entry) = entry.filter(|entry| entry.kind == kind) {
             self.entry = Some(entry.prefix.to_string());
+            self.expires_in_seconds = entry.expires_in_seconds;
+            self.note.clone_from(&entry.note);
         }
     }
 }

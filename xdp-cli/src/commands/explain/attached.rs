@@ -1,9 +1,12 @@
 //! The attached program's answer.
 
+use std::collections::HashMap;
+
 use xdp_common::packet::LinkType;
 use xdp_common::stats::verdict::Reason;
 
 use crate::commands::{Failure, Session};
+use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::attached::namespace::Namespace;
@@ -15,8 +18,9 @@ use crate::datapath::maps::handles::Maps;
 use crate::judgement::answer::Answer;
 use crate::judgement::names::{Names, RunTime, addresses, full};
 use crate::notation::plain;
+use crate::views::entries::Kind;
 use crate::views::explain::Explained;
-use crate::views::explain::entries::ListedEntries;
+use crate::views::explain::entries::{Address, ListedEntries};
 
 /// The program, and what is known of the ruleset that it judges by.
 pub(super) struct Asking<'a> {
@@ -26,6 +30,8 @@ pub(super) struct Asking<'a> {
     explainer: Explainer<'a>,
     link_type: LinkType,
     known: Known,
+    /// Run-time entries that decided so far, as they were when they did first.
+    met: HashMap<IpPrefix, RunTime>,
 }
 
 /// A ruleset in force.
@@ -54,7 +60,7 @@ impl<'a> Asking<'a> {
             );
         }
         let known = Self::know(namespace, attachment, session)?;
-        Ok(Self { namespace, attachment, maps, explainer, link_type, known })
+        Ok(Self { namespace, attachment, maps, explainer, link_type, known, met: HashMap::new() })
     }
 
     fn know(
@@ -109,14 +115,32 @@ impl<'a> Asking<'a> {
     }
 
     /// The run-time entry that decides about a frame's source, where one decided.
-    fn run_time_entry(&self, answer: &Answer) -> Result<Option<RunTime>, Error> {
+    fn run_time_entry(&mut self, answer: &Answer) -> Result<Option<RunTime>, Error> {
         let addresses = answer.packet.as_ref().and_then(addresses);
         let (Reason::Allowed | Reason::Banned, Some((source, _))) = (answer.reason, addresses)
         else {
             return Ok(None);
         };
-        let decides = dynamic::deciding(self.maps, full(source))?;
-        Ok(decides.map(|(prefix, kind)| RunTime { prefix, kind }))
+        let Some((prefix, kind)) = dynamic::deciding(self.maps, full(source))? else {
+            return Ok(None);
+        };
+        if let Some(known) = self.met.get(&prefix).filter(|known| known.kind == kind) {
+            return Ok(Some(known.clone()));
+        }
+        // Its note and its end take more calls than the decision does: once for each entry.
+        let entry = self.described(source, prefix, kind)?;
+        self.met.insert(prefix, entry.clone());
+        Ok(Some(entry))
+    }
+
+    fn described(&self, source: Address, prefix: IpPrefix, kind: Kind) -> Result<RunTime, Error> {
+        let notes = self.namespace.notes_directory(self.attachment.key())?;
+        let holding = dynamic::holding(self.maps, notes, full(source))?;
+        let found = holding.into_iter().find(|it| (it.prefix, it.kind) == (prefix, kind));
+        // One that has ended since has neither.
+        let (expires_in_seconds, note) =
+            found.map_or((None, None), |entry| (entry.expires_in_seconds, entry.note));
+        Ok(RunTime { prefix, kind, expires_in_seconds, note })
     }
 }
 

@@ -11,11 +11,11 @@ use std::path::Path;
 use xdp_common::packet::LinkType;
 
 use super::{Failure, Session};
-use crate::args::{Explain, LinkTypeArg};
+use crate::args::{Explain, LinkTypeArg, PacketArg};
 use crate::datapath::error::Error;
 use crate::datapath::host::interface::Interface;
-use crate::frames::cut;
 use crate::frames::pcap::{self, Capture, OtherLink, Record};
+use crate::frames::{cut, dump};
 use crate::judgement::LONGEST;
 use crate::notation::{counted, plain};
 use crate::views::explain::{Explained, Unjudged, json, text};
@@ -89,6 +89,13 @@ fn answer(
 ) -> Result<(), Failure> {
     match question {
         Question::Frame(frame) => {
+            if link_type == LinkType::Ethernet && dump::lacks_ethernet(&frame) {
+                session.reporter.warning(
+                    "that looks like an IP packet without its Ethernet header: it is judged as if its \
+                     first bytes were addresses",
+                    Some("`tcpdump -xx` prints whole frames, `-x` does not"),
+                );
+            }
             let explained = judge.ask(&frame, session)?;
             print(session, as_json, &explained)?;
         }
@@ -127,7 +134,13 @@ enum Question<'a> {
 impl<'a> Question<'a> {
     fn of(args: &'a Explain, session: &mut Session<'_>) -> Result<Self, Failure> {
         if let Some(packet) = &args.packet {
-            return Ok(Self::Frame(packet.0.clone()));
+            return Ok(Self::Frame(match packet {
+                PacketArg::Bytes(bytes) => bytes.clone(),
+                PacketArg::StandardInput => typed(io::stdin()).map_err(|(message, hint)| {
+                    session.reporter.error(&message, hint);
+                    Failure::Configuration
+                })?,
+            }));
         }
         if let Some(path) = &args.pcap {
             let capture =
@@ -139,6 +152,26 @@ impl<'a> Question<'a> {
             Failure::Configuration
         })
     }
+}
+
+/// Most bytes of text that are read for a frame: enough for the longest in any of the forms.
+const MOST_TEXT: u64 = 1 << 20;
+
+/// A frame in hexadecimal from standard input; or what is wrong with it, and what would be right.
+fn typed(input: impl Read) -> Result<Vec<u8>, (String, Option<&'static str>)> {
+    let mut text = Vec::new();
+    input
+        .take(MOST_TEXT + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| (format!("standard input cannot be read: {error}"), None))?;
+    let hint = "`tcpdump -xx` and Wireshark's \"Copy as Hex Dump\" print a frame; `--pcap -` reads \
+                captures";
+    let wrong = |why: String| (format!("the frame on standard input: {why}"), Some(hint));
+    if text.len() as u64 > MOST_TEXT {
+        return Err(wrong(format!("it is longer than {MOST_TEXT} bytes of text")));
+    }
+    let text = String::from_utf8(text).map_err(|_| wrong("it is not text".to_owned()))?;
+    dump::parse(&text).map_err(wrong)
 }
 
 fn open(path: &Path) -> Result<Capture<'static>, pcap::Error> {

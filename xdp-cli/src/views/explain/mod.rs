@@ -2,12 +2,14 @@
 //! here.
 
 pub mod entries;
+pub mod flow;
 pub mod json;
 pub mod text;
 
 use serde::Serialize;
 
 use crate::config::prefix::IpPrefix;
+use flow::Flow;
 
 /// The answer for one frame. The keys and their order are part of the contract up to `to`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,6 +40,11 @@ pub struct Explained {
     /// How many bytes of the frame the capture holds, where that is not all: its headers, the rest
     /// was taken to be zeros.
     pub captured: Option<usize>,
+    /// Of a run-time entry that decided: `None` where it does not end.
+    pub expires_in_seconds: Option<u64>,
+    pub note: Option<String>,
+    #[serde(flatten)]
+    pub flow: Flow,
 }
 
 /// A frame of a capture that cannot be judged. The keys are part of the contract.

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::{Explained, Unjudged};
-use crate::notation::plain;
+use crate::notation::{duration, plain};
 
-/// Writes one answer; each line of it begins with the frame's number in a capture.
+/// Writes one answer; of a capture, each line of it begins with the frame's number, and the first
+/// goes on with its addresses and ports.
 ///
 /// # Errors
 ///
@@ -14,13 +15,18 @@ use crate::notation::plain;
 pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     let Explained { verdict, reason, rule, entry, to, file, line, counted, .. } = explained;
     let number = explained.frame.map(|number| format!("{number}: ")).unwrap_or_default();
-    let mut text = format!("{number}{verdict}");
+    let flow = match explained.flow.to_string() {
+        flow if explained.frame.is_some() && !flow.is_empty() => format!("{flow}: "),
+        _ => String::new(),
+    };
+    let mut text = format!("{number}{flow}{verdict}");
     if let Some(to) = to {
         let _ = write!(text, " to {}", plain(to));
     }
     let _ = write!(text, ": {reason}");
     decider(&mut text, rule.as_deref(), entry.as_deref());
     place(&mut text, file.as_deref(), *line);
+    life(&mut text, explained);
     if let Some(cause) = explained.cause {
         let _ = write!(text, ": the frame {cause}");
     }
@@ -60,8 +66,51 @@ fn decider(text: &mut String, rule: Option<&str>, entry: Option<&str>) {
     }
 }
 
+/// The end and the note of a run-time entry.
+fn life(text: &mut String, explained: &Explained) {
+    let end = explained.expires_in_seconds.map(|left| format!("expires in {}", duration(left)));
+    match (end, explained.note.as_deref().map(plain)) {
+        (None, None) => {}
+        (Some(end), None) => text.extend([" (", &end, ")"]),
+        (None, Some(note)) => text.extend([" (", &note, ")"]),
+        (Some(end), Some(note)) => text.extend([" (", &end, ": ", &note, ")"]),
+    }
+}
+
 fn place(text: &mut String, file: Option<&str>, line: Option<u32>) {
     if let (Some(file), Some(line)) = (file, line) {
         let _ = write!(text, " ({}:{line})", plain(file));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(explained: &Explained) -> String {
+        let mut out = Vec::new();
+        write(&mut out, explained).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_end_and_the_note_of_what_decides() {
+        let ban = |expires_in_seconds, note: Option<&str>| {
+            written(&Explained {
+                verdict: "drop",
+                reason: "banned",
+                entry: Some("203.0.113.7/32".to_owned()),
+                expires_in_seconds,
+                note: note.map(str::to_owned),
+                ..Explained::default()
+            })
+        };
+        assert_eq!(ban(None, None), "drop: banned 203.0.113.7/32\n");
+        assert_eq!(ban(Some(600), None), "drop: banned 203.0.113.7/32 (expires in 10m)\n");
+        assert_eq!(
+            ban(Some(61), Some("ssh, 5 times\u{1b}[2J")),
+            "drop: banned 203.0.113.7/32 (expires in 1m 1s: ssh, 5 times\\u{1b}[2J)\n"
+        );
+        assert_eq!(ban(None, Some("twice")), "drop: banned 203.0.113.7/32 (twice)\n");
     }
 }
