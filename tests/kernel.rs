@@ -23,6 +23,8 @@ mod generic;
 mod gone;
 #[path = "kernel/killed.rs"]
 mod killed;
+#[path = "kernel/lockout.rs"]
+mod lockout;
 #[path = "kernel/mounts.rs"]
 mod mounts;
 #[path = "kernel/moved.rs"]

@@ -89,6 +89,9 @@ pub struct Attach {
     /// without a gap; counters go on
     #[arg(long)]
     pub replace: bool,
+    /// Also where the ruleset would cut off the connection that this command runs in
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,6 +113,9 @@ pub struct Reload {
     /// Another configuration, this once [default: the one given at attach]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Also where the ruleset would cut off the connection that this command runs in
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Args, Debug)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use xdp_common::packet::LinkType;
 
 use super::configuration::{self, Loaded};
+use super::lockout::{self, Coming};
 use super::{Failure, Session};
 use crate::args::{Attach, ModeArg};
 use crate::datapath::attached::attachment::Attachment;
@@ -18,6 +19,7 @@ use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
 use crate::datapath::host::advice::{self, Note, Plan};
 use crate::datapath::host::interface::{Interface, Mode};
+use crate::judgement::reach::Warning;
 use crate::notation::plain;
 use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
 
@@ -48,8 +50,10 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         Wanted::Exactly(mode) => Some(mode),
     };
     let mut notes = advice_for(&interface, &loaded.ruleset, mode);
-    let done = under_lock(args, &interface, &loaded, wanted, session);
+    let mut taken = Vec::new();
+    let done = under_lock(args, &interface, &loaded, wanted, &mut taken, session);
     session.reporter.diagnostics(&loaded.warnings);
+    say_taken(&taken, session);
     say_what_never_matches_on(&interface, &loaded.ruleset, session);
     if let Ok(done) = &done
         && done.interface.index != interface.index
@@ -73,12 +77,25 @@ fn under_lock(
     interface: &Interface,
     loaded: &Loaded,
     wanted: Wanted,
+    taken: &mut Vec<Warning>,
     session: &mut Session<'_>,
 ) -> Result<Done, Error> {
     // Without rights, that is the error, and not that nothing can be compiled.
     Namespace::look()?;
     let configured = loaded.configured();
     let prepared = change::attach::prepare(interface, &configured, wanted)?;
+    let of_kernel;
+    let (image, metadata) = match &prepared {
+        Some(prepared) => (&prepared.image, &prepared.metadata),
+        None => {
+            of_kernel = lockout::image_of(&loaded.ruleset)?;
+            (&of_kernel.0, &of_kernel.1)
+        }
+    };
+    let ruleset = &loaded.ruleset;
+    let coming = Coming { interface, ruleset, image, metadata, maps: None };
+    *taken = lockout::warnings(&coming);
+    refuse_lockout(&coming, args.force, session)?;
     session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         // What it carries may have changed while others had the lock.
@@ -93,6 +110,29 @@ fn under_lock(
         )?;
         Ok(Done { interface, attached, is_transient: namespace.is_transient() })
     })
+}
+
+/// Refuses a ruleset that would cut off the connection that this command runs in, unless it is told
+/// that this is meant.
+pub fn refuse_lockout(
+    coming: &Coming<'_>,
+    force: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Error> {
+    match lockout::cut_off(coming) {
+        Some(error) if force => {
+            session.reporter.warning(&error.message, None);
+            Ok(())
+        }
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn say_taken(taken: &[Warning], session: &mut Session<'_>) {
+    for Warning { message, hint } in taken {
+        session.reporter.warning(message, Some(hint));
+    }
 }
 
 /// Puts this version's program in the place of the one that is attached.
@@ -127,7 +167,7 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
             configuration::refuse_shrunk(&loaded, &in_force.metadata, session)?;
         }
         let notes = advice_for(&interface, &loaded.ruleset, Some(mode));
-        let done = exchange(before, &interface, &loaded, mode, session);
+        let done = exchange(before, &interface, &loaded, mode, args.force, session);
         if let Ok(None) = done {
             continue;
         }
@@ -147,10 +187,19 @@ fn exchange(
     interface: &Interface,
     loaded: &Loaded,
     mode: Mode,
+    force: bool,
     session: &mut Session<'_>,
 ) -> Result<Option<Done>, Error> {
     let configured = loaded.configured();
     let prepared = replace::prepare(before, interface, &configured, mode)?;
+    let coming = Coming {
+        interface,
+        ruleset: &loaded.ruleset,
+        image: &prepared.image,
+        metadata: &prepared.metadata,
+        maps: before.readable().ok().map(|(maps, _)| maps),
+    };
+    refuse_lockout(&coming, force, session)?;
     session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let attached = replace::replace(&namespace, &attached, before, &configured, &prepared)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::lockout;
 use crate::config;
 use crate::config::file::{STDIN, means_stdin};
 use crate::diagnostic::Diagnostic;
@@ -26,16 +27,19 @@ struct Answer<'a> {
 pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>) -> u8 {
     let mut loaded = config::load(file);
     let file = if means_stdin(file) { Path::new(STDIN) } else { file };
-    if let Some(ruleset) = &loaded.ruleset
-        && let Err(too_varied) = compiles(ruleset)
-    {
-        loaded.diagnostics.errors.push(Diagnostic {
-            file: file.to_owned(),
-            line: 0,
-            column: 0,
-            message: too_varied.to_string(),
-            hint: None,
-        });
+    if let Some(ruleset) = &loaded.ruleset {
+        let of_the_whole =
+            |message, hint| Diagnostic { file: file.to_owned(), line: 0, column: 0, message, hint };
+        match compiled(ruleset) {
+            Ok((image, metadata)) => {
+                let taken = lockout::warnings_of_file(file, ruleset, &image, &metadata);
+                loaded
+                    .diagnostics
+                    .warnings
+                    .extend(taken.into_iter().map(|it| of_the_whole(it.message, Some(it.hint))));
+            }
+            Err(error) => loaded.diagnostics.errors.push(of_the_whole(error.to_string(), None)),
+        }
     }
     let found = &loaded.diagnostics;
     let status = if found.is_ok() { 0 } else { 2 };
@@ -61,8 +65,9 @@ pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>)
 }
 
 /// Whether the ruleset fits into an image. Where its redirects go to makes no difference.
-fn compiles(ruleset: &Ruleset) -> Result<(), BuildError> {
-    Image::build(ruleset, 1, &Metadata::unbound(ruleset)).map(drop)
+fn compiled(ruleset: &Ruleset) -> Result<(Image, Metadata), BuildError> {
+    let metadata = Metadata::unbound(ruleset);
+    Image::build(ruleset, 1, &metadata).map(|image| (image, metadata))
 }
 
 fn write_json(out: &mut dyn Write, answer: &Answer<'_>) -> io::Result<()> {

@@ -8,6 +8,7 @@ pub mod completions;
 mod configuration;
 pub mod detach;
 pub mod explain;
+mod lockout;
 pub mod lookup;
 pub mod man;
 mod prefixes;

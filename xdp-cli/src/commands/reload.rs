@@ -2,6 +2,7 @@
 
 use xdp_common::packet::LinkType;
 
+use super::lockout::{self, Coming};
 use super::{Failure, Session, attach, configuration};
 use crate::args::Reload;
 use crate::datapath::attached::attachment::Attachment;
@@ -9,7 +10,7 @@ use crate::datapath::attached::attachments::{Attachments, not_attached};
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::detach;
 use crate::datapath::change::outcome::Reloaded;
-use crate::datapath::change::reload::{self, Change};
+use crate::datapath::change::reload::{self, Change, Prepared};
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
 use crate::notation::plain;
@@ -29,7 +30,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         let link_types: Result<Vec<LinkType>, Error> =
             chosen.iter().map(|attachment| attachment.link_type()).collect();
         let link_types = link_types?;
-        let done = put_in_force(&chosen, &loaded, session);
+        let done = put_in_force(&chosen, &loaded, args.force, session);
         if let Ok(None) = done {
             // Another command was faster, and what it read may be newer than what was read here.
             continue;
@@ -110,6 +111,7 @@ struct Done {
 fn put_in_force(
     chosen: &[&Attachment],
     loaded: &[configuration::Loaded],
+    force: bool,
     session: &mut Session<'_>,
 ) -> Result<Option<Vec<Done>>, Error> {
     let mut changes = Vec::new();
@@ -117,6 +119,9 @@ fn put_in_force(
         let configured = loaded.configured();
         let prepared = reload::prepare(before, configured.ruleset, configured.path)?;
         changes.push(Change { before, configured, prepared });
+    }
+    for change in &changes {
+        keep_connection(change, force, session)?;
     }
     let results = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
@@ -137,6 +142,30 @@ fn put_in_force(
         Done { missing: missing.collect(), reloaded }
     });
     Ok(Some(done.collect()))
+}
+
+/// Refuses what would cut off the connection that this command runs in.
+fn keep_connection(
+    change: &Change<'_>,
+    force: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Error> {
+    let Some(interface) = change.before.interface() else { return Ok(()) };
+    let ruleset = change.configured.ruleset;
+    let (of_kernel, maps);
+    let (image, metadata) = match &change.prepared {
+        Prepared::Kernel(prepared) => {
+            maps = change.before.readable().ok().map(|(maps, _)| maps);
+            (&prepared.image, &prepared.metadata)
+        }
+        Prepared::Nic(_) => {
+            maps = None;
+            of_kernel = lockout::image_of(ruleset)?;
+            (&of_kernel.0, &of_kernel.1)
+        }
+    };
+    let coming = Coming { interface: &interface, ruleset, image, metadata, maps };
+    attach::refuse_lockout(&coming, force, session)
 }
 
 fn tell(chosen: &[&Attachment], done: Vec<Done>, session: &mut Session<'_>) -> Result<(), Failure> {

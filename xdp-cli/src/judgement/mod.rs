@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod names;
+pub mod reach;
 
 use xdp_common::filter::dynamic::{DynamicEntries, EntryAction};
 use xdp_common::filter::order::{self, Scratch};

@@ -32,6 +32,7 @@ const IFLA_XDP: u16 = 43;
 const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
@@ -117,6 +118,8 @@ pub struct Interface {
     pub link: Option<u32>,
     /// The caller's id for the network namespace that `link` is in, if it is another one.
     pub link_netns: Option<i32>,
+    /// The id of a VLAN interface.
+    pub vlan: Option<u16>,
     pub xdp: Vec<AttachedXdp>,
     /// The device takes VLAN tags off before XDP sees the frame.
     pub rx_vlan_offload: bool,
@@ -324,6 +327,7 @@ fn parse(message: &[u8]) -> Option<Interface> {
             IFLA_LINKINFO => {
                 interface.kind = attribute(value, IFLA_INFO_KIND).map(read_string);
                 interface.is_tun = interface.kind.as_deref() == Some("tun") && is_tun(value);
+                interface.vlan = vlan(value).filter(|_| interface.kind.as_deref() == Some("vlan"));
             }
             IFLA_XDP => interface.xdp = parse_xdp(value),
             _ => {}
@@ -344,6 +348,10 @@ fn is_tun(nest: &[u8]) -> bool {
     let data = attribute(nest, IFLA_INFO_DATA);
     let tun_type = data.and_then(|data| attribute(data, IFLA_TUN_TYPE));
     tun_type.and_then(|value| value.first()) == Some(&IFF_TUN)
+}
+
+fn vlan(nest: &[u8]) -> Option<u16> {
+    attribute(attribute(nest, IFLA_INFO_DATA)?, IFLA_VLAN_ID).and_then(read_u16)
 }
 
 /// Reads the IFLA_XDP nest.

@@ -1,5 +1,6 @@
 //! The machine that a command runs on: its interfaces, where pins and state go, and the lock.
 
+pub mod addresses;
 pub mod advice;
 pub mod bpffs;
 pub mod carriers;
@@ -9,5 +10,7 @@ pub mod lock;
 pub mod loopback;
 mod mount_namespace;
 pub mod netns;
+pub mod routes;
 pub mod run_dir;
+pub mod ssh;
 pub mod waiting;

@@ -1,0 +1,277 @@
+//! What would cut off whoever types the command is refused, and what would cut off the host is warned of.
+
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::bench::{Bench, JUDGED};
+use crate::lab::{Background, IN0, Output, SRC0};
+
+/// No SSH from anywhere.
+const CLOSED: &str = "[[rule]]\nname = \"no-ssh\"\nprotocol = \"tcp\"\ndestination_port = 22\n\
+                      action = \"drop\"\n";
+/// A session, as seen by the device under test.
+const SESSION: &str = "10.0.0.1 50000 10.0.0.2 22";
+
+/// With addresses: `in0` is 10.0.0.2, and 10.0.0.1 is at its other end.
+fn addressed() -> Bench {
+    let bench = Bench::new();
+    let lab = bench.lab();
+    lab.ip("dut", ["address", "add", "10.0.0.2/24", "dev", JUDGED]);
+    lab.ip("src", ["address", "add", "10.0.0.1/24", "dev", "src0"]);
+    // The lab's links have no ARP.
+    lab.ip("dut", ["neighbour", "add", "10.0.0.1", "lladdr", &SRC0.to_string(), "dev", JUDGED]);
+    lab.ip("src", ["neighbour", "add", "10.0.0.2", "lladdr", &IN0.to_string(), "dev", "src0"]);
+    bench
+}
+
+fn run(command: Command) -> Output {
+    Background::start(command).wait(Duration::from_secs(300)).expect("it ends")
+}
+
+/// Runs xdpctl in a session.
+fn within<S: AsRef<OsStr>>(
+    bench: &Bench,
+    session: &str,
+    args: impl IntoIterator<Item = S>,
+) -> Output {
+    let mut command = bench.lab().xdpctl_command("dut", args);
+    command.env("SSH_CONNECTION", session);
+    run(command)
+}
+
+fn written(bench: &Bench, name: &str, text: &str) -> String {
+    bench.write(name, text).to_str().expect("UTF-8").to_owned()
+}
+
+#[track_caller]
+fn refused(output: &Output, by: &str) {
+    output.expect_status(1);
+    for part in [by, "10.0.0.1", "the connection that this command runs in", "--force"] {
+        assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
+    }
+}
+
+#[track_caller]
+fn nothing_attached(bench: &Bench) {
+    assert_eq!(bench.xdpctl(["status", "--json"]).json(), Value::Array(Vec::new()));
+    assert!(bench.lab().kept("dut").is_empty(), "{:?}", bench.lab().kept("dut"));
+}
+
+#[test]
+fn a_ruleset_that_cuts_the_session_off_is_not_attached() {
+    let bench = addressed();
+    let file = written(&bench, "closed.toml", CLOSED);
+    let attach = ["attach", JUDGED, "-c", &file];
+    let output = within(&bench, SESSION, attach);
+    refused(&output, "rule \"no-ssh\" (");
+    assert!(output.stderr.contains("by SSH_CONNECTION"), "{}", output.stderr);
+    nothing_attached(&bench);
+    // Nor by the default; and without a word where it is meant.
+    let all = written(&bench, "all.toml", "[policy]\ndefault = \"drop\"\n");
+    refused(&within(&bench, SESSION, ["attach", JUDGED, "-c", &all]), "policy.default = \"drop\"");
+    nothing_attached(&bench);
+    let output = within(&bench, SESSION, ["attach", JUDGED, "-c", &file, "--force"]);
+    assert!(
+        output.success().stderr.contains("warning: on in0, rule \"no-ssh\""),
+        "{}",
+        output.stderr
+    );
+    // In force already: the same again is refused as well, by `--replace` too.
+    for again in [&["reload"][..], &["reload", JUDGED], &["attach", JUDGED, "--replace"]] {
+        refused(&within(&bench, SESSION, again), "rule \"no-ssh\" (");
+        let forced = [again, &["--force"]].concat();
+        within(&bench, SESSION, forced).success();
+    }
+}
+
+#[test]
+fn other_sessions_and_none_are_no_reason() {
+    let bench = addressed();
+    bench.lab().ip("dut", ["address", "add", "10.1.0.2/24", "dev", "out0"]);
+    let file = written(&bench, "closed.toml", CLOSED);
+    let allowing = format!("{CLOSED}[[allowlist]]\nname = \"me\"\nprefixes = [\"10.0.0.1\"]\n");
+    let allowing = written(&bench, "allowing.toml", &allowing);
+    for (session, file) in [
+        // By another interface, to another port, from itself, and let in.
+        ("10.1.0.1 50000 10.1.0.2 22", &file),
+        ("10.0.0.1 50000 10.0.0.2 23", &file),
+        ("10.0.0.2 50000 10.0.0.2 22", &file),
+        ("203.0.113.1 50000 203.0.113.2 22", &file),
+        ("UNKNOWN", &file),
+        (SESSION, &allowing),
+    ] {
+        let output = within(&bench, session, ["attach", JUDGED, "-c", file]);
+        assert!(!output.success().stderr.contains("10.0.0.1"), "{session}: {}", output.stderr);
+        bench.xdpctl(["detach", JUDGED]).success();
+    }
+    // The same session, once the way back goes by this interface.
+    bench.lab().ip("dut", ["route", "add", "203.0.113.0/24", "via", "10.0.0.1"]);
+    let output = within(&bench, "203.0.113.1 50000 10.0.0.2 22", ["attach", JUDGED, "-c", &file]);
+    output.expect_status(1);
+    assert!(output.stderr.contains("from 203.0.113.1:50000 to 10.0.0.2:22"), "{}", output.stderr);
+    bench.xdpctl(["attach", JUDGED, "-c", &file]).success();
+}
+
+#[test]
+fn a_reload_that_cuts_the_session_off_changes_nothing() {
+    let mut bench = addressed();
+    bench.attach("");
+    let generation = |bench: &Bench| bench.sample().generation;
+    let before = generation(&bench);
+    let closed = written(&bench, "closed.toml", CLOSED);
+    refused(&within(&bench, SESSION, ["reload", JUDGED, "-c", &closed]), "rule \"no-ssh\" (");
+    assert_eq!(generation(&bench), before);
+    // Run-time entries are in force beside it: they let in, and they keep out.
+    bench.xdpctl(["allow", JUDGED, "10.0.0.0/24"]).success();
+    within(&bench, SESSION, ["reload", JUDGED, "-c", &closed]).success();
+    bench.xdpctl(["block", JUDGED, "10.0.0.1"]).success();
+    refused(&within(&bench, SESSION, ["reload"]), "the run-time entry 10.0.0.1/32 drops");
+    assert_eq!(generation(&bench), before + 1);
+}
+
+/// As it is after sudo(8).
+#[test]
+fn a_stripped_environment_is_found_above() {
+    let bench = addressed();
+    let file = written(&bench, "closed.toml", CLOSED);
+    let mut shell = bench.lab().command("dut", "sh");
+    shell.env("SSH_CONNECTION", SESSION);
+    // Not its last command, which a shell may become.
+    shell.args(["-c", "env -u SSH_CONNECTION \"$0\" \"$@\"; exit $?"]);
+    shell.args([env!("CARGO_BIN_EXE_xdpctl"), "attach", JUDGED, "-c", &file]);
+    let output = run(shell);
+    refused(&output, "rule \"no-ssh\" (");
+    assert!(output.stderr.contains("by SSH_CONNECTION of process "), "{}", output.stderr);
+    nothing_attached(&bench);
+}
+
+/// A shell under that name, with a connection of its own.
+fn sshd(bench: &Bench) -> PathBuf {
+    let path = bench.directory().join("sshd");
+    std::fs::copy("/bin/bash", &path).expect("bash, of which a copy is sshd");
+    path
+}
+
+#[test]
+fn the_socket_of_sshd_is_found_where_no_environment_says_so() {
+    let bench = addressed();
+    let listener = bench.lab().namespace("src").enter(|| TcpListener::bind("10.0.0.1:2222"));
+    let _listener = listener.expect("a listener");
+    let back = "[[rule]]\nname = \"no-way-back\"\nprotocol = \"tcp\"\nsource_port = 2222\n\
+                action = \"drop\"\n";
+    let file = written(&bench, "back.toml", back);
+    let mut shell = bench.lab().command("dut", sshd(&bench));
+    shell.env_remove("SSH_CONNECTION");
+    shell.args(["-c", "exec 3<>/dev/tcp/10.0.0.1/2222; (\"$0\" \"$@\"; exit $?); exit $?"]);
+    shell.args([env!("CARGO_BIN_EXE_xdpctl"), "attach", JUDGED, "-c", &file]);
+    let output = run(shell);
+    refused(&output, "rule \"no-way-back\" (");
+    let by = "by the socket of sshd, process ";
+    assert!(output.stderr.contains(by), "{}", output.stderr);
+    assert!(output.stderr.contains("from 10.0.0.1:2222 to 10.0.0.2:"), "{}", output.stderr);
+    nothing_attached(&bench);
+}
+
+const DROPPING: &str = "[policy]\ndefault = \"drop\"\n[arp]\naction = \"drop\"\n";
+/// What the warnings say to add.
+const OPEN: &str = r#"
+allow = ["10.0.0.1"]
+[[rule]]
+name = "answers"
+protocol = "tcp"
+tcp_flags = "ack"
+action = "pass"
+[[rule]]
+name = "neighbours"
+protocol = "icmpv6"
+icmp_type = [133, 134, 135, 136]
+action = "pass"
+[[rule]]
+name = "dhcp"
+protocol = "udp"
+source_port = 67
+destination_port = 68
+action = "pass"
+"#;
+
+#[test]
+fn what_the_host_would_lose_is_warned_of() {
+    let bench = Bench::new();
+    let lab = bench.lab();
+    let file = written(&bench, "in0.toml", DROPPING);
+    let warnings = |text: &str| -> Vec<String> {
+        let warning = |line: &&str| line.starts_with("warning: ");
+        text.lines().filter(warning).map(str::to_owned).collect()
+    };
+    let check = || bench.xdpctl(["check", &file]);
+    // An interface without an address has nothing to lose.
+    assert_eq!(warnings(&check().success().stderr), [] as [String; 0]);
+
+    lab.ip(
+        "dut",
+        [
+            "address",
+            "add",
+            "10.0.0.2/24",
+            "dev",
+            JUDGED,
+            "valid_lft",
+            "900",
+            "preferred_lft",
+            "900",
+        ],
+    );
+    lab.ip("dut", ["route", "add", "default", "via", "10.0.0.1"]);
+    let ipv6 = "/proc/sys/net/ipv6/conf/in0/disable_ipv6";
+    let enabled = lab.namespace("dut").enter(|| std::fs::write(ipv6, "0"));
+    enabled.expect("IPv6 is switched on");
+    lab.ip("dut", ["address", "add", "2001:db8::2/64", "dev", JUDGED, "nodad"]);
+    let parts = [
+        "in0 holds the default route, and the default drops what answers",
+        "neighbour discovery (ICMPv6 type 135) out: in0 has IPv6",
+        "[arp] drops what the gateway 10.0.0.1 says of itself",
+        "keeps DHCP out: in0 has 10.0.0.2 for a while only",
+    ];
+    let told = |text: &str, before: &str| {
+        let found = warnings(text);
+        assert_eq!(found.len(), parts.len(), "{found:#?}");
+        for (line, part) in found.iter().zip(parts) {
+            assert!(
+                line.starts_with(&format!("warning: {before}")) && line.contains(part),
+                "{line}"
+            );
+        }
+    };
+    told(&check().success().stderr, &format!("{file}: "));
+    let json = bench.xdpctl(["check", &file, "--json"]).success().json();
+    let listed = json["warnings"].as_array().expect("an array").clone();
+    assert_eq!(listed.len(), parts.len(), "{json}");
+    assert!(listed.iter().all(|it| it["hint"].is_string() && it["line"] == 0), "{json}");
+    let attached = bench.xdpctl(["attach", JUDGED, "-c", &file]);
+    told(&attached.success().stderr, "");
+    bench.xdpctl(["detach", JUDGED]).success();
+
+    let file = written(&bench, "in0.toml", &format!("{DROPPING}{OPEN}"));
+    assert_eq!(check().success().stderr, "");
+    let attached = bench.xdpctl(["attach", JUDGED, "-c", &file]);
+    assert_eq!(warnings(&attached.success().stderr), [] as [String; 0]);
+}
+
+/// Named after no interface: what makes no difference to which it is for.
+#[test]
+fn a_file_that_lets_ipv6_in_without_neighbours_is_warned_of() {
+    let bench = Bench::new();
+    let office = "[policy]\ndefault = \"drop\"\n[[allowlist]]\nname = \"office\"\n\
+                  prefixes = [\"2001:db8::/32\"]\n";
+    let file = written(&bench, "any.toml", office);
+    let output = bench.xdpctl(["check", &file]);
+    assert!(output.success().stderr.contains("neighbour discovery"), "{}", output.stderr);
+    assert!(output.stderr.contains("icmp_type = [133, 134, 135, 136]"), "{}", output.stderr);
+    let file = written(&bench, "any.toml", &office.replace("2001:db8::/32", "192.0.2.0/24"));
+    assert_eq!(bench.xdpctl(["check", &file]).success().stderr, "");
+}

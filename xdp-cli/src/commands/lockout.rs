@@ -1,0 +1,270 @@
+//! Never locked out: what a ruleset would cut off, before it is in force.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use xdp_common::packet::LinkType;
+
+use crate::datapath::error::Error;
+use crate::datapath::host::addresses::{self, Address};
+use crate::datapath::host::interface::Interface;
+use crate::datapath::host::routes;
+use crate::datapath::host::ssh::{self, Connection};
+use crate::datapath::maps::dynamic;
+use crate::datapath::maps::handles::Maps;
+use crate::image::Image;
+use crate::image::metadata::Metadata;
+use crate::judgement::RunTimeEntries;
+use crate::judgement::names::{RunTime, full};
+use crate::judgement::reach::{Ground, Role, Warning, decider, names_ipv6};
+use crate::notation::plain;
+use crate::ruleset::{PolicyAction, Ruleset};
+use crate::views::explain::entries::Address as PacketAddress;
+
+/// A ruleset on its way to an interface.
+pub struct Coming<'a> {
+    pub interface: &'a Interface,
+    pub ruleset: &'a Ruleset,
+    pub image: &'a Image,
+    pub metadata: &'a Metadata,
+    /// Those of run-time entries that are in force, if any.
+    pub maps: Option<&'a Maps>,
+}
+
+/// A NIC's ruleset has no image: the kernel's says the same of it.
+pub fn image_of(ruleset: &Ruleset) -> Result<(Image, Metadata), Error> {
+    let metadata = Metadata::unbound(ruleset);
+    let image =
+        Image::build(ruleset, 1, &metadata).map_err(|error| Error::new(error.to_string()))?;
+    Ok((image, metadata))
+}
+
+/// What a ruleset would cut off: the connection that this command runs in. What cannot be found out
+/// is taken to be well.
+pub fn cut_off(coming: &Coming<'_>) -> Option<Error> {
+    let Ok(link_type) = coming.interface.link_type() else { return None };
+    let connections = ssh::connections();
+    if connections.is_empty() {
+        return None;
+    }
+    let interfaces = Interface::all().unwrap_or_default();
+    let addresses = addresses::all().unwrap_or_default();
+    connections.iter().find_map(|connection| {
+        let vlan = comes_by(connection, coming.interface, &interfaces, &addresses)?;
+        let entries = coming.maps.and_then(|maps| entries(maps, connection.peer.ip()));
+        let entries = entries.unwrap_or_default();
+        let Connection { peer, own, evidence } = connection;
+        let cut = ground(coming, &entries, link_type).cuts(*peer, *own, vlan)?;
+        let what = if cut.is_itself {
+            format!("the connection that this command runs in, from {peer} to {own}")
+        } else {
+            format!(
+                "every new connection from {} to {own}, where the one that this command runs in goes",
+                peer.ip()
+            )
+        };
+        let name = plain(&coming.interface.name);
+        let does = match cut.explained.verdict {
+            "redirect" | "tx" => "sends away",
+            _ => "drops",
+        };
+        Some(
+            Error::new(format!(
+                "on {name}, {} {does} {what} (by {evidence})",
+                decider(&cut.explained)
+            ))
+            .hint(format!(
+                "let {} in, by an [[allowlist]] for example, or say `--force`",
+                peer.ip()
+            )),
+        )
+    })
+}
+
+/// What a ruleset takes away from its interface.
+pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
+    let Ok(link_type) = coming.interface.link_type() else { return Vec::new() };
+    let role = role(coming.interface);
+    ground(coming, &RunTimeEntries::default(), link_type).warnings(&role)
+}
+
+/// The same of a configuration that is only looked at: of the interface that it is named after, as
+/// `attach` does, where there is one. Else of any, as far as that makes no difference.
+pub fn warnings_of_file(
+    file: &Path,
+    ruleset: &Ruleset,
+    image: &Image,
+    metadata: &Metadata,
+) -> Vec<Warning> {
+    let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if let Ok(interface) = Interface::by_name(name) {
+        let coming = Coming { interface: &interface, ruleset, image, metadata, maps: None };
+        return warnings(&coming);
+    }
+    if ruleset.policy.default != PolicyAction::Drop || !names_ipv6(ruleset) {
+        return Vec::new();
+    }
+    let entries = RunTimeEntries::default();
+    let link_type = LinkType::Ethernet;
+    let ground = Ground { image, metadata, ruleset, entries: &entries, link_type, mac: [0; 6] };
+    let any = Role {
+        name: "what it lets in".to_owned(),
+        v6: Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
+        ..Role::default()
+    };
+    ground.warnings(&any)
+}
+
+fn ground<'a>(coming: &Coming<'a>, entries: &'a RunTimeEntries, link_type: LinkType) -> Ground<'a> {
+    Ground {
+        image: coming.image,
+        metadata: coming.metadata,
+        ruleset: coming.ruleset,
+        entries,
+        link_type,
+        mac: coming.interface.mac.unwrap_or_default(),
+    }
+}
+
+/// The run-time entry that decides about an address, if one does.
+fn entries(maps: &Maps, ip: IpAddr) -> Option<RunTimeEntries> {
+    let source = match ip {
+        IpAddr::V4(v4) => PacketAddress::V4(v4.to_bits()),
+        IpAddr::V6(v6) => PacketAddress::V6(v6.to_bits()),
+    };
+    let (prefix, kind) = dynamic::deciding(maps, full(source)).ok().flatten()?;
+    let mut entries = RunTimeEntries::default();
+    entries.insert(source, RunTime { prefix, kind, expires_in_seconds: None, note: None });
+    Some(entries)
+}
+
+/// Whether the frames of a connection come in by an interface: its address is there, or what goes back
+/// leaves there. Then the tag that they bear.
+fn comes_by(
+    connection: &Connection,
+    interface: &Interface,
+    interfaces: &[Interface],
+    addresses: &[Address],
+) -> Option<Option<u16>> {
+    let Connection { peer, own, .. } = connection;
+    let at = |ip: IpAddr| addresses.iter().filter(move |address| address.ip == ip);
+    // What this host says to itself goes by the loopback device, whatever address it names.
+    if at(peer.ip()).next().is_some() && interface.name != "lo" {
+        return None;
+    }
+    let back = routes::interface_to(peer.ip(), Some(own.ip())).ok().flatten();
+    at(own.ip())
+        .map(|address| address.ifindex)
+        .chain(back)
+        .find_map(|index| tag_on(interface, index, interfaces, 0))
+}
+
+/// Whether frames for the interface with that index come in by another one below it, as a VLAN's or
+/// a bridge's do: the tag that they bear there.
+fn tag_on(
+    interface: &Interface,
+    index: u32,
+    interfaces: &[Interface],
+    depth: u32,
+) -> Option<Option<u16>> {
+    /// Deeper than interfaces can stand on each other (MAX_NEST_DEV, include/linux/netdevice.h).
+    const DEEPEST: u32 = 8;
+
+    if index == interface.index {
+        return Some(None);
+    }
+    if depth == DEEPEST {
+        return None;
+    }
+    let upper = interfaces.iter().find(|upper| upper.index == index)?;
+    let below =
+        upper.link.filter(|_| upper.link_netns.is_none() && upper.kind.as_deref() != Some("veth"));
+    let ports = interfaces.iter().filter(|port| port.master == Some(index)).map(|port| port.index);
+    let tag = below
+        .into_iter()
+        .chain(ports)
+        .find_map(|lower| tag_on(interface, lower, interfaces, depth + 1))?;
+    Some(tag.or(upper.vlan))
+}
+
+/// What an interface is to this host, as far as that can be found out.
+fn role(interface: &Interface) -> Role {
+    if interface.name == "lo" {
+        return Role::default();
+    }
+    let addresses = addresses::all().unwrap_or_default();
+    let own = || addresses.iter().filter(|address| address.ifindex == interface.index);
+    let v4 = |address: &Address| match address.ip {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    };
+    let v6 = |address: &Address| match address.ip {
+        IpAddr::V6(v6) => Some(v6),
+        IpAddr::V4(_) => None,
+    };
+    let defaults = routes::defaults().unwrap_or_default();
+    let mut by_it = defaults.iter().filter(|route| route.ifindex == interface.index);
+    let is_v4 = by_it.clone().any(|route| !route.is_v6);
+    let gateways: Vec<Ipv4Addr> = by_it
+        .clone()
+        .filter_map(|route| match route.gateway {
+            Some(IpAddr::V4(gateway)) => Some(gateway),
+            _ => None,
+        })
+        .collect();
+    // Those of router advertisements are shorter.
+    let by_dhcp = |address: &&Address| address.is_dynamic && address.prefix_length == 128;
+    Role {
+        name: interface.name.clone(),
+        v4: own().find_map(v4),
+        v6: own().find_map(v6),
+        default_v4: is_v4.then_some(gateways),
+        default_v6: by_it.any(|route| route.is_v6),
+        leased_v4: own().filter(|address| address.is_dynamic).find_map(v4),
+        leased_v6: own().filter(by_dhcp).find_map(v6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32) -> Interface {
+        Interface { index, ..Interface::default() }
+    }
+
+    /// eth0 and eth1 are ports of bond0, on which VLAN 7 stands, and on that macvlan0; and a veth, whose
+    /// link is its peer.
+    #[test]
+    fn frames_for_what_stands_above_come_in_below_under_its_tag() {
+        let kind = |kind: &str| Some(kind.to_owned());
+        let port = |index| Interface { master: Some(3), ..interface(index) };
+        let bond0 = interface(3);
+        let (link, vlan) = (Some(3), Some(7));
+        let vlan7 = Interface { link, vlan, kind: kind("vlan"), ..interface(4) };
+        let macvlan0 = Interface { link: Some(4), kind: kind("macvlan"), ..interface(5) };
+        let veth = Interface { link: Some(1), kind: kind("veth"), ..interface(6) };
+        let moved = Interface { link_netns: Some(0), ..Interface { index: 7, ..vlan7.clone() } };
+        let all = [port(1), port(2), bond0, vlan7, macvlan0, veth, moved];
+        for (lower, upper, tag) in [
+            (1, 1, Some(None)),
+            (1, 3, Some(None)),
+            (2, 4, Some(Some(7))),
+            (1, 5, Some(Some(7))),
+            (4, 5, Some(None)),
+            (4, 1, None),
+            (1, 6, None),
+            // What it stands on is in another network namespace, under an index of that.
+            (3, 7, None),
+            (1, 9, None),
+        ] {
+            assert_eq!(tag_on(&interface(lower), upper, &all, 0), tag, "{upper} by {lower}");
+        }
+        // A circle, which no kernel makes, has an end.
+        let circle = [
+            Interface { link: Some(2), ..interface(1) },
+            Interface { link: Some(1), ..interface(2) },
+        ];
+        assert_eq!(tag_on(&interface(3), 1, &circle, 0), None);
+    }
+}

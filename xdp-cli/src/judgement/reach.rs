@@ -1,0 +1,510 @@
+//! Whether a host can still be reached, and still reaches others, under a ruleset: asked with frames
+//! as they would come in.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use xdp_common::packet::LinkType;
+use xdp_common::stats::verdict::{Reason, Verdict};
+
+use super::names::Names;
+use super::{RunTimeEntries, explain, judge};
+use crate::frames::build::{Addresses, Description, Ethernet, Payload, build};
+use crate::image::Image;
+use crate::image::metadata::Metadata;
+use crate::notation::plain;
+use crate::ruleset::Ruleset;
+use crate::views::explain::Explained;
+use crate::views::explain::entries::ListedEntries;
+
+/// Flags of TCP (RFC 9293, section 3.1).
+const SYN: u8 = 0x02;
+const PSH: u8 = 0x08;
+const ACK: u8 = 0x10;
+/// A port that clients ask from, by the range of IANA (RFC 6335, section 6) and by Linux's.
+const CLIENT_PORTS: [u16; 2] = [50_000, 50_001];
+/// Somebody on the Internet who is no neighbour, to ask whether answers come in.
+const SOMEBODY: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(1, 1, 1, 1), Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111));
+/// A neighbour's address on every IPv6 link, and one of the host's own.
+const NEIGHBOUR: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+const OWN_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// Neighbour discovery (RFC 4861, section 4).
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+/// A ruleset that is asked, and the interface that its frames come in by.
+pub struct Ground<'a> {
+    pub image: &'a Image,
+    pub metadata: &'a Metadata,
+    pub ruleset: &'a Ruleset,
+    /// Those that decide about the sources that are asked about.
+    pub entries: &'a RunTimeEntries,
+    pub link_type: LinkType,
+    /// The interface's.
+    pub mac: [u8; 6],
+}
+
+/// A connection that would be cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Segments of the connection itself would not come in; else only those of a new one like it.
+    pub is_itself: bool,
+    /// What becomes of them, and why.
+    pub explained: Explained,
+}
+
+/// What an interface is to the host, as far as a ruleset could take it away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    /// What the interface is called.
+    pub name: String,
+    /// Its addresses. Of link-local ones, it is enough that there are any.
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+    /// A default route of each family goes by it, with these gateways.
+    pub default_v4: Option<Vec<Ipv4Addr>>,
+    pub default_v6: bool,
+    /// Addresses that somebody gave it for a while.
+    pub leased_v4: Option<Ipv4Addr>,
+    pub leased_v6: Option<Ipv6Addr>,
+}
+
+/// What a ruleset takes away, and the rule that gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub message: String,
+    pub hint: String,
+}
+
+impl Ground<'_> {
+    /// Whether a connection between these ends is cut off: whether what the peer sends over it comes
+    /// in, and then whether it could open another one. `vlan` is the tag that its frames bear.
+    pub fn cuts(&self, peer: SocketAddr, own: SocketAddr, vlan: Option<u16>) -> Option<Cut> {
+        let [first, second] = CLIENT_PORTS;
+        let new_port = if peer.port() == first { second } else { first };
+        [(true, peer.port(), ACK), (true, peer.port(), PSH | ACK), (false, new_port, SYN)]
+            .into_iter()
+            .find_map(|(is_itself, port, flags)| {
+                let payload = Payload::Tcp { ports: [port, own.port()], flags };
+                let frame = self.frame(peer.ip(), own.ip(), payload, vlan)?;
+                let explained = self.unless_passed(&frame)?;
+                Some(Cut { is_itself, explained })
+            })
+    }
+
+    /// What the ruleset takes away from an interface in that role.
+    pub fn warnings(&self, role: &Role) -> Vec<Warning> {
+        let found = [self.answers(role), self.neighbours(role), self.arp(role), self.dhcp(role)];
+        found.into_iter().flatten().chain(self.dhcp_v6(role)).collect()
+    }
+
+    fn answers(&self, role: &Role) -> Option<Warning> {
+        let v4 = role.v4.filter(|_| role.default_v4.is_some());
+        let v6 = role.v6.filter(|_| role.default_v6);
+        let ends = [
+            v4.map(|own| (SOMEBODY.0.into(), own.into())),
+            v6.map(|own| (SOMEBODY.1.into(), own.into())),
+        ];
+        let is_dropped = |(somebody, own): (IpAddr, IpAddr)| {
+            let payload = Payload::Tcp { ports: [443, CLIENT_PORTS[0]], flags: SYN | ACK };
+            let frame = self.frame(somebody, own, payload, None)?;
+            let explained = self.unless_passed(&frame)?;
+            // Whoever is on a list is not meant to answer.
+            (explained.reason == Reason::Default.as_str()).then_some(())
+        };
+        ends.into_iter().flatten().find_map(is_dropped)?;
+        Some(Warning {
+            message: format!(
+                "{} holds the default route, and the default drops what answers this host's own \
+                 connections",
+                plain(&role.name)
+            ),
+            hint: rule(
+                "answers",
+                "protocol = \"tcp\", tcp_flags = \"ack\"",
+                "; over UDP, one with the source_port of the services asked, such as 53 and 123",
+            ),
+        })
+    }
+
+    fn neighbours(&self, role: &Role) -> Option<Warning> {
+        let own = role.v6.filter(|_| self.link_type == LinkType::Ethernet)?;
+        let mut asked = vec![
+            (NEIGHBOUR_SOLICITATION, solicited(own)),
+            (NEIGHBOUR_ADVERTISEMENT, OWN_LINK_LOCAL),
+        ];
+        if role.default_v6 {
+            asked.push((ROUTER_ADVERTISEMENT, ALL_NODES));
+        }
+        let (kind, explained) = asked.into_iter().find_map(|(kind, destination)| {
+            let payload = Payload::Icmp { kind };
+            let frame = self.frame(NEIGHBOUR.into(), destination.into(), payload, None)?;
+            Some((kind, self.unless_passed(&frame)?))
+        })?;
+        Some(Warning {
+            message: format!(
+                "{} keeps IPv6 neighbour discovery (ICMPv6 type {kind}) out: {} has IPv6, which ends \
+                 without it",
+                decider(&explained),
+                plain(&role.name)
+            ),
+            hint: rule("neighbours", "protocol = \"icmpv6\", icmp_type = [133, 134, 135, 136]", ""),
+        })
+    }
+
+    fn arp(&self, role: &Role) -> Option<Warning> {
+        let gateways = role.default_v4.as_deref().unwrap_or_default();
+        if self.link_type != LinkType::Ethernet {
+            return None;
+        }
+        let cut = gateways
+            .iter()
+            .find(|gateway| self.unless_passed(&arp_reply(**gateway, self.mac)).is_some())?;
+        Some(Warning {
+            message: format!(
+                "[arp] drops what the gateway {cut} says of itself: without it, {} reaches nothing \
+                 beyond its own network",
+                plain(&role.name)
+            ),
+            hint: format!("add it to [arp]: allow = [\"{cut}\"]"),
+        })
+    }
+
+    fn dhcp(&self, role: &Role) -> Option<Warning> {
+        let own = role.leased_v4?;
+        let server = role.default_v4.iter().flatten().next().copied();
+        // Of a server that is not known, only what decides about all of them is.
+        let server = server.unwrap_or(SOMEBODY.0);
+        let payload = Payload::Udp { ports: [67, 68] };
+        let frames = [own, Ipv4Addr::BROADCAST]
+            .map(|to| self.frame(server.into(), to.into(), payload, None));
+        let explained =
+            frames.into_iter().flatten().find_map(|frame| self.unless_passed(&frame))?;
+        Some(leased(role, own.into(), &explained, "dhcp", [67, 68]))
+    }
+
+    fn dhcp_v6(&self, role: &Role) -> Option<Warning> {
+        let own = role.leased_v6?;
+        let payload = Payload::Udp { ports: [547, 546] };
+        let frame = self.frame(NEIGHBOUR.into(), OWN_LINK_LOCAL.into(), payload, None)?;
+        let explained = self.unless_passed(&frame)?;
+        Some(leased(role, own.into(), &explained, "dhcpv6", [547, 546]))
+    }
+
+    fn frame(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        payload: Payload,
+        vlan: Option<u16>,
+    ) -> Option<Vec<u8>> {
+        let ethernet = Ethernet { source_mac: [2, 0, 0, 0, 0, 1], destination_mac: self.mac, vlan };
+        build(&Description {
+            ethernet: (self.link_type == LinkType::Ethernet).then_some(ethernet),
+            addresses: Addresses::new(source, destination)?,
+            payload,
+        })
+    }
+
+    /// What keeps a frame from the host. Only then names are looked for, which can take long.
+    fn unless_passed(&self, frame: &[u8]) -> Option<Explained> {
+        let answer = judge(self.image, self.entries, self.link_type, frame);
+        if answer.verdict == Verdict::Pass {
+            return None;
+        }
+        let entries = ListedEntries::of(self.ruleset.clone());
+        let mut names = Names::new(self.metadata.clone(), Some(entries), |_| None);
+        Some(explain(self.image, &mut names, self.entries, self.link_type, frame))
+    }
+}
+
+/// Whether a ruleset lets some IPv6 in on purpose: then neighbour discovery is wanted, whatever the
+/// interface.
+pub fn names_ipv6(ruleset: &Ruleset) -> bool {
+    let lists = ruleset.allowlists.iter().any(|list| !list.v6.is_empty());
+    lists
+        || ruleset.rules.iter().any(|rule| {
+            use crate::ruleset::{Protocol, RuleAction};
+
+            let prefixes = [&rule.matches.source, &rule.matches.destination];
+            let of_v6 = prefixes.into_iter().flatten().any(|prefixes| !prefixes.v6.is_empty());
+            let is_v6 = of_v6 || rule.matches.protocol == Some(Protocol::Icmpv6);
+            is_v6 && rule.action == RuleAction::Pass
+        })
+}
+
+/// Who decided, for a sentence.
+pub fn decider(explained: &Explained) -> String {
+    let entry = explained.entry.as_deref();
+    let place = match (&explained.file, explained.line) {
+        (Some(file), Some(line)) => format!(" ({}:{line})", plain(file)),
+        _ => String::new(),
+    };
+    match (&explained.rule, explained.reason) {
+        (Some(rule), "rule") => format!("rule \"{}\"{place}", plain(rule)),
+        (Some(list), reason) => {
+            let entry = entry.map(|entry| format!(" {entry}")).unwrap_or_default();
+            format!("{reason} \"{}\"{entry}{place}", plain(list))
+        }
+        (None, "banned") => format!("the run-time entry {}", entry.unwrap_or("of `xdpctl block`")),
+        (None, "default") => "the default (policy.default = \"drop\")".to_owned(),
+        (None, reason) => format!("the ruleset ({reason})"),
+    }
+}
+
+fn rule(name: &str, conditions: &str, more: &str) -> String {
+    format!(
+        "add before it a [[rule]] with name = \"{name}\", {conditions}, action = \"pass\"{more}"
+    )
+}
+
+fn leased(
+    role: &Role,
+    address: IpAddr,
+    explained: &Explained,
+    name: &str,
+    [source, destination]: [u16; 2],
+) -> Warning {
+    Warning {
+        message: format!(
+            "{} keeps DHCP out: {} has {address} for a while only, and loses it when that is over",
+            decider(explained),
+            plain(&role.name)
+        ),
+        hint: rule(
+            name,
+            &format!(
+                "protocol = \"udp\", source_port = {source}, destination_port = {destination}"
+            ),
+            "",
+        ),
+    }
+}
+
+/// Where a neighbour asks for an address (RFC 4291, section 2.7.1).
+fn solicited(own: Ipv6Addr) -> Ipv6Addr {
+    let [.., high, low] = own.segments();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (high & 0xff), low)
+}
+
+/// "I am there", to an interface (RFC 826).
+fn arp_reply(sender: Ipv4Addr, to: [u8; 6]) -> Vec<u8> {
+    let gateway = [2, 0, 0, 0, 0, 1];
+    let link = [&to[..], &gateway, &[0x08, 0x06]].concat();
+    // Ethernet and IPv4, the lengths of their addresses, and that it is a reply.
+    let kind = [0, 1, 0x08, 0, 6, 4, 0, 2];
+    let mut frame = [&link[..], &kind, &gateway, &sender.octets(), &to, &[0; 4]].concat();
+    // The shortest Ethernet frame, without its checksum.
+    frame.resize(60, 0);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    struct Ruled {
+        ruleset: Ruleset,
+        metadata: Metadata,
+        image: Image,
+    }
+
+    impl Ruled {
+        fn by(text: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("c.toml");
+            std::fs::write(&path, text).unwrap();
+            let loaded = load(&path);
+            let mut ruleset = loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+            ruleset.files = vec!["c.toml".into()];
+            let metadata = Metadata::unbound(&ruleset);
+            let image = Image::build(&ruleset, 1, &metadata).unwrap();
+            Self { ruleset, metadata, image }
+        }
+
+        fn ground<'a>(&'a self, entries: &'a RunTimeEntries, link_type: LinkType) -> Ground<'a> {
+            let Self { ruleset, metadata, image } = self;
+            let mac = [2, 0, 0, 0, 0, 9];
+            Ground { image, metadata, ruleset, entries, link_type, mac }
+        }
+
+        fn cut(&self, peer: &str, own: &str, vlan: Option<u16>) -> Option<(bool, String)> {
+            let entries = RunTimeEntries::default();
+            let [peer, own] = [peer, own].map(|text| text.parse().unwrap());
+            let both = [LinkType::Ethernet, LinkType::Raw].map(|link_type| {
+                let cut = self.ground(&entries, link_type).cuts(peer, own, vlan)?;
+                Some((cut.is_itself, decider(&cut.explained)))
+            });
+            let [ethernet, raw] = both;
+            if vlan.is_none() {
+                assert_eq!(ethernet, raw);
+            }
+            ethernet
+        }
+
+        fn warned(&self, role: &Role) -> Vec<Warning> {
+            let entries = RunTimeEntries::default();
+            self.ground(&entries, LinkType::Ethernet).warnings(role)
+        }
+    }
+
+    const PEER: &str = "198.51.100.7:50000";
+    const OWN: &str = "192.0.2.1:22";
+
+    #[test]
+    fn what_keeps_a_connection_out_is_named() {
+        let rule = |conditions: &str| {
+            format!(
+                "[[rule]]\nname = \"ssh\"\nprotocol = \"tcp\"\n{conditions}\naction = \"drop\"\n"
+            )
+        };
+        let by_rule = |is_itself| Some((is_itself, "rule \"ssh\" (c.toml:2)".to_owned()));
+        for (text, cut) in [
+            (String::new(), None),
+            (rule("destination_port = 22"), by_rule(true)),
+            (rule("destination_port = 23"), None),
+            (rule("source_port = 50000"), by_rule(true)),
+            // What is there stays, and nobody comes back in.
+            (rule("destination_port = 22\ntcp_flags = \"syn,!ack\""), by_rule(false)),
+            (rule("destination_port = 22\ntcp_flags = \"psh\""), by_rule(true)),
+            (
+                "[policy]\ndefault = \"drop\"".to_owned(),
+                Some((true, "the default (policy.default = \"drop\")".to_owned())),
+            ),
+            (
+                "[[blocklist]]\nname = \"bad\"\nprefixes = [\"198.51.100.0/24\"]".to_owned(),
+                Some((true, "blocklist \"bad\" 198.51.100.0/24 (c.toml:3)".to_owned())),
+            ),
+            (
+                "[[blocklist]]\nname = \"bad\"\nprefixes = [\"198.51.100.0/24\"]\n\
+                 [[allowlist]]\nname = \"me\"\nprefixes = [\"198.51.100.7\"]"
+                    .to_owned(),
+                None,
+            ),
+            // Out of another interface it does not reach this host.
+            (
+                "[[rule]]\nname = \"ssh\"\naction = \"redirect\"\nto = \"eth1\"".to_owned(),
+                by_rule(true),
+            ),
+        ] {
+            assert_eq!(Ruled::by(&text).cut(PEER, OWN, None), cut, "{text}");
+        }
+        let v6 = Ruled::by(&rule("source = \"2001:db8::/32\""));
+        assert_eq!(v6.cut("[2001:db8::7]:50000", "[2001:db8::1]:22", None), by_rule(true));
+        assert_eq!(v6.cut("[2001:db9::7]:50000", "[2001:db8::1]:22", None), None);
+        let tagged = Ruled::by(&rule("vlan = 7"));
+        assert_eq!(tagged.cut(PEER, OWN, Some(7)), by_rule(true));
+        assert_eq!(tagged.cut(PEER, OWN, Some(8)), None);
+    }
+
+    #[test]
+    fn run_time_entries_count() {
+        use crate::judgement::names::{RunTime, full};
+        use crate::views::entries::Kind;
+        use crate::views::explain::entries::Address;
+
+        let address = Address::V4(Ipv4Addr::new(198, 51, 100, 7).to_bits());
+        let entry = |kind| {
+            let mut entries = RunTimeEntries::default();
+            let prefix = full(address);
+            entries.insert(address, RunTime { prefix, kind, expires_in_seconds: None, note: None });
+            entries
+        };
+        let cut = |ruled: &Ruled, kind| {
+            let entries = entry(kind);
+            let ground = ruled.ground(&entries, LinkType::Ethernet);
+            let cut = ground.cuts(PEER.parse().unwrap(), OWN.parse().unwrap(), None)?;
+            Some(decider(&cut.explained))
+        };
+        let blocked = Some("the run-time entry 198.51.100.7/32".to_owned());
+        assert_eq!(cut(&Ruled::by(""), Kind::Block), blocked);
+        assert_eq!(cut(&Ruled::by("[policy]\ndefault = \"drop\""), Kind::Allow), None);
+    }
+
+    fn role() -> Role {
+        Role {
+            name: "eth0".to_owned(),
+            v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            v6: Some("2001:db8::1".parse().unwrap()),
+            default_v4: Some(vec![Ipv4Addr::new(192, 0, 2, 254)]),
+            default_v6: true,
+            leased_v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            leased_v6: Some("2001:db8::1".parse().unwrap()),
+        }
+    }
+
+    const CLOSED: &str = "[policy]\ndefault = \"drop\"\n[arp]\naction = \"drop\"\n";
+    /// What the hints say, in their order.
+    const GIVEN_BACK: [&str; 5] = [
+        "[[rule]]\nname = \"answers\"\nprotocol = \"tcp\"\ntcp_flags = \"ack\"\naction = \"pass\"\n",
+        "[[rule]]\nname = \"neighbours\"\nprotocol = \"icmpv6\"\nicmp_type = [133, 134, 135, 136]\n\
+         action = \"pass\"\n",
+        "allow = [\"192.0.2.254\"]\n",
+        "[[rule]]\nname = \"dhcp\"\nprotocol = \"udp\"\nsource_port = 67\ndestination_port = 68\n\
+         action = \"pass\"\n",
+        "[[rule]]\nname = \"dhcpv6\"\nprotocol = \"udp\"\nsource_port = 547\ndestination_port = 546\n\
+         action = \"pass\"\n",
+    ];
+
+    /// Each warning goes when its rule is added, and no other does.
+    #[test]
+    fn each_rule_gives_back_what_is_taken() {
+        let all = Ruled::by(CLOSED).warned(&role());
+        let messages: Vec<&str> = all.iter().map(|it| it.message.as_str()).collect();
+        insta::assert_snapshot!(messages.join("\n"), @r#"
+        eth0 holds the default route, and the default drops what answers this host's own connections
+        the default (policy.default = "drop") keeps IPv6 neighbour discovery (ICMPv6 type 135) out: eth0 has IPv6, which ends without it
+        [arp] drops what the gateway 192.0.2.254 says of itself: without it, eth0 reaches nothing beyond its own network
+        the default (policy.default = "drop") keeps DHCP out: eth0 has 192.0.2.1 for a while only, and loses it when that is over
+        the default (policy.default = "drop") keeps DHCP out: eth0 has 2001:db8::1 for a while only, and loses it when that is over
+        "#);
+        assert_eq!(all.len(), GIVEN_BACK.len());
+        for (number, rule) in GIVEN_BACK.iter().enumerate() {
+            let mut left = all.clone();
+            left.remove(number);
+            assert_eq!(Ruled::by(&format!("{CLOSED}{rule}")).warned(&role()), left, "{rule}");
+            let keys = rule.lines().filter(|line| !line.starts_with("[["));
+            for key in keys {
+                assert!(all[number].hint.contains(key), "{key} in {}", all[number].hint);
+            }
+        }
+        assert_eq!(Ruled::by("").warned(&role()), []);
+    }
+
+    /// An interface that is nothing of that kind loses nothing of it.
+    #[test]
+    fn what_an_interface_has_not_cannot_be_taken() {
+        let closed = Ruled::by(CLOSED);
+        assert_eq!(closed.warned(&Role::default()), []);
+        let beside = Role {
+            default_v4: None,
+            default_v6: false,
+            leased_v4: None,
+            leased_v6: None,
+            v6: None,
+            ..role()
+        };
+        assert_eq!(closed.warned(&beside), []);
+        // Without Ethernet there is neither ARP nor neighbour discovery.
+        let entries = RunTimeEntries::default();
+        let raw = closed.ground(&entries, LinkType::Raw).warnings(&role());
+        assert_eq!(raw.len(), 3, "{raw:?}");
+        assert!(raw.iter().all(|it| it.message.contains("DHCP") || it.message.contains("route")));
+    }
+
+    #[test]
+    fn what_is_on_a_list_is_not_meant_to_answer() {
+        let listed = "[[blocklist]]\nname = \"all\"\nprefixes = [\"0.0.0.0/1\", \"::/1\"]\n";
+        assert_eq!(Ruled::by(listed).answers(), None);
+    }
+
+    impl Ruled {
+        fn answers(&self) -> Option<Warning> {
+            let entries = RunTimeEntries::default();
+            self.ground(&entries, LinkType::Ethernet).answers(&role())
+        }
+    }
+}
