@@ -33,6 +33,8 @@ mod moved;
 mod namespaces;
 #[path = "kernel/raw_links.rs"]
 mod raw_links;
+#[path = "kernel/readme.rs"]
+mod readme;
 #[path = "kernel/redirects.rs"]
 mod redirects;
 #[path = "kernel/refusals.rs"]
