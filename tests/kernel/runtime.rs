@@ -138,7 +138,7 @@ fn entries_that_have_ended_hide_nothing_however_many() {
     let v4 = (1..=32).map(|length| format!("10.1.2.3/{length}\n"));
     let v6 = (1..=128).map(|length| format!("2001:db8::7/{length}\n"));
     let nested: String = v4.chain(v6).collect();
-    run(&bench, "allow", &["0.0.0.0/0", "::/0"]);
+    run(&bench, "allow", &["0.0.0.0/0", "::/0", "--catch-all"]);
     assert_eq!(stream(&bench, "block", &["--for", "1h"], &nested).0, 0);
     let sources = ["10.1.2.3", "10.1.2.2", "2001:db8::7", "2001:db8:0:1::7"];
     bench.run(&sources.map(|source| drop("under all of them", from(source), "banned")));
@@ -412,6 +412,37 @@ fn notes_that_cannot_be_written_are_in_no_ones_way() {
         drop("without a note", from("10.0.0.3"), "banned"),
         pass("not done", from("10.0.0.4"), "default"),
     ]);
+}
+
+/// An address of IPv6 stands for its network, and `unblock` is told the same.
+#[test]
+fn addresses_of_ipv6_are_aggregated() {
+    let bench = attached();
+    run(&bench, "block", &["2001:db8:e:1:2:3:4:5", "10.0.0.1", "--aggregate", "64"]);
+    bench.run(&[
+        drop("another address of its /64", from("2001:db8:e:1::"), "banned"),
+        pass("the /64 beside it", from("2001:db8:e:2::"), "default"),
+        drop("IPv4 stays an address", from("10.0.0.1"), "banned"),
+        pass("the address beside it", from("10.0.0.2"), "default"),
+    ]);
+    run(&bench, "unblock", &["2001:db8:e:1::9", "--aggregate", "64"]);
+    bench.run(&[pass("removed", from("2001:db8:e:1::"), "default")]);
+    bench.xdpctl(["block", JUDGED, "::1", "--aggregate", "129"]).expect_status(2);
+}
+
+#[test]
+fn every_source_is_blocked_or_allowed_only_where_that_is_meant() {
+    let bench = attached();
+    for command in ["block", "allow"] {
+        let output = bench.xdpctl([command, JUDGED, "9.0.0.1", "0.0.0.0/0"]);
+        let said = "error: 0.0.0.0/0 holds every IPv4 source\n";
+        assert!(output.expect_status(2).stderr.contains(said), "{}", output.stderr);
+        assert_eq!(bans(&bench), Vec::<Value>::new());
+    }
+    run(&bench, "block", &["::/0", "--catch-all"]);
+    bench.run(&[drop("every source", from("2a00::1"), "banned")]);
+    run(&bench, "unblock", &["::/0"]);
+    bench.run(&[pass("removed", from("2a00::1"), "default")]);
 }
 
 #[test]

@@ -176,6 +176,10 @@ pub struct Prefixes {
     /// files
     #[arg(value_name = "PREFIX", required = true)]
     pub prefixes: Vec<String>,
+    /// Cut IPv6 prefixes that are longer to this length: who has one address of a /64 mostly has all
+    /// of them
+    #[arg(long, value_name = "LEN", value_parser = clap::value_parser!(u8).range(..=128))]
+    pub aggregate: Option<u8>,
 }
 
 #[derive(Args, Debug)]
@@ -191,6 +195,9 @@ pub struct Put {
     /// A remark that `xdpctl bans` shows
     #[arg(long, value_name = "TEXT", value_parser = note, allow_hyphen_values = true)]
     pub note: Option<String>,
+    /// Take 0.0.0.0/0 and ::/0 too, which hold every source there is
+    #[arg(long)]
+    pub catch_all: bool,
 }
 
 #[derive(Args, Debug)]

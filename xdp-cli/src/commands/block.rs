@@ -11,9 +11,8 @@ use crate::views::entries::Kind;
 /// Puts entries on an attached interface.
 pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Failure> {
     // Mistakes in them are told without root too, and before anybody waits for a lock.
-    let mut prefixes = prefixes::read(&args.prefixes, session)?;
-    prefixes.sort_unstable();
-    prefixes.dedup();
+    let prefixes = prefixes::read(&args.prefixes, session)?;
+    prefixes::refuse_catch_all(&prefixes, args.catch_all, session)?;
     let order = Order { kind, life: args.life, note: args.note.clone() };
     let (name, put) = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;

@@ -7,7 +7,7 @@ use super::{Failure, Session};
 use crate::args::Prefixes;
 use crate::config::list::{UNREADABLE, tell};
 use crate::config::listfile::{self, ListEntries};
-use crate::config::prefix::IpPrefix;
+use crate::config::prefix::{IpPrefix, masked_v6};
 use crate::config::report::HOST_BITS;
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
@@ -17,8 +17,55 @@ use xdp_common::capacity::{MAX_FILE_SIZE, MAX_PREFIXES};
 /// The argument that stands for standard input.
 const STDIN: &str = "-";
 
-/// Reads all of them, in order. Everything that cannot be read is told, and then nothing is done.
+/// Reads all of them, sorted and each once, cut to the length that is asked for. Everything that cannot
+/// be read is told, and then nothing is done.
 pub fn read(args: &Prefixes, session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
+    let mut prefixes = read_as_given(args, session)?;
+    if let Some(length) = args.aggregate {
+        for prefix in &mut prefixes {
+            *prefix = aggregated(*prefix, length);
+        }
+    }
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    Ok(prefixes)
+}
+
+/// Refuses a prefix that holds every source, unless that is meant.
+pub fn refuse_catch_all(
+    prefixes: &[IpPrefix],
+    meant: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let is_all = |prefix: &&IpPrefix| match prefix {
+        IpPrefix::V4(prefix) => prefix.length == 0,
+        IpPrefix::V6(prefix) => prefix.length == 0,
+    };
+    let all: Vec<String> = prefixes.iter().filter(is_all).map(ToString::to_string).collect();
+    if meant || all.is_empty() {
+        return Ok(());
+    }
+    let told = match &all[..] {
+        [one] if one.contains(':') => format!("{one} holds every IPv6 source"),
+        [one] => format!("{one} holds every IPv4 source"),
+        both => format!("{} hold every source", both.join(" and ")),
+    };
+    session.reporter.error(&told, Some("give `--catch-all` where that is what you mean"));
+    Err(Failure::Configuration)
+}
+
+/// An IPv6 prefix that is longer, cut to that length. IPv4's stay what they are.
+fn aggregated(prefix: IpPrefix, length: u8) -> IpPrefix {
+    match prefix {
+        IpPrefix::V6(longer) if longer.length > length => {
+            IpPrefix::V6(masked_v6(longer.address, length).0)
+        }
+        other => other,
+    }
+}
+
+/// In the order in which they were given.
+fn read_as_given(args: &Prefixes, session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
     if args.prefixes.iter().all(|prefix| prefix != STDIN) {
         return arguments(&args.prefixes, session);
     }
@@ -168,6 +215,50 @@ mod tests {
         let (read, said) = read_by(|session| arguments(&given, session));
         assert_eq!(read.unwrap(), ["10.0.0.0/8", "192.0.2.8/31"]);
         assert_eq!(said.lines().count(), 2, "{said}");
+    }
+
+    fn given(prefixes: &[&str], aggregate: Option<u8>) -> Prefixes {
+        Prefixes { prefixes: prefixes.iter().copied().map(str::to_owned).collect(), aggregate }
+    }
+
+    #[test]
+    fn prefixes_are_sorted_and_cut_to_a_length() {
+        let args = given(
+            &["2001:db8::7", "2001:db8::8", "2001:db8::/48", "10.0.0.9", "10.0.0.0/8", "10.0.0.9"],
+            Some(64),
+        );
+        let (cut, said) = read_by(|session| read(&args, session));
+        let expected = ["10.0.0.0/8", "10.0.0.9/32", "2001:db8::/48", "2001:db8::/64"];
+        assert_eq!((cut.unwrap(), said.as_str()), (expected.map(str::to_owned).to_vec(), ""));
+        let args = given(&["2001:db8::7", "2001:db8::/48"], None);
+        let (whole, _) = read_by(|session| read(&args, session));
+        assert_eq!(whole.unwrap(), ["2001:db8::/48", "2001:db8::7/128"]);
+    }
+
+    #[test]
+    fn what_holds_every_source_wants_to_be_meant() {
+        let ask = |prefixes: &[&str], aggregate, meant| {
+            let (prefixes, aggregate) = (prefixes.to_vec(), aggregate);
+            read_by(move |session| {
+                let prefixes = read(&given(&prefixes, aggregate), session)?;
+                refuse_catch_all(&prefixes, meant, session)?;
+                Ok(prefixes)
+            })
+        };
+        let hint = "  hint: give `--catch-all` where that is what you mean\n";
+        for (prefixes, aggregate, told) in [
+            (&["10.0.0.1", "0.0.0.0/0"][..], None, "0.0.0.0/0 holds every IPv4 source"),
+            (&["::/0"], None, "::/0 holds every IPv6 source"),
+            (&["::/0", "0.0.0.0/0"], None, "0.0.0.0/0 and ::/0 hold every source"),
+            (&["0.0.0.0-255.255.255.255"], None, "0.0.0.0/0 holds every IPv4 source"),
+            (&["2001:db8::1"], Some(0), "::/0 holds every IPv6 source"),
+        ] {
+            let (read, said) = ask(prefixes, aggregate, false);
+            assert_eq!(read, None);
+            assert_eq!(said, format!("error: {told}\n{hint}"));
+            assert!(ask(prefixes, aggregate, true).0.is_some());
+        }
+        assert!(ask(&["0.0.0.0/1", "128.0.0.0/1"], None, false).0.is_some());
     }
 
     #[test]

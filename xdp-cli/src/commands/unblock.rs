@@ -13,9 +13,7 @@ const NAMED: usize = 10;
 
 /// Removes entries of either kind: all of them, or none where one is not there.
 pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
-    let mut prefixes = prefixes::read(&args.prefixes, session)?;
-    prefixes.sort_unstable();
-    prefixes.dedup();
+    let prefixes = prefixes::read(&args.prefixes, session)?;
     let name = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let attachment = attached.require_here(&args.interface)?;
