@@ -168,13 +168,13 @@ impl Testbed {
         let maps = Maps::of_loaded(&self.filter)?;
         // Notes would lie in the directory, and there are none.
         let mut store = Store::on(&maps, std::env::temp_dir())?;
-        store.remove(&self.blocked)?;
+        store.remove(&self.blocked, None)?;
+        let order = |life| Order { owner: "bench".to_owned(), kind: Kind::Block, life, note: None };
         if !prefixes.is_empty() {
-            store.put(prefixes, &Order { kind: Kind::Block, life: None, note: None })?;
+            store.put(prefixes, &order(None))?;
         }
         if !ended.is_empty() {
-            let life = Some(Duration::from_nanos(1));
-            store.put(ended, &Order { kind: Kind::Block, life, note: None })?;
+            store.put(ended, &order(Some(Duration::from_nanos(1))))?;
         }
         self.blocked = [prefixes, ended].concat();
         Ok(())

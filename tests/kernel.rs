@@ -31,6 +31,8 @@ mod mounts;
 mod moved;
 #[path = "kernel/namespaces.rs"]
 mod namespaces;
+#[path = "kernel/owners.rs"]
+mod owners;
 #[path = "kernel/raw_links.rs"]
 mod raw_links;
 #[path = "kernel/readme.rs"]

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use xdp_common::filter::dynamic::{
-    DynamicEntries, Entry, FILTER_BITS, EntryAction, EntryTable, EntryTables, Place, Value, entry_action_v4, entry_action_v6,
+    Deciding, DynamicEntries, Entry, EntryTable, EntryTables, FILTER_BITS, Place, Value,
+    deciding_v4, deciding_v6,
 };
 use xdp_common::capacity::{MAX_COUNTERS};
 use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
@@ -23,7 +24,7 @@ use xdpctl::config::file::FileError;
 use xdpctl::config::load_with;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use xdpctl::datapath::attached::in_force::InForce;
-use xdpctl::datapath::maps::dynamic::{filter, notes, table};
+use xdpctl::datapath::maps::dynamic::{filter, notes, records, table};
 use xdpctl::datapath::attached::kept_ruleset;
 use xdpctl::image::{Image, counters};
 use xdpctl::image::metadata::Metadata;
@@ -55,13 +56,14 @@ static ALLOCATOR: Bounded = Bounded;
 
 fuzz_target!(|input: &[u8]| {
     let Some((what, rest)) = input.split_first() else { return };
-    match what % 6 {
+    match what % 7 {
         0 => image_of_any_bytes(rest),
         1 => image_with_lies(rest),
         2 => metadata(rest),
         3 => kept_ruleset(rest),
         4 => entry(rest),
-        _ => drop(notes::decode(rest)),
+        5 => drop(notes::decode(rest)),
+        _ => record(rest),
     }
 });
 
@@ -250,7 +252,7 @@ fn entry(input: &[u8]) {
     let table = EntryTable::ALL[usize::from(number) % 4];
     let size = [4, 8, 16, 20][table as usize];
     let (key, values) = rest.split_at(rest.len().min(size));
-    let found = table::element(table, key, values.get(..16).unwrap_or_default());
+    let found = table::element(table, key, values.get(..size_of::<Value>()).unwrap_or_default());
     if let Some((prefix, entry)) = found {
         let masked = match prefix {
             IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, prefix.length).0),
@@ -270,8 +272,17 @@ fn entry(input: &[u8]) {
     let mut address = [0; 16];
     address[..key.len().min(16)].copy_from_slice(&key[..key.len().min(16)]);
     let address = u128::from_le_bytes(address);
-    hostile.action(Network::IPV4, [address as u32 as u64, 0]);
-    hostile.action(Network::IPV6, [(address >> 64) as u64, address as u64]);
+    hostile.deciding(Network::IPV4, [address as u32 as u64, 0]);
+    hostile.deciding(Network::IPV6, [(address >> 64) as u64, address as u64]);
+}
+
+/// A key, and a value.
+fn record(input: &[u8]) {
+    let (key, value) = input.split_at(input.len().min(24));
+    if let Some((prefix, _, record)) = records::element(key, value) {
+        let entry = records::combined(&prefix, [&record], |_| 1).expect("its owner wants it");
+        assert_eq!(record.deadline, entry.allowed_until.max(entry.blocked_until));
+    }
 }
 
 /// EntryTables that hold anything under every key.
@@ -283,9 +294,11 @@ struct Hostile {
 
 impl Hostile {
     fn new(bytes: &[u8]) -> Self {
-        let (values, rest) = bytes.as_chunks::<16>();
+        let (values, rest) = bytes.as_chunks::<{ size_of::<Value>() }>();
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
-        let value = |bytes: &[u8; 16]| [0, 4, 8, 12].map(|at| word(&bytes[at..at + 4]));
+        let value = |bytes: &[u8; size_of::<Value>()]| {
+            std::array::from_fn(|at| word(&bytes[4 * at..4 * at + 4]))
+        };
         let flags = rest.first_chunk().map_or(u32::MAX, |flags| u32::from_le_bytes(*flags));
         Self { flags, values: values.iter().map(value).map(Cell::new).collect() }
     }
@@ -296,11 +309,11 @@ impl Hostile {
 }
 
 impl DynamicEntries for Hostile {
-    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
+    fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding {
         if network == Network::IPV4 {
-            entry_action_v4(self, source[0] as u32)
+            deciding_v4(self, source[0] as u32)
         } else {
-            entry_action_v6(self, source)
+            deciding_v6(self, source)
         }
     }
 }
@@ -314,8 +327,9 @@ impl Place for HostilePlace<'_> {
     }
 
     fn write_skip(self, half: u16) {
-        let [a, b, third, d] = self.0.get();
-        self.0.set([a, b, third & 0xffff | u32::from(half) << 16, d]);
+        let mut value = self.0.get();
+        value[4] = value[4] & 0xffff | u32::from(half) << 16;
+        self.0.set(value);
     }
 }
 

@@ -146,24 +146,26 @@ impl Filter {
         Ok(())
     }
 
-    /// The entries of run time, in their order: of two for one prefix, the later stays.
+    /// The entries of run time, in their order: of two of one owner for one prefix, the later stays.
     fn put_entries(&mut self, entries: &[RuntimeEntry]) {
         let mut store = Store::on(self.maps, self.state.path().to_owned()).unwrap();
         if !self.entries.is_empty() {
-            store.remove(&self.entries).unwrap();
+            store.remove(&self.entries, None).unwrap();
         }
         self.entries = entries.iter().map(|entry| masked(entry.prefix)).collect();
         let mut from = 0;
         while from < entries.len() {
-            let RuntimeEntry { allow, live, .. } = entries[from];
-            let alike = |entry: &&RuntimeEntry| entry.allow == allow && entry.live == live;
+            let RuntimeEntry { owner, allow, live, .. } = entries[from];
+            let alike = |entry: &&RuntimeEntry| {
+                (entry.owner, entry.allow, entry.live) == (owner, allow, live)
+            };
             let to = from + entries[from..].iter().take_while(alike).count();
             let kind = if allow { Kind::Allow } else { Kind::Block };
             let life = match live {
                 false => Some(Duration::from_nanos(1)),
                 true => (from % 2 == 0).then_some(Duration::from_secs(100_000)),
             };
-            let order = Order { kind, life, note: None };
+            let order = Order { owner: format!("owner-{owner}"), kind, life, note: None };
             store.put(&self.entries[from..to], &order).unwrap();
             from = to;
         }

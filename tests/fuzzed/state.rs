@@ -1,7 +1,7 @@
 //! What commands read back.
 
 use xdp_common::capacity::MAX_COUNTERS;
-use xdp_common::filter::dynamic::{EntryTable, FILTER_BITS};
+use xdp_common::filter::dynamic::{EntryTable, FILTER_BITS, Value};
 use xdp_common::image::{Block, Header, LAYOUT, LINE_WORDS, Lines, MAGIC, Span};
 use xdpctl::config::prefix::IpPrefix;
 use xdpctl::datapath::attached::in_force::InForce;
@@ -141,7 +141,8 @@ fn a_ruleset_that_no_configuration_comes_to() {
 fn an_entry_with_bits_beyond_its_length() {
     let mut key = 29u32.to_ne_bytes().to_vec();
     key.extend([0xff; 16]);
-    let (prefix, _) = table::element(EntryTable::PrefixesV6, &key, &[0; 16]).unwrap();
+    let (prefix, _) =
+        table::element(EntryTable::PrefixesV6, &key, &[0; size_of::<Value>()]).unwrap();
     let IpPrefix::V6(found) = prefix else { panic!("{prefix}") };
     assert_eq!(found, Prefix { address: u128::MAX << 99, length: 29 });
     filter::bits([1, 1], &prefix, |bits| assert!(bits.end <= 1 << FILTER_BITS));

@@ -16,13 +16,16 @@ use crate::lab::bench::{Bench, JUDGED, drop};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
-const PINS: [&str; 12] = [
+const PINS: [&str; 15] = [
     "BAN_FILTERS",
     "BAN_HOSTS_V4",
     "BAN_HOSTS_V6",
     "BAN_PREFIXES_V4",
     "BAN_PREFIXES_V6",
     "COUNTERS",
+    "ENTRY_COUNTERS",
+    "OWNERS",
+    "RECORDS",
     "REDIRECTS",
     "RULESET",
     "RULE_COUNTERS",

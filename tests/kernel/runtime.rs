@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::dice::Dice;
 use crate::lab::bench::{Bench, JUDGED, drop, pass};
 use crate::lab::frame::*;
+use crate::lab::patience::EVENT;
 
 /// Long enough for an entry `--for 1ms` to have ended.
 const ENDED: Duration = Duration::from_millis(2);
@@ -61,6 +62,17 @@ fn stream(bench: &Bench, command: &str, rest: &[&str], text: &str) -> (i32, Stri
 fn bans(bench: &Bench) -> Vec<Value> {
     let listed = bench.xdpctl(["bans", JUDGED, "--json"]).success().json();
     listed.as_array().expect("an array").clone()
+}
+
+/// An entry without when it was put, which has to be now.
+#[track_caller]
+fn without_time(entry: &Value) -> Value {
+    let mut entry = entry.clone();
+    let created = entry["created"].as_str().map(humantime::parse_rfc3339);
+    let created = created.and_then(Result::ok).unwrap_or_else(|| panic!("{entry}"));
+    assert!(created.elapsed().is_ok_and(|since| since < EVENT), "{entry}");
+    entry.as_object_mut().expect("an object").remove("created");
+    entry
 }
 
 fn status(bench: &Bench) -> Value {
@@ -226,8 +238,8 @@ fn a_hundred_thousand_are_streamed_replaced_and_removed() {
     let listed = bans(&bench);
     assert_eq!(listed.len(), PREFIXES);
     let entry = json!({"prefix": "10.0.0.0/32", "kind": "block", "expires_in_seconds": null,
-                       "note": "all of them"});
-    assert_eq!(listed[0], entry);
+                       "note": "all of them", "owner": "cli", "packets": 1});
+    assert_eq!(without_time(&listed[0]), entry);
 
     let (code, said, _) = stream(&bench, "allow", &["--for", "1h"], &all);
     assert_eq!(code, 0);
@@ -355,17 +367,15 @@ fn bans_are_sorted_and_have_notes_and_remaining_times() {
     let left = listed[2]["expires_in_seconds"].as_u64().expect("a number");
     assert!((1..=90).contains(&left), "{left}");
     assert_eq!((&listed[2]["kind"], &listed[2]["note"]), (&json!("block"), &json!("ssh é")));
-    assert_eq!(
-        listed[0],
-        json!({"prefix": "9.0.0.0/8", "kind": "allow",
-                                 "expires_in_seconds": null, "note": null})
-    );
+    let bare = |prefix: &str, kind: &str| {
+        json!({
+            "prefix": prefix, "kind": kind, "expires_in_seconds": null, "note": null,
+            "owner": "cli", "packets": 0,
+        })
+    };
+    assert_eq!(without_time(&listed[0]), bare("9.0.0.0/8", "allow"));
     run(&bench, "block", &["10.0.0.9"]);
-    assert_eq!(
-        bans(&bench)[2],
-        json!({"prefix": "10.0.0.9/32", "kind": "block",
-                                       "expires_in_seconds": null, "note": null})
-    );
+    assert_eq!(without_time(&bans(&bench)[2]), bare("10.0.0.9/32", "block"));
     let text = bench.xdpctl(["bans", JUDGED]);
     assert!(text.success().stdout.contains("ssh é"), "{}", text.stdout);
 

@@ -6,17 +6,23 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use xdp_common::filter::dynamic::{
-    DynamicEntries, Entry, EntryAction, EntryTable, EntryTables, NEVER, Place, Value,
-    entry_action_v4, entry_action_v6,
+    Deciding, DynamicEntries, Entry, EntryTable, EntryTables, NEVER, Place, Value, deciding_v4,
+    deciding_v6,
 };
 use xdp_common::packet::Network;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use xdpctl::datapath::maps::dynamic::filter;
+use xdpctl::datapath::maps::dynamic::records::{Record, combined};
+use xdpctl::ruleset::Prefix;
+use xdpctl::views::entries::Kind;
 
-use super::config::{Config, RuntimeEntry};
+use super::config::Config;
 
 /// The time, as the tables know it.
 const NOW: u64 = 1_000_000_000;
+/// The counters of all entries.
+pub const ALLOWED: u32 = 7;
+pub const BLOCKED: u32 = 8;
 const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 
 /// By length and the address in host order.
@@ -36,44 +42,52 @@ impl InMemory {
     /// Entries that have ended are left where they are, as they are in the kernel until something
     /// sweeps.
     pub fn of(config: &Config) -> Self {
+        let mut records: BTreeMap<(IpPrefix, u8), Record> = BTreeMap::new();
+        for given in &config.entries {
+            let length = given.prefix.length;
+            let prefix = match given.prefix.address {
+                IpAddr::V4(address) => IpPrefix::V4(masked_v4(address.to_bits(), length).0),
+                IpAddr::V6(address) => IpPrefix::V6(masked_v6(address.to_bits(), length).0),
+            };
+            let deadline = match (given.live, length % 2) {
+                (false, odd) => NOW - u64::from(odd),
+                (true, 0) => NEVER,
+                (true, _) => NOW + 1,
+            };
+            let kind = if given.allow { Kind::Allow } else { Kind::Block };
+            let record = Record { kind, deadline, created: 0, base: 0, note: 7 };
+            records.insert((prefix, given.owner), record);
+        }
+        let mut by_prefix: BTreeMap<IpPrefix, Vec<Record>> = BTreeMap::new();
+        for ((prefix, _), record) in records {
+            by_prefix.entry(prefix).or_default().push(record);
+        }
         let mut tables = Self::default();
-        for entry in &config.entries {
-            tables.put(entry);
+        for (prefix, records) in &by_prefix {
+            let counter = |kind| if kind == Kind::Allow { ALLOWED } else { BLOCKED };
+            let entry = combined(prefix, records, counter).expect("somebody wants it");
+            tables.put(*prefix, entry);
         }
         tables
     }
 
-    fn put(&mut self, given: &RuntimeEntry) {
-        let length = given.prefix.length;
-        let value = Entry {
-            deadline: match (given.live, length % 2) {
-                (false, odd) => NOW - u64::from(odd),
-                (true, 0) => NEVER,
-                (true, _) => NOW + 1,
-            },
-            action: if given.allow { EntryAction::ALLOWED } else { EntryAction::BLOCKED },
-            length: length.into(),
-            note: 7,
-        }
-        .to_value();
-        let value = Cell::new(value);
-        let (prefix, v6) = match given.prefix.address {
-            IpAddr::V4(address) => {
-                let prefix = masked_v4(address.to_bits(), length).0;
+    fn put(&mut self, prefix: IpPrefix, entry: Entry) {
+        let value = Cell::new(entry.to_value());
+        let (v6, length) = match prefix {
+            IpPrefix::V4(Prefix { address, length }) => {
                 match length {
-                    32 => drop(self.hosts_v4.insert(prefix.address, value)),
-                    _ => drop(self.prefixes_v4.insert((length, prefix.address.into()), value)),
+                    32 => drop(self.hosts_v4.insert(address, value)),
+                    _ => drop(self.prefixes_v4.insert((length, address.into()), value)),
                 }
-                (IpPrefix::V4(prefix), false)
+                (false, length)
             }
-            IpAddr::V6(address) => {
-                let prefix = masked_v6(address.to_bits(), length).0;
-                let halves = [(prefix.address >> 64) as u64, prefix.address as u64];
+            IpPrefix::V6(Prefix { address, length }) => {
+                let halves = [(address >> 64) as u64, address as u64];
                 match length {
                     128 => drop(self.hosts_v6.insert(halves, value)),
-                    _ => drop(self.prefixes_v6.insert((length, prefix.address), value)),
+                    _ => drop(self.prefixes_v6.insert((length, address), value)),
                 }
-                (IpPrefix::V6(prefix), true)
+                (true, length)
             }
         };
         let table = EntryTable::of(v6, length);
@@ -92,8 +106,9 @@ impl Place for InTest<'_> {
     }
 
     fn write_skip(self, half: u16) {
-        let [a, b, third, d] = self.0.get();
-        self.0.set([a, b, third & 0xffff | u32::from(half) << 16, d]);
+        let mut value = self.0.get();
+        value[4] = value[4] & 0xffff | u32::from(half) << 16;
+        self.0.set(value);
     }
 }
 
@@ -107,13 +122,13 @@ fn longest(prefixes: &Prefixes, length: u32, address: u128, width: u32) -> Optio
 
 impl DynamicEntries for InMemory {
     /// Twice: what the first leaves for the second must not change the answer.
-    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
-        let action = || match network {
-            Network::IPV4 => entry_action_v4(self, source[0] as u32),
-            _ => entry_action_v6(self, source),
+    fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding {
+        let ask = || match network {
+            Network::IPV4 => deciding_v4(self, source[0] as u32),
+            _ => deciding_v6(self, source),
         };
-        let first = action();
-        assert_eq!(action(), first, "another answer to the same question");
+        let first = ask();
+        assert_eq!(ask(), first, "another answer to the same question");
         first
     }
 }

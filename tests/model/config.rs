@@ -27,6 +27,8 @@ pub struct Config {
 /// What `xdpctl allow` or `xdpctl block` left.
 #[derive(Clone, Copy, Debug)]
 pub struct RuntimeEntry {
+    /// Of one owner, the last for a prefix replaces the others.
+    pub owner: u8,
     pub prefix: Prefix,
     pub allow: bool,
     /// Whether its time is not over.

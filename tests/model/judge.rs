@@ -133,15 +133,17 @@ fn judge_read(config: &Config, frame: Option<Frame>) -> Opinion {
     opinion
 }
 
-/// Whether the longest live entry that holds the source allows it. There is one entry for a prefix,
-/// the last that was put.
+/// Whether the longest prefix with a live entry that holds the source allows it. For a prefix there is
+/// one entry of each owner, the last that it put; of those that live, an allow comes before a block.
 fn runtime_entry(config: &Config, source: IpAddr) -> Option<(bool, Entry)> {
     let holding = config.entries.iter().filter(|entry| entry.prefix.contains(source));
-    // By length and, of the same, by place: the last is the maximum.
-    let lengths: BTreeMap<u8, &RuntimeEntry> =
-        holding.map(|entry| (entry.prefix.length, entry)).collect();
-    let longest = lengths.into_values().rev().find(|entry| entry.live)?;
-    Some((longest.allow, Entry { prefix: block(source, longest.prefix.length), line: None }))
+    // Of the same length and owner, the last stays.
+    let last: BTreeMap<(u8, u8), &RuntimeEntry> =
+        holding.map(|entry| ((entry.prefix.length, entry.owner), entry)).collect();
+    let live = || last.values().filter(|entry| entry.live);
+    let longest = live().map(|entry| entry.prefix.length).max()?;
+    let allow = live().any(|entry| entry.prefix.length == longest && entry.allow);
+    Some((allow, Entry { prefix: block(source, longest), line: None }))
 }
 
 /// The prefix of that length that holds the address.

@@ -16,7 +16,7 @@ use xdpctl::judgement::names::addresses;
 use xdpctl::ruleset::RedirectTarget;
 use xdpctl::views::explain::entries::ListedEntries;
 
-use super::bans::InMemory;
+use super::bans::{self, InMemory};
 use super::config::{self, Config, Prefix};
 use super::judge::{self, Entry, Opinion, Sent};
 use super::loading;
@@ -63,6 +63,13 @@ impl Product {
             sent: None,
             entry: None,
         };
+        // What an entry decided is counted to it, and nothing else.
+        let entry = match judged.reason {
+            Reason::Allowed => bans::ALLOWED,
+            Reason::Banned => bans::BLOCKED,
+            _ => 0,
+        };
+        assert_eq!(judged.entry, entry, "{judged:?}");
         let list = self.named(judged.list);
         if let (Reason::Allowlist | Reason::Blocklist, Some((kind, name))) = (judged.reason, &list)
         {

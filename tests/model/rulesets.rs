@@ -187,8 +187,10 @@ pub fn config(dice: &mut Dice) -> Config {
 fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
     let mut prefixes: Vec<Prefix> = Vec::new();
     for _ in 0..1 + dice.below(12) {
-        let next = match dice.below(4) {
+        let next = match dice.below(5) {
             0 if !listed.is_empty() => dice.pick(listed),
+            // Again the same, of another owner or in its place.
+            3 if !prefixes.is_empty() => dice.pick(&prefixes),
             1 | 2 if !prefixes.is_empty() => {
                 let known = dice.pick(&prefixes);
                 prefix_of(dice, known.address)
@@ -198,6 +200,7 @@ fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
         prefixes.push(next);
     }
     let entry = |prefix: Prefix| RuntimeEntry {
+        owner: dice.below(3) as u8,
         prefix,
         allow: dice.one_in(2),
         live: prefix.length > 1 && dice.one_in(2),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use xdp_common::capacity::MAX_OWNER_NAME;
 
 use crate::frames::dump;
 use crate::notation::{plain, steers};
@@ -45,8 +46,8 @@ pub enum Command {
     /// Drop what comes from an address or a prefix, at once and without a reload
     ///
     /// The entry holds until it is removed or its time is over, whatever the ruleset says but for
-    /// its allowlists, and over reloads. The longest entry that holds a source decides; the last
-    /// command for a prefix replaces the one before.
+    /// its allowlists, and over reloads. The longest entry that holds a source decides; for one prefix,
+    /// each owner has an entry, and of these an allow comes before a block while it lives.
     Block(Put),
     /// Let pass what comes from an address or a prefix, whatever the ruleset says
     ///
@@ -54,8 +55,8 @@ pub enum Command {
     Allow(Put),
     /// Remove entries of `block` and `allow`
     ///
-    /// Of each prefix given, the run-time entry that has exactly this prefix, whether it blocks or
-    /// allows. Entries of longer and shorter prefixes stay, and so does what the configuration lists.
+    /// Of each prefix given, the run-time entries that have exactly this prefix, whether they block or
+    /// allow, of one owner or of all. Entries of longer and shorter prefixes stay, and so does what the configuration lists.
     /// Where a prefix has no entry, nothing is removed at all, and the status is 1.
     Unblock(Unblock),
     /// Show the entries of `block` and `allow`
@@ -195,6 +196,10 @@ pub struct Put {
     /// A remark that `xdpctl bans` shows
     #[arg(long, value_name = "TEXT", value_parser = note, allow_hyphen_values = true)]
     pub note: Option<String>,
+    /// Who puts it. Each owner has entries of its own: the last command of one replaces its entry for the
+    /// prefix, and of several the one that ends last counts
+    #[arg(long, value_name = "NAME", default_value = "cli", value_parser = owner)]
+    pub owner: String,
     /// Take 0.0.0.0/0 and ::/0 too, which hold every source there is
     #[arg(long)]
     pub catch_all: bool,
@@ -207,6 +212,9 @@ pub struct Unblock {
     pub interface: String,
     #[command(flatten)]
     pub prefixes: Prefixes,
+    /// Remove that owner's entries alone [default: those of all owners]
+    #[arg(long, value_name = "NAME", value_parser = owner)]
+    pub owner: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -214,6 +222,9 @@ pub struct Bans {
     /// The interface
     #[arg(value_name = "IFACE")]
     pub interface: String,
+    /// Show that owner's entries alone [default: those of all owners]
+    #[arg(long, value_name = "NAME", value_parser = owner)]
+    pub owner: Option<String>,
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,
@@ -399,6 +410,26 @@ fn mac(text: &str) -> Result<Mac, String> {
     if parts.next().is_some() { Err(wrong()) } else { Ok(Mac(bytes)) }
 }
 
+/// Longest name of an owner, in characters.
+const OWNER: usize = 72;
+
+const _: () = assert!(OWNER <= MAX_OWNER_NAME);
+
+/// An owner's name: as those of lists and rules, and `rule:NAME`.
+fn owner(text: &str) -> Result<String, String> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-' | ':');
+    if let Some(character) = text.chars().find(|character| !fits(*character)) {
+        return Err(format!(
+            "'{}' cannot be in it: a name is made of letters, digits, '.', '_', '-' and ':'",
+            plain(&character.to_string())
+        ));
+    }
+    match text.len() {
+        1..=OWNER => Ok(text.to_owned()),
+        length => Err(format!("it has {length} characters: a name has 1 to {OWNER}")),
+    }
+}
+
 /// Longest note, in characters.
 const NOTE: usize = 200;
 
@@ -469,6 +500,22 @@ mod tests {
             ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "+2:00:00:00:00:01"]
         {
             assert!(mac(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn owners() {
+        for name in ["cli", "rule:ssh.v6_2-x", &"x".repeat(72)] {
+            assert_eq!(owner(name), Ok(name.to_owned()));
+        }
+        for (name, told) in [
+            ("", "it has 0 characters: a name has 1 to 72"),
+            (&*"x".repeat(73), "it has 73 characters: a name has 1 to 72"),
+            ("a b", "' ' cannot be in it"),
+            ("a\u{1b}", "'\\u{1b}' cannot be in it"),
+            ("é", "'é' cannot be in it"),
+        ] {
+            assert!(owner(name).unwrap_err().starts_with(told), "{name:?}");
         }
     }
 

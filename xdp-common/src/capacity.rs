@@ -16,8 +16,13 @@ pub const MAX_REDIRECTS: u32 = 64;
 /// about to be: a slot of the one is never written while the other may still run.
 pub const REDIRECT_SLOTS: u32 = 2 * MAX_REDIRECTS;
 
-/// Run-time entries of each kind of prefix: single addresses and shorter prefixes, IPv4 and IPv6.
+/// Run-time entries of each kind of prefix: single addresses and shorter prefixes, IPv4 and IPv6. Each
+/// owner's is one.
 pub const MAX_ENTRIES: u32 = 1 << 18;
+/// Owners of run-time entries on an interface.
+pub const MAX_OWNERS: u32 = 1_024;
+/// Bytes of an owner's name.
+pub const MAX_OWNER_NAME: usize = 80;
 
 /// Extents, of 1 MiB each, of an image beside its first.
 pub const MORE_EXTENTS: u32 = 511;

@@ -6,8 +6,10 @@
 //!
 //! A new map, or one with another name or signature, needs a new [`crate::image::LAYOUT`].
 
-use crate::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, REDIRECT_SLOTS};
-use crate::filter::dynamic::{EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
+use crate::capacity::{
+    COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNER_NAME, MAX_OWNERS, REDIRECT_SLOTS,
+};
+use crate::filter::dynamic::{self, EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
 use crate::image::Extent;
 use crate::stats::counter::Counter;
 use crate::stats::per_cpu::PerCpu;
@@ -115,6 +117,34 @@ pub const fn table(table: EntryTable) -> MapDefinition {
     MapDefinition::new(kind, key_size, value, places, map_flag::NO_PREALLOC)
 }
 
+/// What owners asked for, in a table's own map: an element for each prefix and owner. The program does
+/// not look there.
+pub const RECORDS: MapDefinition = MapDefinition::new(
+    kind::HASH,
+    size_of::<RecordKey>(),
+    size_of::<RecordValue>(),
+    TABLE_SIZE as usize,
+    map_flag::NO_PREALLOC,
+);
+/// As bytes: an address of 128 bits (IPv4's are the last 32) in network order; 4 or 6; the prefix's
+/// length; two zeros; the owner's number.
+pub type RecordKey = [u64; 3];
+/// As bytes: the deadline, by the kernel's monotonic clock in nanoseconds; when it was put, in
+/// milliseconds since 1970; what the counter had then; the kind, 1 allows and 2 blocks; whether it is
+/// kept over a restart; two zeros; the note's number.
+pub type RecordValue = [u64; 4];
+
+/// An owner's name, padded with zeros. An owner's number is its place, from 0.
+pub type OwnerName = [u8; MAX_OWNER_NAME];
+
+/// Counters of run-time entries.
+pub const ENTRY_COUNTER_PAGE: MapDefinition = MapDefinition::array(
+    kind::PERCPU_ARRAY,
+    size_of::<dynamic::CounterBlock>(),
+    dynamic::COUNTER_BLOCKS,
+    0,
+);
+
 /// What becomes of a map when `attach --replace` exchanges the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReplace {
@@ -207,8 +237,8 @@ macro_rules! for_each_map {
                 replace: KeptAlways,
                 explain: Shared,
             }
-            /// Run-time entries for single IPv4 addresses. Written by the command line, read by the
-            /// program.
+            /// Run-time entries for single IPv4 addresses, of each what all owners together want. Written
+            /// by the command line, read by the program.
             BAN_HOSTS_V4 ban_hosts_v4 {
                 declared: ArrayOfMaps<HostsV4, 1>,
                 created: MapDefinition::of_maps(1),
@@ -238,6 +268,38 @@ macro_rules! for_each_map {
                 declared: ArrayOfMaps<PrefixesV6, 1>,
                 created: MapDefinition::of_maps(1),
                 inner: Some(table(EntryTable::PrefixesV6)),
+                replace: KeptAlways,
+                explain: Shared,
+            }
+            /// Packets that run-time entries decided, in pages that the command line adds as entries
+            /// need them, and takes away with the last. Added to by the program, read by the command
+            /// line; never zeroed, a record says what its counter had when it was put.
+            ENTRY_COUNTERS entry_counters {
+                declared: ArrayOfMaps<EntryCounterPage, { dynamic::COUNTER_PAGES }>,
+                created: MapDefinition::of_maps(dynamic::COUNTER_PAGES),
+                inner: Some(ENTRY_COUNTER_PAGE),
+                replace: KeptAlways,
+                explain: Own,
+            }
+            /// What owners asked for, by the tables' numbers: what the tables are made of. Written and
+            /// read by the command line; the program only holds it.
+            RECORDS records {
+                declared: ArrayOfMaps<RecordsMap, 4>,
+                created: MapDefinition::of_maps(EntryTable::ALL.len()),
+                inner: Some(RECORDS),
+                replace: KeptAlways,
+                explain: Shared,
+            }
+            /// The owners' names. As above.
+            OWNERS owners {
+                declared: Array<OwnerName, { MAX_OWNERS as usize }>,
+                created: MapDefinition::array(
+                    kind::ARRAY,
+                    size_of::<OwnerName>(),
+                    MAX_OWNERS as usize,
+                    0
+                ),
+                inner: None,
                 replace: KeptAlways,
                 explain: Shared,
             }

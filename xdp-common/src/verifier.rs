@@ -35,3 +35,25 @@ pub fn launder<T>(place: &mut T) -> &mut T {
     // SAFETY: it is the same pointer.
     unsafe { &mut *(black_box(place as usize as u64) as usize as *mut T) }
 }
+
+/// Names a map in the program, which has no other use of it: the kernel keeps the maps that a program
+/// names as long as the program, and says which they are. It is two instructions.
+#[inline(always)]
+pub fn name<T>(map: &'static T) {
+    #[cfg(target_arch = "bpf")]
+    {
+        // SAFETY: moves a register to itself and touches nothing else. Not `pure`, or LLVM would drop
+        // it, for nobody uses the result.
+        unsafe {
+            core::arch::asm!(
+                "{0} = {0}",
+                inout(reg) map => _,
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = map;
+    }
+}

@@ -3,14 +3,15 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::maps::lpm_trie::Key;
 use xdp_common::filter::dynamic::{
-    DynamicEntries, EntryAction, EntryTable, EntryTables, FILTER_WORDS, Place, Switches, Value,
-    entry_action_v4, entry_action_v6, flag,
+    COUNTERS_PER_BLOCK, CounterPlace, Deciding, DynamicEntries, EntryTable, EntryTables,
+    FILTER_WORDS, Place, Switches, Value, deciding_v4, deciding_v6, flag,
 };
 use xdp_common::packet::Network;
-use xdp_common::verifier::black_box;
+use xdp_common::verifier::{black_box, name};
 
 use crate::maps::{
-    BAN_FILTERS, BAN_HOSTS_V4, BAN_HOSTS_V6, BAN_PREFIXES_V4, BAN_PREFIXES_V6, SWITCHES,
+    BAN_FILTERS, BAN_HOSTS_V4, BAN_HOSTS_V6, BAN_PREFIXES_V4, BAN_PREFIXES_V6, ENTRY_COUNTERS,
+    OWNERS, RECORDS, SWITCHES,
 };
 
 /// The entries in force. Without any, a packet pays for one load and a branch.
@@ -18,13 +19,13 @@ pub struct InForce;
 
 impl DynamicEntries for InForce {
     #[inline(always)]
-    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
-        let Some(switches) = SWITCHES.get(0) else { return EntryAction::NONE };
+    fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding {
+        let Some(switches) = SWITCHES.get(0) else { return Deciding::NOTHING };
         let flags = flags(switches);
         if flags & (flag::V4 | flag::V6) == 0 {
-            return EntryAction::NONE;
+            return Deciding::NOTHING;
         }
-        EntryAction(if network == Network::IPV4 {
+        Deciding(if network == Network::IPV4 {
             entry_v4(source[0])
         } else {
             entry_v6(source[0], source[1])
@@ -39,23 +40,50 @@ fn flags(switches: &Switches) -> u32 {
     unsafe { core::ptr::read_volatile(&switches.flags) }
 }
 
-/// Asks the tables of IPv4, and returns a [`EntryAction`].
+/// Asks the tables of IPv4, and returns a [`Deciding`].
 ///
 /// A function of its own, and global, as the next one: the verifier goes through the loop over a
 /// trie once, and knows nothing of the answer that would make ways of judging out of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn entry_v4(address: u64) -> u32 {
-    let Some(switches) = SWITCHES.get(0) else { return EntryAction::NONE.0 };
-    entry_action_v4(&KernelTables { switches }, address as u32).0
+    // The kernel keeps the maps that a program names, and by that the command line finds them.
+    name(&RECORDS);
+    name(&OWNERS);
+    let Some(switches) = SWITCHES.get(0) else { return Deciding::NOTHING.0 };
+    deciding_v4(&KernelTables { switches }, address as u32).0
 }
 
 /// Asks the tables of IPv6.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn entry_v6(upper: u64, lower: u64) -> u32 {
-    let Some(switches) = SWITCHES.get(0) else { return EntryAction::NONE.0 };
-    entry_action_v6(&KernelTables { switches }, [upper, lower]).0
+    let Some(switches) = SWITCHES.get(0) else { return Deciding::NOTHING.0 };
+    deciding_v6(&KernelTables { switches }, [upper, lower]).0
+}
+
+/// Counts a packet to the entry that decided it, by its counter.
+#[inline(always)]
+pub fn count(counter: u32) {
+    if counter != 0 {
+        entry_decided(counter);
+    }
+}
+
+/// Adds to a counter: 1 where there is one of that number.
+///
+/// Global too, or the verifier would follow what comes after once more for each way through this.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn entry_decided(counter: u32) -> u32 {
+    let Some(place) = CounterPlace::of(counter) else { return 0 };
+    let Some(block) = ENTRY_COUNTERS.get_value_ptr_mut(place.page, &place.block) else { return 0 };
+    // A black box, or LLVM drops the bound that the verifier has to see.
+    let word = black_box(place.word as u64) as usize & (COUNTERS_PER_BLOCK - 1);
+    // SAFETY: masked to the block's words, which are this CPU's own, and the program does not interrupt
+    // itself there.
+    unsafe { *block.cast::<u64>().add(word) += 1 };
+    1
 }
 
 struct KernelTables {
@@ -86,16 +114,16 @@ struct InKernel(*mut Value);
 impl Place for InKernel {
     #[inline(always)]
     fn read(self) -> Value {
-        // SAFETY: the kernel found it. Each word is read in one; the third may be written meanwhile
+        // SAFETY: the kernel found it. Each word is read in one; the fifth may be written meanwhile
         // by another CPU.
         let word = |at: usize| unsafe { core::ptr::read_volatile(self.0.cast::<u32>().add(at)) };
-        [word(0), word(1), word(2), word(3)]
+        [word(0), word(1), word(2), word(3), word(4), word(5), word(6)]
     }
 
     #[inline(always)]
     fn write_skip(self, half: u16) {
-        // SAFETY: as above, and the upper half of the third word is nobody else's.
-        unsafe { core::ptr::write_volatile(self.0.cast::<u16>().add(5), half) };
+        // SAFETY: as above, and the upper half of the fifth word is nobody else's.
+        unsafe { core::ptr::write_volatile(self.0.cast::<u16>().add(9), half) };
     }
 }
 

@@ -111,13 +111,14 @@ fn apply(ctx: &XdpContext, effect: &mut Effect) {
 /// The one exit: counts the packet once in the matrix, and to whatever else its effect names.
 #[inline(always)]
 fn exit(cpu: &mut PerCpu) -> u32 {
-    let Effect { decision, list, rule, failure, .. } = cpu.scratch.effect;
+    let Effect { decision, list, rule, entry, failure, .. } = cpu.scratch.effect;
     let bytes = u64::from(cpu.scratch.length);
     if let Some(cell) = cpu.matrix.cells.get_mut(black_box(decision.cell().into()) as usize) {
         add(cell, bytes);
     }
     count(list, bytes);
     count(rule, bytes);
+    dynamic::count(entry);
     count(failure, bytes);
     XDP_ACTIONS >> (4 * (decision.verdict() & 7)) & 0xf
 }

@@ -2,10 +2,12 @@
 
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, REDIRECT_SLOTS};
-use xdp_common::filter::dynamic::{EntryFilter, Switches, Value};
+use xdp_common::capacity::{
+    COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNERS, REDIRECT_SLOTS,
+};
+use xdp_common::filter::dynamic::{self, CounterBlock, EntryFilter, Switches, Value};
 use xdp_common::image::Extent;
-use xdp_common::maps::map_flag;
+use xdp_common::maps::{OwnerName, RecordKey, RecordValue, map_flag};
 use xdp_common::stats::per_cpu::PerCpu;
 
 /// Written through memory.
@@ -26,6 +28,11 @@ pub type HostsV4 = HashMap<u32, Value, 1, TABLE_FLAGS>;
 pub type HostsV6 = HashMap<[u64; 2], Value, 1, TABLE_FLAGS>;
 pub type PrefixesV4 = LpmTrie<[u8; 4], Value, 1, TABLE_FLAGS>;
 pub type PrefixesV6 = LpmTrie<[u8; 16], Value, 1, TABLE_FLAGS>;
+
+/// `xdp_common::maps::ENTRY_COUNTER_PAGE`.
+pub type EntryCounterPage = PerCpuArray<CounterBlock, { dynamic::COUNTER_BLOCKS }>;
+/// `xdp_common::maps::RECORDS`.
+pub type RecordsMap = HashMap<RecordKey, RecordValue, 1, TABLE_FLAGS>;
 
 macro_rules! declare {
     ($($(#[$doc:meta])* $name:ident $handle:ident {

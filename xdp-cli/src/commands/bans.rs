@@ -1,5 +1,7 @@
 //! `xdpctl bans`.
 
+use std::time::SystemTime;
+
 use super::{Failure, Session};
 use crate::args::Bans;
 use crate::views::entries::{json, text};
@@ -11,7 +13,7 @@ pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
         let attached = namespace.attachments()?;
         let attachment = attached.require_here(&args.interface)?;
         let store = namespace.entries(attachment)?;
-        Ok((store.list()?, store.without_notes().cloned()))
+        Ok((store.list(args.owner.as_deref())?, store.without_notes().cloned()))
     })?;
     if let Some(error) = without_notes {
         session.reporter.warning(
@@ -22,7 +24,7 @@ pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
     let written = if args.json {
         json::write(session.out, &listed)
     } else {
-        text::write(session.out, &listed)
+        text::write(session.out, &listed, SystemTime::now())
     };
     written.map_err(Failure::from_output)
 }

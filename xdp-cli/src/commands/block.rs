@@ -13,7 +13,8 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Fail
     // Mistakes in them are told without root too, and before anybody waits for a lock.
     let prefixes = prefixes::read(&args.prefixes, session)?;
     prefixes::refuse_catch_all(&prefixes, args.catch_all, session)?;
-    let order = Order { kind, life: args.life, note: args.note.clone() };
+    let (owner, life, note) = (args.owner.clone(), args.life, args.note.clone());
+    let order = Order { owner, kind, life, note };
     let (name, put) = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let attachment = attached.require(&args.interface)?;

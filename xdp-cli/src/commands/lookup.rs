@@ -92,6 +92,7 @@ fn of_entry(entry: &Listed) -> Holding {
         side: "source",
         expires_in_seconds: entry.expires_in_seconds,
         note: entry.note.clone(),
+        owner: Some(entry.owner.clone()),
         ..Holding::default()
     }
 }

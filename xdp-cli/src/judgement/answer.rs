@@ -12,6 +12,8 @@ pub struct Answer {
     pub reason: Reason,
     /// The list that decided or only counts.
     pub list: CounterId,
+    /// The counter of the run-time entry that decided, by its number; 0 where none did.
+    pub entry: u32,
     /// What the rule that decided does.
     pub action: Option<Action>,
     /// What was read of the frame, unless it is malformed.

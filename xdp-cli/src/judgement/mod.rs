@@ -9,7 +9,7 @@ pub mod answer;
 pub mod names;
 pub mod reach;
 
-use xdp_common::filter::dynamic::{DynamicEntries, EntryAction};
+use xdp_common::filter::dynamic::{Deciding, DynamicEntries, EntryAction};
 use xdp_common::filter::order::{self, Scratch};
 use xdp_common::image::Action;
 use xdp_common::packet::{LinkType, Network};
@@ -35,19 +35,21 @@ impl RunTimeEntries {
         self.0.push((source, entry));
     }
 
-    fn deciding(&self, source: Address) -> Option<&RunTime> {
+    fn of_source(&self, source: Address) -> Option<&RunTime> {
         self.0.iter().find(|(of, _)| *of == source).map(|(_, entry)| entry)
     }
 }
 
 impl DynamicEntries for RunTimeEntries {
-    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction {
-        let entry = names::address(network, source).and_then(|source| self.deciding(source));
-        match entry.map(|entry| entry.kind) {
+    fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding {
+        let entry = names::address(network, source).and_then(|source| self.of_source(source));
+        let action = match entry.map(|entry| entry.kind) {
             None => EntryAction::NONE,
             Some(Kind::Allow) => EntryAction::ALLOWED,
             Some(Kind::Block) => EntryAction::BLOCKED,
-        }
+        };
+        // Counted to nothing: nobody sent this frame.
+        Deciding::new(action, 0)
     }
 }
 
@@ -68,6 +70,7 @@ pub fn judge(
         verdict,
         reason,
         list: effect.list,
+        entry: effect.entry,
         action: (reason == Reason::Rule).then_some(effect.action),
         packet: (malformed == 0).then_some(packet),
         changed: effect.leaves().then(|| rewritten(&effect.action, link_type, frame)).flatten(),
@@ -99,6 +102,6 @@ pub fn explain(
 ) -> Explained {
     let answer = judge(image, entries, link_type, frame);
     let source = answer.packet.as_ref().and_then(addresses).map(|(source, _)| source);
-    let entry = source.and_then(|source| entries.deciding(source));
+    let entry = source.and_then(|source| entries.of_source(source));
     names.explained(&answer, entry, link_type, frame)
 }

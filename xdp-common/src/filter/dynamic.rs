@@ -1,22 +1,30 @@
 //! Entries added at run time: how they lie in their maps, and which of them decides a packet.
 //!
 //! There are four tables: single addresses in hashes, shorter prefixes in LPM tries, each for IPv4
-//! and for IPv6. The command line changes them in place; nothing is compiled. An entry bears its
-//! deadline, so that it ends without anybody taking it away, and an entry that has ended hides
-//! nothing: a trie knows only the longest match, so it is asked again for a shorter one. Where many
-//! have ended one around the other, the program asks for each of them once, and leaves in the first
-//! where it got to ([`Skip`]): the next packet goes there at once.
+//! and for IPv6. The command line changes them in place; nothing is compiled. For each prefix there is
+//! one entry, which says until when the prefix is allowed and until when it is blocked: what all of its
+//! owners asked for, in one. Who they are is the command line's business ([`crate::maps::RECORDS`]).
+//!
+//! An entry bears its deadlines, so that it ends without anybody taking it away, and an entry that has
+//! ended hides nothing: a trie knows only the longest match, so it is asked again for a shorter one.
+//! Where many have ended one around the other, the program asks for each of them once, and leaves in
+//! the first where it got to ([`Skip`]): the next packet goes there at once.
 //!
 //! In front of each table stands a filter, a bitmap that says of most addresses that the table
 //! need not be asked. It may say so too seldom and never too often, so a bit is set before the
 //! entry that it stands for, and cleared after that entry is gone, if at all.
+//!
+//! What an entry decides is counted for each CPU on its own, in a counter whose number the entry bears
+//! ([`CounterPlace`]). A counter in the entry itself would have every CPU write to the same cache line:
+//! a flood from one blocked source, which the NIC spreads over all of them, would make dropping it
+//! slower the more CPUs there are. And it would be lost whenever a command replaces the entry.
 
 use crate::capacity::MAX_ENTRIES;
-use crate::filter::effect::{Stage, decide};
+use crate::filter::effect::{Effect, Stage, decide};
 use crate::packet::Network;
 use crate::stats::verdict::{Reason, Verdict};
 
-/// What an entry does; as a number, which is what crosses between functions of the program.
+/// What an entry does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct EntryAction(pub u32);
@@ -30,10 +38,37 @@ impl EntryAction {
     pub const BLOCKED: Self = Self(2);
 }
 
+/// What the entry that decides does, and the number of the counter for that: as one number, which is
+/// what crosses between functions of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Deciding(pub u32);
+
+impl Deciding {
+    /// No live entry holds the source.
+    pub const NOTHING: Self = Self::new(EntryAction::NONE, 0);
+
+    #[inline(always)]
+    pub const fn new(action: EntryAction, counter: u32) -> Self {
+        Self(action.0 | counter << 2)
+    }
+
+    #[inline(always)]
+    pub const fn action(self) -> EntryAction {
+        EntryAction(self.0 & 3)
+    }
+
+    /// 0 where nothing is counted.
+    #[inline(always)]
+    pub const fn counter(self) -> u32 {
+        self.0 >> 2
+    }
+}
+
 /// What the judgement asks of the entries.
 pub trait DynamicEntries {
-    /// What the longest live entry that holds the source does. `network` is IPv4 or IPv6.
-    fn action(&self, network: Network, source: [u64; 2]) -> EntryAction;
+    /// The longest live entry that holds the source. `network` is IPv4 or IPv6.
+    fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding;
 }
 
 /// There are none.
@@ -41,30 +76,33 @@ pub trait DynamicEntries {
 pub struct NoEntries;
 
 impl DynamicEntries for NoEntries {
-    fn action(&self, _: Network, _: [u64; 2]) -> EntryAction {
-        EntryAction::NONE
+    fn deciding(&self, _: Network, _: [u64; 2]) -> Deciding {
+        Deciding::NOTHING
     }
 }
 
-/// An entry as it lies in a map: four numbers and no structure, which Linux 6.1 refuses in inner
+/// An entry as it lies in a map: numbers and no structure, which Linux 6.1 refuses in inner
 /// maps, and none of them wider than a key of IPv4's trie leaves it aligned.
 ///
 /// The kernel puts a new value in the place of an old one, and does not write into it. The memory of
 /// one that is gone can become another entry's of the same table at once, though: a packet that is
 /// reading an entry in the very moment in which it is removed may be judged by the one that comes.
-pub type Value = [u32; 4];
+pub type Value = [u32; 7];
 
-/// What lies in a [`Value`].
+/// What lies in a [`Value`]: what is asked for a prefix, by all of its owners together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When it ends, by the kernel's monotonic clock in nanoseconds; [`NEVER`] if it does not.
-    pub deadline: u64,
-    pub action: EntryAction,
+    /// Until when it is allowed, by the kernel's monotonic clock in nanoseconds: [`NEVER`] if that does
+    /// not end, 0 if nobody allows it.
+    pub allowed_until: u64,
+    /// Until when it is blocked, likewise. While it is allowed, that decides.
+    pub blocked_until: u64,
     /// Of the prefix: a trie does not say which it found.
     pub length: u32,
-    /// A number for the text that the user gave; 0 where there is none. The program does not look
-    /// at it.
-    pub note: u32,
+    /// The numbers of the counters for packets that were allowed and blocked by it; 0 where there is
+    /// none.
+    pub allowed_counter: u32,
+    pub blocked_counter: u32,
 }
 
 /// The deadline of what does not end.
@@ -74,32 +112,86 @@ impl Entry {
     /// As it lies in its table, without a [`Skip`].
     pub const fn to_value(self) -> Value {
         [
-            self.deadline as u32,
-            (self.deadline >> 32) as u32,
-            self.action.0 | (self.length & 0xff) << 8,
-            self.note,
+            self.allowed_until as u32,
+            (self.allowed_until >> 32) as u32,
+            self.blocked_until as u32,
+            (self.blocked_until >> 32) as u32,
+            self.length & 0xff,
+            self.allowed_counter,
+            self.blocked_counter,
         ]
     }
 
     #[inline(always)]
     pub const fn of(value: &Value) -> Self {
         Self {
-            deadline: value[0] as u64 | (value[1] as u64) << 32,
-            action: EntryAction(value[2] & 0xff),
-            length: value[2] >> 8 & 0xff,
-            note: value[3],
+            allowed_until: value[0] as u64 | (value[1] as u64) << 32,
+            blocked_until: value[2] as u64 | (value[3] as u64) << 32,
+            length: value[4] & 0xff,
+            allowed_counter: value[5],
+            blocked_counter: value[6],
         }
     }
 
-    /// Whether it has not ended. The clock is asked only where that depends on it.
+    /// What it does now. The clock is asked only where that depends on it.
     #[inline(always)]
-    pub fn is_live(&self, now: impl FnOnce() -> u64) -> bool {
-        self.deadline == NEVER || now() < self.deadline
+    pub fn decides(&self, now: impl FnOnce() -> u64) -> Deciding {
+        let timeless = self.allowed_until == NEVER
+            || (self.allowed_until == 0 && matches!(self.blocked_until, 0 | NEVER));
+        self.decides_at(if timeless { 0 } else { now() })
+    }
+
+    /// What it does at that time.
+    #[inline(always)]
+    pub const fn decides_at(&self, now: u64) -> Deciding {
+        if now < self.allowed_until {
+            Deciding::new(EntryAction::ALLOWED, self.allowed_counter)
+        } else if now < self.blocked_until {
+            Deciding::new(EntryAction::BLOCKED, self.blocked_counter)
+        } else {
+            Deciding::NOTHING
+        }
+    }
+}
+
+/// Where a counter lies: in pages, each a per-CPU array of blocks of counters. A command that lists
+/// entries reads a block in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterPlace {
+    pub page: u32,
+    pub block: u32,
+    pub word: usize,
+}
+
+/// A block of counters, of packets.
+pub type CounterBlock = [u64; COUNTERS_PER_BLOCK];
+pub const COUNTERS_PER_BLOCK: usize = 256;
+/// Blocks of a page.
+pub const COUNTER_BLOCKS: usize = 8;
+/// Counters of a page, and pages: enough for every place of every table to be allowed and blocked.
+pub const COUNTERS_PER_PAGE: usize = COUNTERS_PER_BLOCK * COUNTER_BLOCKS;
+pub const COUNTER_PAGES: usize =
+    (2 * EntryTable::ALL.len() * TABLE_SIZE as usize + 1).div_ceil(COUNTERS_PER_PAGE);
+
+const _: () = assert!(COUNTER_PAGES * COUNTERS_PER_PAGE < 1 << 30, "it fits beside an action");
+
+impl CounterPlace {
+    /// The place of a counter; `None` where nothing is counted.
+    #[inline(always)]
+    pub const fn of(counter: u32) -> Option<Self> {
+        if counter == 0 {
+            return None;
+        }
+        Some(Self {
+            page: counter / COUNTERS_PER_PAGE as u32,
+            block: counter / COUNTERS_PER_BLOCK as u32 % COUNTER_BLOCKS as u32,
+            word: counter as usize % COUNTERS_PER_BLOCK,
+        })
     }
 }
 
 /// What the program found behind an entry that has ended: the length of the live entry that decides
-/// in its place, or that there is none. It lies in the upper half of the third word of the entry's
+/// in its place, or that there is none. It lies in the upper half of the fifth word of the entry's
 /// value, where the command line leaves 0.
 ///
 /// A skip is good in the epoch that it names, [`Switches::epoch`]. An entry that has ended stays
@@ -127,8 +219,8 @@ impl Skip {
     /// The skip of a value, if there is one of this epoch.
     #[inline(always)]
     pub const fn of(value: &Value, epoch: u32) -> Option<Self> {
-        if epoch != 0 && value[2] >> 24 == epoch {
-            Some(Self((value[2] >> 16) as u8))
+        if epoch != 0 && value[4] >> 24 == epoch {
+            Some(Self((value[4] >> 16) as u8))
         } else {
             None
         }
@@ -137,8 +229,9 @@ impl Skip {
 
 /// Lets in whom an entry allows, before any list is asked.
 #[inline(always)]
-pub fn allow(entry: EntryAction) -> Stage {
-    if entry == EntryAction::ALLOWED {
+pub fn allow(entry: Deciding, effect: &mut Effect) -> Stage {
+    if entry.action() == EntryAction::ALLOWED {
+        effect.entry = entry.counter();
         return decide(Verdict::Pass, Reason::Allowed);
     }
     Stage::Continue(())
@@ -146,8 +239,9 @@ pub fn allow(entry: EntryAction) -> Stage {
 
 /// Drops whom an entry blocks, unless an allowlist let him in.
 #[inline(always)]
-pub fn block(entry: EntryAction) -> Stage {
-    if entry == EntryAction::BLOCKED {
+pub fn block(entry: Deciding, effect: &mut Effect) -> Stage {
+    if entry.action() == EntryAction::BLOCKED {
+        effect.entry = entry.counter();
         return decide(Verdict::Drop, Reason::Banned);
     }
     Stage::Continue(())
@@ -225,7 +319,11 @@ pub struct Switches {
     pub stale: [u32; 4],
     /// The last epoch that was not 0; 0 where none was since all entries were written anew.
     pub last_epoch: u64,
-    pub unused: [u64; 54],
+    /// The page from which entries get their counters, and which of it are free: a bit each. Free
+    /// counters of other pages are found by looking which are used.
+    pub counter_page: u64,
+    pub free_counters: [u64; COUNTERS_PER_PAGE / 64],
+    pub unused: [u64; 21],
 }
 
 const _: () = assert!(size_of::<Switches>() == 512);
@@ -299,44 +397,44 @@ pub trait EntryTables {
     fn now(&self) -> u64;
 }
 
-/// What the longest live entry that holds an IPv4 address does.
+/// The longest live entry that holds an IPv4 address.
 #[inline(always)]
-pub fn entry_action_v4<T: EntryTables>(tables: &T, address: u32) -> EntryAction {
+pub fn deciding_v4<T: EntryTables>(tables: &T, address: u32) -> Deciding {
     let flags = tables.flags();
     if flags & EntryTable::HostsV4.flag() != 0
         && tables
             .is_set(EntryTable::HostsV4, host_bit(tables.multipliers(), [u64::from(address), 0]))
         && let Some(place) = tables.host_v4(address)
     {
-        let entry = Entry::of(&place.read());
-        if entry.is_live(|| tables.now()) {
-            return entry.action;
+        let deciding = Entry::of(&place.read()).decides(|| tables.now());
+        if deciding.action() != EntryAction::NONE {
+            return deciding;
         }
     }
     if flags & EntryTable::PrefixesV4.flag() == 0
         || !tables.is_set(EntryTable::PrefixesV4, prefix_bit_v4(address))
     {
-        return EntryAction::NONE;
+        return Deciding::NOTHING;
     }
     longest_live(31, tables.epoch(), |length| tables.prefix_v4(length, address), || tables.now())
 }
 
-/// What the longest live entry that holds an IPv6 address does.
+/// The longest live entry that holds an IPv6 address.
 #[inline(always)]
-pub fn entry_action_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> EntryAction {
+pub fn deciding_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> Deciding {
     let flags = tables.flags();
     let multipliers = tables.multipliers();
     if flags & EntryTable::HostsV6.flag() != 0
         && tables.is_set(EntryTable::HostsV6, host_bit(multipliers, address))
         && let Some(place) = tables.host_v6(address)
     {
-        let entry = Entry::of(&place.read());
-        if entry.is_live(|| tables.now()) {
-            return entry.action;
+        let deciding = Entry::of(&place.read()).decides(|| tables.now());
+        if deciding.action() != EntryAction::NONE {
+            return deciding;
         }
     }
     if flags & EntryTable::PrefixesV6.flag() == 0 || !probe(tables, flags, address[0]) {
-        return EntryAction::NONE;
+        return Deciding::NOTHING;
     }
     longest_live(127, tables.epoch(), |length| tables.prefix_v6(length, address), || tables.now())
 }
@@ -356,30 +454,31 @@ fn probe<T: EntryTables>(tables: &T, flags: u32, upper: u64) -> bool {
     at(LENGTHS_V6[0]) || at(LENGTHS_V6[1]) || at(LENGTHS_V6[2])
 }
 
-/// What the longest live prefix of a trie does. `epoch` was read before.
+/// The longest live prefix of a trie. `epoch` was read before.
 #[inline(always)]
 fn longest_live<P: Place>(
     longest: u32,
     epoch: u32,
     find: impl Fn(u32) -> Option<P>,
     now: impl Fn() -> u64,
-) -> EntryAction {
-    let Some(place) = find(longest) else { return EntryAction::NONE };
+) -> Deciding {
+    let Some(place) = find(longest) else { return Deciding::NOTHING };
     let value = place.read();
     let first = Entry::of(&value);
-    if first.is_live(&now) {
-        return first.action;
+    let deciding = first.decides(&now);
+    if deciding.action() != EntryAction::NONE {
+        return deciding;
     }
     let known = Skip::of(&value, epoch);
     if known == Some(Skip::NOTHING) || first.length == 0 {
-        return EntryAction::NONE;
+        return Deciding::NOTHING;
     }
     let below = known.map_or(first.length - 1, |skip| u32::from(skip.0));
-    let (action, skip) = live_up_to(below, longest, find, now);
+    let (deciding, skip) = live_up_to(below, longest, find, now());
     if epoch != 0 && known != Some(skip) {
         place.write_skip(skip.to_half(epoch));
     }
-    action
+    deciding
 }
 
 /// Asks a trie for shorter and shorter prefixes, until one is live: what it does, and its length.
@@ -389,21 +488,22 @@ fn live_up_to<P: Place>(
     below: u32,
     longest: u32,
     find: impl Fn(u32) -> Option<P>,
-    now: impl Fn() -> u64,
-) -> (EntryAction, Skip) {
+    now: u64,
+) -> (Deciding, Skip) {
     let mut length = below;
     for _ in 0..longest {
         let Some(place) = find(length) else { break };
         let entry = Entry::of(&place.read());
-        if entry.is_live(&now) {
-            return (entry.action, Skip(entry.length as u8));
+        let deciding = entry.decides_at(now);
+        if deciding.action() != EntryAction::NONE {
+            return (deciding, Skip(entry.length as u8));
         }
         if entry.length == 0 || entry.length > length {
             break;
         }
         length = entry.length - 1;
     }
-    (EntryAction::NONE, Skip::NOTHING)
+    (Deciding::NOTHING, Skip::NOTHING)
 }
 
 #[cfg(test)]
@@ -426,9 +526,16 @@ mod tests {
 
         fn write_skip(self, half: u16) {
             let mut value = self.get();
-            value[2] = value[2] & 0xffff | u32::from(half) << 16;
+            value[4] = value[4] & 0xffff | u32::from(half) << 16;
             self.set(value);
         }
+    }
+
+    /// Of one owner.
+    fn entry(length: u32, deadline: u64, action: EntryAction) -> Entry {
+        let until = |wanted| if action == wanted { deadline } else { 0 };
+        let (allowed_until, blocked_until) = (until(ALLOWED), until(BLOCKED));
+        Entry { allowed_until, blocked_until, length, allowed_counter: 7, blocked_counter: 8 }
     }
 
     impl Nested {
@@ -436,8 +543,8 @@ mod tests {
         fn of(entries: &[(u32, u64, EntryAction)]) -> Self {
             let mut places = [const { None }; 32];
             for &(length, deadline, action) in entries {
-                let entry = Entry { deadline, action, length, note: 7 };
-                places[length as usize] = Some(Cell::new(entry.to_value()));
+                let value = entry(length, deadline, action).to_value();
+                places[length as usize] = Some(Cell::new(value));
             }
             Self { places, asked: Cell::new(0), now: Cell::new(0) }
         }
@@ -450,13 +557,58 @@ mod tests {
                 self.asked.set(self.asked.get() + 1);
                 self.places[..=length as usize].iter().rev().find_map(Option::as_ref)
             };
-            (longest_live(31, epoch, find, || self.now.get()), self.asked.get())
+            let deciding = longest_live(31, epoch, find, || self.now.get());
+            let counters = [(NONE, 0), (ALLOWED, 7), (BLOCKED, 8)];
+            assert!(counters.contains(&(deciding.action(), deciding.counter())), "{deciding:?}");
+            (deciding.action(), self.asked.get())
         }
     }
 
     const BLOCKED: EntryAction = EntryAction::BLOCKED;
     const ALLOWED: EntryAction = EntryAction::ALLOWED;
     const NONE: EntryAction = EntryAction::NONE;
+
+    #[test]
+    fn an_allow_decides_before_a_block_while_it_lives() {
+        let both = |allowed_until, blocked_until| Entry {
+            allowed_until,
+            blocked_until,
+            length: 8,
+            allowed_counter: 1,
+            blocked_counter: 2,
+        };
+        let at = |entry: Entry, now| {
+            let deciding = entry.decides(|| now);
+            (deciding.action(), deciding.counter())
+        };
+        assert_eq!(at(both(10, 20), 9), (ALLOWED, 1));
+        assert_eq!(at(both(10, 20), 10), (BLOCKED, 2));
+        assert_eq!(at(both(10, 20), 20), (NONE, 0));
+        assert_eq!(at(both(20, 10), 10), (ALLOWED, 1));
+        assert_eq!(at(both(10, NEVER), 10), (BLOCKED, 2));
+        // Without asking for the time.
+        let timeless = |entry: Entry| entry.decides(|| panic!("the clock is asked")).action();
+        assert_eq!(timeless(both(NEVER, 10)), ALLOWED);
+        assert_eq!(timeless(both(0, NEVER)), BLOCKED);
+        assert_eq!(timeless(both(0, 0)), NONE);
+    }
+
+    #[test]
+    fn every_counter_has_a_place_of_its_own() {
+        assert_eq!(CounterPlace::of(0), None);
+        let last = (COUNTER_PAGES * COUNTERS_PER_PAGE) as u32 - 1;
+        let mut before = 0;
+        for counter in (1..=last).step_by(255).chain([last]) {
+            let CounterPlace { page, block, word } = CounterPlace::of(counter).unwrap();
+            assert!((page as usize) < COUNTER_PAGES && (block as usize) < COUNTER_BLOCKS);
+            let back =
+                (page as usize * COUNTER_BLOCKS + block as usize) * COUNTERS_PER_BLOCK + word;
+            assert_eq!(back, counter as usize);
+            assert_eq!(Deciding::new(BLOCKED, counter).counter(), counter);
+            before = counter;
+        }
+        assert_eq!(before, last);
+    }
 
     #[test]
     fn what_has_ended_is_walked_over_once() {
@@ -489,7 +641,6 @@ mod tests {
         assert_eq!(nested.ask(2, 10), (BLOCKED, 3));
         assert_eq!(nested.ask(2, 10), (BLOCKED, 2));
         let first = nested.places[24].as_ref().map(|place| Entry::of(&place.get()));
-        let entry = Entry { deadline: 10, action: BLOCKED, length: 24, note: 7 };
-        assert_eq!(first, Some(entry), "a skip changes nothing else");
+        assert_eq!(first, Some(entry(24, 10, BLOCKED)), "a skip changes nothing else");
     }
 }

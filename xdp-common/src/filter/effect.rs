@@ -67,6 +67,9 @@ pub struct Effect {
     pub list: CounterId,
     /// The rule that decided.
     pub rule: CounterId,
+    /// The counter of the run-time entry that decided, see
+    /// [`CounterPlace`](crate::filter::dynamic::CounterPlace); 0 where none did.
+    pub entry: u32,
     /// What is counted to beside them where the packet cannot leave as it should.
     pub failure: CounterId,
     /// How the packet leaves: where to, and what is rewritten before.
@@ -79,6 +82,7 @@ impl Effect {
         decision: Decision(u32::MAX),
         list: CounterId(u32::MAX),
         rule: CounterId(u32::MAX),
+        entry: u32::MAX,
         failure: CounterId(u32::MAX),
         action: Action::DROP,
     };
@@ -88,6 +92,7 @@ impl Effect {
     pub fn begin(&mut self) {
         self.list = CounterId::NONE;
         self.rule = CounterId::NONE;
+        self.entry = 0;
         self.failure = CounterId::NONE;
     }
 

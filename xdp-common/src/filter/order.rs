@@ -78,10 +78,10 @@ fn ask_stages<L: Lines, E: DynamicEntries>(
         return arp::judge(lines, header, packet);
     }
     if packet.network.is_ip() {
-        let entry = entries.action(packet.network, packet.source);
-        dynamic::allow(entry)?;
+        let entry = entries.deciding(packet.network, packet.source);
+        dynamic::allow(entry, effect)?;
         let found = lists::allow(lines, header, packet, effect)?;
-        dynamic::block(entry)?;
+        dynamic::block(entry, effect)?;
         fragments::judge(header, packet)?;
         lists::judge(found, lines, header, packet, effect)?;
         // Blocked names are asked for here.

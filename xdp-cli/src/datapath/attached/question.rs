@@ -123,6 +123,7 @@ impl<'m> Explainer<'m> {
             verdict,
             reason,
             list: scratch.effect.list,
+            entry: scratch.effect.entry,
             action: (reason == Reason::Rule).then_some(scratch.effect.action),
             packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,

@@ -2,35 +2,50 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use super::Listed;
-use crate::notation::{duration, plain};
+use crate::notation::{duration, grouped, plain};
 
-/// Writes all entries, a line each, below a line of titles.
-pub fn write(out: &mut dyn Write, all: &[Listed]) -> io::Result<()> {
+const TITLES: [&str; 7] = ["PREFIX", "KIND", "OWNER", "PACKETS", "AGE", "EXPIRES IN", "NOTE"];
+/// Its numbers stand below each other.
+const PACKETS: usize = 3;
+
+/// Writes all entries, a line each, below a line of titles. `now` is what their ages are told by.
+pub fn write(out: &mut dyn Write, all: &[Listed], now: SystemTime) -> io::Result<()> {
     if all.is_empty() {
         writeln!(out, "no run-time entries")?;
         return out.flush();
     }
-    let rows: Vec<[String; 4]> = all.iter().map(row).collect();
-    let titles = ["PREFIX", "KIND", "EXPIRES IN", "NOTE"];
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].len()).chain([titles[column].len()]).max().unwrap_or(0)
-    };
-    let [prefix, kind, expires] = [0, 1, 2].map(width);
+    let rows: Vec<[String; 7]> = all.iter().map(|listed| row(listed, now)).collect();
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([TITLES[column].len()]).max().unwrap_or(0)
+    });
     let mut text = String::new();
-    for row in [titles].into_iter().chain(rows.iter().map(|row| row.each_ref().map(|it| &**it))) {
-        let [first, second, third, note] = row;
-        let _ = writeln!(text, "{first:prefix$}  {second:kind$}  {third:expires$}  {note}");
+    for row in std::iter::once(&TITLES.map(str::to_owned)).chain(&rows) {
+        let (note, before) = (&row[TITLES.len() - 1], &row[..TITLES.len() - 1]);
+        for (column, (cell, width)) in before.iter().zip(widths).enumerate() {
+            let _ = match column {
+                PACKETS => write!(text, "{cell:>width$}  "),
+                _ => write!(text, "{cell:width$}  "),
+            };
+        }
+        let _ = writeln!(text, "{note}");
     }
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-fn row(listed: &Listed) -> [String; 4] {
+fn row(listed: &Listed, now: SystemTime) -> [String; 7] {
+    // A clock that was set back makes nothing younger than it is.
+    let age = now.duration_since(listed.created).unwrap_or_default();
     [
         listed.prefix.to_string(),
         listed.kind.as_str().to_owned(),
+        plain(&listed.owner),
+        grouped(listed.packets),
+        duration(age.as_secs()),
         listed.expires_in_seconds.map_or_else(|| "-".to_owned(), duration),
         listed.note.as_deref().map_or_else(|| "-".to_owned(), plain),
     ]

@@ -23,4 +23,6 @@ pub struct Holding {
     /// Of a run-time entry; `None` where it does not end.
     pub expires_in_seconds: Option<u64>,
     pub note: Option<String>,
+    /// Whose run-time entry it is.
+    pub owner: Option<String>,
 }

@@ -40,6 +40,10 @@ fn row(holding: &Holding) -> [String; 6] {
                 Some(seconds) => format!("expires in {}", duration(seconds)),
                 None => "does not expire".to_owned(),
             };
+            let ends = match &holding.owner {
+                Some(owner) => format!("of {}, {ends}", plain(owner)),
+                None => ends,
+            };
             match &holding.note {
                 Some(note) => format!("{ends}: {}", plain(note)),
                 None => ends,

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xdp_common::filter::dynamic::{EntryTable, NEVER, Skip, Switches as Raw};
+use xdp_common::filter::dynamic::{COUNTERS_PER_PAGE, EntryTable, NEVER, Skip, Switches as Raw};
 use xdp_common::maps::{MapSignature, kind};
 
 use crate::datapath::sys::bpf;
@@ -54,6 +54,9 @@ pub(super) fn read(map: &OwnedFd) -> io::Result<Raw> {
     // SAFETY: the structure is made of integers, and has the array's length.
     Ok(unsafe { std::mem::transmute::<[u8; size_of::<Raw>()], Raw>(bytes) })
 }
+
+/// Which counters of a page are free, or used: a bit each.
+pub(super) type PageBits = [u64; COUNTERS_PER_PAGE / 64];
 
 /// The switches, to be changed.
 pub(super) struct Switches {
@@ -139,6 +142,32 @@ impl Switches {
 
     pub(super) fn set_entries(&self, table: EntryTable, entries: u32) {
         field!(self, entries[table as usize], AtomicU32).store(entries, Ordering::Relaxed);
+    }
+
+    /// A page, and which of its counters are free.
+    pub(super) fn free_counters(&self) -> (u32, PageBits) {
+        let page = field!(self, counter_page, AtomicU64).load(Ordering::Relaxed) as u32;
+        let free = std::array::from_fn(|at| {
+            field!(self, free_counters[at], AtomicU64).load(Ordering::Relaxed)
+        });
+        (page, free)
+    }
+
+    /// Zeros first: a command that is killed in between leaves counters that are found again, and none
+    /// that two entries get.
+    pub(super) fn set_free_counters(&self, page: u32, free: &PageBits) {
+        for at in 0..free.len() {
+            field!(self, free_counters[at], AtomicU64).store(0, Ordering::SeqCst);
+        }
+        field!(self, counter_page, AtomicU64).store(page.into(), Ordering::SeqCst);
+        for (at, word) in free.iter().enumerate() {
+            field!(self, free_counters[at], AtomicU64).store(*word, Ordering::SeqCst);
+        }
+    }
+
+    /// None is known to be free.
+    pub(super) fn forget_free_counters(&self) {
+        self.set_free_counters(0, &[0; COUNTERS_PER_PAGE / 64]);
     }
 
     pub(super) fn add_stale(&self, table: EntryTable, weight: u64) {

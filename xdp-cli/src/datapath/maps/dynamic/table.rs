@@ -119,7 +119,7 @@ fn bytes(entry: Entry) -> [u8; VALUE] {
 }
 
 fn entry(bytes: &[u8]) -> Entry {
-    let mut value: Value = [0; 4];
+    let mut value: Value = [0; size_of::<Value>() / 4];
     for (word, bytes) in value.iter_mut().zip(bytes.chunks_exact(4)) {
         *word = u32::from_ne_bytes(bytes.try_into().unwrap_or([0; 4]));
     }
@@ -139,19 +139,36 @@ pub fn element(table: EntryTable, key: &[u8], value: &[u8]) -> Option<(IpPrefix,
     fits.then(|| (prefix(table, key), entry(value)))
 }
 
-/// The entries of exactly these prefixes.
+/// The entries of exactly these prefixes, which are sorted, among as many as are there.
 pub(super) fn find(
     map: &OwnedFd,
     table: EntryTable,
     prefixes: &[IpPrefix],
+    there: usize,
 ) -> io::Result<Vec<Option<Entry>>> {
-    let find = |prefix: &IpPrefix| -> io::Result<Option<Entry>> {
-        // A trie finds a shorter one too.
-        let found = longest(map, prefix)?;
-        Ok(found.filter(|entry| entry.length == u32::from(length(prefix))))
-    };
-    debug_assert!(prefixes.iter().all(|prefix| of(prefix) == table));
-    prefixes.iter().map(find).collect()
+    debug_assert!(prefixes.iter().all(|prefix| of(prefix) == table) && prefixes.is_sorted());
+    if is_few(prefixes.len(), there) {
+        return prefixes.iter().map(|prefix| exactly(map, prefix)).collect();
+    }
+    let mut found = vec![None; prefixes.len()];
+    for (prefix, entry) in read(map, table)? {
+        if let Ok(place) = prefixes.binary_search(&prefix) {
+            found[place] = Some(entry);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether so many are looked up faster one by one, a call each, than by reading all.
+pub(super) const fn is_few(wanted: usize, there: usize) -> bool {
+    wanted <= 16 + there / 32
+}
+
+/// The entry of exactly this prefix.
+pub(super) fn exactly(map: &OwnedFd, prefix: &IpPrefix) -> io::Result<Option<Entry>> {
+    // A trie finds a shorter one too.
+    let found = longest(map, prefix)?;
+    Ok(found.filter(|entry| entry.length == u32::from(length(prefix))))
 }
 
 /// The entry of the longest prefix that holds all of `prefix`, itself included, in its table;
@@ -177,19 +194,18 @@ pub(super) fn write(
     bpf::update_elements(map, &keys, &values)
 }
 
-/// Removes entries, and returns the places of prefixes that had none.
-pub(super) fn remove(
+/// Removes entries. That one is not there is no error.
+pub(super) fn remove<'p>(
     map: &OwnedFd,
     table: EntryTable,
-    prefixes: &[IpPrefix],
-) -> io::Result<Vec<usize>> {
-    bpf::delete_elements(map, &keys(table, prefixes.iter()))
+    prefixes: impl Iterator<Item = &'p IpPrefix>,
+) -> io::Result<()> {
+    bpf::delete_elements(map, &keys(table, prefixes)).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use xdp_common::filter::dynamic::{EntryAction, NEVER};
 
     use super::*;
 
@@ -197,7 +213,7 @@ mod tests {
         #[test]
         fn keys_and_values_come_back(
             address: u32, length in 0u8..=32, v6: u128, length_v6 in 0u8..=128,
-            deadline: u64, note: u32,
+            allowed_until: u64, blocked_until: u64, allowed_counter: u32, blocked_counter: u32,
         ) {
             let v4 = IpPrefix::V4(masked_v4(address, length).0);
             let v6 = IpPrefix::V6(masked_v6(v6, length_v6).0);
@@ -205,18 +221,9 @@ mod tests {
                 let (bytes, size) = key(&it);
                 prop_assert_eq!(prefix(of(&it), &bytes[..size]), it);
             }
-            for action in [EntryAction::ALLOWED, EntryAction::BLOCKED] {
-                let it = Entry { deadline, action, length: length.into(), note };
-                prop_assert_eq!(entry(&bytes(it)), it);
-            }
+            let length = length.into();
+            let it = Entry { allowed_until, blocked_until, length, allowed_counter, blocked_counter };
+            prop_assert_eq!(entry(&bytes(it)), it);
         }
-    }
-
-    #[test]
-    fn only_the_deadline_ends_an_entry() {
-        let at = |deadline| Entry { deadline, action: EntryAction::BLOCKED, length: 8, note: 0 };
-        assert!(at(10).is_live(|| 9));
-        assert!(!at(10).is_live(|| 10));
-        assert!(at(NEVER).is_live(|| panic!("the clock is not asked")));
     }
 }

@@ -1,0 +1,130 @@
+//! Looking at entries, for commands that hold no lock.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use xdp_common::filter::dynamic::{EntryAction, EntryTable, NEVER, Switches};
+
+use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::datapath::error::{Context, Result};
+use crate::datapath::maps::dynamic::counters::Counted;
+use crate::datapath::maps::dynamic::notes::Notes;
+use crate::datapath::maps::dynamic::owners::Owners;
+use crate::datapath::maps::dynamic::{listed, memory, name, records, slots, table};
+use crate::datapath::maps::handles::Maps;
+use crate::datapath::program::clock;
+use crate::views::entries::{Kind, Listed};
+
+/// How many entries are in force, each owner's for itself.
+///
+/// # Errors
+///
+/// Where the kernel refuses to look into the records, or to say what time it is.
+pub fn count(maps: &Maps) -> Result<u64> {
+    let what = "count the run-time entries";
+    let switches = memory::read(&maps.switches).context(what)?;
+    let now = time_for(&switches)?;
+    if switches.changing == 0 && now < switches.next_deadline {
+        return Ok(switches.entries.into_iter().map(u64::from).sum());
+    }
+    let mut live = BTreeSet::new();
+    for table in EntryTable::ALL {
+        let Some(map) = slots::records(maps, table).context(what)? else { continue };
+        for (prefix, owner, record) in records::read(&map, table).context(what)? {
+            if now < record.deadline {
+                live.insert((prefix, owner));
+            }
+        }
+    }
+    Ok(live.len() as u64)
+}
+
+/// The time, where it matters: without an entry that ends, any time is as good.
+pub(super) fn time_for(switches: &Switches) -> Result<u64> {
+    let matters = switches.changing != 0 || switches.next_deadline != NEVER;
+    if matters { clock::now() } else { Ok(0) }
+}
+
+/// The live entries that hold an address, in the order in which they decide: the longest first and, of
+/// one prefix, those that allow. `address` is a prefix of full length.
+///
+/// # Errors
+///
+/// Where the kernel refuses to look into the records or to say what time it is, or the notes cannot be
+/// read.
+pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result<Vec<Listed>> {
+    let what = "look up the run-time entries";
+    let notes = notes.map(Notes::read);
+    if let Some(error) = notes.as_ref().and_then(Notes::unreadable) {
+        return Err(error.clone());
+    }
+    let owners = Owners::read(&maps.owners).context(what)?;
+    let mut counted = Counted::new(&maps.entry_counters).context(what)?;
+    let mut held = Vec::new();
+    let now = clock::now()?;
+    for length in (0..=table::length(&address)).rev() {
+        let prefix = shortened(address, length);
+        let table = table::of(&prefix);
+        let Some(map) = slots::table(maps, table).context(what)? else { continue };
+        let Some(entry) = table::exactly(&map, &prefix).context(what)? else { continue };
+        let Some(map) = slots::records(maps, table).context(what)? else { continue };
+        let mut all = Vec::new();
+        for owner in owners.numbers() {
+            let found = records::find(&map, &prefix, owner).context(what)?;
+            let Some(record) = found.filter(|record| now < record.deadline) else { continue };
+            let counter = records::counter(&entry, record.kind);
+            let packets = counted.packets(counter).context(what)?.saturating_sub(record.base);
+            let note = notes.as_ref().and_then(|notes| notes.text(record.note));
+            all.push(listed(prefix, &name(&owners, owner), &record, now, packets, note));
+        }
+        all.sort_by_key(|listed| listed.kind == Kind::Block);
+        held.extend(all);
+    }
+    Ok(held)
+}
+
+/// The live entry that decides about a packet from `address`, a prefix of full length, and what it
+/// does: as the program asks its tables, in a few calls, however many prefixes could hold the
+/// address.
+///
+/// # Errors
+///
+/// Where the kernel refuses to look into the tables, or to say what time it is.
+pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind)>> {
+    let what = "look up the run-time entries";
+    let full = table::length(&address);
+    let mut time = None;
+    // The single address, and then the prefixes that hold it.
+    for longest in [full, full - 1] {
+        let table = table::of(&shortened(address, longest));
+        let Some(map) = slots::table(maps, table).context(what)? else { continue };
+        let mut bound = Some(longest);
+        while let Some(most) = bound {
+            let found = table::longest(&map, &shortened(address, most)).context(what)?;
+            let Some(entry) = found else { break };
+            // Not above what was asked for: else a damaged entry would be found without end.
+            let length = u8::try_from(entry.length).unwrap_or(most).min(most);
+            let now = match time {
+                Some(time) => time,
+                None => *time.insert(clock::now()?),
+            };
+            match entry.decides_at(now).action() {
+                // What has ended hides nothing. A single address has no shorter one in its table.
+                EntryAction::NONE => bound = length.checked_sub(1).filter(|_| longest < full),
+                EntryAction::ALLOWED => {
+                    return Ok(Some((shortened(address, length), Kind::Allow)));
+                }
+                _ => return Ok(Some((shortened(address, length), Kind::Block))),
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The prefix of that length that holds an address.
+fn shortened(address: IpPrefix, length: u8) -> IpPrefix {
+    match address {
+        IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, length).0),
+        IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
+    }
+}

@@ -1,0 +1,48 @@
+//! Slots of the maps of maps that tables, records, filters and counters stand in.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use xdp_common::filter::dynamic::EntryTable;
+use xdp_common::maps::{self, MapDefinition};
+
+use crate::datapath::maps::handles::Maps;
+use crate::datapath::sys::bpf;
+
+/// The map in a slot, if there is one now.
+pub(super) fn get(outer: &OwnedFd, slot: u32) -> io::Result<Option<OwnedFd>> {
+    let mut id = [0; 4];
+    match bpf::lookup(outer, slot, &mut id)? {
+        None => Ok(None),
+        Some(()) => match bpf::map_by_id(u32::from_ne_bytes(id)) {
+            // Taken away in this moment, which only those see that hold no lock.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        },
+    }
+}
+
+/// The same, of a map whose elements are about to be read: it has to have the sizes that are read.
+fn checked(outer: &OwnedFd, slot: u32, definition: MapDefinition) -> io::Result<Option<OwnedFd>> {
+    let map = get(outer, slot)?;
+    match &map {
+        Some(found) if bpf::map_info(found)?.signature != definition.signature => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another version's shape"))
+        }
+        _ => Ok(map),
+    }
+}
+
+/// A table, if it has a map now.
+pub(super) fn table(maps: &Maps, table: EntryTable) -> io::Result<Option<OwnedFd>> {
+    checked(maps.table(table), 0, maps::table(table))
+}
+
+/// The records of a table, if they have a map now.
+pub(super) fn records(maps: &Maps, table: EntryTable) -> io::Result<Option<OwnedFd>> {
+    checked(&maps.records, table as u32, maps::RECORDS)
+}
+
+pub(super) fn put(outer: &OwnedFd, slot: u32, map: &OwnedFd) -> io::Result<()> {
+    bpf::update(outer, slot, &map.as_raw_fd().to_ne_bytes())
+}
