@@ -169,6 +169,78 @@ fn entries_are_listed_and_removed_by_owner() {
     assert!(table.success().stdout.contains("OWNER"), "{}", table.stdout);
 }
 
+#[test]
+fn the_entries_of_one_owner_or_of_all_are_flushed() {
+    let bench = attached();
+    run(&bench, "block 10.0.0.1 10.0.0.2 2001:db8::/48 --owner sshd");
+    run(&bench, "block 10.0.0.1 --owner web");
+    let flushed = bench.xdpctl(["bans", JUDGED, "--flush", "--owner", "sshd"]);
+    assert_eq!(flushed.success().stdout, "removed 3 run-time entries of sshd on in0\n");
+    assert_eq!(shown(&bench, &[]), ["10.0.0.1/32 web block 0"]);
+    bench.run(&blocked("10.0.0.1"));
+    bench.run(&left_alone("10.0.0.2"));
+    // What was removed, as JSON.
+    assert_eq!(shown(&bench, &["--flush"]), ["10.0.0.1/32 web block 1"]);
+    bench.run(&left_alone("10.0.0.1"));
+    let flushed = bench.xdpctl(["bans", JUDGED, "--flush"]);
+    assert_eq!(flushed.success().stdout, "removed 0 run-time entries on in0\n");
+}
+
+/// On each interface, or on none where one of them has no room.
+#[test]
+fn all_interfaces_are_told_at_once() {
+    let bench = attached();
+    let config = bench.write("out0.toml", "");
+    let config = config.to_str().expect("UTF-8");
+    let alone = bench.xdpctl(["block", "--all-interfaces", "10.0.0.1", "--owner", "a"]);
+    assert_eq!(alone.success().stdout, "blocked 10.0.0.1/32 on in0\n");
+    bench.xdpctl(["attach", "out0", "-c", config, "--mode", "native"]).success();
+    let of = |interface: &str| {
+        let listed = bench.xdpctl(["bans", interface, "--json"]).success().json();
+        let listed = listed.as_array().expect("an array").clone();
+        let name = |it: &Value| format!("{} {}", it["prefix"], it["owner"]).replace('"', "");
+        listed.iter().map(name).collect::<Vec<_>>()
+    };
+    let both = bench.xdpctl(["block", "10.0.0.2", "10.0.0.3", "--all-interfaces"]);
+    let said = ["in0", "out0"].map(|name| format!("blocked 2 prefixes on {name}\n"));
+    let mut lines: Vec<String> =
+        both.success().stdout.lines().map(|it| format!("{it}\n")).collect();
+    lines.sort();
+    assert_eq!(lines, said);
+    bench.run(&blocked("10.0.0.2"));
+    assert_eq!(of("out0"), ["10.0.0.2/32 cli", "10.0.0.3/32 cli"]);
+
+    // It fails on one of them: nothing is left on the other either.
+    let many: String =
+        (0..262_144u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from_bits(n))).collect();
+    let file = bench.write("many", &many);
+    let mut child = bench.lab().xdpctl_command("dut", ["block", "out0", "-", "--owner", "full"]);
+    child.stdin(fs::File::open(&file).expect("the file")).stdout(Stdio::null());
+    assert!(!child.status().expect("it runs").success(), "two are there already");
+    bench.xdpctl(["bans", "out0", "--flush"]).success();
+    let mut child = bench.lab().xdpctl_command("dut", ["block", "out0", "-", "--owner", "full"]);
+    child.stdin(fs::File::open(&file).expect("the file")).stdout(Stdio::null());
+    assert!(child.status().expect("it runs").success());
+    let before = of("in0");
+    let output = bench.xdpctl(["block", "10.0.0.2", "10.0.0.9", "--all-interfaces", "--for", "1h"]);
+    assert!(output.expect_status(1).stderr.contains("do not fit"), "{}", output.stderr);
+    assert_eq!(of("in0"), before);
+    let listed = bench.xdpctl(["bans", JUDGED, "--json"]).success().json();
+    assert_eq!(listed[1]["expires_in_seconds"], Value::Null, "nor is it replaced");
+    bench.run(&blocked("10.0.0.2"));
+    bench.run(&left_alone("10.0.0.9"));
+    bench.xdpctl(["bans", "out0", "--flush"]).success();
+
+    // Where one has it, that is removed.
+    let output = bench.xdpctl(["unblock", "--all-interfaces", "10.0.0.9"]);
+    let said = "no attached interface has a run-time entry for 10.0.0.9/32";
+    assert!(output.expect_status(1).stderr.contains(said), "{}", output.stderr);
+    let output = bench.xdpctl(["unblock", "--all-interfaces", "10.0.0.2"]);
+    assert_eq!(output.success().stdout, "unblocked 10.0.0.2/32 on in0\n");
+    bench.run(&left_alone("10.0.0.2"));
+    assert_eq!(of("in0"), ["10.0.0.1/32 a", "10.0.0.3/32 cli"]);
+}
+
 /// What it decided since it was put, and nothing else: neither what an allowlist let in, nor what was
 /// only asked.
 #[test]

@@ -175,8 +175,11 @@ pub struct Prefixes {
     /// Addresses, prefixes and ranges, such as 203.0.113.7, 2001:db8:bad::/48 or
     /// 203.0.113.8-203.0.113.21; or `-`: read them from standard input, one a line, as in list
     /// files
-    #[arg(value_name = "PREFIX", required = true)]
+    #[arg(value_name = "PREFIX", required_unless_present = "all_interfaces")]
     pub prefixes: Vec<String>,
+    /// On every attached interface of this network namespace; omit IFACE
+    #[arg(long)]
+    pub all_interfaces: bool,
     /// Cut IPv6 prefixes that are longer to this length: who has one address of a /64 mostly has all
     /// of them
     #[arg(long, value_name = "LEN", value_parser = clap::value_parser!(u8).range(..=128))]
@@ -225,6 +228,9 @@ pub struct Bans {
     /// Show that owner's entries alone [default: those of all owners]
     #[arg(long, value_name = "NAME", value_parser = owner)]
     pub owner: Option<String>,
+    /// Remove them, and say how many there were
+    #[arg(long)]
+    pub flush: bool,
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,

@@ -56,6 +56,7 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         Command::Block(args) => changing(session, |s| commands::block::run(args, Kind::Block, s))?,
         Command::Allow(args) => changing(session, |s| commands::block::run(args, Kind::Allow, s))?,
         Command::Unblock(args) => changing(session, |s| commands::unblock::run(args, s))?,
+        Command::Bans(args) if args.flush => changing(session, |s| commands::bans::run(args, s))?,
         Command::Bans(args) => commands::bans::run(args, session)?,
         Command::Explain(args) => commands::explain::run(args, session)?,
         Command::Lookup(args) => commands::lookup::run(args, session)?,

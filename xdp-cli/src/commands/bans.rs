@@ -4,17 +4,33 @@ use std::time::SystemTime;
 
 use super::{Failure, Session};
 use crate::args::Bans;
+use crate::config::prefix::IpPrefix;
+use crate::notation::{grouped, plain};
 use crate::views::entries::{json, text};
 
-/// Shows the entries of an interface. That there are none, is an answer and no error.
+/// Shows the entries of an interface, or removes them. That there are none, is an answer and no error.
 pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
     // Under the lock, since it sweeps: nothing is listed while it changes.
     let (listed, without_notes) = session.locked(|namespace| {
         let attached = namespace.attachments()?;
         let attachment = attached.require_here(&args.interface)?;
-        let store = namespace.entries(attachment)?;
-        Ok((store.list(args.owner.as_deref())?, store.without_notes().cloned()))
+        let mut store = namespace.entries(attachment)?;
+        let listed = store.list(args.owner.as_deref())?;
+        if args.flush {
+            let prefixes: Vec<IpPrefix> = listed.iter().map(|listed| listed.prefix).collect();
+            store.remove(&prefixes, args.owner.as_deref())?;
+        }
+        Ok((listed, store.without_notes().cloned()))
     })?;
+    if args.flush && !args.json {
+        let entries = match listed.len() as u64 {
+            1 => "1 run-time entry".to_owned(),
+            number => format!("{} run-time entries", grouped(number)),
+        };
+        let of = args.owner.as_ref().map_or_else(String::new, |owner| format!(" of {owner}"));
+        return session
+            .print(format_args!("removed {entries}{of} on {}\n", plain(&args.interface)));
+    }
     if let Some(error) = without_notes {
         session.reporter.warning(
             &format!("the entries are told without their notes: {}", error.message),

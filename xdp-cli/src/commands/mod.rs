@@ -8,6 +8,7 @@ pub mod completions;
 mod configuration;
 pub mod detach;
 pub mod explain;
+mod holders;
 mod lockout;
 pub mod lookup;
 pub mod man;

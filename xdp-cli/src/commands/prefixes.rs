@@ -17,11 +17,35 @@ use xdp_common::capacity::{MAX_FILE_SIZE, MAX_PREFIXES};
 /// The argument that stands for standard input.
 const STDIN: &str = "-";
 
-/// Reads all of them, sorted and each once, cut to the length that is asked for. Everything that cannot
-/// be read is told, and then nothing is done.
-pub fn read(args: &Prefixes, session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
-    let mut prefixes = read_as_given(args, session)?;
-    if let Some(length) = args.aggregate {
+/// What a command on entries is given.
+pub struct Given {
+    /// `None` where all interfaces are meant, and none is named beside that.
+    pub interface: Option<String>,
+    /// Sorted, each once.
+    pub prefixes: Vec<IpPrefix>,
+}
+
+/// Reads the arguments of a command on entries, its prefixes cut to the length that is asked for.
+/// Everything that cannot be read is told, and then nothing is done.
+pub fn read(interface: &str, args: &Prefixes, session: &mut Session<'_>) -> Result<Given, Failure> {
+    // With `--all-interfaces`, what stands in the interface's place is a prefix, unless it cannot be one.
+    let is_prefix = || {
+        let found = listfile::scan(interface.as_bytes(), 0, &mut ListEntries::default());
+        interface == STDIN || found.yields || found.unreadable.total > 0 && args.prefixes.is_empty()
+    };
+    let first = (args.all_interfaces && is_prefix()).then(|| interface.to_owned());
+    let named = first.is_none().then(|| interface.to_owned());
+    let texts: Vec<String> = first.into_iter().chain(args.prefixes.iter().cloned()).collect();
+    Ok(Given { interface: named, prefixes: read_all(&texts, args.aggregate, session)? })
+}
+
+fn read_all(
+    texts: &[String],
+    aggregate: Option<u8>,
+    session: &mut Session<'_>,
+) -> Result<Vec<IpPrefix>, Failure> {
+    let mut prefixes = read_as_given(texts, session)?;
+    if let Some(length) = aggregate {
         for prefix in &mut prefixes {
             *prefix = aggregated(*prefix, length);
         }
@@ -65,11 +89,11 @@ fn aggregated(prefix: IpPrefix, length: u8) -> IpPrefix {
 }
 
 /// In the order in which they were given.
-fn read_as_given(args: &Prefixes, session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
-    if args.prefixes.iter().all(|prefix| prefix != STDIN) {
-        return arguments(&args.prefixes, session);
+fn read_as_given(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
+    if texts.iter().all(|prefix| prefix != STDIN) {
+        return arguments(texts, session);
     }
-    if args.prefixes.len() > 1 {
+    if texts.len() > 1 {
         session.reporter.error(
             "`-` stands for all prefixes, read from standard input, and others are given too",
             Some("write the others to standard input, or run the command twice"),
@@ -217,30 +241,56 @@ mod tests {
         assert_eq!(said.lines().count(), 2, "{said}");
     }
 
-    fn given(prefixes: &[&str], aggregate: Option<u8>) -> Prefixes {
-        Prefixes { prefixes: prefixes.iter().copied().map(str::to_owned).collect(), aggregate }
+    fn texts(given: &[&str]) -> Vec<String> {
+        given.iter().copied().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn all_interfaces_need_no_name() {
+        let ask = |interface: &str, prefixes: &[&str], all_interfaces| {
+            let args = Prefixes { prefixes: texts(prefixes), all_interfaces, aggregate: None };
+            let mut named = None;
+            let (read, said) = read_by(|session| {
+                let given = read(interface, &args, session)?;
+                named = given.interface;
+                Ok(given.prefixes)
+            });
+            (named, read, said)
+        };
+        let ten = || Some(vec!["10.0.0.1/32".to_owned()]);
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(ask("in0", &["10.0.0.1"], false), (named("in0"), ten(), String::new()));
+        assert_eq!(ask("10.0.0.1", &[], true), (None, ten(), String::new()));
+        assert_eq!(ask("in0", &["10.0.0.1"], true), (named("in0"), ten(), String::new()));
+        let (_, read, said) = ask("in0", &[], true);
+        assert_eq!(read, None);
+        assert!(said.starts_with("error: \"in0\" is not an address"), "{said}");
     }
 
     #[test]
     fn prefixes_are_sorted_and_cut_to_a_length() {
-        let args = given(
-            &["2001:db8::7", "2001:db8::8", "2001:db8::/48", "10.0.0.9", "10.0.0.0/8", "10.0.0.9"],
-            Some(64),
-        );
-        let (cut, said) = read_by(|session| read(&args, session));
+        let given = texts(&[
+            "2001:db8::7",
+            "2001:db8::8",
+            "2001:db8::/48",
+            "10.0.0.9",
+            "10.0.0.0/8",
+            "10.0.0.9",
+        ]);
+        let (cut, said) = read_by(|session| read_all(&given, Some(64), session));
         let expected = ["10.0.0.0/8", "10.0.0.9/32", "2001:db8::/48", "2001:db8::/64"];
         assert_eq!((cut.unwrap(), said.as_str()), (expected.map(str::to_owned).to_vec(), ""));
-        let args = given(&["2001:db8::7", "2001:db8::/48"], None);
-        let (whole, _) = read_by(|session| read(&args, session));
+        let given = texts(&["2001:db8::7", "2001:db8::/48"]);
+        let (whole, _) = read_by(|session| read_all(&given, None, session));
         assert_eq!(whole.unwrap(), ["2001:db8::/48", "2001:db8::7/128"]);
     }
 
     #[test]
     fn what_holds_every_source_wants_to_be_meant() {
         let ask = |prefixes: &[&str], aggregate, meant| {
-            let (prefixes, aggregate) = (prefixes.to_vec(), aggregate);
+            let given = texts(prefixes);
             read_by(move |session| {
-                let prefixes = read(&given(&prefixes, aggregate), session)?;
+                let prefixes = read_all(&given, aggregate, session)?;
                 refuse_catch_all(&prefixes, meant, session)?;
                 Ok(prefixes)
             })

@@ -73,6 +73,8 @@ pub struct Store<'m> {
     switches: Switches,
     notes: Notes,
     owners: Owners,
+    /// What the last command changed.
+    changed: Vec<Change>,
 }
 
 impl<'m> Store<'m> {
@@ -97,7 +99,7 @@ impl<'m> Store<'m> {
         let switches =
             Switches::open(&maps.switches).context("open the switches of the program")?;
         let owners = Owners::read(&maps.owners).context("read the owners of run-time entries")?;
-        Ok(Self { maps, switches, notes: Notes::read(state), owners })
+        Ok(Self { maps, switches, notes: Notes::read(state), owners, changed: Vec::new() })
     }
 
     /// Puts an owner's entries, all or none of them. The prefixes may come in any order and more than
@@ -149,6 +151,7 @@ impl<'m> Store<'m> {
         }
         self.apply_all(&changes).context(what)?;
         self.switches.end();
+        self.changed = changes;
         Ok(Put { added: all - replaced, replaced })
     }
 
@@ -336,12 +339,31 @@ impl<'m> Store<'m> {
     }
 
     /// Removes entries, those of one owner or of all, and returns the prefixes that had none. All others
-    /// are removed, or none where it fails.
+    /// are removed, or none where it fails. Their memory is given back too.
     ///
     /// # Errors
     ///
     /// Where the kernel refuses: then all is as it was.
     pub fn remove(&mut self, prefixes: &[IpPrefix], owner: Option<&str>) -> Result<Vec<IpPrefix>> {
+        let missing = self.take(prefixes, owner)?;
+        self.sweep_removed();
+        Ok(missing)
+    }
+
+    /// Gives back what entries took that are gone.
+    pub fn sweep_removed(&mut self) {
+        // They are gone. That memory was not given back with them, is for the next command.
+        if let Err(error) = self.sweep() {
+            log::warn!("{error}");
+        }
+    }
+
+    /// As [`Self::remove`], but all that it takes to take it back is kept, until [`Self::sweep_removed`].
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses: then all is as it was.
+    pub fn take(&mut self, prefixes: &[IpPrefix], owner: Option<&str>) -> Result<Vec<IpPrefix>> {
         let what = "remove the run-time entries";
         // An owner without a number has no entry.
         let number = owner.map(|name| self.owners.number(name));
@@ -368,12 +390,48 @@ impl<'m> Store<'m> {
         self.switches.begin();
         self.apply_all(&changes).context(what)?;
         self.switches.end();
-        // They are gone. That memory was not given back with them, is for the next command.
-        if let Err(error) = self.sweep() {
-            log::warn!("{error}");
-        }
+        self.changed = changes;
         missing.sort_unstable();
         Ok(missing)
+    }
+
+    /// Takes back what the last command on this store changed, where the same cannot be done elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses: what is there then is made whole by the next command.
+    pub fn take_back(&mut self) -> Result<()> {
+        let what = "take back what was done to the run-time entries";
+        let changes = std::mem::take(&mut self.changed);
+        self.switches.begin();
+        for change in changes.iter().rev() {
+            // What was removed has no maps any more where nothing was left.
+            let back = change.turned();
+            self.apply(&back).context(what)?;
+        }
+        // The mark is still there, so that everything is counted anew.
+        self.sweep()
+    }
+
+    /// Which of these prefixes have an entry, of one owner or of any, sorted.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses to look.
+    pub fn having(&self, prefixes: &[IpPrefix], owner: Option<&str>) -> Result<Vec<IpPrefix>> {
+        let number = owner.map(|name| self.owners.number(name));
+        let mut having = Vec::new();
+        for (table, prefixes) in sorted(prefixes) {
+            let batch = self.batch(table, prefixes)?;
+            let is_meant = |owner: u32| number.is_none_or(|number| number == Some(owner));
+            let has = |prefix: &&IpPrefix| {
+                let all = batch.records.get(*prefix).into_iter().flatten();
+                all.into_iter().any(|(owner, _)| is_meant(*owner))
+            };
+            having.extend(batch.prefixes.iter().filter(has).copied());
+        }
+        having.sort_unstable();
+        Ok(having)
     }
 
     /// Why notes cannot be read, if so: entries are listed without them.
@@ -647,6 +705,14 @@ struct Change {
 impl Change {
     fn of(table: EntryTable) -> Self {
         Self { table, records: Vec::new(), entries: Vec::new() }
+    }
+
+    /// The way back.
+    fn turned(&self) -> Self {
+        let records =
+            self.records.iter().map(|(prefix, owner, [a, b])| (*prefix, *owner, [*b, *a]));
+        let entries = self.entries.iter().map(|(prefix, [a, b])| (*prefix, [*b, *a]));
+        Self { table: self.table, records: records.collect(), entries: entries.collect() }
     }
 }
 
