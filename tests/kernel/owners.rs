@@ -186,6 +186,40 @@ fn the_entries_of_one_owner_or_of_all_are_flushed() {
     assert_eq!(flushed.success().stdout, "removed 0 run-time entries on in0\n");
 }
 
+#[test]
+fn what_keeps_an_entry_from_acting_is_said_at_once() {
+    let bench = attached();
+    let said = |args: &[&str]| {
+        let args = [&[args[0], JUDGED], &args[1..]].concat();
+        bench.xdpctl(args).success().stderr.clone()
+    };
+    assert_eq!(said(&["block", "10.0.0.1"]), "");
+    let listed = "warning: allowlist \"office\" 198.51.100.0/24 lets it in\n";
+    assert_eq!(said(&["block", "198.51.100.7", "--for", "1h"]), listed);
+    bench.run(&[pass("as was said", from("198.51.100.7"), "allowlist").by("office")]);
+    assert_eq!(
+        said(&["block", "198.51.0.0/16"]),
+        "warning: allowlist \"office\" 198.51.100.0/24 lets part of it in\n"
+    );
+    assert_eq!(said(&["allow", "198.51.100.7"]), "", "an allow decides before it");
+    assert_eq!(said(&["allow", "10.0.0.1", "--owner", "admin"]), "");
+    assert_eq!(
+        said(&["block", "10.0.0.1", "--owner", "sshd"]),
+        "warning: a run-time entry of admin allows it\n"
+    );
+    bench.run(&allowed("10.0.0.1"));
+    assert_eq!(
+        said(&["block", "10.0.0.0/24"]),
+        "warning: a run-time entry of admin allows a part of it, 10.0.0.1/32\n"
+    );
+    assert_eq!(said(&["allow", "10.0.0.1", "10.0.0.0/24", "--owner", "x"]), "");
+    assert_eq!(
+        said(&["allow", "10.0.0.0/16"]),
+        "",
+        "an allow of the longer prefix decides there, whoever blocks it too"
+    );
+}
+
 /// On each interface, or on none where one of them has no room.
 #[test]
 fn all_interfaces_are_told_at_once() {

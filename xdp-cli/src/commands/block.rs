@@ -4,14 +4,19 @@ use super::holders::{self, Holders};
 use super::prefixes::{self, Given, shown};
 use super::{Failure, Session};
 use crate::args::Put;
+use crate::datapath::attached::allowlisted;
+use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::change::detach;
+use crate::datapath::error::{Error, Result};
 use crate::datapath::maps::dynamic::{self, Order, Store};
 use crate::notation::{grouped, plain};
-use crate::views::entries::Kind;
+use crate::ruleset::List;
+use crate::views::entries::{Kind, Listed, overruled};
+use xdp_common::capacity::MAX_SHOWN_WARNINGS;
 
 /// Puts entries on an attached interface, or on all of them: on each, or on none where one cannot have
 /// them.
-pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Failure> {
+pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Result<(), Failure> {
     // Mistakes in them are told without root too, and before anybody waits for a lock.
     let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
     prefixes::refuse_catch_all(&prefixes, args.catch_all, session)?;
@@ -22,27 +27,36 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Fail
         let attached = detach::tidy(&namespace)?;
         let Holders { attachments, left_out } =
             holders::chosen(&attached, interface.as_deref(), all)?;
-        let mut stores: Vec<(String, Store<'_>)> = Vec::new();
+        let mut stores: Vec<Opened<'_>> = Vec::new();
         for attachment in attachments {
             if let Some(error) = attachment.stranded() {
                 return Err(error);
             }
-            stores.push((attachment.name(), namespace.entries(attachment)?));
+            stores.push(Opened { attachment, store: namespace.entries(attachment)? });
         }
-        let mut done: Vec<(String, dynamic::Put)> = Vec::new();
+        let mut puts: Vec<dynamic::Put> = Vec::new();
         for nth in 0..stores.len() {
-            let (name, store) = &mut stores[nth];
-            match store.put(&prefixes, &order) {
-                Ok(put) => done.push((name.clone(), put)),
+            match stores[nth].store.put(&prefixes, &order) {
+                Ok(put) => puts.push(put),
                 Err(error) => {
-                    for (_, store) in &mut stores[..nth] {
-                        store.take_back()?;
+                    for one in &mut stores[..nth] {
+                        one.store.take_back()?;
                     }
                     return Err(error);
                 }
             }
         }
-        Ok((done, left_out))
+        // They are in force. What keeps them from acting is looked for afterwards, and cannot fail them.
+        let done = stores.into_iter().zip(puts).map(|(Opened { attachment, store }, put)| Done {
+            name: attachment.name(),
+            put,
+            against: store.against(&prefixes, kind),
+            may_be_allowlisted: match kind {
+                Kind::Block => allowlisted::may_be(attachment, &prefixes),
+                Kind::Allow => Ok(false),
+            },
+        });
+        Ok((done.collect::<Vec<_>>(), left_out))
     })?;
     holders::tell_left_out(&left_out, session);
 
@@ -53,14 +67,66 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> Result<(), Fail
     let life = args
         .life
         .map_or_else(String::new, |life| format!(" for {}", humantime::format_duration(life)));
-    for (name, put) in done {
+    let several = done.len() > 1;
+    for Done { name, put, against, may_be_allowlisted } in done {
         let replaced = match put.replaced {
             0 => String::new(),
             _ if prefixes.len() == 1 => ", in place of an entry before".to_owned(),
             some => format!(", {} of them in place of entries before", grouped(some as u64)),
         };
-        let name = plain(&name);
-        session.print(format_args!("{verb} {} on {name}{life}{replaced}\n", shown(&prefixes)))?;
+        let on = plain(&name);
+        session.print(format_args!("{verb} {} on {on}{life}{replaced}\n", shown(&prefixes)))?;
+        let found = against.and_then(|against| {
+            let lists = if may_be_allowlisted? { allowlists(&name)? } else { Vec::new() };
+            Ok(overruled::sentences(kind, &prefixes, &lists, &against))
+        });
+        tell(found, &if several { format!("{on}: ") } else { String::new() }, session);
     }
     Ok(())
+}
+
+/// An interface whose entries are changed.
+struct Opened<'a> {
+    attachment: &'a Attachment,
+    store: Store<'a>,
+}
+
+/// What was done on one interface, and what may keep it from acting.
+struct Done {
+    name: String,
+    put: dynamic::Put,
+    against: Result<Vec<Listed>>,
+    may_be_allowlisted: Result<bool>,
+}
+
+/// The allowlists in force on an interface.
+fn allowlists(name: &str) -> Result<Vec<List>> {
+    let (namespace, attachment) = super::look_at(name)?;
+    let in_force = attachment.in_force_now()?;
+    let kept = namespace.kept_ruleset(attachment.key(), &in_force)?;
+    let kept = kept.ok_or_else(|| {
+        Error::new("the ruleset in force is not kept any more")
+            .hint(format!("`xdpctl reload {}` keeps it again", plain(name)))
+    })?;
+    Ok(kept.ruleset.allowlists)
+}
+
+/// Tells what keeps the entries from acting. That it cannot be found out is told, and is no failure: the
+/// entries are in force.
+fn tell(found: Result<Vec<String>>, on: &str, session: &mut Session<'_>) {
+    match found {
+        Ok(sentences) => {
+            for sentence in sentences.iter().take(MAX_SHOWN_WARNINGS) {
+                session.reporter.warning(&format!("{on}{sentence}"), None);
+            }
+            if let rest @ 1.. = sentences.len().saturating_sub(MAX_SHOWN_WARNINGS) {
+                let told = format!("{on}{} more like these", grouped(rest as u64));
+                session.reporter.warning(&told, None);
+            }
+        }
+        Err(error) => session.reporter.warning(
+            &format!("{on}whether something overrules it cannot be told: {}", error.message),
+            error.hint.as_deref(),
+        ),
+    }
 }

@@ -13,7 +13,8 @@ pub enum IpPrefix {
 }
 
 impl IpPrefix {
-    pub fn length(&self) -> u8 {
+    /// Bits of the network.
+    pub const fn length(&self) -> u8 {
         match self {
             Self::V4(prefix) => prefix.length,
             Self::V6(prefix) => prefix.length,
@@ -25,6 +26,27 @@ impl IpPrefix {
             Self::V4(_) => Family::V4,
             Self::V6(_) => Family::V6,
         }
+    }
+
+    /// Whether it is a single address.
+    pub const fn is_host(&self) -> bool {
+        match self {
+            Self::V4(prefix) => prefix.length == 32,
+            Self::V6(prefix) => prefix.length == 128,
+        }
+    }
+
+    /// The prefix of that length around it, which is at most its own.
+    pub fn shortened(&self, length: u8) -> Self {
+        match self {
+            Self::V4(prefix) => Self::V4(masked_v4(prefix.address, length).0),
+            Self::V6(prefix) => Self::V6(masked_v6(prefix.address, length).0),
+        }
+    }
+
+    /// Whether it holds all of another one, itself included.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.length() <= other.length() && other.shortened(self.length()) == *self
     }
 }
 
@@ -176,6 +198,23 @@ pub fn masked_v6(address: u128, length: u8) -> (Prefix<u128>, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes_hold_what_is_inside() {
+        let of = |text: &str| parse(text).unwrap().prefix;
+        for (outer, inner, holds) in [
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "10.0.0.0/8", true),
+            ("10.0.0.0/8", "10.0.0.0/7", false),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("2001:db8::/32", "2001:db8:1::/48", true),
+        ] {
+            assert_eq!(of(outer).holds(&of(inner)), holds, "{outer} {inner}");
+        }
+        assert!(of("10.0.0.1").is_host() && of("::1").is_host() && !of("::/127").is_host());
+    }
 
     #[test]
     fn prefixes_read_and_mask() {

@@ -1,5 +1,6 @@
 //! What is attached in a network namespace: found through its pins, read, and asked.
 
+pub mod allowlisted;
 pub mod attachment;
 pub mod attachments;
 pub mod in_force;

@@ -2,6 +2,7 @@
 //! not known here.
 
 pub mod json;
+pub mod overruled;
 pub mod text;
 
 use std::time::SystemTime;

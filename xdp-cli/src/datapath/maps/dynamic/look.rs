@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use xdp_common::filter::dynamic::{EntryAction, EntryTable, NEVER, Switches};
 
-use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::config::prefix::IpPrefix;
 use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::dynamic::counters::Counted;
 use crate::datapath::maps::dynamic::notes::Notes;
@@ -63,7 +63,7 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
     let mut held = Vec::new();
     let now = clock::now()?;
     for length in (0..=table::length(&address)).rev() {
-        let prefix = shortened(address, length);
+        let prefix = address.shortened(length);
         let table = table::of(&prefix);
         let Some(map) = slots::table(maps, table).context(what)? else { continue };
         let Some(entry) = table::exactly(&map, &prefix).context(what)? else { continue };
@@ -96,11 +96,11 @@ pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind
     let mut time = None;
     // The single address, and then the prefixes that hold it.
     for longest in [full, full - 1] {
-        let table = table::of(&shortened(address, longest));
+        let table = table::of(&address.shortened(longest));
         let Some(map) = slots::table(maps, table).context(what)? else { continue };
         let mut bound = Some(longest);
         while let Some(most) = bound {
-            let found = table::longest(&map, &shortened(address, most)).context(what)?;
+            let found = table::longest(&map, &address.shortened(most)).context(what)?;
             let Some(entry) = found else { break };
             // Not above what was asked for: else a damaged entry would be found without end.
             let length = u8::try_from(entry.length).unwrap_or(most).min(most);
@@ -112,19 +112,11 @@ pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind
                 // What has ended hides nothing. A single address has no shorter one in its table.
                 EntryAction::NONE => bound = length.checked_sub(1).filter(|_| longest < full),
                 EntryAction::ALLOWED => {
-                    return Ok(Some((shortened(address, length), Kind::Allow)));
+                    return Ok(Some((address.shortened(length), Kind::Allow)));
                 }
-                _ => return Ok(Some((shortened(address, length), Kind::Block))),
+                _ => return Ok(Some((address.shortened(length), Kind::Block))),
             }
         }
     }
     Ok(None)
-}
-
-/// The prefix of that length that holds an address.
-fn shortened(address: IpPrefix, length: u8) -> IpPrefix {
-    match address {
-        IpPrefix::V4(prefix) => IpPrefix::V4(masked_v4(prefix.address, length).0),
-        IpPrefix::V6(prefix) => IpPrefix::V6(masked_v6(prefix.address, length).0),
-    }
 }

@@ -434,6 +434,54 @@ impl<'m> Store<'m> {
         Ok(having)
     }
 
+    /// The live entries that keep one of these prefixes' own from acting, or from acting on all of it:
+    /// what allows the same prefix, where they block, and what does the opposite to a part of it. The
+    /// prefixes are sorted.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses to read them, or to say what time it is.
+    pub fn against(&self, prefixes: &[IpPrefix], kind: Kind) -> Result<Vec<Listed>> {
+        let mut all = if prefixes.iter().any(|prefix| !prefix.is_host()) {
+            self.list(None)?
+        } else if kind == Kind::Block {
+            self.list_exactly(prefixes)?
+        } else {
+            // Nothing is inside an address, and of the same an allow decides.
+            Vec::new()
+        };
+        // Where somebody allows the same prefix, a block does nothing.
+        let allowed: BTreeSet<IpPrefix> =
+            all.iter().filter(|it| it.kind == Kind::Allow).map(|it| it.prefix).collect();
+        all.retain(|listed| listed.kind == Kind::Allow || !allowed.contains(&listed.prefix));
+        all.retain(|listed| {
+            let shortest = if kind == Kind::Block { 0 } else { 1 };
+            let longer = (0..=listed.prefix.length()).rev().skip(shortest);
+            let mut around = longer.map(|length| listed.prefix.shortened(length));
+            listed.kind != kind && around.any(|it| prefixes.binary_search(&it).is_ok())
+        });
+        Ok(all)
+    }
+
+    /// The live entries of exactly these prefixes, without what they decided and without notes.
+    fn list_exactly(&self, prefixes: &[IpPrefix]) -> Result<Vec<Listed>> {
+        let now = clock::now()?;
+        let mut all = Vec::new();
+        for (table, prefixes) in sorted(prefixes) {
+            let batch = self.batch(table, prefixes)?;
+            for (prefix, records) in batch.records {
+                for (owner, record) in records.iter().filter(|(_, it)| now < it.deadline) {
+                    let owner = name(&self.owners, *owner);
+                    all.push(listed(prefix, &owner, record, now, 0, None));
+                }
+            }
+        }
+        all.sort_unstable_by(|one, other| {
+            (one.prefix, &one.owner).cmp(&(other.prefix, &other.owner))
+        });
+        Ok(all)
+    }
+
     /// Why notes cannot be read, if so: entries are listed without them.
     pub fn without_notes(&self) -> Option<&Error> {
         self.notes.unreadable()
