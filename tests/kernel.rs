@@ -5,6 +5,8 @@
 mod dice;
 mod lab;
 
+#[path = "kernel/changes.rs"]
+mod changes;
 #[path = "kernel/configured.rs"]
 mod configured;
 #[path = "kernel/deadlines.rs"]

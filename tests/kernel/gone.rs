@@ -82,6 +82,7 @@ fn a_deleted_namespace_is_swept_by_the_next_command() {
     insta::assert_snapshot!(without_memory(&output.stdout), @"
     kept 3 3
     reloaded in0, generation 2
+      no change: the ruleset is the same
     note: removed what was left of a network namespace that no longer exists (in0; N MiB)
     kept 2 2
     in0

@@ -218,7 +218,10 @@ fn its_successor_is_attached_beside_it() {
     moved.xdpctl(&["lookup", "n0", "10.1.0.1"]).success();
     assert!(moved.xdpctl(&["reload", "n0"]).success().stdout.contains("generation 2"));
     let all = moved.xdpctl(&["reload"]);
-    assert_eq!(all.success().stdout, "reloaded n0, generation 3\n");
+    assert_eq!(
+        all.success().stdout,
+        "reloaded n0, generation 3\n  no change: the ruleset is the same\n"
+    );
     assert!(all.stderr.contains("warning: n0 is not attached here"), "{}", all.stderr);
     moved.xdpctl(&["attach", "--replace", "n0"]).success();
     let status = moved.status();

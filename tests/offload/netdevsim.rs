@@ -334,7 +334,8 @@ fn a_reload_changes_the_entries_and_goes_on_counting() {
 
     let said = device.reload(NEW);
     said.done();
-    assert_eq!(said.out, format!("reloaded {}, generation 2\n", device.name()));
+    let reloaded = format!("reloaded {}, generation 2\n", device.name());
+    assert!(said.out.starts_with(&reloaded), "{}", said.out);
     let keys = [v4([192, 0, 2, 1]), v4([192, 0, 2, 2]), v4([192, 0, 2, 3])];
     let new_either = 0xf2 << 8 | 0xf2 << 24;
     let values = device.values("FIRST_V4", keys.clone());

@@ -32,8 +32,8 @@ pub enum Command {
     Attach(Attach),
     /// Read configurations again and put them in force
     ///
-    /// Checks all of them first, then exchanges each ruleset in one step. Whatever fails leaves
-    /// the rulesets that were in force.
+    /// Checks all of them first, then exchanges each ruleset in one step, and says what is different
+    /// from the ruleset before. Whatever fails leaves the rulesets that were in force.
     Reload(Reload),
     /// Take the program off and remove every pin
     Detach(Detach),
@@ -117,6 +117,12 @@ pub struct Reload {
     /// Also where the ruleset would cut off the connection that this command runs in
     #[arg(long)]
     pub force: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print a JSON object a line for each interface
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

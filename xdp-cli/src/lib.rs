@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 pub mod datapath;
 pub mod diagnostic;
+pub mod difference;
 pub mod frames;
 mod gzip;
 pub mod image;

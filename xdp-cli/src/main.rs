@@ -45,6 +45,8 @@ fn main() -> ExitCode {
 fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
     match command {
         Command::Attach(args) => changing(session, |s| commands::attach::run(args, s))?,
+        // Nothing is changed, not even what is left of others.
+        Command::Reload(args) if args.dry_run => commands::reload::run(args, session)?,
         Command::Reload(args) => changing(session, |s| commands::reload::run(args, s))?,
         Command::Detach(args) => changing(session, |s| commands::detach::run(args, s))?,
         Command::Stats(args) => commands::stats::run(args, session)?,

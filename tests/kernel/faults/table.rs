@@ -395,6 +395,15 @@ fn reload() {
 }
 
 #[test]
+fn reload_dry_run() {
+    Stand::new().check(&Row {
+        args: &["reload", "--dry-run", JUDGED, "-c", "NEW"],
+        prepare: Stand::attached,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
 fn detach() {
     Stand::new().check(&Row {
         args: &["detach", JUDGED],

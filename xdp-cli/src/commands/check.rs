@@ -13,7 +13,7 @@ use crate::image::metadata::Metadata;
 use crate::image::{BuildError, Image};
 use crate::notation::{counted, grouped, json_line, plain};
 use crate::report::Reporter;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{EntryCount, List, Ruleset};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -76,15 +76,14 @@ fn write_json(out: &mut dyn Write, answer: &Answer<'_>) -> io::Result<()> {
 
 fn write_summary(out: &mut dyn Write, file: &Path, ruleset: &Ruleset) -> io::Result<()> {
     let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
-    let ipv4: usize = lists().map(|list| list.v4.len()).sum();
-    let ipv6: usize = lists().map(|list| list.v6.len()).sum();
+    let entries = lists().map(List::entries).fold(EntryCount::default(), EntryCount::plus);
     writeln!(
         out,
         "{}: ok: {} with {} IPv4 and {} IPv6 prefixes, {}",
         plain(&file.to_string_lossy()),
         counted(lists().count() as u64, "list"),
-        grouped(ipv4 as u64),
-        grouped(ipv6 as u64),
+        grouped(entries.ipv4),
+        grouped(entries.ipv6),
         counted(ruleset.rules.len() as u64, "rule"),
     )
 }

@@ -8,30 +8,48 @@ use crate::args::Reload;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::{Attachments, not_attached};
 use crate::datapath::attached::namespace::Namespace;
-use crate::datapath::change::detach;
 use crate::datapath::change::outcome::Reloaded;
 use crate::datapath::change::reload::{self, Change, Prepared};
+use crate::datapath::change::{detach, memory};
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
-use crate::notation::plain;
+use crate::difference::Difference;
+use crate::ruleset::Ruleset;
+use crate::views::difference::{MapBytes, Reload as View, json, text};
 
-/// Reads configurations again, all of them first, then exchanges each ruleset.
+/// Reads configurations again, all of them first, then exchanges each ruleset; or only says what would
+/// change.
 pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     for _ in 0..super::ATTEMPTS {
         let namespace = Namespace::look()?;
-        let attached = match (&namespace, &args.interface) {
-            (Some(namespace), _) => namespace.attachments()?,
+        let namespace = match (&namespace, &args.interface) {
+            (Some(namespace), _) => namespace,
             (None, Some(name)) => return Err(not_attached(name, &[]).into()),
             (None, None) => return Err(super::nothing_attached().into()),
         };
+        let attached = namespace.attachments()?;
         let (chosen, left_out) = chosen(&attached, args)?;
         let loaded = read(&chosen, args, session)?;
         // Asked before anything is changed: afterwards, no question may fail.
         let link_types: Result<Vec<LinkType>, Error> =
             chosen.iter().map(|attachment| attachment.link_type()).collect();
         let link_types = link_types?;
-        let done = put_in_force(&chosen, &loaded, args.force, session);
-        if let Ok(None) = done {
+        let prepared = prepare(namespace, &chosen, &loaded).and_then(|ready| {
+            for ready in &ready {
+                keep_connection(&ready.change, args.force, session)?;
+            }
+            Ok(ready)
+        });
+        let done = match &prepared {
+            Ok(prepared) if !args.dry_run => {
+                put_in_force(prepared, session).map(|done| match done {
+                    Some(done) => Outcome::Done(done),
+                    None => Outcome::Outpaced,
+                })
+            }
+            _ => Ok(Outcome::Asked),
+        };
+        if let Ok(Outcome::Outpaced) = done {
             // Another command was faster, and what it read may be newer than what was read here.
             continue;
         }
@@ -43,7 +61,11 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             let name = attachment.name();
             attach::say_never_matching(&name, link_type, &configuration.ruleset, session);
         }
-        return tell(&chosen, done?.unwrap_or_default(), session);
+        let results = match done? {
+            Outcome::Done(results) => Some(results),
+            Outcome::Asked | Outcome::Outpaced => None,
+        };
+        return tell(prepared?, results, args.json, session);
     }
     Err(super::outpaced().into())
 }
@@ -101,47 +123,57 @@ fn read(
     Ok(all.into_iter().flatten().collect())
 }
 
-/// A reload, with the targets that are missing.
-struct Done {
-    missing: Vec<Error>,
-    reloaded: Result<Reloaded, Error>,
+/// What came of rulesets that are ready.
+enum Outcome {
+    Done(Vec<Result<Reloaded, Error>>),
+    /// Only asked about.
+    Asked,
+    /// Another command came in between.
+    Outpaced,
 }
 
-/// Compiles and puts in force; `None` where another command came in between.
-fn put_in_force(
-    chosen: &[&Attachment],
-    loaded: &[configuration::Loaded],
-    force: bool,
-    session: &mut Session<'_>,
-) -> Result<Option<Vec<Done>>, Error> {
-    let mut changes = Vec::new();
+/// A ruleset that is ready, and what it changes.
+struct Ready<'a> {
+    change: Change<'a>,
+    missing: Vec<Error>,
+    /// Why less than all could be compared.
+    unkept: Option<Error>,
+    difference: Difference,
+    map_bytes: MapBytes,
+}
+
+/// Compiles, and compares with what is in force. Changes nothing.
+fn prepare<'a>(
+    namespace: &Namespace,
+    chosen: &[&'a Attachment],
+    loaded: &'a [configuration::Loaded],
+) -> Result<Vec<Ready<'a>>, Error> {
+    let mut all = Vec::new();
     for (&before, loaded) in chosen.iter().zip(loaded) {
         let configured = loaded.configured();
         let prepared = reload::prepare(before, configured.ruleset, configured.path)?;
-        changes.push(Change { before, configured, prepared });
+        let map_bytes = memory::map_bytes(before, &prepared)?;
+        let (difference, unkept) = compare(namespace, before, configured.ruleset)?;
+        let missing = missing(&before.name(), &prepared);
+        let change = Change { before, configured, prepared };
+        all.push(Ready { change, missing, unkept, difference, map_bytes });
     }
-    for change in &changes {
-        keep_connection(change, force, session)?;
-    }
-    let results = session.locked(|namespace| {
-        let attached = detach::tidy(&namespace)?;
-        reload::activate(&namespace, &attached, &changes)
-    })?;
-    let Some(results) = results else { return Ok(None) };
-    let done = changes.iter().zip(results).map(|(change, reloaded)| {
-        let name = change.before.name();
-        let missing = change.prepared.missing().iter().map(|missing| {
-            Error::new(format!(
-                "{name}: {} is not there any more; what rule \"{}\" sends there is dropped and \
-                 counted as lost",
-                missing.to,
-                missing.rules.join("\", \"")
-            ))
-            .hint("`xdpctl reload` picks it up when it is back")
-        });
-        Done { missing: missing.collect(), reloaded }
-    });
-    Ok(Some(done.collect()))
+    Ok(all)
+}
+
+/// What is different from the ruleset in force. Where that was not kept, or is not to be read, numbers
+/// have to do: a reload is what keeps it again.
+fn compare(
+    namespace: &Namespace,
+    before: &Attachment,
+    after: &Ruleset,
+) -> Result<(Difference, Option<Error>), Error> {
+    let in_force = before.in_force().ok_or_else(|| before.unreadable())?;
+    Ok(match namespace.kept_ruleset(before.key(), in_force) {
+        Ok(Some(kept)) => (Difference::between(&kept.ruleset, after), None),
+        Ok(None) => (Difference::by_numbers(&in_force.metadata, after), None),
+        Err(error) => (Difference::by_numbers(&in_force.metadata, after), Some(error)),
+    })
 }
 
 /// Refuses what would cut off the connection that this command runs in.
@@ -168,33 +200,78 @@ fn keep_connection(
     attach::refuse_lockout(&coming, force, session)
 }
 
-fn tell(chosen: &[&Attachment], done: Vec<Done>, session: &mut Session<'_>) -> Result<(), Failure> {
-    let (mut lines, mut failed) = (Vec::new(), Vec::new());
-    for (attachment, Done { missing, reloaded }) in chosen.iter().zip(done) {
-        for warning in &missing {
+/// Redirect targets that are missing.
+fn missing(name: &str, prepared: &Prepared) -> Vec<Error> {
+    let missing = prepared.missing().iter().map(|missing| {
+        Error::new(format!(
+            "{name}: {} is not there any more; what rule \"{}\" sends there is dropped and \
+             counted as lost",
+            missing.to,
+            missing.rules.join("\", \"")
+        ))
+        .hint("`xdpctl reload` picks it up when it is back")
+    });
+    missing.collect()
+}
+
+/// Puts all of it in force; `None` where another command came in between.
+fn put_in_force(
+    ready: &[Ready<'_>],
+    session: &mut Session<'_>,
+) -> Result<Option<Vec<Result<Reloaded, Error>>>, Error> {
+    let changes: Vec<&Change<'_>> = ready.iter().map(|ready| &ready.change).collect();
+    session.locked(|namespace| {
+        let attached = detach::tidy(&namespace)?;
+        reload::activate(&namespace, &attached, &changes)
+    })
+}
+
+/// Tells what was done, or without `results` what would be.
+fn tell(
+    all: Vec<Ready<'_>>,
+    results: Option<Vec<Result<Reloaded, Error>>>,
+    json: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let (mut told, mut failed) = (Vec::new(), Vec::new());
+    let (number, dry_run) = (all.len(), results.is_none());
+    let results: Vec<Option<Result<Reloaded, Error>>> = match results {
+        Some(results) => results.into_iter().map(Some).collect(),
+        None => all.iter().map(|_| None).collect(),
+    };
+    for (ready, result) in all.into_iter().zip(results) {
+        let Ready { change, missing, unkept, difference, map_bytes } = ready;
+        for warning in missing.iter().chain(&unkept) {
             session.reporter.warning(&warning.message, warning.hint.as_deref());
         }
+        let attachment = change.before;
         let name = attachment.name();
-        match reloaded {
-            Ok(reloaded) => {
+        let in_force = attachment.in_force();
+        let generation = match result {
+            None => in_force.map_or(0, |in_force| in_force.generation),
+            Some(Ok(reloaded)) => {
                 attach::say_deferred(&name, &reloaded.deferred, session);
-                if let (Some(interface), Some(in_force)) =
-                    (attachment.interface(), attachment.in_force())
-                {
+                if let (Some(interface), Some(in_force)) = (attachment.interface(), in_force) {
                     let mode = in_force.metadata.mode;
                     attach::say_redirects(&interface, mode, &reloaded.redirects, session);
                 }
-                lines.push((name, reloaded.generation));
+                reloaded.generation
             }
-            Err(error) if chosen.len() == 1 => failed.push(error),
-            Err(error) => {
+            Some(Err(error)) if number == 1 => {
+                failed.push(error);
+                continue;
+            }
+            Some(Err(error)) => {
                 failed.push(Error { message: format!("{name}: {}", error.message), ..error });
+                continue;
             }
-        }
+        };
+        told.push(View { interface: name, generation, dry_run, difference, map_bytes });
     }
     let failed = session.all_but_last(failed);
-    for (name, generation) in lines {
-        session.print(format_args!("reloaded {}, generation {generation}\n", plain(&name)))?;
+    for view in &told {
+        let write = if json { json::write } else { text::write };
+        write(session.out, view).map_err(Failure::from_output)?;
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -7,6 +7,7 @@
 pub mod file;
 pub mod listfile;
 pub mod prefix;
+pub mod written;
 
 mod define;
 mod guard;

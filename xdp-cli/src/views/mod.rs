@@ -1,6 +1,7 @@
 //! What a command shows: plain values in, text or JSON out, written to an `impl Write`. Nothing
 //! here asks a kernel.
 
+pub mod difference;
 pub mod entries;
 pub mod explain;
 pub mod lookup;

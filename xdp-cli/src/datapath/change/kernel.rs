@@ -242,11 +242,15 @@ fn fill_redirects(map: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
     Ok(())
 }
 
+/// The pages of counters that a ruleset uses.
+pub fn used_pages(metadata: &Metadata) -> BTreeSet<u32> {
+    let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    numbers.map(|number| number / COUNTERS_PER_PAGE).collect()
+}
+
 /// Adds the pages that are missing, and zeroes the counters that are used anew.
 fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
-    let numbers =
-        || prepared.metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
-    let used: BTreeSet<u32> = numbers().map(|number| number / COUNTERS_PER_PAGE).collect();
+    let used = used_pages(&prepared.metadata);
     let mut new_pages = Vec::new();
     let mut open_pages: Vec<(u32, OwnedFd)> = Vec::new();
     for page in used {
@@ -273,8 +277,7 @@ fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()
 
 /// Gives back pages of counters that the ruleset in force does not use.
 pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> {
-    let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
-    let used: BTreeSet<u32> = numbers.map(|number| number / COUNTERS_PER_PAGE).collect();
+    let used = used_pages(metadata);
     for page in (0..COUNTER_PAGES).filter(|page| !used.contains(page)) {
         let mut id = [0; 4];
         if bpf::lookup(&maps.rule_counters, page, &mut id)?.is_some() {

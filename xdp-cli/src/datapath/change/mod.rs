@@ -9,6 +9,7 @@ pub mod attach;
 pub mod configured;
 pub mod detach;
 pub mod kernel;
+pub mod memory;
 pub mod nic;
 pub mod outcome;
 mod pins;

@@ -80,7 +80,7 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
 pub fn activate(
     namespace: &Locked,
     attached: &Attachments,
-    changes: &[Change<'_>],
+    changes: &[&Change<'_>],
 ) -> Result<Option<Vec<Result<Reloaded>>>> {
     let mut current = Vec::new();
     for change in changes {

@@ -1,0 +1,215 @@
+//! What a reload says of itself, done or only asked about.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::lab::bench::{Bench, JUDGED};
+
+const BEFORE: &str = r#"
+    [[blocklist]]
+    name = "drop"
+    prefixes = ["203.0.113.7"]
+    files = ["drop.list"]
+    [[rule]]
+    name = "web"
+    protocol = "tcp"
+    destination_port = 80
+    action = "drop"
+    [[rule]]
+    name = "dns"
+    protocol = "udp"
+    destination_port = 53
+    action = "pass"
+"#;
+const AFTER: &str = r#"
+    [policy]
+    default = "drop"
+    [[blocklist]]
+    name = "drop"
+    prefixes = ["203.0.113.7"]
+    files = ["drop.list"]
+    [[rule]]
+    name = "dns"
+    protocol = "udp"
+    destination_port = 53
+    action = "pass"
+    [[rule]]
+    name = "web"
+    protocol = "tcp"
+    destination_port = [80, 443]
+    action = "drop"
+    [[rule]]
+    name = "new"
+    vlan = 7
+    action = "drop"
+"#;
+
+fn attached() -> Bench {
+    let mut bench = Bench::new();
+    bench.write("drop.list", "10.0.0.1\n10.0.0.2\n2001:db8::/32\n");
+    bench.attach(BEFORE);
+    bench
+}
+
+/// All that is kept, and when it was written.
+fn kept(bench: &Bench) -> Vec<(PathBuf, String)> {
+    let kept = bench.lab().kept("dut").into_iter().map(|path| {
+        let metadata = fs::symlink_metadata(&path).expect("a file that was listed");
+        (path, format!("{:?} {}", metadata.modified().ok(), metadata.len()))
+    });
+    kept.collect()
+}
+
+/// Without the line of what the maps take, which depends on the kernel.
+fn without_maps(text: &str) -> String {
+    text.lines()
+        .filter(|line| !line.starts_with("  maps: "))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn a_dry_run_says_what_a_reload_does_and_does_nothing() {
+    let bench = attached();
+    bench.write("in0.toml", AFTER);
+    bench.write("drop.list", "10.0.0.2\n10.0.0.3\n10.0.0.4\n10.0.0.4\n2001:db8::/32\n");
+    let before = kept(&bench);
+    assert!(before.len() > 10, "{before:?}");
+    let asked = bench.xdpctl(["reload", JUDGED, "--dry-run"]);
+    insta::assert_snapshot!(without_maps(&asked.success().stdout), @r#"
+    in0: generation 1 stays in force; a reload would change this
+      policy default "pass" -> "drop"
+      blocklist drop: 2 entries added, 1 entry removed, 5 now
+        + 10.0.0.3, 10.0.0.4
+        - 10.0.0.1
+      rule dns: moved from place 2 to 1
+      rule web: destination_port 80 -> [80, 443]
+      rule new: added
+    "#);
+    let object = bench.xdpctl(["reload", "--dry-run", "--json"]).success().json();
+    assert_eq!(kept(&bench), before);
+    assert_eq!(bench.sample().generation, 1);
+    assert_eq!((&object["generation"], &object["dry_run"]), (&json!(1), &json!(true)));
+    assert_eq!(object["lists"][0]["added"], json!({"ipv4": 2, "ipv6": 0}));
+    assert_eq!(object["lists"][0]["removed"], json!({"ipv4": 1, "ipv6": 0}));
+    assert_eq!(object["rules"][1]["settings"][0]["after"], json!([80, 443]));
+
+    let done = bench.xdpctl(["reload", JUDGED, "--json"]).success().json();
+    assert_eq!((&done["generation"], &done["dry_run"]), (&json!(2), &json!(false)));
+    for key in ["changed", "compared", "policy", "arp", "lists", "rules", "map_bytes"] {
+        assert_eq!(done[key], object[key], "{key}");
+    }
+    // And then there is nothing left to change.
+    let asked = bench.xdpctl(["reload", "--dry-run"]);
+    insta::assert_snapshot!(asked.success().stdout, @"
+    in0: generation 2 stays in force; a reload would change this
+      no change: the ruleset is the same
+    ");
+}
+
+/// What is told of the maps is what they take then: of small rulesets, of one that takes more extents and
+/// pages of counters, and back.
+#[test]
+fn what_it_costs_is_what_the_maps_take() {
+    let bench = attached();
+    let addresses: String = (0..200_000u32)
+        .map(|n| format!("{}.{}.{}.7\n", 11 + (n >> 16), n >> 8 & 255, n & 255))
+        .collect();
+    bench.write("large.list", &addresses);
+    let mut large = BEFORE.replace("drop.list", "large.list");
+    for number in 0..600 {
+        large.push_str(&format!(
+            "[[rule]]\nname = \"r{number}\"\nprotocol = {}\naction = \"pass\"\n",
+            number % 250
+        ));
+    }
+    let map_bytes =
+        || -> Value { bench.xdpctl(["status", "--json"]).success().json()[0]["map_bytes"].clone() };
+    let mut sizes = Vec::new();
+    for text in [&large, BEFORE, &large, AFTER] {
+        bench.write("in0.toml", text);
+        let before = map_bytes();
+        let asked = bench.xdpctl(["reload", "--dry-run", "--json"]).success().json();
+        assert_eq!(asked["map_bytes"]["before"], before);
+        let done = bench.xdpctl(["reload", "--json"]).success().json();
+        assert_eq!(done["map_bytes"], asked["map_bytes"]);
+        assert_eq!(asked["map_bytes"]["after"], map_bytes());
+        assert!(asked["map_bytes"]["meanwhile"].as_u64() > before.as_u64(), "{asked}");
+        sizes.push(map_bytes().as_u64());
+    }
+    assert!(sizes[0] > sizes[1], "{sizes:?}");
+    assert_eq!(sizes[0], sizes[2]);
+}
+
+#[test]
+fn each_interface_is_told_of() {
+    let bench = attached();
+    let other = bench.write("out0.toml", "");
+    bench.xdpctl(["attach", "out0", "-c", other.to_str().expect("UTF-8")]).success();
+    bench.write("out0.toml", "[arp]\naction = 'drop'\n");
+    let both = bench.xdpctl(["reload"]);
+    insta::assert_snapshot!(without_maps(&both.success().stdout), @r#"
+    reloaded in0, generation 2
+      no change: the ruleset is the same
+    reloaded out0, generation 2
+      arp action "pass" -> "drop"
+    "#);
+    let lines = bench.xdpctl(["reload", "--dry-run", "--json"]).success().stdout.clone();
+    let objects: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(objects.iter().map(|object| &object["changed"]).collect::<Vec<_>>(), [false, false]);
+}
+
+/// Whoever cleans up /run takes the ruleset, but not the names and the numbers, which the kernel has.
+#[test]
+fn without_the_kept_ruleset_numbers_are_told() {
+    let bench = attached();
+    let removed = kept(&bench).into_iter().filter(|(path, _)| path.ends_with("ruleset-1"));
+    assert_eq!(removed.map(|(path, _)| fs::remove_file(path).expect("removed")).count(), 1);
+    bench.write("in0.toml", AFTER);
+    bench.write("drop.list", "10.0.0.2\n10.0.0.3\n10.0.0.4\n");
+    let said = bench.xdpctl(["reload", "--dry-run"]);
+    insta::assert_snapshot!(without_maps(&said.success().stdout), @"
+    in0: generation 1 stays in force; a reload would change this
+      blocklist drop: 4 entries before, 4 now
+      rule dns: moved from place 2 to 1
+      rule new: added
+      the ruleset before is not kept any more: only names and numbers could be compared
+    ");
+    bench.xdpctl(["reload"]).success();
+    let again = bench.xdpctl(["reload"]);
+    assert!(again.success().stdout.contains("no change: the ruleset is the same"), "{again:?}");
+}
+
+/// A damaged one is said to be damaged, and does not stop the reload that writes it anew.
+#[test]
+fn a_damaged_kept_ruleset_stops_no_reload() {
+    let bench = attached();
+    let damaged = kept(&bench).into_iter().find(|(path, _)| path.ends_with("ruleset-1"));
+    let path = damaged.expect("a kept ruleset").0;
+    let mut bytes = fs::read(&path).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let said = bench.xdpctl(["reload"]);
+    assert!(said.success().stderr.contains("it is damaged"), "{}", said.stderr);
+    let again = bench.xdpctl(["reload"]);
+    assert_eq!(again.success().stderr, "");
+}
+
+#[test]
+fn a_dry_run_finds_what_a_reload_would_find() {
+    let bench = attached();
+    let before = kept(&bench);
+    bench.write("in0.toml", "[policy]\ndefault = 'dorp'\n");
+    let wrong = bench.xdpctl(["reload", "--dry-run"]);
+    assert!(wrong.expect_status(2).stderr.contains("in0.toml:2:11"), "{}", wrong.stderr);
+    bench.write("in0.toml", "[[rule]]\nname = 'r'\naction = 'redirect'\nto = 'nowhere0'\n");
+    let missing = bench.xdpctl(["reload", "--dry-run"]);
+    assert!(missing.expect_status(1).stderr.contains("nowhere0"), "{}", missing.stderr);
+    let nobody = bench.xdpctl(["reload", "out0", "--dry-run"]);
+    nobody.expect_status(1);
+    assert_eq!(kept(&bench), before);
+}

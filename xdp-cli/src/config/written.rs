@@ -1,0 +1,295 @@
+//! A ruleset as a configuration says it: keys with their values, the way back from a ruleset to text.
+//!
+//! What `show` prints and what a reload says of a change are made of this, so each has every key. What
+//! means the same is written the same: values of a key that takes several stand in order, each once.
+
+use std::fmt::{self, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::Serialize;
+
+use crate::notation::steers;
+use crate::ruleset::{
+    Arp, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes, Protocol,
+    RedirectTarget, Rewrite, Rule, RuleAction, Side, TcpFlags, Vlan,
+};
+
+/// What a key is set to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    Boolean(bool),
+    Number(u32),
+    Text(String),
+    /// Never of a single value, which stands for itself.
+    Several(Vec<Value>),
+}
+
+/// As TOML.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boolean(value) => value.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => quoted(f, text),
+            Self::Several(values) => {
+                f.write_char('[')?;
+                for (place, value) in values.iter().enumerate() {
+                    f.write_str(if place > 0 { ", " } else { "" })?;
+                    value.fmt(f)?;
+                }
+                f.write_char(']')
+            }
+        }
+    }
+}
+
+impl Value {
+    fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// One value, or all of them.
+    fn of(mut values: Vec<Self>) -> Self {
+        match values.len() {
+            1 => values.swap_remove(0),
+            _ => Self::Several(values),
+        }
+    }
+}
+
+/// A basic string (TOML 1.0.0, String). Interfaces' names may have anything in them; what would
+/// steer a terminal is escaped, which means the same.
+fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_char('"')?;
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => write!(f, "\\{character}")?,
+            // Each of them has no more than 16 bits.
+            _ if steers(character) => write!(f, "\\u{:04X}", u32::from(character))?,
+            _ => f.write_char(character)?,
+        }
+    }
+    f.write_char('"')
+}
+
+/// A key with its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    pub key: &'static str,
+    pub value: Value,
+}
+
+/// Keys of one table, in the order in which they are written.
+#[derive(Default)]
+struct Settings(Vec<Setting>);
+
+impl Settings {
+    fn add(&mut self, key: &'static str, value: Value) {
+        self.0.push(Setting { key, value });
+    }
+
+    fn several<T>(&mut self, key: &'static str, values: Option<&[T]>, value: impl Fn(&T) -> Value)
+    where
+        T: Clone + Ord,
+    {
+        let Some(values) = values else { return };
+        let mut values = values.to_vec();
+        values.sort_unstable();
+        values.dedup();
+        self.add(key, Value::of(values.iter().map(value).collect()));
+    }
+}
+
+/// All of `[policy]`, its defaults too.
+pub fn policy(policy: &Policy) -> Vec<Setting> {
+    let Policy { default, malformed, fragments } = *policy;
+    let keys = [("default", default), ("malformed", malformed), ("fragments", fragments)];
+    keys.map(|(key, value)| Setting { key, value: policy_action(value) }).into()
+}
+
+/// `[arp]`.
+pub fn arp(arp: &Arp) -> Vec<Setting> {
+    let Arp { action, allow } = arp;
+    let mut settings = Settings::default();
+    settings.add("action", policy_action(*action));
+    let allow = (!allow.is_empty()).then_some(&allow[..]);
+    settings
+        .several("allow", allow, |address| Value::text(Ipv4Addr::from_bits(*address).to_string()));
+    settings.0
+}
+
+/// What an allowlist or a blocklist says but for its name and its entries.
+pub fn list(list: &List, is_blocklist: bool) -> Vec<Setting> {
+    // Where it stands, what it is called and what it holds is told apart.
+    let List { name: _, file: _, line: _, v4: _, v6: _, side, action, guards } = list;
+    let mut settings = Settings::default();
+    if is_blocklist {
+        let side = match side {
+            Side::Source => "source",
+            Side::Destination => "destination",
+            Side::Either => "either",
+        };
+        let action = match action {
+            ListAction::Drop => "drop",
+            ListAction::Count => "count",
+        };
+        settings.add("match", Value::text(side));
+        settings.add("action", Value::text(action));
+    }
+    write_guards(&mut settings, guards);
+    settings.0
+}
+
+fn write_guards(settings: &mut Settings, guards: &Guards) {
+    let Guards { allow_empty, catch_all, min_entries, max_shrink } = *guards;
+    for (key, value) in [("allow_empty", allow_empty), ("catch_all", catch_all)] {
+        if value {
+            settings.add(key, Value::Boolean(true));
+        }
+    }
+    if let Some(number) = min_entries {
+        settings.add("min_entries", Value::Number(number));
+    }
+    if let Some(percent) = max_shrink {
+        settings.add("max_shrink", Value::Text(format!("{percent}%")));
+    }
+}
+
+/// What a rule says but for its name.
+pub fn rule(rule: &Rule) -> Vec<Setting> {
+    let Rule { name: _, file: _, line: _, matches, action } = rule;
+    let mut settings = Settings::default();
+    write_matches(&mut settings, matches);
+    write_action(&mut settings, action);
+    settings.0
+}
+
+fn write_matches(settings: &mut Settings, matches: &Matches) {
+    let Matches {
+        protocol,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        icmp_type,
+        tcp_flags,
+        dscp,
+        vlan,
+        source_mac,
+        destination_mac,
+    } = matches;
+    if let Some(protocol) = protocol {
+        settings.add("protocol", write_protocol(*protocol));
+    }
+    for (key, prefixes) in [("source", source), ("destination", destination)] {
+        if let Some(prefixes) = prefixes {
+            settings.add(key, Value::of(write_prefixes(prefixes)));
+        }
+    }
+    settings.several("source_port", source_port.as_deref(), ports);
+    settings.several("destination_port", destination_port.as_deref(), ports);
+    settings.several("icmp_type", icmp_type.as_deref(), |number| Value::Number((*number).into()));
+    if let Some(flags) = tcp_flags {
+        settings.add("tcp_flags", write_flags(*flags));
+    }
+    settings.several("dscp", dscp.as_deref(), |number| Value::Number((*number).into()));
+    match vlan {
+        Some(Vlan::Untagged) => settings.add("vlan", Value::text("none")),
+        Some(Vlan::Ids(ids)) => {
+            settings.several("vlan", Some(ids), |id| Value::Number((*id).into()));
+        }
+        None => {}
+    }
+    settings.several("source_mac", source_mac.as_deref(), mac);
+    settings.several("destination_mac", destination_mac.as_deref(), mac);
+}
+
+fn write_action(settings: &mut Settings, action: &RuleAction) {
+    let (word, to, rewrite) = match action {
+        RuleAction::Pass => ("pass", None, None),
+        RuleAction::Drop => ("drop", None, None),
+        // Where it stands says nothing of what it does.
+        RuleAction::Redirect { to, rewrite, line: _, column: _ } => {
+            ("redirect", Some(to), Some(rewrite))
+        }
+        RuleAction::Bounce { rewrite } => ("bounce", None, Some(rewrite)),
+    };
+    settings.add("action", Value::text(word));
+    match to {
+        Some(RedirectTarget::Name(name)) => settings.add("to", Value::text(name)),
+        Some(RedirectTarget::Index(index)) => settings.add("to", Value::Number(*index)),
+        None => {}
+    }
+    let Rewrite { source_mac, destination_mac } = rewrite.copied().unwrap_or_default();
+    let rewrites = [("set_source_mac", source_mac), ("set_destination_mac", destination_mac)];
+    for (key, address) in rewrites {
+        if let Some(address) = address {
+            settings.add(key, mac(&address));
+        }
+    }
+}
+
+fn policy_action(action: PolicyAction) -> Value {
+    Value::text(match action {
+        PolicyAction::Pass => "pass",
+        PolicyAction::Drop => "drop",
+    })
+}
+
+fn write_protocol(protocol: Protocol) -> Value {
+    match protocol {
+        Protocol::Icmp => Value::text("icmp"),
+        Protocol::Icmpv6 => Value::text("icmpv6"),
+        Protocol::Number(6) => Value::text("tcp"),
+        Protocol::Number(17) => Value::text("udp"),
+        Protocol::Number(132) => Value::text("sctp"),
+        Protocol::Number(number) => Value::Number(number.into()),
+    }
+}
+
+fn write_prefixes(prefixes: &Prefixes) -> Vec<Value> {
+    let Prefixes { mut v4, mut v6 } = prefixes.clone();
+    v4.sort_unstable();
+    v4.dedup();
+    v6.sort_unstable();
+    v6.dedup();
+    let v4 = v4.into_iter().map(prefix_v4);
+    v4.chain(v6.into_iter().map(prefix_v6)).map(Value::Text).collect()
+}
+
+/// An IPv4 prefix, a single address without its length.
+pub fn prefix_v4(prefix: Prefix<u32>) -> String {
+    let address = Ipv4Addr::from_bits(prefix.address);
+    if prefix.length == 32 { address.to_string() } else { format!("{address}/{}", prefix.length) }
+}
+
+/// An IPv6 prefix, a single address without its length.
+pub fn prefix_v6(prefix: Prefix<u128>) -> String {
+    let address = Ipv6Addr::from_bits(prefix.address);
+    if prefix.length == 128 { address.to_string() } else { format!("{address}/{}", prefix.length) }
+}
+
+fn ports((first, last): &(u16, u16)) -> Value {
+    if first == last {
+        Value::Number((*first).into())
+    } else {
+        Value::Text(format!("{first}-{last}"))
+    }
+}
+
+/// RFC 9293, section 3.1: the byte from its low bit.
+const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
+fn write_flags(flags: TcpFlags) -> Value {
+    let asked = FLAGS.iter().enumerate().filter(|(bit, _)| flags.mask >> bit & 1 == 1);
+    let words = asked.map(|(bit, flag)| {
+        let not = if flags.value >> bit & 1 == 1 { "" } else { "!" };
+        format!("{not}{flag}")
+    });
+    Value::Text(words.collect::<Vec<_>>().join(","))
+}
+
+fn mac(address: &[u8; 6]) -> Value {
+    Value::Text(address.map(|byte| format!("{byte:02x}")).join(":"))
+}

@@ -1,0 +1,75 @@
+//! What a reload costs: memory of the maps before it, during it and after it. Asked before anything is
+//! changed.
+
+use std::io;
+
+use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE};
+use xdp_common::image::{Block, EXTENT_BLOCKS};
+use xdp_common::maps::COUNTER_PAGE;
+
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::change::kernel::{PreparedKernel, used_pages};
+use crate::datapath::change::reload::Prepared;
+use crate::datapath::error::{Context, Result};
+use crate::datapath::maps::counters::inner_id;
+use crate::datapath::maps::handles::{Maps, memory};
+use crate::datapath::maps::image;
+use crate::datapath::sys::bpf;
+use crate::views::difference::MapBytes;
+
+/// What it takes to give an attachment a ruleset.
+pub fn map_bytes(attachment: &Attachment, prepared: &Prepared) -> Result<MapBytes> {
+    let before = attachment.map_bytes()?;
+    match prepared {
+        // Both banks are there from the beginning.
+        Prepared::Nic(_) => Ok(MapBytes { before, meanwhile: before, after: before }),
+        Prepared::Kernel(prepared) => {
+            let (maps, _) = attachment.readable()?;
+            in_kernel(before, maps, prepared).context("tell how much memory the ruleset takes")
+        }
+    }
+}
+
+fn in_kernel(before: u64, maps: &Maps, prepared: &PreparedKernel) -> io::Result<MapBytes> {
+    let extents = image::ids(&maps.ruleset)?;
+    // All of them are alike.
+    let extent = match extents.first() {
+        Some(id) => bytes_of(*id)?,
+        None => (EXTENT_BLOCKS * size_of::<Block>()) as u64,
+    };
+    let used = used_pages(&prepared.metadata);
+    let mut pages: u64 = 0;
+    let mut kept: u64 = 0;
+    let mut page = None;
+    for number in 0..COUNTER_PAGES {
+        let Some(id) = inner_id(&maps.rule_counters, number)? else { continue };
+        pages += 1;
+        kept += u64::from(used.contains(&number));
+        if page.is_none() {
+            page = Some(bytes_of(id)?);
+        }
+    }
+    let page = match page {
+        Some(bytes) => bytes,
+        // Before there is one: what it holds, and a pointer each (`array_map_mem_usage`,
+        // kernel/bpf/arraymap.c).
+        None => {
+            let shares =
+                bpf::possible_cpus()? as u64 * u64::from(COUNTER_PAGE.signature.value_size);
+            u64::from(COUNTERS_PER_PAGE) * (shares + size_of::<u64>() as u64)
+        }
+    };
+    let fresh = (used.len() as u64 - kept) * page;
+    let image = prepared.image.blocks().len().div_ceil(EXTENT_BLOCKS) as u64 * extent;
+    let meanwhile = before + fresh + image;
+    let given_back = extents.len() as u64 * extent + (pages - kept) * page;
+    Ok(MapBytes { before, meanwhile, after: meanwhile.saturating_sub(given_back) })
+}
+
+fn bytes_of(id: u32) -> io::Result<u64> {
+    match bpf::map_by_id(id) {
+        // Given back in this moment: another command is at it, and what is prepared will be prepared anew.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        map => memory(&map?),
+    }
+}

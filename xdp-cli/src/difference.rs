@@ -1,0 +1,401 @@
+//! What is different between two rulesets: entry by entry in lists, key by key in all else.
+//!
+//! Where something stands in a file makes no difference, and neither does the order of what is a set.
+//! The order of lists and rules does: which comes first can decide.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use serde::Serialize;
+
+use crate::config::written::{self, Setting, Value};
+use crate::image::metadata::{Kind, Metadata};
+use crate::ruleset::{EntryCount, List, Rule, Ruleset, in_order};
+
+/// From a ruleset to the one that follows it. What stays as it is, is not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Of `[policy]`.
+    pub policy: Vec<KeyChange>,
+    /// Of `[arp]`.
+    pub arp: Vec<KeyChange>,
+    /// Allowlists, then blocklists.
+    pub lists: Vec<ListChange>,
+    pub rules: Vec<RuleChange>,
+    /// The ruleset before is not known but for names and numbers: what a key was set to and which entries
+    /// a list had could not be compared.
+    pub by_numbers: bool,
+}
+
+impl Difference {
+    /// Whether the rulesets are the same, as far as that is known.
+    pub fn is_empty(&self) -> bool {
+        let Self { policy, arp, lists, rules, by_numbers: _ } = self;
+        policy.is_empty() && arp.is_empty() && lists.is_empty() && rules.is_empty()
+    }
+}
+
+/// A key that is set to something else. `None` where it is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyChange {
+    pub key: &'static str,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+/// What became of a list or a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    Added,
+    Removed,
+    Changed,
+}
+
+/// Another place among those that both rulesets have, both counted from 1 in the whole of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Move {
+    pub from: usize,
+    pub to: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListChange {
+    pub name: String,
+    pub kind: Kind,
+    pub fate: Fate,
+    /// Of a list that was not there, nothing.
+    pub before: EntryCount,
+    pub after: EntryCount,
+    /// `None` where it is not known which entries there were.
+    pub entries: Option<EntryChange>,
+    pub settings: Vec<KeyChange>,
+    pub moved: Option<Move>,
+}
+
+/// Prefixes that a list has in one ruleset alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryChange {
+    pub added: EntryCount,
+    pub removed: EntryCount,
+    /// The first of each, of IPv4 before IPv6.
+    pub first_added: Vec<String>,
+    pub first_removed: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleChange {
+    pub name: String,
+    /// `Changed` of a rule that was moved alone, too.
+    pub fate: Fate,
+    pub settings: Vec<KeyChange>,
+    pub moved: Option<Move>,
+}
+
+/// So many prefixes are named of those that were added to a list, and of those that were removed.
+pub const NAMED: usize = 10;
+
+impl Difference {
+    /// Compares all of two rulesets. Takes time for sorting the entries of a list, and memory for those of
+    /// one list in both.
+    pub fn between(before: &Ruleset, after: &Ruleset) -> Self {
+        let Ruleset { policy, arp, allowlists, blocklists, rules, files: _ } = after;
+        let mut lists = list_changes(Kind::Allowlist, &before.allowlists, allowlists);
+        lists.extend(list_changes(Kind::Blocklist, &before.blocklists, blocklists));
+        Self {
+            policy: key_changes(written::policy(&before.policy), written::policy(policy)),
+            arp: key_changes(written::arp(&before.arp), written::arp(arp)),
+            lists,
+            rules: rule_changes(&before.rules, rules),
+            by_numbers: false,
+        }
+    }
+
+    /// Compares what is known of a ruleset in force even where it is not kept: names, kinds and numbers.
+    pub fn by_numbers(before: &Metadata, after: &Ruleset) -> Self {
+        let counted = |kind| {
+            let of_kind = before.counted.iter().filter(move |counted| counted.kind == kind);
+            of_kind.map(|counted| (counted.name.as_str(), counted.entries.unwrap_or_default()))
+        };
+        let lists = |kind: Kind, after: &[List]| {
+            let before: Vec<(&str, EntryCount)> = counted(kind).collect();
+            let after = after.iter().map(|list| (list.name.as_str(), list.entries()));
+            let pairs = pair(&before, &after.collect::<Vec<_>>(), |(name, _)| *name);
+            let changes = pairs.into_iter().filter_map(|pair| {
+                let name = pair.either().0.to_owned();
+                let [before, after] =
+                    [pair.before, pair.after].map(|one| one.map(|(_, count)| count));
+                let different = before != after || pair.moved.is_some();
+                different.then(|| ListChange {
+                    name,
+                    kind,
+                    fate: fate(&before, &after),
+                    before: before.unwrap_or_default(),
+                    after: after.unwrap_or_default(),
+                    entries: None,
+                    settings: Vec::new(),
+                    moved: pair.moved,
+                })
+            });
+            changes.collect::<Vec<_>>()
+        };
+        let rules_before: Vec<&str> = counted(Kind::Rule).map(|(name, _)| name).collect();
+        let rules_after: Vec<&str> = after.rules.iter().map(|rule| rule.name.as_str()).collect();
+        let rules =
+            pair(&rules_before, &rules_after, |name| *name).into_iter().filter_map(|pair| {
+                let different = pair.before != pair.after || pair.moved.is_some();
+                different.then(|| RuleChange {
+                    name: (*pair.either()).to_owned(),
+                    fate: fate(&pair.before, &pair.after),
+                    settings: Vec::new(),
+                    moved: pair.moved,
+                })
+            });
+        Self {
+            policy: Vec::new(),
+            arp: Vec::new(),
+            lists: [
+                lists(Kind::Allowlist, &after.allowlists),
+                lists(Kind::Blocklist, &after.blocklists),
+            ]
+            .concat(),
+            rules: rules.collect(),
+            by_numbers: true,
+        }
+    }
+}
+
+fn list_changes(kind: Kind, before: &[List], after: &[List]) -> Vec<ListChange> {
+    let before: Vec<&List> = before.iter().collect();
+    let after: Vec<&List> = after.iter().collect();
+    let pairs = pair(&before, &after, |list| list.name.as_str()).into_iter();
+    let changes = pairs.filter_map(|pair| {
+        let name = pair.either().name.clone();
+        let (before, after, entries) = compare_entries(pair.before, pair.after);
+        let settings = |list: Option<&List>| {
+            list.map(|list| written::list(list, kind == Kind::Blocklist)).unwrap_or_default()
+        };
+        let settings = match (pair.before, pair.after) {
+            (Some(_), Some(_)) => key_changes(settings(pair.before), settings(pair.after)),
+            // All of it is new, or gone.
+            _ => Vec::new(),
+        };
+        let fate = fate(&pair.before, &pair.after);
+        let different = fate != Fate::Changed
+            || entries.added != EntryCount::default()
+            || entries.removed != EntryCount::default()
+            || !settings.is_empty()
+            || pair.moved.is_some();
+        let (entries, moved) = (Some(entries), pair.moved);
+        let change = ListChange { name, kind, fate, before, after, entries, settings, moved };
+        different.then_some(change)
+    });
+    changes.collect()
+}
+
+/// How many entries there were and are, and which are in one alone.
+fn compare_entries(
+    before: Option<&List>,
+    after: Option<&List>,
+) -> (EntryCount, EntryCount, EntryChange) {
+    let mut change = EntryChange::default();
+    let v4 = |list: Option<&List>| list.map(|list| in_order(&list.v4)).unwrap_or_default();
+    let v6 = |list: Option<&List>| list.map(|list| in_order(&list.v6)).unwrap_or_default();
+    let (old, new) = (v4(before), v4(after));
+    let (before_v4, after_v4) = (old.len() as u64, new.len() as u64);
+    for difference in Merge::of(&old, &new) {
+        match difference {
+            Alone::Before(prefix) => {
+                change.removed.ipv4 += 1;
+                name(&mut change.first_removed, || written::prefix_v4(prefix));
+            }
+            Alone::After(prefix) => {
+                change.added.ipv4 += 1;
+                name(&mut change.first_added, || written::prefix_v4(prefix));
+            }
+        }
+    }
+    drop((old, new));
+    let (old, new) = (v6(before), v6(after));
+    for difference in Merge::of(&old, &new) {
+        match difference {
+            Alone::Before(prefix) => {
+                change.removed.ipv6 += 1;
+                name(&mut change.first_removed, || written::prefix_v6(prefix));
+            }
+            Alone::After(prefix) => {
+                change.added.ipv6 += 1;
+                name(&mut change.first_added, || written::prefix_v6(prefix));
+            }
+        }
+    }
+    let before = EntryCount { ipv4: before_v4, ipv6: old.len() as u64 };
+    let after = EntryCount { ipv4: after_v4, ipv6: new.len() as u64 };
+    (before, after, change)
+}
+
+fn name(named: &mut Vec<String>, prefix: impl FnOnce() -> String) {
+    if named.len() < NAMED {
+        named.push(prefix());
+    }
+}
+
+/// What stands in one of two sequences.
+enum Alone<T> {
+    Before(T),
+    After(T),
+}
+
+/// Walks two sequences in order, each without duplicates, and gives what one alone has.
+struct Merge<'a, T> {
+    before: &'a [T],
+    after: &'a [T],
+}
+
+impl<'a, T> Merge<'a, T> {
+    fn of(before: &'a [T], after: &'a [T]) -> Self {
+        Self { before, after }
+    }
+}
+
+impl<T: Copy + Ord> Iterator for Merge<'_, T> {
+    type Item = Alone<T>;
+
+    fn next(&mut self) -> Option<Alone<T>> {
+        loop {
+            let (before, after) = (self.before.split_first(), self.after.split_first());
+            match (before, after) {
+                (None, None) => return None,
+                (Some((one, rest)), Some((other, others))) if one == other => {
+                    (self.before, self.after) = (rest, others);
+                }
+                (Some((one, rest)), other) if other.is_none_or(|(other, _)| one < other) => {
+                    self.before = rest;
+                    return Some(Alone::Before(*one));
+                }
+                (_, Some((other, others))) => {
+                    self.after = others;
+                    return Some(Alone::After(*other));
+                }
+                // A first one that is neither the same, nor less, nor before anything.
+                (Some(_), None) => return None,
+            }
+        }
+    }
+}
+
+fn rule_changes(before: &[Rule], after: &[Rule]) -> Vec<RuleChange> {
+    let before: Vec<&Rule> = before.iter().collect();
+    let after: Vec<&Rule> = after.iter().collect();
+    let pairs = pair(&before, &after, |rule| rule.name.as_str()).into_iter();
+    let changes = pairs.filter_map(|pair| {
+        let settings = match (pair.before, pair.after) {
+            (Some(before), Some(after)) => key_changes(written::rule(before), written::rule(after)),
+            _ => Vec::new(),
+        };
+        let fate = fate(&pair.before, &pair.after);
+        let different = fate != Fate::Changed || !settings.is_empty() || pair.moved.is_some();
+        let name = &pair.either().name;
+        different.then(|| RuleChange { name: name.clone(), fate, settings, moved: pair.moved })
+    });
+    changes.collect()
+}
+
+/// Keys in the order of what is in force afterwards, then those that are left out there.
+fn key_changes(before: Vec<Setting>, after: Vec<Setting>) -> Vec<KeyChange> {
+    let mut before: HashMap<&'static str, Value> =
+        before.into_iter().map(|setting| (setting.key, setting.value)).collect();
+    let mut changes: Vec<KeyChange> = Vec::new();
+    for Setting { key, value } in after {
+        let old = before.remove(key);
+        if old.as_ref() != Some(&value) {
+            changes.push(KeyChange { key, before: old, after: Some(value) });
+        }
+    }
+    let mut gone: Vec<(&'static str, Value)> = before.into_iter().collect();
+    gone.sort();
+    changes.extend(gone.into_iter().map(|(key, value)| KeyChange {
+        key,
+        before: Some(value),
+        after: None,
+    }));
+    changes
+}
+
+fn fate<T>(before: &Option<T>, after: &Option<T>) -> Fate {
+    match (before, after) {
+        (None, _) => Fate::Added,
+        (Some(_), None) => Fate::Removed,
+        (Some(_), Some(_)) => Fate::Changed,
+    }
+}
+
+/// The same list or rule in both rulesets, or what one alone has.
+struct Pair<T> {
+    before: Option<T>,
+    after: Option<T>,
+    moved: Option<Move>,
+}
+
+impl<T: Copy> Pair<T> {
+    fn either(&self) -> T {
+        self.after.or(self.before).expect("a pair is made of something")
+    }
+}
+
+/// Pairs by name, which is unique in each: first what the second has, in its order, then what only the
+/// first has. As few as possible are said to have moved.
+fn pair<T: Copy, N: Copy + Eq + Hash>(
+    before: &[T],
+    after: &[T],
+    name: impl Fn(&T) -> N,
+) -> Vec<Pair<T>> {
+    let mut old: HashMap<N, usize> =
+        before.iter().enumerate().map(|(place, one)| (name(one), place)).collect();
+    let from: Vec<Option<usize>> = after.iter().map(|one| old.remove(&name(one))).collect();
+    let common: Vec<usize> = from.iter().copied().flatten().collect();
+    let stayed = longest_increasing(&common);
+    let mut common = 0;
+    let mut pairs: Vec<Pair<T>> = Vec::new();
+    for (to, (one, from)) in after.iter().zip(from).enumerate() {
+        let moved = from.and_then(|from| {
+            let moved = !stayed[common];
+            common += 1;
+            moved.then_some(Move { from: from + 1, to: to + 1 })
+        });
+        pairs.push(Pair { before: from.map(|place| before[place]), after: Some(*one), moved });
+    }
+    let mut gone: Vec<usize> = old.into_values().collect();
+    gone.sort_unstable();
+    pairs.extend(gone.into_iter().map(|at| Pair {
+        before: Some(before[at]),
+        after: None,
+        moved: None,
+    }));
+    pairs
+}
+
+/// Which of these different numbers make up a longest increasing subsequence, in O(n log n).
+fn longest_increasing(numbers: &[usize]) -> Vec<bool> {
+    // Of each length, the place of the lowest number that a subsequence of that length ends with.
+    let mut ends: Vec<usize> = Vec::new();
+    let mut previous: Vec<Option<usize>> = Vec::with_capacity(numbers.len());
+    for (place, number) in numbers.iter().enumerate() {
+        let length = ends.partition_point(|end| numbers[*end] < *number);
+        previous.push(length.checked_sub(1).map(|shorter| ends[shorter]));
+        match ends.get_mut(length) {
+            Some(end) => *end = place,
+            None => ends.push(place),
+        }
+    }
+    let mut chosen = vec![false; numbers.len()];
+    let mut next = ends.last().copied();
+    while let Some(place) = next {
+        chosen[place] = true;
+        next = previous[place];
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! A reload as one JSON object on a line.
+
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer};
+
+use super::{MapBytes, Reload};
+use crate::difference::{EntryChange, Fate, KeyChange, ListChange, Move, RuleChange};
+use crate::image::metadata::Kind;
+use crate::notation::json_line;
+use crate::ruleset::EntryCount;
+
+#[derive(Serialize)]
+struct Object<'a> {
+    interface: &'a str,
+    generation: u64,
+    dry_run: bool,
+    /// Whether anything is different, as far as it could be compared.
+    changed: bool,
+    compared: &'static str,
+    policy: &'a [KeyChange],
+    arp: &'a [KeyChange],
+    lists: Vec<List<'a>>,
+    rules: Vec<Rule<'a>>,
+    map_bytes: MapBytes,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    name: &'a str,
+    #[serde(serialize_with = "kind")]
+    kind: Kind,
+    change: Fate,
+    before: EntryCount,
+    after: EntryCount,
+    /// `null` where the entries before are not known.
+    added: Option<EntryCount>,
+    removed: Option<EntryCount>,
+    settings: &'a [KeyChange],
+    moved: Option<Move>,
+}
+
+#[derive(Serialize)]
+struct Rule<'a> {
+    name: &'a str,
+    change: Fate,
+    settings: &'a [KeyChange],
+    moved: Option<Move>,
+}
+
+fn kind<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
+}
+
+impl<'a> From<&'a ListChange> for List<'a> {
+    fn from(list: &'a ListChange) -> Self {
+        let ListChange { name, kind, fate, before, after, entries, settings, moved } = list;
+        let [added, removed] = match entries {
+            Some(EntryChange { added, removed, .. }) => [Some(*added), Some(*removed)],
+            None => [None, None],
+        };
+        let (kind, change, before, after, moved) = (*kind, *fate, *before, *after, *moved);
+        Self { name, kind, change, before, after, added, removed, settings, moved }
+    }
+}
+
+impl<'a> From<&'a RuleChange> for Rule<'a> {
+    fn from(rule: &'a RuleChange) -> Self {
+        let RuleChange { name, fate, settings, moved } = rule;
+        Self { name, change: *fate, settings, moved: *moved }
+    }
+}
+
+/// Writes a reload.
+pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
+    let difference = &reload.difference;
+    out.write_all(&json_line(&Object {
+        interface: &reload.interface,
+        generation: reload.generation,
+        dry_run: reload.dry_run,
+        changed: !difference.is_empty(),
+        compared: if difference.by_numbers { "numbers" } else { "all" },
+        policy: &difference.policy,
+        arp: &difference.arp,
+        lists: difference.lists.iter().map(List::from).collect(),
+        rules: difference.rules.iter().map(Rule::from).collect(),
+        map_bytes: reload.map_bytes,
+    })?)
+}

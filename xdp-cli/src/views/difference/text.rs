@@ -1,0 +1,164 @@
+//! A reload as lines: what it came to, and below it a line for each change.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::{MapBytes, Reload};
+use crate::config::written::Value;
+use crate::difference::{Difference, EntryChange, Fate, KeyChange, ListChange, Move, RuleChange};
+use crate::notation::{grouped, memory, plain};
+use crate::ruleset::EntryCount;
+
+/// Writes a reload. Of one that is only asked about, the first entries of each change are named.
+pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
+    let name = plain(&reload.interface);
+    let generation = reload.generation;
+    let mut text = if reload.dry_run {
+        format!("{name}: generation {generation} stays in force; a reload would change this\n")
+    } else {
+        format!("reloaded {name}, generation {generation}\n")
+    };
+    for line in lines(&reload.difference, reload.dry_run) {
+        text.push_str("  ");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if !reload.difference.is_empty() {
+        let _ = writeln!(text, "  maps: {}", map_bytes(reload.map_bytes));
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// A line for each change, or one that says that there is none.
+fn lines(difference: &Difference, names: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (table, changes) in [("policy", &difference.policy), ("arp", &difference.arp)] {
+        lines.extend(changes.iter().map(|change| format!("{table} {}", key_change(change))));
+    }
+    for list in &difference.lists {
+        lines.push(list_change(list));
+        if let (true, Some(entries)) = (names, &list.entries) {
+            lines.extend(named('+', &entries.first_added, entries.added));
+            lines.extend(named('-', &entries.first_removed, entries.removed));
+        }
+    }
+    lines.extend(difference.rules.iter().map(rule_change));
+    if difference.by_numbers {
+        lines.push(
+            "the ruleset before is not kept any more: only names and numbers could be compared"
+                .to_owned(),
+        );
+    } else if lines.is_empty() {
+        lines.push("no change: the ruleset is the same".to_owned());
+    }
+    lines
+}
+
+/// The first entries, and how many more there are.
+fn named(sign: char, first: &[String], all: EntryCount) -> Option<String> {
+    if first.is_empty() {
+        return None;
+    }
+    let more = all.total() - first.len() as u64;
+    let mut line = format!("  {sign} {}", first.join(", "));
+    if more > 0 {
+        let _ = write!(line, " and {} more", grouped(more));
+    }
+    Some(line)
+}
+
+fn list_change(list: &ListChange) -> String {
+    let mut what = Vec::new();
+    match (list.fate, &list.entries) {
+        (Fate::Added, _) => what.push(format!("added, with {}", entries(list.after.total()))),
+        (Fate::Removed, _) => what.push(format!("removed, with {}", entries(list.before.total()))),
+        (Fate::Changed, Some(EntryChange { added, removed, .. })) => {
+            let changes = [(added, "added"), (removed, "removed")];
+            let changes = changes.into_iter().filter(|(count, _)| count.total() > 0);
+            let changes = changes.map(|(count, word)| format!("{} {word}", entries(count.total())));
+            let changes: Vec<String> = changes.collect();
+            if !changes.is_empty() {
+                what.push(format!("{}, {} now", changes.join(", "), grouped(list.after.total())));
+            }
+        }
+        (Fate::Changed, None) if list.before != list.after => {
+            let [before, after] = [list.before, list.after].map(|count| grouped(count.total()));
+            what.push(format!("{before} entries before, {after} now"));
+        }
+        (Fate::Changed, None) => {}
+    }
+    what.extend(list.settings.iter().map(key_change));
+    what.extend(list.moved.map(moved));
+    format!("{} {}: {}", list.kind.as_str(), plain(&list.name), what.join("; "))
+}
+
+fn rule_change(rule: &RuleChange) -> String {
+    let mut what = Vec::new();
+    match rule.fate {
+        Fate::Added => what.push("added".to_owned()),
+        Fate::Removed => what.push("removed".to_owned()),
+        Fate::Changed => {}
+    }
+    what.extend(rule.settings.iter().map(key_change));
+    what.extend(rule.moved.map(moved));
+    format!("rule {}: {}", plain(&rule.name), what.join("; "))
+}
+
+fn moved(Move { from, to }: Move) -> String {
+    format!("moved from place {from} to {to}")
+}
+
+/// Values up to so many are written out.
+const WRITTEN: usize = 8;
+
+fn key_change(KeyChange { key, before, after }: &KeyChange) -> String {
+    if let (Some(before), Some(after)) = (before, after) {
+        let (old, new) = (values(before), values(after));
+        if old.len().max(new.len()) > WRITTEN {
+            let missing = |from: &[&Value], value: &&&Value| from.binary_search(value).is_err();
+            let added = new.iter().filter(|value| missing(&old, value)).count();
+            let removed = old.iter().filter(|value| missing(&new, value)).count();
+            let [added, removed, now] =
+                [added, removed, new.len()].map(|number| grouped(number as u64));
+            return format!("{key}: {added} added, {removed} removed, {now} now");
+        }
+    }
+    format!("{key} {} -> {}", value(before), value(after))
+}
+
+/// In order.
+fn values(value: &Value) -> Vec<&Value> {
+    let mut values: Vec<&Value> = match value {
+        Value::Several(values) => values.iter().collect(),
+        one => vec![one],
+    };
+    values.sort_unstable();
+    values
+}
+
+fn value(value: &Option<Value>) -> String {
+    match value {
+        None => "(not set)".to_owned(),
+        Some(Value::Several(values)) if values.len() > WRITTEN => {
+            format!("({} values)", grouped(values.len() as u64))
+        }
+        Some(value) => value.to_string(),
+    }
+}
+
+fn entries(number: u64) -> String {
+    let plural = if number == 1 { "entry" } else { "entries" };
+    format!("{} {plural}", grouped(number))
+}
+
+fn map_bytes(MapBytes { before, meanwhile, after }: MapBytes) -> String {
+    let [shown_before, shown_meanwhile, shown_after] = [before, meanwhile, after].map(memory);
+    if before == after {
+        format!("{shown_after}, as before; {shown_meanwhile} while both rulesets are there")
+    } else {
+        format!(
+            "{shown_before} before, {shown_after} after; {shown_meanwhile} while both rulesets are \
+             there"
+        )
+    }
+}
