@@ -157,7 +157,7 @@ fn wrong_configurations() {
     insta::assert_snapshot!(run(&bench, &["attach", JUDGED, "-c", &file]), @r#"
         status 2
         error: DIR/in0.toml:2:11: [policy]: default cannot be "allow"
-          hint: write "pass" or "drop"
+          hint: did you mean "pass"? It may be "pass" or "drop"
         error: DIR/in0.toml:5:13: blocklist "bad": "10.0.0.0/33" is not a prefix
           hint: the length of an IPv4 prefix is 0 to 32
         error: DIR/in0.toml:6:10: blocklist "bad": the list file "DIR/missing.txt" cannot be read: No such file or directory
