@@ -39,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let loaded = load_with(Path::new(CONFIG), &read_file);
     let diagnostics = &loaded.diagnostics;
-    for Diagnostic { file, line, column, message, hint } in
+    for Diagnostic { file, line, column, message, hint, excerpt } in
         diagnostics.errors.iter().chain(&diagnostics.warnings)
     {
         let bytes = part(file).expect("only what was read has places");
@@ -49,6 +49,7 @@ fuzz_target!(|input: &[u8]| {
         }
         places::check_harmless(message);
         hint.iter().for_each(|hint| places::check_harmless(hint));
+        excerpt.iter().for_each(|excerpt| places::check_harmless(&excerpt.text));
     }
     assert_eq!(loaded.ruleset.is_some(), diagnostics.is_ok());
     let Some(ruleset) = loaded.ruleset else { return };

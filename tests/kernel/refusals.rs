@@ -157,10 +157,16 @@ fn wrong_configurations() {
     insta::assert_snapshot!(run(&bench, &["attach", JUDGED, "-c", &file]), @r#"
         status 2
         error: DIR/in0.toml:2:11: [policy]: default cannot be "allow"
+            default = "allow"
+                      ^^^^^^^
           hint: did you mean "pass"? It may be "pass" or "drop"
         error: DIR/in0.toml:5:13: blocklist "bad": "10.0.0.0/33" is not a prefix
+            prefixes = ["10.0.0.0/33"]
+                        ^^^^^^^^^^^^^
           hint: the length of an IPv4 prefix is 0 to 32
         error: DIR/in0.toml:6:10: blocklist "bad": the list file "DIR/missing.txt" cannot be read: No such file or directory
+            files = ["missing.txt"]
+                     ^^^^^^^^^^^^^
           hint: create the file, or correct the path
     "#);
     assert_untouched(&bench);
@@ -176,6 +182,8 @@ fn wrong_configurations_on_reload() {
     insta::assert_snapshot!(run(&bench, &["reload"]), @r#"
         status 2
         error: DIR/in0.toml:3:13: blocklist "kept": "10.0.0.1.2" is not a prefix
+            prefixes = ["10.0.0.1.2"]
+                        ^^^^^^^^^^^^
           hint: write an address, or an address and a length, such as 203.0.113.0/24 or 2001:db8::/32
     "#);
     std::fs::remove_file(bench.directory().join("in0.toml")).expect("the file");

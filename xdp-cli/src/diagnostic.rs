@@ -21,6 +21,18 @@ pub struct Diagnostic {
     pub message: String,
     /// What would be right.
     pub hint: Option<String>,
+    /// Where the mistake stands, for people.
+    #[serde(skip)]
+    pub excerpt: Option<Excerpt>,
+}
+
+/// A part of a line, of which something is marked. It steers no terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    pub text: String,
+    /// What is marked: characters of the text before it, and its own, at least one.
+    pub start: usize,
+    pub length: usize,
 }
 
 impl fmt::Display for Diagnostic {

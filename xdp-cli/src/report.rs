@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Excerpt};
 use crate::notation::plain;
 
 /// How bad it is.
@@ -63,10 +63,25 @@ impl<'o> Reporter<'o> {
         message: &str,
         hints: impl IntoIterator<Item = H>,
     ) {
+        self.say_of(level, message, None, hints);
+    }
+
+    /// The same, with what it is about below the message.
+    fn say_of<H: AsRef<str>>(
+        &mut self,
+        level: Level,
+        message: &str,
+        excerpt: Option<&Excerpt>,
+        hints: impl IntoIterator<Item = H>,
+    ) {
         let mut text = self.styled(level.style(), level.as_str());
         text.push_str(": ");
         text.push_str(&plain(message));
         text.push('\n');
+        if let Some(Excerpt { text: line, start, length }) = excerpt {
+            let marks = self.styled(level.style(), &"^".repeat(*length));
+            text.push_str(&format!("    {}\n    {:start$}{marks}\n", plain(line), ""));
+        }
         for hint in hints {
             text.push_str("  ");
             text.push_str(&self.styled(Style::new().bold(), "hint"));
@@ -102,7 +117,12 @@ impl<'o> Reporter<'o> {
 
     fn diagnostic(&mut self, level: Level, diagnostic: &Diagnostic) {
         let place = Diagnostic { hint: None, ..diagnostic.clone() };
-        self.say(level, &place.to_string(), diagnostic.hint.as_deref());
+        self.say_of(
+            level,
+            &place.to_string(),
+            diagnostic.excerpt.as_ref(),
+            diagnostic.hint.as_deref(),
+        );
     }
 
     fn styled(&self, style: Style, text: &str) -> String {
@@ -171,12 +191,16 @@ mod tests {
             column,
             message: "wrong".into(),
             hint: Some("right".into()),
+            excerpt: None,
         };
-        let diagnostics =
-            Diagnostics { errors: vec![at(3, 7), at(0, 0)], warnings: vec![at(4, 0)] };
+        let excerpt = Some(Excerpt { text: "a = dorp".into(), start: 4, length: 4 });
+        let marked = Diagnostic { excerpt, ..at(3, 7) };
+        let diagnostics = Diagnostics { errors: vec![marked, at(0, 0)], warnings: vec![at(4, 0)] };
         let said = said(false, |report| report.diagnostics(&diagnostics));
         insta::assert_snapshot!(said, @"
         error: a.toml:3:7: wrong
+            a = dorp
+                ^^^^
           hint: right
         error: a.toml: wrong
           hint: right

@@ -28,8 +28,10 @@ pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>)
     let mut loaded = config::load(file);
     let file = if means_stdin(file) { Path::new(STDIN) } else { file };
     if let Some(ruleset) = &loaded.ruleset {
-        let of_the_whole =
-            |message, hint| Diagnostic { file: file.to_owned(), line: 0, column: 0, message, hint };
+        let of_the_whole = |message, hint| {
+            let file = file.to_owned();
+            Diagnostic { file, line: 0, column: 0, message, hint, excerpt: None }
+        };
         match compiled(ruleset) {
             Ok((image, metadata)) => {
                 let taken = lockout::warnings_of_file(file, ruleset, &image, &metadata);
@@ -122,6 +124,8 @@ mod tests {
         DIR/x.toml: ok: 2 lists with 3 IPv4 and 1 IPv6 prefixes, 1 rule
         --- stderr
         warning: DIR/x.toml:7:13: allowlist "b": "10.1.2.3/8" has bits set beyond its length
+            prefixes = ["10.1.2.3/8"]
+                        ^^^^^^^^^^^^
           hint: taken as 10.0.0.0/8
         warning: DIR/list:2:1: "nonsense" is not an address, a prefix or a range
           hint: an entry looks like 203.0.113.7, 203.0.113.0/24, 203.0.113.1-203.0.113.9 or 2001:db8::/32
@@ -145,8 +149,12 @@ mod tests {
         --- stdout
         --- stderr
         error: DIR/x.toml:2:11: [policy]: default cannot be "dorp"
+            default = "dorp"
+                      ^^^^^^
           hint: did you mean "drop"? It may be "pass" or "drop"
         error: DIR/x.toml:4:8: rule "r": action is missing
+            name = "r"
+                   ^^^
           hint: write "pass", "drop", "redirect" or "bounce"
         "#);
     }

@@ -60,6 +60,7 @@ fn not_again() -> Diagnostic {
         hint: Some(
             "name a file with `-c FILE`, or give it on standard input and say `-c -`".into(),
         ),
+        excerpt: None,
     }
 }
 

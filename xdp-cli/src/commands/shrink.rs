@@ -28,6 +28,7 @@ pub fn refusals(ruleset: &Ruleset, in_force: &Metadata) -> Vec<Diagnostic> {
             hint: Some(
                 "see whether its files are whole; if that is meant, raise max_shrink".into(),
             ),
+            excerpt: None,
         })
     };
     allowlists.chain(blocklists).filter_map(refusal).collect()

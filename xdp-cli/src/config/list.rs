@@ -316,6 +316,7 @@ impl<'f> Reading<'f> {
                 column: 0,
                 message: "what follows its gzip data is not gzip's, and was left aside".into(),
                 hint: Some("`gzip -t` says so too; fetch the file again".into()),
+                excerpt: None,
             });
         }
         let mut entries = ListEntries::default();
@@ -483,7 +484,8 @@ const CATCH_ALL: &str = "entries that hold every address";
 pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diagnostic>) {
     let more = faults.total - faults.shown.len();
     found.extend(faults.shown.into_iter().map(|Fault { line, column, message, hint }| {
-        Diagnostic { file: path.to_owned(), line, column, message, hint: Some(hint) }
+        let hint = Some(hint);
+        Diagnostic { file: path.to_owned(), line, column, message, hint, excerpt: None }
     }));
     found.extend(counted(path, more, rest));
 }

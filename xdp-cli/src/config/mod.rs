@@ -10,6 +10,7 @@ pub mod prefix;
 pub mod written;
 
 mod define;
+mod excerpt;
 mod guard;
 mod include;
 mod limits;
@@ -79,6 +80,7 @@ fn load_from(path: &Path, bytes: Result<Vec<u8>, FileError>, files: &dyn Files) 
             column: 0,
             message: format!("the configuration cannot be read: {error}"),
             hint: Some(error.hint().into()),
+            excerpt: None,
         })
         .and_then(|bytes| Source::new(path, bytes));
     let source = match source {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use xdp_common::capacity::{MAX_SHOWN_MISTAKES, MAX_SHOWN_WARNINGS};
 
+use super::excerpt::excerpt;
 use super::source::Source;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::notation::plain;
@@ -192,7 +193,12 @@ impl<'s> Report<'s> {
 
     fn diagnostic(&self, at: usize, message: String, hint: Option<String>) -> Diagnostic {
         let (line, column) = self.place(at);
-        Diagnostic { file: self.path(at).to_owned(), line, column, message, hint }
+        let file = self.of(at);
+        let span = file.source.line_span(line);
+        let text = &file.source.text()[span.clone()];
+        let excerpt = excerpt(text, (at - file.base).saturating_sub(span.start));
+        let file = self.path(at).to_owned();
+        Diagnostic { file, line, column, message, hint, excerpt: Some(excerpt) }
     }
 }
 
@@ -207,6 +213,7 @@ pub(crate) fn counted(path: &Path, more: usize, what: &str) -> Option<Diagnostic
         column: 0,
         message: format!("{more} more {what}"),
         hint: None,
+        excerpt: None,
     })
 }
 
@@ -330,6 +337,7 @@ mod tests {
             column: 1,
             message: "wrong".into(),
             hint: None,
+            excerpt: None,
         };
         let mut shown = Shown::new(3);
         // Each twice.

@@ -165,6 +165,7 @@ fn not_text(path: &Path, bytes: &[u8], bad: usize) -> Diagnostic {
             bad.first().copied().unwrap_or_default()
         ),
         hint: Some("TOML is UTF-8; save the file in that encoding".into()),
+        excerpt: None,
     }
 }
 
