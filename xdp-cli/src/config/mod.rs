@@ -21,6 +21,7 @@ mod policy;
 mod range;
 pub(crate) mod report;
 mod rule;
+mod shadowed;
 mod source;
 mod spelling;
 mod syntax;
@@ -134,6 +135,7 @@ fn read<'t>(
     }
 
     let names = Names::new(files);
+    let places: Vec<usize> = rules.iter().map(TomlTable::place).collect();
     let lists = list::read(allowlists, blocklists, files, report);
     let ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
@@ -147,6 +149,10 @@ fn read<'t>(
         limits::check_prefixes(&ruleset, &lists.places, report);
     }
     limits::check_targets(&ruleset, report);
+    // A condition that is wrong is left out, and a rule that is wrong too.
+    if !report.has_errors() {
+        shadowed::warn(&ruleset.rules, &places, report);
+    }
     (ruleset, lists.found)
 }
 

@@ -124,6 +124,10 @@ impl<'s> Report<'s> {
         self.files.iter().any(|file| !file.broken.is_empty())
     }
 
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.kept.is_empty()
+    }
+
     /// A mistake in the TOML at an offset.
     pub(super) fn syntax_error(&mut self, at: usize, message: String, hint: Option<String>) {
         let diagnostic = self.diagnostic(at, message, hint);

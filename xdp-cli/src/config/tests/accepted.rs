@@ -180,7 +180,7 @@ fn lists_have_their_defaults() {
 #[test]
 fn tables_keep_the_order_of_the_text() {
     let ruleset = ruleset(
-        "rule = [{ name = 'z', action = 'pass' }, { name = 'a', action = 'bounce' }]\n\
+        "rule = [{ name = 'z', action = 'pass', vlan = 1 }, { name = 'a', action = 'bounce' }]\n\
          [[blocklist]]\nname = 'y'\nprefixes = ['::1']\n\
          [[allowlist]]\nname = 'c'\nprefixes = ['::1']\n\
          [[blocklist]]\nname = 'b'\nprefixes = ['::1']\n",

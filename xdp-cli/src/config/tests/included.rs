@@ -7,7 +7,7 @@ use super::Setup;
 use crate::ruleset::PolicyAction;
 
 fn rule(name: &str) -> String {
-    format!("[[rule]]\nname = \"{name}\"\naction = \"drop\"\n")
+    format!("[[rule]]\nname = \"{name}\"\naction = \"drop\"\nvlan = {}\n", name.as_bytes()[0])
 }
 
 #[test]
@@ -33,9 +33,9 @@ fn tables_of_what_is_included_come_first() {
     assert_eq!(rules, [("last", 2, 2), ("common", 1, 3), ("second", 3, 2), ("own", 0, 3)]);
     assert_eq!(ruleset.policy.default, PolicyAction::Drop);
     let list = &ruleset.blocklists[0];
-    assert_eq!((list.file, list.line), (1, 6));
+    assert_eq!((list.file, list.line), (1, 7));
     let origins: Vec<_> = list.v4.iter().map(|entry| (entry.file, entry.line)).collect();
-    assert_eq!(origins, [(1, 8), (4, 1)]);
+    assert_eq!(origins, [(1, 9), (4, 1)]);
     let files =
         ["x.toml", "lists/common.toml", "lists/more/last.toml", "second.toml", "lists/here.txt"];
     assert_eq!(ruleset.files, files.map(|name| setup.path().join(name)));

@@ -21,9 +21,9 @@ fn tables(number: usize, table: &str) -> String {
 #[test]
 fn rules() {
     let setup = Setup::new(&[]);
-    let rule = "[[rule]]\nname = 'r#'\naction = 'drop'\n";
+    let rule = "[[rule]]\nname = 'r#'\naction = 'drop'\nsource_port = #\n";
     assert_eq!(setup.said(tables(MAX_RULES, rule)), "");
-    insta::assert_snapshot!(setup.said(tables(MAX_RULES + 2, rule)), @"error: DIR/x.toml:12289:1: 4098 rules, 4096 are the most (join rules that differ in a prefix or a port, or use a list)");
+    insta::assert_snapshot!(setup.said(tables(MAX_RULES + 2, rule)), @"error: DIR/x.toml:16385:1: 4098 rules, 4096 are the most (join rules that differ in a prefix or a port, or use a list)");
 }
 
 #[test]
@@ -38,10 +38,10 @@ fn lists() {
 #[test]
 fn redirect_targets() {
     let setup = Setup::new(&[]);
-    let rule = "[[rule]]\nname = 'r#'\naction = 'redirect'\nto = 'if#'\n\
-                [[rule]]\nname = 's#'\naction = 'redirect'\nto = 'if#'\n";
+    let rule = "[[rule]]\nname = 'r#'\nvlan = #\naction = 'redirect'\nto = 'if#'\n\
+                [[rule]]\nname = 's#'\nsource_port = #\naction = 'redirect'\nto = 'if#'\n";
     assert_eq!(setup.said(tables(MAX_REDIRECTS as usize, rule)), "");
-    insta::assert_snapshot!(setup.said(tables(MAX_REDIRECTS as usize + 2, rule)), @"error: DIR/x.toml:516:6: 66 interfaces to redirect to, 64 are the most (redirect to fewer different interfaces)");
+    insta::assert_snapshot!(setup.said(tables(MAX_REDIRECTS as usize + 2, rule)), @"error: DIR/x.toml:645:6: 66 interfaces to redirect to, 64 are the most (redirect to fewer different interfaces)");
 }
 
 /// Different addresses, one a line.

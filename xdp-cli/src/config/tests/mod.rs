@@ -7,6 +7,7 @@ mod included;
 mod limits;
 mod mutated;
 mod refused;
+mod shadowed;
 
 use std::fs;
 use std::path::Path;

@@ -1,0 +1,76 @@
+//! Rules that never match.
+
+use super::Setup;
+
+/// What is said of rules with these conditions, by the names "a", "b" and so on.
+fn said(conditions: &[&str]) -> String {
+    let rules: String = (b'a'..)
+        .zip(conditions)
+        .map(|(name, keys)| {
+            format!("[[rule]]\nname = \"{}\"\naction = \"drop\"\n{keys}\n", char::from(name))
+        })
+        .collect();
+    Setup::new(&[]).said(rules)
+}
+
+#[test]
+fn rules_behind_one_that_matches_everything() {
+    insta::assert_snapshot!(said(&["vlan = 1", "", "vlan = 2"]), @r#"warning: DIR/x.toml:6:8: rule "b" matches every packet: those behind it never match: "c" (put it last, or give it a condition)"#);
+    insta::assert_snapshot!(said(&["", "vlan = 1", "", "vlan = 2", "vlan = 3", "vlan = 4", "vlan = 5"]), @r#"warning: DIR/x.toml:2:8: rule "a" matches every packet: those behind it never match: "b", "c", "d", "e", "f" and 1 more (put it last, or give it a condition)"#);
+    assert_eq!(said(&["vlan = 1", "vlan = 2", ""]), "");
+}
+
+#[test]
+fn rules_behind_one_that_covers_them() {
+    for (wide, narrow) in [
+        ("protocol = 'tcp'", "protocol = 'tcp'\ndestination_port = 22"),
+        ("protocol = 'tcp'", "tcp_flags = 'syn'"),
+        ("protocol = 1", "protocol = 'icmp'\nicmp_type = 8"),
+        ("destination_port = '1-100'", "protocol = 'udp'\ndestination_port = [5, '10-20']"),
+        ("source = ['10.0.0.0/8', '::/0']", "source = ['10.1.0.0/16', '::1']"),
+        ("destination = '0.0.0.0/0'", "destination = '10.0.0.1'\nvlan = 'none'"),
+        ("tcp_flags = 'syn'", "tcp_flags = 'syn,!ack'"),
+        ("vlan = [1, 2]", "vlan = 2\nprotocol = 47"),
+        ("dscp = ['ef', 0]", "dscp = 'be'"),
+        ("source_mac = '02:00:00:00:00:01'", "source_mac = '02:00:00:00:00:01'"),
+        ("protocol = 'icmpv6'\nicmp_type = [1, 2]", "protocol = 'icmpv6'\nicmp_type = 2"),
+    ] {
+        let said = said(&[wide, narrow]);
+        assert!(said.contains("rule \"b\" never matches: rule \"a\" in line 2 "), "{wide}: {said}");
+    }
+    insta::assert_snapshot!(said(&["vlan = 1", "vlan = [1, 2]", "vlan = 2"]), @r#"warning: DIR/x.toml:10:8: rule "c" never matches: rule "b" in line 6 has matched all of it (put the narrower rule first, or leave it out)"#);
+}
+
+#[test]
+fn rules_that_match_something_else_too() {
+    for (one, other) in [
+        ("protocol = 'tcp'", "destination_port = 22"),
+        ("protocol = 'icmp'", "protocol = 1"),
+        ("destination_port = 22", "protocol = 'tcp'"),
+        ("destination_port = '0-65535'", "source = '10.0.0.1'"),
+        ("source = '10.0.0.0/8'", "source = ['10.1.0.0/16', '11.0.0.1']"),
+        ("source = '10.0.0.0/8'", "source = ['10.1.0.0/16', '::1']"),
+        ("source = '0.0.0.0/0'", "vlan = 1"),
+        ("source = '10.1.0.0/16'", "source = '10.0.0.0/8'"),
+        ("source = '10.0.0.1'", "destination = '10.0.0.1'"),
+        ("tcp_flags = 'syn,!ack'", "tcp_flags = 'syn'"),
+        ("vlan = 'none'", "vlan = 0"),
+        ("source_port = [1, 3]", "source_port = [1, 2, 3]"),
+    ] {
+        assert_eq!(said(&[one, other]), "", "{one} | {other}");
+    }
+}
+
+/// Each of thousands of rules with thousands of prefixes would be held against each other.
+#[test]
+fn comparing_ends() {
+    let prefixes: String =
+        (0..2000).map(|it| format!("'10.0.{}.{}',", it / 256, it % 256)).collect();
+    let rules: String = (0..300)
+        .map(|it| {
+            let own = format!("'11.0.{}.{}'", it / 256, it % 256);
+            format!("[[rule]]\nname = 'r{it}'\naction = 'drop'\nsource = [{prefixes}{own}]\n")
+        })
+        .collect();
+    assert_eq!(Setup::new(&[]).said(rules), "");
+}
