@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aya::maps::Map;
 use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
@@ -169,7 +169,13 @@ impl Testbed {
         // Notes would lie in the directory, and there are none.
         let mut store = Store::on(&maps, std::env::temp_dir())?;
         store.remove(&self.blocked, None)?;
-        let order = |life| Order { owner: "bench".to_owned(), kind: Kind::Block, life, note: None };
+        let order = |life| Order {
+            owner: "bench".to_owned(),
+            kind: Kind::Block,
+            life,
+            note: None,
+            created: SystemTime::now(),
+        };
         if !prefixes.is_empty() {
             store.put(prefixes, &order(None))?;
         }

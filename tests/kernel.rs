@@ -35,6 +35,8 @@ mod moved;
 mod namespaces;
 #[path = "kernel/owners.rs"]
 mod owners;
+#[path = "kernel/persisted.rs"]
+mod persisted;
 #[path = "kernel/raw_links.rs"]
 mod raw_links;
 #[path = "kernel/readme.rs"]

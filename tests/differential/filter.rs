@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use xdp_common::packet::LinkType;
@@ -165,7 +165,13 @@ impl Filter {
                 false => Some(Duration::from_nanos(1)),
                 true => (from % 2 == 0).then_some(Duration::from_secs(100_000)),
             };
-            let order = Order { owner: format!("owner-{owner}"), kind, life, note: None };
+            let order = Order {
+                owner: format!("owner-{owner}"),
+                kind,
+                life,
+                note: None,
+                created: SystemTime::now(),
+            };
             store.put(&self.entries[from..to], &order).unwrap();
             from = to;
         }

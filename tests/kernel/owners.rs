@@ -343,8 +343,10 @@ fn counters_of_entries_that_went_are_used_again_and_none_twice() {
     let bench = attached();
     let status = || bench.xdpctl(["status", JUDGED, "--json"]).success().json()[0].clone();
     let without = status()["map_bytes"].clone();
+    let host = |n: u32| format!("10.{}.{}.1", n >> 8, n & 0xff);
+    let net = |n: u32| format!("2a02:{:x}::/64", n + 1);
     let file = |name: &str, range: std::ops::Range<u32>| {
-        let text: String = range.map(|n| format!("10.{}.{}.1\n", n >> 8, n & 0xff)).collect();
+        let text: String = range.map(|n| format!("{}\n{}\n", host(n), net(n))).collect();
         bench.write(name, &text)
     };
     let stream = |command: &str, file: &std::path::Path| {
@@ -352,17 +354,28 @@ fn counters_of_entries_that_went_are_used_again_and_none_twice() {
         let child = child.stdin(fs::File::open(file).expect("the file")).stdout(Stdio::null());
         assert!(child.status().expect("it runs").success(), "{command}");
     };
-    let (all, odd) = (file("all", 0..9_000), file("some", 1_000..8_000));
+    let (all, some) = (file("all", 0..9_000), file("some", 1_000..8_000));
     for _ in 0..3 {
         stream("block", &all);
-        stream("unblock", &odd);
+        stream("unblock", &some);
+        let mut sent = Vec::new();
         for n in [0, 999, 8_000, 8_999] {
-            bench.run(&blocked(&format!("10.{}.{}.1", n >> 8, n & 0xff)));
+            let inside = net(n).replace("/64", "7");
+            bench.run(&blocked(&host(n)));
+            bench.run(&blocked(&inside));
+            sent.extend([format!("{}/32 1", host(n)), format!("{} 1", net(n))]);
         }
-        stream("block", &odd);
-        let counted = bans(&bench, &[]).into_iter().filter(|entry| entry["packets"] != 0);
-        let counted: Vec<Value> = counted.map(|entry| entry["prefix"].clone()).collect();
-        assert_eq!(counted, ["10.0.0.1/32", "10.3.231.1/32", "10.31.64.1/32", "10.35.39.1/32"]);
+        stream("block", &some);
+        let listed = bans(&bench, &[]);
+        let counted = listed.iter().filter(|entry| entry["packets"] != 0);
+        let mut counted: Vec<String> = counted
+            .map(|entry| {
+                format!("{} {}", entry["prefix"].as_str().expect("text"), entry["packets"])
+            })
+            .collect();
+        counted.sort();
+        sent.sort();
+        assert_eq!(counted, sent);
         stream("unblock", &all);
         assert_eq!(status()["map_bytes"], without, "the memory comes back");
     }

@@ -209,6 +209,10 @@ pub struct Put {
     /// prefix, and of several the one that ends last counts
     #[arg(long, value_name = "NAME", default_value = "cli", value_parser = owner)]
     pub owner: String,
+    /// Keep it over a restart: the next attach to an interface of that name puts it back, in
+    /// /var/lib/xdpctl until then
+    #[arg(long)]
+    pub persist: bool,
     /// Take 0.0.0.0/0 and ::/0 too, which hold every source there is
     #[arg(long)]
     pub catch_all: bool,

@@ -20,7 +20,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::advice::{self, Note, Plan};
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::judgement::reach::Warning;
-use crate::notation::plain;
+use crate::notation::{grouped, plain};
 use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
 
 /// Where configurations are looked for.
@@ -279,6 +279,18 @@ fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<
     }
     for lost in &attached.lost {
         session.reporter.warning(&format!("{}: {lost}", interface.name), None);
+    }
+    match &attached.restored {
+        Ok(0) => {}
+        Ok(1) => session.reporter.note("put back 1 run-time entry", None),
+        Ok(number) => {
+            let told = format!("put back {} run-time entries", grouped(*number));
+            session.reporter.note(&told, None);
+        }
+        Err(error) => session.reporter.warning(
+            &format!("not all run-time entries were put back: {}", error.message),
+            error.hint.as_deref(),
+        ),
     }
     say_deferred(&interface.name, &attached.deferred, session);
     let Attached { mode, generation, .. } = attached;

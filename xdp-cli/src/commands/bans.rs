@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::holders;
 use super::{Failure, Session};
 use crate::args::Bans;
 use crate::config::prefix::IpPrefix;
@@ -11,17 +12,20 @@ use crate::views::entries::{json, text};
 /// Shows the entries of an interface, or removes them. That there are none, is an answer and no error.
 pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
     // Under the lock, since it sweeps: nothing is listed while it changes.
-    let (listed, without_notes) = session.locked(|namespace| {
+    let (listed, without_notes, would_return) = session.locked(|namespace| {
         let attached = namespace.attachments()?;
         let attachment = attached.require_here(&args.interface)?;
         let mut store = namespace.entries(attachment)?;
         let listed = store.list(args.owner.as_deref())?;
+        let mut would_return = None;
         if args.flush {
             let prefixes: Vec<IpPrefix> = listed.iter().map(|listed| listed.prefix).collect();
             store.remove(&prefixes, args.owner.as_deref())?;
+            would_return = holders::forget(&[attachment.name()], &prefixes, args.owner.as_deref());
         }
-        Ok((listed, store.without_notes().cloned()))
+        Ok((listed, store.without_notes().cloned(), would_return))
     })?;
+    holders::tell_would_return(would_return, session);
     if args.flush && !args.json {
         let entries = match listed.len() as u64 {
             1 => "1 run-time entry".to_owned(),

@@ -1,6 +1,8 @@
 //! `xdpctl block` and `xdpctl allow`.
 
-use super::holders::{self, Holders};
+use std::time::SystemTime;
+
+use super::holders::{self, Files, Holders};
 use super::prefixes::{self, Given, shown};
 use super::{Failure, Session};
 use crate::args::Put;
@@ -21,30 +23,43 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Re
     let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
     prefixes::refuse_catch_all(&prefixes, args.catch_all, session)?;
     let (owner, life, note) = (args.owner.clone(), args.life, args.note.clone());
-    let order = Order { owner, kind, life, note };
+    let order = Order { owner, kind, life, note, created: SystemTime::now() };
     let all = args.prefixes.all_interfaces;
-    let (done, left_out) = session.locked(|namespace| {
+    let (done, left_out, would_return) = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let Holders { attachments, left_out } =
             holders::chosen(&attached, interface.as_deref(), all)?;
         let mut stores: Vec<Opened<'_>> = Vec::new();
+        let mut files = Files::default();
         for attachment in attachments {
             if let Some(error) = attachment.stranded() {
                 return Err(error);
             }
+            if args.persist {
+                files.add(&attachment.name())?;
+            }
             stores.push(Opened { attachment, store: namespace.entries(attachment)? });
         }
+        // What is to outlive a restart is written down first: else it might not.
+        files.change(|kept| kept.put(&prefixes, &order))?;
         let mut puts: Vec<dynamic::Put> = Vec::new();
         for nth in 0..stores.len() {
             match stores[nth].store.put(&prefixes, &order) {
                 Ok(put) => puts.push(put),
                 Err(error) => {
+                    files.take_back();
                     for one in &mut stores[..nth] {
                         one.store.take_back()?;
                     }
                     return Err(error);
                 }
             }
+        }
+        let mut would_return = None;
+        if !args.persist {
+            // The owner's entries of before, which these replace, might have been meant to outlive one.
+            let names: Vec<String> = stores.iter().map(|one| one.attachment.name()).collect();
+            would_return = holders::forget(&names, &prefixes, Some(&order.owner));
         }
         // They are in force. What keeps them from acting is looked for afterwards, and cannot fail them.
         let done = stores.into_iter().zip(puts).map(|(Opened { attachment, store }, put)| Done {
@@ -56,9 +71,10 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Re
                 Kind::Allow => Ok(false),
             },
         });
-        Ok((done.collect::<Vec<_>>(), left_out))
+        Ok((done.collect::<Vec<_>>(), left_out, would_return))
     })?;
     holders::tell_left_out(&left_out, session);
+    holders::tell_would_return(would_return, session);
 
     let verb = match kind {
         Kind::Block => "blocked",

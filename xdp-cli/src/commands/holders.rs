@@ -1,8 +1,10 @@
 //! Which attached interfaces a command on run-time entries is about.
 
 use super::Session;
+use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::Attachments;
+use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::error::{Error, Result};
 use crate::notation::plain;
 
@@ -31,6 +33,66 @@ pub fn chosen<'a>(attached: &'a Attachments, name: Option<&str>, all: bool) -> R
             "there are no run-time entries in offload mode, in which {} is attached",
             plain(&left_out.join(", "))
         ))),
+    }
+}
+
+/// The files of entries that outlive a restart, of the interfaces that a command is about.
+#[derive(Default)]
+pub struct Files {
+    all: Vec<Persisted>,
+    /// Those that were written, as they were.
+    before: Vec<Persisted>,
+}
+
+impl Files {
+    /// Reads that of an interface.
+    pub fn add(&mut self, interface: &str) -> Result<()> {
+        self.all.push(Persisted::read(interface)?);
+        Ok(())
+    }
+
+    /// Changes each, where `change` says that it does, and writes it: all or none of them.
+    pub fn change(&mut self, change: impl Fn(&mut Persisted) -> Result<bool>) -> Result<()> {
+        for kept in &mut self.all {
+            let before = kept.clone();
+            let written = match change(kept) {
+                Ok(true) => kept.write(),
+                other => other.map(|_| ()),
+            };
+            if let Err(error) = written {
+                self.take_back();
+                return Err(error);
+            }
+            if *kept != before {
+                self.before.push(before);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was there before. Best effort: what cannot be written was the same a moment ago.
+    pub fn take_back(&mut self) {
+        for before in self.before.drain(..) {
+            if let Err(error) = before.write() {
+                log::warn!("{error}");
+            }
+        }
+    }
+}
+
+/// Has entries of one owner or of all not outlive a restart, on these interfaces. That this cannot be
+/// written down is no reason not to remove them: it is returned.
+pub fn forget(names: &[String], prefixes: &[IpPrefix], owner: Option<&str>) -> Option<Error> {
+    let mut files = Files::default();
+    let added = names.iter().try_for_each(|name| files.add(name));
+    added.and_then(|()| files.change(|kept| Ok(kept.remove(prefixes, owner)))).err()
+}
+
+/// Tells that the next attach puts back what is not meant any more, and why.
+pub fn tell_would_return(error: Option<Error>, session: &mut Session<'_>) {
+    if let Some(error) = error {
+        let told = format!("the next attach may put back what was there before: {}", error.message);
+        session.reporter.warning(&told, error.hint.as_deref());
     }
 }
 

@@ -18,7 +18,7 @@ const NAMED: usize = 10;
 pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
     let (owner, all) = (args.owner.as_deref(), args.prefixes.all_interfaces);
-    let (done, left_out) = session.locked(|namespace| {
+    let (done, left_out, would_return) = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let Holders { attachments, left_out } =
             holders::chosen(&attached, interface.as_deref(), all)?;
@@ -49,8 +49,12 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
             done.push((name.clone(), std::mem::take(there_on)));
         }
         there.iter_mut().for_each(|(_, store, _)| store.sweep_removed());
-        Ok((done, left_out))
+        // They are removed, whether a disk has room for that or not.
+        let names: Vec<String> = there.into_iter().map(|(name, ..)| name).collect();
+        let would_return = holders::forget(&names, &prefixes, owner);
+        Ok((done, left_out, would_return))
     })?;
+    holders::tell_would_return(would_return, session);
     holders::tell_left_out(&left_out, session);
     for (name, removed) in done.iter().filter(|(_, removed)| !removed.is_empty() || !all) {
         session.print(format_args!("unblocked {} on {}\n", shown(removed), plain(name)))?;

@@ -8,4 +8,5 @@ pub mod kept_ruleset;
 pub mod key;
 pub mod namespace;
 pub mod nic;
+pub mod persisted;
 pub mod question;

@@ -1,12 +1,15 @@
 //! Attaching: each step in the order that leaves, wherever it is cut off, either what was or what
 //! was asked for.
 
+use std::path::PathBuf;
+
 use xdp_common::packet::LinkType;
 
 use crate::datapath::attached::attachment::LINK;
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
+use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
 use crate::datapath::change::nic;
@@ -16,6 +19,7 @@ use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::refusal::{not_loaded, refusal};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{AttachedXdp, Interface, Mode};
+use crate::datapath::maps::dynamic::Store;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
@@ -107,6 +111,9 @@ pub fn attach(
     let loaded = load::load_filter(link_type).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     let directory = namespace.create_directory(key)?;
+    // Before the program sees a packet. That some are lost is no reason to leave the interface without a
+    // filter.
+    let restored = restore(&maps, namespace.state_directory(key), name);
     let attach = || -> Result<Attached> {
         pin_all(&directory, &loaded, &maps)?;
         let mut instead_of = modes.instead_of;
@@ -143,6 +150,7 @@ pub fn attach(
                         generation: prepared.generation,
                         redirects: kernel::of_targets(&prepared, settled.unwrap_or_default()),
                         lost: Vec::new(),
+                        restored: restored.clone(),
                         deferred: Deferred::default(),
                     });
                 }
@@ -165,6 +173,18 @@ pub fn attach(
         let _ = redirect_targets::reconcile(namespace, &standing);
     }
     result
+}
+
+/// Puts back the run-time entries that outlive a restart.
+fn restore(maps: &Maps, state: PathBuf, interface: &str) -> Result<u64> {
+    let kept = Persisted::read(interface)?;
+    if kept.is_empty() {
+        return Ok(0);
+    }
+    let restored = kept.restore(&mut Store::on(maps, state)?)?;
+    // Without those that have ended meanwhile.
+    kept.write()?;
+    Ok(restored)
 }
 
 /// Another program's place is not ours to take.

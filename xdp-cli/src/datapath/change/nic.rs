@@ -109,6 +109,7 @@ pub fn attach(
             generation: prepared.generation,
             redirects: Vec::new(),
             lost: Vec::new(),
+            restored: Ok(0),
             deferred: Deferred::default(),
         })
     };

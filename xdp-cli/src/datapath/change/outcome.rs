@@ -13,6 +13,8 @@ pub struct Attached {
     pub redirects: Vec<Outcome>,
     /// What the program before had and this one has not, each a sentence.
     pub lost: Vec<&'static str>,
+    /// How many run-time entries that outlive a restart were put back, or why not all of them.
+    pub restored: Result<u64>,
     pub deferred: Deferred,
 }
 

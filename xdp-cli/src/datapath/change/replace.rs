@@ -98,7 +98,15 @@ pub fn replace(
     let settled = deferred.note(redirect_targets::reconcile(namespace, &after));
     let redirects = kernel::of_targets(prepared, settled.unwrap_or_default());
     let generation = prepared.generation;
-    Ok(Some(Attached { mode, instead_of: Vec::new(), generation, redirects, lost, deferred }))
+    Ok(Some(Attached {
+        mode,
+        instead_of: Vec::new(),
+        generation,
+        redirects,
+        lost,
+        restored: Ok(0),
+        deferred,
+    }))
 }
 
 /// Loads the program on the maps that stay, and says what does not.

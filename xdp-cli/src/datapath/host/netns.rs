@@ -1,13 +1,16 @@
 //! Which network namespace the caller is in.
 
+use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// The cookie could not be asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot tell which network namespace this is (SO_NETNS_COOKIE): {0}")]
+#[error("cannot tell which network namespace this is: {0}")]
 pub struct Error(#[from] io::Error);
 
 impl Error {
@@ -17,6 +20,38 @@ impl Error {
             .then(|| "the kernel is too old: it needs to be 6.1 or newer".to_owned())
     }
 }
+
+/// A name for the caller's network namespace that it has after a restart too: `host` for the machine's own,
+/// or for that of a container's first process; `netns-NAME` for one that ip-netns(8) named; `None` for any
+/// other.
+pub fn lasting_name() -> Result<Option<String>, Error> {
+    /// The machine's own is the first that gets one (`net_ns_init` in net/core/net_namespace.c).
+    const FIRST_COOKIE: u64 = 1;
+    let identity = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
+    let own = identity(Path::new("/proc/thread-self/ns/net"))?;
+    // Another process's is told to few: a unit with the privileges that xdpctl needs is not among them.
+    let first_process = identity(Path::new("/proc/1/ns/net")).ok();
+    if cookie()? == FIRST_COOKIE || first_process == Some(own) {
+        return Ok(Some("host".to_owned()));
+    }
+    let entries = match fs::read_dir(NAMED) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // One that is gone since has another's number, or none.
+        if identity(&entry.path()).ok() == Some(own)
+            && let Some(name) = entry.file_name().to_str()
+        {
+            return Ok(Some(format!("netns-{name}")));
+        }
+    }
+    Ok(None)
+}
+
+/// Where ip-netns(8) keeps the names.
+const NAMED: &str = "/run/netns";
 
 /// The number of the caller's network namespace.
 ///

@@ -1,0 +1,167 @@
+//! Run-time entries that outlive a restart: put back at attach, until they end or are removed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::bench::{Bench, JUDGED, drop, pass};
+use crate::lab::frame::*;
+
+/// The lab, with what it leaves in /var/lib removed.
+struct Kept {
+    bench: Bench,
+    directory: PathBuf,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Nothing may be there.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Kept {
+    fn new() -> Self {
+        let mut bench = Bench::new();
+        bench.attach("");
+        let name = format!("netns-{}", bench.lab().namespace("dut").name);
+        Self { bench, directory: PathBuf::from("/var/lib/xdpctl/v1").join(name) }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join("in0.entries.json")
+    }
+
+    #[track_caller]
+    fn run(&self, args: &str) {
+        let args: Vec<&str> = args.split(' ').collect();
+        let (command, rest) = args.split_first().expect("a command");
+        self.bench.xdpctl([&[*command, JUDGED], rest].concat()).success();
+    }
+
+    /// As a restart does it: what is in the kernel and below /run is gone. Returns what is said.
+    #[track_caller]
+    fn restart(&self) -> String {
+        self.bench.xdpctl(["detach", JUDGED]).success();
+        let config = self.bench.directory().join("in0.toml");
+        let config = config.to_str().expect("UTF-8");
+        self.bench.xdpctl(["attach", JUDGED, "-c", config]).success().stderr.clone()
+    }
+
+    #[track_caller]
+    fn bans(&self) -> Vec<Value> {
+        let listed = self.bench.xdpctl(["bans", JUDGED, "--json"]).success().json();
+        listed.as_array().expect("an array").clone()
+    }
+}
+
+fn from(source: &str) -> Frame {
+    match source.contains(':') {
+        true => udp6(source, "::1", 1, 2),
+        false => udp4(source, "1.1.1.1", 1, 2),
+    }
+}
+
+#[test]
+fn they_are_put_back_as_they_were() {
+    let kept = Kept::new();
+    kept.run("block 10.0.0.1 2001:db8::/48 --persist --for 1h --note twice --owner sshd");
+    kept.run("allow 10.0.0.1 --persist --for 1ms --owner admin");
+    kept.run("allow 10.2.0.0/16 --persist");
+    kept.run("block 10.3.0.1");
+    sleep(Duration::from_millis(5));
+    kept.bench.run(&[drop("counted", from("10.0.0.1"), "banned")]);
+    let before = kept.bans();
+    assert_eq!(before.len(), 4);
+    let mode = |path: PathBuf| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
+    assert_eq!((mode(kept.file()), mode(kept.directory.clone())), (0o600, 0o700));
+
+    for _ in 0..2 {
+        let said = kept.restart();
+        assert!(said.contains("note: put back 3 run-time entries"), "{said}");
+        let mut after = kept.bans();
+        assert_eq!(after.len(), 3, "not the one without `--persist`");
+        assert_eq!(after[0]["packets"], 0);
+        after[0]["packets"] = before[0]["packets"].clone();
+        for (after, before) in
+            after.iter().zip(before.iter().filter(|it| it["prefix"] != "10.3.0.1/32"))
+        {
+            for key in ["prefix", "kind", "owner", "note", "created", "packets"] {
+                assert_eq!(after[key], before[key], "{after}");
+            }
+            let left = |entry: &Value| entry["expires_in_seconds"].as_u64();
+            assert_eq!(left(after).is_some(), left(before).is_some());
+            assert!(left(after) <= left(before), "{after}");
+        }
+        kept.bench.run(&[
+            drop("blocked", from("10.0.0.1"), "banned"),
+            drop("blocked, IPv6", from("2001:db8::9"), "banned"),
+            pass("allowed", from("10.2.1.1"), "allowed"),
+            pass("not kept", from("10.3.0.1"), "default"),
+        ]);
+    }
+}
+
+#[test]
+fn what_is_removed_or_has_ended_stays_away() {
+    let kept = Kept::new();
+    kept.run("block 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 --persist --owner sshd");
+    kept.run("block 10.0.0.2 --persist --owner web");
+    kept.run("unblock 10.0.0.1 10.0.0.2 --owner sshd");
+    // The last command of an owner replaces the one before, in this too.
+    kept.run("block 10.0.0.3 --owner sshd");
+    kept.run("block 10.0.0.4 --owner sshd --persist --for 1ms");
+    sleep(Duration::from_millis(5));
+    let said = kept.restart();
+    assert!(said.contains("note: put back 1 run-time entry\n"), "{said}");
+    let listed = kept.bans();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let (prefix, owner) = (&listed[0]["prefix"], &listed[0]["owner"]);
+    assert_eq!((prefix.as_str(), owner.as_str()), (Some("10.0.0.2/32"), Some("web")));
+    let text = fs::read_to_string(kept.file()).expect("the file");
+    assert!(!text.contains("10.0.0.4"), "what has ended is removed there too: {text}");
+    kept.run("bans --flush");
+    assert!(!kept.directory.exists(), "nothing is left of it");
+    let said = kept.restart();
+    assert!(!said.contains("put back"), "{said}");
+    assert_eq!(kept.bans(), Vec::<Value>::new());
+}
+
+/// A disk that is full, and a file that is damaged.
+#[test]
+fn what_cannot_be_kept_is_said_and_is_in_no_ones_way() {
+    let kept = Kept::new();
+    kept.run("block 10.0.0.1 --persist");
+    // In the place of the file that is written first, as if the disk were full.
+    let new = kept.directory.join("in0.entries.new");
+    fs::create_dir(&new).expect("a directory");
+    let output = kept.bench.xdpctl(["block", JUDGED, "10.0.0.2", "--persist"]);
+    let said = "error: cannot keep run-time entries in";
+    assert!(output.expect_status(1).stderr.contains(said), "{}", output.stderr);
+    kept.bench.run(&[pass("not done", from("10.0.0.2"), "default")]);
+    kept.run("block 10.0.0.3");
+    fs::remove_dir(&new).expect("it is empty");
+    let said = kept.restart();
+    assert!(said.contains("put back 1 run-time entry"), "{said}");
+
+    fs::write(kept.file(), "{}").expect("written");
+    let told = "is not what xdpctl wrote";
+    let said = kept.restart();
+    assert!(said.contains("warning: not all run-time entries were put back"), "{said}");
+    assert!(said.contains(told), "{said}");
+    assert_eq!(kept.bans(), Vec::<Value>::new());
+    let output = kept.bench.xdpctl(["block", JUDGED, "10.0.0.2", "--persist"]);
+    assert!(output.expect_status(1).stderr.contains(told), "{}", output.stderr);
+    kept.run("block 10.0.0.2");
+    let output = kept.bench.xdpctl(["unblock", JUDGED, "10.0.0.2"]);
+    assert!(output.success().stderr.contains("the next attach may put back"), "{output:?}");
+    kept.bench.run(&[pass("removed", from("10.0.0.2"), "default")]);
+    fs::remove_file(kept.file()).expect("the file");
+    kept.run("block 10.0.0.2 --persist");
+    kept.bench.run(&[drop("as it should be", from("10.0.0.2"), "banned")]);
+    kept.run("unblock 10.0.0.2");
+}

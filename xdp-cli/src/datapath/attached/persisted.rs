@@ -1,0 +1,316 @@
+//! The run-time entries that outlive a restart: a file for each interface, by its name, in `/var/lib`.
+//!
+//! What is in force is said by the kernel alone. The file is what the next attach puts back: it is written
+//! before an entry is put, so that one that was promised to stay does, and replaced whole, so that whatever
+//! stops a command leaves the file before or the file after. Deadlines are by the wall clock, for the
+//! kernel's begins anew with each boot.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::prefix::{IpPrefix, parse};
+use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::host::netns;
+use crate::datapath::maps::dynamic::{Order, Store};
+use crate::datapath::sys::private_dir;
+use crate::views::entries::Kind;
+
+const BASE: &str = "/var/lib";
+/// What is below it: the product, and the version of how its state is laid out. Below that stands a
+/// directory for each network namespace.
+const PRODUCT: &str = "xdpctl";
+const LAYOUT: &str = "v1";
+/// What follows an interface's name, and that while it is written.
+const ENDING: &str = ".entries.json";
+const NEW: &str = ".entries.new";
+/// Of the file.
+const VERSION: u32 = 1;
+
+/// The entries of one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persisted {
+    /// `None` in a network namespace without a name: nothing would find it again.
+    namespace: Option<String>,
+    interface: String,
+    entries: BTreeMap<(IpPrefix, String), Kept>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    kind: Kind,
+    /// Milliseconds since 1970; `None` where it does not end.
+    ends: Option<u64>,
+    created: u64,
+    note: Option<String>,
+}
+
+/// As it is written.
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    version: u32,
+    entries: Vec<Item>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Item {
+    prefix: String,
+    owner: String,
+    kind: Kind,
+    ends: Option<u64>,
+    created: u64,
+    note: Option<String>,
+}
+
+impl Persisted {
+    /// Reads those of an interface of the caller's network namespace.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, is not root's alone or not what xdpctl wrote.
+    pub fn read(interface: &str) -> Result<Self> {
+        let namespace = netns::lasting_name()?;
+        let mut read =
+            Self { namespace, interface: interface.to_owned(), entries: BTreeMap::new() };
+        let Some(names) = read.names() else { return Ok(read) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let Some(directory) = private_dir::existing(Path::new(BASE), &names)? else {
+            return Ok(read);
+        };
+        let name = format!("{interface}{ENDING}");
+        if let Some(bytes) = private_dir::read_file(&directory, &name)? {
+            read.entries = decode(&bytes).ok_or_else(|| {
+                let path = directory.join(&name);
+                Error::new(format!("{} is not what xdpctl wrote", path.display())).hint(format!(
+                    "run-time entries that outlive a restart are kept there: remove it (`rm {}`) and \
+                     put them again",
+                    path.display()
+                ))
+            })?;
+        }
+        Ok(read)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Notes what an owner asks for, in the place of what it asked for before. Returns that it did.
+    ///
+    /// # Errors
+    ///
+    /// In a network namespace without a name.
+    pub fn put(&mut self, prefixes: &[IpPrefix], order: &Order) -> Result<bool> {
+        if self.namespace.is_none() {
+            return Err(Error::new(
+                "the network namespace has no name by which its entries could be found after a restart",
+            )
+            .hint("omit `--persist`, or use a namespace of `ip netns add NAME`"));
+        }
+        let created = millis(order.created);
+        let life = order.life.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let ends = life.map(|life| created.saturating_add(life));
+        let kept = Kept { kind: order.kind, ends, created, note: order.note.clone() };
+        for prefix in prefixes {
+            self.entries.insert((*prefix, order.owner.clone()), kept.clone());
+        }
+        Ok(true)
+    }
+
+    /// Forgets entries, of one owner or of all. Returns whether there were some.
+    pub fn remove(&mut self, prefixes: &[IpPrefix], owner: Option<&str>) -> bool {
+        let before = self.entries.len();
+        if before > 0 {
+            self.entries.retain(|(prefix, of), _| {
+                owner.is_some_and(|owner| owner != of) || prefixes.binary_search(prefix).is_err()
+            });
+        }
+        self.entries.len() != before
+    }
+
+    /// Writes the file, without what has ended; where nothing is left, there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where that is not possible: then the file is what it was.
+    pub fn write(&self) -> Result<()> {
+        let Some(names) = self.names() else { return Ok(()) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (base, now) = (Path::new(BASE), millis(SystemTime::now()));
+        let live = self.entries.iter().filter(|(_, kept)| kept.ends.is_none_or(|ends| now < ends));
+        let items: Vec<Item> = live
+            .map(|((prefix, owner), kept)| Item {
+                prefix: prefix.to_string(),
+                owner: owner.clone(),
+                kind: kept.kind,
+                ends: kept.ends,
+                created: kept.created,
+                note: kept.note.clone(),
+            })
+            .collect();
+        let file = format!("{}{ENDING}", self.interface);
+        if items.is_empty() {
+            if let Some(directory) = private_dir::existing(base, &names)? {
+                match fs::remove_file(directory.join(&file)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(error)
+                            .context(format!("remove {}", directory.join(&file).display()));
+                    }
+                    _ => private_dir::remove_if_empty(base, &names)?,
+                }
+            }
+            return Ok(());
+        }
+        let directory = private_dir::create(base, &names)?;
+        let path = directory.join(&file);
+        let contents = serde_json::to_vec(&Contents { version: VERSION, entries: items });
+        write_whole(&directory, &path, &format!("{}{NEW}", self.interface), contents)
+            .context(format!("keep run-time entries in {}", path.display()))
+    }
+
+    /// Puts all that has not ended into the maps of a program that is about to be attached. Returns how
+    /// many those are.
+    ///
+    /// # Errors
+    ///
+    /// Where one of them cannot be put; those before it are.
+    pub fn restore(&self, store: &mut Store<'_>) -> Result<u64> {
+        let now = SystemTime::now();
+        // What one command put, one puts back.
+        let mut alike: Vec<(&str, &Kept, Vec<IpPrefix>)> = Vec::new();
+        let mut all: Vec<(&(IpPrefix, String), &Kept)> = self.entries.iter().collect();
+        all.sort_by_key(|((_, owner), it)| {
+            (owner, it.created, it.ends, it.kind.as_str(), &it.note)
+        });
+        for ((prefix, owner), kept) in all {
+            match alike.last_mut() {
+                Some((of, it, prefixes)) if *of == owner && *it == kept => prefixes.push(*prefix),
+                _ => alike.push((owner, kept, vec![*prefix])),
+            }
+        }
+        let mut restored = 0;
+        for (owner, kept, prefixes) in alike {
+            let left = |ends| (UNIX_EPOCH + Duration::from_millis(ends)).duration_since(now).ok();
+            let life = match kept.ends.map(left) {
+                None => None,
+                Some(Some(life)) if !life.is_zero() => Some(life),
+                // It has ended.
+                Some(_) => continue,
+            };
+            let order = Order {
+                owner: owner.to_owned(),
+                kind: kept.kind,
+                life,
+                note: kept.note.clone(),
+                created: UNIX_EPOCH + Duration::from_millis(kept.created),
+            };
+            store.put(&prefixes, &order)?;
+            restored += prefixes.len() as u64;
+        }
+        Ok(restored)
+    }
+
+    fn names(&self) -> Option<[String; 3]> {
+        let namespace = self.namespace.clone()?;
+        Some([PRODUCT.to_owned(), LAYOUT.to_owned(), namespace])
+    }
+}
+
+/// Puts a whole new file in the place of the one before, which outlives a loss of power too.
+fn write_whole(
+    directory: &PathBuf,
+    path: &Path,
+    new: &str,
+    contents: serde_json::Result<Vec<u8>>,
+) -> std::result::Result<(), private_dir::Error> {
+    let told = |source| private_dir::Error::Io { action: "write", path: path.to_owned(), source };
+    let contents = contents.map_err(io::Error::other).map_err(told)?;
+    let mut file = private_dir::create_file(directory, new)?;
+    let mut write = || -> io::Result<()> {
+        file.write_all(&contents)?;
+        file.sync_all()?;
+        fs::rename(directory.join(new), path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(told)
+}
+
+/// The entries in a file of these bytes; `None` where it is not one of this version.
+fn decode(bytes: &[u8]) -> Option<BTreeMap<(IpPrefix, String), Kept>> {
+    let contents: Contents = serde_json::from_slice(bytes).ok()?;
+    if contents.version != VERSION {
+        return None;
+    }
+    let entry = |item: Item| {
+        let Item { prefix, owner, kind, ends, created, note } = item;
+        Some(((parse(&prefix).ok()?.prefix, owner), Kept { kind, ends, created, note }))
+    };
+    contents.entries.into_iter().map(entry).collect()
+}
+
+/// Milliseconds since 1970.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(owner: &str, kind: Kind, life: Option<Duration>) -> Order {
+        let created = UNIX_EPOCH + Duration::from_secs(1_769_860_800);
+        Order { owner: owner.to_owned(), kind, life, note: Some("é".to_owned()), created }
+    }
+
+    fn prefixes(texts: &[&str]) -> Vec<IpPrefix> {
+        texts.iter().map(|text| parse(text).unwrap().prefix).collect()
+    }
+
+    fn named() -> Persisted {
+        let namespace = Some("host".to_owned());
+        Persisted { namespace, interface: "eth0".to_owned(), entries: BTreeMap::new() }
+    }
+
+    #[test]
+    fn of_one_owner_the_last_command_counts() {
+        let mut kept = named();
+        let (sshd, web) = (order("sshd", Kind::Block, None), order("web", Kind::Block, None));
+        let one = prefixes(&["10.0.0.1"]);
+        let both = prefixes(&["10.0.0.1", "2001:db8::/48"]);
+        assert!(kept.put(&both, &sshd).unwrap());
+        assert!(kept.put(&one, &web).unwrap());
+        assert!(kept.put(&one, &order("web", Kind::Allow, Some(Duration::from_secs(5)))).unwrap());
+        assert_eq!(kept.entries.len(), 3);
+        let web = &kept.entries[&(one[0], "web".to_owned())];
+        assert_eq!((web.kind, web.ends), (Kind::Allow, Some(1_769_860_805_000)));
+        assert!(kept.remove(&one, Some("sshd")));
+        assert!(!kept.remove(&one, Some("sshd")));
+        assert_eq!(kept.entries.len(), 2);
+        assert!(kept.remove(&both, None));
+        assert!(kept.is_empty());
+
+        let mut nameless = Persisted { namespace: None, ..named() };
+        assert!(nameless.put(&one, &sshd).is_err());
+    }
+
+    #[test]
+    fn only_what_was_written_is_read() {
+        let text = br#"{"version":1,"entries":[{"prefix":"10.0.0.0/8","owner":"cli",
+            "kind":"block","ends":5,"created":1,"note":null}]}"#;
+        let kept = Kept { kind: Kind::Block, ends: Some(5), created: 1, note: None };
+        let (prefix, owner) = (prefixes(&["10.0.0.0/8"])[0], "cli".to_owned());
+        assert_eq!(decode(text), Some(BTreeMap::from([((prefix, owner), kept)])));
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        for (before, after) in
+            [("\"version\":1", "\"version\":2"), ("10.0.0.0/8", "10.0.0.0/33"), ("block", "deny")]
+        {
+            assert_eq!(decode(text.replace(before, after).as_bytes()), None, "{after}");
+        }
+        assert_eq!(decode(b""), None);
+    }
+}
