@@ -54,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(loaded.ruleset.is_some(), diagnostics.is_ok());
     let Some(ruleset) = loaded.ruleset else { return };
 
-    let kept = Borrowed { loaded_at: 1, text: &loaded.text, ruleset: &ruleset };
+    let kept = Borrowed { loaded_at: 1, text: &loaded.text, sources: &[], ruleset: &ruleset };
     let mut bytes = Vec::new();
     kept_ruleset::encode(&kept, &mut bytes).expect("memory takes everything");
     let read = kept_ruleset::decode(&bytes).expect("what was written is not damaged");

@@ -93,7 +93,8 @@ fn metadata_that_are_not_in_the_image() {
 
 fn kept(ruleset: &Ruleset) -> Result<bool, String> {
     let mut bytes = Vec::new();
-    kept_ruleset::encode(&Borrowed { loaded_at: 1, text: "", ruleset }, &mut bytes).unwrap();
+    let kept = Borrowed { loaded_at: 1, text: "", sources: &[], ruleset };
+    kept_ruleset::encode(&kept, &mut bytes).unwrap();
     match kept_ruleset::decode(&bytes) {
         Ok(Some(snapshot)) => Ok(snapshot.ruleset == *ruleset),
         Ok(None) => Ok(false),

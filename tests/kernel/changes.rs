@@ -126,7 +126,7 @@ fn what_it_costs_is_what_the_maps_take() {
         ));
     }
     let map_bytes =
-        || -> Value { bench.xdpctl(["status", "--json"]).success().json()[0]["map_bytes"].clone() };
+        || -> Value { bench.xdpctl(["status", "--json"]).statuses()[0]["map_bytes"].clone() };
     let mut sizes = Vec::new();
     for text in [&large, BEFORE, &large, AFTER] {
         bench.write("in0.toml", text);
@@ -212,4 +212,77 @@ fn a_dry_run_finds_what_a_reload_would_find() {
     let nobody = bench.xdpctl(["reload", "out0", "--dry-run"]);
     nobody.expect_status(1);
     assert_eq!(kept(&bench), before);
+}
+
+/// The problems that status tells, and its exit status.
+fn problems(bench: &Bench) -> (i32, Vec<String>) {
+    let said = bench.xdpctl(["status", "--json"]);
+    let problems = said.json()[0]["problems"].clone();
+    let text = bench.xdpctl(["status", JUDGED]);
+    assert_eq!(text.status, said.status, "as text and as JSON");
+    for problem in problems.as_array().expect("an array") {
+        assert!(text.stdout.contains(problem.as_str().expect("a string")), "{}", text.stdout);
+    }
+    (said.status, serde_json::from_value(problems).expect("strings"))
+}
+
+#[test]
+fn status_tells_what_changed_since_it_was_loaded() {
+    let bench = attached();
+    let directory = bench.directory().display().to_string();
+    let (configuration, list) = (format!("{directory}/in0.toml"), format!("{directory}/drop.list"));
+    assert_eq!(problems(&bench), (0, Vec::new()));
+    // Touched, and written anew with what was there.
+    let text = fs::read_to_string(&list).expect("a list");
+    bench.write("other", &text);
+    fs::rename(bench.directory().join("other"), &list).expect("renamed");
+    assert_eq!(problems(&bench), (0, Vec::new()));
+
+    bench.write("drop.list", &text.replace("10.0.0.1", "10.0.0.9"));
+    let changed = |file: &str| {
+        format!(
+            "{file} changed since it was loaded: `xdpctl reload in0` puts it in force, `--dry-run` says \
+             what that changes"
+        )
+    };
+    assert_eq!(problems(&bench), (1, vec![changed(&list)]));
+    bench.xdpctl(["reload"]).success();
+    assert_eq!(problems(&bench), (0, Vec::new()));
+
+    bench.write("in0.toml", AFTER);
+    assert_eq!(problems(&bench), (1, vec![changed(&configuration)]));
+    fs::remove_file(&list).expect("removed");
+    let (status, all) = problems(&bench);
+    assert_eq!((status, &all[..1]), (1, &[changed(&configuration)][..]));
+    assert_eq!(all.len(), 2);
+    assert!(
+        all[1].starts_with(&format!("{list} cannot be read any more: No such file")),
+        "{}",
+        all[1]
+    );
+
+    // A file that was given once is the one that is in force.
+    let other = bench.write("once.toml", "");
+    bench.xdpctl(["reload", JUDGED, "-c", other.to_str().expect("UTF-8")]).success();
+    assert_eq!(problems(&bench), (0, Vec::new()));
+}
+
+#[test]
+fn status_tells_that_the_ruleset_is_not_kept() {
+    let bench = attached();
+    let (path, _) =
+        kept(&bench).into_iter().find(|(path, _)| path.ends_with("ruleset-1")).expect("kept");
+    fs::write(&path, "xdpctl\0\u{6}nonsense").expect("written");
+    let (status, all) = problems(&bench);
+    assert_eq!((status, all.len()), (1, 1), "{all:?}");
+    assert!(
+        all[0].ends_with("it is damaged (its checksum is another): `xdpctl reload` writes it anew"),
+        "{all:?}"
+    );
+    fs::remove_file(&path).expect("removed");
+    let (status, all) = problems(&bench);
+    assert_eq!((status, all.len()), (1, 1), "{all:?}");
+    assert!(all[0].contains("is not kept under /run/xdpctl any more"), "{all:?}");
+    bench.xdpctl(["reload"]).success();
+    assert_eq!(problems(&bench), (0, Vec::new()));
 }

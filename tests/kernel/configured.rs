@@ -26,7 +26,7 @@ fn a_list_that_shrank_too_much_keeps_the_ruleset_in_force() {
          min_entries = 10\n",
     );
     let in_force = || {
-        let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+        let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();
         (status[0]["generation"].clone(), status[0]["entries"]["ipv4"].clone())
     };
     let (generation, _) = in_force();
@@ -87,7 +87,7 @@ fn a_configuration_from_standard_input() {
 
     let (status, said) = given(&bench, &["attach", JUDGED, "-c", "-", "--mode", "native"], text);
     assert_eq!(status, Some(0), "{said}");
-    let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+    let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();
     assert_eq!(
         (&status[0]["config"], &status[0]["entries"]["ipv4"]),
         (&"<stdin>".into(), &2.into())
@@ -110,7 +110,7 @@ fn a_configuration_from_standard_input() {
     bench.xdpctl(["attach", "out0", "-c", empty, "--mode", "native"]).success();
     let (status, said) = given(&bench, &["reload", "-c", "/dev/stdin"], text);
     assert_eq!(status, Some(0), "{said}");
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     for interface in 0..2 {
         assert_eq!(status[interface]["entries"]["ipv4"], 2, "{status}");
     }

@@ -53,7 +53,7 @@ fn a_time_namespace_changes_no_deadline() {
     shifted(&bench, 20 * DAY, &["reload", JUDGED]).success();
     far(&bench.xdpctl(["bans", JUDGED, "--json"]).success().json());
     bench.run(&rows());
-    let status = shifted(&bench, 20 * DAY, &["status", JUDGED, "--json"]).success().json();
+    let status = shifted(&bench, 20 * DAY, &["status", JUDGED, "--json"]).statuses();
     assert_eq!(status[0]["entries"]["bans"], 2);
     // And what is blocked there ends here in time.
     shifted(&bench, 10 * DAY, &["block", JUDGED, "10.1.2.3", "10.2.0.0/16", "--for", "1s"])

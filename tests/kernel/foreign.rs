@@ -65,7 +65,7 @@ fn maps_of_other_shapes_are_another_versions() {
     let large = |map: Map| bpf::create_map(kind::ARRAY, 1 << 20, 1, 0, map.name()).expect("a map");
     bpf::update_link(&link, pass_with(&Map::ALL.map(large))).expect("another program in the link");
 
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     let problem = status[0]["problems"][0].as_str().expect("a problem");
     assert!(problem.contains("another version of xdpctl"), "{problem}");
     for args in
@@ -75,7 +75,7 @@ fn maps_of_other_shapes_are_another_versions() {
         assert!(output.expect_status(1).stderr.contains("another version of xdpctl"), "{output:?}");
     }
     bench.xdpctl(["attach", "--replace", JUDGED, "-c", config]).success();
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     assert_eq!(status[0]["problems"], serde_json::json!([]), "{status}");
     bench.xdpctl(["detach", JUDGED]).success();
     bench.lab().assert_nothing_kept("dut");

@@ -87,7 +87,7 @@ impl Moved {
     }
 
     fn status(&self) -> Vec<Value> {
-        let status = self.xdpctl(&["status", "--json"]).success().json();
+        let status = self.xdpctl(&["status", "--json"]).statuses();
         status.as_array().expect("an array").clone()
     }
 
@@ -149,7 +149,7 @@ fn it_is_told_and_left_alone() {
         let problem = entry["problems"][0].as_str().expect("a problem");
         assert!(problem.starts_with("n0 is not attached here; "), "{problem}");
         assert!(problem.contains("moved to another network namespace"), "{problem}");
-        moved.xdpctl(&["status", "n0"]).success();
+        moved.xdpctl(&["status", "n0"]).expect_status(1);
         // There is nothing else to reload or to count.
         for args in [&["reload"][..], &["stats", "--once"], &["attach", "--replace", "n0"]] {
             moved.xdpctl(args).expect_status(1);
@@ -171,7 +171,7 @@ fn it_is_told_and_left_alone() {
     assert_eq!(moved.snapshot(), before);
 
     // Where it is now, it carries somebody else's program.
-    assert_eq!(moved.in_namespace("other", &["status", "--json"]).success().json(), json!([]));
+    assert_eq!(moved.in_namespace("other", &["status", "--json"]).statuses(), json!([]));
     for args in [&["detach", "n0"][..], &["block", "n0", "10.9.0.1"], &["stats", "n0", "--once"]] {
         moved.in_namespace("other", args).expect_status(1);
     }
@@ -338,7 +338,7 @@ fn a_pass_program_that_was_moved() {
     add();
     bench.xdpctl(["reload", "in0"]).success();
     assert_eq!(lab.programs("dut", "far0").len(), 1);
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     assert_eq!(status[0]["redirects"][0]["pass_program"], true, "{status}");
     assert_eq!(status[0]["problems"], json!([]), "{status}");
     // Nobody redirects to that one any more.

@@ -142,7 +142,7 @@ fn entries_are_listed_and_removed_by_owner() {
             "2001:db8::1/128 web block 0",
         ]
     );
-    let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+    let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();
     assert_eq!(status[0]["entries"]["bans"], 5);
     let of_web = ["10.0.0.1/32 web block 0", "2001:db8::1/128 web block 0"];
     assert_eq!(shown(&bench, &["--owner", "web"]), of_web);
@@ -341,7 +341,7 @@ fn packets_are_counted_to_the_entry_that_decided_them() {
 #[test]
 fn counters_of_entries_that_went_are_used_again_and_none_twice() {
     let bench = attached();
-    let status = || bench.xdpctl(["status", JUDGED, "--json"]).success().json()[0].clone();
+    let status = || bench.xdpctl(["status", JUDGED, "--json"]).statuses()[0].clone();
     let without = status()["map_bytes"].clone();
     let host = |n: u32| format!("10.{}.{}.1", n >> 8, n & 0xff);
     let net = |n: u32| format!("2a02:{:x}::/64", n + 1);

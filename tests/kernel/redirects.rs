@@ -28,7 +28,7 @@ fn frame() -> Frame {
 
 #[track_caller]
 fn status(bench: &Bench) -> Value {
-    let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+    let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();
     status[0].clone()
 }
 
@@ -181,7 +181,7 @@ fn a_target_goes_and_comes_back() {
     assert_eq!(said["redirects"][0]["ifindex"], Value::Null, "{said}");
     let problem = said["problems"][0].to_string();
     assert!(problem.contains("out0 is not there: what rule"), "{problem}");
-    let text = bench.xdpctl(["status"]).success().stdout.clone();
+    let text = bench.xdpctl(["status"]).expect_status(1).stdout.clone();
     assert!(text.contains("out0 (missing): on"), "{text}");
     let text = bench.xdpctl(["stats", "--once"]).success().stdout.clone();
     assert!(text.contains("lost"), "{text}");

@@ -91,7 +91,7 @@ fn another_configuration_comes_with_it() {
     assert_eq!(bench.sample().rules.len(), 1);
     assert_eq!(bench.sample().rule("other").count.packets, 0);
     // Given at attach: the file that reloads read.
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     assert_eq!(status[0]["config"], other, "{status}");
 
     // A wrong one changes nothing.
@@ -161,13 +161,13 @@ fn another_versions_maps_are_left_alone() {
     bench.xdpctl(["block", JUDGED, "198.51.100.0/24", "2001:db8::7", "--note", "kept"]).success();
     write_layout(&bench, LAYOUT + 1);
 
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     let problem = status[0]["problems"][0].as_str().expect("a problem");
     assert!(problem.contains("another version of xdpctl"), "{problem}");
     assert!(problem.contains("`xdpctl attach --replace in0`"), "{problem}");
     assert_eq!(status[0]["link"], "up");
     let text = bench.xdpctl(["status"]);
-    assert!(text.success().stdout.contains("! problem:"), "{}", text.stdout);
+    assert!(text.expect_status(1).stdout.contains("! problem:"), "{}", text.stdout);
     for args in [&["stats", "--once"][..], &["reload"], &["reload", JUDGED, "-c", config]] {
         let output = bench.xdpctl(args);
         assert!(output.expect_status(1).stderr.contains("another version of xdpctl"), "{output:?}");
@@ -189,7 +189,7 @@ fn another_versions_maps_are_left_alone() {
     bench.port("src0").send(&udp4("10.1.0.1", "192.0.2.1", 1, 1).build());
     let after = bench.await_count(before.total().packets + 1);
     assert_eq!(after.rule("all").count.packets, 1);
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     assert_eq!(status[0]["problems"], serde_json::json!([]), "{status}");
     assert_eq!(status[0]["config"], config);
 

@@ -76,7 +76,7 @@ fn without_time(entry: &Value) -> Value {
 }
 
 fn status(bench: &Bench) -> Value {
-    bench.xdpctl(["status", JUDGED, "--json"]).success().json()[0].clone()
+    bench.xdpctl(["status", JUDGED, "--json"]).statuses()[0].clone()
 }
 
 fn from(source: &str) -> Frame {

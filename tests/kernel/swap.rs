@@ -145,7 +145,7 @@ fn rulesets_of_many_extents_are_exchanged_whole_and_given_back() {
     let mut bench = Bench::new();
     bench.attach(BY_LIST_A);
     let map_bytes = |bench: &Bench| {
-        let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+        let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();
         status[0]["map_bytes"].as_u64().expect("a number")
     };
     let small = map_bytes(&bench);

@@ -154,7 +154,7 @@ fn two_interfaces() {
         ) {
             output.success();
         }
-        let status = bench.xdpctl(["status", "--json"]).success().json();
+        let status = bench.xdpctl(["status", "--json"]).statuses();
         let names: Vec<_> = status.as_array().expect("an array").iter().collect();
         assert_eq!(names.len(), 2, "{status}");
         for output in at_once(bench.lab(), &[&["reload", "out0"], &["detach", "out1"]]) {
@@ -177,7 +177,7 @@ fn a_reload_of_all_without_a_reader() {
     let mut command = bench.lab().xdpctl_command("dut", ["reload"]);
     let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let status = bench.xdpctl(["status", "--json"]).success().json();
+    let status = bench.xdpctl(["status", "--json"]).statuses();
     let attached = status.as_array().expect("an array");
     let generations: Vec<_> = attached.iter().map(|it| it["generation"].as_u64()).collect();
     assert_eq!(generations, [Some(2), Some(2)], "{status}");

@@ -43,6 +43,16 @@ impl Output {
         self.expect_status(0)
     }
 
+    /// The array of `status --json`. The exit status is 1 where a problem is told, and else 0.
+    #[track_caller]
+    pub fn statuses(&self) -> serde_json::Value {
+        let all = self.json();
+        let told = |status: &serde_json::Value| status["problems"] != serde_json::json!([]);
+        let problems = all.as_array().is_some_and(|all| all.iter().any(told));
+        self.expect_status(problems.into());
+        all
+    }
+
     /// Standard output as one JSON value.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {

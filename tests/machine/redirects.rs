@@ -25,7 +25,7 @@ fn send(bench: &Bench) -> Sample {
 
 #[track_caller]
 fn status(bench: &Bench) -> Value {
-    bench.xdpctl(["status", JUDGED, "--json"]).success().json()[0].clone()
+    bench.xdpctl(["status", JUDGED, "--json"]).statuses()[0].clone()
 }
 
 /// All that the kernel says was dropped or went wrong on an interface, in the driver's own numbers

@@ -166,7 +166,7 @@ fn reload_while(bench: &Bench, call: &str, happens: impl FnMut()) -> Output {
 /// The number of entries in force.
 #[track_caller]
 fn entries(bench: &Bench) -> u64 {
-    let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
+    let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();
     status[0]["entries"]["ipv4"].as_u64().expect("a number")
 }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, Session, shrink};
 use crate::config;
-use crate::config::file::{STDIN, means_stdin};
+use crate::config::file::{Disk, STDIN, means_stdin};
+use crate::config::sources::{Recorded, Source};
 use crate::datapath::change::configured::Configured;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image::metadata::Metadata;
@@ -15,6 +16,8 @@ pub struct Loaded {
     /// Absolute, but as it was named: a link that is turned elsewhere is followed then.
     path: PathBuf,
     text: String,
+    /// What was read for it.
+    sources: Vec<Source>,
     pub ruleset: Ruleset,
     /// To be told when there is time: whoever reads them may be slow.
     pub warnings: Diagnostics,
@@ -22,7 +25,12 @@ pub struct Loaded {
 
 impl Loaded {
     pub fn configured(&self) -> Configured<'_> {
-        Configured { path: &self.path, text: &self.text, ruleset: &self.ruleset }
+        Configured {
+            path: &self.path,
+            text: &self.text,
+            sources: &self.sources,
+            ruleset: &self.ruleset,
+        }
     }
 }
 
@@ -33,7 +41,8 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
     if path == Path::new(STDIN) {
         return Err(Diagnostics { errors: vec![not_again()], warnings: Vec::new() });
     }
-    let loaded = config::load(path);
+    let files = Recorded::new(&Disk);
+    let loaded = config::load_given(path, &files);
     let Some(mut ruleset) = loaded.ruleset else { return Err(loaded.diagnostics) };
     let absolute = |path: &Path| {
         if path == Path::new(STDIN) || means_stdin(path) {
@@ -46,7 +55,11 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
     for file in &mut ruleset.files {
         *file = absolute(file);
     }
-    Ok(Loaded { path, text: loaded.text, ruleset, warnings: loaded.diagnostics })
+    let mut sources = files.into_sources();
+    for source in &mut sources {
+        source.path = absolute(&source.path);
+    }
+    Ok(Loaded { path, text: loaded.text, sources, ruleset, warnings: loaded.diagnostics })
 }
 
 /// Why a ruleset whose configuration came from standard input cannot be read again.

@@ -241,6 +241,8 @@ fn tell(
     };
     for (ready, result) in all.into_iter().zip(results) {
         let Ready { change, missing, unkept, difference, map_bytes } = ready;
+        // Where it is not put in force, what keeps it from that is told, which may be the same.
+        let unkept = unkept.filter(|_| !matches!(result, Some(Err(_))));
         for warning in missing.iter().chain(&unkept) {
             session.reporter.warning(&warning.message, warning.hint.as_deref());
         }

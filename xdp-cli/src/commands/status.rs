@@ -4,6 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Failure, Session};
 use crate::args;
+use crate::config::file::Disk;
+use crate::config::sources::Since;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::namespace::Namespace;
@@ -13,17 +15,20 @@ use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
 use crate::datapath::maps::dynamic;
+use crate::notation::{counted, plain};
 use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
 
-/// Shows what is attached. That nothing is, is an answer and no error.
-pub fn run(args: &args::Status, session: &mut Session<'_>) -> Result<(), Failure> {
+/// Shows what is attached, and ends with 1 where something is wrong. That nothing is attached, is an
+/// answer and no error.
+pub fn run(args: &args::Status, session: &mut Session<'_>) -> Result<u8, Failure> {
     let all = gather(args.interface.as_deref())?;
     let written = if args.json {
         json::write(session.out, &all)
     } else {
         text::write(session.out, &all, session.colours)
     };
-    written.map_err(Failure::from_output)
+    written.map_err(Failure::from_output)?;
+    Ok(u8::from(all.iter().any(|status| !status.problems.is_empty())))
 }
 
 fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
@@ -40,7 +45,53 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
     };
     let outcomes = redirect_targets::inspect(&namespace, chosen.iter().copied())?;
     let carriers = attached.carriers();
-    Ok(chosen.into_iter().map(|attachment| view(attachment, carriers, &outcomes)).collect())
+    let view = |attachment| {
+        let mut status = view(attachment, carriers, &outcomes);
+        status.problems.extend(since_loaded(&namespace, attachment));
+        status
+    };
+    Ok(chosen.into_iter().map(view).collect())
+}
+
+/// So many files are named that changed, and the rest are counted.
+const NAMED: usize = 10;
+
+/// What became of the files that the ruleset in force was read from.
+fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
+    let Some(in_force) = attachment.in_force() else { return Vec::new() };
+    let name = plain(&attachment.name());
+    let sources = match namespace.sources(attachment.key(), in_force) {
+        Ok(Some(sources)) => sources,
+        Ok(None) => {
+            return vec![format!(
+                "the ruleset in force is not kept under /run/xdpctl any more, so `explain` and \
+                 `lookup` know less: `xdpctl reload {name}` keeps it again"
+            )];
+        }
+        Err(error) => return vec![with_hint(error)],
+    };
+    let changes = sources.iter().filter_map(|source| {
+        let path = source.path.display();
+        match source.since(&Disk) {
+            Since::Same => None,
+            Since::Changed => Some(format!(
+                "{path} changed since it was loaded: `xdpctl reload {name}` puts it in force, \
+                 `--dry-run` says what that changes"
+            )),
+            Since::Unreadable(error) => Some(format!(
+                "{path} cannot be read any more: {error}; what was loaded from it stays in force, and \
+                 the next reload fails"
+            )),
+        }
+    });
+    let mut changes: Vec<String> = changes.collect();
+    let more = changes.len().saturating_sub(NAMED);
+    changes.truncate(NAMED);
+    if more > 0 {
+        changes
+            .push(format!("{} more changed since they were loaded", counted(more as u64, "file")));
+    }
+    changes
 }
 
 fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> Status {
@@ -123,12 +174,12 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
             pass_program: outcome.is_some_and(|outcome| outcome.pass_program.is_some()),
         });
     }
-    let counted = match attachment.nic() {
+    let bans = match attachment.nic() {
         // A NIC has no entries of run time.
         Some(_) => Ok(0),
         None => attachment.readable().and_then(|(maps, _)| dynamic::count(maps)),
     };
-    let bans = counted.unwrap_or_else(|error| {
+    let bans = bans.unwrap_or_else(|error| {
         problems.push(error.message);
         0
     });

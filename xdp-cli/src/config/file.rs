@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 use xdp_common::capacity::MAX_FILE_SIZE;
 
 /// Why a file was not read.
@@ -112,13 +113,20 @@ impl Files for Disk {
 }
 
 /// A file, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileId {
     device: u64,
     inode: u64,
     /// Last change of its inode, seconds and nanoseconds. A list that was just replaced has left its
     /// inode's number to the next file, which is another one all the same.
     changed: (i64, i64),
+}
+
+impl FileId {
+    /// Last change of its inode, seconds since 1970 and nanoseconds.
+    pub fn changed(self) -> (i64, i64) {
+        self.changed
+    }
 }
 
 /// What tells a file from others.

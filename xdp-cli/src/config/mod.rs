@@ -7,6 +7,7 @@
 pub mod file;
 pub mod listfile;
 pub mod prefix;
+pub mod sources;
 pub mod written;
 
 mod define;
@@ -62,9 +63,14 @@ pub struct Loaded {
 /// Reads a configuration and all the list files that it names; `-` and `/dev/stdin` are standard input,
 /// where paths are relative to the folder that the command runs in.
 pub fn load(path: &Path) -> Loaded {
+    load_given(path, &Disk)
+}
+
+/// As [`load`], with all but standard input from somewhere else.
+pub fn load_given(path: &Path, files: &dyn Files) -> Loaded {
     match file::means_stdin(path) {
-        true => load_from(Path::new(file::STDIN), file::stdin(), &Disk),
-        false => load_with(path, &Disk),
+        true => load_from(Path::new(file::STDIN), file::stdin(), files),
+        false => load_with(path, files),
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::prefix::{masked_v4, masked_v6};
+use crate::config::sources::Source;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::sys::private_dir;
 use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
@@ -20,7 +21,7 @@ use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 const PREFIX: &str = "ruleset-";
 /// Marks a file of this version: then comes the snapshot, and at the end a CRC-32 of that, with its
 /// lowest byte first.
-const MAGIC: &[u8; 8] = b"xdpctl\x00\x05";
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x06";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub loaded_at: u64,
     /// The configuration's text.
     pub text: String,
+    /// The files that it was read from.
+    pub sources: Vec<Source>,
     pub ruleset: Ruleset,
 }
 
@@ -37,6 +40,7 @@ pub struct Snapshot {
 pub struct Borrowed<'a> {
     pub loaded_at: u64,
     pub text: &'a str,
+    pub sources: &'a [Source],
     pub ruleset: &'a Ruleset,
 }
 
@@ -98,18 +102,50 @@ pub fn encode(snapshot: &Borrowed<'_>, mut file: impl io::Write) -> io::Result<(
 /// Reads the snapshot of a generation; `None` where there is none of that ruleset, or one of
 /// another version's. What another user could have written is refused.
 pub fn read(directory: &Path, generation: u64, loaded_at: u64) -> Result<Option<Snapshot>> {
+    let snapshot = read_with(directory, generation, decode)?;
+    Ok(snapshot.filter(|snapshot| snapshot.loaded_at == loaded_at))
+}
+
+/// Reads which files a generation was read from, without the ruleset, which may be large.
+pub fn read_sources(
+    directory: &Path,
+    generation: u64,
+    loaded_at: u64,
+) -> Result<Option<Vec<Source>>> {
+    /// What a snapshot begins with.
+    #[derive(Deserialize)]
+    struct Front<'a> {
+        loaded_at: u64,
+        #[serde(borrow)]
+        _text: &'a str,
+        sources: Vec<Source>,
+    }
+
+    let decode = |bytes: &[u8]| -> std::result::Result<_, Damage> {
+        let Some(body) = whole(bytes)? else { return Ok(None) };
+        let (front, _) = postcard::take_from_bytes::<Front<'_>>(body)?;
+        Ok(Some((front.loaded_at, front.sources)))
+    };
+    let found = read_with(directory, generation, decode)?;
+    Ok(found.filter(|(at, _)| *at == loaded_at).map(|(_, sources)| sources))
+}
+
+fn read_with<T>(
+    directory: &Path,
+    generation: u64,
+    decode: impl FnOnce(&[u8]) -> std::result::Result<Option<T>, Damage>,
+) -> Result<Option<T>> {
     let Some(bytes) = private_dir::read_file(directory, &name(generation))? else {
         return Ok(None);
     };
-    let snapshot = decode(&bytes).map_err(|error| {
+    decode(&bytes).map_err(|error| {
         let path = directory.join(name(generation));
         Error::new(format!(
             "cannot read the ruleset kept in {}: it is damaged ({error})",
             path.display()
         ))
         .hint("`xdpctl reload` writes it anew")
-    })?;
-    Ok(snapshot.filter(|snapshot| snapshot.loaded_at == loaded_at))
+    })
 }
 
 /// Why a file of this version is not one that this version wrote.
@@ -125,13 +161,19 @@ pub enum Damage {
 
 /// What a file of these bytes keeps; `None` where it is another version's.
 pub fn decode(bytes: &[u8]) -> std::result::Result<Option<Snapshot>, Damage> {
+    whole(bytes)?.map(decode_body).transpose()
+}
+
+/// What stands between the mark and the checksum, if that is right; `None` where the file is another
+/// version's.
+fn whole(bytes: &[u8]) -> std::result::Result<Option<&[u8]>, Damage> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
     let (body, checksum) = rest.split_last_chunk().ok_or(Damage::Checksum)?;
     // Else a prefix with a flipped bit would be told as the entry that decides.
     if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
         return Err(Damage::Checksum);
     }
-    decode_body(body).map(Some)
+    Ok(Some(body))
 }
 
 /// What is kept in a file with these bytes between its mark and its checksum.
@@ -207,11 +249,21 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::config::file::{Disk, Files as _};
+    use crate::config::sources::Recorded;
 
     fn written(directory: &Path) -> Snapshot {
         let ruleset = Ruleset::default();
-        write(directory, 3, &Borrowed { loaded_at: 7, text: "# text", ruleset: &ruleset }).unwrap();
-        Snapshot { loaded_at: 7, text: "# text".to_owned(), ruleset }
+        let files = Recorded::new(&Disk);
+        let file = directory.with_file_name("x.toml");
+        fs::write(&file, "# text").unwrap();
+        files.read(&file).unwrap();
+        let sources = files.into_sources();
+        assert_eq!(sources.len(), 1);
+        let text = "# text";
+        let kept = Borrowed { loaded_at: 7, text, sources: &sources, ruleset: &ruleset };
+        write(directory, 3, &kept).unwrap();
+        Snapshot { loaded_at: 7, text: text.to_owned(), sources, ruleset }
     }
 
     #[test]
@@ -220,6 +272,8 @@ mod tests {
         let directory = folder.path().join("7");
         assert_eq!(read(&directory, 3, 7).unwrap(), None);
         let snapshot = written(&directory);
+        assert_eq!(read_sources(&directory, 3, 7).unwrap(), Some(snapshot.sources.clone()));
+        assert_eq!(read_sources(&directory, 3, 8).unwrap(), None);
         assert_eq!(read(&directory, 3, 7).unwrap(), Some(snapshot));
         // Another generation, and one of another boot.
         assert_eq!(read(&directory, 4, 7).unwrap(), None);
@@ -242,6 +296,7 @@ mod tests {
         // Cut short anywhere, it is told, and never a panic.
         for length in MAGIC.len()..whole.len() {
             fs::write(&file, &whole[..length]).unwrap();
+            assert!(read_sources(&directory, 3, 7).is_err());
             let error = read(&directory, 3, 7).unwrap_err();
             assert!(error.message.contains("ruleset-3: it is damaged"), "{error}");
             assert_eq!(error.hint.as_deref(), Some("`xdpctl reload` writes it anew"));

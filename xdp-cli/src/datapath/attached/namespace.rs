@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::sources::Source;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::in_force::InForce;
@@ -102,6 +103,13 @@ impl Namespace {
         let Some(run) = RunDir::existing(self.cookie)? else { return Ok(None) };
         let directory = run.path().join(key.to_string());
         kept_ruleset::read(&directory, in_force.generation, in_force.metadata.loaded_at)
+    }
+
+    /// The files that the ruleset in force on an attachment was read from; `None` where that was lost.
+    pub fn sources(&self, key: Key, in_force: &InForce) -> Result<Option<Vec<Source>>> {
+        let Some(run) = RunDir::existing(self.cookie)? else { return Ok(None) };
+        let directory = run.path().join(key.to_string());
+        kept_ruleset::read_sources(&directory, in_force.generation, in_force.metadata.loaded_at)
     }
 
     /// Where the notes of an attachment's run-time entries lie, if anywhere.

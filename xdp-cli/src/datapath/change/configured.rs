@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::sources::Source;
 use crate::datapath::attached::kept_ruleset;
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
@@ -14,6 +15,8 @@ pub struct Configured<'a> {
     /// Absolute.
     pub path: &'a Path,
     pub text: &'a str,
+    /// The files that it was read from.
+    pub sources: &'a [Source],
     pub ruleset: &'a Ruleset,
 }
 
@@ -34,7 +37,7 @@ pub fn keep_ruleset(
     loaded_at: u64,
     generation: u64,
 ) -> Result<()> {
-    let Configured { text, ruleset, .. } = *configured;
-    let snapshot = kept_ruleset::Borrowed { loaded_at, text, ruleset };
+    let Configured { text, sources, ruleset, .. } = *configured;
+    let snapshot = kept_ruleset::Borrowed { loaded_at, text, sources, ruleset };
     kept_ruleset::write(&namespace.state_directory(key), generation, &snapshot)
 }

@@ -1,0 +1,208 @@
+//! The files that a ruleset was read from, as they were then: so that it can be told later whether
+//! one of them has changed.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::file::{FileError, FileId, Files};
+use crate::ruleset::path_bytes;
+
+/// A file as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    #[serde(with = "path_bytes")]
+    pub path: PathBuf,
+    /// Which file it was and when its inode last changed, asked before it was read. `None` where that
+    /// was just then: a change right after could bear the same time.
+    id: Option<FileId>,
+    size: u64,
+    /// Guards against what happens, not against whoever wants two files to have the same.
+    crc32: u32,
+}
+
+/// File systems tell times in steps of up to two seconds (FAT).
+const STEP: Duration = Duration::from_secs(2);
+
+/// What became of a file since it was read.
+#[derive(Debug)]
+pub enum Since {
+    Same,
+    /// It holds something else.
+    Changed,
+    /// It cannot be read any more.
+    Unreadable(FileError),
+}
+
+impl Source {
+    fn of(path: &Path, id: FileId, bytes: &[u8], now: SystemTime) -> Self {
+        let settled = changed_at(id).and_then(|at| now.duration_since(at).ok());
+        Self {
+            path: path.to_owned(),
+            id: settled.filter(|since| *since > STEP).map(|_| id),
+            size: bytes.len() as u64,
+            crc32: crc32fast::hash(bytes),
+        }
+    }
+
+    /// Compares with what is there now. A file that was written anew, moved or touched is read, and is
+    /// the same if it holds the same.
+    pub fn since(&self, files: &dyn Files) -> Since {
+        let id = files.identity(&self.path);
+        if id.is_some() && id == self.id {
+            return Since::Same;
+        }
+        match files.read(&self.path) {
+            Err(error) => Since::Unreadable(error),
+            Ok(bytes) => {
+                let same = bytes.len() as u64 == self.size && crc32fast::hash(&bytes) == self.crc32;
+                if same { Since::Same } else { Since::Changed }
+            }
+        }
+    }
+}
+
+fn changed_at(id: FileId) -> Option<SystemTime> {
+    let (seconds, nanos) = id.changed();
+    let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+    UNIX_EPOCH.checked_add(since)
+}
+
+/// Files that are taken down as they are read.
+pub struct Recorded<'f> {
+    files: &'f dyn Files,
+    sources: RefCell<Vec<Source>>,
+}
+
+impl<'f> Recorded<'f> {
+    pub fn new(files: &'f dyn Files) -> Self {
+        Self { files, sources: RefCell::default() }
+    }
+
+    /// What was read, in that order.
+    pub fn into_sources(self) -> Vec<Source> {
+        self.sources.into_inner()
+    }
+}
+
+impl Files for Recorded<'_> {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        let id = self.files.identity(path);
+        let bytes = self.files.read(path)?;
+        // What has no identity is on no disk, and what lies there is another file for each process.
+        let own = ["/dev", "/proc"].iter().any(|directory| path.starts_with(directory));
+        if let Some(id) = id.filter(|_| !own) {
+            let source = Source::of(path, id, &bytes, SystemTime::now());
+            self.sources.borrow_mut().push(source);
+        }
+        Ok(bytes)
+    }
+
+    fn identity(&self, path: &Path) -> Option<FileId> {
+        self.files.identity(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::config::file::Disk;
+    use crate::config::load_with;
+
+    /// A configuration with a list, in a folder of its own, and what was read of both.
+    fn read(folder: &Path) -> Vec<Source> {
+        let file = folder.join("x.toml");
+        fs::write(&file, "[[blocklist]]\nname = 'x'\nfiles = ['list', 'list']").unwrap();
+        fs::write(folder.join("list"), "10.0.0.1\n").unwrap();
+        let recorded = Recorded::new(&Disk);
+        assert!(load_with(&file, &recorded).ruleset.is_some());
+        recorded.into_sources()
+    }
+
+    fn is_same(source: &Source) -> bool {
+        matches!(source.since(&Disk), Since::Same)
+    }
+
+    /// Disk that must not be read: what it says of a file has to do.
+    struct Unread;
+
+    impl Files for Unread {
+        fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+            panic!("{} is read", path.display())
+        }
+
+        fn identity(&self, path: &Path) -> Option<FileId> {
+            Disk.identity(path)
+        }
+    }
+
+    #[test]
+    fn every_file_that_was_read_is_taken_down_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = read(folder.path());
+        let paths: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
+        assert_eq!(paths, [folder.path().join("x.toml"), folder.path().join("list")]);
+        assert!(sources.iter().all(is_same));
+    }
+
+    #[test]
+    fn what_holds_something_else_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        let sources = read(folder.path());
+        // As many bytes, and in the same moment.
+        fs::write(&list, "10.0.0.2\n").unwrap();
+        assert!(matches!(sources[1].since(&Disk), Since::Changed));
+        assert!(is_same(&sources[0]));
+        fs::remove_file(&list).unwrap();
+        assert!(matches!(sources[1].since(&Disk), Since::Unreadable(FileError::Io(_))));
+        fs::create_dir(&list).unwrap();
+        assert!(matches!(sources[1].since(&Disk), Since::Unreadable(FileError::NotRegular(_))));
+    }
+
+    #[test]
+    fn what_was_touched_or_replaced_by_the_same_has_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        let sources = read(folder.path());
+        fs::OpenOptions::new().append(true).open(&list).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        assert!(is_same(&sources[1]));
+        fs::write(folder.path().join("other"), "10.0.0.1\n").unwrap();
+        fs::rename(folder.path().join("other"), &list).unwrap();
+        assert!(is_same(&sources[1]));
+        fs::rename(&list, folder.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", &list).unwrap();
+        assert!(is_same(&sources[1]));
+    }
+
+    /// A file that stayed as it is is not read again, but for one that changed just before it was read:
+    /// what changes right after may bear the same time.
+    #[test]
+    fn only_what_may_have_changed_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        fs::write(&list, "10.0.0.1\n").unwrap();
+        let id = Disk.identity(&list).unwrap();
+        let at = changed_at(id).unwrap();
+        let source = |later| Source::of(&list, id, b"10.0.0.1\n", at + later);
+        assert!(matches!(source(2 * STEP).since(&Unread), Since::Same));
+        assert_eq!(source(STEP).id, None);
+        assert_eq!(Source::of(&list, id, b"", at - STEP).id, None);
+    }
+
+    #[test]
+    fn what_is_on_no_disk_is_not_taken_down() {
+        let files = |_: &Path| -> Result<Vec<u8>, FileError> { Ok(Vec::new()) };
+        let recorded = Recorded::new(&files);
+        recorded.read(Path::new("-")).unwrap();
+        assert_eq!(recorded.into_sources(), []);
+        let recorded = Recorded::new(&Disk);
+        recorded.read(Path::new("/proc/self/status")).unwrap();
+        assert_eq!(recorded.into_sources(), []);
+    }
+}
