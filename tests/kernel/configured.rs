@@ -115,3 +115,23 @@ fn a_configuration_from_standard_input() {
         assert_eq!(status[interface]["entries"]["ipv4"], 2, "{status}");
     }
 }
+
+#[test]
+fn errors_of_commands_that_print_json() {
+    let bench = Bench::new();
+    for args in [&["bans", "nope0", "--json"][..], &["status", "nope0", "--json"]] {
+        let output = bench.xdpctl(args);
+        let answer = output.expect_status(1).json();
+        assert_eq!(answer["ok"], false, "{args:?}: {answer}");
+        let message = answer["errors"][0]["message"].as_str().expect("a message");
+        assert!(output.stderr.starts_with(&format!("error: {message}\n")), "{args:?}: {answer}");
+    }
+    // Without the flag, nothing is printed.
+    assert_eq!(bench.xdpctl(["status", "nope0"]).expect_status(1).stdout, "");
+    // A configuration's have their places.
+    let file = bench.write("bad.toml", "[policy]\ndefault = 1\n");
+    let file = file.to_str().expect("UTF-8");
+    let output = bench.xdpctl(["lookup", "--config", file, "192.0.2.1", "--json"]);
+    let error = &output.expect_status(2).json()["errors"][0];
+    assert_eq!((&error["line"], &error["column"]), (&2.into(), &11.into()), "{error}");
+}

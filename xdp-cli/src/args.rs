@@ -75,6 +75,29 @@ pub enum Command {
     Man,
 }
 
+impl Command {
+    /// Whether what is printed is to be JSON, errors too. `check` prints its own.
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::Reload(args) => args.json,
+            Self::Stats(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Bans(args) => args.json,
+            // Of a capture, each line is a frame's.
+            Self::Explain(args) => args.json && args.pcap.is_none(),
+            Self::Lookup(args) => args.json,
+            Self::Attach(_)
+            | Self::Detach(_)
+            | Self::Check(_)
+            | Self::Block(_)
+            | Self::Allow(_)
+            | Self::Unblock(_)
+            | Self::Completions { .. }
+            | Self::Man => false,
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub struct Attach {
     /// The interface

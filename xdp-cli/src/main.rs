@@ -2,6 +2,7 @@
 
 mod oom;
 
+use std::cell::Cell;
 use std::env;
 use std::ffi::OsString;
 use std::io;
@@ -11,6 +12,7 @@ use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
 use xdpctl::commands::{self, Failure, Session, changing};
 use xdpctl::logging;
+use xdpctl::notation::json_line;
 use xdpctl::report::{self, Reporter};
 use xdpctl::usage;
 use xdpctl::views::entries::Kind;
@@ -22,23 +24,54 @@ fn main() -> ExitCode {
         .unwrap_or_else(|error| usage::harmless(usage::suggest(error), &arguments).exit());
     logging::to_stderr(cli.verbose);
     // Not locked: a thread of this command that logs would wait for the one that waits for it.
-    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let is_written = Cell::new(false);
+    let (mut out, mut err) = (Noticed { out: io::stdout(), is_written: &is_written }, io::stderr());
     let colours = report::colours(&err);
     let mut session = Session {
-        colours: report::colours(&out),
+        colours: report::colours(&out.out),
         out: &mut out,
         reporter: Reporter::new(&mut err, colours),
     };
+    if cli.command.is_json() {
+        session.reporter.keep_errors();
+    }
     let result = run(&cli.command, &mut session)
         .and_then(|status| session.out.flush().map(|()| status).map_err(Failure::from_output));
-    match result {
-        Ok(status) => ExitCode::from(status),
-        Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
-        Err(Failure::Configuration) => ExitCode::from(2),
+    let status = match result {
+        Ok(status) => return ExitCode::from(status),
+        Err(Failure::ClosedPipe) => return ExitCode::SUCCESS,
+        Err(Failure::Configuration) => 2,
         Err(Failure::Impossible(error)) => {
             session.reporter.error(&error.message, error.hint.as_deref());
-            ExitCode::from(1)
+            1
         }
+    };
+    // Whoever reads JSON gets the answer or why there is none, and not one behind the other. That the
+    // output cannot be written has been said.
+    if let Some(failed) = session.reporter.kept()
+        && !is_written.get()
+    {
+        let _ = json_line(&failed)
+            .and_then(|line| session.out.write_all(&line))
+            .and_then(|()| session.out.flush());
+    }
+    ExitCode::from(status)
+}
+
+/// Standard output, and whether anything was written there.
+struct Noticed<'w> {
+    out: io::Stdout,
+    is_written: &'w Cell<bool>,
+}
+
+impl io::Write for Noticed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.is_written.set(true);
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -4,6 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Excerpt};
 use crate::notation::plain;
@@ -48,11 +49,39 @@ pub fn colours(stream: &impl IsTerminal) -> bool {
 pub struct Reporter<'o> {
     out: &'o mut dyn Write,
     colours: bool,
+    /// The errors that were said, where they are kept.
+    errors: Option<Vec<Told>>,
+}
+
+/// An error as `--json` has it. Where it is a configuration's, it has its place, as `check --json` says
+/// it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told {
+    Placed(Diagnostic),
+    Plain { message: String, hint: Option<String> },
+}
+
+/// What a command that was to print JSON prints where it fails.
+#[derive(Serialize)]
+pub struct Failed {
+    ok: bool,
+    errors: Vec<Told>,
 }
 
 impl<'o> Reporter<'o> {
     pub fn new(out: &'o mut dyn Write, colours: bool) -> Self {
-        Self { out, colours }
+        Self { out, colours, errors: None }
+    }
+
+    /// Keeps the errors that are said from now on, so that they can be said as JSON too.
+    pub fn keep_errors(&mut self) {
+        self.errors = Some(Vec::new());
+    }
+
+    /// Those that were kept; `None` where they are not.
+    pub fn kept(&mut self) -> Option<Failed> {
+        Some(Failed { ok: false, errors: self.errors.take()? })
     }
 
     /// `error: MESSAGE`, and each hint below it, a line each: a line feed in a path or a name would
@@ -63,6 +92,11 @@ impl<'o> Reporter<'o> {
         message: &str,
         hints: impl IntoIterator<Item = H>,
     ) {
+        let hints: Vec<String> = hints.into_iter().map(|hint| hint.as_ref().to_owned()).collect();
+        if let (Level::Error, Some(errors)) = (level, &mut self.errors) {
+            let hint = (!hints.is_empty()).then(|| hints.join("; "));
+            errors.push(Told::Plain { message: message.to_owned(), hint });
+        }
         self.say_of(level, message, None, hints);
     }
 
@@ -116,6 +150,9 @@ impl<'o> Reporter<'o> {
     }
 
     fn diagnostic(&mut self, level: Level, diagnostic: &Diagnostic) {
+        if let (Level::Error, Some(errors)) = (level, &mut self.errors) {
+            errors.push(Told::Placed(diagnostic.clone()));
+        }
         let place = Diagnostic { hint: None, ..diagnostic.clone() };
         self.say_of(
             level,
@@ -164,6 +201,28 @@ mod tests {
           hint: one
           hint: another
         ");
+    }
+
+    #[test]
+    fn errors_are_kept_for_json() {
+        let mut out = Vec::new();
+        let mut report = Reporter::new(&mut out, false);
+        report.error("before", None);
+        assert!(report.kept().is_none());
+        report.keep_errors();
+        report.warning("no error", None);
+        report.error("no such interface", Some("ip link lists them"));
+        let found = Diagnostic {
+            file: "a.toml".into(),
+            line: 3,
+            column: 7,
+            message: "wrong".into(),
+            hint: None,
+            excerpt: None,
+        };
+        report.diagnostics(&Diagnostics { errors: vec![found], warnings: Vec::new() });
+        let kept = serde_json::to_string(&report.kept().unwrap()).unwrap();
+        insta::assert_snapshot!(kept, @r#"{"ok":false,"errors":[{"message":"no such interface","hint":"ip link lists them"},{"file":"a.toml","line":3,"column":7,"message":"wrong","hint":null}]}"#);
     }
 
     #[test]
