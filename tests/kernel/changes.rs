@@ -286,3 +286,89 @@ fn status_tells_that_the_ruleset_is_not_kept() {
     bench.xdpctl(["reload"]).success();
     assert_eq!(problems(&bench), (0, Vec::new()));
 }
+
+/// A shown ruleset without its comments, which say where it is in force and where it came from.
+fn shown(bench: &Bench, interface: &str) -> String {
+    let said = bench.xdpctl(["show", interface]);
+    assert_eq!(said.stderr, "");
+    said.success()
+        .stdout
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn what_is_shown_is_in_force_and_loads_again() {
+    let bench = attached();
+    // Files can go: what is in force is shown.
+    fs::remove_file(bench.directory().join("drop.list")).expect("removed");
+    let said = bench.xdpctl(["show"]).success().stdout.clone();
+    assert!(said.contains("# 3 IPv4 and 1 IPv6 prefixes: 1 from /"), "{said}");
+    assert!(
+        said.contains("/drop.list\nprefixes = [\n    \"10.0.0.1\",\n    \"10.0.0.2\",\n"),
+        "{said}"
+    );
+    let file = bench.write("shown.toml", &said);
+    let file = file.to_str().expect("UTF-8");
+    assert_eq!(bench.xdpctl(["check", file]).success().stderr, "");
+    bench.xdpctl(["attach", "out0", "-c", file, "--mode", "native"]).success();
+    assert_eq!(shown(&bench, "out0"), shown(&bench, JUDGED));
+    let again =
+        bench.xdpctl(["reload", JUDGED, "-c", file, "--dry-run", "--json"]).success().json();
+    assert_eq!(again["changed"], false, "{again}");
+
+    // And they judge the same.
+    for [source, destination, protocol, port] in [
+        ["10.0.0.2", "192.0.2.1", "udp", "53"],
+        ["2001:db8::9", "2001:db8:1::1", "tcp", "1"],
+        ["203.0.113.7", "192.0.2.1", "tcp", "1"],
+        ["192.0.2.9", "192.0.2.1", "tcp", "80"],
+        ["192.0.2.9", "192.0.2.1", "udp", "53"],
+        ["192.0.2.9", "192.0.2.1", "udp", "54"],
+    ] {
+        let explained = |interface| {
+            let args = [
+                "explain",
+                interface,
+                "--source",
+                source,
+                "--destination",
+                destination,
+                "--protocol",
+                protocol,
+                "--destination-port",
+                port,
+                "--json",
+            ];
+            let object = bench.xdpctl(args).success().json();
+            ["verdict", "reason", "rule", "entry"].map(|key| object[key].clone())
+        };
+        assert_eq!(explained(JUDGED), explained("out0"), "{source} {port}");
+    }
+
+    let objects = bench.xdpctl(["show", "--json"]).success().json();
+    let names: Vec<_> =
+        objects.as_array().expect("an array").iter().map(|it| &it["interface"]).collect();
+    assert_eq!(names, [JUDGED, "out0"]);
+    assert_eq!(objects[0]["blocklists"][0]["entries"], json!({"ipv4": 3, "ipv6": 1}));
+    let terse = bench.xdpctl(["show", JUDGED, "--terse"]).success().stdout.clone();
+    assert!(terse.contains("drop.list\"]\n") && !terse.contains("\"10.0.0.1\""), "{terse}");
+}
+
+#[test]
+fn what_is_not_kept_cannot_be_shown() {
+    let bench = attached();
+    let (path, _) =
+        kept(&bench).into_iter().find(|(path, _)| path.ends_with("ruleset-1")).expect("kept");
+    fs::remove_file(&path).expect("removed");
+    let said = bench.xdpctl(["show"]);
+    assert!(
+        said.expect_status(1).stderr.contains("hint: `xdpctl reload in0` keeps it again"),
+        "{}",
+        said.stderr
+    );
+    let nobody = bench.xdpctl(["show", "out0"]);
+    assert!(nobody.expect_status(1).stderr.contains("not attached to out0"), "{}", nobody.stderr);
+}

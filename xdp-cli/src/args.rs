@@ -41,6 +41,11 @@ pub enum Command {
     Stats(Stats),
     /// Show what is attached, and what is wrong
     Status(Status),
+    /// Show the ruleset in force, as a configuration that loads again
+    ///
+    /// It is what was loaded: what list files gave is written out as it was then, whatever they hold
+    /// now. Prefixes and values of rules stand in order, each once; defaults are written out.
+    Show(Show),
     /// Say whether a configuration would load; needs no root and no kernel
     Check(Check),
     /// Drop what comes from an address or a prefix, at once and without a reload
@@ -183,6 +188,19 @@ pub struct Status {
     /// The interface [default: every attached one of this network namespace]
     #[arg(value_name = "IFACE")]
     pub interface: Option<String>,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Show {
+    /// The interface [default: every attached one of this network namespace]
+    #[arg(value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Name list files in place of the prefixes that they gave
+    #[arg(short, long)]
+    pub terse: bool,
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,

@@ -83,6 +83,7 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         Command::Reload(args) => changing(session, |s| commands::reload::run(args, s))?,
         Command::Detach(args) => changing(session, |s| commands::detach::run(args, s))?,
         Command::Stats(args) => commands::stats::run(args, session)?,
+        Command::Show(args) => commands::show::run(args, session)?,
         Command::Status(args) => return commands::status::run(args, session),
         Command::Check(args) => {
             let Session { out, reporter, .. } = session;

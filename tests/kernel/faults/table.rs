@@ -468,6 +468,15 @@ fn status() {
 }
 
 #[test]
+fn show() {
+    Stand::new().check(&Row {
+        args: &["show", "--json"],
+        prepare: Stand::attached,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
 fn explain() {
     Stand::new().check(&Row {
         args: &["explain", JUDGED, "--source", "10.1.2.3", "--destination", "10.0.0.2", "--json"],

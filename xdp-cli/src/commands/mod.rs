@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod man;
 mod prefixes;
 pub mod reload;
+pub mod show;
 mod shrink;
 pub mod stats;
 pub mod status;

@@ -64,8 +64,8 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
         Ok(Some(sources)) => sources,
         Ok(None) => {
             return vec![format!(
-                "the ruleset in force is not kept under /run/xdpctl any more, so `explain` and \
-                 `lookup` know less: `xdpctl reload {name}` keeps it again"
+                "the ruleset in force is not kept under /run/xdpctl any more, so `explain`, `lookup` \
+                 and `show` know less: `xdpctl reload {name}` keeps it again"
             )];
         }
         Err(error) => return vec![with_hint(error)],

@@ -5,5 +5,6 @@ pub mod difference;
 pub mod entries;
 pub mod explain;
 pub mod lookup;
+pub mod show;
 pub mod stats;
 pub mod status;

@@ -1,0 +1,102 @@
+//! As one JSON array, an object for each interface.
+
+use std::io::{self, Write};
+
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use super::{Shown, origins, prefixes};
+use crate::config::written::{self, Setting};
+use crate::notation::{json_line, timestamp};
+use crate::ruleset::{EntryCount, List, Rule};
+
+#[derive(Serialize)]
+struct Object<'a> {
+    interface: &'a str,
+    mode: &'static str,
+    generation: u64,
+    loaded_at: String,
+    config: String,
+    policy: Keys,
+    arp: Keys,
+    allowlists: Vec<OneList<'a>>,
+    blocklists: Vec<OneList<'a>>,
+    rules: Vec<OneRule<'a>>,
+}
+
+/// Keys as an object, in their order.
+struct Keys(Vec<Setting>);
+
+impl Serialize for Keys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for Setting { key, value } in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct OneList<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    keys: Keys,
+    entries: EntryCount,
+    files: Vec<Origin>,
+    prefixes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Origin {
+    file: String,
+    entries: u64,
+}
+
+#[derive(Serialize)]
+struct OneRule<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    keys: Keys,
+}
+
+fn object(shown: &Shown) -> Object<'_> {
+    let ruleset = &shown.ruleset;
+    Object {
+        interface: &shown.interface,
+        mode: shown.mode.as_str(),
+        generation: shown.generation,
+        loaded_at: timestamp(shown.loaded_at),
+        config: shown.loaded_from.to_string_lossy().into_owned(),
+        policy: Keys(written::policy(&ruleset.policy)),
+        arp: Keys(written::arp(&ruleset.arp)),
+        allowlists: ruleset.allowlists.iter().map(|it| list(shown, it, false)).collect(),
+        blocklists: ruleset.blocklists.iter().map(|it| list(shown, it, true)).collect(),
+        rules: ruleset.rules.iter().map(rule).collect(),
+    }
+}
+
+fn list<'a>(shown: &Shown, list: &'a List, is_blocklist: bool) -> OneList<'a> {
+    let files = origins(list).into_iter().map(|super::Origin { file, entries }| {
+        let path = shown.ruleset.files.get(usize::from(file));
+        let file = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+        Origin { file, entries }
+    });
+    OneList {
+        name: &list.name,
+        keys: Keys(written::list(list, is_blocklist)),
+        entries: list.entries(),
+        files: files.collect(),
+        prefixes: prefixes(list, !shown.terse).collect(),
+    }
+}
+
+fn rule(rule: &Rule) -> OneRule<'_> {
+    OneRule { name: &rule.name, keys: Keys(written::rule(rule)) }
+}
+
+/// Writes all of them as one array on one line.
+pub fn write(out: &mut dyn Write, all: &[Shown]) -> io::Result<()> {
+    let all: Vec<Object<'_>> = all.iter().map(object).collect();
+    out.write_all(&json_line(&all)?)
+}

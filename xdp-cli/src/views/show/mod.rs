@@ -1,0 +1,70 @@
+//! A ruleset in force, as a configuration that loads again, and as JSON.
+//!
+//! By default, what list files gave is written out, as it was when it was loaded: the files may hold
+//! something else by now. Terse, the files are named in its place.
+
+pub mod json;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::config::written::{prefix_v4, prefix_v6};
+use crate::image::metadata::Mode;
+use crate::ruleset::{Entry, List, Prefix, Ruleset};
+
+/// A ruleset in force.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub interface: String,
+    pub mode: Mode,
+    pub generation: u64,
+    pub loaded_at: SystemTime,
+    /// The configuration that it came from.
+    pub loaded_from: PathBuf,
+    pub ruleset: Ruleset,
+    /// Whether list files are named in place of what they gave.
+    pub terse: bool,
+}
+
+/// A file that gave entries to a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Origin {
+    /// Index into [`Ruleset::files`].
+    file: u16,
+    /// Of a prefix that several files name, the first counts.
+    entries: u64,
+}
+
+/// The files that entries of a list come from, in the order in which the ruleset has them.
+fn origins(list: &List) -> Vec<Origin> {
+    let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
+    let v4 = each_once(&list.v4);
+    let v6 = each_once(&list.v6);
+    for file in v4.iter().map(|(_, file)| *file).chain(v6.iter().map(|(_, file)| *file)) {
+        *counts.entry(file).or_default() += 1;
+    }
+    counts.into_iter().map(|(file, entries)| Origin { file, entries }).collect()
+}
+
+/// The prefixes of a list, each once and in order, those of list files only where `files` says so. A
+/// prefix that stands in a table has the table's own file.
+fn prefixes(list: &List, files: bool) -> impl Iterator<Item = String> {
+    let own = list.file;
+    let is_shown = move |file: u16| files || file == own;
+    let v4 = each_once(&list.v4).into_iter().filter(move |(_, file)| is_shown(*file));
+    let v6 = each_once(&list.v6).into_iter().filter(move |(_, file)| is_shown(*file));
+    v4.map(|(prefix, _)| prefix_v4(prefix)).chain(v6.map(|(prefix, _)| prefix_v6(prefix)))
+}
+
+/// Each prefix once, with the first file that names it.
+fn each_once<A: Copy + Ord>(entries: &[Entry<A>]) -> Vec<(Prefix<A>, u16)> {
+    let mut all: Vec<_> = entries.iter().map(|entry| (entry.prefix, entry.file)).collect();
+    all.sort_unstable();
+    all.dedup_by_key(|(prefix, _)| *prefix);
+    all
+}

@@ -1,0 +1,237 @@
+//! Rulesets of configurations, shown and loaded again.
+
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::config::file::FileError;
+use crate::config::load_with;
+use crate::difference::Difference;
+
+const LIST: &str = "10.0.0.1\n10.0.0.0/24\n10.0.0.1\n2001:db8::/32\n";
+
+fn ruleset(text: &str) -> Ruleset {
+    let files = |path: &Path| -> Result<Vec<u8>, FileError> {
+        Ok(if path.ends_with("list") { LIST } else { text }.as_bytes().to_vec())
+    };
+    let loaded = load_with(Path::new("/etc/xdpctl/x.toml"), &files);
+    loaded.ruleset.unwrap_or_else(|| panic!("{:?}\n{text}", loaded.diagnostics))
+}
+
+fn shown(text: &str, terse: bool) -> Shown {
+    Shown {
+        interface: "eth0".into(),
+        mode: Mode::Native,
+        generation: 3,
+        loaded_at: UNIX_EPOCH + Duration::from_millis(1_769_860_800_250),
+        loaded_from: "/etc/xdpctl/x.toml".into(),
+        ruleset: ruleset(text),
+        terse,
+    }
+}
+
+fn text(shown: &Shown) -> String {
+    let mut out = Vec::new();
+    text::write(&mut out, std::slice::from_ref(shown)).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+const ALL: &str = r#"
+    [policy]
+    fragments = "drop"
+    [arp]
+    action = "drop"
+    allow = ["192.0.2.2", "192.0.2.1"]
+    [[blocklist]]
+    name = "drop"
+    prefixes = ["2001:db8::1", "203.0.113.7/32", "10.0.0.1"]
+    files = ["list"]
+    match = "either"
+    min_entries = 2
+    max_shrink = "50%"
+    [[allowlist]]
+    name = "everyone"
+    prefixes = ["0.0.0.0/0"]
+    catch_all = true
+    [[blocklist]]
+    name = "none"
+    prefixes = []
+    action = "count"
+    allow_empty = true
+    [[rule]]
+    name = "all"
+    protocol = "tcp"
+    source = ["10.0.0.0/8", "2001:db8::/32"]
+    destination = ["192.0.2.1", "2001:db8::1"]
+    source_port = "1024-65535"
+    destination_port = [443, "1-3", 80]
+    tcp_flags = "!ack,syn"
+    dscp = ["ef", 0]
+    vlan = [7, 5]
+    source_mac = "02:00:00:00:00:09"
+    destination_mac = ["02:00:00:00:00:0b", "02:00:00:00:00:0a"]
+    action = "redirect"
+    to = "eth\"1"
+    set_source_mac = "02:00:00:00:00:01"
+    set_destination_mac = "02:00:00:00:00:02"
+    [[rule]]
+    name = "icmp"
+    protocol = "icmp"
+    icmp_type = [8, 0]
+    vlan = "none"
+    action = "bounce"
+    [[rule]]
+    name = "rest"
+    protocol = 47
+    action = "redirect"
+    to = 4
+"#;
+
+#[test]
+fn every_key_is_shown() {
+    insta::assert_snapshot!(text(&shown(ALL, false)), @r#"
+    # eth0: generation 3, native mode, loaded 2026-01-31T12:00:00.250Z from /etc/xdpctl/x.toml
+
+    [policy]
+    default = "pass"
+    malformed = "drop"
+    fragments = "drop"
+
+    [arp]
+    action = "drop"
+    allow = ["192.0.2.1", "192.0.2.2"]
+
+    [[allowlist]]
+    name = "everyone"
+    catch_all = true
+    # 1 IPv4 and 0 IPv6 prefixes: 1 from /etc/xdpctl/x.toml
+    prefixes = [
+        "0.0.0.0/0",
+    ]
+
+    [[blocklist]]
+    name = "drop"
+    match = "either"
+    action = "drop"
+    min_entries = 2
+    max_shrink = "50%"
+    # 3 IPv4 and 2 IPv6 prefixes: 3 from /etc/xdpctl/x.toml, 2 from /etc/xdpctl/list
+    prefixes = [
+        "10.0.0.0/24",
+        "10.0.0.1",
+        "203.0.113.7",
+        "2001:db8::/32",
+        "2001:db8::1",
+    ]
+
+    [[blocklist]]
+    name = "none"
+    match = "source"
+    action = "count"
+    allow_empty = true
+    # 0 IPv4 and 0 IPv6 prefixes
+    prefixes = [
+    ]
+
+    [[rule]]
+    name = "all"
+    protocol = "tcp"
+    source = ["10.0.0.0/8", "2001:db8::/32"]
+    destination = ["192.0.2.1", "2001:db8::1"]
+    source_port = "1024-65535"
+    destination_port = ["1-3", 80, 443]
+    tcp_flags = "syn,!ack"
+    dscp = [0, 46]
+    vlan = [5, 7]
+    source_mac = "02:00:00:00:00:09"
+    destination_mac = ["02:00:00:00:00:0a", "02:00:00:00:00:0b"]
+    action = "redirect"
+    to = "eth\"1"
+    set_source_mac = "02:00:00:00:00:01"
+    set_destination_mac = "02:00:00:00:00:02"
+
+    [[rule]]
+    name = "icmp"
+    protocol = "icmp"
+    icmp_type = [0, 8]
+    vlan = "none"
+    action = "bounce"
+
+    [[rule]]
+    name = "rest"
+    protocol = 47
+    action = "redirect"
+    to = 4
+    "#);
+}
+
+#[test]
+fn terse_names_files() {
+    let lists = ALL.split("[[rule]]").next().unwrap();
+    insta::assert_snapshot!(text(&shown(lists, true)), @r#"
+    # eth0: generation 3, native mode, loaded 2026-01-31T12:00:00.250Z from /etc/xdpctl/x.toml
+
+    [policy]
+    default = "pass"
+    malformed = "drop"
+    fragments = "drop"
+
+    [arp]
+    action = "drop"
+    allow = ["192.0.2.1", "192.0.2.2"]
+
+    [[allowlist]]
+    name = "everyone"
+    catch_all = true
+    # 1 IPv4 and 0 IPv6 prefixes: 1 from /etc/xdpctl/x.toml
+    prefixes = [
+        "0.0.0.0/0",
+    ]
+
+    [[blocklist]]
+    name = "drop"
+    match = "either"
+    action = "drop"
+    min_entries = 2
+    max_shrink = "50%"
+    # 3 IPv4 and 2 IPv6 prefixes: 3 from /etc/xdpctl/x.toml, 2 from /etc/xdpctl/list
+    prefixes = [
+        "10.0.0.1",
+        "203.0.113.7",
+        "2001:db8::1",
+    ]
+    files = ["/etc/xdpctl/list"]
+
+    [[blocklist]]
+    name = "none"
+    match = "source"
+    action = "count"
+    allow_empty = true
+    # 0 IPv4 and 0 IPv6 prefixes
+    prefixes = [
+    ]
+    "#);
+}
+
+#[test]
+fn as_json() {
+    let mut out = Vec::new();
+    json::write(&mut out, &[shown(ALL, false)]).unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}]}]"#);
+}
+
+/// What is shown loads again, to the same ruleset, and is then shown as the same but for its comments.
+#[test]
+fn what_is_shown_loads_again() {
+    let uncommented = |text: &str| -> String {
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+    };
+    for configuration in [ALL, ""] {
+        for terse in [false, true] {
+            let first = shown(configuration, terse);
+            let again = shown(&text(&first), terse);
+            assert_eq!(Difference::between(&first.ruleset, &again.ruleset), Difference::default());
+            assert_eq!(uncommented(&text(&first)), uncommented(&text(&again)));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! As a configuration: TOML that loads again, with comments on what cannot stand in it.
+
+use std::io::{self, BufWriter, Write};
+
+use super::{Shown, origins, prefixes};
+use crate::config::written::{self, Setting, Value};
+use crate::notation::{grouped, plain, timestamp};
+use crate::ruleset::{List, Ruleset};
+
+/// Writes all of them, one below the other: each loads for itself.
+pub fn write(out: &mut dyn Write, all: &[Shown]) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    for (place, shown) in all.iter().enumerate() {
+        if place > 0 {
+            writeln!(out)?;
+        }
+        one(&mut out, shown)?;
+    }
+    out.flush()
+}
+
+fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
+    writeln!(
+        out,
+        "# {}: generation {}, {} mode, loaded {} from {}",
+        plain(&shown.interface),
+        shown.generation,
+        shown.mode,
+        timestamp(shown.loaded_at),
+        plain(&shown.loaded_from.to_string_lossy())
+    )?;
+    let Ruleset { policy, arp, allowlists, blocklists, rules, files: _ } = &shown.ruleset;
+    write!(out, "\n[policy]\n")?;
+    settings(out, &written::policy(policy))?;
+    write!(out, "\n[arp]\n")?;
+    settings(out, &written::arp(arp))?;
+    for list in allowlists {
+        write!(out, "\n[[allowlist]]\n")?;
+        one_list(out, shown, list, false)?;
+    }
+    for list in blocklists {
+        write!(out, "\n[[blocklist]]\n")?;
+        one_list(out, shown, list, true)?;
+    }
+    for rule in rules {
+        writeln!(out, "\n[[rule]]\nname = {}", Value::Text(rule.name.clone()))?;
+        settings(out, &written::rule(rule))?;
+    }
+    Ok(())
+}
+
+fn settings(out: &mut impl Write, settings: &[Setting]) -> io::Result<()> {
+    settings.iter().try_for_each(|Setting { key, value }| writeln!(out, "{key} = {value}"))
+}
+
+fn one_list(
+    out: &mut impl Write,
+    shown: &Shown,
+    list: &List,
+    is_blocklist: bool,
+) -> io::Result<()> {
+    writeln!(out, "name = {}", Value::Text(list.name.clone()))?;
+    settings(out, &written::list(list, is_blocklist))?;
+    let (entries, origins) = (list.entries(), origins(list));
+    write!(out, "# {} IPv4 and {} IPv6 prefixes", grouped(entries.ipv4), grouped(entries.ipv6))?;
+    let path = |file: u16| {
+        let path = shown.ruleset.files.get(usize::from(file));
+        path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    for (place, origin) in origins.iter().enumerate() {
+        let between = if place == 0 { ": " } else { ", " };
+        write!(out, "{between}{} from {}", grouped(origin.entries), plain(&path(origin.file)))?;
+    }
+    writeln!(out)?;
+    writeln!(out, "prefixes = [")?;
+    for prefix in prefixes(list, !shown.terse) {
+        writeln!(out, "    \"{prefix}\",")?;
+    }
+    writeln!(out, "]")?;
+    let files = origins.iter().filter(|origin| shown.terse && origin.file != list.file);
+    let files: Vec<Value> = files.map(|origin| Value::Text(path(origin.file))).collect();
+    if !files.is_empty() {
+        writeln!(out, "files = {}", Value::Several(files))?;
+    }
+    Ok(())
+}
