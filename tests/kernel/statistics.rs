@@ -212,3 +212,40 @@ fn detached_meanwhile() {
     let (shown, said) = (terminal.shown.rfind(SHOW_CURSOR), terminal.shown.rfind("error: "));
     assert!(shown < said && shown.is_some(), "{:?}", terminal.shown);
 }
+
+/// On a terminal that knows no control codes, samples are lines.
+#[test]
+fn a_dumb_terminal_gets_no_control_codes() {
+    let bench = attached();
+    let args = ["stats", "--interval", "50ms", "--count", "2"];
+    let mut command = bench.lab().xdpctl_command("dut", args);
+    command.env("TERM", "dumb");
+    let mut terminal = OnTerminal::start(command);
+    terminal.read_until(|shown| shown.matches("in0: native mode").count() == 2);
+    assert!(!terminal.shown.contains('\u{1b}'), "{:?}", terminal.shown);
+}
+
+/// Its counters are still there, and stand still.
+#[test]
+fn an_interface_that_goes_is_told() {
+    let bench = attached();
+    bench.lab().ip("dut", ["link", "delete", JUDGED]);
+    let said = bench.xdpctl(["stats", JUDGED, "--once"]);
+    assert!(
+        said.success().stdout.starts_with("in0 (not on it any more): native"),
+        "{}",
+        said.stdout
+    );
+}
+
+#[test]
+fn what_counted_nothing_is_left_out() {
+    let bench = attached();
+    let quiet = bench.xdpctl(["stats", "--once"]).success().stdout.clone();
+    let all = bench.xdpctl(["stats", "--once", "--all"]).success().stdout.clone();
+    assert!(all.contains("bad") && !quiet.contains("bad"), "{quiet}{all}");
+    bench.port("src0").send(&udp4("10.1.0.1", "192.0.2.1", 1, 1).build());
+    bench.await_count(1);
+    let moved = bench.xdpctl(["stats", "--once"]).success().stdout.clone();
+    assert!(moved.contains("bad"), "{moved}");
+}

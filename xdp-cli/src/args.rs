@@ -181,6 +181,9 @@ pub struct Stats {
     /// Print a JSON object a line for each sample
     #[arg(long)]
     pub json: bool,
+    /// Show also what has counted nothing, as JSON always has
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Args, Debug)]

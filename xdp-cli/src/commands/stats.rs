@@ -1,5 +1,6 @@
 //! `xdpctl stats`.
 
+use std::env;
 use std::io::{self, IsTerminal as _};
 use std::time::SystemTime;
 
@@ -17,9 +18,16 @@ use crate::views::stats::{CountedSample, Sample};
 pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {
     let stop =
         Stop::on_signals().map_err(|error| Error::new(format!("cannot catch Ctrl-C: {error}")))?;
-    let options =
-        Options { interval: args.interval, count: args.count, once: args.once, json: args.json };
-    let is_terminal = io::stdout().is_terminal();
+    let options = Options {
+        interval: args.interval,
+        count: args.count,
+        once: args.once,
+        json: args.json,
+        all: args.all,
+    };
+    // A terminal that knows no control codes gets lines.
+    let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let is_terminal = io::stdout().is_terminal() && !is_dumb;
     let mut source = || sample(args.interface.as_deref());
     match follow(&mut source, &options, session.out, is_terminal, &stop) {
         Ok(()) => Ok(()),
@@ -56,6 +64,7 @@ fn view(attachment: &Attachment, reading: Reading) -> Sample {
     Sample {
         interface: attachment.name(),
         ifindex: attachment.ifindex().unwrap_or(attachment.key().ifindex()),
+        gone: attachment.ifindex().is_none(),
         mode: metadata.mode,
         generation: reading.in_force.generation,
         time: SystemTime::now(),

@@ -18,6 +18,8 @@ pub struct Options {
     /// One sample, without rates.
     pub once: bool,
     pub json: bool,
+    /// Whether what has counted nothing is shown too, as in JSON always.
+    pub all: bool,
 }
 
 /// Why following ended early.
@@ -92,7 +94,7 @@ impl Ticks {
 /// Where samples go.
 enum View<'o> {
     Json(&'o mut dyn Write),
-    Text { out: &'o mut dyn Write, rates: bool, first: bool },
+    Text { out: &'o mut dyn Write, rates: bool, first: bool, all: bool },
     Screen(Screen<'o>),
 }
 
@@ -101,9 +103,9 @@ impl<'o> View<'o> {
         if options.json {
             Self::Json(out)
         } else if is_terminal && !options.once {
-            Self::Screen(Screen::new(out))
+            Self::Screen(Screen::new(out, options.all))
         } else {
-            Self::Text { out, rates: !options.once, first: true }
+            Self::Text { out, rates: !options.once, first: true, all: options.all }
         }
     }
 
@@ -116,13 +118,13 @@ impl<'o> View<'o> {
                 }
                 Ok(())
             }
-            Self::Text { out, rates, first } => {
+            Self::Text { out, rates, first, all } => {
                 for (place, sample) in samples.iter().enumerate() {
                     if place > 0 || !*first {
                         writeln!(out)?;
                     }
                     let before = Before::find(past, sample, elapsed);
-                    let style = text::Style { rates: *rates, before, hints: *first };
+                    let style = text::Style { rates: *rates, before, hints: *first, all: *all };
                     text::write(out, sample, style)?;
                 }
                 *first = false;

@@ -25,6 +25,8 @@ use crate::image::metadata::{Kind, Mode};
 pub struct Sample {
     pub interface: String,
     pub ifindex: u32,
+    /// The program is on no interface any more, and its counters stand still.
+    pub gone: bool,
     pub mode: Mode,
     /// Number of the ruleset in force.
     pub generation: u64,

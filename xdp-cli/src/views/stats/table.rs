@@ -1,5 +1,7 @@
 //! The table that lines and picture have in common.
 
+use std::cmp::Ordering;
+
 use xdp_common::stats::counter::Counter;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -36,13 +38,23 @@ impl Row {
     pub(super) fn busyness(&self) -> (f64, u64) {
         (self.rate.map_or(0.0, |rate| rate.packets), self.counter.packets)
     }
+
+    /// The busier one first, and where rows have to make room, a list or a rule that moves before any
+    /// reason, which others show as well.
+    pub(super) fn before(&self, other: &Self) -> Ordering {
+        let of = |row: &Self| (row.kind != REASON && row.busyness().0 > 0.0, row.busyness());
+        let ((rule, (rate, count)), (other_rule, (other_rate, other_count))) =
+            (of(self), of(other));
+        other_rule.cmp(&rule).then(other_rate.total_cmp(&rate)).then(other_count.cmp(&count))
+    }
 }
 
 const VERDICT: &str = "verdict";
+const REASON: &str = "reason";
 
-/// All rows of a sample: every verdict, the reasons that occurred, every list and rule, and
-/// below a redirect rule what it lost.
-pub(super) fn rows(sample: &Sample, before: Option<Before<'_>>) -> Vec<Row> {
+/// The rows of a sample: verdicts, reasons, then lists and rules, the busiest first, and below a
+/// redirect rule what it lost. What has counted nothing is left out, unless it is to be `all`.
+pub(super) fn rows(sample: &Sample, before: Option<Before<'_>>, all: bool) -> Vec<Row> {
     let row = |kind, name: &str, action: &str, now, then: Counter| Row {
         kind,
         name: plain(name),
@@ -52,25 +64,34 @@ pub(super) fn rows(sample: &Sample, before: Option<Before<'_>>) -> Vec<Row> {
     };
     let mut rows = Vec::new();
     for &verdict in Verdict::ALL {
+        let now = sample.verdict(verdict);
         let then = before.map(|before| before.sample.verdict(verdict)).unwrap_or_default();
-        rows.push(row(VERDICT, verdict.as_str(), "-", sample.verdict(verdict), then));
+        if all || now.packets > 0 {
+            rows.push(row(VERDICT, verdict.as_str(), "-", now, then));
+        }
     }
     for &reason in Reason::ALL {
         let now = sample.reason(reason);
         let then = before.map(|before| before.sample.reason(reason)).unwrap_or_default();
-        if now.packets > 0 {
-            rows.push(row("reason", reason.as_str(), "-", now, then));
+        if all || now.packets > 0 {
+            rows.push(row(REASON, reason.as_str(), "-", now, then));
         }
     }
+    let mut counts: Vec<(Row, Option<Row>)> = Vec::new();
     for (place, counted) in sample.counted.iter().enumerate() {
         let (then, then_lost) =
             before.map(|before| before.counted(place, counted)).unwrap_or_default();
         let (name, action) = (&counted.name, &counted.action);
-        rows.push(row(counted.kind.as_str(), name, action, counted.counter, then));
-        if let Some(lost) = counted.lost.filter(|lost| lost.packets > 0) {
-            rows.push(row("lost", name, action, lost, then_lost));
+        let lost = counted.lost.filter(|lost| lost.packets > 0);
+        if all || counted.counter.packets > 0 || lost.is_some() {
+            let lost = lost.map(|lost| row("lost", name, action, lost, then_lost));
+            let own = row(counted.kind.as_str(), name, action, counted.counter, then);
+            counts.push((own, lost));
         }
     }
+    // Stable: what is as busy stays in the order of the configuration.
+    counts.sort_by(|(one, _), (other, _)| one.before(other));
+    rows.extend(counts.into_iter().flat_map(|(own, lost)| [Some(own), lost]).flatten());
     rows
 }
 
@@ -81,8 +102,9 @@ pub(super) fn title(sample: &Sample, digits: Digits) -> String {
         Digits::Plain => u64::to_string(&number),
         Digits::Grouped => grouped(number),
     };
+    let gone = if sample.gone { " (not on it any more)" } else { "" };
     format!(
-        "{}: {} mode, generation {}, {} packets and {} bytes since attach",
+        "{}{gone}: {} mode, generation {}, {} packets and {} bytes since attach",
         plain(&sample.interface),
         sample.mode,
         sample.generation,

@@ -13,6 +13,8 @@ use crate::notation::shortened;
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 const CLEAR_LINE: &str = "\x1b[K";
+/// And the cursor is in the first place.
+const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
 const CLEAR_BELOW: &str = "\x1b[J";
 /// Names are not cut further than this while a line still can be cut at its end.
 const SHORTEST_NAME: usize = 8;
@@ -48,12 +50,15 @@ pub struct Screen<'o> {
     out: &'o mut dyn Write,
     /// The width of each line that is on the terminal.
     drawn: Vec<usize>,
+    /// The terminal's size when it was drawn.
+    size: Option<Size>,
+    all: bool,
 }
 
 impl<'o> Screen<'o> {
     /// Nothing is written before the first picture.
-    pub fn new(out: &'o mut dyn Write) -> Self {
-        Self { out, drawn: Vec::new() }
+    pub fn new(out: &'o mut dyn Write, all: bool) -> Self {
+        Self { out, drawn: Vec::new(), size: None, all }
     }
 
     /// Draws all samples, over what is drawn.
@@ -64,9 +69,12 @@ impl<'o> Screen<'o> {
         elapsed: Duration,
         size: Size,
     ) -> io::Result<()> {
-        let lines = picture(samples, past, elapsed, size);
+        let lines = picture(samples, past, elapsed, size, self.all);
         let mut text = String::from(HIDE_CURSOR);
         match self.rows_above(size) {
+            // Terminals differ in what they make of lines that are there when they are resized: some wrap
+            // them anew, some cut them. So nothing is counted on.
+            _ if self.size.is_some_and(|before| before != size) => text.push_str(CLEAR_SCREEN),
             0 => text.push('\r'),
             rows => text.push_str(&format!("\r\x1b[{rows}A")),
         }
@@ -76,6 +84,7 @@ impl<'o> Screen<'o> {
             text.push('\n');
         }
         text.push_str(CLEAR_BELOW);
+        self.size = Some(size);
         self.drawn = lines.iter().map(|line| line.chars().count()).collect();
         // In one piece, which does not flicker.
         self.out.write_all(text.as_bytes())?;
@@ -105,12 +114,18 @@ struct Block {
 }
 
 /// The lines, none wider than the terminal and fewer than it has rows.
-fn picture(samples: &[Sample], past: &[Sample], elapsed: Duration, size: Size) -> Vec<String> {
+fn picture(
+    samples: &[Sample],
+    past: &[Sample],
+    elapsed: Duration,
+    size: Size,
+    all: bool,
+) -> Vec<String> {
     let height = size.rows.saturating_sub(1);
     let mut blocks: Vec<Block> = samples
         .iter()
         .map(|sample| {
-            let rows = rows(sample, Before::find(past, sample, elapsed));
+            let rows = rows(sample, Before::find(past, sample, elapsed), all);
             let table = TextTable::new(&rows, sample.total(), Digits::Grouped, true);
             Block { title: title(sample, Digits::Grouped), rows, table }
         })
@@ -179,11 +194,7 @@ fn busiest(blocks: &[Block], height: usize) -> Vec<Vec<bool>> {
     if others.len() > room {
         // A line each to say that there are more.
         room = room.saturating_sub(blocks.len());
-        others.sort_by(|(_, _, one), (_, _, other)| {
-            let ((one_rate, one_count), (other_rate, other_count)) =
-                (one.busyness(), other.busyness());
-            other_rate.total_cmp(&one_rate).then(other_count.cmp(&one_count))
-        });
+        others.sort_by(|(_, _, one), (_, _, other)| one.before(other));
     }
     for (block, place, _) in others.into_iter().take(room) {
         kept[block][place] = true;

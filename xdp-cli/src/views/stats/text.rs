@@ -16,11 +16,13 @@ pub struct Style<'a> {
     pub before: Option<Before<'a>>,
     /// Whether to say where redirects may get lost.
     pub hints: bool,
+    /// Whether what has counted nothing is printed too.
+    pub all: bool,
 }
 
 /// Writes one sample: a line that says what is counted, and a table.
 pub fn write(out: &mut dyn Write, sample: &Sample, style: Style<'_>) -> io::Result<()> {
-    let rows = rows(sample, style.before);
+    let rows = rows(sample, style.before, style.all);
     let table = TextTable::new(&rows, sample.total(), Digits::Plain, style.rates);
     writeln!(out, "{}, {}", title(sample, Digits::Plain), timestamp(sample.time))?;
     for line in table.lines(table.name_width()) {

@@ -68,6 +68,12 @@ impl Terminal {
         self.row = self.rows.len() - 1;
     }
 
+    /// Cuts what has become too wide, as other terminals do.
+    fn resize_and_cut(&mut self, columns: usize) {
+        self.size.columns = columns;
+        self.rows.iter_mut().for_each(|row| row.truncate(columns));
+    }
+
     fn control(&mut self, parameter: &str, end: char) {
         match (parameter, end) {
             ("?25", 'l') => self.cursor_hidden = true,
@@ -77,6 +83,12 @@ impl Terminal {
                 self.rows[self.row].truncate(self.column);
                 self.rows.truncate(self.row + 1);
             }
+            // What is visible goes, and no more.
+            ("2", 'J') => {
+                self.rows.truncate(self.rows.len().saturating_sub(self.size.rows));
+                self.rows.push(Vec::new());
+            }
+            ("", 'H') => (self.row, self.column) = (self.rows.len() - 1, 0),
             (rows, 'A') => {
                 let rows: usize = rows.parse().unwrap();
                 assert!(rows > 0, "0 means 1");
@@ -91,7 +103,7 @@ impl Terminal {
     /// Draws each set of samples, a second apart, and gives all that was ever shown.
     fn draw(&mut self, pictures: &[&[Sample]]) -> String {
         let mut out = Vec::new();
-        let mut screen = Screen::new(&mut out);
+        let mut screen = Screen::new(&mut out, false);
         let mut past: &[Sample] = &[];
         for picture in pictures {
             screen.draw(picture, past, Duration::from_secs(1), self.size).unwrap();
@@ -145,13 +157,26 @@ fn a_low_terminal_shows_the_busiest() {
     verdict    drop       -                 3         180  <0.1%       3.00  1.44k
     verdict    tx         -                10         640  <0.1%       10.0  5.12k
     verdict    redirect   -             2,000   3,028,000   0.2%      2.00k  24.2M
-    verdict    aborted    -                 0           0   0.0%          0      0
     reason     allowlist  -         1,000,000  64,000,000  99.8%      1.00M   512M
-    reason     rule       -             2,013   3,028,820   0.2%      2.01k  24.2M
     allowlist  office     pass      1,000,000  64,000,000  99.8%      1.00M   512M
     rule       to-ids     redirect      2,003   3,028,180   0.2%      2.00k  24.2M
-    … and 5 more
+    lost       to-ids     redirect          3         180  <0.1%       3.00  1.44k
+    rule       echo       bounce           10         640  <0.1%       10.0  5.12k
+    … and 2 more
     ");
+}
+
+/// Reasons, which have higher rates, took the room.
+#[test]
+fn a_low_terminal_hides_no_rule_that_moves() {
+    let mut now = busy();
+    now.counted[1].counter = counter(1, 60);
+    let then = before(&now);
+    let shown = Terminal::new(100, 13).draw(&[&[then], &[now]]);
+    for name in ["office", "tried", "to-ids", "echo"] {
+        assert!(shown.contains(name), "{name}: {shown}");
+    }
+    assert!(!shown.contains("reason "), "{shown}");
 }
 
 #[test]
@@ -163,26 +188,20 @@ fn a_narrow_terminal_cuts_names_first() {
     KIND       NAME                  ACTION  PACKETS  BYTES  SHARE  PACKETS/S  BIT/S
     verdict    pass                  -             9    900  90.0%          -      -
     verdict    drop                  -             1     60  10.0%          -      -
-    verdict    tx                    -             0      0   0.0%          -      -
-    verdict    redirect              -             0      0   0.0%          -      -
-    verdict    aborted               -             0      0   0.0%          -      -
     reason     blocklist             -             1     60  10.0%          -      -
     reason     default               -             9    900  90.0%          -      -
-    blocklist  spamhaus              drop          1     60  10.0%          -      -
     rule       nnnnnnnnnnnnnnnnnnn…  drop          5    300  50.0%          -      -
+    blocklist  spamhaus              drop          1     60  10.0%          -      -
     ");
     insta::assert_snapshot!(Terminal::new(20, 50).draw(&[&[sample]]), @"
     eth0: native mode, …
     KIND       NAME    …
     verdict    pass    …
     verdict    drop    …
-    verdict    tx      …
-    verdict    redirect…
-    verdict    aborted …
     reason     blockli……
     reason     default …
-    blocklist  spamhaus…
     rule       nnnnnnn……
+    blocklist  spamhaus…
     ");
 }
 
@@ -227,15 +246,18 @@ impl io::Write for Shared {
 #[test]
 fn a_window_made_narrower_between_two_pictures() {
     let samples = [example(), busy()];
-    let terminal = Shared(Rc::new(RefCell::new(Terminal::new(120, 80))));
-    let mut out = terminal.clone();
-    let mut screen = Screen::new(&mut out);
-    for columns in [120, 50, 30, 90] {
-        terminal.0.borrow_mut().resize(columns);
-        let size = Size { columns, rows: 80 };
-        screen.draw(&samples, &[], Duration::ZERO, size).unwrap();
-        let shown = terminal.0.borrow().shown();
-        assert_eq!(shown, Terminal::new(columns, 80).draw(&[&samples]), "{columns}");
+    // Some terminals wrap what is there anew, others cut it: nothing of it may be left.
+    for resize in [Terminal::resize, Terminal::resize_and_cut] {
+        let terminal = Shared(Rc::new(RefCell::new(Terminal::new(120, 80))));
+        let mut out = terminal.clone();
+        let mut screen = Screen::new(&mut out, false);
+        for columns in [120, 50, 30, 90] {
+            resize(&mut terminal.0.borrow_mut(), columns);
+            let size = Size { columns, rows: 80 };
+            screen.draw(&samples, &[], Duration::ZERO, size).unwrap();
+            let shown = terminal.0.borrow().shown();
+            assert_eq!(shown, Terminal::new(columns, 80).draw(&[&samples]), "{columns}");
+        }
     }
 }
 
@@ -260,6 +282,6 @@ fn the_cursor_comes_back_though_drawing_failed() {
         }
     }
     let mut out = Full(Vec::new());
-    Screen::new(&mut out).draw(&[busy()], &[], Duration::ZERO, Size::default()).unwrap_err();
+    Screen::new(&mut out, false).draw(&[busy()], &[], Duration::ZERO, Size::default()).unwrap_err();
     assert_eq!(out.0, b"\x1b[?25h");
 }

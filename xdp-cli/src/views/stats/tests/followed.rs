@@ -13,7 +13,13 @@ use crate::views::stats::stop::Stop;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn options() -> Options {
-    Options { interval: Duration::from_millis(10), count: None, once: false, json: false }
+    Options {
+        interval: Duration::from_millis(10),
+        count: None,
+        once: false,
+        json: false,
+        all: false,
+    }
 }
 
 /// Follows a source that always works; gives what was printed, and how often it was asked.

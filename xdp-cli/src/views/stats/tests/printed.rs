@@ -19,7 +19,12 @@ fn text(sample: &Sample, style: Style<'_>) -> String {
 const SECOND: Duration = Duration::from_secs(1);
 
 fn with_rates<'a>(before: &'a Sample, elapsed: Duration) -> Style<'a> {
-    Style { rates: true, before: Some(Before { sample: before, elapsed }), hints: false }
+    Style {
+        rates: true,
+        before: Some(Before { sample: before, elapsed }),
+        hints: false,
+        all: false,
+    }
 }
 
 #[test]
@@ -69,13 +74,60 @@ fn once_as_lines() {
     insta::assert_snapshot!(text(&busy(), once));
     insta::assert_snapshot!(text(&nothing("eth0"), once), @"
     eth0: native mode, generation 3, 0 packets and 0 bytes since attach, 2026-01-31T12:00:00.000Z
-    KIND     NAME      ACTION  PACKETS  BYTES  SHARE
-    verdict  pass      -             0      0      -
-    verdict  drop      -             0      0      -
-    verdict  tx        -             0      0      -
-    verdict  redirect  -             0      0      -
-    verdict  aborted   -             0      0      -
+    KIND  NAME  ACTION  PACKETS  BYTES  SHARE
     ");
+}
+
+#[test]
+fn all_as_lines() {
+    insta::assert_snapshot!(text(&nothing("eth0"), Style { all: true, ..Style::default() }), @"
+    eth0: native mode, generation 3, 0 packets and 0 bytes since attach, 2026-01-31T12:00:00.000Z
+    KIND     NAME       ACTION  PACKETS  BYTES  SHARE
+    verdict  pass       -             0      0      -
+    verdict  drop       -             0      0      -
+    verdict  tx         -             0      0      -
+    verdict  redirect   -             0      0      -
+    verdict  aborted    -             0      0      -
+    reason   malformed  -             0      0      -
+    reason   allowed    -             0      0      -
+    reason   banned     -             0      0      -
+    reason   arp        -             0      0      -
+    reason   allowlist  -             0      0      -
+    reason   blocklist  -             0      0      -
+    reason   domain     -             0      0      -
+    reason   rule       -             0      0      -
+    reason   fragment   -             0      0      -
+    reason   default    -             0      0      -
+    reason   bypass     -             0      0      -
+    ");
+    let quiet = text(&busy(), Style::default());
+    let all = text(&busy(), Style { all: true, ..Style::default() });
+    for name in ["tried", "to-tap", "aborted", "malformed"] {
+        assert!(all.contains(name) && !quiet.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_fastest_comes_first() {
+    let mut then = before(&busy());
+    let now = busy();
+    then.counted[0].counter = now.counted[0].counter;
+    then.counted[2].counter = counter(2_000, 3_028_000);
+    let text = text(&now, with_rates(&then, SECOND));
+    let order: Vec<&str> = text
+        .lines()
+        .filter(|line| ["allowlist", "rule", "lost"].iter().any(|kind| line.starts_with(kind)))
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    // What is lost stays below its rule; what stands still comes last.
+    assert_eq!(order, ["echo", "to-ids", "to-ids", "office"]);
+}
+
+#[test]
+fn an_interface_that_is_gone() {
+    let sample = Sample { gone: true, ..example() };
+    let text = text(&sample, Style::default());
+    assert!(text.starts_with("eth0 (not on it any more): native mode"), "{text}");
 }
 
 #[test]
@@ -86,9 +138,6 @@ fn rates_as_lines() {
     KIND       NAME       ACTION  PACKETS  BYTES  SHARE  PACKETS/S  BIT/S
     verdict    pass       -             9    900  90.0%          -      -
     verdict    drop       -             1     60  10.0%          -      -
-    verdict    tx         -             0      0   0.0%          -      -
-    verdict    redirect   -             0      0   0.0%          -      -
-    verdict    aborted    -             0      0   0.0%          -      -
     reason     blocklist  -             1     60  10.0%          -      -
     reason     default    -             9    900  90.0%          -      -
     blocklist  spamhaus   drop          1     60  10.0%          -      -
@@ -107,9 +156,6 @@ fn huge_counts() {
     KIND       NAME       ACTION               PACKETS                 BYTES   SHARE  PACKETS/S  BIT/S
     verdict    pass       -       18446744073709551615  18446744073709551615  100.0%      18.4E   148E
     verdict    drop       -                          1                    60   <0.1%       1.00    480
-    verdict    tx         -                          0                     0    0.0%          0      0
-    verdict    redirect   -                          0                     0    0.0%          0      0
-    verdict    aborted    -                          0                     0    0.0%          0      0
     reason     blocklist  -                          1                    60   <0.1%       1.00    480
     reason     default    -       18446744073709551615  18446744073709551615  100.0%      18.4E   148E
     blocklist  spamhaus   drop    18446744073709551615  18446744073709551615  100.0%      18.4E   148E
