@@ -87,6 +87,7 @@ impl Command {
             Self::Reload(args) => args.json,
             Self::Stats(args) => args.json,
             Self::Status(args) => args.json,
+            Self::Show(args) => args.json,
             Self::Bans(args) => args.json,
             // Of a capture, each line is a frame's.
             Self::Explain(args) => args.json && args.pcap.is_none(),
