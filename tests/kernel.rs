@@ -9,6 +9,8 @@ mod lab;
 mod changes;
 #[path = "kernel/configured.rs"]
 mod configured;
+#[path = "kernel/confirm.rs"]
+mod confirm;
 #[path = "kernel/deadlines.rs"]
 mod deadlines;
 #[path = "kernel/explain/mod.rs"]

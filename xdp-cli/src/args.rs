@@ -35,6 +35,8 @@ pub enum Command {
     /// Checks all of them first, then exchanges each ruleset in one step, and says what is different
     /// from the ruleset before. Whatever fails leaves the rulesets that were in force.
     Reload(Reload),
+    /// Keep what `attach --confirm` put in force, before its time is over
+    Confirm(Confirm),
     /// Take the program off and remove every pin
     Detach(Detach),
     /// Show counters with rates until Ctrl-C
@@ -93,6 +95,7 @@ impl Command {
             Self::Explain(args) => args.json && args.pcap.is_none(),
             Self::Lookup(args) => args.json,
             Self::Attach(_)
+            | Self::Confirm(_)
             | Self::Detach(_)
             | Self::Check(_)
             | Self::Block(_)
@@ -122,6 +125,11 @@ pub struct Attach {
     /// Also where the ruleset would cut off the connection that this command runs in
     #[arg(long)]
     pub force: bool,
+    /// Take it off again unless it is confirmed within that time, such as 30s: by Enter in this
+    /// terminal, or by `xdpctl confirm IFACE` from another. However this command ends, what is not
+    /// confirmed ends with it
+    #[arg(long, value_name = "TIME", value_parser = interval, conflicts_with = "replace")]
+    pub confirm: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -152,6 +160,13 @@ pub struct Reload {
     /// Print a JSON object a line for each interface
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Confirm {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
 }
 
 #[derive(Args, Debug)]

@@ -7,7 +7,7 @@ use xdp_common::packet::LinkType;
 
 use super::configuration::{self, Loaded};
 use super::lockout::{self, Coming};
-use super::{Failure, Session};
+use super::{Failure, Session, confirm};
 use crate::args::{Attach, ModeArg};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
@@ -51,6 +51,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let mut notes = advice_for(&interface, &loaded.ruleset, mode);
     let mut taken = Vec::new();
+    let stop = args.confirm.map(|_| confirm::listen()).transpose()?;
     let done = under_lock(args, &interface, &loaded, wanted, &mut taken, session);
     session.reporter.diagnostics(&loaded.warnings);
     say_taken(&taken, session);
@@ -61,7 +62,16 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         notes = advice_for(&done.interface, &loaded.ruleset, mode);
     }
     say_notes(&notes, session);
-    say_result(&done?, false, session)
+    let mut done = done?;
+    let held = done.attached.held.take();
+    let said = say_result(&done, false, session);
+    match (held, args.confirm, stop) {
+        // A terminal that is gone is a reason to take it off again, and the wait sees to that.
+        (Some(held), Some(life), Some(stop)) => {
+            confirm::wait(&done.interface.name, held, life, &stop, session)
+        }
+        _ => said,
+    }
 }
 
 /// What came of it, and where.
@@ -107,6 +117,7 @@ fn under_lock(
             &configured,
             wanted,
             prepared,
+            args.confirm.map(|life| change::kernel::now() + life.as_millis() as u64),
         )?;
         Ok(Done { interface, attached, is_transient: namespace.is_transient() })
     })

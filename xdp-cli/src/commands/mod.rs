@@ -6,6 +6,7 @@ pub mod block;
 pub mod check;
 pub mod completions;
 mod configuration;
+pub mod confirm;
 pub mod detach;
 pub mod explain;
 mod holders;

@@ -15,7 +15,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
 use crate::datapath::maps::dynamic;
-use crate::notation::{counted, plain};
+use crate::notation::{counted, duration, plain};
 use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
 
 /// Shows what is attached, and ends with 1 where something is wrong. That nothing is attached, is an
@@ -118,6 +118,13 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
             "xdpctl's program is not on the interface: `xdpctl detach {name}`, then attach"
         )),
         (Some(_), _) => {}
+    }
+    if let Some(pending) = attachment.pending() {
+        let left = pending.until.saturating_sub(kernel::now()).div_ceil(1000);
+        problems.push(format!(
+            "not confirmed: it is taken off in {} unless `xdpctl confirm {name}` keeps it",
+            duration(left)
+        ));
     }
     let ifindex = attachment.ifindex().unwrap_or(attachment.key().ifindex());
     let map_bytes = attachment.map_bytes().unwrap_or_else(|error| {

@@ -16,6 +16,7 @@ use xdp_common::packet::LinkType;
 use crate::datapath::attached::in_force::{InForce, Reading, read_in_force};
 use crate::datapath::attached::key::{Key, PinDirectory};
 use crate::datapath::attached::nic::Nic;
+use crate::datapath::attached::pending::{self, Pending};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
@@ -50,10 +51,18 @@ enum Place {
     Gone,
 }
 
+/// What holds the program on its interface.
+enum Link {
+    Pinned(OwnedFd),
+    /// The command that waits for its confirmation. It is not held open here: it has to end with that
+    /// command.
+    Pending(Pending),
+}
+
 /// An attached interface.
 pub struct Attachment {
     pins: PinDirectory,
-    link: OwnedFd,
+    link: Link,
     info: bpf::XdpLink,
     place: Place,
     maps: Option<Maps>,
@@ -68,16 +77,7 @@ impl Attachment {
     /// link's program.
     pub fn open(pins: &PinDirectory, carriers: &mut Carriers) -> Result<Found> {
         let pin = pins.path.join(LINK);
-        match fs::symlink_metadata(&pin) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
-            Err(error) => return Err(error).context("look at the pinned link"),
-            Ok(metadata) => private_dir::judge_file(&pin, &metadata)?,
-        }
-        let link = match bpf::open_pin(&pin) {
-            Ok(link) => link,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Leftover),
-            Err(error) => return Err(error).context("open the pinned link"),
-        };
+        let Some((pending, link)) = open_link(pins)? else { return Ok(Found::Leftover) };
         let what = format!("use {}", pin.display());
         // Something else may be pinned under that name, by hand: nothing to be trusted.
         let mut info = match bpf::link_info(&link) {
@@ -135,6 +135,7 @@ impl Attachment {
             },
         };
         let pins = pins.clone();
+        let link = pending.map_or(Link::Pinned(link), Link::Pending);
         Ok(Found::Attached(Box::new(Self { pins, link, info, place, maps, nic, in_force })))
     }
 
@@ -249,8 +250,27 @@ impl Attachment {
         Ok(link_type_of(&name).unwrap_or(LinkType::Ethernet))
     }
 
-    pub fn link(&self) -> &OwnedFd {
-        &self.link
+    /// The link. One that is not confirmed yet may be gone by now; and is not to be held for long, or it
+    /// outlives the command that it is to end with.
+    pub fn link(&self) -> Result<OwnedFd> {
+        let opened = match &self.link {
+            Link::Pinned(link) => link.try_clone(),
+            Link::Pending(pending) => bpf::link_by_id(pending.link_id),
+        };
+        opened.context("open the link")
+    }
+
+    /// What the kernel calls the link.
+    pub fn link_id(&self) -> u32 {
+        self.info.id
+    }
+
+    /// That it waits to be confirmed, if it does.
+    pub fn pending(&self) -> Option<&Pending> {
+        match &self.link {
+            Link::Pinned(_) => None,
+            Link::Pending(pending) => Some(pending),
+        }
     }
 
     /// The ruleset in force, if this version can read it.
@@ -370,6 +390,31 @@ impl Attachment {
         };
         sum().context("tell how much memory the maps take")
     }
+}
+
+/// The link of an attachment: the pinned one, or one that waits to be confirmed.
+fn open_link(pins: &PinDirectory) -> Result<Option<(Option<Pending>, OwnedFd)>> {
+    let pin = pins.path.join(LINK);
+    // Once more, for one that is confirmed in this moment.
+    for _ in 0..2 {
+        match fs::symlink_metadata(&pin) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context("look at the pinned link"),
+            Ok(metadata) => {
+                private_dir::judge_file(&pin, &metadata)?;
+                match bpf::open_pin(&pin) {
+                    Ok(link) => return Ok(Some((None, link))),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error).context("open the pinned link"),
+                }
+            }
+        }
+        let Some(state) = &pins.state else { return Ok(None) };
+        if let Some((pending, link)) = pending::open(state, &pins.path.join(PROGRAM))? {
+            return Ok(Some((Some(pending), link)));
+        }
+    }
+    Ok(None)
 }
 
 /// The maps of the attached program: a NIC's, or those in the kernel, if this version knows them.

@@ -48,6 +48,8 @@ pub struct PinDirectory {
     pub path: PathBuf,
     /// The path as it is in the machine's own mount namespace, for messages.
     pub shown: PathBuf,
+    /// Where the attachment's state lies, if there is any.
+    pub state: Option<PathBuf>,
 }
 
 /// A name that is no key's.

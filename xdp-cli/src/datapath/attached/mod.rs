@@ -8,5 +8,6 @@ pub mod kept_ruleset;
 pub mod key;
 pub mod namespace;
 pub mod nic;
+pub mod pending;
 pub mod persisted;
 pub mod question;

@@ -87,12 +87,14 @@ impl Namespace {
         let found =
             keys(&base).context(format_args!("read {}", self.pins.shown(&base).display()))?;
         // Each of them is to be root's alone, or it is refused.
+        let run = if found.is_empty() { None } else { RunDir::existing(self.cookie)? };
         let mut directories = Vec::new();
         for key in found {
             let path = self.pins.existing_dir(self.cookie, &[&key.to_string()])?;
             directories.extend(path.map(|path| {
                 let shown = self.pins.shown(&path);
-                PinDirectory { key, path, shown }
+                let state = run.as_ref().map(|run| run.path().join(key.to_string()));
+                PinDirectory { key, path, shown, state }
             }));
         }
         Ok(directories)

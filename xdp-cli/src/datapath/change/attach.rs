@@ -1,6 +1,7 @@
 //! Attaching: each step in the order that leaves, wherever it is cut off, either what was or what
 //! was asked for.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use xdp_common::packet::LinkType;
@@ -9,6 +10,7 @@ use crate::datapath::attached::attachment::LINK;
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
+use crate::datapath::attached::pending::{self, Held, Pending};
 use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
@@ -69,7 +71,8 @@ fn compile(
 }
 
 /// Attaches the program with a ruleset to an interface. `prepared` is that ruleset for it, as of
-/// [`prepare`].
+/// [`prepare`]. With `until`, in milliseconds since 1970, it is to be confirmed before that time, and
+/// ends with what is returned.
 pub fn attach(
     namespace: &Locked,
     attached: &Attachments,
@@ -77,6 +80,7 @@ pub fn attach(
     configured: &Configured<'_>,
     wanted: Wanted,
     prepared: Option<PreparedKernel>,
+    until: Option<u64>,
 ) -> Result<Attached> {
     let name = &interface.name;
     if attached.iter().any(|attachment| attachment.ifindex() == Some(interface.index)) {
@@ -88,7 +92,7 @@ pub fn attach(
     refuse_others(namespace, interface)?;
     let key = attached.free_key(interface.index);
     let link_type = interface.link_type()?;
-    let modes = match in_offload(namespace, key, interface, configured, wanted)? {
+    let modes = match in_offload(namespace, key, interface, configured, wanted, until.is_some())? {
         Offload::Attached(attached) => return Ok(attached),
         Offload::Not(instead_of) => modes(wanted, interface, link_type, instead_of)?,
     };
@@ -139,12 +143,19 @@ pub fn attach(
             let program = loaded.program().context("open the loaded program")?;
             match bpf::create_xdp_link(program, interface.index, flags(mode)) {
                 Ok(link) => {
-                    bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
+                    let held = match until {
+                        Some(until) => Some(hold(namespace, key, link, until)?),
+                        None => {
+                            bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
+                            None
+                        }
+                    };
                     if mode != Mode::Native && settled.take().is_some() {
                         // What was put on its targets was for native mode.
                         redirect_targets::reconcile(namespace, &standing)?;
                     }
                     return Ok(Attached {
+                        held,
                         mode,
                         instead_of,
                         generation: prepared.generation,
@@ -185,6 +196,14 @@ fn restore(maps: &Maps, state: PathBuf, interface: &str) -> Result<u64> {
     // Without those that have ended meanwhile.
     kept.write()?;
     Ok(restored)
+}
+
+/// Leaves the link without a pin, where others find it nevertheless.
+fn hold(namespace: &Locked, key: Key, link: OwnedFd, until: u64) -> Result<Held> {
+    let link_id = bpf::link_info(&link).context("look at the link")?.id;
+    let state = namespace.state_directory(key);
+    pending::write(&state, &Pending { link_id, until })?;
+    Ok(Held { key, link_id, state, link })
 }
 
 /// Another program's place is not ours to take.
@@ -254,8 +273,17 @@ fn in_offload(
     interface: &Interface,
     configured: &Configured<'_>,
     wanted: Wanted,
+    to_confirm: bool,
 ) -> Result<Offload> {
     if !matches!(wanted, Wanted::Auto | Wanted::Exactly(Mode::Offload)) {
+        return Ok(Offload::Not(Vec::new()));
+    }
+    if to_confirm && wanted == Wanted::Exactly(Mode::Offload) {
+        let name = &interface.name;
+        let told = format!("what is on the NIC of {name} cannot wait to be confirmed");
+        return Err(Error::new(told).hint("omit `--confirm`, or `--mode native`"));
+    }
+    if to_confirm {
         return Ok(Offload::Not(Vec::new()));
     }
     match (nic::attach(namespace, key, interface, configured), wanted) {

@@ -47,15 +47,24 @@ pub fn detach(
 fn one(namespace: &Locked, attachment: &Attachment) -> Result<Detached> {
     // The link's pin first: the link is held by this process alone then, and ends with it wherever
     // it is cut off. A link that is pinned and on no interface would look as if that were gone.
+    let link = attachment.link();
     namespace::remove(&attachment.directory().join(LINK)).context("remove the link's pin")?;
     // At once, and not when the last descriptor of the link is closed: another process may hold
     // one. An interface that is gone has nothing to detach.
+    // Where the command ended that held it unconfirmed, so has the link.
+    let link = match link {
+        Err(_) if attachment.pending().is_some() => None,
+        link => Some(link?),
+    };
     if attachment.is_on_an_interface()
-        && let Err(error) = bpf::detach_link(attachment.link())
+        && let Some(link) = link
+        && let Err(error) = bpf::detach_link(&link)
     {
-        // It judges packets until this process ends: with its pin, it goes on.
-        let again = bpf::pin(attachment.link(), &attachment.directory().join(LINK));
-        again.context("detach the program, nor put its pin back")?;
+        if attachment.pending().is_none() {
+            // It judges packets until this process ends: with its pin, it goes on.
+            let again = bpf::pin(&link, &attachment.directory().join(LINK));
+            again.context("detach the program, nor put its pin back")?;
+        }
         return Err(error).context("detach the program");
     }
     let name = attachment.name();

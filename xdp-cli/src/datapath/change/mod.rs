@@ -7,6 +7,7 @@
 
 pub mod attach;
 pub mod configured;
+pub mod confirm;
 pub mod detach;
 pub mod kernel;
 pub mod memory;

@@ -104,6 +104,7 @@ pub fn attach(
             })?;
         bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
         Ok(Attached {
+            held: None,
             mode: Mode::Offload,
             instead_of: Vec::new(),
             generation: prepared.generation,

@@ -1,11 +1,14 @@
 //! What a change came to, for whoever tells it.
 
+use crate::datapath::attached::pending::Held;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::host::interface::Mode;
 
 /// What attaching came to.
 pub struct Attached {
+    /// What ends with this command, where it is to be confirmed.
+    pub held: Option<Held>,
     pub mode: Mode,
     /// Better modes, and why they could not be had.
     pub instead_of: Vec<(Mode, String)>,

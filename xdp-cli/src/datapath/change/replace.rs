@@ -83,7 +83,7 @@ pub fn replace(
     keep(namespace, attachment.key(), configured, prepared)?;
     kernel::activate(&maps, prepared)?.release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
-    bpf::update_link(attachment.link(), program).context("exchange the program")?;
+    bpf::update_link(attachment.link()?, program).context("exchange the program")?;
     // From here on the new program runs. Pins that still name the old one's maps are put right
     // here or, if this is cut off, by the next command.
     let mut deferred = Deferred::default();
@@ -99,6 +99,7 @@ pub fn replace(
     let redirects = kernel::of_targets(prepared, settled.unwrap_or_default());
     let generation = prepared.generation;
     Ok(Some(Attached {
+        held: None,
         mode,
         instead_of: Vec::new(),
         generation,

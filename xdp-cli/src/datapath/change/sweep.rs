@@ -106,7 +106,8 @@ fn look(directory: &Path) -> Swept {
         };
         let (path, shown) = (entry.path(), entry.path());
         // Its links are on no interface, so nobody is asked which carries their programs.
-        let (pins, mut carriers) = (PinDirectory { key, path, shown }, Carriers::default());
+        let (pins, mut carriers) =
+            (PinDirectory { key, path, shown, state: None }, Carriers::default());
         if let Ok(Found::Attached(attachment)) = Attachment::open(&pins, &mut carriers) {
             swept.interfaces.push(attachment.name());
             swept.map_bytes += attachment.map_bytes().unwrap_or(0);

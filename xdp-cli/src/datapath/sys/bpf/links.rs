@@ -31,6 +31,7 @@ struct LinkInfo {
 /// What an XDP link says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XdpLink {
+    pub id: u32,
     pub program_id: u32,
     /// 0 where the interface is gone or the link was detached.
     pub ifindex: u32,
@@ -45,7 +46,7 @@ pub fn link_info(link: impl AsFd) -> io::Result<XdpLink> {
     if info.kind != LINK_TYPE_XDP {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
     }
-    Ok(XdpLink { program_id: info.program_id, ifindex: info.ifindex })
+    Ok(XdpLink { id: info.id, program_id: info.program_id, ifindex: info.ifindex })
 }
 
 #[repr(C)]

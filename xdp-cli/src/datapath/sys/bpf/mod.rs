@@ -21,7 +21,8 @@ pub use maps::{
     update, update_batch,
 };
 pub use objects::{
-    Program, map_by_id, open_pin, pin, program_by_id, program_info, verified_instructions,
+    Program, link_by_id, map_by_id, open_pin, pin, program_by_id, program_info,
+    verified_instructions,
 };
 pub use per_cpu::{PerCpuValues, possible_cpus};
 pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};

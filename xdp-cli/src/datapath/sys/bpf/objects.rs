@@ -17,6 +17,7 @@ const OBJ_GET: c_long = 7;
 const PROG_GET_FD_BY_ID: c_long = 13;
 const MAP_GET_FD_BY_ID: c_long = 14;
 const OBJ_GET_INFO_BY_FD: c_long = 15;
+const LINK_GET_FD_BY_ID: c_long = 30;
 
 #[repr(C)]
 #[derive(Default)]
@@ -65,6 +66,12 @@ pub fn map_by_id(id: u32) -> io::Result<OwnedFd> {
 pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: as in `map_by_id`.
     unsafe { bpf_fd(PROG_GET_FD_BY_ID, &mut Id { id, ..Id::default() }) }
+}
+
+/// Opens a link by its id.
+pub fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: as in `map_by_id`.
+    unsafe { bpf_fd(LINK_GET_FD_BY_ID, &mut Id { id, ..Id::default() }) }
 }
 
 #[repr(C)]

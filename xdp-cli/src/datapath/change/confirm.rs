@@ -1,0 +1,51 @@
+//! What is in force for a while only, until somebody confirms it.
+
+use crate::datapath::attached::attachment::{Attachment, LINK};
+use crate::datapath::attached::namespace::Locked;
+use crate::datapath::attached::pending::{self, Held};
+use crate::datapath::change::detach;
+use crate::datapath::error::{Context, Result};
+use crate::datapath::sys::bpf;
+
+/// What whoever holds it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Keep,
+    Undo,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It stays: by this command, or because another one confirmed it before.
+    Kept,
+    Undone,
+    /// Somebody took it off before.
+    Gone,
+}
+
+/// Lets an attachment stay after the command that made it has ended.
+pub fn keep(namespace: &Locked, attachment: &Attachment) -> Result<()> {
+    let link = attachment.link()?;
+    // With its pin it is attached as any other is; what was noted says nothing then.
+    bpf::pin(&link, &attachment.directory().join(LINK)).context("pin the link")?;
+    pending::remove(&namespace.state_directory(attachment.key()))
+}
+
+/// Keeps what is held, or takes it off; unless another command did either in the meantime.
+pub fn settle(namespace: &Locked, held: &Held, wish: Wish) -> Result<Settled> {
+    let attached = detach::tidy(namespace)?;
+    let Some(attachment) = attached.get(held.key).filter(|it| it.link_id() == held.link_id) else {
+        return Ok(Settled::Gone);
+    };
+    if attachment.pending().is_none() {
+        return Ok(Settled::Kept);
+    }
+    match wish {
+        Wish::Keep => keep(namespace, attachment).map(|()| Settled::Kept),
+        Wish::Undo => {
+            let results = detach::detach(namespace, &attached, &[attachment]);
+            results.into_iter().collect::<Result<Vec<_>>>().map(|_| Settled::Undone)
+        }
+    }
+}
