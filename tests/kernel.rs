@@ -5,6 +5,8 @@
 mod dice;
 mod lab;
 
+#[path = "kernel/bypass.rs"]
+mod bypass;
 #[path = "kernel/changes.rs"]
 mod changes;
 #[path = "kernel/configured.rs"]

@@ -37,6 +37,11 @@ pub enum Command {
     Reload(Reload),
     /// Keep what `attach --confirm` put in force, before its time is over
     Confirm(Confirm),
+    /// Let everything pass, whatever the ruleset says, until it is switched off
+    ///
+    /// The emergency switch: it acts from the next packet on, before everything else, and on malformed
+    /// frames too. It stays on over reloads; `status` and `stats` show it.
+    Bypass(Bypass),
     /// Take the program off and remove every pin
     Detach(Detach),
     /// Show counters with rates until Ctrl-C
@@ -95,6 +100,7 @@ impl Command {
             Self::Explain(args) => args.json && args.pcap.is_none(),
             Self::Lookup(args) => args.json,
             Self::Attach(_)
+            | Self::Bypass(_)
             | Self::Confirm(_)
             | Self::Detach(_)
             | Self::Check(_)
@@ -160,6 +166,22 @@ pub struct Reload {
     /// Print a JSON object a line for each interface
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Bypass {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    /// Whether everything is to pass
+    #[arg(value_enum, value_name = "STATE")]
+    pub state: Switch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Args, Debug)]

@@ -81,6 +81,7 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         // Nothing is changed, not even what is left of others.
         Command::Reload(args) if args.dry_run => commands::reload::run(args, session)?,
         Command::Reload(args) => changing(session, |s| commands::reload::run(args, s))?,
+        Command::Bypass(args) => changing(session, |s| commands::bypass::run(args, s))?,
         Command::Confirm(args) => changing(session, |s| commands::confirm::run(args, s))?,
         Command::Detach(args) => changing(session, |s| commands::detach::run(args, s))?,
         Command::Stats(args) => commands::stats::run(args, session)?,

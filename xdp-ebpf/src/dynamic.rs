@@ -19,6 +19,14 @@ pub struct InForce;
 
 impl DynamicEntries for InForce {
     #[inline(always)]
+    fn bypass(&self) -> bool {
+        // SAFETY: a reference is valid to read from, and a word is read in one.
+        SWITCHES
+            .get(0)
+            .is_some_and(|switches| unsafe { core::ptr::read_volatile(&switches.bypass) } != 0)
+    }
+
+    #[inline(always)]
     fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding {
         let Some(switches) = SWITCHES.get(0) else { return Deciding::NOTHING };
         let flags = flags(switches);

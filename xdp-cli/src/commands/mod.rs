@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod bans;
 pub mod block;
+pub mod bypass;
 pub mod check;
 pub mod completions;
 mod configuration;

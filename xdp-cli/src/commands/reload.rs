@@ -3,7 +3,7 @@
 use xdp_common::packet::LinkType;
 
 use super::lockout::{self, Coming};
-use super::{Failure, Session, attach, configuration};
+use super::{Failure, Session, attach, bypass, configuration};
 use crate::args::Reload;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::{Attachments, not_attached};
@@ -60,6 +60,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             session.reporter.diagnostics(&configuration.warnings);
             let name = attachment.name();
             attach::say_never_matching(&name, link_type, &configuration.ruleset, session);
+            bypass::warn(attachment, session);
         }
         let results = match done? {
             Outcome::Done(results) => Some(results),

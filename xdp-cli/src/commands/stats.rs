@@ -10,6 +10,7 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::in_force::Reading;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::error::Error;
+use crate::datapath::maps::dynamic::bypass;
 use crate::views::stats::follow::{self, Options, follow};
 use crate::views::stats::stop::Stop;
 use crate::views::stats::{CountedSample, Sample};
@@ -65,6 +66,8 @@ fn view(attachment: &Attachment, reading: Reading) -> Sample {
         interface: attachment.name(),
         ifindex: attachment.ifindex().unwrap_or(attachment.key().ifindex()),
         gone: attachment.ifindex().is_none(),
+        // What cannot be read here, `status` tells of.
+        bypass: attachment.readable().and_then(|(maps, _)| bypass::is_on(maps)).unwrap_or(false),
         mode: metadata.mode,
         generation: reading.in_force.generation,
         time: SystemTime::now(),

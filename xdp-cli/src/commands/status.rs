@@ -190,6 +190,18 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         problems.push(error.message);
         0
     });
+    let bypass = attachment.nic().is_none()
+        && attachment.readable().and_then(|(maps, _)| dynamic::bypass::is_on(maps)).unwrap_or_else(
+            |error| {
+                problems.push(error.message);
+                false
+            },
+        );
+    if bypass {
+        problems.push(format!(
+            "bypass is on, and everything passes: `xdpctl bypass {name} off` has the ruleset judge again"
+        ));
+    }
     let listed = metadata.entries();
     let since_attach = kernel::now().saturating_sub(metadata.attached_at);
     Status {
@@ -211,7 +223,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
             bans,
         },
         map_bytes,
-        bypass: false,
+        bypass,
         problems,
         loaded_from: (metadata.loaded_from != metadata.config)
             .then(|| metadata.loaded_from.clone()),

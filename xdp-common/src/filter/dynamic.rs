@@ -65,8 +65,12 @@ impl Deciding {
     }
 }
 
-/// What the judgement asks of the entries.
+/// What the judgement asks of what commands set at run time.
 pub trait DynamicEntries {
+    /// Whether everything is to pass, whatever the ruleset and the entries say.
+    fn bypass(&self) -> bool {
+        false
+    }
     /// The longest live entry that holds the source. `network` is IPv4 or IPv6.
     fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding;
 }
@@ -305,6 +309,8 @@ pub struct Switches {
     /// Whether, and by which number, entries that have ended may be skipped, see [`Skip`]: 0 while
     /// a command changes the tables, then no skip is used and none is left.
     pub epoch: u32,
+    /// Not 0: everything passes. Of no ruleset and of no entry, so it outlives them all.
+    pub bypass: u64,
     /// Odd numbers drawn at random, which spread addresses over the filters: nobody outside can
     /// choose addresses that share a bit.
     pub multipliers: [u64; 2],
@@ -323,7 +329,7 @@ pub struct Switches {
     /// counters of other pages are found by looking which are used.
     pub counter_page: u64,
     pub free_counters: [u64; COUNTERS_PER_PAGE / 64],
-    pub unused: [u64; 21],
+    pub unused: [u64; 20],
 }
 
 const _: () = assert!(size_of::<Switches>() == 512);

@@ -2,6 +2,7 @@
 //! decides as an [`effect`].
 
 pub mod arp;
+pub mod bypass;
 pub mod dynamic;
 pub mod effect;
 pub mod fragments;

@@ -3,7 +3,7 @@
 use crate::filter::dynamic::DynamicEntries;
 use crate::filter::effect::{Decision, Effect, Stage, policy};
 use crate::filter::rules::Classes;
-use crate::filter::{arp, dynamic, fragments, lists, rules};
+use crate::filter::{arp, bypass, dynamic, fragments, lists, rules};
 use crate::image::{Header, Lines, flag};
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
 use crate::stats::verdict::Reason;
@@ -71,6 +71,7 @@ fn ask_stages<L: Lines, E: DynamicEntries>(
     scratch: &mut Scratch,
 ) -> Stage<Decision> {
     let Scratch { packet, malformed, classes, effect, .. } = scratch;
+    bypass::judge(entries)?;
     if *malformed != 0 {
         return Stage::Continue(policy(header, flag::MALFORMED_DROP, Reason::Malformed));
     }

@@ -27,6 +27,8 @@ pub struct Sample {
     pub ifindex: u32,
     /// The program is on no interface any more, and its counters stand still.
     pub gone: bool,
+    /// Everything passes, whatever the ruleset says.
+    pub bypass: bool,
     pub mode: Mode,
     /// Number of the ruleset in force.
     pub generation: u64,

@@ -103,8 +103,9 @@ pub(super) fn title(sample: &Sample, digits: Digits) -> String {
         Digits::Grouped => grouped(number),
     };
     let gone = if sample.gone { " (not on it any more)" } else { "" };
+    let bypass = if sample.bypass { ", bypass on" } else { "" };
     format!(
-        "{}{gone}: {} mode, generation {}, {} packets and {} bytes since attach",
+        "{}{gone}: {} mode, generation {}{bypass}, {} packets and {} bytes since attach",
         plain(&sample.interface),
         sample.mode,
         sample.generation,

@@ -93,6 +93,11 @@ impl Switches {
         unsafe { self.memory.as_ptr().read_volatile() }
     }
 
+    /// Switches the bypass. Whether it was on before.
+    pub(super) fn set_bypass(&self, on: bool) -> bool {
+        field!(self, bypass, AtomicU64).swap(on.into(), Ordering::SeqCst) != 0
+    }
+
     /// Marks the tables as being changed. The program skips nothing meanwhile.
     pub(super) fn begin(&self) {
         field!(self, changing, AtomicU64).store(1, Ordering::SeqCst);

@@ -5,6 +5,7 @@
 //! together want. In which order they are changed, and what that leaves wherever it stops, is said in
 //! [`change`].
 
+pub mod bypass;
 mod change;
 mod counters;
 pub mod filter;

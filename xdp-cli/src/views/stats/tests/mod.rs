@@ -20,6 +20,7 @@ fn nothing(interface: &str) -> Sample {
         interface: interface.into(),
         ifindex: 2,
         gone: false,
+        bypass: false,
         mode: Mode::Native,
         generation: 3,
         time: UNIX_EPOCH + Duration::from_secs(1_769_860_800),

@@ -131,6 +131,12 @@ fn an_interface_that_is_gone() {
 }
 
 #[test]
+fn bypass_is_in_the_title() {
+    let text = text(&Sample { bypass: true, ..example() }, Style::default());
+    assert!(text.starts_with("eth0: native mode, generation 3, bypass on, 10 packets"), "{text}");
+}
+
+#[test]
 fn rates_as_lines() {
     let first = Style { rates: true, ..Style::default() };
     insta::assert_snapshot!(text(&example(), first), @"

@@ -1,0 +1,25 @@
+//! The emergency switch, which lies beside the switches of run-time entries: it is the program's too,
+//! not the ruleset's.
+
+use crate::datapath::error::{Context, Result};
+use crate::datapath::maps::dynamic::memory::{self, Switches};
+use crate::datapath::maps::handles::Maps;
+
+/// Whether everything passes.
+///
+/// # Errors
+///
+/// Where the kernel refuses to read the switches.
+pub fn is_on(maps: &Maps) -> Result<bool> {
+    Ok(memory::read(&maps.switches).context("look whether bypass is on")?.bypass != 0)
+}
+
+/// Switches it, from the next packet on. Gives whether it was on before. One word is written, so that
+/// there is nothing to be cut off in, and no entry and no ruleset is asked for.
+///
+/// # Errors
+///
+/// Where the switches cannot be opened; nothing has changed then.
+pub fn set(maps: &Maps, on: bool) -> Result<bool> {
+    Ok(Switches::open(&maps.switches).context("open the switches of the program")?.set_bypass(on))
+}
