@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::CounterId;
-use xdp_common::stats::verdict::Verdict;
+use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use xdpctl::datapath::attached::in_force::InForce;
 use xdpctl::datapath::attached::question::{Asked, Explainer};
@@ -343,7 +343,10 @@ impl Filter {
         let image = self.image.as_ref().expect("a ruleset is in force");
         let judged = judgement::judge(image, &entries, self.link_type, frame);
         let packet = judged.packet.and(kernel.packet).or(judged.packet);
-        Answer { packet, ..judged }
+        // Which counter an entry has is the kernel's to say; that the one that decided has one is not.
+        let by_entry = matches!(judged.reason, Reason::Allowed | Reason::Banned);
+        assert_eq!(kernel.entry != 0, by_entry, "{kernel:?}");
+        Answer { packet, entry: kernel.entry, ..judged }
     }
 
     /// How many frames were explained.

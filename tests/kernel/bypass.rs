@@ -55,7 +55,7 @@ fn everything_passes_while_it_is_on_and_is_judged_again_afterwards() {
         "bypass on in0: everything passes, until `xdpctl bypass in0 off`\n"
     );
     let again = bench.xdpctl(["bypass", JUDGED, "on"]);
-    assert_eq!(again.success().stdout, "bypass on in0 is on already: everything passes\n");
+    assert_eq!(again.success().stdout, "in0: bypass is on already: everything passes\n");
     for (what, verdict, reason) in judged(&bench) {
         assert_eq!((&verdict[..], &reason[..]), ("\"pass\"", "\"bypass\""), "{what}");
     }
@@ -71,7 +71,7 @@ fn everything_passes_while_it_is_on_and_is_judged_again_afterwards() {
     // No ruleset switches it off, and nobody reloads without being told.
     let reload = bench.xdpctl(["reload", JUDGED]);
     reload.success();
-    let told = "bypass on in0 is on: everything passes, and the ruleset judges nothing";
+    let told = "in0: bypass is on: everything passes, and the ruleset judges nothing";
     assert!(reload.stderr.contains(told), "{}", reload.stderr);
     bench.xdpctl(["unblock", JUDGED, "198.51.100.7"]).success();
     bench.run(&rows);
@@ -79,7 +79,7 @@ fn everything_passes_while_it_is_on_and_is_judged_again_afterwards() {
     let off = bench.xdpctl(["bypass", JUDGED, "off"]);
     assert_eq!(off.success().stdout, "bypass off in0: the ruleset judges again\n");
     let again = bench.xdpctl(["bypass", JUDGED, "off"]);
-    assert_eq!(again.success().stdout, "bypass on in0 is off already: the ruleset judges\n");
+    assert_eq!(again.success().stdout, "in0: bypass is off already: the ruleset judges\n");
     assert_eq!(judged(&bench), before);
     let status = bench.xdpctl(["status", JUDGED, "--json"]).success().json();
     assert_eq!(status[0]["bypass"], false);

@@ -87,6 +87,10 @@ fn confirmed_from_elsewhere_it_stays() {
     again.expect_status(1);
     assert!(again.stderr.contains("attached to in0 already"), "{}", again.stderr);
 
+    let replaced = bench.xdpctl(["attach", JUDGED, "--replace"]);
+    replaced.expect_status(1);
+    assert!(replaced.stderr.contains("waits to be confirmed"), "{}", replaced.stderr);
+
     let confirmed = bench.xdpctl(["confirm", JUDGED]);
     assert_eq!(confirmed.success().stdout, "confirmed in0: it stays attached\n");
     ended(&mut waiting, 0, "confirmed in0: it stays attached");

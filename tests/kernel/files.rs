@@ -29,8 +29,8 @@ fn pins_and_state_are_roots_alone() {
         assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{}", path.display());
         files += usize::from(!metadata.is_dir());
     }
-    // Twelve pins and that of the loopback interface, and the ruleset in force.
-    assert_eq!(files, 14, "{kept:#?}");
+    // Fifteen pins and that of the loopback interface, and the ruleset in force.
+    assert_eq!(files, 17, "{kept:#?}");
 }
 
 #[test]

@@ -414,7 +414,7 @@ fn wrong_usage() {
         &["attach", JUDGED, "out0"],
         &["attach", JUDGED, "--mode", "fast"],
         &["attach", JUDGED, "-c"],
-        &["reload", "--force"],
+        &["reload", "--replace"],
         &["detach"],
         &["detach", JUDGED, "--all"],
         &["stats", "--interval", "10"],

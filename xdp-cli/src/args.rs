@@ -14,7 +14,7 @@ use crate::notation::{plain, steers};
 /// Packet filter and redirector on XDP. Rulesets are TOML files; `xdpctl reload` exchanges a
 /// ruleset between two packets, without touching the program.
 #[derive(Debug, Parser)]
-#[command(name = "xdpctl", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "xdpctl", version, max_term_width = 100)]
 pub struct Cli {
     /// Say more on standard error; twice, everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -345,7 +345,7 @@ pub struct Explain {
     pub link_type: LinkTypeArg,
     /// An Ethernet frame in hexadecimal, from its destination address on; where the interface's frames
     /// have no Ethernet header (tun, ppp, wireguard, ipip), a packet from its IP header on. Digits alone,
-    /// or what `tcpdump -xx`, Wireshark's "Copy" and hexdump print; `-` reads it from standard input
+    /// or what `tcpdump -xx`, Wireshark's "Copy" and `hexdump -C` print; `-` reads it from standard input
     #[arg(long, value_name = "HEX", value_parser = packet)]
     pub packet: Option<PacketArg>,
     /// Every frame of a pcap or pcapng file, also one compressed by gzip; `-` is standard input. Its

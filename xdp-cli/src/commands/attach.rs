@@ -163,6 +163,14 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
             .and_then(|attachment| Some((attachment, attachment.mode()?)))
             .ok_or_else(|| not_attached(name, &[]))?;
         refuse_other_mode(args.mode, mode, name)?;
+        if before.pending().is_some() {
+            return Err(Error::new(format!(
+                "what is attached to {} waits to be confirmed: its program cannot be exchanged yet",
+                plain(name)
+            ))
+            .hint(format!("`xdpctl confirm {}` keeps it, then try again", plain(name)))
+            .into());
+        }
         let loaded = match (given.take(), before.in_force()) {
             (Some(loaded), _) => loaded,
             (None, in_force) => {

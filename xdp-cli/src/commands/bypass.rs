@@ -3,26 +3,24 @@
 use super::{Failure, Session};
 use crate::args::{Bypass, Switch};
 use crate::datapath::attached::attachment::Attachment;
-use crate::datapath::change::detach;
 use crate::datapath::maps::dynamic::bypass;
 use crate::notation::plain;
 
 /// Lets everything pass, or has the ruleset judge again.
 pub fn run(args: &Bypass, session: &mut Session<'_>) -> Result<(), Failure> {
     let on = args.state == Switch::On;
-    let (name, was_on) = session.locked(|namespace| {
-        let attached = detach::tidy(&namespace)?;
-        let attachment = attached.require_here(&args.interface)?;
-        Ok((attachment.name(), bypass::set(attachment.readable()?.0, on)?))
-    })?;
-    let name = plain(&name);
+    // Without the lock: whoever needs this cannot wait for another command.
+    let (namespace, attachment) = super::look_at(&args.interface)?;
+    let was_on = bypass::set(attachment.readable()?.0, on)?;
+    drop(namespace);
+    let name = plain(&attachment.name());
     let told = match (on, was_on) {
         (true, false) => {
             format!("bypass on {name}: everything passes, until `xdpctl bypass {name} off`")
         }
-        (true, true) => format!("bypass on {name} is on already: everything passes"),
+        (true, true) => format!("{name}: bypass is on already: everything passes"),
         (false, true) => format!("bypass off {name}: the ruleset judges again"),
-        (false, false) => format!("bypass on {name} is off already: the ruleset judges"),
+        (false, false) => format!("{name}: bypass is off already: the ruleset judges"),
     };
     session.print(format_args!("{told}\n"))
 }
@@ -33,7 +31,7 @@ pub fn warn(attachment: &Attachment, session: &mut Session<'_>) {
     if on.is_ok_and(|on| on) {
         let name = plain(&attachment.name());
         session.reporter.warning(
-            &format!("bypass on {name} is on: everything passes, and the ruleset judges nothing"),
+            &format!("{name}: bypass is on: everything passes, and the ruleset judges nothing"),
             Some(&format!("`xdpctl bypass {name} off` has it judge again")),
         );
     }

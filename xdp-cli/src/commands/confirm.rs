@@ -99,17 +99,25 @@ pub fn wait(
             }
         }
     };
+    let Held { key, link_id, link, .. } = held;
     let wish = if matches!(end, End::Entered) { Wish::Keep } else { Wish::Undo };
+    // Without a pin the program ends with this link, at once: what is left to be removed can wait for
+    // another command, and the program must not. With a pin, another command has confirmed it.
+    let link = Some(link).filter(|_| wish == Wish::Keep);
     let settled = session.locked(|namespace| {
-        let settled = confirm::settle(&namespace, &held, wish)?;
+        let settled = confirm::settle(&namespace, key, link_id, wish)?;
         if settled == Settled::Undone {
             namespace.finish()?;
         }
         Ok(settled)
     });
-    // Whatever kept it from being settled: without its pin, it ends here.
-    drop(held);
-    match (settled?, end) {
+    drop(link);
+    let settled = match (settled?, &end) {
+        // The kernel took it off when the link went, unless somebody else had before.
+        (Settled::Gone, End::TimeOver | End::Stopped) => Settled::Undone,
+        (settled, _) => settled,
+    };
+    match (settled, end) {
         (Settled::Kept, _) => session.print(format_args!("confirmed {name}: it stays attached\n")),
         (Settled::Gone, _) => {
             Err(Error::new(format!("{name} was detached before it was confirmed")).into())

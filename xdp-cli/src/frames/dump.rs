@@ -20,13 +20,35 @@ const GAP: usize = 3;
 ///
 /// What is wrong with the text, for people.
 pub fn parse(text: &str) -> Result<Vec<u8>, String> {
+    if is_hexdump(text) {
+        let told = "it seems to be of hexdump or od, which leave open what their columns are: print \
+                    it with `hexdump -C`, or with xxd";
+        return Err(told.to_owned());
+    }
     let lines: Vec<Line<'_>> = text.lines().map(Line::of).collect();
     let has_offsets = lines.iter().any(|line| matches!(line, Line::Offset(0, _)));
     let bytes = if has_offsets { of_lines(&lines)? } else { of_digits(text)? };
+    if bytes.is_empty() {
+        return Err("there are no bytes in it".to_owned());
+    }
     if bytes.len() > LONGEST {
         return Err(format!("it has {} bytes, {LONGEST} are the most", bytes.len()));
     }
     Ok(bytes)
+}
+
+/// Whether it is of `hexdump` or `od` with other options than those of [`parse`]. One blank sets their
+/// offsets off, so that they would be read as bytes, and the bytes may be in pairs that are turned
+/// around. They begin with an offset of zeros, and end with one that has nothing behind it.
+fn is_hexdump(text: &str) -> bool {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (Some(first), Some(last)) = (lines.next(), lines.next_back()) else { return false };
+    let Some((offset, rest)) = first.split_once(' ') else { return false };
+    matches!(offset.len(), 6 | 7)
+        && offset.bytes().all(|digit| digit == b'0')
+        && !rest.starts_with(' ')
+        && last.len() == offset.len()
+        && last.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// A line of a dump.
@@ -179,7 +201,9 @@ mod tests {
     #[test]
     fn digits_alone() {
         assert_eq!(parse("0x02aB ff:00-7f\n"), Ok(vec![2, 0xab, 0xff, 0, 0x7f]));
-        assert_eq!(parse(""), Ok(vec![]));
+        for nothing in ["", "0x", " \n", "0000  \n"] {
+            assert_eq!(parse(nothing), Err("there are no bytes in it".to_owned()), "{nothing:?}");
+        }
         assert_eq!(parse("020"), Err("it has an odd number of digits: a byte is two".to_owned()));
         assert_eq!(parse("02 0g"), Err("'g', character 5, is no digit".to_owned()));
         assert!(parse(&"00".repeat(65_535)).is_ok());
@@ -187,6 +211,22 @@ mod tests {
         // Bytes of 0 in groups of four digits are no offset.
         assert_eq!(parse("0000 0000 0000 0002"), Ok(vec![0, 0, 0, 0, 0, 0, 0, 2]));
         assert_eq!(parse("00000000"), Ok(vec![0; 4]));
+    }
+
+    /// With one blank behind their offsets, which would be read as bytes.
+    #[test]
+    fn other_columns_are_refused() {
+        let hexdump = "0000000 0002 0000 0200 0002 0000 0100 0608 0100\n0000010 0008\n0000012\n";
+        let od =
+            "0000000 02 00 00 00 00 02 02 00 00 00 00 01 08 06 00 01\n0000020 08 00\n0000022\n";
+        let od_in_hex =
+            "000000 02 00 00 00 00 02 02 00 00 00 00 01 08 06 00 01\n000010 08 00\n000012\n";
+        for dump in [hexdump, od, od_in_hex] {
+            let refused = parse(dump).expect_err("no form that is read");
+            assert!(refused.contains("hexdump -C"), "{refused}");
+        }
+        // A frame that begins so is none of them.
+        assert!(parse("000000 000000 020000 000001 0806\n0001 0800").is_ok());
     }
 
     /// As copied from Wireshark 4 and from a terminal, byte for byte.

@@ -1,8 +1,9 @@
 //! What is in force for a while only, until somebody confirms it.
 
 use crate::datapath::attached::attachment::{Attachment, LINK};
+use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
-use crate::datapath::attached::pending::{self, Held};
+use crate::datapath::attached::pending;
 use crate::datapath::change::detach;
 use crate::datapath::error::{Context, Result};
 use crate::datapath::sys::bpf;
@@ -32,10 +33,10 @@ pub fn keep(namespace: &Locked, attachment: &Attachment) -> Result<()> {
     pending::remove(&namespace.state_directory(attachment.key()))
 }
 
-/// Keeps what is held, or takes it off; unless another command did either in the meantime.
-pub fn settle(namespace: &Locked, held: &Held, wish: Wish) -> Result<Settled> {
+/// Keeps the attachment of that link, or takes it off; unless another command did either in the meantime.
+pub fn settle(namespace: &Locked, key: Key, link_id: u32, wish: Wish) -> Result<Settled> {
     let attached = detach::tidy(namespace)?;
-    let Some(attachment) = attached.get(held.key).filter(|it| it.link_id() == held.link_id) else {
+    let Some(attachment) = attached.get(key).filter(|it| it.link_id() == link_id) else {
         return Ok(Settled::Gone);
     };
     if attachment.pending().is_none() {

@@ -14,12 +14,13 @@ pub fn is_on(maps: &Maps) -> Result<bool> {
     Ok(memory::read(&maps.switches).context("look whether bypass is on")?.bypass != 0)
 }
 
-/// Switches it, from the next packet on. Gives whether it was on before. One word is written, so that
-/// there is nothing to be cut off in, and no entry and no ruleset is asked for.
+/// Switches it, from the next packet on. Gives whether it was on before. One word is written, which is
+/// nobody else's: there is nothing to be cut off in, and no lock to be waited for.
 ///
 /// # Errors
 ///
 /// Where the switches cannot be opened; nothing has changed then.
 pub fn set(maps: &Maps, on: bool) -> Result<bool> {
-    Ok(Switches::open(&maps.switches).context("open the switches of the program")?.set_bypass(on))
+    let switches = Switches::open_as_they_are(&maps.switches);
+    Ok(switches.context("open the switches of the program")?.set_bypass(on))
 }

@@ -74,9 +74,14 @@ macro_rules! field {
 }
 
 impl Switches {
+    /// Opens them as they are: what is good without the lock.
+    pub(super) fn open_as_they_are(map: &OwnedFd) -> io::Result<Self> {
+        Ok(Self { memory: MappedValue::open(map)? })
+    }
+
     /// Opens them. New ones get their multipliers, before there is any filter.
     pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
-        let switches = Self { memory: MappedValue::open(map)? };
+        let switches = Self::open_as_they_are(map)?;
         if switches.multipliers().contains(&0) {
             for number in [0, 1] {
                 let multiplier = field!(switches, multipliers[number], AtomicU64);
