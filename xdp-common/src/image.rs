@@ -1,28 +1,29 @@
 //! The image of a ruleset: everything that a packet is judged by, as one array of 512-byte blocks.
 //!
-//! The program looks an image's first extent up once a packet, and the rest through what stands in
-//! it, so that exchanging the one reference to that extent exchanges the whole ruleset between two
-//! packets: there is no moment at which a packet could see parts of two rulesets, or none. The
-//! image's generation is a number in its header.
+//! The program looks up an image's first extent once a packet, and finds everything else through
+//! that extent. So exchanging the one reference to it exchanges the whole ruleset between two
+//! packets: no packet ever sees parts of two rulesets, or none. The image's generation is a number
+//! in its header.
 //!
 //! ```text
 //! block 0            Header
-//! then, found through the header, what every packet or most need first:
+//! then, found through the header, with what all or most packets need first:
 //!   lines of 64 bytes  rule actions (half a line each), memberships (see `Membership`) and search
-//!                      trees (see `search`)
+//!                      trees (see `lookup::interval_tree`)
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
-//!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `rules`
-//!   lines            the indexes of the addresses that rules name, see `index`
+//!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `filter::rules`
+//!   lines            the tries of the addresses that rules name, see `lookup::lpm`
 //!   filters          of large lists, 4,096 blocks for IPv4 and 64 for IPv6
-//!   lines            the indexes of listed addresses, which can be millions
+//!   lines            the tries of listed addresses, which can be millions
 //!   metadata         names, for the command line alone
 //! ```
 //!
-//! An image is cut into extents of 2,048 blocks, each a BPF map of one element: lookups of which
-//! the kernel knows the size when it compiles the program become a few instructions in place,
-//! where others are a call. What lies in the first extent is reached by adding to a pointer, what
-//! lies beyond through a slot of the map of maps that holds the extents: slot 0 has the first one
-//! of the image in force, and two images have their others in different halves of the rest.
+//! An image is cut into extents of 2,048 blocks, each a BPF map of one element: where the kernel
+//! knows a map's size when it compiles the program, a lookup is a few instructions in place, and
+//! no call. What lies in the first extent is reached by adding to a pointer, what lies beyond
+//! through a slot of the map of maps that holds the extents. Slot 0 has the first extent of the
+//! image in force; the other slots are two halves, so that the image in force and the next one
+//! have their further extents side by side.
 
 use crate::capacity::MORE_EXTENTS;
 use crate::verifier::black_box;
@@ -43,21 +44,22 @@ pub type Line = [u64; LINE_WORDS];
 pub const EXTENT_BLOCKS: usize = 2048;
 /// Lines of an extent.
 pub const EXTENT_LINES: u32 = EXTENT_BLOCKS as u32 * BLOCK_LINES;
-/// The element of such a map: 1 MiB, the least that an image takes. Not a structure, because
-/// Linux 6.1 refuses inner maps whose values are structures.
+/// The element of an extent's map: 1 MiB and the slack, the least that an image takes. An array,
+/// because Linux 6.1 refuses inner maps whose values are structures.
 ///
-/// Its last blocks are never used: they let the verifier see that a [`Span`] that begins in any of
-/// the others ends in the extent.
+/// The slack, its last blocks, is never used: it lets the verifier see that a [`Span`] that begins
+/// in any other block ends in the extent.
 pub type Extent = [u64; (EXTENT_BLOCKS + SLACK_BLOCKS) * BLOCK_WORDS];
 
-/// Where the slots of these begin, by the generation's lowest bit.
+/// The slot of an image's second extent, by the lowest bit of its generation; the image's further
+/// extents follow it.
 pub const FIRST_MORE: [u32; 2] = [1, 1 + MORE_EXTENTS];
 
-/// Blocks of an extent that nothing begins in.
+/// Blocks at the end of an extent in which nothing begins.
 pub const SLACK_BLOCKS: usize = 3;
 
-/// What may be read from a line on: as much as the largest node of an index takes. Whatever is
-/// longer than a line lies in one extent.
+/// What may be read from a line on: as much as the largest node of a trie takes. A structure that
+/// is longer than a line lies in one extent.
 pub type Span = [u64; SPAN_WORDS];
 /// Two lines' worth of bits, then 257 numbers of four bytes.
 pub const SPAN_WORDS: usize = 137;
@@ -75,8 +77,8 @@ pub const LAYOUT: u32 = 5;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
-    /// The words from a line on, which is counted from the start of the image. Where less than
-    /// that is written, the rest is anything.
+    /// The words from a line on; lines are counted from the start of the image. Words behind the
+    /// end of what was written there may be anything. `None` where the image has no such line.
     fn span(&self, line: u32) -> Option<&Span>;
 
     /// One line.
@@ -105,7 +107,7 @@ pub mod flag {
     /// Some list looks at the destination.
     pub const DESTINATION_LISTS: u32 = 1 << 5;
     pub const RULES: u32 = 1 << 6;
-    /// Some rule names the field; a field that none names is not looked at.
+    /// Some rule names the field, as with the flags below; other fields are not looked at.
     pub const RULE_SOURCE: u32 = 1 << 7;
     pub const RULE_DESTINATION: u32 = 1 << 8;
     pub const RULE_SOURCE_PORT: u32 = 1 << 9;
@@ -120,7 +122,9 @@ pub mod flag {
     pub const RULE_DSCP: u32 = 1 << 16;
 }
 
-/// Block 0. All places are in lines (`_tree`, `_root`, `memberships`, `actions`) or in blocks (the rest).
+/// Block 0. Places are counted from the start of the image, in lines (`_tree`, `_root`, `_filter`,
+/// `memberships`, `actions`) or in blocks (`pages`, `vectors`, `metadata`). Pages and directories
+/// are counted from `pages`, in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Header {
@@ -132,19 +136,19 @@ pub struct Header {
     pub generation: u64,
     /// All of the image's blocks.
     pub blocks: u32,
-    /// The slot of its second extent, if it has one.
+    /// The slot of its second extent, if it has one: see [`FIRST_MORE`].
     pub more_extents: u32,
-    /// A search tree; 0 where there is none.
+    /// The search tree of senders that `[arp]` allows; 0 where there is none.
     pub arp_tree: u32,
-    /// Roots of the indexes of listed addresses; 0 where there is none.
+    /// Roots of the tries of listed addresses; 0 where there is none.
     pub list_v4_root: u32,
     pub list_v6_root: u32,
-    /// The first lines of the filters in front of large indexes, else 0.
+    /// The first lines of the filters in front of large tries; 0 where there is none.
     pub list_v4_filter: u32,
     pub list_v6_filter: u32,
-    /// Membership 0 stands here and is never looked at: 0 means that no list says anything.
+    /// The first membership. Number 0 is never looked at: it means that no list says anything.
     pub memberships: u32,
-    /// Roots of the indexes of addresses that rules name, and the classes of all others.
+    /// Roots of the tries of addresses that rules name, and the classes of all other addresses.
     pub rule_source_v4_root: u32,
     pub rule_source_v6_root: u32,
     pub unnamed_source_class: u32,
@@ -164,25 +168,27 @@ pub struct Header {
     /// Directories: a page whose entries are pages, counted from [`Header::pages`].
     pub source_port_directory: u32,
     pub destination_port_directory: u32,
-    /// By VLAN id, [`crate::filter::rules::NO_VLAN`] for none, for packets that have no DSCP, and for all
-    /// where no rule names one.
+    /// Directory by VLAN id, [`crate::filter::rules::NO_VLAN`] for none. It is for packets that are
+    /// not IP and so have no DSCP; where no rule names a DSCP, it is for all packets.
     pub vlan_directory: u32,
     /// Page of classes by the type of ICMP and ICMPv6: a rule's protocol tells them apart.
     pub icmp_type_page: u32,
     pub tcp_flags_page: u32,
-    /// Page of such directories, by DSCP.
+    /// Page of directories by VLAN id, one for each DSCP.
     pub dscp_page: u32,
     /// The first page.
     pub pages: u32,
-    /// The first bit vector, how many lines each takes, as a power of two, and how many words of
-    /// them have rules.
+    /// The first bit vector.
     pub vectors: u32,
+    /// Lines of a bit vector, as a power of two.
     pub vector_shift: u32,
+    /// Words of a bit vector that have rules.
     pub vector_words: u32,
+    /// The first rule's action.
     pub actions: u32,
     /// How many rules.
     pub rules: u32,
-    /// Where the metadata begin, in blocks, and how many bytes they are.
+    /// Where the metadata begin (blocks), and how long they are (bytes).
     pub metadata: u32,
     pub metadata_bytes: u32,
     pub padding: u32,
@@ -208,8 +214,8 @@ impl Header {
 
     /// Whether a flag is set.
     ///
-    /// Read anew each time: of a copy, the verifier would remember each answer, and follow every
-    /// combination of answers.
+    /// Read anew each time: if all flags were asked of one copy, the verifier would remember each
+    /// answer, and follow every combination of answers.
     #[inline(always)]
     pub fn has(&self, flag: u32) -> bool {
         // SAFETY: a reference is valid to read from.
@@ -217,9 +223,10 @@ impl Header {
     }
 }
 
-/// What the lists say of an address, as a source and as a destination. Each word is 0 where they
-/// say nothing, else a rank (upper half) and the [`crate::stats::counter::CounterId`] of the list (lower
-/// half). The higher rank decides: the longer prefix, then the list that comes first.
+/// What the lists say of an address, as a source and as a destination. Each word is 0 where no list
+/// says anything, else a rank (upper half) and the list's [`crate::stats::counter::CounterId`]
+/// (lower half). The higher rank decides: that of the longer prefix, then of the list that comes
+/// first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Membership {
@@ -252,15 +259,16 @@ impl Membership {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Action {
-    /// A [`ActionKind`].
+    /// An [`ActionKind`].
     pub kind: u8,
-    /// Whether `source_mac` and `destination_mac` are to be written.
+    /// Whether `source_mac` and `destination_mac` are written into the frame: 0 or 1.
     pub set_source_mac: u8,
     pub set_destination_mac: u8,
     pub reserved: u8,
-    /// Index into the map `REDIRECTS`.
+    /// Index into the map `REDIRECTS`, if the rule redirects.
     pub slot: u32,
-    /// The rule's counter, and the one of packets that it could not redirect.
+    /// The rule's counter, and its counter for packets that it could not redirect: each a
+    /// [`crate::stats::counter::CounterId`].
     pub counter: u32,
     pub lost_counter: u32,
     pub source_mac: [u8; 6],
@@ -285,14 +293,14 @@ impl Action {
         padding: 0,
     };
 
-    /// Copies it word by word: of a plain assignment, LLVM makes a call that moves byte by byte.
+    /// Copies it word by word: LLVM makes a plain assignment a loop over bytes.
     #[inline(always)]
     pub fn copy_to(&self, other: &mut Self) {
         let (from, to) = ((&raw const *self).cast::<u64>(), (&raw mut *other).cast::<u64>());
         let mut word = 0;
         while word < size_of::<Self>() / size_of::<u64>() {
-            // SAFETY: both are as many words, with their alignment; every bit pattern is an action
-            // as good as the one that it comes from.
+            // SAFETY: both are this many words long and aligned as words are; every bit pattern is
+            // an action.
             unsafe { *to.add(word) = black_box(*from.add(word)) };
             word += 1;
         }

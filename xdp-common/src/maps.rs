@@ -1,8 +1,9 @@
 //! The registry of the program's maps: each is declared here, once.
 //!
-//! From it come the declarations in the eBPF program (`xdp-ebpf/src/maps.rs`), the pins' names, the
-//! handles of the command line, what a map that was found must look like, which maps `attach
-//! --replace` keeps, and which ones `explain` asks with. Adding a map is one entry here.
+//! The registry gives the declarations in the eBPF program (`xdp-ebpf/src/maps.rs`), the names of
+//! the pins, the handles of the command line, what a map that was found must look like, which maps
+//! `attach --replace` keeps, and which maps `explain` shares with the program in force. Adding a
+//! map is one entry here.
 //!
 //! A new map, or one with another name or signature, needs a new [`crate::image::LAYOUT`].
 
@@ -26,21 +27,22 @@ pub mod kind {
 
 /// Flags of maps (include/uapi/linux/bpf.h).
 pub mod map_flag {
-    /// BPF_F_NO_PREALLOC: takes memory for the entries that it has.
+    /// BPF_F_NO_PREALLOC: takes memory only for the entries that it has.
     pub const NO_PREALLOC: u32 = 1 << 0;
-    /// BPF_F_MMAPABLE: read and written through memory.
+    /// BPF_F_MMAPABLE: can be mapped into memory, and is read and written there.
     pub const MMAPABLE: u32 = 1 << 10;
 }
 
-/// What a map must look like to be used: for a call on a map, the kernel reads and writes as many
-/// bytes as its keys and values have, whatever room there is.
+/// What a map must look like to be used. In a call on a map, the kernel reads and writes as many
+/// bytes as that map's keys and values have, however long the caller's buffers are: a map of
+/// another shape would have it write beyond them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapSignature {
     /// See [`kind`].
     pub kind: u32,
     /// Bytes.
     pub key_size: u32,
-    /// Bytes; of a per-CPU map, for each CPU.
+    /// Bytes; in a per-CPU map, bytes for each CPU.
     pub value_size: u32,
 }
 
@@ -51,9 +53,9 @@ impl MapSignature {
 
     /// Whether a map of the signature `found` can be used as one of this signature.
     ///
-    /// A DEVMAP may have values of four bytes, an interface index without a program: aya makes it so
-    /// where the kernel refuses its question whether there may be one. Nothing but the index is
-    /// written, and nothing is read.
+    /// A DEVMAP may have values of four bytes, an interface index, in place of eight, an index and
+    /// a program: aya makes it so where the kernel refuses the call by which aya finds out whether
+    /// it takes a program there. Only the index is written, and nothing is read.
     pub fn takes(self, found: Self) -> bool {
         let short = Self { value_size: 4, ..self };
         found == self || self.kind == kind::DEVMAP && found == short
@@ -92,7 +94,7 @@ impl MapDefinition {
     }
 }
 
-/// A part of an image: written by the command line before the image is put in force, never
+/// A part of an image. The command line writes it before the image is activated, and never
 /// afterwards.
 pub const EXTENT: MapDefinition =
     MapDefinition::array(kind::ARRAY, size_of::<Extent>(), 1, map_flag::MMAPABLE);
@@ -105,7 +107,8 @@ pub const COUNTER_PAGE: MapDefinition =
 pub const FILTER: MapDefinition =
     MapDefinition::array(kind::ARRAY, size_of::<EntryFilter>(), 1, map_flag::MMAPABLE);
 
-/// A table of run-time entries. Tries have keys of a length and an address.
+/// A table of run-time entries. The keys of a hash are addresses, those of a trie a length and an
+/// address.
 pub const fn table(table: EntryTable) -> MapDefinition {
     let (kind, key_size) = match table {
         EntryTable::HostsV4 => (kind::HASH, 4),
@@ -117,8 +120,8 @@ pub const fn table(table: EntryTable) -> MapDefinition {
     MapDefinition::new(kind, key_size, value, places, map_flag::NO_PREALLOC)
 }
 
-/// What owners asked for, in a table's own map: an element for each prefix and owner. The program does
-/// not look there.
+/// What owners asked for: a map beside each table of run-time entries, with an element for each
+/// prefix and owner. The program does not look there.
 pub const RECORDS: MapDefinition = MapDefinition::new(
     kind::HASH,
     size_of::<RecordKey>(),
@@ -126,15 +129,17 @@ pub const RECORDS: MapDefinition = MapDefinition::new(
     TABLE_SIZE as usize,
     map_flag::NO_PREALLOC,
 );
-/// As bytes: an address of 128 bits (IPv4's are the last 32) in network order; 4 or 6; the prefix's
-/// length; two zeros; the owner's number.
+/// In this order: 16 bytes of address in network order (an IPv4 address in the last four), the
+/// family (one byte, 4 or 6), the prefix's length (one byte), two zeros, the owner's number (u32).
 pub type RecordKey = [u64; 3];
-/// As bytes: the deadline, by the kernel's monotonic clock in nanoseconds; when it was put, in
-/// milliseconds since 1970; what the counter had then; the kind, 1 allows and 2 blocks; whether it is
-/// kept over a restart; two zeros; the note's number.
+/// In this order: the deadline, in nanoseconds of the kernel's monotonic clock (u64); when it was
+/// put, in milliseconds since 1970 (u64); what the counter had then (u64); the kind, 1 allows and 2
+/// blocks (one byte); whether it is kept over a restart (one byte); two zeros; the note's number
+/// (u32).
 pub type RecordValue = [u64; 4];
 
-/// An owner's name, padded with zeros. An owner's number is its place, from 0.
+/// An owner's name, padded with zeros. An owner's number is the place of its name in the map
+/// `OWNERS`, from 0.
 pub type OwnerName = [u8; MAX_OWNER_NAME];
 
 /// Counters of run-time entries.
@@ -148,23 +153,25 @@ pub const ENTRY_COUNTER_PAGE: MapDefinition = MapDefinition::array(
 /// What becomes of a map when `attach --replace` exchanges the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReplace {
-    /// The new program goes on with it, where it is of the same [`crate::image::LAYOUT`].
+    /// The new program goes on with the map, if both programs have the same
+    /// [`crate::image::LAYOUT`].
     Kept,
-    /// The new program goes on with it whatever the layout, as long as all such maps have their
-    /// signatures. Who changes what lies in one of them gives it another signature or name.
+    /// The new program goes on with the map whatever the layout, as long as every map of this kind
+    /// has the signature that it expects. So a change to what lies in one of them needs another
+    /// signature or another name for that map.
     KeptAlways,
-    /// The new program has one of its own, filled before it runs.
+    /// The new program has a map of its own, filled before it runs.
     Anew,
 }
 
-/// What `explain` asks the program with. Asking must not change what is in force: whatever the
-/// program writes and a verdict or a count depends on is the question's own.
+/// The map that the program has when `explain` asks it. Asking must not change what is in force: a
+/// map that the program writes, and on which a verdict or a count depends, is the question's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InExplain {
-    /// The map in force. The program reads it, or writes only what spares it a search
-    /// ([`crate::filter::dynamic::Skip`]).
+    /// The map in force. The program only reads it, or writes there only what saves later packets
+    /// a search ([`crate::filter::dynamic::Skip`]).
     Shared,
-    /// An empty map of the same kind, made for the question: the program writes there.
+    /// An empty map of the same kind, made for the question, because the program writes there.
     Own,
 }
 
@@ -175,9 +182,9 @@ pub enum InExplain {
 macro_rules! for_each_map {
     ($each:ident) => {
         $each! {
-            /// The ruleset in force: its first extent in slot 0, the others where that one says. The
-            /// command line writes the others first and then slot 0, which the program reads once a
-            /// packet.
+            /// The ruleset in force: its first extent in slot 0, the others in the slots that the
+            /// first one's header names. The command line writes those slots first, and then slot
+            /// 0, which the program reads once a packet.
             RULESET ruleset {
                 declared: ArrayOfMaps<ExtentMap, EXTENT_SLOTS>,
                 created: MapDefinition::of_maps(EXTENT_SLOTS),
@@ -185,8 +192,8 @@ macro_rules! for_each_map {
                 replace: Anew,
                 explain: Shared,
             }
-            /// Interfaces to redirect to, by the slots in rule actions. Written by the command line,
-            /// in the half that the ruleset in force does not use.
+            /// Interfaces to redirect to, by the slots in rule actions. Read by the program,
+            /// written by the command line in the half that the ruleset in force does not use.
             REDIRECTS redirects {
                 declared: DevMap<{ REDIRECT_SLOTS as usize }>,
                 created: MapDefinition::array(kind::DEVMAP, 8, REDIRECT_SLOTS as usize, 0),
@@ -195,7 +202,8 @@ macro_rules! for_each_map {
                 explain: Shared,
             }
             /// Every packet, by verdict and reason: added to by the program, read by the command
-            /// line. Behind that, where a CPU works on a packet: nobody else looks at it.
+            /// line. Behind that lies the scratch, where a CPU works on a packet: only `explain`
+            /// reads it, in a map of its own.
             COUNTERS counters {
                 declared: PerCpuArray<PerCpu, 1>,
                 created: MapDefinition::array(kind::PERCPU_ARRAY, size_of::<PerCpu>(), 1, 0),
@@ -213,8 +221,9 @@ macro_rules! for_each_map {
                 replace: Kept,
                 explain: Own,
             }
-            /// Whether there are run-time entries, and how their filters are asked. Written by the
-            /// command line through memory, read by the program once an IP packet.
+            /// Whether bypass is on, whether there are run-time entries, and how their filters are
+            /// asked. Written by the command line through memory. The program reads bypass once a
+            /// packet, and the rest with IP packets.
             SWITCHES switches {
                 declared: Array<Switches, 1, MEMORY_FLAGS>,
                 created: MapDefinition::array(
@@ -227,9 +236,10 @@ macro_rules! for_each_map {
                 replace: KeptAlways,
                 explain: Shared,
             }
-            /// The filters in front of the tables of run-time entries, by the tables' numbers. Like
-            /// the tables below, each is made by the command line with the first entry and taken
-            /// away with the last. Written by the command line through memory, read by the program.
+            /// The filters in front of the tables of run-time entries, by the tables' numbers. The
+            /// command line makes each of them, and each table below, with the first entry, and
+            /// takes it away with the last. Written by the command line through memory, read by the
+            /// program.
             BAN_FILTERS ban_filters {
                 declared: ArrayOfMaps<FilterMap, 4>,
                 created: MapDefinition::of_maps(EntryTable::ALL.len()),
@@ -237,8 +247,8 @@ macro_rules! for_each_map {
                 replace: KeptAlways,
                 explain: Shared,
             }
-            /// Run-time entries for single IPv4 addresses, of each what all owners together want. Written
-            /// by the command line, read by the program.
+            /// Run-time entries for single IPv4 addresses: for each address, what all owners
+            /// together want. Written by the command line, read by the program.
             BAN_HOSTS_V4 ban_hosts_v4 {
                 declared: ArrayOfMaps<HostsV4, 1>,
                 created: MapDefinition::of_maps(1),
@@ -246,8 +256,9 @@ macro_rules! for_each_map {
                 replace: KeptAlways,
                 explain: Shared,
             }
-            /// For shorter IPv4 prefixes, in network order. As above; in the value of one that has ended,
-            /// the program leaves what is behind it.
+            /// For shorter IPv4 prefixes, in network order. As above; but in the value of an entry
+            /// that has ended, the program notes which shorter prefix decides in its place
+            /// ([`crate::filter::dynamic::Skip`]).
             BAN_PREFIXES_V4 ban_prefixes_v4 {
                 declared: ArrayOfMaps<PrefixesV4, 1>,
                 created: MapDefinition::of_maps(1),
@@ -272,8 +283,8 @@ macro_rules! for_each_map {
                 explain: Shared,
             }
             /// Packets that run-time entries decided, in pages that the command line adds as entries
-            /// need them, and takes away with the last. Added to by the program, read by the command
-            /// line; never zeroed, a record says what its counter had when it was put.
+            /// need them, and takes away when no entry uses them. Added to by the program, read by
+            /// the command line. Never zeroed: a record says what its counter had when it was put.
             ENTRY_COUNTERS entry_counters {
                 declared: ArrayOfMaps<EntryCounterPage, { dynamic::COUNTER_PAGES }>,
                 created: MapDefinition::of_maps(dynamic::COUNTER_PAGES),
@@ -281,8 +292,9 @@ macro_rules! for_each_map {
                 replace: KeptAlways,
                 explain: Own,
             }
-            /// What owners asked for, by the tables' numbers: what the tables are made of. Written and
-            /// read by the command line; the program only holds it.
+            /// What owners asked for, by the tables' numbers: the tables are made from it. Written
+            /// and read by the command line; the program only keeps it alive
+            /// ([`crate::verifier::name`]).
             RECORDS records {
                 declared: ArrayOfMaps<RecordsMap, 4>,
                 created: MapDefinition::of_maps(EntryTable::ALL.len()),
@@ -343,7 +355,7 @@ macro_rules! registry {
                 }
             }
 
-            /// How a map of maps' inner maps are created.
+            /// How the inner maps of a map of maps are created; `None` of any other map.
             pub const fn inner(self) -> Option<MapDefinition> {
                 match self {
                     $(Self::$name => $inner,)*
@@ -369,11 +381,11 @@ macro_rules! registry {
 
 for_each_map!(registry);
 
-/// The kernel keeps this much of a name, in bytes (BPF_OBJ_NAME_LEN less the terminating zero).
+/// Bytes of a name that the kernel keeps (BPF_OBJ_NAME_LEN less the terminating zero).
 pub const KERNEL_NAME: usize = 15;
 
 impl Map {
-    /// The name as the kernel tells it.
+    /// The name as the kernel gives it in bpf_map_info: cut to [`KERNEL_NAME`].
     pub fn kernel_name(self) -> &'static str {
         let name = self.name();
         &name[..name.len().min(KERNEL_NAME)]
