@@ -6,7 +6,8 @@ use crate::lookup::interval_tree;
 use crate::packet::{NO_SENDER, Packet};
 use crate::stats::verdict::{Reason, Verdict};
 
-/// Decides every ARP packet: by its sender's protocol address, where the policy drops.
+/// Decides every ARP packet. Where the policy drops, a packet passes whose sender's IPv4 address is
+/// allowed.
 #[inline(always)]
 pub fn judge<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Stage<Decision> {
     let sender = packet.source[0];

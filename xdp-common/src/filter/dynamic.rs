@@ -2,22 +2,27 @@
 //!
 //! There are four tables: single addresses in hashes, shorter prefixes in LPM tries, each for IPv4
 //! and for IPv6. The command line changes them in place; nothing is compiled. For each prefix there is
-//! one entry, which says until when the prefix is allowed and until when it is blocked: what all of its
-//! owners asked for, in one. Who they are is the command line's business ([`crate::maps::RECORDS`]).
+//! one entry, which says until when the prefix is allowed and until when it is blocked: what all
+//! owners of the prefix asked for, put together. Only the command line knows the owners
+//! ([`crate::maps::RECORDS`]).
 //!
-//! An entry bears its deadlines, so that it ends without anybody taking it away, and an entry that has
-//! ended hides nothing: a trie knows only the longest match, so it is asked again for a shorter one.
-//! Where many have ended one around the other, the program asks for each of them once, and leaves in
-//! the first where it got to ([`Skip`]): the next packet goes there at once.
+//! An entry carries its deadlines, so it ends without anybody removing it. An entry that has ended
+//! hides nothing: a trie answers with the longest match alone, so it is asked again for a shorter
+//! prefix. Example: 10.1.0.0/16 has ended and 10.0.0.0/8 is live; a packet from 10.1.2.3 finds the
+//! /16 first, and then the /8, which decides. Where many entries around each other have ended, the
+//! program asks for each of them once and notes in the longest one where it got to ([`Skip`]), so
+//! that the next packet goes there at once.
 //!
-//! In front of each table stands a filter, a bitmap that says of most addresses that the table
-//! need not be asked. It may say so too seldom and never too often, so a bit is set before the
-//! entry that it stands for, and cleared after that entry is gone, if at all.
+//! In front of each table stands a filter, a bitmap that says of most addresses that the table need
+//! not be asked. It must never say so of an address that an entry holds; the other mistake only
+//! costs time. So a bit is set before its entry is put, and cleared after the entry is gone, if at
+//! all.
 //!
-//! What an entry decides is counted for each CPU on its own, in a counter whose number the entry bears
-//! ([`CounterPlace`]). A counter in the entry itself would have every CPU write to the same cache line:
-//! a flood from one blocked source, which the NIC spreads over all of them, would make dropping it
-//! slower the more CPUs there are. And it would be lost whenever a command replaces the entry.
+//! What an entry decides is counted for each CPU on its own, in a counter whose number the entry
+//! carries ([`CounterPlace`]). A counter in the entry itself would have every CPU write to the same
+//! cache line: a flood from one blocked source, which the NIC spreads over all CPUs, would make
+//! dropping it slower the more CPUs there are. And the count would be lost whenever a command
+//! replaces the entry.
 
 use crate::capacity::MAX_ENTRIES;
 use crate::filter::effect::{Effect, Stage, decide};
@@ -32,14 +37,14 @@ pub struct EntryAction(pub u32);
 impl EntryAction {
     /// There is no live entry for the source.
     pub const NONE: Self = Self(0);
-    /// Passes, whatever the ruleset says.
+    /// The packet passes, whatever the ruleset says.
     pub const ALLOWED: Self = Self(1);
-    /// Is dropped, unless an allowlist holds it.
+    /// The packet is dropped, unless an allowlist holds its source.
     pub const BLOCKED: Self = Self(2);
 }
 
-/// What the entry that decides does, and the number of the counter for that: as one number, which is
-/// what crosses between functions of the program.
+/// What the deciding entry does, and the number of the counter for that. It is one number, because
+/// a global function of the program returns a number and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Deciding(pub u32);
@@ -65,17 +70,17 @@ impl Deciding {
     }
 }
 
-/// What the judgement asks of what commands set at run time.
+/// What commands set at run time, as far as the judgement asks for it.
 pub trait DynamicEntries {
     /// Whether everything is to pass, whatever the ruleset and the entries say.
     fn bypass(&self) -> bool {
         false
     }
-    /// The longest live entry that holds the source. `network` is IPv4 or IPv6.
+    /// What the longest live entry does that holds the source. `network` is IPv4 or IPv6.
     fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding;
 }
 
-/// There are none.
+/// No entries, and no bypass.
 #[derive(Clone, Copy, Debug)]
 pub struct NoEntries;
 
@@ -85,35 +90,35 @@ impl DynamicEntries for NoEntries {
     }
 }
 
-/// An entry as it lies in a map: numbers and no structure, which Linux 6.1 refuses in inner
-/// maps, and none of them wider than a key of IPv4's trie leaves it aligned.
+/// An entry as it lies in a map: an array of numbers, because Linux 6.1 refuses structures in inner
+/// maps; of four bytes each, because behind a key of IPv4's trie nothing larger is aligned.
 ///
-/// The kernel puts a new value in the place of an old one, and does not write into it. The memory of
-/// one that is gone can become another entry's of the same table at once, though: a packet that is
-/// reading an entry in the very moment in which it is removed may be judged by the one that comes.
+/// To replace a value, the kernel puts a new one in its place, and does not write into the old one.
+/// But the memory of a removed value can become another entry's of the same table at once: a packet
+/// that reads an entry while it is removed may be judged by the entry that comes there next.
 pub type Value = [u32; 7];
 
-/// What lies in a [`Value`]: what is asked for a prefix, by all of its owners together.
+/// What lies in a [`Value`]: what all owners of a prefix together ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Until when it is allowed, by the kernel's monotonic clock in nanoseconds: [`NEVER`] if that does
-    /// not end, 0 if nobody allows it.
+    /// Until when the prefix is allowed, in nanoseconds of the kernel's monotonic clock: [`NEVER`]
+    /// if that does not end, 0 if nobody allows it.
     pub allowed_until: u64,
-    /// Until when it is blocked, likewise. While it is allowed, that decides.
+    /// Until when it is blocked, likewise. It has no effect while the prefix is allowed.
     pub blocked_until: u64,
-    /// Of the prefix: a trie does not say which it found.
+    /// The prefix's length in bits: a trie does not say which prefix it found.
     pub length: u32,
-    /// The numbers of the counters for packets that were allowed and blocked by it; 0 where there is
-    /// none.
+    /// The numbers of the counters for packets that the entry allowed and blocked; 0 where nothing
+    /// is counted.
     pub allowed_counter: u32,
     pub blocked_counter: u32,
 }
 
-/// The deadline of what does not end.
+/// The deadline of an entry that does not end.
 pub const NEVER: u64 = u64::MAX;
 
 impl Entry {
-    /// As it lies in its table, without a [`Skip`].
+    /// The entry as it lies in its table, without a [`Skip`].
     pub const fn to_value(self) -> Value {
         [
             self.allowed_until as u32,
@@ -137,7 +142,7 @@ impl Entry {
         }
     }
 
-    /// What it does now. The clock is asked only where that depends on it.
+    /// What it does now. The clock is asked only where the answer depends on it.
     #[inline(always)]
     pub fn decides(&self, now: impl FnOnce() -> u64) -> Deciding {
         let timeless = self.allowed_until == NEVER
@@ -145,7 +150,7 @@ impl Entry {
         self.decides_at(if timeless { 0 } else { now() })
     }
 
-    /// What it does at that time.
+    /// What it does at the time `now`, in nanoseconds of the kernel's monotonic clock.
     #[inline(always)]
     pub const fn decides_at(&self, now: u64) -> Deciding {
         if now < self.allowed_until {
@@ -167,12 +172,13 @@ pub struct CounterPlace {
     pub word: usize,
 }
 
-/// A block of counters, of packets.
+/// A block of counters, each a number of packets.
 pub type CounterBlock = [u64; COUNTERS_PER_BLOCK];
 pub const COUNTERS_PER_BLOCK: usize = 256;
 /// Blocks of a page.
 pub const COUNTER_BLOCKS: usize = 8;
-/// Counters of a page, and pages: enough for every place of every table to be allowed and blocked.
+/// Counters of a page, and number of pages: enough for two counters, allowed and blocked, for every
+/// place of every table, and number 0, which counts nothing.
 pub const COUNTERS_PER_PAGE: usize = COUNTERS_PER_BLOCK * COUNTER_BLOCKS;
 pub const COUNTER_PAGES: usize =
     (2 * EntryTable::ALL.len() * TABLE_SIZE as usize + 1).div_ceil(COUNTERS_PER_PAGE);
@@ -196,15 +202,16 @@ impl CounterPlace {
 
 /// What the program found behind an entry that has ended: the length of the live entry that decides
 /// in its place, or that there is none. It lies in the upper half of the fifth word of the entry's
-/// value, where the command line leaves 0.
+/// value, where the command line leaves 0: the length below, the epoch above.
 ///
 /// A skip is good in the epoch that it names, [`Switches::epoch`]. An entry that has ended stays
-/// ended, so what was skipped once can be skipped until a command changes the tables; each command
-/// begins a new epoch. There are 255, and the first comes again only after the command line has
-/// written all entries anew, without skips; until then nothing is skipped.
+/// ended, so what was skipped once can be skipped until a command changes the tables, and each such
+/// command begins a new epoch. There are 255 epochs. When they are used up, nothing is skipped
+/// until the command line has written all entries anew, without skips; then the first epoch comes
+/// again.
 ///
-/// Nothing else of a value is ever written by the program: a value that was removed while the program
-/// read it may be another entry's by now, which a skip of a past epoch does no harm.
+/// The program writes nothing else into a value. A value that was removed while the program read it
+/// may be another entry's by now; there the skip does no harm, because its epoch is past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skip(pub u8);
 
@@ -214,7 +221,7 @@ impl Skip {
     /// Epochs are 1 to this.
     pub const LAST_EPOCH: u32 = 0xff;
 
-    /// As it lies in a value.
+    /// The skip as it lies in a value.
     #[inline(always)]
     pub const fn to_half(self, epoch: u32) -> u16 {
         self.0 as u16 | ((epoch & 0xff) as u16) << 8
@@ -231,7 +238,7 @@ impl Skip {
     }
 }
 
-/// Lets in whom an entry allows, before any list is asked.
+/// Passes the packet if an entry allows its source, before any list is asked.
 #[inline(always)]
 pub fn allow(entry: Deciding, effect: &mut Effect) -> Stage {
     if entry.action() == EntryAction::ALLOWED {
@@ -241,7 +248,8 @@ pub fn allow(entry: Deciding, effect: &mut Effect) -> Stage {
     Stage::Continue(())
 }
 
-/// Drops whom an entry blocks, unless an allowlist let him in.
+/// Drops the packet if an entry blocks its source. Asked after the allowlists, which may have let
+/// it in.
 #[inline(always)]
 pub fn block(entry: Deciding, effect: &mut Effect) -> Stage {
     if entry.action() == EntryAction::BLOCKED {
@@ -264,7 +272,7 @@ pub enum EntryTable {
 impl EntryTable {
     pub const ALL: [Self; 4] = [Self::HostsV4, Self::PrefixesV4, Self::HostsV6, Self::PrefixesV6];
 
-    /// The one that holds prefixes of that length.
+    /// The table that holds prefixes of that length, in bits.
     pub const fn of(v6: bool, length: u8) -> Self {
         match (v6, length) {
             (false, 32) => Self::HostsV4,
@@ -280,10 +288,11 @@ impl EntryTable {
     }
 }
 
-/// Places in each table. A trie of some kernels wants a free one even to replace an entry.
+/// Places in each table. One more than entries, because on some kernels a trie needs a free place
+/// even to replace an entry.
 pub const TABLE_SIZE: u32 = MAX_ENTRIES + 1;
 
-/// Bits of [`Switches::flags`]; below them stand those of [`EntryTable::flag`].
+/// Bits of [`Switches::flags`]; the bits below them are those of [`EntryTable::flag`].
 pub mod flag {
     use super::EntryTable;
 
@@ -293,9 +302,9 @@ pub mod flag {
     pub const V6_AT_64: u32 = 1 << 10;
     /// There are IPv6 prefixes too short for the filter: the trie is asked for every packet.
     pub const V6_ALWAYS: u32 = 1 << 11;
-    /// All that say how IPv6's filter is asked.
+    /// All bits that say how the filter of IPv6 prefixes is asked.
     pub const V6_FILTER: u32 = V6_AT_32 | V6_AT_48 | V6_AT_64 | V6_ALWAYS;
-    /// There is something to ask for IPv4, and for IPv6.
+    /// IPv4, and IPv6, has a table with entries if one of these bits is set.
     pub const V4: u32 = EntryTable::HostsV4.flag() | EntryTable::PrefixesV4.flag();
     pub const V6: u32 = EntryTable::HostsV6.flag() | EntryTable::PrefixesV6.flag();
 }
@@ -304,29 +313,30 @@ pub mod flag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Switches {
-    /// See [`flag`]. With none set, the program looks at nothing else of all this.
+    /// See [`flag`]. With no table's flag set, the program reads nothing else here but `bypass`.
     pub flags: u32,
-    /// Whether, and by which number, entries that have ended may be skipped, see [`Skip`]: 0 while
-    /// a command changes the tables, then no skip is used and none is left.
+    /// The epoch whose skips are good, see [`Skip`]. 0 while a command changes the tables: then no
+    /// skip is used, and none is written.
     pub epoch: u32,
-    /// Not 0: everything passes. Of no ruleset and of no entry, so it outlives them all.
+    /// Everything passes if it is not 0. It belongs to no ruleset and to no entry, and stays as it
+    /// is when they change.
     pub bypass: u64,
     /// Odd numbers drawn at random, which spread addresses over the filters: nobody outside can
     /// choose addresses that share a bit.
     pub multipliers: [u64; 2],
-    /// What follows is the command line's alone. Not 0: a command is changing the tables, or was
-    /// killed while it did, and the rest is not to be trusted.
+    /// From here on, only the command line reads. If this is not 0, a command is changing the
+    /// tables, or was killed while it did, and the fields below are not to be trusted.
     pub changing: u64,
-    /// No entry ends before.
+    /// No entry ends before this, in nanoseconds of the kernel's monotonic clock.
     pub next_deadline: u64,
-    /// Entries of each table, those that have ended and are still there included.
+    /// How many entries each table has, with those that have ended and are still there.
     pub entries: [u32; 4],
-    /// Bits of each filter that a removed entry may have left stale.
+    /// How many bits of each filter a removed entry may have left stale.
     pub stale: [u32; 4],
-    /// The last epoch that was not 0; 0 where none was since all entries were written anew.
+    /// The last epoch that was not 0; 0 if there was none since all entries were written anew.
     pub last_epoch: u64,
-    /// The page from which entries get their counters, and which of it are free: a bit each. Free
-    /// counters of other pages are found by looking which are used.
+    /// The page from which entries get their counters; `free_counters` has a bit for each of its
+    /// counters that is free. To find free counters on other pages, all entries are read.
     pub counter_page: u64,
     pub free_counters: [u64; COUNTERS_PER_PAGE / 64],
     pub unused: [u64; 20],
@@ -334,41 +344,44 @@ pub struct Switches {
 
 const _: () = assert!(size_of::<Switches>() == 512);
 
-/// Bits of a filter, as a power of two: 512 KiB. 100,000 addresses are a bit in 42.
+/// Bits of a filter, as a power of two: 512 KiB. 100,000 addresses set about one bit in 42.
 pub const FILTER_BITS: u32 = 22;
 pub const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
 /// A filter: bit `n % 64` of word `n / 64`.
 pub type EntryFilter = [u64; FILTER_WORDS];
 
-/// Upper bits of an odd product: the places of any two addresses are the same with a chance of
-/// about two in the number of places (Dietzfelbinger et al., 1997).
+/// The upper bits of a product with a random odd number: any two addresses get the same place with
+/// a probability of at most about two in the number of places (Dietzfelbinger et al., "A reliable
+/// randomized algorithm for the closest-pair problem", 1997).
 #[inline(always)]
 const fn place(sum: u64) -> u32 {
     (sum >> (64 - FILTER_BITS)) as u32
 }
 
-/// The bit of a single address; IPv4 addresses stand in the first word, as in a packet.
+/// The bit of a single address. An IPv4 address stands in the first word, as in
+/// [`Packet::source`](crate::packet::Packet::source).
 #[inline(always)]
 pub const fn host_bit(multipliers: [u64; 2], address: [u64; 2]) -> u32 {
     let first = address[0].wrapping_mul(multipliers[0]);
     place(first.wrapping_add(address[1].wrapping_mul(multipliers[1])))
 }
 
-/// The bit of an IPv4 address in the filter of prefixes: its upper bits as they are.
+/// The bit of an IPv4 address in the filter of prefixes: its upper 22 bits as they are.
 #[inline(always)]
 pub const fn prefix_bit_v4(address: u32) -> u32 {
     address >> (32 - FILTER_BITS)
 }
 
-/// Lengths at which IPv6 prefixes stand in their filter, with their flags. A prefix stands at the
-/// longest that is not longer than itself, and one a little shorter than the first with each part
-/// of that length.
+/// Lengths in bits at which IPv6 prefixes stand in their filter, with their flags. A prefix stands
+/// at the longest of them that is not longer than itself: a /56 is one bit, at 48. A prefix that is
+/// shorter than all of them sets the bits of all its parts at the first: a /30 sets those of its
+/// four /32s.
 pub const LENGTHS_V6: [(u32, u32); 3] =
     [(32, flag::V6_AT_32), (48, flag::V6_AT_48), (64, flag::V6_AT_64)];
-/// Shorter prefixes have more parts than are worth setting.
+/// The shortest prefix that sets bits: shorter ones have too many parts ([`flag::V6_ALWAYS`]).
 pub const SHORTEST_V6: u32 = 16;
 
-/// The bit of an IPv6 address at one of [`LENGTHS_V6`].
+/// The bit of an IPv6 address, by its upper 64 bits, at one of [`LENGTHS_V6`].
 #[inline(always)]
 pub const fn prefix_bit_v6(multipliers: [u64; 2], upper: u64, length: u32) -> u32 {
     let first = (upper >> (64 - length)).wrapping_mul(multipliers[0]);
@@ -392,18 +405,18 @@ pub trait EntryTables {
     /// [`Switches::epoch`].
     fn epoch(&self) -> u32;
     fn multipliers(&self) -> [u64; 2];
-    /// Whether a bit of a table's filter is set; also where there is no filter.
+    /// Whether a bit of a table's filter is set; true if there is no filter.
     fn is_set(&self, table: EntryTable, bit: u32) -> bool;
     fn host_v4(&self, address: u32) -> Option<Self::Place<'_>>;
     fn host_v6(&self, address: [u64; 2]) -> Option<Self::Place<'_>>;
-    /// The longest prefix of at most that length that holds the address.
+    /// The longest prefix that holds the address, of at most `length` bits.
     fn prefix_v4(&self, length: u32, address: u32) -> Option<Self::Place<'_>>;
     fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<Self::Place<'_>>;
-    /// The time, as [`Entry::deadline`] has it.
+    /// The time, by the clock of [`Entry::allowed_until`].
     fn now(&self) -> u64;
 }
 
-/// The longest live entry that holds an IPv4 address.
+/// What the longest live entry does that holds an IPv4 address.
 #[inline(always)]
 pub fn deciding_v4<T: EntryTables>(tables: &T, address: u32) -> Deciding {
     let flags = tables.flags();
@@ -425,7 +438,7 @@ pub fn deciding_v4<T: EntryTables>(tables: &T, address: u32) -> Deciding {
     longest_live(31, tables.epoch(), |length| tables.prefix_v4(length, address), || tables.now())
 }
 
-/// The longest live entry that holds an IPv6 address.
+/// What the longest live entry does that holds an IPv6 address.
 #[inline(always)]
 pub fn deciding_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> Deciding {
     let flags = tables.flags();
@@ -445,7 +458,7 @@ pub fn deciding_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> Deciding {
     longest_live(127, tables.epoch(), |length| tables.prefix_v6(length, address), || tables.now())
 }
 
-/// Whether the filter lets an IPv6 address come to the trie. It is asked at those lengths alone at
+/// Whether the trie has to be asked for an IPv6 address. The filter is asked only at lengths at
 /// which some prefix stands, mostly one.
 #[inline(always)]
 fn probe<T: EntryTables>(tables: &T, flags: u32, upper: u64) -> bool {
@@ -460,7 +473,8 @@ fn probe<T: EntryTables>(tables: &T, flags: u32, upper: u64) -> bool {
     at(LENGTHS_V6[0]) || at(LENGTHS_V6[1]) || at(LENGTHS_V6[2])
 }
 
-/// The longest live prefix of a trie. `epoch` was read before.
+/// What the longest live prefix of a trie does. `epoch` was read before the trie is: what the trie
+/// says is then no older than the epoch that a skip names.
 #[inline(always)]
 fn longest_live<P: Place>(
     longest: u32,

@@ -1,5 +1,5 @@
-//! What becomes of a packet: the one form in which every stage says it, the program does it and
-//! `explain` tells it.
+//! What becomes of a packet. Every stage says it in this form, the program does it, and `explain`
+//! reports it.
 
 use core::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use crate::stats::verdict::{Reason, Verdict};
 pub struct Decision(u32);
 
 impl Decision {
-    /// The image is not what it should be: the program's own failure, never a packet's.
+    /// There is no image, or a corrupt one: the program's own failure, which no packet can cause.
     pub const BROKEN: Self = Self::new(Verdict::Aborted, Reason::Default);
 
     #[inline(always)]
@@ -39,7 +39,7 @@ impl Decision {
         self.verdict() * Reason::COUNT as u32 + self.reason()
     }
 
-    /// Its verdict and its reason; `None` where a packet left nothing that is one.
+    /// Its verdict and its reason; `None` of a number that is no decision.
     pub const fn parts(self) -> Option<(Verdict, Reason)> {
         Matrix::of_cell(self.cell() as usize)
     }
@@ -54,11 +54,11 @@ impl Decision {
 
 const _: () = assert!(CELLS <= 0x100 && Verdict::COUNT <= 0x100 && Reason::COUNT <= 0x100);
 
-/// All that is done with a packet: its verdict, what it is counted to, and how it leaves.
+/// All that is done with a packet: its verdict, the counters that it goes to, and how it leaves.
 ///
-/// Like what was read of the packet it lies in the CPU's scratch. A part that a packet does not have
-/// still says what it said of the packet before: the verdict says whether the frame is changed or
-/// sent elsewhere ([`Effect::leaves`]), and [`CounterId::NONE`] counts to nothing.
+/// It lies in the CPU's scratch, beside what was read of the packet. `action` keeps the previous
+/// packet's values where this one does not leave by an interface: the verdict says whether it is
+/// good ([`Effect::leaves`]). The counters are cleared for each packet ([`Effect::begin`]).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Effect {
@@ -70,9 +70,9 @@ pub struct Effect {
     /// The counter of the run-time entry that decided, see
     /// [`CounterPlace`](crate::filter::dynamic::CounterPlace); 0 where none did.
     pub entry: u32,
-    /// What is counted to beside them where the packet cannot leave as it should.
+    /// The rule's counter for packets that it could not redirect, if this is one.
     pub failure: CounterId,
-    /// How the packet leaves: where to, and what is rewritten before.
+    /// How the packet leaves: where to, and which MAC addresses are written before.
     pub action: Action,
 }
 
@@ -87,7 +87,7 @@ impl Effect {
         action: Action::DROP,
     };
 
-    /// What counts to nothing yet.
+    /// Clears the counters: so far the packet goes to none.
     #[inline(always)]
     pub fn begin(&mut self) {
         self.list = CounterId::NONE;
@@ -96,7 +96,7 @@ impl Effect {
         self.failure = CounterId::NONE;
     }
 
-    /// A decision that nothing else is counted for.
+    /// Takes a decision that no list, rule or entry counts.
     #[inline(always)]
     pub fn conclude(&mut self, decision: Decision) {
         self.begin();
@@ -110,7 +110,7 @@ impl Effect {
         verdict == Verdict::Tx as u32 || verdict == Verdict::Redirect as u32
     }
 
-    /// Where it goes to, as an index into the map `REDIRECTS`, if it is to go elsewhere.
+    /// The slot of the map `REDIRECTS` that the packet goes to, if it is redirected.
     #[inline(always)]
     pub const fn redirect(&self) -> Option<u32> {
         if self.decision.verdict() == Verdict::Redirect as u32 {
@@ -120,7 +120,7 @@ impl Effect {
         }
     }
 
-    /// It cannot leave: it is dropped, and that is counted apart.
+    /// Drops a packet that could not be redirected, and counts that apart.
     #[inline(always)]
     pub fn fail(&mut self) {
         self.decision = self.decision.dropped();
@@ -131,7 +131,7 @@ impl Effect {
 /// What a stage says: a decision, which ends the judgement, or something for the stages after it.
 pub type Stage<T = ()> = ControlFlow<Decision, T>;
 
-/// Ends the judgement where the image has a place that leads out of it.
+/// Ends the judgement where the image is corrupt: where a place that it names lies outside it.
 #[inline(always)]
 pub fn intact<T>(read: Option<T>) -> Stage<T> {
     match read {
@@ -140,7 +140,7 @@ pub fn intact<T>(read: Option<T>) -> Stage<T> {
     }
 }
 
-/// Decides.
+/// Ends the judgement with a decision.
 #[inline(always)]
 pub const fn decide<T>(verdict: Verdict, reason: Reason) -> Stage<T> {
     Stage::Break(Decision::new(verdict, reason))

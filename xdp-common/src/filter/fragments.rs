@@ -1,4 +1,4 @@
-//! Fragments behind the first, which carry no ports.
+//! Fragments after the first, which carry no ports.
 
 use crate::filter::effect::{Stage, decide};
 use crate::image::{Header, flag};

@@ -15,7 +15,7 @@ pub struct Found {
     count: u64,
 }
 
-/// Asks what the lists say of the source: an allowlist decides, and what blocklists say is for
+/// Asks what the lists say of the source. An allowlist decides; what blocklists say is returned for
 /// [`judge`].
 #[inline(always)]
 pub fn allow<L: Lines>(
@@ -64,7 +64,7 @@ pub fn judge<L: Lines>(
     Stage::Continue(())
 }
 
-/// The counter of a word's list: below its rank.
+/// The counter of the list in a word of a membership: the lower half.
 #[inline(always)]
 const fn counter(word: u64) -> CounterId {
     CounterId(word as u32)
@@ -89,7 +89,7 @@ pub fn find_listed<L: Lines>(
     lpm::find_of(lines, [header.list_v4_root, header.list_v6_root], network, address)
 }
 
-/// What the lists say of one address: a line of the image.
+/// The membership of that number: a line of the image.
 #[inline(always)]
 fn membership<'a, L: Lines>(lines: &'a L, header: &Header, value: u32) -> Option<&'a Membership> {
     Some(Membership::of(lines.line(header.memberships.wrapping_add(value))?))

@@ -1,5 +1,5 @@
-//! The stages of judgement, a file each, in the order that [`order`] asks them in; each says what it
-//! decides as an [`effect`].
+//! The stages of judgement, a file each; [`order`] asks them one after the other, and each says
+//! what it decides as an [`effect`].
 
 pub mod arp;
 pub mod bypass;

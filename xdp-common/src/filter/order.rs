@@ -8,28 +8,29 @@ use crate::image::{Header, Lines, flag};
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
 use crate::stats::verdict::Reason;
 
-/// What is known of the packet that is being judged. In the kernel it lies in a per-CPU map, see
-/// [`crate::verifier::launder`].
+/// What is known of the packet that is being judged. In the kernel it lies in a per-CPU map, for
+/// the reason that [`crate::verifier::launder`] gives. Fields that a packet lacks keep the previous
+/// packet's values.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Scratch {
     /// What was read of the packet.
     pub packet: Packet,
-    /// Length of the frame with all its buffers.
+    /// Length of the frame with all its buffers, in bytes.
     pub length: u32,
-    /// Whether it is malformed; nothing else is known of it then.
+    /// Whether it is malformed: 0 or 1. Then nothing is known of it but its length.
     pub malformed: u32,
     /// Always 0, but the verifier does not know that: adding it makes the verifier forget a range, so
     /// states merge.
     pub zero: u32,
-    /// What its fields were found to be.
+    /// The classes of its fields.
     pub classes: Classes,
     /// What becomes of it.
     pub effect: Effect,
 }
 
 impl Scratch {
-    /// With what another packet left in it.
+    /// A scratch with what another packet left in it, for tests and for judging in user space.
     pub const LEFT_BEHIND: Self = Self {
         packet: Packet::LEFT_BEHIND,
         length: 0,
@@ -62,7 +63,7 @@ pub fn judge<L: Lines, E: DynamicEntries>(
     scratch.effect.decision = decision;
 }
 
-/// Asks one stage after the other, until one decides; then none is asked any more.
+/// Asks one stage after the other, until one decides.
 #[inline(always)]
 fn ask_stages<L: Lines, E: DynamicEntries>(
     lines: &L,

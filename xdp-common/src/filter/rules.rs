@@ -1,15 +1,16 @@
 //! The first rule that matches, at a cost that hardly depends on how many there are.
 //!
-//! Every field that some rule names has its values divided into classes: two values that the same
-//! rules accept are of one class. A class has a vector of bits, one a rule in file order, in
-//! which the rules are set that accept its values (all that do not name the field are among
-//! them). The intersection of a packet's vectors, one a field, is the set of rules that match it,
-//! and the lowest bit is the first (Lakshman and Stiliadis, "High-speed policy-based packet
-//! forwarding using efficient multi-dimensional range matching", SIGCOMM 1998). A thousand rules
-//! are sixteen words, and a word more costs six loads from the nearer caches: vectors are no
-//! longer than the ruleset has rules. A summary of which words are not zero (Baboescu and
-//! Varghese, SIGCOMM 2001) was tried and left: rules that do not name a field are in all of its
-//! vectors, so that hardly a word is zero, and reading the summaries cost more than they saved.
+//! The values of each field that some rule names are divided into classes: two values that the same
+//! rules accept are of one class. A class has a bit vector, with a bit for each rule in file order.
+//! Set are the bits of the rules that accept the values of the class; rules that do not name the
+//! field accept all. The intersection of a packet's vectors, one for each field, is the set of
+//! rules that match the packet, and its lowest bit is the first of them (Lakshman and Stiliadis,
+//! "High-speed policy-based packet forwarding using efficient multi-dimensional range matching",
+//! SIGCOMM 1998). A thousand rules are sixteen words, and each word costs six loads from the nearer
+//! caches, so vectors are no longer than the ruleset's rules need. A summary of which words are not
+//! zero (Baboescu and Varghese, SIGCOMM 2001) was tried and dropped: rules that do not name a field
+//! are in all of its vectors, so that hardly a word is zero, and reading the summaries cost more
+//! than they saved.
 
 use crate::capacity::MAX_RULES;
 use crate::filter::effect::{Effect, Stage, decide, intact};
@@ -21,15 +22,15 @@ use crate::stats::counter::CounterId;
 use crate::stats::verdict::{Reason, Verdict};
 use crate::verifier::launder;
 
-/// Numbers of classes have these bits.
+/// The bits of a class's number.
 pub const CLASS: u32 = 0xffff;
-/// Classes on a page, and values that a page covers.
+/// Entries of a page, one for each value that it covers.
 pub const PAGE_ENTRIES: usize = 256;
 
-/// Flags of the fields that few rulesets name; a vector for each is asked only if one does.
+/// Flags of the fields that few rulesets name. Their vectors are read only if some rule names one.
 const RARE: u32 = flag::RULE_TAGS | flag::RULE_SOURCE_MAC | flag::RULE_DESTINATION_MAC;
 
-/// Stands for no VLAN tag in a directory by VLAN id: behind the highest id.
+/// The place of packets without a VLAN tag in a directory by VLAN id: behind the highest id.
 pub const NO_VLAN: u32 = 1 << 12;
 
 /// Entry `index & 255` of a page.
@@ -48,13 +49,13 @@ fn paged_class<L: Lines>(lines: &L, header: &Header, directory: u32, value: u32)
     page_entry(lines, header, page, value)
 }
 
-/// The lowest bit of the intersection of vectors that are `words` long.
+/// The lowest bit of the intersection of vectors that are `words` words long.
 #[inline(always)]
 fn first_common<const N: usize>(vectors: [&Span; N], words: u32) -> Option<u32> {
     let mut group = 0;
     while group < MAX_RULES / 64 && group < words as usize {
-        // Four words at once: eBPF adds no more than a constant to an address that it loads from,
-        // so that each word by itself would take twice the instructions. Vectors are no shorter.
+        // Four words a round: an eBPF load adds only a constant to its address, so words that are
+        // counted up one by one would take twice the instructions. No vector is shorter than that.
         let mut place = group;
         while place < group + GROUP {
             let mut word = u64::MAX;
@@ -71,11 +72,11 @@ fn first_common<const N: usize>(vectors: [&Span; N], words: u32) -> Option<u32> 
     None
 }
 
-/// Words of bit vectors that are intersected in a row.
+/// Words of each bit vector that are intersected in one round of the loop.
 const GROUP: usize = 4;
 
-/// The class of a packet in each field; in a field that it is not asked for, that of its protocol
-/// once more.
+/// The class of a packet in each field. A field that is not asked for has the class of the protocol
+/// once more, whose vector changes nothing in the intersection.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Classes {
@@ -84,7 +85,7 @@ pub struct Classes {
     destination: u32,
     source_port: u32,
     destination_port: u32,
-    /// TCP's flags or ICMP's type: they never meet in a packet.
+    /// By TCP's flags or by ICMP's type: no packet has both.
     l4_octet: u32,
     /// VLAN id and DSCP together.
     tags: u32,
@@ -179,8 +180,8 @@ fn first_match<L: Lines>(
     Some(first_common(vectors, words))
 }
 
-/// Finds the class of each field that some rule names. Says whether fields are among them that few
-/// rulesets name.
+/// Finds the class of each field that some rule names. Returns whether a field that few rulesets
+/// name is among them; `None` is a corrupt image.
 #[inline(always)]
 fn classify<L: Lines>(
     lines: &L,
@@ -188,8 +189,9 @@ fn classify<L: Lines>(
     packet: &Packet,
     classes: &mut Classes,
 ) -> Option<bool> {
-    // Every packet is of a class by family, protocol and whether it is a fragment. Rules that name
-    // something that such a packet has not do not accept it.
+    // The first class goes by family, protocol and whether the packet is a fragment. A rule that
+    // names a field that such packets lack does not accept the class: a rule on ports is not in the
+    // vector of a later fragment. So a field that the packet lacks needs no class of its own.
     *classes = Classes::all(protocol_class(lines, header, packet)?);
     if packet.network.is_ip() {
         if header.has(flag::RULE_SOURCE) {
@@ -252,8 +254,8 @@ fn classify<L: Lines>(
     Some(true)
 }
 
-/// The class of an address: its index has the difference to the class of addresses that no rule
-/// names, so that 0 is nothing to it.
+/// The class of an address. The trie holds the difference to the class of addresses that no rule
+/// names, so that these have 0, for which a trie needs no room.
 #[inline(always)]
 fn address_class<L: Lines>(
     lines: &L,
