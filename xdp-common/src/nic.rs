@@ -1,11 +1,11 @@
 //! What the program for a NIC and the command line agree on.
 //!
-//! A NIC holds less than the kernel: hashes and arrays, whose values the program may read, or add
-//! to atomically, but not write. So there are only full-length addresses here, in a hash for each
-//! family, and every counter is a part of one value. There are two of each hash, the banks: one
-//! in force, the other free for the next ruleset. [`Selector`] says which is which.
+//! A NIC can do less than the kernel: it has hashes and arrays, whose values the program may read,
+//! or add to atomically, but not write. So a NIC's ruleset has single addresses only, in a hash for
+//! each family, and all counters lie in one value. There are two banks of hashes: one in force, the
+//! other free for the next ruleset. [`Selector`] says which is which.
 //!
-//! The value of an address says what the lists say of it, a byte for each question:
+//! The value of an address has what the lists say of it, a byte for each question:
 //!
 //! ```text
 //! 0  as a source:      the allowlist that it is in
@@ -16,14 +16,14 @@
 //! 5  whether ARP from it is let through (0 or 1)
 //! ```
 //!
-//! Such a byte is 0 or a [`list`].
+//! Bytes 0 to 4 are 0 or the byte that [`list`] gives.
 
 use crate::stats::verdict::{Reason, Verdict};
 
-/// Most lists of a ruleset: as many as have a rank in a byte.
+/// Most lists of a ruleset, of both kinds together: a rank has three bits in a [`list`]'s byte.
 pub const MAX_LISTS: usize = 8;
-/// Counters of lists. Twice the lists of one ruleset, so that one that is given anew was used by
-/// nobody in the ruleset before.
+/// Counters of lists. Twice the lists of one ruleset, so that a new list gets a counter that no
+/// list of the ruleset before uses.
 pub const LIST_COUNTERS: usize = 2 * MAX_LISTS;
 
 /// The value of the map `SELECTOR`: the ruleset in force. Its first word is all that the program
@@ -35,7 +35,7 @@ pub struct Selector {
     pub flags: u32,
     /// Always 0, which the verifier cannot know; see `filter::order::Scratch::zero`.
     pub zero: u32,
-    /// Goes up by one with each ruleset; for the command line.
+    /// Goes up by one with each ruleset. Only the command line reads it.
     pub generation: u64,
 }
 
@@ -55,8 +55,12 @@ pub mod flag {
     pub const SECOND_BANK: u32 = 1 << 6;
 }
 
-/// The byte for a list: the higher one decides. `order` is the list's place among those of its
-/// kind, `counter` the number of its counter.
+/// The byte for a list, of which the higher one decides. `order` is the list's place among those of
+/// its kind, from 0, and `counter` the number of its counter.
+///
+/// # Panics
+///
+/// Where `order` is not below [`MAX_LISTS`] or `counter` not below [`LIST_COUNTERS`].
 pub const fn list(order: usize, counter: u32) -> u8 {
     assert!(order < MAX_LISTS && (counter as usize) < LIST_COUNTERS);
     0x80 | ((MAX_LISTS - 1 - order) << 4) as u8 | counter as u8
@@ -68,7 +72,7 @@ pub const fn counter_of(list: u8) -> u8 {
     list & 0xf
 }
 
-/// What can become of a packet, in the order of the counters.
+/// What can become of a packet on a NIC, in the order of the counters.
 pub const OUTCOMES: [(Verdict, Reason); 9] = [
     (Verdict::Pass, Reason::Malformed),
     (Verdict::Drop, Reason::Malformed),
@@ -82,6 +86,10 @@ pub const OUTCOMES: [(Verdict, Reason); 9] = [
 ];
 
 /// The place of an outcome in [`OUTCOMES`].
+///
+/// # Panics
+///
+/// Where it is not among them.
 pub const fn outcome(verdict: Verdict, reason: Reason) -> usize {
     let mut at = 0;
     while OUTCOMES[at].0 as u8 != verdict as u8 || OUTCOMES[at].1 as u8 != reason as u8 {

@@ -1,5 +1,5 @@
-//! What keeps the compiler from knowing too much for the verifier, and the verifier from following too
-//! much.
+//! What keeps the compiler from optimizing away what the verifier must see, and the verifier from
+//! following too many ways through the program.
 
 /// Returns `value`, about which the compiler then assumes nothing: neither its range, which would
 /// let it drop a bound that the verifier needs to see, nor how it was computed, which would let it
@@ -23,21 +23,23 @@ pub fn black_box(value: u64) -> u64 {
     value
 }
 
-/// The same place in memory, as one of which the compiler does not know what was written there.
+/// The same place in memory, but the compiler no longer knows what was written there, and so has to
+/// read it.
 ///
-/// What is read through it is read: the verifier follows numbers through registers and the stack,
-/// but not through the value of a map. Each way through a parser ends with other numbers, and the
-/// verifier would follow every one of them through all that comes after; numbers that were left in
-/// a map and read back make all those ways one.
+/// The verifier follows numbers through registers and the stack, but not through the value of a
+/// map. Each way through a parser ends with other numbers, and the verifier would follow every one
+/// of them through all that comes after. If the numbers are left in a map's value and read back
+/// from there, they are unknown, and all those ways are one.
 #[inline(always)]
 pub fn launder<T>(place: &mut T) -> &mut T {
     let place: *mut T = place;
-    // SAFETY: it is the same pointer.
+    // SAFETY: it is the pointer of the exclusive reference that was given, which ends here.
     unsafe { &mut *(black_box(place as usize as u64) as usize as *mut T) }
 }
 
-/// Names a map in the program, which has no other use of it: the kernel keeps the maps that a program
-/// names as long as the program, and says which they are. It is two instructions.
+/// Names a map in a program that has no other use for it. The kernel keeps the maps that a program
+/// names as long as it keeps the program, and says which maps these are (bpf_prog_info.map_ids). It
+/// takes two instructions.
 #[inline(always)]
 pub fn name<T>(map: &'static T) {
     #[cfg(target_arch = "bpf")]

@@ -1,4 +1,4 @@
-//! What allowlists and blocklists say of an address: one lookup an address, whatever the number of
+//! What allowlists and blocklists say of an address: one lookup for each, whatever the number of
 //! lists, because user space folds them into memberships (`image::lists` in xdp-cli).
 
 use crate::filter::effect::{Effect, Stage, decide, intact};

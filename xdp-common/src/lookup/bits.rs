@@ -2,8 +2,8 @@
 
 use crate::verifier::black_box;
 
-/// How many bits are set (Hacker's Delight, section 5-1). Written out, and kept from being
-/// recognized: LLVM would put a table into a map for it.
+/// How many bits are set (Hacker's Delight, section 5-1). Written out, with black boxes, because
+/// LLVM would recognize it and use a table, which takes a map.
 #[inline(always)]
 pub fn count_ones(word: u64) -> u32 {
     let mut x = black_box(word);

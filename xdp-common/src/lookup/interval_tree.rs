@@ -1,21 +1,21 @@
 //! Static search trees: from a key to the value of the interval that holds it.
 //!
-//! A tree is a B+ tree without pointers over the starts of intervals that cover all keys, one
-//! cache line a node, level by level in one array. A lookup reads one line a level and compares
-//! without branching, so that its cost does not depend on the keys: with 32-bit keys a line has
-//! 16 separators, thus 17 children, and 1,000 intervals are three lines deep. Exactness is the
-//! builder's work (`image::interval_tree` in xdp-cli): prefixes are flattened into intervals there.
+//! Intervals cover all keys. A tree is a B+ tree without pointers over their starts: one cache line
+//! a node, level by level in one array. A lookup reads one line a level and compares without
+//! branching, so that its cost does not depend on the keys. With 32-bit keys a line has 16
+//! separators, thus 17 children, and 1,000 intervals are three lines deep. The builder turns
+//! prefixes into intervals (`image::intervals` and `image::interval_tree` in xdp-cli).
 //!
 //! ```text
 //! descriptor (one line):  u32 depth, then for each level u32 first line, u32 last line
 //! inner node:             separators; separator j is the first key of child j + 1
 //! leaf, 32-bit keys:      8 keys (u32), 8 values (u32)
-//! leaf, 64-bit keys:      5 keys (u64), 5 values (u32), 4 bytes of nothing
+//! leaf, 64-bit keys:      5 keys (u64), 5 values (u32), 4 bytes unused
 //! ```
 //!
-//! Nodes that are not full repeat their last separator or, in a leaf, their last key and value; a
-//! separator that repeats stands for a child that does not exist, which is why the child's number
-//! is held down to the last one of its level.
+//! Nodes that are not full repeat their last separator or, in a leaf, their last key and value. A
+//! repeated separator stands for a child that does not exist, so a child's number beyond the end of
+//! its level is taken for the last one of the level.
 
 use crate::image::{LINE_WORDS, Line, Lines};
 use crate::verifier::black_box;
@@ -71,9 +71,9 @@ const fn halves(line: &Line) -> &[u32; 2 * LINE_WORDS] {
 
 /// 1 if `separator <= key`, else 0, where `biased` is the key plus 2^32.
 ///
-/// Comparisons are arithmetic throughout: eBPF has no conditional move, so that a comparison
-/// turned into a number costs a jump, which the processor guesses wrong half of the time and the
-/// verifier follows both ways, 2^16 of them in a node.
+/// All comparisons here are arithmetic. eBPF has no conditional move, so a comparison turned into a
+/// number would be a jump, which the processor guesses wrong half of the time, and which the
+/// verifier follows both ways: 2^16 ways through a node of 16 separators.
 #[inline(always)]
 const fn at_most_32(separator: u32, biased: u64) -> u64 {
     biased.wrapping_sub(separator as u64) >> 32
@@ -126,7 +126,7 @@ fn leaf_32(words: &[u32; 2 * LINE_WORDS], biased: u64) -> Option<u32> {
         at_most += at_most_32(words[index], biased);
         index += 1;
     }
-    // A leaf's first key is at most the key, and 8 keys were compared: 8 to 15.
+    // 8 keys were compared, and the first is never above `key`: the values' places are 8 to 15.
     words.get(black_box(LEAF_32 as u64 - 1 + at_most) as usize).copied()
 }
 

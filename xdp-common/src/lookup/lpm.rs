@@ -1,38 +1,38 @@
-//! The index of listed addresses: from an address to what the lists say of it, the longest prefix
-//! deciding.
+//! Longest prefix match: from an address to the value of the longest prefix that holds it. The
+//! addresses that lists and rules name are looked up so.
 //!
-//! A trie that takes 16 bits first, then a byte at a time, over addresses whose first bit is bit
-//! 127: IPv4's are the upper 32 bits of such. What costs time among a million prefixes is the
-//! number of cache lines that are not in a cache, so that
+//! It is a trie that takes 16 bits first, then a byte at a time, of addresses of 128 bits; an IPv4
+//! address is the upper 32 of them. Among a million prefixes, what costs time is each line that no
+//! cache has. Therefore
 //!
-//! - a node says in its first line whether anything is listed below each of its 256 bytes. Most
-//!   addresses that no prefix holds end there, two lines in all;
-//! - the slots of a node are those of the bytes below which something is listed, in the lines
-//!   right behind it, which the processor fetches with it. Neighbours with the same slot share it,
-//!   so that a short prefix takes no more room than a long one;
-//! - what is alone is not given nodes of its own: up to three listed bytes fit into a slot, up to
-//!   four longer prefixes or parts of the trie into a line of records;
-//! - up to two dozen prefixes that differ in two bytes only, as those of an IPv4 /16 in a list of a
-//!   million, fit into one line, a bucket.
+//! - a node says in its first line whether anything is listed below each of the 256 bytes. Most
+//!   addresses that no prefix holds end there, after two lines in all;
+//! - a node has slots only for the bytes below which something is listed. They lie in the lines
+//!   right behind the node, which the processor fetches with it. Neighbours with the same slot share
+//!   it, so that a short prefix takes no more room than a long one;
+//! - a few prefixes get no nodes of their own: up to three listed bytes fit into a slot, up to four
+//!   longer prefixes or parts of the trie into a line of records;
+//! - up to two dozen prefixes that differ only in two bytes, as those of an IPv4 /16 do in a list
+//!   of a million, fit into one line, a bucket.
 //!
 //! ```text
 //! root      65,536 slots, by the first 16 bits
 //! slot      u32, its kind in the upper three bits:
-//!   VALUE     a value for all that is below, 0 where nothing is listed
-//!   BYTES     a value (5 bits), and three values of the next byte that have it; others have 0
-//!   NODE      a node's line, for the next byte
-//!   RECORDS   how many less one (2 bits), and the first one's number in 16 bytes. The first that
-//!             matches decides; if none does, 0
-//!   RECORD    the next byte (8 bits), and the number of one record; another byte has 0
-//!   BUCKET    a line
+//!   VALUE     the value of every address below, 0 where nothing is listed
+//!   BYTES     a value (5 bits), and the three next bytes that have it; other bytes have 0
+//!   NODE      the line of a node, which takes the next byte
+//!   RECORDS   the number of records less one (2 bits), and the place of the first, counted in
+//!             records of 16 bytes. The first record that matches decides; if none does, 0
+//!   RECORD    the next byte (8 bits), and the place of one record; other bytes have 0
+//!   BUCKET    the line of a bucket
 //! node      4 x u64: a bit for each byte below which something is listed
-//!           4 x u64: a bit for those of them whose slot is not that of the listed one before
-//!           4 x u8: how many of the latter bits are in the words before each word
-//!           u32: slots, one for each of these bits
+//!           4 x u64: a bit for each of these bytes whose slot is not the one before it
+//!           4 x u8: for each word of the latter bits, how many are set in the words before it
+//!           u32: slots, one for each of the latter bits
 //! record    u64: the next 64 bits; u64: the 32 bits after them, then a bit that is set if a node
 //!           follows, 7 bits of length (0 to 96), 24 bits of value or of the node's line
-//! bucket    u32: how many words of single numbers, and above eight bits how many of ranges; u32:
-//!           the value of the next 16 bits if they are one of these; others have 0
+//! bucket    u32: how many words of single numbers it has (lower 8 bits), and how many of ranges
+//!           (above); u32: the value of addresses whose next 16 bits are among these; others have 0
 //!           words of 4 x u16: single numbers, the last repeated
 //!           words of 2 x u32: ranges, the first number in the lower half, how many follow it in the
 //!           upper; the last is repeated
@@ -40,8 +40,8 @@
 //!
 //! The worst that a list can do: an IPv6 lookup reads a slot, a record and a node (two lines) for
 //! every two bytes, an IPv4 lookup two nodes. No prefix takes more than a node with its slots and
-//! two records, however the list is chosen (`image::index` in xdp-cli, which builds it, has a test
-//! of that), and nothing is hashed, so that there are no collisions to choose.
+//! two records, however the list is chosen (`image::lpm` in xdp-cli builds the trie and has a test
+//! of that). Nothing is hashed, so nobody can choose addresses that collide.
 
 use crate::image::{Lines, SPAN_WORDS, Span};
 use crate::lookup::bits::count_ones;
@@ -67,8 +67,8 @@ pub const BYTES_MAX: u32 = 31;
 pub const BYTES_SHIFT: u32 = 24;
 /// Where a slot of kind [`RECORDS`] has its number of records less one.
 pub const COUNT_SHIFT: u32 = 27;
-/// Where a slot of kind [`RECORD`] has the byte; numbers that do not fit below it stand in one of
-/// kind [`RECORDS`].
+/// Where a slot of kind [`RECORD`] has the byte. A record whose place needs more bits than are
+/// below it gets a slot of kind [`RECORDS`].
 pub const BYTE_SHIFT: u32 = 21;
 /// Most records of a slot, all in one line.
 pub const MAX_RECORDS: usize = 4;
@@ -89,12 +89,12 @@ pub const WORD_RANGES: usize = 2;
 /// Where a bucket's first half word has its number of words of ranges.
 pub const RANGES_SHIFT: u32 = 8;
 
-/// Words of a node before its slots' line.
+/// Words of a node before the line of its slots.
 pub const NODE_WORDS: usize = 8;
-/// Steps of the longest way: 14 bytes follow the first two of an IPv6 address.
+/// Steps of the longest lookup: 14 bytes follow the first two of an IPv6 address.
 const STEPS: u32 = 14;
 
-/// The value of a packet's address in the index of its family: the roots are IPv4's and IPv6's.
+/// The value of a packet's address in the trie of its family: the roots are IPv4's and IPv6's.
 #[inline(always)]
 pub fn find_of<L: Lines>(
     lines: &L,
@@ -102,7 +102,7 @@ pub fn find_of<L: Lines>(
     network: Network,
     address: [u64; 2],
 ) -> Option<u32> {
-    // One search for both, or the program has each twice.
+    // One call of `find` for both families: inlined, a second one would be a second copy of it.
     let (root, address) =
         if network == Network::IPV6 { (v6, address) } else { (v4, [address[0] << 32, 0]) };
     find(lines, root, address)
@@ -180,11 +180,11 @@ pub const fn filter_place(bit: u32) -> (u32, usize, u32) {
     (bit >> 9, (bit >> 6 & 7) as usize, bit & 63)
 }
 
-/// Whether a large index may hold an address: its filter has a bit for each /24 of IPv4, and for
-/// each /32 of IPv6, that holds a listed one. Where there is no filter, it may.
+/// Whether a large trie may hold an address: its filter has a bit for each /24 of IPv4, and for
+/// each /32 of IPv6, in which an address is listed. Without a filter, it may.
 ///
-/// IPv4's takes half the room of the nodes' first lines, and one step where they take two. It costs
-/// an address that is listed nothing: the processor goes on before it knows the bit.
+/// IPv4's filter takes half the room of the nodes' first lines, and one read where they take two.
+/// It costs a listed address nothing: the processor goes on before it knows the bit.
 #[inline(always)]
 pub fn may_hold<L: Lines>(lines: &L, filter: u32, bit: u32) -> Option<bool> {
     if filter == 0 {
@@ -195,8 +195,8 @@ pub fn may_hold<L: Lines>(lines: &L, filter: u32, bit: u32) -> Option<bool> {
     Some(line[word] >> bit & 1 != 0)
 }
 
-/// Drops the first `bits` of an address, 1 to 127. Of a corrupt image it may be 0, and what comes
-/// out is any address.
+/// Drops the first `bits` of an address, 1 to 127. A corrupt image may say 0; then any address may
+/// come out.
 #[inline(always)]
 fn shift(high: &mut u64, low: &mut u64, bits: u32) {
     if bits < 64 {
@@ -210,7 +210,7 @@ fn shift(high: &mut u64, low: &mut u64, bits: u32) {
 
 #[inline(always)]
 const fn halves(span: &Span) -> &[u32; 2 * SPAN_WORDS] {
-    // SAFETY: same size, alignment of the words is the greater one, and every bit pattern is good.
+    // SAFETY: same size, the alignment of words is the greater one, and every bit pattern is valid.
     unsafe { &*span.as_ptr().cast() }
 }
 
@@ -232,11 +232,12 @@ fn value_in_bucket(bucket: &Span, high: u64) -> u32 {
     let words = bucket[0] & 7;
     let ranges = bucket[0] >> RANGES_SHIFT & 7;
     let everywhere = number * EACH;
-    // A black box, or LLVM counts down to 0 from a number that Linux 6.1 does not know the bound of.
+    // A black box, or LLVM makes a loop that counts down to 0 from a number whose bound the
+    // verifier of Linux 6.1 does not know.
     let mut place = 0;
     while place < BUCKET_WORDS && (place as u64) < black_box(words) {
         let differs = black_box(bucket[1 + place] ^ everywhere);
-        // A borrow from a part that was 0 (Hacker's Delight, section 6-1).
+        // Set where one of the four parts is 0: it borrows (Hacker's Delight, section 6-1).
         if differs.wrapping_sub(EACH) & !differs & (EACH << 15) != 0 {
             return value;
         }
@@ -267,7 +268,8 @@ fn node_slot(node: &Span, byte: u32) -> Option<u32> {
     let before = halves[2 * NODE_WORDS] >> (8 * word as u32) & 0xff;
     let up_to = (2u64 << bit).wrapping_sub(1);
     let place = black_box(u64::from(before + count_ones(node[4 + word] & up_to)));
-    // Place 0 is the counts'; the first listed byte has a slot.
+    // Place 0 is that of the counts; the first listed byte always has a slot of its own, at place
+    // 1.
     if place > 256 {
         return None;
     }
@@ -279,18 +281,19 @@ fn node_slot(node: &Span, byte: u32) -> Option<u32> {
 fn first_match<L: Lines>(lines: &L, slot: u32, high: u64, low: u64) -> Option<Option<u64>> {
     let first = slot & ((1 << COUNT_SHIFT) - 1);
     let line = lines.span(first / MAX_RECORDS as u32)?;
-    // A black box, or the places of line and record are put together in a way that Linux 6.1 loses
-    // the bounds of.
+    // A black box, or LLVM joins the places of line and record in a way in which the verifier of
+    // Linux 6.1 loses their bounds.
     let mut place = black_box(u64::from(first % MAX_RECORDS as u32)) as usize;
     let last = place + (slot >> COUNT_SHIFT & 3) as usize;
     while place < MAX_RECORDS && place <= last {
         let (upper, rest) = (line[2 * place], line[2 * place + 1]);
         let length = rest >> LENGTH_SHIFT & 0x7f;
-        // A shift by 64 is not a shift: a record may compare nothing.
+        // Two shifts, because a shift by 64 shifts nothing: with length 0, a record compares
+        // nothing.
         let differs = if length < 64 {
             (high ^ upper) >> 1 >> ((63 - length) & 63)
         } else {
-            // Of a corrupt image, more than 96 bits: any number of them.
+            // A corrupt image may say more than 96 bits; then any number of them is compared.
             (high ^ upper) | (low ^ rest) >> 32 >> (96u64.wrapping_sub(length) & 63)
         };
         if differs == 0 {

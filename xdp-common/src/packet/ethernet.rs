@@ -27,7 +27,7 @@ impl EtherType {
         matches!(self, Self::VLAN | Self::SERVICE_VLAN)
     }
 
-    /// That of an IP packet that begins with that byte, if one can.
+    /// The EtherType of an IP packet that begins with that byte; `None` if none does.
     #[inline(always)]
     pub(super) const fn of_version(first: u8) -> Option<Self> {
         match first >> 4 {
@@ -37,7 +37,7 @@ impl EtherType {
         }
     }
 
-    /// What a frame of this type is read as.
+    /// The network layer that a frame of this type is read as.
     #[inline(always)]
     pub(super) const fn network(self) -> Network {
         match self {

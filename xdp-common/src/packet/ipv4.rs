@@ -16,7 +16,7 @@ use super::{Cursor, Malformed, Packet, PacketBytes, Transport, Window};
 const FIXED: u32 = 20;
 const OFFSET: u16 = 0x1fff;
 
-/// Reads an IPv4 packet: the length that it gives is where it ends, whatever follows is padding.
+/// Reads an IPv4 packet. It ends where its total length says; what follows is padding.
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(
     bytes: &P,
@@ -30,7 +30,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     let header_length = u32::from(header.u8(0) & 0xf) * 4;
     let mut total = u32::from(header.u16(2));
     if total == 0 && cursor.remaining() > u32::from(u16::MAX) {
-        // Segments that receive offload merged beyond 64 KiB ("BIG TCP") bear no length (Linux,
+        // Segments that receive offload merged beyond 64 KiB ("BIG TCP") have a length of 0 (Linux,
         // include/net/ip.h, iph_totlen).
         total = cursor.remaining();
     }

@@ -58,7 +58,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     packet.dscp = u32::from(header.u16(0) >> 6 & 0x3f);
 
     let mut next = header.u8(6);
-    // Unrolled by hand: the jump back of a loop may come out as a fall through, which the verifier
+    // Unrolled by hand: LLVM may lay a loop out so that its way back is no jump, which the verifier
     // of Linux 6.1 refuses.
     macro_rules! skip_extension {
         () => {
@@ -82,7 +82,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
                     }
                     return Ok(());
                 }
-                // Else the verifier would follow each sequence of kinds of headers.
+                // Without this, the verifier would follow each sequence of kinds of headers.
                 cursor.offset = bytes.widen(cursor.offset);
                 next = following;
             }

@@ -3,8 +3,9 @@
 //! A packet flows through once: [`ethernet`] (with its tags), or [`raw`] where its link has no such
 //! headers; [`pppoe`] and [`mpls`], if it is carried so; then [`arp`] or [`ipv4`] or
 //! [`ipv6`] (with its extension headers), then [`transport`]. Each takes a [`Cursor`], checks what
-//! the header says against what is there, and moves on. What lies, what is cut short and what is
-//! too deep to judge is [`Malformed`]; that depends on the packet alone, never on a ruleset.
+//! the header says against what is there, and moves on. A packet whose lengths are wrong, that is
+//! cut short or that is too deep to judge is [`Malformed`]; that depends on the packet alone, never
+//! on a ruleset.
 
 pub mod arp;
 pub mod ethernet;
@@ -15,7 +16,7 @@ pub mod pppoe;
 pub mod raw;
 pub mod transport;
 
-/// What a link's frames begin with. The names are those that captures have for it.
+/// What a link's frames begin with. The names in parentheses are those of captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {
     /// An Ethernet header (LINKTYPE_ETHERNET).
@@ -32,11 +33,13 @@ impl LinkType {
 pub trait PacketBytes {
     /// `N` bytes that were found to be there.
     type Window<const N: usize>: Window;
-    /// The whole frame's length, whether or not [`PacketBytes::window`] can reach all of it.
+    /// The whole frame's length in bytes, whether or not [`PacketBytes::window`] can reach all of
+    /// it.
     fn length(&self) -> u32;
     /// `N` bytes at `offset`; `None` where they are not there or cannot be reached.
     fn window<const N: usize>(&self, offset: u32) -> Option<Self::Window<N>>;
-    /// The same number, as one that the verifier knows nothing of: see `Scratch::zero`.
+    /// The same number, but the verifier forgets its range: see
+    /// [`Scratch::zero`](crate::filter::order::Scratch::zero).
     #[inline(always)]
     fn widen(&self, number: u32) -> u32 {
         number
@@ -82,7 +85,7 @@ impl<const N: usize> Window for [u8; N] {
     }
 }
 
-/// Why a frame cannot be judged. The program asks only whether it is; `explain` says which.
+/// Why a frame cannot be judged. The program asks only whether it is malformed; `explain` says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// It ends inside a header.
@@ -92,15 +95,15 @@ pub enum Malformed {
     NinthExtension,
     /// An IP version that is not that of the EtherType, or none at all.
     Version,
-    /// The header's own length is under 20 bytes, or the total length under it.
+    /// IPv4's header length is under 20 bytes, or its total length is under the header's.
     HeaderLength,
-    /// IP says more bytes than there are.
+    /// IP's length is more bytes than there are.
     TotalLength,
     /// ARP's addresses end behind the frame.
     ArpLength,
     /// A version, type or code that no PPPoE session has.
     Session,
-    /// PPPoE says more bytes than there are.
+    /// PPPoE's length is more bytes than there are.
     SessionLength,
     /// TCP's data offset is under 5.
     DataOffset,
@@ -125,12 +128,12 @@ impl Malformed {
     }
 }
 
-/// A place in a frame, and where what stands there ends.
+/// A place in a frame, and where the data around it ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor {
     /// Bytes from the start of the frame.
     pub offset: u32,
-    /// Where the data that the headers so far speak of end: never beyond the frame.
+    /// Where the data end by the lengths in the headers so far: never beyond the frame.
     pub end: u32,
 }
 
@@ -153,7 +156,7 @@ impl Cursor {
         packet.window(self.offset).ok_or(Malformed::CutShort)
     }
 
-    /// Moves on; up to the end, not beyond.
+    /// Moves on by some bytes; beyond the end, the frame is [`Malformed::CutShort`].
     #[inline(always)]
     pub const fn advance(&mut self, bytes: u32) -> Result<(), Malformed> {
         if bytes > self.remaining() {
@@ -166,16 +169,16 @@ impl Cursor {
 
 /// What a frame carries, as far as a verdict can depend on it.
 ///
-/// Flat, and in the kernel in a map, see [`crate::verifier::launder`]. A field that a packet does
-/// not have is not written, and still says what it said of the packet before: whoever reads one
-/// asks first whether this packet has it.
+/// In the kernel it lies in a map's value, for the reason that [`crate::verifier::launder`] gives.
+/// Fields that a packet lacks keep the previous packet's values: whoever reads one asks first
+/// whether this packet has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Packet {
     pub network: Network,
     pub transport: Transport,
-    /// The first 12 bytes of an Ethernet frame, as they come, or [`NO_MACS`]: see
-    /// [`Packet::source_mac`].
+    /// The first 12 bytes of an Ethernet frame, 8 and 4, or [`NO_MACS`]: see [`Packet::source_mac`]
+    /// and [`Packet::destination_mac`].
     pub macs: [u64; 2],
     /// The outer tag's VLAN id, or [`UNTAGGED`].
     pub vlan: u32,
@@ -192,23 +195,24 @@ pub struct Packet {
     pub l4_octet: u32,
     /// IP: the differentiated services field without its two lowest bits (RFC 2474, section 3).
     pub dscp: u32,
-    /// Where its parts lie: what changes a packet, or looks behind its ports, begins here.
+    /// Where its parts lie.
     pub parts: Parts,
 }
 
-/// Where the parts of a packet begin, in bytes from the start of the frame. What lies there may be in
-/// another buffer of the driver's than the first.
+/// Where the parts of a packet begin, in bytes from the start of the frame. A part may lie in
+/// another buffer of the driver than the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Parts {
-    /// The header of ARP or IP; with those.
+    /// The network layer's header.
     pub l3: u32,
-    /// What follows the headers of IP, which is a part of that in a fragment; with IP.
+    /// What follows the headers of IP: with IP. In a later fragment, it is no transport header.
     pub l4: u32,
     /// What follows the header of TCP, UDP or SCTP; with [`Transport::PORTS`] and [`Transport::TCP`].
-    /// It lies behind `end` where that header is cut short behind its ports, or its length lies.
+    /// It lies behind `end` where that header is cut short behind its ports, or where TCP's data
+    /// offset is too large.
     pub payload: u32,
-    /// Where the packet ends, by what IP says; with IP. What follows is padding.
+    /// Where the packet ends, by IP's length; with IP. What follows is padding.
     pub end: u32,
 }
 
@@ -218,7 +222,7 @@ impl Parts {
         Self { l3: u32::MAX, l4: u32::MAX, payload: u32::MAX, end: u32::MAX };
 }
 
-/// The addresses of a frame without an Ethernet header: no number that an address would be.
+/// The addresses of a frame without an Ethernet header: more than the 48 bits of an address.
 pub const NO_MACS: [u64; 2] = [u64::MAX; 2];
 /// No VLAN tag.
 pub const UNTAGGED: u32 = u32::MAX;
@@ -252,7 +256,7 @@ impl Network {
 pub struct Transport(u32);
 
 impl Transport {
-    /// Nothing more is known than the protocol.
+    /// Nothing more is read than the protocol.
     pub const PLAIN: Self = Self(0);
     /// A non-first fragment: it carries no ports.
     pub const FRAGMENT: Self = Self(1);
@@ -265,7 +269,8 @@ impl Transport {
 }
 
 impl Packet {
-    /// What another packet left behind: no value that any would have.
+    /// What another packet left behind: values that no packet has, so that a test notices where one
+    /// is used.
     pub const LEFT_BEHIND: Self = Self {
         network: Network(u32::MAX),
         transport: Transport(u32::MAX),
@@ -281,14 +286,14 @@ impl Packet {
         parts: Parts::LEFT_BEHIND,
     };
 
-    /// The MAC address that the frame comes from, in the lower 48 bits; more than that where it has
-    /// none.
+    /// The MAC address that the frame comes from, in the lower 48 bits; a number of more bits if it
+    /// has none.
     #[inline(always)]
     pub const fn source_mac(&self) -> u64 {
         (self.macs[0] & 0xffff) << 32 | self.macs[1]
     }
 
-    /// The one that it goes to. As above.
+    /// The MAC address that the frame goes to, likewise.
     #[inline(always)]
     pub const fn destination_mac(&self) -> u64 {
         // The upper half of the second word is 0, unless there are no addresses.
@@ -296,7 +301,11 @@ impl Packet {
     }
 }
 
-/// Reads a frame of a link of that type. Where it is malformed, nothing can be said of `packet`.
+/// Reads a frame of a link of that type.
+///
+/// # Errors
+///
+/// What is wrong with a malformed frame; `packet` then holds nothing that can be relied on.
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(
     link_type: LinkType,
@@ -310,7 +319,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     };
     cursor.offset = bytes.widen(cursor.offset);
     cursor.end = bytes.widen(cursor.end);
-    // Constants come out of this, so that the compiler sees that what is usual needs no second look.
+    // `network` gives constants, so that the compiler sees that ARP and IP need no second look.
     let network = match ether_type.network() {
         Network::OTHER => encapsulated(bytes, &mut cursor, ether_type)?,
         usual => usual,

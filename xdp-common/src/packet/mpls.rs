@@ -4,9 +4,9 @@
 //! 0..4   label (20 bits), traffic class (3), bottom of stack (1), time to live (8)
 //! ```
 //!
-//! What the last label carries is not said. Where it is IP, its first four bits are the version, and
-//! whatever else is carried should not begin so (RFC 4928, section 3): Linux tells it in the same
-//! way (net/mpls/af_mpls.c, `mpls_egress`). That holds for the explicit null labels, 0 and 2, too.
+//! No label says what the stack carries. If it is IP, the first four bits behind the stack are its
+//! version, and nothing else should begin so (RFC 4928, section 3). Linux tells it in the same way
+//! (net/mpls/af_mpls.c, `mpls_egress`), also for the explicit null labels, 0 and 2.
 
 use super::ethernet::EtherType;
 use super::{Cursor, Malformed, PacketBytes, Window};

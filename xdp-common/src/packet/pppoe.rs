@@ -8,9 +8,9 @@
 //! 6..8   PPP's protocol field; compressed (section 6.5 of RFC 1661), one byte
 //! ```
 //!
-//! RFC 2516, section 7, forbids to compress the field, but Linux takes it compressed as well
-//! (drivers/net/ppp/ppp_generic.c, `ppp_decompress_proto`; versions from 2026 on drop it before, in
-//! `pppoe_rcv`), so that a packet would arrive unjudged.
+//! RFC 2516, section 7, forbids compressing the field, but Linux takes it compressed as well
+//! (drivers/net/ppp/ppp_generic.c, `ppp_decompress_proto`; versions from 2026 on drop such packets
+//! before, in `pppoe_rcv`): if it were not read here, such a packet would arrive unjudged.
 
 use super::ethernet::EtherType;
 use super::{Cursor, Malformed, PacketBytes, Window};

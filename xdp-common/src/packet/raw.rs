@@ -1,9 +1,10 @@
-//! Links without a link layer header: a frame is an IP packet, whose first four bits are its version.
+//! Links without a link layer header: a frame is an IP packet, and its first four bits are the
+//! version.
 
 use super::ethernet::EtherType;
 use super::{Cursor, Malformed, NO_MACS, Packet, PacketBytes, UNTAGGED, Window};
 
-/// Tells what the packet is; there is nothing to move behind.
+/// Tells which IP the packet is. The cursor stays: the IP header is where the frame begins.
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(
     bytes: &P,

@@ -1,4 +1,4 @@
-//! What rules ask of TCP (RFC 9293, section 3.1), UDP (RFC 768), SCTP (RFC 9260, section 3.1),
+//! What rules can name of TCP (RFC 9293, section 3.1), UDP (RFC 768), SCTP (RFC 9260, section 3.1),
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443, section 2.1).
 //!
 //! ```text
@@ -9,7 +9,8 @@
 //! ICMP, ICMPv6    0 type
 //! ```
 //!
-//! Only what is asked must be there; UDP's own length is not looked at.
+//! A packet must have these fields, and need not have the rest of the header: UDP of which only the
+//! ports are there is not malformed. UDP's own length is not looked at.
 
 use super::{Cursor, Malformed, Packet, PacketBytes, Transport, Window};
 

@@ -1,9 +1,9 @@
 //! Counters, and how they lie in their maps.
 //!
-//! All counters are per CPU and only the CPU that they belong to adds to them, from a program that
-//! cannot be interrupted by itself on that CPU: no atomics are needed. Every packet moves exactly
-//! one cell of the [`Matrix`], so that verdicts and reasons, both sums over one matrix read in one
-//! call, always agree.
+//! All counters are per CPU. Only their own CPU adds to them, from a program that does not
+//! interrupt itself there, so no atomics are needed. Every packet moves exactly one cell of the
+//! [`Matrix`]. Verdicts and reasons are both sums over that matrix, which is read in one call, so
+//! they always agree.
 
 use crate::capacity::COUNTERS_PER_PAGE;
 use crate::stats::verdict::{Reason, Verdict};
@@ -37,7 +37,7 @@ impl Matrix {
         verdict as usize * Reason::COUNT + reason as usize
     }
 
-    /// What is counted in a cell.
+    /// The verdict and the reason that are counted in a cell; `None` beyond the last cell.
     pub const fn of_cell(cell: usize) -> Option<(Verdict, Reason)> {
         let verdict = Verdict::of((cell / Reason::COUNT) as u32);
         let reason = Reason::of((cell % Reason::COUNT) as u32);
@@ -62,7 +62,7 @@ impl CounterId {
         Self(number + 1)
     }
 
-    /// Page and place in the page.
+    /// The counter's page and its place in that page; `None` where nothing is counted.
     #[inline(always)]
     pub const fn place(self) -> Option<(u32, u32)> {
         if self.0 == 0 {

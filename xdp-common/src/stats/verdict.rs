@@ -15,7 +15,7 @@ macro_rules! counted_enum {
             /// How many there are.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// The one of that number.
+            /// The one of that number; `None` where there is none.
             #[inline(always)]
             pub const fn of(number: u32) -> Option<Self> {
                 $(if number == Self::$variant as u32 {
@@ -39,7 +39,7 @@ counted_enum! {
     Verdict {
         Pass => "pass",
         Drop => "drop",
-        /// Sent back out of the interface that it came in by.
+        /// Sent back out of the interface that it came in by: action `bounce` of a rule.
         Tx => "tx",
         Redirect => "redirect",
         /// The program itself failed.
