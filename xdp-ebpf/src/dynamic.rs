@@ -1,4 +1,4 @@
-//! The entries added at run time, where the kernel keeps them.
+//! The entries added at run time, in the kernel's maps.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::maps::lpm_trie::Key;
@@ -14,7 +14,8 @@ use crate::maps::{
     OWNERS, RECORDS, SWITCHES,
 };
 
-/// The entries in force. Without any, a packet pays for one load and a branch.
+/// The entries in force, and bypass. A packet pays for a load and a branch to ask for bypass; where
+/// there are no entries, an IP packet pays as much again for those.
 pub struct InForce;
 
 impl DynamicEntries for InForce {
@@ -41,7 +42,7 @@ impl DynamicEntries for InForce {
     }
 }
 
-/// The command line may write them at any time.
+/// The flags of the switches, read anew, because the command line may write them at any time.
 #[inline(always)]
 fn flags(switches: &Switches) -> u32 {
     // SAFETY: a reference is valid to read from, and a word is read in one.
@@ -50,12 +51,14 @@ fn flags(switches: &Switches) -> u32 {
 
 /// Asks the tables of IPv4, and returns a [`Deciding`].
 ///
-/// A function of its own, and global, as the next one: the verifier goes through the loop over a
-/// trie once, and knows nothing of the answer that would make ways of judging out of it.
+/// This and the next one are global functions. The verifier goes through a global function once, on
+/// its own: once through the loop over a trie, in place of once for each way that leads here. It
+/// knows nothing of the number returned, so the ways through the function do not go on after it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn entry_v4(address: u64) -> u32 {
-    // The kernel keeps the maps that a program names, and by that the command line finds them.
+    // The program does not use these two. It names them, so that the kernel keeps them as long as
+    // the program, and the command line finds them by it.
     name(&RECORDS);
     name(&OWNERS);
     let Some(switches) = SWITCHES.get(0) else { return Deciding::NOTHING.0 };
@@ -70,7 +73,7 @@ pub extern "C" fn entry_v6(upper: u64, lower: u64) -> u32 {
     deciding_v6(&KernelTables { switches }, [upper, lower]).0
 }
 
-/// Counts a packet to the entry that decided it, by its counter.
+/// Counts a packet to the entry that decided it, by the entry's counter; 0 counts nothing.
 #[inline(always)]
 pub fn count(counter: u32) {
     if counter != 0 {
@@ -78,9 +81,9 @@ pub fn count(counter: u32) {
     }
 }
 
-/// Adds to a counter: 1 where there is one of that number.
+/// Adds a packet to a counter. Returns 1, or 0 where there is no counter of that number.
 ///
-/// Global too, or the verifier would follow what comes after once more for each way through this.
+/// Global too: inlined, the verifier would follow what comes after it once for each way through it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn entry_decided(counter: u32) -> u32 {
@@ -105,8 +108,8 @@ struct KeyV4 {
     address: u32,
 }
 
-/// An IPv6 trie's key, behind four bytes that let it be written in aligned words: nothing else may
-/// be written to the stack.
+/// An IPv6 trie's key, behind four bytes of padding, which align the address to 8: the verifier
+/// lets the program write only aligned words to the stack.
 #[repr(C, align(8))]
 struct KeyV6 {
     padding: u32,
@@ -114,8 +117,8 @@ struct KeyV6 {
     address: [u64; 2],
 }
 
-/// An entry's value, where the kernel keeps it: its memory stays the table's, with numbers in it, at
-/// least until the program has ended.
+/// An entry's value, where the kernel keeps it. If the entry is removed meanwhile, the memory still
+/// is a value of the same table, at least until the program has ended.
 #[derive(Clone, Copy)]
 struct InKernel(*mut Value);
 

@@ -1,4 +1,4 @@
-//! The lines of the image in force, in the kernel's maps.
+//! The image in force, in the kernel's maps.
 
 use xdp_common::image::{Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Lines, Span};
 use xdp_common::verifier::black_box;
@@ -34,8 +34,8 @@ impl Lines for Image {
             extent = RULESET.get(slot)?.get(0)?;
         }
         let inside = black_box(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
-        // SAFETY: `inside` is a line of the extent, and an extent's slack makes whole what begins
-        // on any of its lines.
+        // SAFETY: `inside` is a line of the extent before its slack, and the slack is long enough
+        // that a span beginning on any such line ends in the extent.
         Some(unsafe { &*extent.as_ptr().add(inside * LINE_WORDS).cast::<Span>() })
     }
 }

@@ -1,9 +1,9 @@
 //! The XDP program: a packet's way from the driver to its verdict.
 //!
-//! [`filter`] reads the frame into the CPU's scratch (`xdp_common::packet`), [`judge_frame`] judges it
-//! by the ruleset in force (`xdp_common::filter::order`) and leaves there what becomes of it, one effect
-//! (`xdp_common::filter::effect`); [`apply`] does that, and [`exit`] is the one place where anything is
-//! counted.
+//! [`filter`] reads the frame into the CPU's scratch (`xdp_common::packet`). [`judge_frame`] judges
+//! it by the ruleset in force (`xdp_common::filter::order`) and leaves its effect in the scratch
+//! (`xdp_common::filter::effect`): what becomes of the packet. [`apply`] does that, and [`exit`] is
+//! the one place where anything is counted.
 
 #![no_std]
 #![no_main]
@@ -39,8 +39,8 @@ pub fn xdpctl(ctx: XdpContext) -> u32 {
     filter(ctx, LinkType::Ethernet)
 }
 
-/// For links whose frames begin with IP. A program of its own, so that no packet is asked on which
-/// kind of link it came.
+/// For links whose frames begin with IP. It is a program of its own, so that the kind of link need
+/// not be found out for each packet.
 #[xdp(frags)]
 #[inline(always)]
 pub fn xdpctl_raw(ctx: XdpContext) -> u32 {
@@ -54,8 +54,9 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     let frame = Linear::new(&ctx, scratch.zero);
     scratch.read(link_type, &frame);
     if scratch.malformed != 0 {
-        // What the headers speak of may lie beyond the driver's first buffer: only bytes decide
-        // that a frame is malformed, not where they are.
+        // It may seem malformed only because its headers reach beyond the driver's first buffer. So
+        // it is read again from all buffers: whether a frame is malformed depends on its bytes, not
+        // on where they lie.
         let whole = length(&ctx);
         if frame.here() < whole {
             scratch.read(link_type, &Scattered { ctx: &ctx, whole, zero: scratch.zero });
@@ -68,8 +69,8 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     exit(cpu)
 }
 
-/// Judges what lies in the scratch by the ruleset in force, which is looked up here and nowhere else:
-/// whatever is read of it is of one ruleset.
+/// Judges what lies in the scratch by the ruleset in force. The image is looked up here and nowhere
+/// else, so whatever is read of it is of one ruleset.
 #[inline(always)]
 fn judge_frame(scratch: &mut Scratch) {
     match Image::in_force() {
@@ -78,14 +79,15 @@ fn judge_frame(scratch: &mut Scratch) {
     }
 }
 
-/// This CPU's counters, and its place to work.
+/// This CPU's counters and scratch.
 #[inline(always)]
 fn this_cpu() -> Option<&'static mut PerCpu> {
     // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
     maps::COUNTERS.get_ptr_mut(0).map(|cpu| unsafe { &mut *cpu })
 }
 
-/// Does what was decided, beside passing and dropping. What cannot be done drops the packet.
+/// Redirects the packet and rewrites its MAC addresses, if its effect says so. A packet that cannot
+/// be redirected is dropped.
 #[inline(always)]
 fn apply(ctx: &XdpContext, effect: &mut Effect) {
     if !effect.leaves() {
@@ -108,7 +110,8 @@ fn apply(ctx: &XdpContext, effect: &mut Effect) {
     }
 }
 
-/// The one exit: counts the packet once in the matrix, and to whatever else its effect names.
+/// The one exit: counts the packet once in the matrix, and in each counter that its effect names,
+/// and returns the kernel's number for its verdict.
 #[inline(always)]
 fn exit(cpu: &mut PerCpu) -> u32 {
     let Effect { decision, list, rule, entry, failure, .. } = cpu.scratch.effect;
@@ -123,20 +126,21 @@ fn exit(cpu: &mut PerCpu) -> u32 {
     XDP_ACTIONS >> (4 * (decision.verdict() & 7)) & 0xf
 }
 
-/// What the kernel calls each verdict, by its number: four bits each.
+/// The kernel's number for each verdict, in four bits each: the lowest four are verdict 0's.
 const XDP_ACTIONS: u32 = xdp_action::XDP_PASS << (4 * Verdict::Pass as u32)
     | xdp_action::XDP_DROP << (4 * Verdict::Drop as u32)
     | xdp_action::XDP_TX << (4 * Verdict::Tx as u32)
     | xdp_action::XDP_REDIRECT << (4 * Verdict::Redirect as u32)
     | xdp_action::XDP_ABORTED << (4 * Verdict::Aborted as u32);
 
-/// Counts to a list or a rule.
+/// Counts the packet to a list or a rule.
 #[inline(always)]
 fn count(id: CounterId, bytes: u64) {
     if let Some((page, place)) = id.place()
         && let Some(counter) = maps::RULE_COUNTERS.get_value_ptr_mut(page, &place)
     {
-        // SAFETY: as above.
+        // SAFETY: the value is this CPU's own, two words as a counter has, and the program does not
+        // interrupt itself there.
         add(unsafe { &mut *counter.cast::<Counter>() }, bytes);
     }
 }
@@ -149,6 +153,6 @@ fn add(counter: &mut Counter, bytes: u64) {
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    // Nothing here panics; the verifier refuses a program that could loop.
+    // Never reached: if anything here could panic, the verifier would refuse this loop.
     loop {}
 }

@@ -10,20 +10,20 @@ use xdp_common::image::Extent;
 use xdp_common::maps::{OwnerName, RecordKey, RecordValue, map_flag};
 use xdp_common::stats::per_cpu::PerCpu;
 
-/// Written through memory.
+/// Flags of maps that the command line maps into its memory.
 const MEMORY_FLAGS: usize = map_flag::MMAPABLE as usize;
-/// A table takes memory for the entries that it has.
+/// Flags of tables, which take memory only for the entries that they have.
 const TABLE_FLAGS: usize = map_flag::NO_PREALLOC as usize;
 
 /// `xdp_common::maps::EXTENT`.
 pub type ExtentMap = Array<Extent, 1, MEMORY_FLAGS>;
-/// `xdp_common::maps::COUNTER_PAGE`; as an array, for inner maps' values must not be structures on
-/// Linux 6.1.
+/// `xdp_common::maps::COUNTER_PAGE`. Its value is an array, because Linux 6.1 refuses inner maps
+/// whose values are structures.
 pub type CounterPage = PerCpuArray<[u64; 2], { COUNTERS_PER_PAGE as usize }>;
 /// `xdp_common::maps::FILTER`.
 pub type FilterMap = Array<EntryFilter, 1, MEMORY_FLAGS>;
-/// `xdp_common::maps::table`. Inner maps may have any number of entries, so the number here is of
-/// none.
+/// `xdp_common::maps::table`. The number of entries here, 1, means nothing: the kernel takes inner
+/// maps of this kind with any number.
 pub type HostsV4 = HashMap<u32, Value, 1, TABLE_FLAGS>;
 pub type HostsV6 = HashMap<[u64; 2], Value, 1, TABLE_FLAGS>;
 pub type PrefixesV4 = LpmTrie<[u8; 4], Value, 1, TABLE_FLAGS>;

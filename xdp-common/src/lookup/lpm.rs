@@ -8,8 +8,8 @@
 //! - a node says in its first line whether anything is listed below each of the 256 bytes. Most
 //!   addresses that no prefix holds end there, after two lines in all;
 //! - a node has slots only for the bytes below which something is listed. They lie in the lines
-//!   right behind the node, which the processor fetches with it. Neighbours with the same slot share
-//!   it, so that a short prefix takes no more room than a long one;
+//!   right behind the node, which the processor fetches with it. Neighbours with the same slot
+//!   share it, so that a short prefix takes no more room than a long one;
 //! - a few prefixes get no nodes of their own: up to three listed bytes fit into a slot, up to four
 //!   longer prefixes or parts of the trie into a line of records;
 //! - up to two dozen prefixes that differ only in two bytes, as those of an IPv4 /16 do in a list

@@ -1,5 +1,5 @@
-//! The generator: run by BPF_PROG_TEST_RUN on live frames, it makes a new frame of each and sends
-//! it into one end of a veth pair.
+//! The generator. BPF_PROG_TEST_RUN runs it on live frames; it turns each into the next frame of
+//! the traffic and sends it into one end of a veth pair.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, DevMap};
@@ -11,7 +11,7 @@ use crate::traffic::{
     Control, FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, LINES, Line, SOURCES_V4, SOURCES_V6,
 };
 
-/// What to generate. Written by the benchmark before each run, and counted in by the generator.
+/// What to generate. Written by the benchmark before each run; the generator counts frames there.
 #[btf_map]
 static CONTROL: Array<Control, 1> = Array::new();
 
@@ -23,9 +23,9 @@ static TRAFFIC: Array<Line, { LINES as usize }> = Array::new();
 #[btf_map]
 static DEVICES: DevMap<3> = DevMap::new();
 
-/// Not the interface's own, so that the stack behind a frame that passes has as little to do as
-/// can be. Both are what they were again with every frame, as a rule may have rewritten them:
-/// frames are used again without being made anew.
+/// Destination and source. The destination is not the interface's own address, so that the stack
+/// does as little as possible with a frame that passes. Both are written into every frame, because
+/// the kernel uses frames again, and a rule may have rewritten them.
 const MACS: [u16; 6] = [
     u16::from_ne_bytes([0x02, 0x00]),
     u16::from_ne_bytes([0x00, 0x00]),
@@ -37,7 +37,7 @@ const MACS: [u16; 6] = [
 
 #[xdp(frags)]
 pub fn bench_generate(mut ctx: XdpContext) -> u32 {
-    // A frame that is not sent shows as one that did not arrive.
+    // The benchmark notices a frame that is not sent: it does not arrive.
     generate(&mut ctx).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
@@ -92,15 +92,15 @@ fn generate(ctx: &mut XdpContext) -> Option<u32> {
     DEVICES.redirect(control.device, 0).ok()
 }
 
-/// The checksum of an IPv4 header (RFC 1071), without which a network stack takes no frame: from
-/// the sum of its two-byte pieces, in any order of bytes.
+/// The checksum of an IPv4 header (RFC 1071), from the sum of its two-byte pieces, in either byte
+/// order. Without a right one, no network stack takes the frame.
 #[inline(always)]
 fn checksum(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16
 }
 
-/// Line `number` of the traffic, which begins anew when it is through, as what it holds.
+/// Line `number` of the traffic as a `T`; behind the last line comes the first again.
 #[inline(always)]
 fn piece<T>(number: u64) -> Option<&'static T> {
     const { assert!(size_of::<T>() == size_of::<Line>() && align_of::<T>() <= align_of::<Line>()) };

@@ -1,7 +1,8 @@
-//! The benchmark's programs: the traffic, and the floors that the packet filter is held against.
+//! The benchmark's programs: the generator, and the floors and the prototype that the packet filter
+//! is compared with.
 //!
-//! Only `bench/packets.rs` loads them, into network namespaces of its own. The floors are as bare
-//! as can be and do not even count: the interface that they sit on does.
+//! Only `bench/packets.rs` loads them, into network namespaces of its own. The floors do nothing
+//! but decide; they do not even count, the interface that they are attached to does.
 
 #![no_std]
 #![no_main]
@@ -26,19 +27,19 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[btf_map]
 static FLOOR_TARGET: DevMap<1> = DevMap::new();
 
-/// What every frame costs that is looked at and dropped.
+/// Drops: what a frame costs at least that is dropped.
 #[xdp(frags)]
 pub fn bench_drop(_: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
-/// What every frame costs that goes on into the stack.
+/// Passes: what a frame costs at least that goes on into the stack.
 #[xdp(frags)]
 pub fn bench_pass(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// What every frame costs that goes out of another interface.
+/// Redirects: what a frame costs at least that goes out of another interface.
 #[xdp(frags)]
 pub fn bench_redirect(_: XdpContext) -> u32 {
     FLOOR_TARGET.redirect(0, 0).unwrap_or(xdp_action::XDP_ABORTED)

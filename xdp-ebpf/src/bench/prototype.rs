@@ -1,7 +1,7 @@
-//! The best known structure for a list of IPv4 prefixes, with nothing around it: a bitmap of the
-//! /24s that hold a listed address, with rank, and one descriptor for each of them. No tags, no
-//! options, no IPv6, no list, no rule, and one counter: the distance to the packet filter is what all
-//! of that costs.
+//! The best known structure for a list of IPv4 prefixes, with nothing around it: a bitmap
+//! of the /24s that hold a listed address, with rank, and one descriptor for each of them. No tags,
+//! no options, no IPv6, no names of lists, no rules, and one counter: the distance to the packet
+//! filter is what all of that costs.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
@@ -21,7 +21,7 @@ static PROTOTYPE_DESCRIPTORS: Array<[u32; DESCRIPTORS], 1> = Array::new();
 #[btf_map]
 static PROTOTYPE_LEAVES: Array<[u64; 4 * LEAVES], 1> = Array::new();
 
-/// Packets that are not listed, and that are.
+/// How many packets' sources are not listed, and how many are.
 #[btf_map]
 static PROTOTYPE_COUNTED: PerCpuArray<[u64; 2], 1> = PerCpuArray::new();
 

@@ -4,11 +4,13 @@
 /// the number of descriptors before the first.
 pub const BLOCKS: usize = 1 << 18;
 
-/// Of a /24: [`LEAF`] and the number of a leaf; or a mask and a value of the last byte.
+/// Descriptors, each of a /24: [`LEAF`] and the number of a leaf, or a mask (bits 8 to 15) and a
+/// value (bits 0 to 7) for the last byte of the address.
 pub const DESCRIPTORS: usize = 1 << 22;
 pub const LEAF: u32 = 1 << 31;
 
-/// Leaves: the addresses of a /24 that no one mask describes, a bit each in four words.
+/// Leaves. A leaf has a bit, in four words, for each address of a /24 that no single mask
+/// describes.
 pub const LEAVES: usize = 1 << 16;
 
 /// Whether a descriptor of the second kind holds the address with that last byte.

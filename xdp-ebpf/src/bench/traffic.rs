@@ -1,7 +1,7 @@
 //! What the generator and the benchmark must agree on. The benchmark includes this file.
 
-/// Lines of prepared traffic in the map `TRAFFIC`: 4 MiB. They are gone through in order, so that
-/// the processor fetches them ahead and the generator hardly costs more than with one flow.
+/// Lines of prepared traffic in the map `TRAFFIC`: 4 MiB. The generator reads them in order, so
+/// that the processor fetches them ahead and many flows hardly cost more than one.
 pub const LINES: u32 = 65_536;
 
 /// Frames with sources alone, 16 a line, or with whole flows, 4 a line.
@@ -15,7 +15,8 @@ pub const FLOWS_V6: u32 = 3;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Control {
-    /// How many frames there were: the place in the traffic. The generator adds to it.
+    /// How many frames were generated, which is also the place in the traffic. The generator adds
+    /// to it.
     pub generated: u64,
     /// What the lines hold: one of the numbers above.
     pub kind: u32,
@@ -32,9 +33,8 @@ const _: () = assert!(size_of::<Control>() == 24);
 /// A line of traffic, of any kind.
 pub type Line = [u64; 8];
 
-/// Addresses, ports and protocol of a frame, in network order, as two-byte pieces: an IPv4
-/// address in a frame lies at no multiple of four, and eBPF has no loads and stores across
-/// boundaries that LLVM would use.
+/// Addresses, ports and protocol of a frame, in network order, as two-byte pieces: an IPv4 address
+/// in a frame is aligned to two bytes only, and LLVM makes no unaligned loads and stores for eBPF.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct FlowV4 {
@@ -44,7 +44,7 @@ pub struct FlowV4 {
     pub ports: [u16; 2],
     pub protocol: u8,
     pub tcp_flags: u8,
-    /// Of the IPv4 header.
+    /// The IPv4 header's checksum.
     pub checksum: u16,
 }
 

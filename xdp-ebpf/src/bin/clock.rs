@@ -1,7 +1,7 @@
-//! A program that tells the time: `bpf_ktime_get_ns`, the clock by which run-time entries end,
-//! written over the first eight bytes of the frame. It is never attached; the command line runs it
-//! (BPF_PROG_TEST_RUN), because its own clock may be another: CLOCK_MONOTONIC of a time namespace
-//! (time_namespaces(7)) is not the kernel's.
+//! A program that tells the time of the clock by which run-time entries end: it writes the result
+//! of `bpf_ktime_get_ns` over the first eight bytes of the frame. It is never attached; the command
+//! line runs it (BPF_PROG_TEST_RUN), because its own clock may differ: in a time namespace
+//! (time_namespaces(7)), CLOCK_MONOTONIC is not the kernel's.
 
 #![no_std]
 #![no_main]

@@ -1,10 +1,10 @@
 //! The program for a NIC: the part of the filter that a device can run by itself.
 //!
 //! It keeps to what Netronome's compiler takes (drivers/net/ethernet/netronome/nfp/bpf/ in Linux):
-//! hashes and arrays without flags; keys on the stack; each lookup names its map, and always the
-//! same one; values of maps are read, or added to at a place that is fixed, and never written; no
-//! function beside lookups is called; no data of its own. `xdp_common::nic` has what it shares
-//! with the command line. It does not take frames in several buffers, which no NIC has.
+//! hashes and arrays without flags; keys on the stack; each place in the program that looks
+//! something up names one map; map values are read, or added to at a fixed place, and never
+//! written; no function but lookups is called; no data of its own. `xdp_common::nic` has what it
+//! shares with the command line. It takes no frames in several buffers, because no NIC has them.
 
 #![no_std]
 #![no_main]
@@ -40,8 +40,8 @@ static SELECTOR: Array<Selector> = Array::with_max_entries(1, 0);
 static COUNTERS: Array<[Counter; COUNT]> = Array::with_max_entries(1, 0);
 
 /// What lists and ARP's policy say of addresses, in two banks. Read by the program, and written by
-/// the command line where the selector does not point; it makes them, with as many entries as the
-/// NIC has room for.
+/// the command line in the bank that is not in force. The command line makes them, with room for as
+/// many entries as the NIC takes.
 #[map]
 static FIRST_V4: HashMap<u32, u64> = HashMap::with_max_entries(1, 0);
 #[map]
@@ -57,8 +57,8 @@ pub fn xdpctl_offload(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_ABORTED;
     };
     let counters = counters.cast::<Counter>();
-    // SAFETY: a reference is valid to read from. Read once, and not again where it is used: it may
-    // change meanwhile.
+    // SAFETY: a reference is valid to read from. It is read once, because the command line may
+    // change it while the packet is judged.
     let flags = unsafe { core::ptr::read_volatile(&selector.flags) };
     let frame = Frame::new(&ctx, selector.zero);
     let bytes = u64::from(frame.length());
@@ -77,7 +77,7 @@ const ALLOWLIST: u32 = outcome(Verdict::Pass, Reason::Allowlist) as u32;
 const BLOCKLIST: u32 = outcome(Verdict::Drop, Reason::Blocklist) as u32;
 const FRAGMENT: u32 = outcome(Verdict::Drop, Reason::Fragment) as u32;
 
-/// The outcomes of a policy: passed, dropped.
+/// The two outcomes of a policy: passed, dropped.
 const fn of_policy(reason: Reason) -> [u32; 2] {
     [outcome(Verdict::Pass, reason) as u32, outcome(Verdict::Drop, reason) as u32]
 }
@@ -94,8 +94,8 @@ const DROPS: u32 = {
     bits
 };
 
-/// The outcome and the list to count the packet to, if any. The order is that of
-/// `xdp_common::filter::order`.
+/// The outcome, and the list to count the packet to (0 for none). The order is that of
+/// `xdp_common::filter::order`, without the stages that a NIC does not have.
 #[inline(always)]
 fn judge(frame: &Frame, flags: u32) -> (u32, u8) {
     let has = |flag| flags & flag != 0;
@@ -171,13 +171,14 @@ fn v6(flags: u32, address: [u64; 2]) -> u64 {
     }
 }
 
-/// What a lookup found. `MAP` is another number for each map: the compiler would make one call of
-/// two that look up the same key, and choose the map before it.
+/// The value that a lookup found. `MAP` is a number that differs for each map and makes the code
+/// differ: else the compiler would join two lookups of the same key into one call, with the map
+/// chosen before it, which the NIC does not take.
 #[inline(always)]
 fn value<const MAP: usize>(found: Option<*const u64>) -> u64 {
     let Some(found) = found else { return 0 };
     let mut found = found as usize;
-    // SAFETY: moves a register to itself, some times over, and touches nothing else.
+    // SAFETY: moves a register to itself, `MAP` times, and touches nothing else.
     unsafe {
         core::arch::asm!(
             ".rept {map}",
@@ -192,7 +193,7 @@ fn value<const MAP: usize>(found: Option<*const u64>) -> u64 {
     unsafe { *(found as *const u64) }
 }
 
-/// Counts a packet to its outcome, at a place that is fixed for each of them.
+/// Counts a packet to its outcome; each outcome has its own instructions, with a fixed place.
 #[inline(always)]
 fn count(counters: *mut Counter, outcome: u32, bytes: u64) {
     macro_rules! one_of {
@@ -226,8 +227,8 @@ fn count_list(counters: *mut Counter, counter: u8, bytes: u64) {
 #[inline(always)]
 fn add<const AT: usize>(counters: *mut Counter, bytes: u64) {
     const { assert!(AT < COUNT) };
-    // SAFETY: both words are inside the map's value. In assembly, with the place in the
-    // instruction: the compiler would compute it, and a NIC wants to know it beforehand.
+    // SAFETY: both words are inside the map's value. In assembly, so that the place stands in the
+    // instruction: the compiler would compute it, and a NIC takes only a constant one.
     unsafe {
         core::arch::asm!(
             "lock *(u64 *)({counters} + {packets}) += {one}",
@@ -242,14 +243,15 @@ fn add<const AT: usize>(counters: *mut Counter, bytes: u64) {
     }
 }
 
-/// A frame, in the one buffer that it has.
+/// A frame, in one buffer.
 struct Frame {
     data: usize,
     data_end: usize,
     zero: u32,
 }
 
-/// Headers beyond this are not looked for, as in the filter; the verifier wants a bound.
+/// Headers beyond this offset, in bytes, are not looked for, as in the filter: the verifier wants a
+/// bound.
 const FARTHEST: u64 = 0x7fff;
 
 impl Frame {
@@ -269,7 +271,7 @@ impl PacketBytes for Frame {
 
     #[inline(always)]
     fn window<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
-        // As in the filter, see `access::Linear`.
+        // As in the filter, see `Linear` in frame/linear.rs.
         let offset = black_box(u64::from(offset));
         if offset > FARTHEST {
             return None;

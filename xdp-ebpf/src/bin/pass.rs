@@ -1,5 +1,5 @@
-//! A program that passes everything: put on redirect targets whose driver takes redirected frames
-//! only while it carries a program.
+//! A program that passes everything. It is put on redirect targets whose driver takes redirected
+//! frames only while the interface carries a program.
 
 #![no_std]
 #![no_main]

@@ -11,7 +11,7 @@ pub struct Checked<const N: usize> {
 impl<const N: usize> Checked<N> {
     #[inline(always)]
     fn read<T>(&self, at: usize) -> T {
-        // Constant, so that nothing is left of it.
+        // Known when the program is compiled: nothing of it is left there.
         assert!(at + size_of::<T>() <= N);
         // SAFETY: the bytes are inside the window, which was checked to be inside the packet, and
         // any bytes are an integer.

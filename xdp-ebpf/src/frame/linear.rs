@@ -7,30 +7,30 @@ use xdp_common::verifier::black_box;
 use super::checked::Checked;
 use super::length::length;
 
-/// Headers beyond this are not looked for: eight IPv6 extension headers of full length end
-/// before it, and the verifier wants a bound.
+/// Headers beyond this offset, in bytes, are not looked for. The verifier wants a bound, and eight
+/// IPv6 extension headers of full length end before it.
 const FARTHEST: u32 = 0x7fff;
 
-/// What of a frame lies in the driver's first buffer, which can be read directly.
+/// The part of a frame that lies in the driver's first buffer.
 pub struct Linear {
     data: usize,
     data_end: usize,
-    /// Length of the frame with all its buffers.
+    /// Length of the frame with all its buffers, in bytes.
     whole: u32,
-    /// 0, from a map.
+    /// `xdp_common::filter::order::Scratch::zero`.
     zero: u32,
 }
 
-/// Frames whose first buffer is no longer are taken to have no other, until they turn out to be cut
-/// short: asking the kernel is a call, and its return costs more than reading the frame. What would
-/// go unseen is a second buffer behind such a one that holds nothing but padding: its bytes would
+/// Bytes. A frame whose first buffer is no longer than this is taken to have no other, unless it
+/// seems to be cut short: asking the kernel is a call, and its return costs more than reading the
+/// frame. The price: if such a frame had a second buffer with nothing but padding, its bytes would
 /// not be counted.
 const SHORT: usize = 128;
 
 impl Linear {
-    /// Asks the context anew: pointers into the packet that are known to reach farther or less
-    /// far, as they are after parsing, are different states to the verifier, and it would follow
-    /// each through all that comes after.
+    /// Reads the pointers from the context anew. After parsing, the verifier knows how far the old
+    /// ones reach, on each way through the parser another distance. These are different states to
+    /// it, and it would follow each through all that comes after.
     #[inline(always)]
     pub fn new(ctx: &XdpContext, zero: u32) -> Self {
         // SAFETY: the context is the one that the kernel called the program with.
@@ -43,13 +43,14 @@ impl Linear {
         Self { data, data_end, whole, zero }
     }
 
-    /// Length of what can be read here.
+    /// Length of the first buffer, in bytes.
     #[inline(always)]
     pub fn here(&self) -> u32 {
         (self.data_end - self.data) as u32
     }
 
-    /// Writes a MAC address at `offset`, if the frame is that long, which every frame is.
+    /// Writes a MAC address at `offset`. The verifier wants a check of the length; every Ethernet
+    /// frame is long enough.
     #[inline(always)]
     pub fn write_mac(&self, offset: usize, mac: &[u8; 6]) {
         let start = self.data + offset;
@@ -76,8 +77,8 @@ impl PacketBytes for Linear {
 
     #[inline(always)]
     fn window<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
-        // Black boxes, both, or LLVM checks one register and goes on with another that it takes for
-        // equal, which the verifier does not.
+        // Two black boxes. Without them, LLVM checks one register and goes on with another that it
+        // knows to be equal, which the verifier does not know.
         let offset = black_box(u64::from(offset));
         if offset > u64::from(FARTHEST) {
             return None;

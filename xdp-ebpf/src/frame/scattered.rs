@@ -7,11 +7,12 @@ use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::packet::{PacketBytes, Window};
 
-/// A frame in several buffers, read through the kernel.
+/// A frame in several buffers.
 pub struct Scattered<'a> {
     pub ctx: &'a XdpContext,
+    /// Length of the frame with all its buffers, in bytes.
     pub whole: u32,
-    /// 0, from a map.
+    /// `xdp_common::filter::order::Scratch::zero`.
     pub zero: u32,
 }
 
@@ -26,7 +27,8 @@ impl PacketBytes for Scattered<'_> {
     #[inline(always)]
     fn window<const N: usize>(&self, offset: u32) -> Option<Copied<N>> {
         let mut bytes = MaybeUninit::<Copied<N>>::uninit();
-        // SAFETY: the context is the kernel's, and the buffer has the length that is given.
+        // SAFETY: the context is the one that the kernel called the program with, and the buffer
+        // has the length that is given.
         let failed = unsafe {
             bpf_xdp_load_bytes(
                 self.ctx.as_ptr().cast(),
@@ -38,7 +40,7 @@ impl PacketBytes for Scattered<'_> {
         if failed != 0 {
             return None;
         }
-        // SAFETY: the helper filled it.
+        // SAFETY: the helper did not fail, so it has filled all `N` bytes.
         Some(unsafe { bytes.assume_init() })
     }
 
@@ -48,7 +50,7 @@ impl PacketBytes for Scattered<'_> {
     }
 }
 
-/// `N` bytes, copied. Aligned, because the verifier allows no other access to the stack.
+/// `N` bytes, copied to the stack. Aligned, because the verifier allows only aligned access there.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub struct Copied<const N: usize>([u8; N]);
@@ -56,7 +58,7 @@ pub struct Copied<const N: usize>([u8; N]);
 impl<const N: usize> Copied<N> {
     #[inline(always)]
     fn read<T>(&self, at: usize) -> T {
-        // Constant, so that nothing is left of it.
+        // Known when the program is compiled: nothing of it is left there.
         assert!(at + size_of::<T>() <= N);
         // SAFETY: the bytes are inside the array, and any bytes are an integer.
         unsafe { core::ptr::read_unaligned(self.0.as_ptr().add(at).cast::<T>()) }
