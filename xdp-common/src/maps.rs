@@ -258,7 +258,7 @@ macro_rules! for_each_map {
             }
             /// For shorter IPv4 prefixes, in network order. As above; but in the value of an entry
             /// that has ended, the program notes which shorter prefix decides in its place
-            /// ([`crate::filter::dynamic::Skip`]).
+            /// (`Skip` in `filter::dynamic`).
             BAN_PREFIXES_V4 ban_prefixes_v4 {
                 declared: ArrayOfMaps<PrefixesV4, 1>,
                 created: MapDefinition::of_maps(1),
@@ -294,7 +294,7 @@ macro_rules! for_each_map {
             }
             /// What owners asked for, by the tables' numbers: the tables are made from it. Written
             /// and read by the command line; the program only keeps it alive
-            /// ([`crate::verifier::name`]).
+            /// (`verifier::name`).
             RECORDS records {
                 declared: ArrayOfMaps<RecordsMap, 4>,
                 created: MapDefinition::of_maps(EntryTable::ALL.len()),
