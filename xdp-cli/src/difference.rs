@@ -1,7 +1,7 @@
-//! What is different between two rulesets: entry by entry in lists, key by key in all else.
+//! Compares two rulesets: lists entry by entry, everything else key by key.
 //!
-//! Where something stands in a file makes no difference, and neither does the order of what is a set.
-//! The order of lists and rules does: which comes first can decide.
+//! The line on which something stands makes no difference, and neither does the order of values
+//! that form a set, such as ports. The order of lists and rules does: which comes first can decide.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,30 +12,30 @@ use crate::config::written::{self, Setting, Value};
 use crate::image::metadata::{Kind, Metadata};
 use crate::ruleset::{EntryCount, List, Rule, Ruleset, in_order};
 
-/// From a ruleset to the one that follows it. What stays as it is, is not in it.
+/// The changes from one ruleset to the next. What stays as it is does not appear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Of `[policy]`.
+    /// Changes in `[policy]`.
     pub policy: Vec<KeyChange>,
-    /// Of `[arp]`.
+    /// Changes in `[arp]`.
     pub arp: Vec<KeyChange>,
     /// Allowlists, then blocklists.
     pub lists: Vec<ListChange>,
     pub rules: Vec<RuleChange>,
-    /// The ruleset before is not known but for names and numbers: what a key was set to and which entries
-    /// a list had could not be compared.
+    /// Only names and entry counts of the ruleset before are known, so neither values of keys nor
+    /// single entries were compared.
     pub by_numbers: bool,
 }
 
 impl Difference {
-    /// Whether the rulesets are the same, as far as that is known.
+    /// Whether nothing that could be compared differs (see `by_numbers`).
     pub fn is_empty(&self) -> bool {
         let Self { policy, arp, lists, rules, by_numbers: _ } = self;
         policy.is_empty() && arp.is_empty() && lists.is_empty() && rules.is_empty()
     }
 }
 
-/// A key that is set to something else. `None` where it is left out.
+/// A key whose value changed. `None` where the key is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyChange {
     pub key: &'static str,
@@ -43,7 +43,7 @@ pub struct KeyChange {
     pub after: Option<Value>,
 }
 
-/// What became of a list or a rule.
+/// What happened to a list or a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
@@ -52,7 +52,8 @@ pub enum Fate {
     Changed,
 }
 
-/// Another place among those that both rulesets have, both counted from 1 in the whole of each.
+/// A list or rule moved relative to the others that both rulesets have. `from` and `to` count from
+/// 1 over all lists of that kind, or all rules, of the ruleset before and the ruleset after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Move {
     pub from: usize,
@@ -64,21 +65,21 @@ pub struct ListChange {
     pub name: String,
     pub kind: Kind,
     pub fate: Fate,
-    /// Of a list that was not there, nothing.
+    /// Zero for a list that was not there.
     pub before: EntryCount,
     pub after: EntryCount,
-    /// `None` where it is not known which entries there were.
+    /// `None` if it is not known which entries there were.
     pub entries: Option<EntryChange>,
     pub settings: Vec<KeyChange>,
     pub moved: Option<Move>,
 }
 
-/// Prefixes that a list has in one ruleset alone.
+/// The prefixes that a list has in only one of two rulesets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryChange {
     pub added: EntryCount,
     pub removed: EntryCount,
-    /// The first of each, of IPv4 before IPv6.
+    /// The first [`NAMED`] of each, IPv4 before IPv6.
     pub first_added: Vec<String>,
     pub first_removed: Vec<String>,
 }
@@ -86,18 +87,18 @@ pub struct EntryChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleChange {
     pub name: String,
-    /// `Changed` of a rule that was moved alone, too.
+    /// A rule that only moved is `Changed` too.
     pub fate: Fate,
     pub settings: Vec<KeyChange>,
     pub moved: Option<Move>,
 }
 
-/// So many prefixes are named of those that were added to a list, and of those that were removed.
+/// How many of the prefixes added to a list, and how many of those removed, are named.
 pub const NAMED: usize = 10;
 
 impl Difference {
-    /// Compares all of two rulesets. Takes time for sorting the entries of a list, and memory for those of
-    /// one list in both.
+    /// Compares all of two rulesets. Sorts the entries of each list, and holds in memory a sorted
+    /// copy of those of one list at a time, from both rulesets.
     pub fn between(before: &Ruleset, after: &Ruleset) -> Self {
         let Ruleset { policy, arp, allowlists, blocklists, rules, files: _ } = after;
         let mut lists = list_changes(Kind::Allowlist, &before.allowlists, allowlists);
@@ -111,7 +112,8 @@ impl Difference {
         }
     }
 
-    /// Compares what is known of a ruleset in force even where it is not kept: names, kinds and numbers.
+    /// Compares with the metadata of a ruleset in force, for when the ruleset itself was not kept:
+    /// names, kinds and numbers of entries.
     pub fn by_numbers(before: &Metadata, after: &Ruleset) -> Self {
         let counted = |kind| {
             let of_kind = before.counted.iter().filter(move |counted| counted.kind == kind);
@@ -177,7 +179,7 @@ fn list_changes(kind: Kind, before: &[List], after: &[List]) -> Vec<ListChange> 
         };
         let settings = match (pair.before, pair.after) {
             (Some(_), Some(_)) => key_changes(settings(pair.before), settings(pair.after)),
-            // All of it is new, or gone.
+            // A list that was added or removed has no changed keys.
             _ => Vec::new(),
         };
         let fate = fate(&pair.before, &pair.after);
@@ -193,7 +195,7 @@ fn list_changes(kind: Kind, before: &[List], after: &[List]) -> Vec<ListChange> 
     changes.collect()
 }
 
-/// How many entries there were and are, and which are in one alone.
+/// Counts the entries before and after, and finds those that only one of the two lists has.
 fn compare_entries(
     before: Option<&List>,
     after: Option<&List>,
@@ -240,13 +242,13 @@ fn name(named: &mut Vec<String>, prefix: impl FnOnce() -> String) {
     }
 }
 
-/// What stands in one of two sequences.
+/// An item that only one of two sequences has.
 enum Alone<T> {
     Before(T),
     After(T),
 }
 
-/// Walks two sequences in order, each without duplicates, and gives what one alone has.
+/// Walks two sorted sequences without duplicates, and yields the items that only one of them has.
 struct Merge<'a, T> {
     before: &'a [T],
     after: &'a [T],
@@ -277,7 +279,7 @@ impl<T: Copy + Ord> Iterator for Merge<'_, T> {
                     self.after = others;
                     return Some(Alone::After(*other));
                 }
-                // A first one that is neither the same, nor less, nor before anything.
+                // Unreachable: the guard above takes every `before` that has nothing beside it.
                 (Some(_), None) => return None,
             }
         }
@@ -301,7 +303,7 @@ fn rule_changes(before: &[Rule], after: &[Rule]) -> Vec<RuleChange> {
     changes.collect()
 }
 
-/// Keys in the order of what is in force afterwards, then those that are left out there.
+/// The keys that changed, in the order of `after`, and then those that it leaves out.
 fn key_changes(before: Vec<Setting>, after: Vec<Setting>) -> Vec<KeyChange> {
     let mut before: HashMap<&'static str, Value> =
         before.into_iter().map(|setting| (setting.key, setting.value)).collect();
@@ -330,7 +332,7 @@ fn fate<T>(before: &Option<T>, after: &Option<T>) -> Fate {
     }
 }
 
-/// The same list or rule in both rulesets, or what one alone has.
+/// A list or a rule as it is in both rulesets, or in the only one that has it.
 struct Pair<T> {
     before: Option<T>,
     after: Option<T>,
@@ -343,8 +345,8 @@ impl<T: Copy> Pair<T> {
     }
 }
 
-/// Pairs by name, which is unique in each: first what the second has, in its order, then what only the
-/// first has. As few as possible are said to have moved.
+/// Pairs up items by name, which is unique in each slice: first those in `after`, in its order,
+/// then those that only `before` has. As few as possible count as moved.
 fn pair<T: Copy, N: Copy + Eq + Hash>(
     before: &[T],
     after: &[T],
@@ -375,9 +377,10 @@ fn pair<T: Copy, N: Copy + Eq + Hash>(
     pairs
 }
 
-/// Which of these different numbers make up a longest increasing subsequence, in O(n log n).
+/// Marks the members of a longest increasing subsequence of these different numbers, in
+/// O(n log n).
 fn longest_increasing(numbers: &[usize]) -> Vec<bool> {
-    // Of each length, the place of the lowest number that a subsequence of that length ends with.
+    // For each length, the place of the lowest number that a subsequence of that length ends with.
     let mut ends: Vec<usize> = Vec::new();
     let mut previous: Vec<Option<usize>> = Vec::with_capacity(numbers.len());
     for (place, number) in numbers.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! A ruleset: what a configuration and its list files come to once every mistake is ruled out.
 //!
-//! Only [`crate::config::load`] makes one from text. It is plain data without a kernel in it, and
-//! it is what stays beside the pins as the ruleset in force.
+//! Only [`crate::config`] makes one from text. It is plain data that knows no kernel, and it is
+//! what is kept in a file beside the pins as the ruleset in force.
 
 use std::path::PathBuf;
 
@@ -18,13 +18,13 @@ pub struct Ruleset {
     pub blocklists: Vec<List>,
     /// In file order, which is the order of matching.
     pub rules: Vec<Rule>,
-    /// The files that origins point into: first the configuration, then what it includes, then list
-    /// files.
+    /// The files that `file` in lists, entries and rules is an index into: first the configuration,
+    /// then the files that it includes, then list files.
     #[serde(with = "path_bytes::list")]
     pub files: Vec<PathBuf>,
 }
 
-/// Paths as the bytes that they are: serde's own way takes only UTF-8.
+/// Serializes paths as bytes: serde's own implementation refuses a path that is not UTF-8.
 pub(crate) mod path_bytes {
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -60,7 +60,7 @@ pub(crate) mod path_bytes {
     }
 }
 
-/// A verdict that a policy may name.
+/// A verdict that `[policy]` and `[arp]` may name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PolicyAction {
     #[default]
@@ -71,11 +71,12 @@ pub enum PolicyAction {
 /// `[policy]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// What nothing else decides.
+    /// For packets that nothing else decides.
     pub default: PolicyAction,
-    /// Frames that lie, are cut short or are too deep to judge.
+    /// For frames whose headers contradict themselves, are cut short, or nest too deep to judge.
     pub malformed: PolicyAction,
-    /// Non-first IP fragments: `Pass` has them judged by what they carry.
+    /// For IP fragments other than the first. `Pass` has lists and rules judge them by what they
+    /// carry; it does not let them through by itself.
     pub fragments: PolicyAction,
 }
 
@@ -105,9 +106,9 @@ pub struct List {
     pub file: u16,
     /// Where it stands in that.
     pub line: u32,
-    /// Which address of a packet it looks at; always the source for an allowlist.
+    /// Which address of a packet it looks at. Allowlists always look at the source.
     pub side: Side,
-    /// What a match does; without meaning for an allowlist.
+    /// What a match does. Meaningless for an allowlist.
     pub action: ListAction,
     pub guards: Guards,
     pub v4: Vec<Entry<u32>>,
@@ -115,14 +116,13 @@ pub struct List {
 }
 
 impl List {
-    /// How many prefixes it holds. Its entries can name one several times.
+    /// How many different prefixes it holds. Its entries can name one several times.
     pub fn entries(&self) -> EntryCount {
         EntryCount { ipv4: in_order(&self.v4).len() as u64, ipv6: in_order(&self.v6).len() as u64 }
     }
 }
 
-/// Each prefix of these entries once, in order of addresses, and of lengths among those of one
-/// address.
+/// Each prefix of these entries once, sorted by address and then by length.
 pub fn in_order<A: Copy + Ord>(entries: &[Entry<A>]) -> Vec<Prefix<A>> {
     let mut prefixes: Vec<Prefix<A>> = entries.iter().map(|entry| entry.prefix).collect();
     prefixes.sort_unstable();
@@ -138,12 +138,13 @@ pub struct EntryCount {
 }
 
 impl EntryCount {
-    /// Of both families.
+    /// The sum of both families; `u64::MAX` if it is too large.
     pub const fn total(self) -> u64 {
         self.ipv4.saturating_add(self.ipv6)
     }
 
-    /// Both together. What is read back from the kernel may be any numbers, so that they may not fit.
+    /// Adds two counts, each family by itself. Saturates: counts read back from the kernel may be
+    /// any numbers, so a sum may not fit.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
@@ -153,16 +154,16 @@ impl EntryCount {
     }
 }
 
-/// What a list says of what it may hold, so that a file that went wrong is not put in force.
+/// What a list may hold, so that a damaged list file is not put in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guards {
     /// It may hold nothing.
     pub allow_empty: bool,
     /// It may hold every address of a family.
     pub catch_all: bool,
-    /// Fewest entries, each prefix counted once.
+    /// The list must hold at least so many entries, each prefix counted once.
     pub min_entries: Option<u32>,
-    /// The share of the entries in force, in percent, that it may have lost when it takes their place.
+    /// At a reload the list may have lost at most this share, in percent, of its entries in force.
     pub max_shrink: Option<u8>,
 }
 
@@ -180,7 +181,7 @@ pub enum Side {
 pub enum ListAction {
     #[default]
     Drop,
-    /// Counted, and judgement goes on.
+    /// Counts the packet, and judgement goes on.
     Count,
 }
 
@@ -194,8 +195,8 @@ pub struct Entry<A> {
     pub line: u32,
 }
 
-/// An address prefix: no bit is set beyond the length. IPv4 as `u32`, IPv6 as `u128`, in host
-/// order.
+/// An address prefix, as `u32` for IPv4 and `u128` for IPv6, in host order. No bit beyond the
+/// length is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Prefix<A> {
     pub address: A,
@@ -217,7 +218,7 @@ pub struct Rule {
 /// The highest code point: six bits (RFC 2474, section 3).
 pub const MAX_DSCP: u8 = 63;
 
-/// What a rule asks of a packet; `None` matches everything, also what has no such field.
+/// The conditions of a rule. `None` matches every packet, including one without that field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matches {
     pub protocol: Option<Protocol>,
@@ -243,10 +244,10 @@ pub struct Prefixes {
     pub v6: Vec<Prefix<u128>>,
 }
 
-/// What a rule says of the protocol.
+/// A rule's condition on the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
-    /// A protocol number, over IPv4 and IPv6 alike.
+    /// A protocol number, over both IPv4 and IPv6.
     Number(u8),
     /// ICMP over IPv4.
     Icmp,
@@ -254,14 +255,15 @@ pub enum Protocol {
     Icmpv6,
 }
 
-/// The flags byte of TCP: `value` under `mask` (RFC 9293, section 3.1; fin is bit 0, cwr bit 7).
+/// Matches TCP packets whose flags byte, masked with `mask`, equals `value` (RFC 9293, section 3.1;
+/// fin is bit 0, cwr bit 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpFlags {
     pub mask: u8,
     pub value: u8,
 }
 
-/// What a rule says of the outer VLAN tag.
+/// A rule's condition on the outer VLAN tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Vlan {
     /// No tag at all.
@@ -337,7 +339,7 @@ mod tests {
         );
     }
 
-    /// What the kernel holds could be anybody's.
+    /// Counts come from the kernel, where anybody with privilege may have written them.
     #[test]
     fn counts_that_cannot_be_added_are_the_most() {
         let most = EntryCount { ipv4: u64::MAX, ipv6: u64::MAX };

@@ -1,4 +1,4 @@
-//! Differences of configurations, compared as rulesets.
+//! Differences between configurations, compared as rulesets.
 
 use std::path::Path;
 
@@ -46,7 +46,8 @@ fn count(ipv4: u64, ipv6: u64) -> EntryCount {
     EntryCount { ipv4, ipv6 }
 }
 
-/// Lines, the order of sets, prefixes named twice, and files in the place of prefixes make no difference.
+/// No difference: lines, the order of sets, prefixes named twice, and list files instead of
+/// prefixes in the configuration.
 #[test]
 fn what_means_the_same_is_no_difference() {
     let one = "[[blocklist]]\nname = 'x'\nprefixes = ['10.0.0.1', '10.0.0.0/8', '2001:db8::/32']\n\
@@ -70,7 +71,7 @@ fn what_means_the_same_is_no_difference() {
 
 #[test]
 fn entries_are_compared_one_by_one() {
-    // As many before as after: totals would tell nothing.
+    // The number of entries stays the same, so totals alone would show no change.
     let before = "[[allowlist]]\nname = 'x'\nprefixes = ['10.0.0.1', '10.0.0.2', '10.0.0.0/24', '2001:db8::1']";
     let after = "[[allowlist]]\nname = 'x'\nprefixes = ['10.0.0.0/25', '10.0.0.3', '10.0.0.2', '2001:db8::/64']";
     let difference = between(before, after);
@@ -107,11 +108,11 @@ fn lists_come_and_go_and_the_first_entries_are_named() {
     let word = |word: &str| Some(Value::Text(word.to_owned()));
     let setting = KeyChange { key: "action", before: word("drop"), after: word("count") };
     assert_eq!(difference.lists[1].settings, [setting]);
-    // The other one of the two was removed, so nothing has moved.
+    // The other one of the two was removed, so nothing counts as moved.
     assert!(difference.lists.iter().all(|list| list.moved.is_none()));
 }
 
-/// A name is a list's in each kind apart: counters are kept so, too.
+/// An allowlist and a blocklist of the same name are two lists, as they are for counters.
 #[test]
 fn a_list_that_becomes_of_another_kind_is_another() {
     let difference = between(
@@ -185,7 +186,7 @@ fn as_few_as_possible_have_moved() {
     assert_eq!(moved("abcdef", "bcdefa"), [place("a", 1, 6)]);
     assert_eq!(moved("abcdef", "fabcde"), [place("f", 6, 1)]);
     assert_eq!(moved("abcd", "acbd").len(), 1);
-    // What comes and goes moves nothing.
+    // Rules that are added or removed do not make others count as moved.
     assert_eq!(
         moved("abcd", "xbyd"),
         [
@@ -214,7 +215,7 @@ fn of_many_numbers_a_longest_increasing_subsequence() {
     assert_eq!(chosen(&[3, 2, 1]).len(), 1);
 }
 
-/// What lies in the kernel has neither entries nor keys.
+/// The metadata in the kernel has neither entries nor keys, only counts.
 #[test]
 fn names_and_numbers_are_left_where_a_ruleset_is_not_kept() {
     let before = format!(

@@ -1,20 +1,22 @@
-//! Which list and which rule counts where. Names keep their counters from one ruleset to the
-//! next; a counter that is given anew was used by nobody in the ruleset before, so that it can be
-//! zeroed while that one is still in force.
+//! Assigns a counter to each list and rule. A name keeps its counter from one ruleset to the next.
+//! A new name gets a counter that the ruleset before did not use, so that it can be zeroed while
+//! that ruleset is still in force.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::metadata::{Counted, Kind};
 use crate::ruleset::{ListAction, RuleAction, Ruleset};
 
-/// Every list and rule of a ruleset with its counter, and the counters to zero before their use.
+/// Every list and rule of a ruleset with its counter (`counted`), and the numbers of the counters
+/// to zero before the ruleset is put in force (`fresh`).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     pub counted: Vec<Counted>,
     pub fresh: Vec<u32>,
 }
 
-/// Gives each list and rule of `ruleset` its counter: the one that it has `before`, or a free one.
+/// Gives each list and rule of `ruleset` a counter: the one that the same name and kind has in
+/// `before`, or else one that nothing in `before` uses.
 pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
     let kept: FxHashMap<(&str, Kind), &Counted> =
         before.iter().map(|counted| ((counted.name.as_str(), counted.kind), counted)).collect();

@@ -8,13 +8,14 @@ use xdp_common::lookup::lpm::{
 use super::intervals::Address as _;
 use super::lpm::Valued;
 
-/// Fewer prefixes have lines that take no more room than the filter.
+/// Fewest prefixes that a filter is built for: the index of fewer takes no more room than the
+/// filter would.
 const WORTHWHILE_V4: usize = 1 << 15;
 const WORTHWHILE_V6: usize = 1 << 12;
 
-/// Shorter IPv6 prefixes would set too many bits.
+/// Shortest IPv6 prefix that a filter is built with: a shorter one would set too many bits.
 const SHORTEST_V6: u8 = 20;
-/// A filter of more bits than one in so many keeps too little out.
+/// A filter in which more than one bit in so many is set keeps too little out.
 const SPARSE: usize = 4;
 
 struct Bitmap(Vec<Line>);
@@ -30,7 +31,8 @@ impl Bitmap {
     }
 }
 
-/// A bit for each /24 in which some address is listed.
+/// A bit for each /24 in which some address is listed; `None` for fewer than [`WORTHWHILE_V4`]
+/// prefixes.
 pub fn v4(prefixes: &[Valued<u32>]) -> Option<Vec<Line>> {
     if prefixes.len() < WORTHWHILE_V4 {
         return None;
@@ -45,7 +47,8 @@ pub fn v4(prefixes: &[Valued<u32>]) -> Option<Vec<Line>> {
     Some(filter.0)
 }
 
-/// A bit for each /32 in which some address is listed; `None` also where they are too many.
+/// A bit for each /32 in which some address is listed; `None` for fewer than [`WORTHWHILE_V6`]
+/// prefixes, for prefixes shorter than [`SHORTEST_V6`], and where too many bits would be set.
 pub fn v6(prefixes: &[Valued<u128>]) -> Option<Vec<Line>> {
     let long = || prefixes.iter().all(|p| p.prefix.length >= SHORTEST_V6);
     if prefixes.len() < WORTHWHILE_V6 || !long() {
@@ -79,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_bit_for_each_ipv4_network_that_holds_a_listed_address() {
-        // As many as make a filter worthwhile, all in one /15; then those that are looked at.
+        // As many as make a filter worthwhile, all in one /15; then those that the test asks for.
         let hosts = (0..WORTHWHILE_V4 as u32).map(|number| (0xc612_0000 + 2 * number, 32));
         let others = [(0x0a00_00fe, 31), (0x0a00_0100, 32), (0x0a01_0000, 16), (u32::MAX, 32)];
         let prefixes: Vec<_> = hosts
@@ -108,7 +111,7 @@ mod tests {
             assert!(is_set(&filter, filter_bit_v6(listed)), "{listed:x}");
         }
         assert_eq!(count(&filter), 1 + 4 + 1);
-        // Whatever would set most of it.
+        // A short prefix, and then many prefixes, that would set most of the filter.
         prefixes.push(valued((0x3000 << 112, 12)));
         assert_eq!(v6(&prefixes), None);
         let everywhere = (0..1u128 << 17).map(|number| valued((number << 111, 48)));

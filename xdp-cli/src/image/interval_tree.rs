@@ -29,14 +29,14 @@ impl LineWriter {
         number
     }
 
-    /// The number of the first of them.
+    /// Appends lines, and returns the number of the first.
     pub fn append(&mut self, lines: Vec<Line>) -> u32 {
         let number = self.next();
         self.lines.extend(lines);
         number
     }
 
-    /// Lines that come as words.
+    /// Appends lines that are given as words, [`LINE_WORDS`] each.
     pub fn append_words(&mut self, words: &[u64]) {
         self.lines.extend(words.as_chunks::<LINE_WORDS>().0);
     }
@@ -45,7 +45,7 @@ impl LineWriter {
         self.lines
     }
 
-    /// A tree over 32-bit keys; its number is its descriptor's line.
+    /// Writes a tree over 32-bit keys, and returns the line of its descriptor.
     pub fn tree_32(&mut self, intervals: &Intervals<u32>) -> u32 {
         let firsts: Vec<u32> = intervals.starts.chunks(LEAF_32).map(|leaf| leaf[0].0).collect();
         let leaves = intervals.starts.chunks(LEAF_32).map(|leaf| {
@@ -64,7 +64,7 @@ impl LineWriter {
         })
     }
 
-    /// A tree over 64-bit keys.
+    /// Writes a tree over 64-bit keys, and returns the line of its descriptor.
     pub fn tree_64(&mut self, intervals: &Intervals<u64>) -> u32 {
         let firsts: Vec<u64> = intervals.starts.chunks(LEAF_64).map(|leaf| leaf[0].0).collect();
         let leaves = intervals.starts.chunks(LEAF_64).map(leaf_64);
@@ -83,7 +83,7 @@ impl LineWriter {
         separators: usize,
         node: impl Fn(&[K]) -> Line,
     ) -> u32 {
-        // Level by level from the leaves up; a level is the first keys of its nodes.
+        // Level by level from the leaves up; each level holds the first keys of its nodes.
         let mut levels = vec![firsts];
         while levels[levels.len() - 1].len() > 1 {
             let below = &levels[levels.len() - 1];
@@ -120,8 +120,9 @@ fn leaf_64(leaf: &[(u64, u32)]) -> Line {
     words
 }
 
-/// Separators; where they are few, the last is repeated. A node without any has one child, and
-/// gets what no key reaches but the greatest, which the level's bound holds down.
+/// Fills a node with separators, repeating the last one. A node with one child has no separators:
+/// it is filled with the greatest key, so that every other key goes to that child. The greatest key
+/// itself is sent further, and the lookup holds it down to the last line of the level.
 fn fill<K: Copy + From<u8> + std::ops::Not<Output = K>>(words: &mut [K], separators: &[K]) {
     let padding = separators.last().copied().unwrap_or(!K::from(0));
     for (slot, word) in words.iter_mut().enumerate() {
@@ -129,7 +130,7 @@ fn fill<K: Copy + From<u8> + std::ops::Not<Output = K>>(words: &mut [K], separat
     }
 }
 
-/// Two halves of a word, as they lie in memory.
+/// A word of two halves, in the order in which they lie in memory.
 fn join(first: u32, second: u32) -> u64 {
     let mut bytes = [0; 8];
     bytes[..4].copy_from_slice(&first.to_ne_bytes());

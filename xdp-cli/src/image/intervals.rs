@@ -5,15 +5,15 @@ use crate::ruleset::Prefix;
 /// IPv4 (`u32`) and IPv6 (`u128`) addresses, in host order.
 pub trait Address: Copy + Ord + Default {
     const BITS: u8;
-    /// The last address of the prefix that starts here.
+    /// The last address of the prefix of this length that starts here.
     fn last(self, length: u8) -> Self;
     /// The next address; `None` after the last one.
     fn next(self) -> Option<Self>;
-    /// So many bits (less than 32) after the first `depth`, as a number.
+    /// The `bits` bits (1 to 31) after the first `depth`, as a number.
     fn bits_from(self, depth: u8, bits: u8) -> u32;
-    /// The 96 bits after the first `depth`, zeros after the last one.
+    /// The 96 bits after the first `depth`; zeros past the end of the address.
     fn next_96_bits(self, depth: u8) -> (u64, u32);
-    /// With how many bits both begin.
+    /// How many leading bits both have in common.
     fn common_bits(self, other: Self) -> u8;
 }
 
@@ -23,7 +23,7 @@ macro_rules! address {
             const BITS: u8 = <$type>::BITS as u8;
 
             fn last(self, length: u8) -> Self {
-                // A shift by all of the bits is not a shift: /0 covers everything.
+                // For /32 or /128, a shift by the whole width would overflow; nothing is to be set.
                 self | <$type>::MAX.checked_shr(u32::from(length)).unwrap_or(0)
             }
 
@@ -65,7 +65,7 @@ impl<K: Copy + Ord + Default> Intervals<K> {
         Self { starts: vec![(K::default(), value)] }
     }
 
-    /// From `start` on, the value is this. `start` does not go back.
+    /// Sets the value from `start` on. `start` must not be less than in the call before.
     pub fn set(&mut self, start: K, value: u32) {
         if self.starts.last().is_some_and(|last| last.0 == start) {
             self.starts.pop();
@@ -76,9 +76,10 @@ impl<K: Copy + Ord + Default> Intervals<K> {
     }
 }
 
-/// Flattens prefixes: an address's value comes of all prefixes that hold it, folded from the
-/// shortest to the longest (in the order given where they are equal) by `fold(value, item)`,
-/// from `outside`. Takes a sort and one pass over the prefixes, however deep they nest.
+/// Flattens prefixes into intervals. The value of an address starts as `outside` and is folded by
+/// `fold(value, item)` over all prefixes that hold the address, from the shortest to the longest
+/// (equal ones in the order given). Takes a sort and one pass over the prefixes, however deep they
+/// nest.
 pub fn flatten<A: Address, T>(
     prefixes: &mut [(Prefix<A>, T)],
     outside: u32,
@@ -110,8 +111,9 @@ pub fn flatten<A: Address, T>(
     intervals
 }
 
-/// As [`flatten`], but keeps prefixes: each once, with the value of the addresses of which it is
-/// the longest, for `each(prefix, value, value around it)`, sorted by address and then by length.
+/// Like [`flatten`], but keeps prefixes. Calls `each(prefix, value, value around it)` once for each
+/// different prefix, sorted by address and then by length. `value` is that of the addresses of
+/// which the prefix is the longest. Equal prefixes are folded in any order.
 pub fn fold_nested<A: Address, T>(
     prefixes: &mut [(Prefix<A>, T)],
     outside: u32,

@@ -1,4 +1,4 @@
-//! What allowlists and blocklists come to: prefixes with memberships.
+//! Compiles allowlists and blocklists into prefixes, each with the membership of its addresses.
 
 use rustc_hash::FxHashMap;
 use xdp_common::image::Membership;
@@ -8,7 +8,7 @@ use super::intervals::{Address, fold_nested};
 use super::lpm::Valued;
 use crate::ruleset::{Entry, List, ListAction, Prefix, Ruleset, Side};
 
-/// Different memberships, numbered. Number 0 is the one that says nothing.
+/// The different memberships, numbered. Number 0 is that of an address that no list holds.
 struct Memberships {
     all: Vec<Membership>,
     numbers: FxHashMap<Membership, u32>,
@@ -28,12 +28,13 @@ impl Memberships {
     }
 }
 
-/// The lists of a ruleset, flattened into one table a family.
+/// The lists of a ruleset, flattened into one table per address family.
 pub struct MembershipTable {
-    /// By number; number 0 says nothing, and those that more prefixes have come first.
+    /// By number. Number 0 is that of an address that no list holds; after it, memberships that
+    /// more prefixes have come first.
     pub memberships: Vec<Membership>,
-    /// Sorted, each once, with the number of the membership for the addresses of which it is the
-    /// longest prefix.
+    /// Sorted, each prefix once. The value is the number of the membership of the addresses of
+    /// which it is the longest prefix.
     pub v4: Vec<Valued<u32>>,
     pub v6: Vec<Valued<u128>>,
 }
@@ -41,13 +42,13 @@ pub struct MembershipTable {
 /// A list, seen from one of its entries.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Member {
-    /// Index into the lists given.
+    /// Index into [`Lists`]: allowlists first, then blocklists.
     list: u16,
     /// The entry's prefix length, which ranks it.
     length: u8,
 }
 
-/// What a list writes into the memberships of the addresses that it holds.
+/// What a list adds to the memberships of the addresses that it holds.
 struct Contribution {
     side: Side,
     /// `None` for an allowlist.
@@ -64,7 +65,8 @@ pub struct Lists<'a> {
 }
 
 impl<'a> Lists<'a> {
-    /// `allow` and `block` are the counters' numbers, in the lists' order.
+    /// `allow` and `block` are the numbers of the counters of the allowlists and the blocklists, in
+    /// the order of the lists.
     pub fn new(ruleset: &'a Ruleset, allow: &[u32], block: &[u32]) -> Self {
         let allowed =
             ruleset.allowlists.iter().zip(allow).map(|(list, &number)| (list, None, number));
@@ -87,14 +89,14 @@ impl<'a> Lists<'a> {
         Self { lists, contributions }
     }
 
-    /// Whether some list looks at the source, and at the destination.
+    /// Whether some list looks at the source address, and whether some looks at the destination.
     pub fn sides(&self) -> (bool, bool) {
         let any =
             |side| self.contributions.iter().any(|e| e.side == side || e.side == Side::Either);
         (any(Side::Source), any(Side::Destination))
     }
 
-    /// What they say of every address.
+    /// Flattens the lists into a membership for every address.
     pub fn table(&self) -> MembershipTable {
         let mut steps = Steps::new(self);
         let mut v4 = steps.prefixes(|list| &list.v4);
@@ -104,7 +106,8 @@ impl<'a> Lists<'a> {
         for value in values {
             uses[value as usize].1 += 1;
         }
-        // Small numbers fit where great ones do not: see `xdp_common::lookup::lpm::BYTES_MAX`.
+        // The most frequent memberships get the lowest numbers: compact slots of the index hold
+        // nothing greater than `xdp_common::lookup::lpm::BYTES_MAX`.
         uses[1..].sort_by_key(|&(_, uses)| std::cmp::Reverse(uses));
         let mut renumbered = vec![0; uses.len()];
         for (new, &(old, _)) in uses.iter().enumerate() {
@@ -117,19 +120,21 @@ impl<'a> Lists<'a> {
     }
 }
 
-/// From what shorter prefixes say to what a longer one adds to it.
+/// Steps from the membership that shorter prefixes give to the one that a longer prefix makes of
+/// it. Memberships are known by their numbers here.
 struct Steps<'a> {
     lists: &'a Lists<'a>,
-    /// With all ranks, which nested prefixes are compared by.
+    /// Memberships with all ranks, by which nested prefixes are compared during the build.
     ranked: Memberships,
-    /// As the program asks them: without the ranks that it has nothing to compare with.
+    /// Memberships as the program reads them, without the ranks that it never compares. Many
+    /// ranked ones become the same, so there are fewer of them.
     asked: Memberships,
-    /// From the first kind of number to the second.
+    /// From a number in `ranked` to the number in `asked`.
     asked_of: Vec<u32>,
-    /// Few different steps are taken very often.
+    /// Steps already worked out: a list of a million prefixes takes few different ones, often.
     taken: FxHashMap<(u32, Member), u32>,
-    /// Whether lists look at both sides of a packet, so that a source's word may meet a
-    /// destination's.
+    /// Whether lists look at both sides of a packet. Only then does the program compare the rank of
+    /// a source's word with that of a destination's.
     both_sides: bool,
 }
 
@@ -158,7 +163,7 @@ impl<'a> Steps<'a> {
         })
     }
 
-    /// Prefixes that say something else than what is around them.
+    /// The prefixes whose membership differs from that of the addresses around them.
     fn prefixes<A: Address + 'a>(
         &mut self,
         entries: impl Fn(&'a List) -> &'a [Entry<A>],
@@ -192,8 +197,8 @@ impl<'a> Steps<'a> {
 }
 
 trait WithoutRanks {
-    /// The same without what tells an allowlist's prefixes apart and, if wanted, without what
-    /// tells a source's prefixes from a destination's.
+    /// The same membership with all ranks of allowlists set to 1: any match passes, so the program
+    /// never compares them. With `of_blocklists`, the ranks of blocklists too.
     fn without_ranks(self, of_blocklists: bool) -> Self;
 }
 
@@ -216,7 +221,7 @@ impl WithoutRanks for Membership {
 }
 
 impl Contribution {
-    /// The membership for addresses that one more prefix of the list holds.
+    /// The membership of addresses that a prefix of this list, of this length, holds as well.
     fn applied_to(&self, mut membership: Membership, length: u8) -> Membership {
         let rank = (u32::from(length) + 1) << 16 | self.precedence;
         let word = u64::from(rank) << 32 | u64::from(self.counter.0);

@@ -1,7 +1,7 @@
 //! Builds the indexes of [`xdp_common::lookup::lpm`] from prefixes.
 //!
-//! One pass over the sorted prefixes from the root down, each looked at once a level that it
-//! branches at: the build takes no longer than the sort before it.
+//! One pass over the sorted prefixes from the root down, which looks at each prefix once on every
+//! level that it branches at: the build takes no longer than the sort before it.
 
 use std::ops::Range;
 
@@ -16,13 +16,13 @@ use super::interval_tree::LineWriter;
 use super::intervals::Address;
 use crate::ruleset::Prefix;
 
-/// Values of a byte.
+/// Slots of a node before equal ones are merged: one for each value of a byte.
 const FANOUT: usize = 256;
-/// Bits that the root takes, and each node.
+/// Bits of the address that the root takes, and that each node takes.
 const ROOT_BITS: u8 = 16;
 const NODE_BITS: u8 = 8;
 
-/// The index would take more lines than a record can name, a gigabyte.
+/// The image would have more lines than a record can number: 2^24 lines of 64 bytes, 1 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
@@ -33,34 +33,35 @@ pub struct Valued<A> {
     pub value: u32,
 }
 
-/// Nodes and records of indexes, in lines that are numbered from `first` on.
+/// Writes the nodes, buckets and records of indexes into lines that are numbered from `first` on.
 struct IndexWriter {
     first: u32,
     words: Vec<u64>,
-    /// Records that the root leads to, which an address asks first.
+    /// Records that a root leads to, which a lookup reads first.
     upper_records: Pool,
     buckets: Pool,
     nodes: Pool,
     records: Pool,
 }
 
-/// Lines of one kind, a page of memory at a time: what is asked in turn for one address lies
-/// together with others of its kind, so that few pages are asked for many addresses.
+/// Lines of one kind, taken a page of memory at a time. A lookup goes from kind to kind; since
+/// lines of one kind lie together, many lookups touch few pages.
 #[derive(Default)]
 struct Pool {
-    /// Lines that are taken and not yet written.
+    /// The lines of the current page that are not yet used.
     free: Range<u32>,
-    /// By how many records are free on them, lines that are not full yet.
+    /// Indexed by a number of records: a line that has room for exactly that many more.
     open: [Option<u32>; MAX_RECORDS],
 }
 
-/// Lines of a page.
+/// Lines of a page of memory (4 KiB).
 const PAGE_LINES: u32 = 4096 / size_of::<Line>() as u32;
 
 const _: () = assert!(EXTENT_LINES.is_multiple_of(PAGE_LINES));
 
-/// Writes indexes of both families, one after the other, and gives the lines of their roots: 0 for
-/// one that holds nothing.
+/// Writes indexes of both families, one after the other, and returns the lines of their roots: 0
+/// for an index without prefixes. The prefixes of each index have to be sorted by address and then
+/// by length, each there once.
 pub fn write<const N: usize>(
     lines: &mut LineWriter,
     v4: [&[Valued<u32>]; N],
@@ -80,21 +81,21 @@ pub fn write<const N: usize>(
     Ok(places)
 }
 
-/// What a record leads to.
+/// What a slot or a record leads to.
 enum SlotTarget {
     Value(u32),
     /// A node's line.
     Node(u32),
 }
 
-/// A part of a level: the prefixes that begin with the same bits, and the value where none of them
-/// holds an address.
+/// A part of a level: the prefixes that begin with the same `depth` bits, and the value
+/// (`background`) of the addresses that none of them holds.
 #[derive(Clone, Copy)]
 struct Region<'a, A> {
     /// Sorted, each once, and longer than the region's own prefix.
     prefixes: &'a [Valued<A>],
     background: u32,
-    /// Bits that all of it shares: a multiple of 8.
+    /// How many leading bits all of the region shares: a multiple of 8.
     depth: u8,
 }
 
@@ -109,8 +110,8 @@ impl IndexWriter {
         self.words
     }
 
-    /// The root over these prefixes, which are sorted by address and then by length, each there
-    /// once. Whatever no prefix holds has the value 0.
+    /// The lines of a root over these prefixes, which are sorted by address and then by length,
+    /// each there once. Addresses that no prefix holds have the value 0.
     pub fn root<A: Address>(&mut self, prefixes: &[Valued<A>]) -> Result<Vec<Line>, TooLarge> {
         let mut slots = vec![0; (ROOT_LINES * LINE_SLOTS) as usize];
         let region = Region { prefixes, background: 0, depth: 0 };
@@ -118,7 +119,7 @@ impl IndexWriter {
         Ok(slots.chunks_exact(LINE_SLOTS as usize).map(line_of).collect())
     }
 
-    /// The slots of a region by its next `bits` bits.
+    /// Fills the slots of a region, one for each value of its next `bits` bits.
     fn slots<A: Address>(
         &mut self,
         region: &Region<'_, A>,
@@ -137,7 +138,8 @@ impl IndexWriter {
                 rest = after;
                 continue;
             }
-            // Shorter ones that hold these were before them; the next one may be shorter again.
+            // These prefixes reach below the slot. Those that hold all of it were sorted before
+            // them and are in `slots[start]` already; the next prefix may be a short one again.
             let inside = rest.iter().take_while(|p| place(p.prefix) == start);
             let (prefixes, after) = rest.split_at(inside.count());
             slots[start] = self.slot(&Region { prefixes, background: slots[start], depth })?;
@@ -146,7 +148,7 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// One slot for all of a region.
+    /// The slot that stands for all of a region: the most compact kind that can hold it.
     fn slot<A: Address>(&mut self, region: &Region<'_, A>) -> Result<u32, TooLarge> {
         if let Some(slot) = bytes(region) {
             return Ok(slot);
@@ -165,7 +167,7 @@ impl IndexWriter {
         })
     }
 
-    /// A region of prefixes that differ in the next two bytes alone, and have one value, as a line.
+    /// Writes a region as a bucket; `None` if its prefixes do not fit one.
     fn bucket<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Option<u32>, TooLarge> {
         let Some(words) = bucket(region) else { return Ok(None) };
         let line = self.take(|this| &mut this.buckets, 1)?;
@@ -174,8 +176,8 @@ impl IndexWriter {
         Ok(Some(BUCKET | line))
     }
 
-    /// A region of few parts as records: each part a prefix, or a node for what goes together for
-    /// longest.
+    /// Writes a region of few parts as records: each leads to the value of a prefix, or to a node
+    /// for several prefixes, below the bytes that these share. `None` if it has no such parts.
     fn records<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Option<u32>, TooLarge> {
         let Some(parts) = parts(region) else { return Ok(None) };
         let mut records = Vec::with_capacity(MAX_RECORDS);
@@ -183,7 +185,7 @@ impl IndexWriter {
             let target = match part.together {
                 [alone] if alone.prefix.length == part.length => SlotTarget::Value(alone.value),
                 together => {
-                    // The shortest of them may be just as long as what they share.
+                    // The first prefix may hold all the others: then its value is their background.
                     let (background, prefixes) = match together {
                         [first, rest @ ..] if first.prefix.length == part.length => {
                             (first.value, rest)
@@ -196,11 +198,13 @@ impl IndexWriter {
             let address = part.together[0].prefix.address;
             records.push(record(address, region.depth, part.length, &target)?);
         }
-        // Where parts nest they are single prefixes, and the longer one decides.
+        // The first record that matches decides, so longer ones come first. Only parts that are
+        // single prefixes can nest.
         let length = |record: &[u64; 2]| record[1] >> LENGTH_SHIFT & 0x7f;
         records.sort_by_key(|record| std::cmp::Reverse(length(record)));
         if region.background != 0 {
-            // Compares nothing: for what no part holds.
+            // A record of length 0 matches every address, and comes last: for those that no part
+            // holds.
             let target = SlotTarget::Value(region.background);
             records.push(record(A::default(), region.depth, region.depth, &target)?);
         }
@@ -211,7 +215,7 @@ impl IndexWriter {
         }))
     }
 
-    /// A node, unless it would say the same of every byte.
+    /// Writes a node; a value in its place if every byte would have that value.
     fn node<A: Address>(&mut self, region: &Region<'_, A>) -> Result<SlotTarget, TooLarge> {
         let mut slots = [0; FANOUT];
         self.slots(region, NODE_BITS, &mut slots)?;
@@ -219,7 +223,7 @@ impl IndexWriter {
             return Ok(SlotTarget::Value(slots[0]));
         }
         let (mut listed, mut fresh) = ([0u64; FANOUT / 64], [0u64; FANOUT / 64]);
-        // The slots' first place has the counts.
+        // The counts take the place of the first slot.
         let mut written = vec![0];
         let mut before = [0; FANOUT / 64];
         for (byte, &slot) in slots.iter().enumerate() {
@@ -246,10 +250,10 @@ impl IndexWriter {
         self.push_node(&lines).map(SlotTarget::Node)
     }
 
-    /// So many lines in a row, in one page and so in one extent, from a pool.
+    /// Takes consecutive lines from a pool. They lie in one page, and therefore in one extent.
     fn take(&mut self, pool: fn(&mut Self) -> &mut Pool, lines: u32) -> Result<u32, TooLarge> {
         if (pool(self).free.len() as u32) < lines {
-            // Counted from the image's start, as an extent's pages are.
+            // Line numbers count from the start of the image, as the pages of an extent do.
             let next = self.first + (self.words.len() / LINE_WORDS) as u32;
             let page = next.next_multiple_of(PAGE_LINES);
             let end = page + PAGE_LINES;
@@ -276,7 +280,8 @@ impl IndexWriter {
         Ok(line)
     }
 
-    /// Puts the records of a region on one line, the fullest that has room for them.
+    /// Puts the records of a region on one line, the fullest one that has room for them, and
+    /// returns their slot.
     fn push_records(&mut self, depth: u8, records: &[[u64; 2]]) -> Result<u32, TooLarge> {
         let pool: fn(&mut Self) -> &mut Pool = if depth == ROOT_BITS {
             |this| &mut this.upper_records
@@ -294,7 +299,7 @@ impl IndexWriter {
         let start = self.place(line) + 2 * place;
         self.words[start..start + 2 * needed].copy_from_slice(records.as_flattened());
         if free > needed {
-            // Another line that has as much room is not looked for any more.
+            // This forgets another line with the same room; its free records stay unused.
             pool(self).open[free - needed] = Some(line);
         }
         let number = line * MAX_RECORDS as u32 + place as u32;
@@ -303,16 +308,17 @@ impl IndexWriter {
     }
 }
 
-/// Prefixes of a region that go into one record.
+/// The prefixes of a region that one record stands for.
 #[derive(Clone, Copy)]
 struct Part<'a, A> {
     together: &'a [Valued<A>],
-    /// What the record compares, in bits from the address's first.
+    /// The record compares the bits of the address up to here, counted from its first bit.
     length: u8,
 }
 
-/// Every prefix by itself if they are few, else those with the same next byte together; `None` if
-/// that is more than fits, or prefixes are too short to have that byte.
+/// Divides a region into parts: each prefix by itself if they are few, else those with the same
+/// next byte together. `None` if that is more parts than fit on a line, or if some prefix is too
+/// short to have a next byte.
 fn parts<'a, A: Address>(region: &Region<'a, A>) -> Option<Vec<Part<'a, A>>> {
     let Region { prefixes, background, depth } = *region;
     let room = MAX_RECORDS - usize::from(background != 0);
@@ -342,8 +348,9 @@ fn parts<'a, A: Address>(region: &Region<'a, A>) -> Option<Vec<Part<'a, A>>> {
     (parts.len() <= room).then_some(parts)
 }
 
-/// The slot of one record, with the next byte if both fit: most addresses that have another one are
-/// then known without the record, which no near cache may have.
+/// Puts the next byte into the slot of a single record, if both fit. Most addresses that are not
+/// listed differ in that byte and are settled without reading the record, which may not be in a
+/// near cache.
 fn behind_byte<A: Address>(slot: u32, depth: u8, part: &Part<'_, A>) -> u32 {
     let number = slot & !KIND;
     if part.length < depth + NODE_BITS || number >= 1 << BYTE_SHIFT {
@@ -353,14 +360,15 @@ fn behind_byte<A: Address>(slot: u32, depth: u8, part: &Part<'_, A>) -> u32 {
     RECORD | byte << BYTE_SHIFT | number
 }
 
-/// How many bits sorted prefixes begin with that all of them have.
+/// How many leading bits all of these sorted prefixes share.
 fn shared_bits<A: Address>(prefixes: &[Valued<A>]) -> u8 {
     let (Some(first), Some(last)) = (prefixes.first(), prefixes.last()) else { return 0 };
     let shortest = prefixes.iter().map(|p| p.prefix.length).min().unwrap_or(0);
     first.prefix.address.common_bits(last.prefix.address).min(shortest)
 }
 
-/// Up to three prefixes that end with the next byte, and have one small value.
+/// A region of up to three prefixes that end with the next byte and have one small value, as a slot
+/// of kind [`BYTES`].
 fn bytes<A: Address>(region: &Region<'_, A>) -> Option<u32> {
     let (first, prefixes) = (region.prefixes.first()?, region.prefixes);
     let fits = prefixes.len() <= 3
@@ -379,7 +387,7 @@ fn bytes<A: Address>(region: &Region<'_, A>) -> Option<u32> {
     Some(BYTES | first.value << BYTES_SHIFT | byte(2) << 16 | byte(1) << 8 | byte(0))
 }
 
-/// So few prefixes take less room as records than as a bucket.
+/// Up to so many prefixes take less room as records than as a bucket.
 const FEW: usize = 3;
 
 fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
@@ -387,13 +395,14 @@ fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
     let depth = region.depth;
     let value = region.prefixes.first()?.value;
     let fits = region.background == 0
-        // No more than the most numbers could ever come to, to ask no more of them.
+        // More prefixes are not looked at, even if neighbours among them would merge into ranges.
         && region.prefixes.len() <= BUCKET_WORDS * WORD_NUMBERS
         && region.prefixes.iter().all(|p| p.value == value && p.prefix.length <= depth + BITS);
     if !fits {
         return None;
     }
-    // Ranges of numbers. Those that nest would have different values, and have not.
+    // Ranges of numbers. None nest: a nested prefix has another value than the one around it, and
+    // all of these have the same.
     let mut ranges: Vec<(u32, u32)> = Vec::with_capacity(region.prefixes.len());
     for Valued { prefix, .. } in region.prefixes {
         let first = prefix.address.bits_from(depth, BITS);
@@ -427,7 +436,7 @@ fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
     Some(line)
 }
 
-/// A record that matches whatever begins with the bits of `address` from `depth` to `length`.
+/// A record that matches the addresses with the bits of `address` from `depth` to `length`.
 fn record<A: Address>(
     address: A,
     depth: u8,
@@ -446,7 +455,7 @@ fn record<A: Address>(
     Ok([upper, u64::from(lower) << 32 | node | length | u64::from(value)])
 }
 
-/// Slots, as they lie in memory.
+/// A line of slots, in the order in which they lie in memory.
 fn line_of(slots: &[u32]) -> Line {
     let mut line = [0; LINE_WORDS];
     for (word, pair) in line.iter_mut().zip(slots.chunks_exact(2)) {

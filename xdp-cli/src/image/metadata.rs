@@ -1,6 +1,6 @@
-//! What an image says of itself to the command line: which names its counters and redirect slots
-//! belong to, and where it came from. It lies in the image, so that it can never belong to another
-//! ruleset than the one in force.
+//! What an image tells the command line about itself: which names its counters and redirect slots
+//! belong to, and where the ruleset came from. It is part of the image, so that it always belongs
+//! to the ruleset in force.
 
 use std::path::PathBuf;
 
@@ -13,35 +13,36 @@ use crate::ruleset::{EntryCount, RedirectTarget, path_bytes};
 pub struct Metadata {
     /// The interface's name when it was attached.
     pub interface: String,
-    /// The mode that was attached in.
+    /// The mode that the program was attached in.
     pub mode: Mode,
     /// The configuration file given at attach, absolute: the one that a reload reads.
     #[serde(with = "path_bytes")]
     pub config: PathBuf,
-    /// The file that this ruleset came from: another one, if a reload was given one.
+    /// The file that this ruleset came from. Another one than `config` if a reload was given one.
     #[serde(with = "path_bytes")]
     pub loaded_from: PathBuf,
-    /// Milliseconds since 1970-01-01, of the attachment and of this ruleset.
+    /// When the program was attached, and when this ruleset was put in force, in milliseconds since
+    /// 1970-01-01 UTC.
     pub attached_at: u64,
     pub loaded_at: u64,
     /// Lists and rules, in the order of the configuration: allowlists, blocklists, rules.
     pub counted: Vec<Counted>,
     pub redirects: Vec<Redirect>,
-    /// Whether some rule asks for a VLAN.
+    /// Whether some rule has a `vlan` condition.
     pub vlan_rules: bool,
 }
 
 impl Metadata {
     /// How many entries a list has; `None` where the ruleset has no list of that kind and name.
     ///
-    /// This lies in the kernel with the ruleset, so it is there as long as the ruleset is in force,
-    /// whatever became of files.
+    /// The count lies in the kernel with the ruleset. It is known as long as the ruleset is in
+    /// force, even if the list files or the kept ruleset are gone.
     pub fn list_entries(&self, kind: Kind, name: &str) -> Option<EntryCount> {
         let list = self.counted.iter().find(|counted| counted.kind == kind && counted.name == name);
         list.and_then(|list| list.entries)
     }
 
-    /// How many entries all lists have together. What stands in two lists counts in each.
+    /// How many entries all lists have together. An entry that stands in two lists counts twice.
     pub fn entries(&self) -> EntryCount {
         let lists = self.counted.iter().filter_map(|counted| counted.entries);
         lists.fold(EntryCount::default(), EntryCount::plus)
@@ -53,9 +54,9 @@ impl Metadata {
 pub enum Mode {
     /// In the driver.
     Native,
-    /// In the network stack, after the driver.
+    /// In the network stack, after the driver has made an skb.
     Generic,
-    /// On the device.
+    /// On the NIC itself.
     Offload,
 }
 
@@ -81,17 +82,17 @@ impl std::fmt::Display for Mode {
 pub struct Counted {
     pub name: String,
     pub kind: Kind,
-    /// As it stands in the configuration; "pass" for an allowlist.
+    /// The action's name in the configuration; "pass" for an allowlist.
     pub action: String,
-    /// How many entries a list has; `None` for a rule.
+    /// How many different prefixes a list has; `None` for a rule.
     pub entries: Option<EntryCount>,
     /// Number of the counter.
     pub number: u32,
-    /// Number of the counter of what could not be redirected.
+    /// Number of the counter of packets that could not be redirected; `None` unless a redirect.
     pub lost: Option<u32>,
 }
 
-/// What a counter counts for. A name with its kind keeps its counter from one ruleset to the next.
+/// What a counter belongs to. A name and kind keep their counter from one ruleset to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     Allowlist,
@@ -112,12 +113,12 @@ impl Kind {
 /// An interface that rules redirect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redirect {
-    /// Place in the map `REDIRECTS`.
+    /// Key in the map `REDIRECTS`.
     pub slot: u32,
-    /// As the configuration names it.
+    /// The interface as the configuration names it.
     pub to: RedirectTarget,
-    /// The interface that it was when the ruleset was put in force; `None` where it was missing,
-    /// which only a reload allows.
+    /// Its index when the ruleset was put in force. `None` if there was no such interface, which
+    /// only a reload allows.
     pub ifindex: Option<u32>,
     /// The rules that redirect there.
     pub rules: Vec<String>,

@@ -59,7 +59,8 @@ impl From<TooLarge> for BuildError {
 /// An image, ready to be written into a map.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Image {
-    /// With blocks of zeros at the end, for what is read there.
+    /// At the end are [`SLACK_BLOCKS`] blocks of zeros: a span that starts on the last line of the
+    /// image is read as a whole.
     blocks: Vec<Block>,
 }
 
@@ -70,9 +71,10 @@ impl Lines for Image {
 }
 
 impl Image {
-    /// The image of a ruleset. `metadata` says which counters and redirect slots it uses: its
-    /// `counted` come from [`counters::assign`] for this ruleset, its `redirects` name every
-    /// target of its rules.
+    /// Builds the image of a ruleset. `metadata` says which counters and redirect slots it uses:
+    /// `counted` has to come from [`counters::assign`] for this ruleset, and `redirects` has to
+    /// name every target of its rules. Fails if the rules have too many classes, or the lists take
+    /// too much room.
     pub fn build(
         ruleset: &Ruleset,
         generation: u64,
@@ -155,7 +157,7 @@ fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {
     lines.tree_32(&flatten(&mut allowed, 0, |_, ()| 1))
 }
 
-/// Writes an index for each family that some list names, behind its filter.
+/// Writes the index of each family that some list names, and before it a filter if worthwhile.
 fn write_lists(
     table: &MembershipTable,
     header: &mut Header,
@@ -260,7 +262,7 @@ mod tests {
     use super::*;
     use crate::ruleset::{Entry, Guards, List, ListAction, Side};
 
-    /// A file's name need not be UTF-8, and once made the command panic.
+    /// File names need not be UTF-8. One that was not once made the command panic.
     #[test]
     fn a_configuration_of_any_name() {
         use std::os::unix::ffi::OsStringExt as _;
@@ -277,14 +279,14 @@ mod tests {
         Image::build(&ruleset, 1, &metadata).unwrap();
     }
 
-    /// Hosts all over, in /24s with and without others, and networks of which nothing but the
-    /// prefix is listed: more than an extent.
+    /// Hosts all over the address space, alone in their /24 and not, and whole networks: together
+    /// more than one extent.
     #[test]
     fn a_large_list_is_exact() {
         let mut hosts = HashSet::new();
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = || {
-            // Any numbers will do, if they are the same each time (Marsaglia's xorshift).
+            // Marsaglia's xorshift: any numbers will do, as long as they are the same each time.
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
@@ -293,7 +295,7 @@ mod tests {
         while hosts.len() < 60_000 {
             hosts.insert(random() as u32);
         }
-        // Neighbours, and the ends of everything.
+        // Neighbours, and both ends of the address space.
         hosts.extend([0, 1, 255, 256, 0x0a00_00fe, 0x0a00_0100, u32::MAX - 1, u32::MAX]);
         let networks = [(0x0b00_0000_u32, 8_u8), (0x0c0c_0c00, 24), (0x0c0c_0e00, 23)];
         let entry =

@@ -10,20 +10,20 @@ use super::metadata::{Counted, Kind};
 use crate::notation::grouped;
 use crate::ruleset::{Entry, List, ListAction, PolicyAction, Ruleset, Side};
 
-/// Most rules, and most prefixes of a list, that a message names.
+/// A message names at most so many rules, so many lists, and so many prefixes of each list.
 const NAMED: usize = 10;
 
 /// What goes into a bank, and the flags that go with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NicTables {
-    /// Without that of the bank.
+    /// All flags but [`flag::SECOND_BANK`], which depends on the bank that is written.
     pub flags: u32,
     pub v4: BTreeMap<u32, u64>,
-    /// By the halves of the address.
+    /// The key is the address, its upper half first.
     pub v6: BTreeMap<[u64; 2], u64>,
 }
 
-/// What of a ruleset a NIC cannot hold: each thing as it is told.
+/// What a NIC cannot hold of a ruleset, each as a part of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit(Vec<String>);
 
@@ -33,7 +33,8 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Whether a NIC could hold the ruleset, its own size aside.
+/// Checks that a NIC could hold the ruleset, whatever the size of the NIC's tables. The error names
+/// all that it could not hold.
 pub fn fits(ruleset: &Ruleset) -> Result<(), Unfit> {
     let mut unfit = Vec::new();
     if !ruleset.rules.is_empty() {
@@ -73,7 +74,7 @@ pub fn fits(ruleset: &Ruleset) -> Result<(), Unfit> {
     if unfit.is_empty() { Ok(()) } else { Err(Unfit(unfit)) }
 }
 
-/// Those that are not named of so many.
+/// " and N more" for those of `all` that a message does not name.
 fn more(all: usize) -> String {
     match all.saturating_sub(NAMED) {
         0 => String::new(),
@@ -81,12 +82,13 @@ fn more(all: usize) -> String {
     }
 }
 
-/// Prefixes of more than one address.
+/// The entries that are not single addresses.
 fn wide<A>(entries: &[Entry<A>], width: u8) -> impl Iterator<Item = &Entry<A>> {
     entries.iter().filter(move |entry| entry.prefix.length != width)
 }
 
-/// The tables of a ruleset that fits. `counted` are its lists, in order, with their counters.
+/// Compiles the tables of a ruleset. `counted` has its lists in order, with their counters. Fails
+/// as [`fits`] does.
 pub fn compile(ruleset: &Ruleset, counted: &[Counted]) -> Result<NicTables, Unfit> {
     fits(ruleset)?;
     let mut tables = NicTables { flags: flags(ruleset), ..NicTables::default() };
@@ -123,7 +125,7 @@ fn byte(order: usize, number: u32) -> u64 {
 }
 
 impl NicTables {
-    /// Adds a list's addresses, where no list of a higher rank has them.
+    /// Writes a list's byte for each of its addresses, unless a list of a higher rank is there.
     fn add(&mut self, list: &List, byte: u64, places: &[u32]) {
         let place = |value: &mut u64| {
             for place in places {
@@ -141,7 +143,7 @@ impl NicTables {
         }
     }
 
-    /// Most entries of a family.
+    /// The number of entries of the family that has more.
     pub fn largest(&self) -> usize {
         self.v4.len().max(self.v6.len())
     }

@@ -1,4 +1,4 @@
-//! What rules come to: classes of values and a bit vector for each, as
+//! Compiles rules into classes of field values, with a bit vector of rules for each class, as
 //! [`xdp_common::filter::rules`] reads them.
 
 use std::collections::BTreeSet;
@@ -13,14 +13,14 @@ use super::intervals::{Address, Intervals, fold_nested};
 use super::lpm::{self, TooLarge, Valued};
 use crate::ruleset::{MAX_DSCP, Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
 
-/// Most classes that an image has room for.
+/// The number of classes that an image has room for: pages hold them as 16-bit numbers.
 pub const MAX_CLASSES: usize = 1 << 16;
 
-/// The rules would have more classes.
+/// The rules would have more than [`MAX_CLASSES`] classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooVaried;
 
-/// Pages of classes, by the value of a field.
+/// A page: the classes of 256 values of a field, or, in a directory, the numbers of their pages.
 type Page = [u16; PAGE_ENTRIES];
 
 /// The rules' part of an image.
@@ -30,7 +30,8 @@ pub struct Rules<'a> {
     pages: Pages,
 }
 
-/// The addresses that rules name, with the differences of their classes to that of all others.
+/// The addresses that rules name. Each value is the class of a prefix relative to the class of the
+/// addresses that no rule names.
 #[derive(Default)]
 pub struct Named {
     source: NamedPrefixes,
@@ -44,7 +45,7 @@ struct NamedPrefixes {
 }
 
 impl Named {
-    /// Writes their indexes.
+    /// Writes the indexes, and their roots into the header.
     pub fn write(&self, header: &mut Header, lines: &mut LineWriter) -> Result<(), TooLarge> {
         let Self { source, destination } = self;
         (
@@ -55,7 +56,7 @@ impl Named {
     }
 }
 
-/// Bit vectors, each once; a class is its number.
+/// The different bit vectors. A class is the number of a vector.
 #[derive(Default)]
 struct Classes {
     vectors: Vec<Block>,
@@ -77,7 +78,7 @@ impl Classes {
     }
 }
 
-/// Pages, each once.
+/// The different pages.
 #[derive(Default)]
 struct Pages {
     all: Vec<Page>,
@@ -85,8 +86,8 @@ struct Pages {
 }
 
 impl Pages {
-    /// At most 2 x (256 + 1) pages of ports, 65 x (17 + 1) of VLAN ids and a few others exist, so a
-    /// number fits an entry.
+    /// The number of a page. It fits an entry of 16 bits, since there are at most 2 x (256 + 1)
+    /// pages of ports, 65 x (17 + 1) of VLAN ids and a few others.
     fn page(&mut self, page: Page) -> u32 {
         *self.numbers.entry(page).or_insert_with(|| {
             self.all.push(page);
@@ -114,7 +115,7 @@ impl<'a> Rules<'a> {
         Self { rules, classes: Classes::default(), pages: Pages::default() }
     }
 
-    /// The rules for which something holds.
+    /// The bit vector of the rules that `holds` accepts.
     fn vector(&self, holds: impl Fn(&Matches) -> bool) -> Block {
         let mut vector = [0; BLOCK_WORDS];
         for (index, rule) in self.rules.iter().enumerate() {
@@ -125,8 +126,8 @@ impl<'a> Rules<'a> {
         vector
     }
 
-    /// Compiles every field: fills the header's part on rules, and writes trees. What is returned
-    /// is left to be written.
+    /// Compiles every field: fills the header's part on rules, and writes the trees into `lines`.
+    /// The pages, the vectors and the addresses returned are for the caller to write.
     pub fn compile(
         &mut self,
         header: &mut Header,
@@ -149,7 +150,7 @@ impl<'a> Rules<'a> {
         Ok(named)
     }
 
-    /// Whether some rule names a field.
+    /// Whether some rule has a condition on a field.
     fn any<T>(&self, field: impl Fn(&Matches) -> &Option<T>) -> bool {
         self.rules.iter().any(|rule| field(&rule.matches).is_some())
     }
@@ -205,7 +206,8 @@ impl<'a> Rules<'a> {
         Ok(named)
     }
 
-    /// The prefixes that a field names; returns the class of all other addresses.
+    /// Collects the prefixes that a field names, with their classes; returns the class of all other
+    /// addresses.
     fn named(
         &mut self,
         named: &mut NamedPrefixes,
@@ -273,7 +275,8 @@ impl<'a> Rules<'a> {
         &mut self,
         field: impl Fn(&Matches) -> Option<&[(u16, u16)]>,
     ) -> Result<u32, TooVaried> {
-        // Where rules begin and end to accept a port, in the order of ports.
+        // The ports from which a rule accepts, and those from which it no longer does, sorted by
+        // port.
         let mut edges: Vec<(u32, usize, bool)> = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
             for range in united(field(&rule.matches).unwrap_or_default()) {
@@ -297,7 +300,7 @@ impl<'a> Rules<'a> {
         Ok(self.directory(&classes))
     }
 
-    /// Cuts classes by value into pages, and gives the page that lists them.
+    /// Cuts the classes of all values into pages, and returns the page that lists those.
     fn directory(&mut self, classes: &[u16]) -> u32 {
         let mut directory = [0; PAGE_ENTRIES];
         for (entry, classes) in directory.iter_mut().zip(classes.chunks_exact(PAGE_ENTRIES)) {
@@ -308,7 +311,7 @@ impl<'a> Rules<'a> {
         self.pages.page(directory)
     }
 
-    /// The page of a field of one byte.
+    /// The page with the class of each value of a field of one byte.
     fn byte_page(&mut self, accepts: impl Fn(&Matches, u8) -> bool) -> Result<u32, TooVaried> {
         let mut page = [0; PAGE_ENTRIES];
         for value in 0..=u8::MAX {
@@ -321,7 +324,7 @@ impl<'a> Rules<'a> {
     fn icmp_types(&mut self, header: &mut Header) -> Result<(), TooVaried> {
         if self.any(|matches| &matches.icmp_type) {
             header.flags |= flag::RULE_ICMP_TYPE;
-            // Which of the two protocols a rule means is the protocol's field to say.
+            // Whether a rule means ICMP or ICMPv6 is part of its protocol condition.
             header.icmp_type_page = self.byte_page(|matches, value| {
                 matches.icmp_type.as_ref().is_none_or(|types| types.contains(&value))
             })?;
@@ -339,7 +342,7 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// VLAN id and DSCP, which share a vector: for each set of rules that some code point belongs to,
+    /// VLAN id and DSCP share a vector: each different set of rules that accept some code point has
     /// a directory by VLAN id.
     fn tags(&mut self, header: &mut Header) -> Result<(), TooVaried> {
         let any_dscp = self.any(|matches| &matches.dscp);
@@ -359,7 +362,8 @@ impl<'a> Rules<'a> {
             }
         }
         by_id.insert(NO_VLAN as u16, untagged);
-        // The protocol's vector says which rules do not accept what has no code point.
+        // For packets without a code point, which are not IP: there, the protocol's vector leaves
+        // out the rules that ask for one.
         let all = self.vector(|_| true);
         header.vlan_directory = self.vlan_directory(unnamed, &by_id, &all)?;
         if any_dscp {
@@ -382,7 +386,7 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// The directory of classes by VLAN id among the rules of a vector.
+    /// The directory by VLAN id, whose classes hold only rules of the vector `among`.
     fn vlan_directory(
         &mut self,
         unnamed: Block,
@@ -443,13 +447,13 @@ impl<'a> Rules<'a> {
         self.pages.all.iter().map(page_block)
     }
 
-    /// Lines that a bit vector takes, as a power of two: no more than the rules need.
+    /// Log2 of the number of lines that a bit vector takes: no more than the rules need.
     fn vector_shift(&self) -> u32 {
         let lines = self.rules.len().div_ceil(64 * LINE_WORDS).max(1);
         lines.next_power_of_two().trailing_zeros()
     }
 
-    /// Bit vectors, as many in a block as there is room for.
+    /// Blocks of bit vectors, as many in each as there is room for.
     pub fn vector_blocks(&self) -> impl Iterator<Item = Block> {
         let words = LINE_WORDS << self.vector_shift();
         self.classes.vectors.chunks(BLOCK_WORDS / words).map(move |vectors| {
@@ -462,7 +466,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// A page, as it lies in memory.
+/// The block of a page, its entries in the order in which they lie in memory.
 fn page_block(page: &Page) -> Block {
     let mut block = [0; BLOCK_WORDS];
     for (word, entries) in block.iter_mut().zip(page.chunks_exact(4)) {
@@ -506,7 +510,7 @@ fn accepts_protocol(matches: &Matches, ipv6: bool, fragment: bool, protocol: Opt
         && (matches.icmp_type.is_none() || has_type)
 }
 
-/// Ranges with the end excluded, those that touch or overlap as one.
+/// The ranges with their ends excluded; those that touch or overlap are joined.
 fn united(ranges: &[(u16, u16)]) -> Vec<(u32, u32)> {
     let mut ranges: Vec<(u32, u32)> =
         ranges.iter().map(|&(first, last)| (u32::from(first), u32::from(last) + 1)).collect();

@@ -1,4 +1,5 @@
-//! A ruleset without an interface: for whoever checks it, or asks it, without a kernel.
+//! Metadata of a ruleset that is on no interface, for commands that check it, or ask what it would
+//! do with a frame, without a kernel.
 
 use std::path::PathBuf;
 
@@ -7,8 +8,8 @@ use super::metadata::{Metadata, Mode, Redirect};
 use crate::ruleset::{RuleAction, Ruleset};
 
 impl Metadata {
-    /// For a ruleset that no interface is to be given: all counters are new, and each redirect
-    /// target has a slot and is missing.
+    /// Metadata for a ruleset that is put on no interface: all counters are new, and each redirect
+    /// target has a slot but no interface.
     pub fn unbound(ruleset: &Ruleset) -> Self {
         let mut redirects: Vec<Redirect> = Vec::new();
         for rule in &ruleset.rules {

@@ -1,4 +1,4 @@
-//! Indexes against a scan of all prefixes, and how large they get.
+//! Compares lookups in an index with a scan of all prefixes, and checks how large indexes get.
 
 use xdp_common::image::{Lines, Span};
 use xdp_common::lookup::lpm::find;
@@ -6,7 +6,7 @@ use xdp_common::lookup::lpm::find;
 use super::super::intervals::fold_nested;
 use super::*;
 
-/// An index alone, with its root on line 1.
+/// The lines of one index and nothing else, with its root on line 1.
 struct Alone(Vec<u64>);
 
 impl Lines for Alone {
@@ -77,7 +77,7 @@ fn build<A: Family>(prefixes: &[(Prefix<A>, u32)]) -> (Alone, Vec<Valued<A>>) {
         })
         .collect();
     let mut valued = Vec::new();
-    // The last of equal ones in any order: the greatest.
+    // Of equal prefixes the one with the greatest value counts, whatever the order.
     members.sort_by_key(|&(prefix, value)| (prefix.address, prefix.length, value));
     members.dedup_by(|later, before| {
         let same = later.0 == before.0;
@@ -108,13 +108,13 @@ fn build<A: Family>(prefixes: &[(Prefix<A>, u32)]) -> (Alone, Vec<Valued<A>>) {
 
 const SPAN: usize = xdp_common::image::SPAN_WORDS;
 
-/// The plainest reference: all prefixes, one after the other.
+/// The reference: tries all prefixes, one after the other.
 fn plainly<A: Family>(prefixes: &[Valued<A>], address: A) -> u32 {
     let holds = |p: &&Valued<A>| address.and(A::mask(p.prefix.length)) == p.prefix.address;
     prefixes.iter().filter(holds).max_by_key(|p| p.prefix.length).map_or(0, |p| p.value)
 }
 
-/// Both ends of each prefix, their neighbours, and something inside and near.
+/// Looks up both ends of each prefix, their neighbours, and random addresses inside and near.
 fn check<A: Family>(prefixes: &[(Prefix<A>, u32)], random: &mut Random) {
     let (index, plain) = build(prefixes);
     let mut asked = vec![A::from_bits(0), A::from_bits(u128::MAX)];
@@ -182,13 +182,13 @@ fn sets_that_are_hard_on_an_index() {
     let everything = v4(0, 0, 1);
     check(&[everything], random);
     check(&[everything, v4(u32::MAX, 32, 2)], random);
-    // Every length on one address, each of another value, and of one value.
+    // Prefixes of every length on one address: each with a value of its own, and all with one.
     let nested: Vec<_> =
         (0..=32).map(|length| v4(0xc0a8_0181, length, 1 + u32::from(length))).collect();
     check(&nested, random);
     let nested: Vec<_> = (0..=32).map(|length| v4(0xc0a8_0181, length, 1)).collect();
     check(&nested, random);
-    // Neighbours, of one value and of two.
+    // Neighbours with the same value, and with two.
     for values in [[1, 1], [1, 2], [64, 64], [70, 71]] {
         let hosts: Vec<_> =
             (0..600u32).map(|n| v4(0x0a00_00f0 + n, 32, values[n as usize % 2])).collect();
@@ -213,7 +213,7 @@ fn whole_networks_of_hosts_are_one_slot() {
     let hosts: Vec<_> = (0..1u32 << 20).map(|n| v4(0x0a00_0000 + n, 32, 1)).collect();
     let (index, plain) = build(&hosts);
     let ten_slash_twelve = 1 + ROOT_LINES as usize + 1;
-    // Lines that are not used are no lines of the index's.
+    // Pages of lines are taken whole, and two of them may be nearly unused.
     let page = PAGE_LINES as usize;
     let most = (ten_slash_twelve + 2 * page) * LINE_WORDS + SPAN;
     assert!(index.0.len() <= most, "nothing but the root");
@@ -225,15 +225,15 @@ fn whole_networks_of_hosts_are_one_slot() {
     }
 }
 
-/// What the documentation of the index promises of its size.
+/// Holds the index to the size that the documentation of `xdp_common::lookup::lpm` promises.
 #[test]
 fn no_list_makes_an_index_large() {
-    /// A node of the fewest slots, two records, and what no other records fill of their line.
+    /// Bytes of the smallest node, two records, and the two that can stay free on their line.
     const MOST: usize = 2 * 64 + 2 * 16 + 2 * 16;
     let random = &mut Random(11);
     let mut sets: Vec<Vec<(Prefix<u128>, u32)>> = Vec::new();
     let host = |address, value| (Prefix { address, length: 128 }, value);
-    // Groups of five that share all but their last bits, far from each other.
+    // Groups of five addresses that share all but their last bits; the groups are far apart.
     for shared in [40, 72, 104, 120, 124] {
         sets.push(
             (0..2_000)
@@ -253,7 +253,7 @@ fn no_list_makes_an_index_large() {
             })
             .collect(),
     );
-    // Every other host, of two values.
+    // Every other host, with two values in turn.
     sets.push((0..50_000).map(|n| host(n * 2, 1 + n as u32 % 2)).collect());
     sets.push((0..50_000).map(|_| host(random.wide(), 1 + random.below(2) as u32)).collect());
     for set in sets {

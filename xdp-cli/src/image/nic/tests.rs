@@ -77,7 +77,7 @@ fn nothing_is_asked_where_nothing_is_listed() {
     let tables = compiled("policy = { default = \"drop\", fragments = \"drop\" }\n");
     let flags = flag::DEFAULT_DROP | flag::MALFORMED_DROP | flag::FRAGMENTS_DROP;
     assert_eq!(tables, NicTables { flags, ..NicTables::default() });
-    // Senders that are let through are let through anyway.
+    // ARP passes, so the senders that it lets through need no entries.
     assert_eq!(compiled("arp = { allow = [\"192.0.2.1\"] }\n").largest(), 0);
 }
 
