@@ -1,4 +1,4 @@
-//! `[define]`: names for prefixes and ports, which stand as `"$name"` where these may.
+//! `[define]`: names for prefixes and ports. `"$name"` may stand where a prefix or a port may.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -14,30 +14,30 @@ use super::value::Value;
 /// All names of a configuration and of what it includes.
 #[derive(Default)]
 pub(super) struct Defines<'t> {
-    /// `None` where something is wrong with the values, which has been reported.
+    /// `None` if something is wrong with the values, which has been reported.
     named: HashMap<&'t str, Option<Vec<Value<'t>>>>,
-    /// How many values there are, with those that names were replaced by.
+    /// How many values names were replaced by so far.
     used: Cell<usize>,
 }
 
-/// Values after each name was replaced by what it stands for.
+/// Values in which each name was replaced by what it stands for.
 pub(super) struct Expanded<'t> {
     pub(super) values: Vec<Value<'t>>,
-    /// Whether something is missing, which has been reported.
+    /// Whether some values are missing. Why has been reported.
     pub(super) is_partial: bool,
 }
 
-/// What a file says that a name stands for.
+/// What a name stands for, as its file says.
 struct Definition<'t> {
-    /// Of the name.
+    /// The place of the name.
     at: usize,
-    /// Names among them not yet replaced; `None` where they are of a wrong type.
+    /// Names among the values are not replaced yet; `None` if one has a wrong type.
     values: Option<Vec<Value<'t>>>,
 }
 
 impl<'t> Defines<'t> {
-    /// Reads the `[define]` of each file, given with the place at which it begins. A name may stand before its definition, and among the values
-    /// of another.
+    /// Reads the `[define]` of each file. The number with each tree is the place at which its file
+    /// begins. A name may be used before its definition, and among the values of another name.
     pub(super) fn read(
         trees: impl Iterator<Item = (usize, &'t DeTable<'t>)>,
         report: &mut Report<'_>,
@@ -85,7 +85,8 @@ impl<'t> Defines<'t> {
         resolving.defines
     }
 
-    /// Replaces the names among some values. `title` is what they belong to.
+    /// Replaces the names among some values. `title` is the table that they belong to, for
+    /// messages.
     pub(super) fn expand(
         &self,
         title: &str,
@@ -120,7 +121,7 @@ impl<'t> Defines<'t> {
         expanded
     }
 
-    /// Whether there may be that many more.
+    /// Counts so many more values, and returns whether there may be that many.
     fn count(&self, more: usize) -> bool {
         let used = self.used.get().saturating_add(more);
         self.used.set(used);
@@ -136,7 +137,7 @@ fn reference<'t>(value: &Value<'t>) -> Option<&'t str> {
     }
 }
 
-/// The values as they are written; `None` where one is of a wrong type.
+/// The values as they are written; `None` if one has a wrong type.
 fn written<'t>(name: &str, value: Value<'t>, report: &mut Report<'_>) -> Option<Vec<Value<'t>>> {
     let at = value.at;
     let values = value.one_or_more();
@@ -167,7 +168,7 @@ fn unknown<'n>(
     names: impl Iterator<Item = &'n str>,
     report: &mut Report<'_>,
 ) {
-    // It may be defined in the file that could not be read.
+    // The name may be defined in a file, or on a line, that could not be read.
     if report.lacks_files() || report.is_broken() {
         return;
     }
@@ -193,10 +194,10 @@ fn too_many(title: &str, value: &Value<'_>, report: &mut Report<'_>) {
     report.error(value.at, message, "put prefixes into a list");
 }
 
-/// Names being replaced among the values of others.
+/// Replaces the names among the values of other names.
 struct Resolving<'t> {
     definitions: HashMap<&'t str, Definition<'t>>,
-    /// The names whose values are being looked at, each one among those of the one before it.
+    /// The names that are being resolved, each one found among the values of the one before it.
     open: Vec<&'t str>,
     defines: Defines<'t>,
 }
@@ -228,7 +229,7 @@ impl<'t> Resolving<'t> {
                 values.push(value);
                 continue;
             };
-            // What stands there twice would be the same mistake twice.
+            // A name that stands there twice would be reported twice.
             if !seen.insert(other) {
                 continue;
             }

@@ -1,9 +1,9 @@
-//! The part of a line that a mistake is in.
+//! Cuts out the part of a line that a diagnostic shows.
 
 use crate::diagnostic::Excerpt;
 use crate::notation::plain;
 
-/// Characters that are shown on either side of where a mistake begins.
+/// How many characters are shown before the start of a mistake, and how many after it.
 const AROUND: usize = 60;
 
 /// What stands around the byte `at` of a line.
@@ -23,12 +23,12 @@ pub(super) fn excerpt(line: &str, at: usize) -> Excerpt {
     Excerpt { text, start, length: marked.chars().count().max(1) }
 }
 
-/// A tabulator would put what is below it in another place.
+/// The text as it is shown. A tab would shift it against the marks below, so it becomes a blank.
 fn shown(text: &str) -> String {
     plain(&text.replace('\t', " "))
 }
 
-/// How many bytes belong to what begins there: a string, a header or a word.
+/// The length in bytes of the string, header or word at the start of the text.
 fn word(text: &str) -> usize {
     let mut characters = text.char_indices();
     match characters.next() {
@@ -58,7 +58,7 @@ fn word(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// An excerpt with what is marked below it.
+    /// An excerpt with marks below it.
     fn drawn(line: &str, mistake: &str) -> String {
         let Excerpt { text, start, length } = excerpt(line, line.find(mistake).unwrap());
         format!("|{text}|\n|{}{}", " ".repeat(start), "^".repeat(length))

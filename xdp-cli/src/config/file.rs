@@ -1,6 +1,6 @@
-//! Files taken from disk: regular ones alone, and only up to a size.
+//! Reads files from disk: only regular ones, and only up to a size.
 //!
-//! List files are named by whoever writes a configuration and often fetched from elsewhere, so a
+//! Whoever writes a configuration names list files, which are often fetched from elsewhere. So a
 //! FIFO must not hang the command, a device must not even be opened, and a file must not fill the
 //! memory.
 
@@ -28,7 +28,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// What would be right.
+    /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Io(error) => match error.kind() {
@@ -43,7 +43,7 @@ impl FileError {
     }
 }
 
-/// The system's words without the number that the standard library adds.
+/// The system's error message, without the number that the standard library adds.
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_owned(),
@@ -51,16 +51,16 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// What standard input is called where a file would be.
+/// The name of standard input in the place of a file's.
 pub const STDIN: &str = "<stdin>";
 
-/// Whether a path, as it was given, means standard input.
+/// Whether a path given on the command line means standard input.
 pub fn means_stdin(path: &Path) -> bool {
     path == Path::new("-") || path == Path::new("/dev/stdin")
 }
 
-/// All of standard input. It can be read once, and a command may ask again, such as for each
-/// interface: so what was read is kept.
+/// All of standard input. It can be read only once, but a command may ask for it again, such as for
+/// each interface, so what was read is kept. Fails as [`read`] does.
 pub fn stdin() -> Result<Vec<u8>, FileError> {
     static READ: OnceLock<Vec<u8>> = OnceLock::new();
     if let Some(read) = READ.get() {
@@ -77,17 +77,17 @@ pub fn stdin() -> Result<Vec<u8>, FileError> {
 
 /// Where a configuration and its list files come from.
 pub trait Files {
-    /// The whole of a file.
+    /// The content of a file.
     fn read(&self, path: &Path) -> Result<Vec<u8>, FileError>;
 
-    /// What a file has in common with itself under other names; `None` where nothing is known but
+    /// An identity that is the same whatever path names the file; `None` if nothing is known but
     /// the path.
     fn identity(&self, _path: &Path) -> Option<FileId> {
         None
     }
 }
 
-/// Files that are made as they are asked for.
+/// A function that makes up files as they are asked for.
 impl<F: Fn(&Path) -> Result<Vec<u8>, FileError>> Files for F {
     fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
         self(path)
@@ -112,28 +112,28 @@ impl Files for Disk {
     }
 }
 
-/// A file, whatever it is called.
+/// Identifies a file, whatever path names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileId {
     device: u64,
     inode: u64,
-    /// Last change of its inode, seconds and nanoseconds. A list that was just replaced has left its
-    /// inode's number to the next file, which is another one all the same.
+    /// Last change of its inode, in seconds since 1970 and nanoseconds. When a list is replaced,
+    /// the next file may get the same inode number; this tells the two apart.
     changed: (i64, i64),
 }
 
 impl FileId {
-    /// Last change of its inode, seconds since 1970 and nanoseconds.
+    /// Last change of its inode, in seconds since 1970 and nanoseconds.
     pub fn changed(self) -> (i64, i64) {
         self.changed
     }
 }
 
-/// What tells a file from others.
+/// Tells a file from all others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum FileKey {
     Id(FileId),
-    /// That of a file which is not there, or is not on a disk.
+    /// For a file that does not exist, or is not on a disk.
     Path(PathBuf),
 }
 
@@ -143,11 +143,11 @@ impl FileKey {
     }
 }
 
-/// How often a file that is being written is read.
+/// How often to read a file that changes while it is read.
 const ATTEMPTS: u32 = 3;
 
-/// Reads a whole regular file; symbolic links are followed. What was changed while it was read is
-/// read again: half a list would let through what the other half names.
+/// Reads a whole regular file; symbolic links are followed. A file that changed while it was read
+/// is read again: half a list would let through what the other half blocks.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     log::debug!("reading {}", path.display());
     for _ in 0..ATTEMPTS {
@@ -158,9 +158,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     Err(FileError::Changing)
 }
 
-/// `None` where it changed meanwhile.
+/// Reads a file once; `None` if it changed meanwhile.
 fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    // Asked before opening, since opening a device can already do something, and again after,
+    // Check before opening, since opening a device can already have an effect, and again after,
     // since the path may name another file by then.
     check_kind(fs::metadata(path).map_err(FileError::Io)?.file_type())?;
     // The standard library adds O_CLOEXEC.
@@ -181,7 +181,7 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     if size > MAX_FILE_SIZE {
         return Err(FileError::TooLarge(size));
     }
-    // Files that are made as they are read, in /proc and /sys, give no size.
+    // Files in /proc and /sys are made while they are read, and have a size of 0.
     let after = file.metadata().map_err(FileError::Io)?;
     let whole = size == before.len() || before.len() == 0;
     let same = after.len() == before.len() && after.modified().ok() == before.modified().ok();

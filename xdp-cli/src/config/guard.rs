@@ -1,8 +1,8 @@
-//! What keeps a list from being put in force as it was not meant: `allow_empty`, `catch_all`,
-//! `min_entries`, and `max_shrink`, which is asked where a ruleset takes the place of another.
+//! Keys that keep a list from being put in force by mistake: `allow_empty`, `catch_all`,
+//! `min_entries`, and `max_shrink`, which is checked where a ruleset takes the place of another.
 //!
-//! A download that broke off leaves a short file, or an empty one, and one that was tampered with may
-//! hold `0.0.0.0/0`. The first opens the network, the other closes it.
+//! A download that broke off leaves a short file, or an empty one. A file that was tampered with
+//! may hold `0.0.0.0/0`. As a blocklist, the first opens the network and the other closes it.
 
 use super::listfile::ListEntries;
 use super::prefix::Family;
@@ -12,7 +12,7 @@ use crate::notation::grouped;
 use crate::ruleset::{Entry, Guards, in_order};
 use xdp_common::capacity::MAX_PREFIXES;
 
-/// As many as a ruleset can hold, of both families.
+/// The number of prefixes that a ruleset can hold, both families together.
 const MOST_ENTRIES: u32 = 2 * MAX_PREFIXES as u32;
 
 pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Guards {
@@ -29,11 +29,11 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Guards
     }
 }
 
-/// A share, as `"50%"`.
+/// Reads a share in percent, such as `"50%"`.
 fn percent(table: &mut TomlTable<'_>, key: &'static str, report: &mut Report<'_>) -> Option<u8> {
     let hint = "write a share of 0% to 100%, such as \"50%\"";
     let text = table.string(key, hint, report)?;
-    // The number parser alone would take a sign.
+    // The number parser alone would accept a sign.
     let digits = text.value.strip_suffix('%').filter(|it| it.bytes().all(|b| b.is_ascii_digit()));
     let share = digits.and_then(|digits| digits.parse().ok()).filter(|share| *share <= 100);
     if share.is_none() {
@@ -43,7 +43,7 @@ fn percent(table: &mut TomlTable<'_>, key: &'static str, report: &mut Report<'_>
     share
 }
 
-/// Checks a list that was read to its end. `at` is its name.
+/// Checks a list that was read to its end. `at` is the place of its name.
 pub(super) fn check(
     title: &str,
     at: usize,
@@ -66,7 +66,7 @@ pub(super) fn check(
             );
         }
     }
-    // An entry that holds all by itself has been told where it stands.
+    // A single entry that holds every address has been reported at its own line.
     if !guards.catch_all {
         let v4 = covers(&entries.v4, |address| u128::from(address) << 96);
         let v6 = covers(&entries.v6, |address| address);
@@ -85,14 +85,14 @@ fn distinct(entries: &ListEntries) -> usize {
     in_order(&entries.v4).len() + in_order(&entries.v6).len()
 }
 
-/// Whether entries, none of which does so alone, together hold every address of their family, as
-/// `0.0.0.0/1` and `128.0.0.0/1` do. `left` shifts an address to the left of 128 bits.
+/// Whether entries hold every address of their family together, but none does alone. `0.0.0.0/1`
+/// and `128.0.0.0/1` do, for example. `left` shifts an address to the top of 128 bits.
 fn covers<A: Copy>(entries: &[Entry<A>], left: impl Fn(A) -> u128) -> bool {
     if entries.iter().any(|entry| entry.prefix.length == 0) {
         return false;
     }
     let size = |length: u8| 1u128 << (128 - u32::from(length));
-    // Most lists hold too few addresses, however they lie.
+    // Most lists hold too few addresses to cover everything, however they lie.
     let total = entries.iter().try_fold(0u128, |sum, it| sum.checked_add(size(it.prefix.length)));
     if total.is_some() {
         return false;
@@ -102,7 +102,7 @@ fn covers<A: Copy>(entries: &[Entry<A>], left: impl Fn(A) -> u128) -> bool {
         .map(|it| (left(it.prefix.address), left(it.prefix.address) | (size(it.prefix.length) - 1)))
         .collect();
     spans.sort_unstable();
-    // The first address that none so far holds; behind the last there is none.
+    // The lowest address that no span so far holds; `None` past the last address.
     let mut next = Some(0);
     for (first, last) in spans {
         match next {
@@ -134,7 +134,7 @@ mod tests {
         let prefixes = (1..=32u8).map(|length| (!(u32::MAX >> (length - 1)), length));
         let mut all: Vec<_> = prefixes.collect();
         assert!(!together(&all));
-        // Large enough together, and still a gap.
+        // Enough addresses in total, but one is still missing.
         all.extend([(0, 1), (0, 2)]);
         assert!(!together(&all));
         all.push((u32::MAX, 32));

@@ -1,7 +1,7 @@
 //! `include = ["common.toml"]`: a configuration in several files.
 //!
-//! What a file includes comes before what stands in it, as if it were written where `include` stands,
-//! at the top. Paths are relative to the file that they stand in.
+//! The files that a file includes come before its own tables, as if they were written at the top,
+//! where `include` stands. Paths are relative to the folder of the file that they stand in.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ use super::source::Source;
 use super::syntax;
 use super::table::{Placed, TomlTable};
 
-/// A file that was read, and a place for the next one: what was read stays where it is, since trees
-/// borrow from it.
+/// A file that was read, and room for the next one: a linked list. A file stays where it is in
+/// memory, since trees borrow from it.
 pub(super) struct Opened {
     source: Source,
     patched: OnceCell<String>,
@@ -38,13 +38,14 @@ impl Opened {
     }
 }
 
-/// What a file says, and the place at which it begins.
+/// The parsed content of a file, and the place at which the file begins (see [`Report`]).
 pub(super) struct Tree<'s> {
     pub(super) base: usize,
     pub(super) table: DeTable<'s>,
 }
 
-/// The trees of a configuration and of all that it includes, in the order in which their tables count.
+/// The trees of a configuration and of all that it includes, in the order in which their tables
+/// count.
 pub(super) fn gather<'s>(
     opened: &'s Opened,
     files: &dyn Files,
@@ -67,14 +68,14 @@ pub(super) fn gather<'s>(
 struct Gathering<'s, 'f> {
     files: &'f dyn Files,
     last: &'s Opened,
-    /// Where each file is included; the configuration itself is at 0, where no `include` can have a
-    /// value.
+    /// The place at which each file is included. The configuration itself is at 0, where no value
+    /// of an `include` can stand.
     included: HashMap<FileKey, usize>,
     /// The files that are being read, each included by the one before it.
     open: Vec<PathBuf>,
-    /// Whether there were more than there may be, which is told once.
+    /// Whether there were too many files, which is reported once.
     is_full: bool,
-    /// How many tokens there may still be.
+    /// How many more tokens all files together may have.
     tokens: usize,
     trees: Vec<Tree<'s>>,
 }
@@ -99,7 +100,7 @@ impl<'s> Gathering<'s, '_> {
         }
     }
 
-    /// Whether it is there now; if not, why has been reported.
+    /// Includes a file. Returns whether its content is known; if not, why has been reported.
     fn has_included(&mut self, folder: &Path, name: Placed<&str>, report: &mut Report<'s>) -> bool {
         let shown = quote(name.value, 200);
         if name.value.is_empty() {
@@ -161,7 +162,7 @@ impl<'s> Gathering<'s, '_> {
         true
     }
 
-    /// The way from a file that is being read back to it.
+    /// The chain of files from this one, if it is being read, back to itself; else `None`.
     fn circle(&self, key: &FileKey) -> Option<String> {
         let first = self.open.iter().position(|path| FileKey::of(self.files, path) == *key)?;
         let around = self.open[first..].iter().chain([&self.open[first]]);

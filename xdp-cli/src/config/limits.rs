@@ -1,4 +1,4 @@
-//! What a ruleset holds at most.
+//! Checks that a ruleset is not larger than it may be.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use super::table::TomlTable;
 use crate::ruleset::{Entry, List, RuleAction, Ruleset};
 use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES};
 
-/// Counts the tables. The place of a mistake is the first one too many.
+/// Counts the tables. A mistake is reported at the first table too many.
 pub(super) fn check_tables(
     allowlists: &[TomlTable<'_>],
     blocklists: &[TomlTable<'_>],
@@ -34,7 +34,8 @@ pub(super) fn check_tables(
     }
 }
 
-/// Counts the prefixes of each family over all lists, duplicates once. `places` are those of the lists.
+/// Counts the prefixes of each family over all lists, duplicates once. `places` are the places of
+/// the lists.
 pub(super) fn check_prefixes(ruleset: &Ruleset, places: &[usize], report: &mut Report<'_>) {
     let lists = ruleset.allowlists.iter().chain(&ruleset.blocklists);
     let lists: Vec<(usize, &List)> = places.iter().copied().zip(lists).collect();
@@ -61,7 +62,7 @@ fn check_family<'l, A: Copy + Ord + 'l>(
     if number <= MAX_PREFIXES {
         return;
     }
-    // The list with which the sum passes the limit.
+    // The first list with which the sum exceeds the limit.
     let mut sum = 0;
     let at = lists
         .into_iter()
@@ -77,8 +78,8 @@ fn check_family<'l, A: Copy + Ord + 'l>(
     );
 }
 
-/// Counts the different interfaces that rules redirect to. The place of a mistake is the first
-/// one too many.
+/// Counts the different interfaces that rules redirect to. A mistake is reported at the first one
+/// too many.
 pub(super) fn check_targets(ruleset: &Ruleset, report: &mut Report<'_>) {
     let mut targets = HashSet::new();
     let mut over = None;

@@ -15,7 +15,8 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ruleset::{Guards, List, ListAction, Side};
 use xdp_common::capacity::{MAX_LIST_ENTRIES, MAX_PREFIXES};
 
-/// Most list files; entries name their origin in 16 bits, and the configuration is the first.
+/// The greatest number of list files beside a configuration of one file: entries name their file in
+/// 16 bits, and the configuration is number 0.
 const MAX_FILES: usize = u16::MAX as usize;
 
 const SIDES: [(&str, Side); 3] =
@@ -26,17 +27,17 @@ const ACTIONS: [(&str, ListAction); 2] = [("drop", ListAction::Drop), ("count", 
 pub(super) struct Lists {
     pub(super) allowlists: Vec<List>,
     pub(super) blocklists: Vec<List>,
-    /// Of each, allowlists first, its name's place or else its header's.
+    /// The place of each list's name, or else of its header; allowlists first.
     pub(super) places: Vec<usize>,
-    /// The files that origins point into; those of the configuration are the first.
+    /// The files that entries index by `file`: those of the configuration, then list files.
     pub(super) files: Vec<PathBuf>,
-    /// What was found in those.
+    /// Mistakes and warnings in list files.
     pub(super) found: Diagnostics,
-    /// Whether they were read to their ends, and not only up to a limit.
+    /// Whether all lists were read to their ends, not just up to a limit.
     pub(super) complete: bool,
 }
 
-/// Reads the tables, and then each file that they name once, into all lists that name it.
+/// Reads the tables, and then the files that they name: each once, into all lists that name it.
 pub(super) fn read(
     allowlists: Vec<TomlTable<'_>>,
     blocklists: Vec<TomlTable<'_>>,
@@ -67,16 +68,16 @@ pub(super) fn read(
     }
 }
 
-/// A list some of whose files are yet to be read.
+/// A list whose files are not all read yet.
 struct Draft {
     title: String,
-    /// Its name, or else its header.
+    /// The place of its name, or else of its header.
     at: usize,
-    /// Without its entries.
+    /// The list without its entries.
     list: List,
     strict: bool,
     entries: ListEntries,
-    /// Whether what it names was wrong, so that what is missing from it says nothing.
+    /// Whether something in it was wrong and reported. Too few entries are no further mistake then.
     failed: bool,
 }
 
@@ -86,11 +87,11 @@ impl Draft {
     }
 }
 
-/// What a list's table says, but for its name and its place.
+/// What a list's table says, without its name and its place.
 struct TableRead {
-    /// Those that stand in the table itself.
+    /// The entries that stand in the table itself.
     entries: ListEntries,
-    /// Whether its files are read strictly.
+    /// Whether mistakes in its files are errors, and not warnings.
     strict: bool,
     guards: Guards,
     failed: bool,
@@ -104,20 +105,20 @@ struct NamedFile {
 
 #[derive(Clone, Copy)]
 struct Naming {
-    /// Among the drafts.
+    /// Index into the drafts.
     list: usize,
     at: usize,
 }
 
 struct Reading<'f> {
     files: &'f dyn Files,
-    /// How many files the configuration has; their numbers are the first.
+    /// How many files the configuration has; their numbers come before those of list files.
     configurations: usize,
-    /// By number.
+    /// Indexed by the number of the file.
     named: Vec<NamedFile>,
     numbers: HashMap<FileKey, u16>,
     drafts: Vec<Draft>,
-    /// Entries of all drafts, of which some may be duplicates.
+    /// Number of entries of all drafts together, duplicates included.
     held: usize,
     /// The draft that was last added to.
     last: usize,
@@ -185,7 +186,7 @@ impl<'f> Reading<'f> {
         self.check(SLACK, report);
     }
 
-    /// What the keys of all lists say. Takes down which files it names.
+    /// Reads the keys that allowlists and blocklists share. Notes which files the list names.
     fn read_table(&mut self, table: &mut TomlTable<'_>, report: &mut Report<'_>) -> TableRead {
         let hint = "write prefixes, such as [\"203.0.113.0/24\"]";
         let (prefixes, is_partial) = table.strings_and_names("prefixes", hint, report);
@@ -193,7 +194,7 @@ impl<'f> Reading<'f> {
         let strict = table.boolean("strict", report).unwrap_or(false);
         let guards = guard::read(table, report);
 
-        // Values of the wrong type have been reported, and are not nothing.
+        // Values of the wrong type have been reported; the list is not reported as empty too.
         let wrong = |key| table.has(key) && !table.is_empty_array(key);
         let nothing = prefixes.is_empty() && files.is_empty();
         let wrong = wrong("prefixes") || wrong("files");
@@ -222,7 +223,7 @@ impl<'f> Reading<'f> {
                     "leave it out; where it is meant, say catch_all = true",
                 );
             }
-            // Once a limit is passed, mistakes alone count.
+            // Once a limit is passed, the rest is only checked for mistakes.
             if self.full || entries.overfull {
                 continue;
             }
@@ -240,7 +241,7 @@ impl<'f> Reading<'f> {
         TableRead { entries, strict, guards, failed }
     }
 
-    /// Takes down that the list which is read now names a file.
+    /// Notes that the list being read names a file.
     fn name_file(&mut self, title: &str, name: Placed<&str>, report: &mut Report<'_>) {
         if name.value.is_empty() {
             report.error(
@@ -256,14 +257,14 @@ impl<'f> Reading<'f> {
         let naming = Naming { list: self.drafts.len(), at: name.at };
         if let Some(number) = self.numbers.get(&key) {
             let namings = &mut self.named[usize::from(*number)].namings;
-            // What the list has from it once, it has.
+            // A list that names a file twice gets its entries once.
             if namings.last().is_none_or(|last| last.list != naming.list) {
                 namings.push(naming);
             }
             return;
         }
         let number = self.named.len();
-        // Told at the first one alone.
+        // Reported once, at the first file too many.
         if number == MAX_FILES + 1 {
             report.error(
                 name.at,
@@ -283,7 +284,7 @@ impl<'f> Reading<'f> {
     }
 
     fn read_files(&mut self, report: &mut Report<'_>) {
-        // As many as are included at most, and one.
+        // The number of configuration files fits 16 bits: it is at most that of includes and one.
         for number in self.configurations as u16..=u16::MAX {
             let Some(file) = self.named.get_mut(usize::from(number)) else { break };
             if self.full {
@@ -322,7 +323,7 @@ impl<'f> Reading<'f> {
         let mut entries = ListEntries::default();
         let findings = listfile::scan(&text.data, number, &mut entries);
         drop(text);
-        // Line by line, this would be as many mistakes as lines.
+        // A hosts file would give a mistake for each line, so it is reported as a whole.
         let hosts = findings.hosts_lines;
         if hosts > entries.len() && 2 * hosts >= findings.unreadable.total {
             let (why, hint) = (content::HOSTS.message(), content::HOSTS.hint());
@@ -363,7 +364,7 @@ impl<'f> Reading<'f> {
         self.add(last.list, |list| list.append(entries), report);
     }
 
-    /// Says of a file, to all lists that name it, why nothing is taken from it.
+    /// Reports to all lists that name a file why nothing is taken from it.
     fn refuse(
         &mut self,
         number: u16,
@@ -380,8 +381,8 @@ impl<'f> Reading<'f> {
         }
     }
 
-    /// A file that yields nothing. One with lines that cannot be read is no empty list, whatever its
-    /// list allows.
+    /// Refuses a file without any entry. If it has lines that cannot be read, it is refused even by
+    /// a list that may be empty.
     fn refuse_without_entry(
         &mut self,
         number: u16,
@@ -403,9 +404,9 @@ impl<'f> Reading<'f> {
         self.refuse(number, &refusing, "holds no entry", hint, report);
     }
 
-    /// Holds the lists that were read to their ends against what they say of themselves.
+    /// Checks the lists that were read to their ends against their guards.
     fn check_guards(&self, report: &mut Report<'_>) {
-        // What is cut off at a limit has been refused already.
+        // Lists that were cut off at a limit have been refused already.
         if self.full {
             return;
         }
@@ -425,9 +426,9 @@ impl<'f> Reading<'f> {
         self.check(SLACK, report);
     }
 
-    /// Ends the reading where the list that was last added to, or all lists together, hold too much.
-    /// Duplicates inside a list do not count, and are sought where there are `slack` more entries
-    /// than there may be.
+    /// Stops reading if the list that was last added to, or all lists together, hold too much.
+    /// Duplicates inside a list do not count; they are removed only once there are more than
+    /// `slack` entries too many.
     fn check(&mut self, slack: usize, report: &mut Report<'_>) {
         let Some(Draft { title, at, entries, .. }) = self.drafts.get(self.last) else { return };
         if self.full {
@@ -470,17 +471,17 @@ impl<'f> Reading<'f> {
     }
 }
 
-/// How many more entries than there may be are held before duplicates are sought among them, which
-/// would otherwise be done for each of many small files.
+/// How many entries too many may be held before duplicates are removed. Without this, they would be
+/// searched again after each of many small files.
 const SLACK: usize = MAX_PREFIXES;
 
-/// What is counted of lines that are no entries.
+/// What a diagnostic that counts lines which are no entries calls them.
 pub(crate) const UNREADABLE: &str = "lines that cannot be read";
 
-/// What is counted of entries that hold everything.
+/// What a diagnostic that counts entries which hold everything calls them.
 const CATCH_ALL: &str = "entries that hold every address";
 
-/// Turns what was found in a list file into diagnostics, the rest in one that counts.
+/// Turns faults in a list file into diagnostics; one more counts those that are not shown.
 pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diagnostic>) {
     let more = faults.total - faults.shown.len();
     found.extend(faults.shown.into_iter().map(|Fault { line, column, message, hint }| {
@@ -490,7 +491,7 @@ pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diag
     found.extend(counted(path, more, rest));
 }
 
-/// What a value of the configuration itself comes to.
+/// The prefixes that one value in a configuration stands for.
 pub(super) enum Prefixes {
     One(IpPrefix),
     OfRange(Vec<IpPrefix>),
@@ -505,7 +506,7 @@ impl Prefixes {
     }
 }
 
-/// A prefix or a range of the configuration itself. Bits beyond a prefix's length are a warning.
+/// Reads a prefix or a range in a configuration. Bits beyond a prefix's length are a warning.
 pub(super) fn read_prefixes(
     title: &str,
     text: Placed<&str>,

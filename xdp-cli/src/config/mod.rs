@@ -1,8 +1,9 @@
-//! Configuration text to validated ruleset.
+//! From the text of a configuration to a validated ruleset.
 //!
-//! A configuration is walked by hand, with every value's place at hand, so that all its mistakes
-//! are told at once, each with its place and with what would be right. The files that it includes
-//! and the list files that it names are read on the way. Neither a kernel nor root is needed.
+//! The tree of a configuration is walked by hand, with the place of every value, instead of through
+//! serde: so all its mistakes are reported at once, each with its place and with what would be
+//! right. The files that it includes and the list files that it names are read on the way. Neither
+//! a kernel nor root is needed.
 
 pub mod file;
 pub mod listfile;
@@ -51,22 +52,22 @@ use crate::ruleset::Ruleset;
 /// A configuration with its list files, as far as it could be read.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// There is one exactly if there are no errors.
+    /// There is one if and only if there are no errors.
     pub ruleset: Option<Ruleset>,
-    /// All mistakes and warnings: the configuration's in the order of its text, those of what it
-    /// includes, then each list file's.
+    /// All mistakes and warnings: those in the configuration in the order of its text, then those
+    /// in the files that it includes, then those in each list file.
     pub diagnostics: Diagnostics,
     /// The configuration as read; empty if it is not a readable text.
     pub text: String,
 }
 
-/// Reads a configuration and all the list files that it names; `-` and `/dev/stdin` are standard input,
-/// where paths are relative to the folder that the command runs in.
+/// Reads a configuration and all the list files that it names. `-` and `/dev/stdin` mean standard
+/// input; paths in it are relative to the folder that the command runs in.
 pub fn load(path: &Path) -> Loaded {
     load_given(path, &Disk)
 }
 
-/// As [`load`], with all but standard input from somewhere else.
+/// Like [`load`], but reads everything except standard input from `files`.
 pub fn load_given(path: &Path, files: &dyn Files) -> Loaded {
     match file::means_stdin(path) {
         true => load_from(Path::new(file::STDIN), file::stdin(), files),
@@ -74,7 +75,7 @@ pub fn load_given(path: &Path, files: &dyn Files) -> Loaded {
     }
 }
 
-/// As [`load`], with the files from somewhere else.
+/// Like [`load`], but reads all files from `files`. `-` is a file like any other here.
 pub fn load_with(path: &Path, files: &dyn Files) -> Loaded {
     load_from(path, files.read(path), files)
 }
@@ -113,8 +114,8 @@ fn understand(source: Source, files: &dyn Files) -> Loaded {
     Loaded { ruleset, diagnostics, text: opened.into_source().into_text() }
 }
 
-/// Walks the trees. The ruleset counts only if nothing was reported; what was found in list files
-/// comes apart.
+/// Walks the trees. The ruleset is valid only if no error was reported. What was found in list
+/// files is returned apart.
 fn read<'t>(
     trees: &'t [Tree<'t>],
     files: &dyn Files,
@@ -155,7 +156,8 @@ fn read<'t>(
         limits::check_prefixes(&ruleset, &lists.places, report);
     }
     limits::check_targets(&ruleset, report);
-    // A condition that is wrong is left out, and a rule that is wrong too.
+    // With errors, conditions and rules that are wrong are left out, and others would seem to be
+    // shadowed.
     if !report.has_errors() {
         shadowed::warn(&ruleset.rules, &places, report);
     }
@@ -174,9 +176,9 @@ struct Tables<'t> {
 }
 
 impl<'t> Tables<'t> {
-    /// Adds those of a file.
+    /// Adds the tables of a file.
     fn take(&mut self, mut root: TomlTable<'t>, report: &mut Report<'_>) {
-        // These were read before.
+        // These keys were read before; asking for them makes them known.
         root.value("include");
         root.value("define");
         one(&mut root, "policy", &mut self.policy, report);
@@ -189,7 +191,7 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// A table that stands once over all files, such as `[policy]`.
+/// Reads a table that may stand once in all files together, such as `[policy]`.
 fn one<'t>(
     root: &mut TomlTable<'t>,
     key: &'static str,
@@ -210,7 +212,7 @@ fn one<'t>(
     report.error(value.at, format!("[{key}] stands in {line} already"), hint);
 }
 
-/// Tables that stand any number of times, such as `[[rule]]`.
+/// Reads tables that may stand any number of times, such as `[[rule]]`.
 fn many<'t>(
     root: &mut TomlTable<'t>,
     key: &'static str,

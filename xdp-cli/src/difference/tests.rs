@@ -11,7 +11,7 @@ fn ruleset(text: &str) -> Ruleset {
     let files = move |path: &Path| -> Result<Vec<u8>, FileError> {
         match path.to_str() {
             Some("x.toml") => Ok(bytes.clone()),
-            // Of any other name, so many addresses.
+            // A file named by a number holds so many addresses.
             Some(number) => {
                 let number: u32 = number.parse().expect("a number of addresses");
                 Ok((0..number)

@@ -1,23 +1,23 @@
-//! What was made of a frame: by the program in the kernel, or by the same code here.
+//! How a frame was judged, by the program in the kernel or by the same code here.
 
 use xdp_common::image::Action;
 use xdp_common::packet::Packet;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
-/// What was made of a frame.
+/// How a frame was judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub verdict: Verdict,
     pub reason: Reason,
-    /// The list that decided or only counts.
+    /// The counter of the list that decided, or that only counted the frame.
     pub list: CounterId,
-    /// The counter of the run-time entry that decided, by its number; 0 where none did.
+    /// The number of the counter of the run-time entry that decided; 0 if none did.
     pub entry: u32,
-    /// What the rule that decided does.
+    /// The action of the rule that decided; `None` if no rule did.
     pub action: Option<Action>,
-    /// What was read of the frame, unless it is malformed.
+    /// The headers that were read; `None` if the frame is malformed.
     pub packet: Option<Packet>,
-    /// The frame as it goes on, where that is not as it came.
+    /// The frame as it is sent on; `None` if that is how it came in.
     pub changed: Option<Vec<u8>>,
 }

@@ -1,9 +1,9 @@
-//! What becomes of a frame, and why: the judgement in user space, and the names that belong to any
-//! judgement, the kernel's too.
+//! Judges frames in user space, and names what decided them. The names are used for the kernel's
+//! answers too.
 //!
-//! The code is the program's own (`xdp_common::filter::order`), compiled for the host, on the same
-//! image: there is no second opinion that could differ. [`judge`] is the one place that knows how that
-//! code is called. No kernel is asked here, so a ruleset that is in force nowhere can be asked about.
+//! The judgement is the program's own code (`xdp_common::filter::order`), compiled for the host, on
+//! the same image, so it cannot differ from the program's. Only [`judge`] knows how that code is
+//! called. No kernel is asked here, so a ruleset need not be in force to be asked about.
 
 pub mod answer;
 pub mod names;
@@ -25,7 +25,7 @@ use names::{Names, RunTime, addresses};
 /// Longest frame that is judged, in bytes.
 pub const LONGEST: usize = 65_535;
 
-/// Run-time entries to judge by: of each source that is asked about, the one that decides.
+/// Run-time entries to judge by: for each source that is asked about, the entry that decides.
 #[derive(Clone, Debug, Default)]
 pub struct RunTimeEntries(Vec<(Address, RunTime)>);
 
@@ -48,12 +48,12 @@ impl DynamicEntries for RunTimeEntries {
             Some(Kind::Allow) => EntryAction::ALLOWED,
             Some(Kind::Block) => EntryAction::BLOCKED,
         };
-        // Counted to nothing: nobody sent this frame.
+        // No counter (0): nobody really sent this frame.
         Deciding::new(action, 0)
     }
 }
 
-/// Judges a frame of a link of that type. A redirect is taken to be possible.
+/// Judges a frame that came in over a link of that type. Assumes that every redirect is possible.
 pub fn judge(
     image: &Image,
     entries: &impl DynamicEntries,
@@ -77,7 +77,7 @@ pub fn judge(
     }
 }
 
-/// The frame with the addresses that a rule writes on the way out, where they are others.
+/// The frame with the MAC addresses that the action writes; `None` if that changes nothing.
 fn rewritten(action: &Action, link_type: LinkType, frame: &[u8]) -> Option<Vec<u8>> {
     if link_type != LinkType::Ethernet {
         return None;
@@ -92,7 +92,7 @@ fn rewritten(action: &Action, link_type: LinkType, frame: &[u8]) -> Option<Vec<u
     (changed != frame).then_some(changed)
 }
 
-/// Judges a frame, and says which rule and entry decide it.
+/// Judges a frame, and names the list or rule and the entry that decide it.
 pub fn explain(
     image: &Image,
     names: &mut Names,

@@ -1,4 +1,4 @@
-//! From an answer's numbers to the names, entries and places that people know them by.
+//! Turns the numbers of an answer into the names, entries and places in files that people know.
 
 use xdp_common::image::ActionKind;
 use xdp_common::packet::{self, LinkType, Malformed, NO_SENDER, Network, Packet};
@@ -19,17 +19,17 @@ use crate::views::explain::{Counted, Explained, Place, hex};
 pub struct RunTime {
     pub prefix: IpPrefix,
     pub kind: EntryKind,
-    /// `None` where it does not end.
+    /// `None` if it does not expire.
     pub expires_in_seconds: Option<u64>,
     pub note: Option<String>,
 }
 
-/// What is known of a ruleset beside its image.
+/// What is known about a ruleset beside its image.
 pub struct Names {
     metadata: Metadata,
-    /// `None` where the ruleset itself is not known any more.
+    /// `None` if the kept ruleset is lost, so that only the image and its metadata are known.
     entries: Option<ListedEntries>,
-    /// The name of the interface of an index, where that can be asked.
+    /// The name of the interface with this index; `None` if that cannot be asked.
     interface_name: fn(u32) -> Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Names {
                 }
             }
             Reason::Rule => self.name_rule(answer, &mut explained),
-            // An entry that was put since the frame was judged did not decide it.
+            // An entry of the other kind was added after the frame was judged, and did not decide.
             Reason::Allowed => explained.entry_of(entry, EntryKind::Allow),
             Reason::Banned => explained.entry_of(entry, EntryKind::Block),
             Reason::Arp => {
@@ -116,7 +116,7 @@ impl Names {
         }
     }
 
-    /// The interface's name, also where the configuration has its index.
+    /// The name of the interface, looked up if the configuration has its index.
     fn name_of(&self, redirect: &Redirect) -> String {
         let named = match &redirect.to {
             RedirectTarget::Name(name) => Some(name.clone()),
@@ -125,7 +125,7 @@ impl Names {
         named.unwrap_or_else(|| redirect.to.to_string())
     }
 
-    /// The list or rule that a counter is of.
+    /// The list or rule that a counter belongs to.
     fn named(&self, counter: CounterId) -> Option<(Kind, String)> {
         let counted = &self.metadata.counted;
         let found = counted.iter().find(|it| CounterId::new(it.number) == counter)?;
@@ -143,7 +143,7 @@ impl Names {
     }
 }
 
-/// What is wrong with a frame, by the code that the program reads frames with.
+/// What is wrong with a frame, according to the code that the program reads frames with.
 fn cause(link_type: LinkType, frame: &[u8]) -> Option<&'static str> {
     let read = packet::parse(link_type, frame, &mut Packet::LEFT_BEHIND.clone());
     read.err().map(Malformed::as_str)
@@ -166,7 +166,7 @@ impl Explained {
     }
 }
 
-/// An address as it lies in a packet; `None` where that is not IP.
+/// An address from a packet; `None` if the packet is not IP.
 pub(super) fn address(network: Network, [first, second]: [u64; 2]) -> Option<Address> {
     match network {
         Network::IPV4 => Some(Address::V4(first as u32)),
@@ -181,7 +181,7 @@ pub fn addresses(packet: &Packet) -> Option<(Address, Address)> {
     Some((address(packet.source)?, address(packet.destination)?))
 }
 
-/// The prefix that holds an address alone.
+/// The prefix that holds just this address.
 pub fn full(address: Address) -> IpPrefix {
     match address {
         Address::V4(address) => IpPrefix::V4(masked_v4(address, 32).0),

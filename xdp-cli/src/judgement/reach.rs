@@ -1,5 +1,5 @@
-//! Whether a host can still be reached, and still reaches others, under a ruleset: asked with frames
-//! as they would come in.
+//! Whether a host can still be reached, and can still reach others, under a ruleset. Frames are
+//! built as they would come in, and judged.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -20,12 +20,12 @@ use crate::views::explain::entries::ListedEntries;
 const SYN: u8 = 0x02;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
-/// A port that clients ask from, by the range of IANA (RFC 6335, section 6) and by Linux's.
+/// Ports that clients ask from: in both the range of IANA (RFC 6335, section 6) and that of Linux.
 const CLIENT_PORTS: [u16; 2] = [50_000, 50_001];
-/// Somebody on the Internet who is no neighbour, to ask whether answers come in.
+/// Addresses on the Internet, not of a neighbour, to ask whether answers come in.
 const SOMEBODY: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(1, 1, 1, 1), Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111));
-/// A neighbour's address on every IPv6 link, and one of the host's own.
+/// Link-local addresses of a neighbour, and of the host itself.
 const NEIGHBOUR: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const OWN_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -34,44 +34,46 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
-/// A ruleset that is asked, and the interface that its frames come in by.
+/// A ruleset to ask, and the interface that its frames come in by.
 pub struct Ground<'a> {
     pub image: &'a Image,
     pub metadata: &'a Metadata,
     pub ruleset: &'a Ruleset,
-    /// Those that decide about the sources that are asked about.
+    /// The run-time entries that decide about the sources that are asked about.
     pub entries: &'a RunTimeEntries,
     pub link_type: LinkType,
-    /// The interface's.
+    /// The MAC address of the interface.
     pub mac: [u8; 6],
 }
 
 /// A connection that would be cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Segments of the connection itself would not come in; else only those of a new one like it.
+    /// Whether segments of the connection itself would be cut off. If not, it goes on, and only a
+    /// new one like it could not be opened.
     pub is_itself: bool,
-    /// What becomes of them, and why.
+    /// What happens to those segments, and why.
     pub explained: Explained,
 }
 
-/// What an interface is to the host, as far as a ruleset could take it away.
+/// What the host uses an interface for, as far as a ruleset could take that away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Role {
-    /// What the interface is called.
+    /// The name of the interface.
     pub name: String,
-    /// Its addresses. Of link-local ones, it is enough that there are any.
+    /// An address of each family, if it has any. For IPv6, a link-local one will do.
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
-    /// A default route of each family goes by it, with these gateways.
+    /// The gateways of the IPv4 default route, if it goes through this interface; then whether the
+    /// IPv6 default route does.
     pub default_v4: Option<Vec<Ipv4Addr>>,
     pub default_v6: bool,
-    /// Addresses that somebody gave it for a while.
+    /// Addresses of each family that have a limited lifetime, as DHCP gives them.
     pub leased_v4: Option<Ipv4Addr>,
     pub leased_v6: Option<Ipv6Addr>,
 }
 
-/// What a ruleset takes away, and the rule that gives it back.
+/// What a ruleset takes away (`message`), and the rule that would give it back (`hint`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     pub message: String,
@@ -79,8 +81,9 @@ pub struct Warning {
 }
 
 impl Ground<'_> {
-    /// Whether a connection between these ends is cut off: whether what the peer sends over it comes
-    /// in, and then whether it could open another one. `vlan` is the tag that its frames bear.
+    /// Whether a connection between these ends is cut off: first whether what the peer sends over
+    /// it comes in, and then whether the peer could open another one. `vlan` is the VLAN id of its
+    /// frames. `None` if nothing is cut off.
     pub fn cuts(&self, peer: SocketAddr, own: SocketAddr, vlan: Option<u16>) -> Option<Cut> {
         let [first, second] = CLIENT_PORTS;
         let new_port = if peer.port() == first { second } else { first };
@@ -94,7 +97,7 @@ impl Ground<'_> {
             })
     }
 
-    /// What the ruleset takes away from an interface in that role.
+    /// What the ruleset takes away from the host, if it uses the interface in that role.
     pub fn warnings(&self, role: &Role) -> Vec<Warning> {
         let found = [self.answers(role), self.neighbours(role), self.arp(role), self.dhcp(role)];
         found.into_iter().flatten().chain(self.dhcp_v6(role)).collect()
@@ -111,7 +114,7 @@ impl Ground<'_> {
             let payload = Payload::Tcp { ports: [443, CLIENT_PORTS[0]], flags: SYN | ACK };
             let frame = self.frame(somebody, own, payload, None)?;
             let explained = self.unless_passed(&frame)?;
-            // Whoever is on a list is not meant to answer.
+            // Only the default is worth a warning: a list or a rule that drops this is meant to.
             (explained.reason == Reason::Default.as_str()).then_some(())
         };
         ends.into_iter().flatten().find_map(is_dropped)?;
@@ -175,7 +178,8 @@ impl Ground<'_> {
     fn dhcp(&self, role: &Role) -> Option<Warning> {
         let own = role.leased_v4?;
         let server = role.default_v4.iter().flatten().next().copied();
-        // Of a server that is not known, only what decides about all of them is.
+        // The server is not known. An address on the Internet stands for it, so that only what
+        // drops every server is found.
         let server = server.unwrap_or(SOMEBODY.0);
         let payload = Payload::Udp { ports: [67, 68] };
         let frames = [own, Ipv4Addr::BROADCAST]
@@ -208,7 +212,8 @@ impl Ground<'_> {
         })
     }
 
-    /// What keeps a frame from the host. Only then names are looked for, which can take long.
+    /// What keeps a frame from the host; `None` if it passes. Names are looked up only for a frame
+    /// that does not pass, since that can take long.
     fn unless_passed(&self, frame: &[u8]) -> Option<Explained> {
         let answer = judge(self.image, self.entries, self.link_type, frame);
         if answer.verdict == Verdict::Pass {
@@ -220,8 +225,8 @@ impl Ground<'_> {
     }
 }
 
-/// Whether a ruleset lets some IPv6 in on purpose: then neighbour discovery is wanted, whatever the
-/// interface.
+/// Whether a ruleset lets some IPv6 in on purpose. Then it has to let neighbour discovery in too,
+/// whatever the interface.
 pub fn names_ipv6(ruleset: &Ruleset) -> bool {
     let lists = ruleset.allowlists.iter().any(|list| !list.v6.is_empty());
     lists
@@ -235,7 +240,7 @@ pub fn names_ipv6(ruleset: &Ruleset) -> bool {
         })
 }
 
-/// Who decided, for a sentence.
+/// The list, rule or default that decided, as the subject of a sentence.
 pub fn decider(explained: &Explained) -> String {
     let entry = explained.entry.as_deref();
     let place = match (&explained.file, explained.line) {
@@ -283,17 +288,18 @@ fn leased(
     }
 }
 
-/// Where a neighbour asks for an address (RFC 4291, section 2.7.1).
+/// The solicited-node multicast address: where a neighbour asks for this address (RFC 4291, section
+/// 2.7.1).
 fn solicited(own: Ipv6Addr) -> Ipv6Addr {
     let [.., high, low] = own.segments();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (high & 0xff), low)
 }
 
-/// "I am there", to an interface (RFC 826).
+/// The frame of an ARP reply (RFC 826) from the gateway `sender` to the MAC address `to`.
 fn arp_reply(sender: Ipv4Addr, to: [u8; 6]) -> Vec<u8> {
     let gateway = [2, 0, 0, 0, 0, 1];
     let link = [&to[..], &gateway, &[0x08, 0x06]].concat();
-    // Ethernet and IPv4, the lengths of their addresses, and that it is a reply.
+    // Ethernet and IPv4, the lengths of their addresses, and the operation: a reply.
     let kind = [0, 1, 0x08, 0, 6, 4, 0, 2];
     let mut frame = [&link[..], &kind, &gateway, &sender.octets(), &to, &[0; 4]].concat();
     // The shortest Ethernet frame, without its checksum.
@@ -367,7 +373,7 @@ mod tests {
             (rule("destination_port = 22"), by_rule(true)),
             (rule("destination_port = 23"), None),
             (rule("source_port = 50000"), by_rule(true)),
-            // What is there stays, and nobody comes back in.
+            // An open connection goes on, but no new one can be opened.
             (rule("destination_port = 22\ntcp_flags = \"syn,!ack\""), by_rule(false)),
             (rule("destination_port = 22\ntcp_flags = \"psh\""), by_rule(true)),
             (
@@ -437,7 +443,7 @@ mod tests {
     }
 
     const CLOSED: &str = "[policy]\ndefault = \"drop\"\n[arp]\naction = \"drop\"\n";
-    /// What the hints say, in their order.
+    /// The rules of the hints in TOML, in the order of the warnings.
     const GIVEN_BACK: [&str; 5] = [
         "[[rule]]\nname = \"answers\"\nprotocol = \"tcp\"\ntcp_flags = \"ack\"\naction = \"pass\"\n",
         "[[rule]]\nname = \"neighbours\"\nprotocol = \"icmpv6\"\nicmp_type = [133, 134, 135, 136]\n\
@@ -449,7 +455,7 @@ mod tests {
          action = \"pass\"\n",
     ];
 
-    /// Each warning goes when its rule is added, and no other does.
+    /// Adding the rule of a hint silences that warning, and no other.
     #[test]
     fn each_rule_gives_back_what_is_taken() {
         let all = Ruled::by(CLOSED).warned(&role());
@@ -474,7 +480,7 @@ mod tests {
         assert_eq!(Ruled::by("").warned(&role()), []);
     }
 
-    /// An interface that is nothing of that kind loses nothing of it.
+    /// An interface without a role has nothing to lose.
     #[test]
     fn what_an_interface_has_not_cannot_be_taken() {
         let closed = Ruled::by(CLOSED);
