@@ -60,7 +60,8 @@ pub fn means_stdin(path: &Path) -> bool {
 }
 
 /// All of standard input. It can be read only once, but a command may ask for it again, such as for
-/// each interface, so what was read is kept. Fails as [`read`] does.
+/// each interface, so what was read is kept. Fails if it cannot be read or is larger than
+/// [`MAX_FILE_SIZE`].
 pub fn stdin() -> Result<Vec<u8>, FileError> {
     static READ: OnceLock<Vec<u8>> = OnceLock::new();
     if let Some(read) = READ.get() {

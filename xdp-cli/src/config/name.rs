@@ -1,9 +1,9 @@
-//! What a name may be.
+//! Which names lists, rules and definitions may have.
 
 /// Most characters of a name.
 pub(super) const MAX_LENGTH: usize = 64;
 
-/// What keeps a text from being a name, said as a hint.
+/// Why a text cannot be a name, as a hint; `None` if it can.
 pub(super) fn fault(name: &str) -> Option<&'static str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if name.is_empty() {

@@ -1,7 +1,8 @@
-//! Ports and protocols by the names of `/etc/services` and `/etc/protocols` (services(5), protocols(5)).
+//! Looks up ports and protocols by the names in `/etc/services` and `/etc/protocols` (services(5),
+//! protocols(5)).
 //!
-//! Both files are read where a name needs them, and then once. What most rulesets name is known without
-//! them, since small systems have neither.
+//! Each file is read once, and only if a name needs it. The names in most rulesets are known
+//! without them, since small systems have neither.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -47,7 +48,7 @@ const KNOWN_PORTS: [(&str, u16); 30] = [
     ("postgresql", 5432),
 ];
 
-/// IANA, Protocol Numbers; what Linux calls some of them behind it.
+/// IANA, Protocol Numbers, with Linux's names of some of them after IANA's.
 const KNOWN_PROTOCOLS: [(&str, u8); 18] = [
     ("icmp", 1),
     ("igmp", 2),
@@ -69,11 +70,11 @@ const KNOWN_PROTOCOLS: [(&str, u8); 18] = [
     ("sctp", 132),
 ];
 
-/// What a file says.
+/// The content of one of the files.
 struct Database {
-    /// By name, each with what stands behind its number, such as "tcp", or nothing.
+    /// By name: the numbers, each with what stands behind it, such as "tcp"; empty for nothing.
     entries: HashMap<String, Vec<(u16, String)>>,
-    /// Why it could not be read, as a hint says it.
+    /// Why the file could not be read, worded for a hint.
     missing: Option<String>,
 }
 
@@ -101,7 +102,7 @@ impl Database {
     }
 }
 
-/// Looks names up.
+/// Looks up the names of ports and protocols.
 pub(super) struct Names<'f> {
     files: &'f dyn Files,
     services: OnceCell<Database>,
@@ -113,7 +114,8 @@ impl<'f> Names<'f> {
         Self { files, services: OnceCell::new(), protocols: OnceCell::new() }
     }
 
-    /// The port of a service; of one that has several, that of this protocol. The error is a hint.
+    /// The port of a service. If it has different ones for different protocols, `protocol` decides.
+    /// The error is a hint.
     pub(super) fn port(&self, name: &str, protocol: Option<&str>) -> Result<u16, String> {
         let database = self.services.get_or_init(|| Database::read(SERVICES, self.files));
         let all = database.entries.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -147,7 +149,8 @@ impl<'f> Names<'f> {
         if let Some((_, number)) = KNOWN_PROTOCOLS.iter().find(|(known, _)| *known == name) {
             return Ok(*number);
         }
-        // There, IP is the pseudo protocol 0, which in a packet means IPv6's hop-by-hop options.
+        // /etc/protocols has "ip" as pseudo protocol 0, which in a packet means IPv6's hop-by-hop
+        // options.
         if matches!(name, "ip" | "IP" | "all" | "any") {
             return Err("leave protocol out to match every packet".into());
         }
@@ -162,7 +165,7 @@ impl<'f> Names<'f> {
     }
 }
 
-/// What would be right in the place of a name that nothing knows.
+/// A hint for a name that is unknown.
 fn hint<'n>(
     name: &str,
     database: &'n Database,
@@ -170,7 +173,7 @@ fn hint<'n>(
     known: impl Iterator<Item = &'n str>,
     instead: &str,
 ) -> String {
-    // Of those that are equally close, always the same one.
+    // Sorted, so that among equally close names always the same one is suggested.
     let mut names: Vec<&str> = database.entries.keys().map(String::as_str).collect();
     names.sort_unstable();
     match (closest(name, known.chain(names)), &database.missing) {
@@ -208,7 +211,7 @@ mod tests {
         }
         assert_eq!(names.port("login", Some("udp")), Ok(513));
         assert_eq!(names.port("backup", Some("udp")), Ok(200));
-        // The file has the last word, and what it leaves out is known.
+        // The file takes precedence; names that it leaves out are known anyway.
         assert_eq!(names.port("ssh", None), Ok(2222));
         assert_eq!(names.port("https", None), Ok(443));
         let hints: Vec<_> = ["backup", "htttp", "nonsense", "bad", "short"]

@@ -13,7 +13,7 @@ pub enum IpPrefix {
 }
 
 impl IpPrefix {
-    /// Bits of the network.
+    /// The prefix length, in bits.
     pub const fn length(&self) -> u8 {
         match self {
             Self::V4(prefix) => prefix.length,
@@ -36,7 +36,7 @@ impl IpPrefix {
         }
     }
 
-    /// The prefix of that length around it, which is at most its own.
+    /// The prefix of that length around this one. `length` is at most this prefix's own.
     pub fn shortened(&self, length: u8) -> Self {
         match self {
             Self::V4(prefix) => Self::V4(masked_v4(prefix.address, length).0),
@@ -44,7 +44,7 @@ impl IpPrefix {
         }
     }
 
-    /// Whether it holds all of another one, itself included.
+    /// Whether it holds all addresses of the other one. A prefix holds itself.
     pub fn holds(&self, other: &Self) -> bool {
         self.length() <= other.length() && other.shortened(self.length()) == *self
     }
@@ -65,14 +65,14 @@ impl Family {
         }
     }
 
-    /// What is said of a prefix or a range that every address matches.
+    /// The message about a prefix or a range that holds every address of the family.
     pub(super) fn all_of_it(self) -> String {
         format!("holds every {} address", self.name())
     }
 }
 
 impl fmt::Display for IpPrefix {
-    /// `ADDRESS/LENGTH`, the length of a single address included.
+    /// `ADDRESS/LENGTH`, also for a single address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4(prefix) => {
@@ -85,7 +85,7 @@ impl fmt::Display for IpPrefix {
     }
 }
 
-/// A prefix as it was read.
+/// A prefix as read from text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// Masked: no bit is set beyond the length.
@@ -100,14 +100,14 @@ pub enum PrefixError {
     Address,
     Ipv4Length,
     Ipv6Length,
-    /// A netmask in place of the length, which would be this one.
+    /// A netmask in place of the length; the length would be this.
     Netmask(u8),
     Zone,
     Range,
 }
 
 impl PrefixError {
-    /// What would be right.
+    /// A hint that says what to write instead.
     pub fn hint(self) -> String {
         match self {
             Self::Address => "write an address, or an address and a length, \
@@ -122,7 +122,8 @@ impl PrefixError {
     }
 }
 
-/// Reads `ADDRESS` or `ADDRESS/LENGTH`.
+/// Reads `ADDRESS` or `ADDRESS/LENGTH`. Bits beyond the length are cleared, and reported in
+/// [`Parsed::host_bits`].
 pub fn parse(text: &str) -> Result<Parsed, PrefixError> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
@@ -166,7 +167,7 @@ pub fn parse(text: &str) -> Result<Parsed, PrefixError> {
     }
 }
 
-/// Digits alone, no sign and no leading zero.
+/// Reads a length of up to `most` bits: only digits, without a sign or a leading zero.
 fn read_length(text: &str, most: u8) -> Option<u8> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let plain = digits && (text == "0" || !text.starts_with('0'));
@@ -179,16 +180,16 @@ fn netmask(text: &str) -> Option<u8> {
     (mask.checked_shl(length).unwrap_or(0) == 0).then_some(length as u8)
 }
 
-/// The prefix of this length around the address, and whether that left bits behind. `length` is
-/// at most 32.
+/// The prefix of this length around the address, and whether that cleared any bits. `length` is at
+/// most 32.
 #[inline]
 pub fn masked_v4(address: u32, length: u8) -> (Prefix<u32>, bool) {
     let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
     (Prefix { address: address & mask, length }, address & !mask != 0)
 }
 
-/// The prefix of this length around the address, and whether that left bits behind. `length` is
-/// at most 128.
+/// The prefix of this length around the address, and whether that cleared any bits. `length` is at
+/// most 128.
 #[inline]
 pub fn masked_v6(address: u128, length: u8) -> (Prefix<u128>, bool) {
     let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);

@@ -1,11 +1,11 @@
-//! `first-last` ranges as prefixes.
+//! Turns `first-last` ranges into prefixes.
 
 use std::net::IpAddr;
 
 use super::prefix::IpPrefix;
 use crate::ruleset::Prefix;
 
-/// A range of addresses, both ends included, the first not above the last.
+/// A range of addresses, both ends included. The first is not greater than the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IpRange {
     V4(u32, u32),
@@ -20,7 +20,7 @@ pub(super) enum RangeError {
 }
 
 impl RangeError {
-    /// What is wrong, said after the value.
+    /// What is wrong, worded to follow the value.
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::Reversed => "is a range whose end comes before its start",
@@ -28,7 +28,7 @@ impl RangeError {
         }
     }
 
-    /// What would be right.
+    /// A hint that says what to write instead.
     pub(super) fn hint(self) -> &'static str {
         match self {
             Self::Reversed => "write the lower address first",
@@ -37,7 +37,7 @@ impl RangeError {
     }
 }
 
-/// Reads `FIRST-LAST`; `None` where that is not two addresses with a `-` between them.
+/// Reads `FIRST-LAST`; `None` if the text is not two addresses with a `-` between them.
 pub(super) fn parse(text: &str) -> Option<Result<IpRange, RangeError>> {
     let (first, last) = text.split_once('-')?;
     match (first.trim_end().parse().ok()?, last.trim_start().parse().ok()?) {
@@ -62,7 +62,7 @@ pub(super) fn prefixes(range: IpRange) -> Vec<IpPrefix> {
 
 /// The fewest prefixes that hold exactly the addresses from `first` to `last`, both included.
 pub(super) fn prefixes_v4(first: u32, last: u32) -> impl Iterator<Item = Prefix<u32>> {
-    // Both ends fit 32 bits, and so does all between them.
+    // Both ends fit 32 bits, so every address between them does.
     Blocks::new(first.into(), last.into(), 32)
         .map(|(address, length)| Prefix { address: address as u32, length })
 }
@@ -72,8 +72,8 @@ pub(super) fn prefixes_v6(first: u128, last: u128) -> impl Iterator<Item = Prefi
     Blocks::new(first, last, 128).map(|(address, length)| Prefix { address, length })
 }
 
-/// From the front, the largest aligned block that still fits, again and again: at most two blocks
-/// of each size.
+/// Yields, from the front, always the largest aligned block that still fits: at most two blocks of
+/// each size.
 struct Blocks {
     next: Option<u128>,
     last: u128,
@@ -99,7 +99,7 @@ impl Iterator for Blocks {
         let bits = aligned.min(fitting).min(self.width);
         let end = first | 1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1);
         self.next = (end < self.last).then(|| end + 1);
-        // At most the width, 128.
+        // At most the width, which is 32 or 128.
         Some((first, (self.width - bits) as u8))
     }
 }
@@ -114,14 +114,14 @@ mod tests {
         prefixes_v4(first, last).map(|prefix| (prefix.address, prefix.length)).collect()
     }
 
-    /// First and last address of a prefix.
+    /// The first and the last address of a prefix.
     fn ends(address: u128, length: u8, width: u32) -> (u128, u128) {
         let bits = width - u32::from(length);
         (address, address | 1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1))
     }
 
-    /// The blocks follow each other from first to last, are aligned, and no two neighbours could
-    /// be one.
+    /// Checks that the blocks cover exactly `first` to `last` in order, that each is aligned, and
+    /// that no two neighbours could be merged.
     fn covers(
         blocks: &[(u128, u8)],
         first: u128,

@@ -1,7 +1,7 @@
-//! Mistakes collected on the way through a configuration and the files that it includes.
+//! Collects the mistakes in a configuration and the files that it includes.
 //!
-//! A place is one number over all files: each begins where the one before it ends. So whoever reads a
-//! value need not know which file it is from.
+//! A *place* is an offset into all files together: each file begins where the one before it ends.
+//! So code that reads a value need not know which file it is from.
 
 use std::ops::Range;
 use std::path::Path;
@@ -18,21 +18,23 @@ struct File<'s> {
     /// The place at which it begins.
     base: usize,
     source: &'s Source,
-    /// Lines whose syntax is wrong, or that stand below such a header. What else is said of them
-    /// would be guessed.
+    /// Lines whose syntax is wrong, or that stand below a header whose syntax is. Any further
+    /// mistake in them would be a guess, and is not reported.
     broken: LineSet,
 }
 
-/// All that was found so far in the configuration itself, as far as it will be shown.
+/// All mistakes and warnings found so far in the configuration and the files that it includes, as
+/// far as they will be shown.
 pub(super) struct Report<'s> {
-    /// The first is the configuration, the others are included.
+    /// The configuration, then the files that it includes.
     files: Vec<File<'s>>,
     errors: Shown,
-    /// Of prefixes with host bits, of which there may be as many as prefixes.
+    /// Warnings of prefixes with host bits. They are kept apart since every prefix may have one,
+    /// and others must not be lost among them.
     masked: Shown,
-    /// All others.
+    /// All other warnings.
     warnings: Shown,
-    /// Whether a file that is included could not be read.
+    /// Whether an included file could not be read.
     lacks_files: bool,
 }
 
@@ -47,16 +49,16 @@ impl<'s> Report<'s> {
         }
     }
 
-    /// Takes another file, and gives the place at which it begins.
+    /// Adds a file, and returns the place at which it begins.
     pub(super) fn include(&mut self, source: &'s Source) -> usize {
         let before = &self.files[self.files.len() - 1];
-        // One more, so that the end of one is not the beginning of the next.
+        // One more, so that the end of a file is not the beginning of the next.
         let base = before.base + before.source.text().len() + 1;
         self.files.push(File { base, source, broken: LineSet::default() });
         base
     }
 
-    /// Takes down that a file is not there: what it defines is not known.
+    /// Notes that an included file is missing, so that what it defines is unknown.
     pub(super) fn lack_file(&mut self) {
         self.lacks_files = true;
     }
@@ -65,14 +67,14 @@ impl<'s> Report<'s> {
         self.lacks_files
     }
 
-    /// The paths of all files, as origins number them.
+    /// The paths of all files, in the order of their numbers.
     pub(super) fn paths(&self) -> impl Iterator<Item = &'s Path> {
         self.files.iter().map(|file| file.source.path())
     }
 
-    /// The number of the file of a place.
+    /// The number of the file that a place is in.
     pub(super) fn file(&self, at: usize) -> u16 {
-        // As many as are included at most, and no more than 16 bits can number.
+        // There are at most as many files as may be included, which fits 16 bits.
         (self.files.partition_point(|file| file.base <= at) - 1) as u16
     }
 
@@ -80,7 +82,7 @@ impl<'s> Report<'s> {
         &self.files[usize::from(self.file(at))]
     }
 
-    /// The path of the file of a place.
+    /// The path of the file that a place is in.
     pub(super) fn path(&self, at: usize) -> &'s Path {
         self.of(at).source.path()
     }
@@ -97,13 +99,13 @@ impl<'s> Report<'s> {
         file.source.place(at - file.base)
     }
 
-    /// The place of a line and a column of a file.
+    /// The place of a line and a column, both from 1, in a file.
     pub(super) fn at(&self, file: u16, line: u32, column: u32) -> usize {
         let File { base, source, .. } = &self.files[usize::from(file)];
         base + source.offset(line, column)
     }
 
-    /// `line 7`, and the file where that is another one than that of `from`.
+    /// `line 7`, with its file if that is not the file of `from`.
     pub(super) fn line_seen_from(&self, at: usize, from: usize) -> String {
         let line = format!("line {}", self.line(at));
         match self.file(at) == self.file(from) {
@@ -112,14 +114,14 @@ impl<'s> Report<'s> {
         }
     }
 
-    /// What stands from one place to another of the same file.
+    /// The text between two places of the same file.
     pub(super) fn text(&self, places: Range<usize>) -> &'s str {
         let file = self.of(places.start);
         let text = file.source.text();
         text.get(places.start - file.base..places.end.saturating_sub(file.base)).unwrap_or_default()
     }
 
-    /// Whether some of the text could not be understood as TOML.
+    /// Whether some of the text could not be parsed as TOML.
     pub(super) fn is_broken(&self) -> bool {
         self.files.iter().any(|file| !file.broken.is_empty())
     }
@@ -128,31 +130,32 @@ impl<'s> Report<'s> {
         !self.errors.kept.is_empty()
     }
 
-    /// A mistake in the TOML at an offset.
+    /// Reports a mistake in the TOML at a place.
     pub(super) fn syntax_error(&mut self, at: usize, message: String, hint: Option<String>) {
         let diagnostic = self.diagnostic(at, message, hint);
         self.ignore(at, diagnostic.line..diagnostic.line + 1);
         self.errors.add(at, diagnostic);
     }
 
-    /// A mistake of a file as a whole, or one that its text cannot be asked about.
+    /// Reports a mistake that has no place in these texts, such as an included file that is not
+    /// text. `at` only says where it belongs in the order of mistakes.
     pub(super) fn elsewhere(&mut self, at: usize, diagnostic: Diagnostic) {
         self.errors.add(at, diagnostic);
     }
 
-    /// Mistakes in the TOML that are only counted.
+    /// Counts mistakes in the TOML that are not shown.
     pub(super) fn more_syntax_errors(&mut self, number: usize) {
         self.errors.more += number;
     }
 
-    /// Lines of the file of a place of which nothing can be said, since it is not known what they
-    /// belong to.
+    /// Marks lines in the file of `at` as broken: nothing can be said about them, since it is not
+    /// known which table they belong to.
     pub(super) fn ignore(&mut self, at: usize, lines: Range<u32>) {
         let file = usize::from(self.file(at));
         self.files[file].broken.insert(lines);
     }
 
-    /// A mistake at an offset.
+    /// Reports a mistake at a place, unless its line is broken.
     pub(super) fn error(&mut self, at: usize, message: String, hint: impl Into<String>) {
         if !self.of(at).broken.contains(self.line(at)) {
             let diagnostic = self.diagnostic(at, message, Some(hint.into()));
@@ -160,27 +163,28 @@ impl<'s> Report<'s> {
         }
     }
 
-    /// Something that is not there. Where the TOML is wrong it may well be there, unread.
+    /// Reports that something is missing, unless some of the TOML could not be parsed: then it may
+    /// well be there.
     pub(super) fn missing(&mut self, at: usize, message: String, hint: impl Into<String>) {
         if !self.is_broken() {
             self.error(at, message, hint);
         }
     }
 
-    /// What is accepted, but probably not as meant.
+    /// Warns of something that is accepted, but probably not meant.
     pub(super) fn warning(&mut self, at: usize, message: String, hint: impl Into<String>) {
         let diagnostic = self.diagnostic(at, message, Some(hint.into()));
         self.warnings.add(at, diagnostic);
     }
 
-    /// A prefix with bits set beyond its length, which is accepted without them.
+    /// Warns of a prefix with bits set beyond its length. It is accepted without these bits.
     pub(super) fn masked(&mut self, at: usize, message: String, hint: String) {
         let diagnostic = self.diagnostic(at, message, Some(hint));
         self.masked.add(at, diagnostic);
     }
 
-    /// Everything found, in the order of the text, a file behind the other; behind it, how many more
-    /// there are.
+    /// Everything found, file by file in the order of the text, and at the end how many more there
+    /// are.
     pub(super) fn finish(self) -> Diagnostics {
         let path = self.path(0);
         let (errors, more) = self.errors.finish();
@@ -206,10 +210,10 @@ impl<'s> Report<'s> {
     }
 }
 
-/// What is counted of prefixes with host bits.
+/// What a diagnostic that counts prefixes with host bits calls them.
 pub(crate) const HOST_BITS: &str = "prefixes with bits set beyond their length";
 
-/// What says that there are more than were shown; nothing where there are not.
+/// The diagnostic that says how many more there are than were shown; `None` if there are none.
 pub(crate) fn counted(path: &Path, more: usize, what: &str) -> Option<Diagnostic> {
     (more > 0).then(|| Diagnostic {
         file: path.to_owned(),
@@ -221,17 +225,17 @@ pub(crate) fn counted(path: &Path, more: usize, what: &str) -> Option<Diagnostic
     })
 }
 
-/// By their places, which are left out.
+/// Sorts by place, and drops the places.
 fn in_order(mut found: Vec<(usize, Diagnostic)>) -> Vec<Diagnostic> {
     found.sort_by_key(|(at, _)| *at);
     found.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
-/// The first in the order of the text, up to a number, and how many more there are: a
+/// Keeps the first `most` diagnostics in the order of the text, and counts the others: a
 /// configuration of nothing but mistakes must not fill the memory.
 struct Shown {
     most: usize,
-    /// With the places.
+    /// With their places.
     kept: Vec<(usize, Diagnostic)>,
     more: usize,
 }
@@ -243,7 +247,7 @@ impl Shown {
 
     fn add(&mut self, at: usize, diagnostic: Diagnostic) {
         self.kept.push((at, diagnostic));
-        // Sorted once for as many as are kept, and not for each.
+        // Sorting only once for every `most` additions keeps this cheap.
         if self.kept.len() >= 2 * self.most {
             self.cut();
         }
@@ -251,7 +255,7 @@ impl Shown {
 
     fn cut(&mut self) {
         self.kept.sort_by_key(|(at, _)| *at);
-        // What is wrong with the syntax may be found each time that the text is parsed.
+        // The text may be parsed several times, which finds the same mistake in its syntax again.
         self.kept.dedup();
         self.more += self.kept.len().saturating_sub(self.most);
         self.kept.truncate(self.most);
@@ -263,7 +267,8 @@ impl Shown {
     }
 }
 
-/// Lines, as ranges in order that do not touch: a wrong header may have all others below it.
+/// A set of lines, as sorted ranges that do not touch. Ranges, since a wrong header may have
+/// all other lines below it.
 #[derive(Debug, Default)]
 struct LineSet(Vec<Range<u32>>);
 
@@ -278,7 +283,7 @@ impl LineSet {
     }
 
     fn insert(&mut self, lines: Range<u32>) {
-        // Those that touch it become one with it.
+        // Ranges that touch the new one are merged with it.
         let first = self.0.partition_point(|other| other.end < lines.start);
         let end = self.0.partition_point(|other| other.start <= lines.end);
         let joined = match self.0.get(first..end) {
@@ -290,7 +295,7 @@ impl LineSet {
     }
 }
 
-/// A text in quotes, cut after `most` characters, with what steers a terminal escaped.
+/// A text in quotes, cut after `most` characters. Characters that control a terminal are escaped.
 pub(super) fn quote(text: &str, most: usize) -> String {
     let (cut, rest) = match text.char_indices().nth(most) {
         Some((end, _)) => (&text[..end], "…"),
@@ -300,7 +305,7 @@ pub(super) fn quote(text: &str, most: usize) -> String {
     plain(&format!("{cut:?}{rest}"))
 }
 
-/// As [`quote`], but without quotes, for what has none itself.
+/// Like [`quote`], but without the quotes, for values that are written without them.
 pub(super) fn bare(text: &str, most: usize) -> String {
     let end = text.char_indices().nth(most).map_or(text.len(), |(end, _)| end);
     plain(&text[..end])
@@ -344,7 +349,7 @@ mod tests {
             excerpt: None,
         };
         let mut shown = Shown::new(3);
-        // Each twice.
+        // Each line twice.
         for line in (1..=50).rev().flat_map(|line| [line, line]) {
             shown.add(line as usize, at(line));
         }

@@ -1,17 +1,18 @@
-//! Rules that never match, since one before them has matched all that they would.
+//! Finds rules that never match, since a rule before them matches every packet that they would.
 //!
-//! What is found is certain; not all is found. A rule that several others cover only together is not,
-//! nor are those among so many that comparing them would take long.
+//! Every rule that is found is certain, but not all are found: not a rule that several others cover
+//! only together, and none once comparing them would take too long.
 
 use super::report::{Report, quote};
 use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, Vlan};
 
-/// Comparisons of two values. Thousands of rules with thousands of prefixes each would take minutes.
+/// How many pairs of values are compared at most. Without a limit, thousands of rules with
+/// thousands of prefixes each would take minutes.
 const MOST_COMPARISONS: usize = 50_000_000;
 
 const TCP: u8 = 6;
 
-/// Warns of them. `places` are those of the rules.
+/// Warns of rules that never match. `places` are the places of the rules.
 pub(super) fn warn(rules: &[Rule], places: &[usize], report: &mut Report<'_>) {
     let all = Matches::default();
     let catch_all = rules.iter().position(|rule| rule.matches == all);
@@ -53,7 +54,7 @@ struct Comparing {
 }
 
 impl Comparing {
-    /// Whether one rule matches all that another does.
+    /// Whether `one` matches every packet that `other` matches. `false` if that is not certain.
     fn covers(&mut self, one: &Matches, other: &Matches) -> bool {
         if self.left == 0 {
             return false;
@@ -82,7 +83,7 @@ impl Comparing {
             && is_wider(&one.destination, &other.destination, |a, b| self.holds_prefixes(a, b))
     }
 
-    /// Whether each of `inner` is held by one of `outer`.
+    /// Whether each of `inner` is held by some one of `outer`.
     fn holds<T>(&mut self, outer: &[T], inner: &[T], holds: impl Fn(&T, &T) -> bool) -> bool {
         inner.iter().all(|inner| {
             self.left = self.left.saturating_sub(outer.len());
@@ -105,7 +106,7 @@ impl Comparing {
     }
 }
 
-/// Whether a condition that is left out, or that holds the other one, is wider than that.
+/// Whether condition `one` accepts all that `other` does: it is left out, or `holds` says so.
 fn is_wider<T>(one: &Option<T>, other: &Option<T>, holds: impl FnOnce(&T, &T) -> bool) -> bool {
     match (one, other) {
         (None, _) => true,
@@ -114,8 +115,8 @@ fn is_wider<T>(one: &Option<T>, other: &Option<T>, holds: impl FnOnce(&T, &T) ->
     }
 }
 
-/// Whether a protocol is the only one that a rule's packets can have. Flags mean TCP; ports alone mean
-/// more than one.
+/// Whether a condition on the protocol accepts every packet of the other rule. A rule with TCP
+/// flags means TCP even if it names no protocol; ports may be those of several protocols.
 fn covers_protocol(protocol: Option<Protocol>, other: &Matches) -> bool {
     match (protocol, other.protocol) {
         (None, _) => true,

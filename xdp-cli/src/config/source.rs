@@ -1,4 +1,4 @@
-//! The text of a configuration, and where in it an offset stands.
+//! The text of a configuration file, and the lines and columns of offsets in it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use crate::diagnostic::Diagnostic;
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Bytes from one mark to the next: what is looked through to find a place, and few enough marks
-/// to take 3 % of the text's memory.
+/// Bytes from one mark to the next. To find a place, up to so many bytes are searched; the marks
+/// take 3 % of the text's memory.
 const STEP: usize = 256;
 
-/// What comes before an offset of the text.
+/// How much of the text comes before an offset.
 #[derive(Clone, Copy, Default)]
 struct Mark {
     line_feeds: u32,
@@ -19,12 +19,12 @@ struct Mark {
 }
 
 impl Mark {
-    /// What comes before the end of these bytes, which follow the mark.
+    /// The mark after these bytes, which follow this one.
     fn after(self, bytes: &[u8]) -> Self {
         let line_feeds = bytes.iter().filter(|byte| **byte == b'\n').count();
-        // All but those that go on with a character (RFC 3629, section 3).
+        // Counts all bytes but those that continue a character (RFC 3629, section 3).
         let characters = bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
-        // At most one for each byte, and there are no more of those than 32 bits can count.
+        // At most one for each byte, and the number of bytes fits 32 bits.
         Self {
             line_feeds: self.line_feeds + line_feeds as u32,
             characters: self.characters + characters as u32,
@@ -32,21 +32,22 @@ impl Mark {
     }
 }
 
-/// A configuration as read, with an index by which a place is found in the same time wherever it
-/// is: a line may be as long as the file.
+/// The text of a file, with an index that finds any place equally fast: a line may be as long as
+/// the file.
 pub(super) struct Source {
     path: PathBuf,
     text: String,
-    /// At each multiple of [`STEP`] in [`Source::text`].
+    /// One mark for each multiple of [`STEP`] in [`Source::text`].
     marks: Vec<Mark>,
-    /// Bytes that were looked through for places.
+    /// How many bytes were searched for places.
     #[cfg(test)]
     looked_through: std::cell::Cell<usize>,
 }
 
 impl Source {
-    /// Takes the file's bytes; what is not text is refused at the first bad byte. Zeros are UTF-8, but
-    /// a file of nothing else, as sparse files are, would take the parser very long.
+    /// Takes the bytes of the file. Refuses them at the first one that is not UTF-8 or is zero.
+    /// Zeros are valid UTF-8, but a file of nothing else, such as a sparse file, would keep the
+    /// parser busy for very long.
     pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Result<Self, Diagnostic> {
         let zero = bytes.iter().position(|&byte| byte == 0);
         let text = match (String::from_utf8(bytes), zero) {
@@ -87,7 +88,7 @@ impl Source {
         self.text
     }
 
-    /// Line from 1.
+    /// The line of an offset, from 1.
     pub(super) fn line(&self, offset: usize) -> u32 {
         self.before(offset).line_feeds + 1
     }
@@ -97,7 +98,7 @@ impl Source {
         self.line(self.text().len())
     }
 
-    /// Line and column, both from 1; the column in characters.
+    /// The line and the column of an offset, both from 1; the column in characters.
     pub(super) fn place(&self, offset: usize) -> (u32, u32) {
         let before = self.before(offset);
         let line = before.line_feeds + 1;
@@ -114,7 +115,7 @@ impl Source {
     /// The offset at which a line starts.
     fn line_start(&self, line: u32) -> usize {
         let line_feeds = line - 1;
-        // The step with the line feed before it: marks before that one have seen fewer.
+        // The line feed before the line lies after the last mark that has seen fewer.
         let seen_fewer = |mark: &Mark| mark.line_feeds < line_feeds;
         let Some(step) = self.marks.partition_point(seen_fewer).checked_sub(1) else { return 0 };
         let start = step * STEP;
@@ -150,7 +151,7 @@ impl Source {
     }
 }
 
-/// What stands at `bad`, up to which the bytes are text.
+/// The diagnostic for the byte at `bad`; all bytes before it are text.
 fn not_text(path: &Path, bytes: &[u8], bad: usize) -> Diagnostic {
     let (good, bad) = bytes.split_at(bad);
     let good = String::from_utf8_lossy(good);
@@ -169,7 +170,7 @@ fn not_text(path: &Path, bytes: &[u8], bad: usize) -> Diagnostic {
     }
 }
 
-/// Files end at 1 GiB, so no line or column passes 32 bits.
+/// A line or column number. Files are at most 1 GiB long, so it fits 32 bits.
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
@@ -189,7 +190,7 @@ mod tests {
         assert_eq!(&source.text()[source.line_span(2)], "é = 1");
     }
 
-    /// Lines and columns as a reader counts them who begins at the front each time.
+    /// Counts lines and columns from the front of the text each time, as the reference.
     fn counted(text: &str, offset: usize) -> (u32, u32) {
         let before = &text[..offset];
         let line = before.rsplit('\n').next().unwrap();
@@ -220,8 +221,8 @@ mod tests {
         }
     }
 
-    /// Each place was once counted from the start of its line: 200,000 of them in one line took
-    /// half a minute.
+    /// Each place was once counted from the start of its line: 200,000 places in one line took half
+    /// a minute.
     #[test]
     fn a_place_far_into_a_line_takes_no_longer() {
         let text = "é = 1, ".repeat(100_000);

@@ -1,5 +1,5 @@
-//! The files that a ruleset was read from, as they were then: so that it can be told later whether
-//! one of them has changed.
+//! Records the files that a ruleset was read from, as they were then, so that a later command can
+//! tell whether one of them has changed.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -15,22 +15,22 @@ use crate::ruleset::path_bytes;
 pub struct Source {
     #[serde(with = "path_bytes")]
     pub path: PathBuf,
-    /// Which file it was and when its inode last changed, asked before it was read. `None` where that
-    /// was just then: a change right after could bear the same time.
+    /// Which file it was and when its inode last changed, asked before it was read. `None` if it
+    /// had changed just before: another change right after could have the same time.
     id: Option<FileId>,
     size: u64,
-    /// Guards against what happens, not against whoever wants two files to have the same.
+    /// Finds changes that happen, not those of somebody who wants two files to have the same.
     crc32: u32,
 }
 
-/// File systems tell times in steps of up to two seconds (FAT).
+/// File systems keep times in steps of up to two seconds (FAT).
 const STEP: Duration = Duration::from_secs(2);
 
-/// What became of a file since it was read.
+/// What has happened to a file since it was read.
 #[derive(Debug)]
 pub enum Since {
     Same,
-    /// It holds something else.
+    /// Its content is different.
     Changed,
     /// It cannot be read any more.
     Unreadable(FileError),
@@ -47,8 +47,8 @@ impl Source {
         }
     }
 
-    /// Compares with what is there now. A file that was written anew, moved or touched is read, and is
-    /// the same if it holds the same.
+    /// Compares the file with what is there now. If its inode is another or has changed, its
+    /// content is read and compared.
     pub fn since(&self, files: &dyn Files) -> Since {
         let id = files.identity(&self.path);
         if id.is_some() && id == self.id {
@@ -70,7 +70,7 @@ fn changed_at(id: FileId) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(since)
 }
 
-/// Files that are taken down as they are read.
+/// Reads files, and records each one.
 pub struct Recorded<'f> {
     files: &'f dyn Files,
     sources: RefCell<Vec<Source>>,
@@ -81,7 +81,7 @@ impl<'f> Recorded<'f> {
         Self { files, sources: RefCell::default() }
     }
 
-    /// What was read, in that order.
+    /// The files that were read, in that order.
     pub fn into_sources(self) -> Vec<Source> {
         self.sources.into_inner()
     }
@@ -91,7 +91,8 @@ impl Files for Recorded<'_> {
     fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
         let id = self.files.identity(path);
         let bytes = self.files.read(path)?;
-        // What has no identity is on no disk, and what lies there is another file for each process.
+        // A file without an identity is not on a disk, and files in /dev and /proc can be different
+        // ones for each process.
         let own = ["/dev", "/proc"].iter().any(|directory| path.starts_with(directory));
         if let Some(id) = id.filter(|_| !own) {
             let source = Source::of(path, id, &bytes, SystemTime::now());
@@ -114,7 +115,7 @@ mod tests {
     use crate::config::file::Disk;
     use crate::config::load_with;
 
-    /// A configuration with a list, in a folder of its own, and what was read of both.
+    /// Writes a configuration with a list file into a folder, and returns the record of both.
     fn read(folder: &Path) -> Vec<Source> {
         let file = folder.join("x.toml");
         fs::write(&file, "[[blocklist]]\nname = 'x'\nfiles = ['list', 'list']").unwrap();
@@ -128,7 +129,7 @@ mod tests {
         matches!(source.since(&Disk), Since::Same)
     }
 
-    /// Disk that must not be read: what it says of a file has to do.
+    /// A disk whose files may be looked up, but not read.
     struct Unread;
 
     impl Files for Unread {
@@ -155,7 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("list");
         let sources = read(folder.path());
-        // As many bytes, and in the same moment.
+        // The same number of bytes, written at nearly the same time.
         fs::write(&list, "10.0.0.2\n").unwrap();
         assert!(matches!(sources[1].since(&Disk), Since::Changed));
         assert!(is_same(&sources[0]));
@@ -180,8 +181,8 @@ mod tests {
         assert!(is_same(&sources[1]));
     }
 
-    /// A file that stayed as it is is not read again, but for one that changed just before it was read:
-    /// what changes right after may bear the same time.
+    /// An unchanged file is not read again, unless it had changed just before it was read: another
+    /// change right after may have the same time.
     #[test]
     fn only_what_may_have_changed_is_read() {
         let folder = tempfile::tempdir().unwrap();

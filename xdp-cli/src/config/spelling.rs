@@ -1,11 +1,11 @@
-//! What someone may have meant.
+//! Finds the word that a mistyped or foreign one was meant to be.
 
 /// The candidate that a mistyped word is closest to, if it is close at all.
 pub(super) fn closest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
-    // A long word may come from anywhere, and the distance takes time by the square.
+    // The distance takes quadratic time, and a long word is hardly a mistyped key.
     if word.len() > 64 {
         return None;
     }
@@ -29,13 +29,14 @@ pub(super) fn closest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
-/// As words are compared: of two ways to join words, one.
+/// The form in which words are compared: in lower case, and joined by `_` even where `-` was
+/// written.
 fn plain(word: &str) -> String {
     word.to_lowercase().replace('-', "_")
 }
 
-/// What nftables, iptables, ipset and others call something, and what it is here. Of several that one
-/// word can mean, the first that may stand in its place.
+/// What nftables, iptables, ipset and others call something, and what it is called here. If a word
+/// has several meanings, the first one that may stand in its place is suggested.
 const SYNONYMS: [(&str, &str); 77] = [
     // Keys of rules.
     ("proto", "protocol"),
@@ -120,7 +121,7 @@ const SYNONYMS: [(&str, &str); 77] = [
     ("both", "either"),
 ];
 
-/// Beginnings that other tools write, and what they are here.
+/// Abbreviations at the start of other tools' words, and what they are here.
 const SHORT: [(&str, &str); 4] = [
     ("src", "source"),
     ("dst", "destination"),
@@ -128,7 +129,8 @@ const SHORT: [(&str, &str); 4] = [
     ("dport", "destination_port"),
 ];
 
-/// In a short word, two wrong letters make another word.
+/// How many mistakes a word of this length may have. In a short word, two wrong letters make
+/// another word.
 fn allowed(length: usize) -> usize {
     match length {
         0..=2 => 0,
@@ -137,7 +139,8 @@ fn allowed(length: usize) -> usize {
     }
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn one into the other.
+/// The number of insertions, deletions, replacements and swaps of neighbours that turn one word
+/// into the other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
@@ -207,7 +210,7 @@ mod tests {
             assert_eq!(closest(word, rule), Some(meant), "{word}");
         }
         assert_eq!(closest("accept", ["pass", "drop"]), Some("pass"));
-        // What may not stand there is not suggested.
+        // Only words that may stand there are suggested.
         assert_eq!(closest("saddr", ["prefixes", "files"]), None);
         assert_eq!(closest("echo-requets", ["echo-reply", "echo-request"]), Some("echo-request"));
     }

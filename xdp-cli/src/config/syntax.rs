@@ -1,8 +1,8 @@
-//! TOML text as a tree of keys and values with places, and every mistake of syntax in it.
+//! Parses TOML into a tree of keys and values with places, and reports every mistake of syntax.
 //!
-//! The parser goes on after a mistake, but may drop or misread all that follows. So it is asked
-//! again without the lines that are wrong, every other byte in its place, until only right ones
-//! are left.
+//! The parser goes on after a mistake, but may drop or misread all that follows. So wrong lines are
+//! overwritten with blanks, which leaves every other byte at its offset, and the text is parsed
+//! again, until no mistakes are left.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -13,19 +13,19 @@ use xdp_common::capacity::{MAX_SHOWN_MISTAKES, MAX_TOKENS};
 use super::report::{Report, quote};
 use super::source::Source;
 
-/// How often the text is parsed again. Each round but the last ends an open array, or is the one
-/// that takes the wrong lines out.
+/// How often the text is parsed again at most. Each round blanks out an array that is not closed,
+/// or all lines that are wrong.
 const ROUNDS: usize = 8;
 
-/// What the parser calls a key that stands twice. The tree has the first one then, and the rest
-/// is as it should be.
+/// The parser's message for a key that stands twice. The tree then has the first one, and is
+/// otherwise complete.
 const DUPLICATE: &str = "duplicate key";
 
-/// Parses the text of a file that begins at `base`. Mistakes are reported, and the tree holds what
-/// could be read all the same.
+/// Parses the text of a file that begins at the place `base`. Mistakes are reported; the tree holds
+/// what could be read in spite of them.
 ///
-/// `patched` is where the text without its wrong lines is kept. `tokens` is how many there may still
-/// be, of all files.
+/// `patched` keeps the text without its wrong lines, which the tree may borrow from. `tokens` is
+/// how many more tokens all files together may have.
 pub(super) fn parse<'t>(
     source: &'t Source,
     base: usize,
@@ -33,7 +33,8 @@ pub(super) fn parse<'t>(
     tokens: &mut usize,
     report: &mut Report<'_>,
 ) -> DeTable<'t> {
-    // The parser makes a list of all tokens and another of all mistakes, and has no limit itself.
+    // The parser makes a list of all tokens and another of all mistakes, and has no limit of its
+    // own.
     let mut lexed = toml_parser::Source::new(source.text()).lex();
     let number = lexed.by_ref().take(*tokens).count();
     *tokens -= number;
@@ -51,11 +52,11 @@ pub(super) fn parse<'t>(
     }
     let mut bytes = source.text().as_bytes().to_vec();
     let mut right = String::new();
-    // Once wrong lines are taken out, others can be wrong without them that were right.
+    // Once wrong lines are taken out, correct lines may become wrong without them.
     let mut guessing = false;
     for _ in 0..ROUNDS {
         let (mut mistakes, more) = mistakes(&errors, guessing, source);
-        // All that follows an open array is taken for more of its values.
+        // The parser takes everything after an array that is not closed for more of its values.
         let open_array = mistakes.iter().position(|mistake| mistake.is_swallowed(source));
         let taken_out: Vec<Range<u32>> = match open_array {
             Some(index) => {
@@ -70,7 +71,7 @@ pub(super) fn parse<'t>(
                 );
                 std::iter::once(first..next).collect()
             }
-            // Of a text with so many, nothing else is worth telling.
+            // A text with so many mistakes of syntax is not read any further.
             None if more > 0 => {
                 for mistake in mistakes {
                     report.syntax_error(base + mistake.at, mistake.message, mistake.hint);
@@ -89,7 +90,7 @@ pub(super) fn parse<'t>(
             }
         };
         for mistake in mistakes {
-            // Keys under a header that was not understood went into the table before.
+            // Keys under a header that is wrong went into the table before it.
             let misplaced = || taken_out.iter().any(|lines| lines.contains(&mistake.line));
             if !mistake.is_duplicate || !misplaced() {
                 report.syntax_error(base + mistake.at, mistake.message, mistake.hint);
@@ -104,7 +105,7 @@ pub(super) fn parse<'t>(
             }
             report.ignore(base, lines);
         }
-        // Whole lines were filled with blanks: what was UTF-8 still is.
+        // Only whole lines were filled with blanks, so the text is still UTF-8.
         right = String::from_utf8_lossy(&bytes).into_owned();
         errors = DeTable::parse_recoverable(&right).1;
     }
@@ -114,7 +115,7 @@ pub(super) fn parse<'t>(
     DeTable::parse_recoverable(patched.get_or_init(|| right)).0.into_inner()
 }
 
-/// A mistake as it will be told.
+/// A mistake as it will be reported.
 struct Mistake {
     at: usize,
     line: u32,
@@ -134,7 +135,7 @@ impl Mistake {
     }
 }
 
-/// A header, or a key with its equals sign.
+/// Whether a line starts with a header, or with a key and an equals sign.
 fn starts_statement(line: &str) -> bool {
     let line = line.trim_start();
     let key = line.split('=').next().unwrap_or_default().trim_end();
@@ -142,7 +143,8 @@ fn starts_statement(line: &str) -> bool {
     is_header(line) || (key.len() < line.len() && !key.is_empty() && key.chars().all(bare))
 }
 
-/// `[name` or `[[name`; what is in an array starts with no letter.
+/// Whether a line starts with `[name` or `[[name`. A value in an array does not start with a
+/// letter.
 fn is_header(line: &str) -> bool {
     let name = line.trim_start().strip_prefix('[').map(|rest| rest.trim_start_matches(['[', ' ']));
     name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
@@ -154,7 +156,8 @@ fn statement_before(source: &Source, line: u32) -> u32 {
     (1..line).rev().find(starts).unwrap_or(1)
 }
 
-/// A wrong line, and below a wrong header all up to the next: what table it is for is not known.
+/// The wrong line itself. For a wrong header, also all lines up to the next header, since it is not
+/// known which table they belong to.
 fn with_what_hangs_on_it(source: &Source, line: u32) -> Range<u32> {
     let is_header = |line: u32| is_header(&source.text()[source.line_span(line)]);
     let mut end = line + 1;
@@ -164,8 +167,8 @@ fn with_what_hangs_on_it(source: &Source, line: u32) -> Range<u32> {
     line..end
 }
 
-/// The mistakes in the order of the text, of each line the first, as many as are shown; and how many
-/// more there are.
+/// The first mistake of each line in the order of the text, as many as are shown, and how many more
+/// there are.
 fn mistakes(errors: &[Error], only_duplicates: bool, source: &Source) -> (Vec<Mistake>, usize) {
     let mut first: Vec<(usize, &Error)> =
         errors.iter().map(|error| (offset(error, source), error)).collect();
@@ -179,7 +182,7 @@ fn mistakes(errors: &[Error], only_duplicates: bool, source: &Source) -> (Vec<Mi
     (first.into_iter().map(|(_, error)| describe(error, source)).collect(), more)
 }
 
-/// Where an error starts: a character's first byte, within the text.
+/// The offset at which an error starts, moved to the first byte of a character within the text.
 fn offset(error: &Error, source: &Source) -> usize {
     let mut at = error.span().map_or(0, |span| span.start).min(source.text().len());
     while !source.text().is_char_boundary(at) {
@@ -197,11 +200,12 @@ fn describe(error: &Error, source: &Source) -> Mistake {
     let span = source.line_span(source.line(at));
     let word = word(source, span.clone(), at);
     let text = source.text()[word.clone()].trim();
-    // Where nothing is what is wrong, the line says more.
+    // If there is no word at the place, the whole line is shown.
     let shown = quote(if text.is_empty() { source.text()[span].trim() } else { text }, 60);
 
     let (message, hint) = match (what, expected) {
-        // The parser's guess at what a bare word was to be is of no use.
+        // The parser takes a missing or bare value for a string without quotes, which is rarely
+        // what was meant.
         ("string values must be quoted", _) if text.is_empty() => (
             format!("a key without a value: {shown}"),
             Some("write the value after the equals sign".into()),
@@ -240,14 +244,14 @@ fn describe(error: &Error, source: &Source) -> Mistake {
     }
 }
 
-/// The word of a line that an offset is in.
+/// The word of a line that contains an offset.
 fn word(source: &Source, line: Range<usize>, at: usize) -> Range<usize> {
     let apart = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}' | '=' | '#');
     let text = source.text();
     let at = at.clamp(line.start, line.end);
     let before = text[line.start..at].rfind(apart);
     let after = text[at..line.end].find(apart);
-    // What sets words apart may take more than a byte.
+    // A character between words may be longer than a byte.
     let start = before.map_or(line.start, |found| {
         let found = line.start + found;
         found + text[found..].chars().next().map_or(0, char::len_utf8)

@@ -1,5 +1,5 @@
-//! One table of the configuration: keys are taken out by name and type, and what is left is
-//! unknown.
+//! One table of the configuration. Keys are asked for by name and type; keys that nothing asked for
+//! are unknown, and reported.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -9,31 +9,31 @@ use super::report::{Report, quote};
 use super::spelling::{alternatives, closest};
 use super::value::{Value, integer};
 
-/// Something read, with its offset in the text.
+/// Something that was read, with its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed<T> {
     pub(super) at: usize,
     pub(super) value: T,
 }
 
-/// A table being read.
+/// A table that is being read.
 pub(super) struct TomlTable<'t> {
     /// What messages call it.
     pub(super) title: String,
-    /// Its header.
+    /// The place of its header.
     pub(super) at: usize,
-    /// Its name, where it has one.
+    /// The value of its key `name`, once that was read.
     pub(super) name: Option<Placed<&'t str>>,
     /// The place at which its file begins.
     base: usize,
     entries: &'t DeTable<'t>,
-    /// What names stand for in it.
+    /// What names of `[define]` stand for.
     defines: Option<&'t Defines<'t>>,
     asked: Vec<&'static str>,
 }
 
 impl<'t> TomlTable<'t> {
-    /// A table of the file that begins at `base`.
+    /// A table of the file that begins at the place `base`.
     pub(super) fn new(
         title: impl Into<String>,
         base: usize,
@@ -44,7 +44,7 @@ impl<'t> TomlTable<'t> {
         Self { title, at, name: None, base, entries, defines: None, asked: Vec::new() }
     }
 
-    /// The same, where these names stand for something.
+    /// The same table, in which these names may be used.
     pub(super) fn with(self, defines: &'t Defines<'t>) -> Self {
         Self { defines: Some(defines), ..self }
     }
@@ -59,12 +59,12 @@ impl<'t> TomlTable<'t> {
         Self { defines: self.defines, ..Self::new(title, self.base, at, entries) }
     }
 
-    /// The place that stands for the table: its name's, or its header's.
+    /// The place to report mistakes of the table at: that of its name, or else of its header.
     pub(super) fn place(&self) -> usize {
         self.name.map_or(self.at, |name| name.at)
     }
 
-    /// Replaces the names among values of this table by what they stand for.
+    /// Replaces names among values of this table by what they stand for.
     pub(super) fn expand(&self, values: Vec<Value<'t>>, report: &mut Report<'_>) -> Expanded<'t> {
         match self.defines {
             Some(defines) => defines.expand(&self.title, values, report),
@@ -72,7 +72,7 @@ impl<'t> TomlTable<'t> {
         }
     }
 
-    /// The value of a key.
+    /// The value of a key, which is known from then on.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'t>> {
         if !self.asked.contains(&key) {
             self.asked.push(key);
@@ -81,12 +81,12 @@ impl<'t> TomlTable<'t> {
         value.is_written().then_some(value)
     }
 
-    /// Whether a key is there, with a right value or a wrong one.
+    /// Whether a key is there, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Whether a key is there with an array that has nothing in it.
+    /// Whether a key is there and its value is an empty array.
     pub(super) fn is_empty_array(&self, key: &str) -> bool {
         let value = self.entries.get(key).map(Spanned::get_ref);
         value.and_then(DeValue::as_array).is_some_and(|array| array.is_empty())
@@ -106,7 +106,7 @@ impl<'t> TomlTable<'t> {
         report.error(value.at, message, hint);
     }
 
-    /// A string.
+    /// The value of a key that takes a string; another type is reported.
     pub(super) fn string(
         &mut self,
         key: &'static str,
@@ -123,7 +123,7 @@ impl<'t> TomlTable<'t> {
         }
     }
 
-    /// An array of strings; one that is missing is empty.
+    /// The values of a key that takes an array of strings; none if it is missing.
     pub(super) fn strings(
         &mut self,
         key: &'static str,
@@ -134,8 +134,8 @@ impl<'t> TomlTable<'t> {
         self.only_strings(key, values, hint, report)
     }
 
-    /// The same, where names of `[define]` may stand among them; also whether something is missing,
-    /// which has been reported.
+    /// Like [`Self::strings`], but names of `[define]` may be among them. Also returns whether some
+    /// values are missing, which has been reported.
     pub(super) fn strings_and_names(
         &mut self,
         key: &'static str,
@@ -147,7 +147,7 @@ impl<'t> TomlTable<'t> {
         (self.only_strings(key, values, hint, report), is_partial)
     }
 
-    /// The values of an array that is to hold strings.
+    /// The values of an array that should hold strings.
     fn array(&mut self, key: &'static str, hint: &str, report: &mut Report<'_>) -> Vec<Value<'t>> {
         let Some(array) = self.value(key) else {
             return Vec::new();
@@ -180,7 +180,7 @@ impl<'t> TomlTable<'t> {
         strings
     }
 
-    /// `true` or `false`.
+    /// The value of a key that takes `true` or `false`.
     pub(super) fn boolean(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<bool> {
         let value = self.value(key)?;
         match value.value {
@@ -192,7 +192,7 @@ impl<'t> TomlTable<'t> {
         }
     }
 
-    /// A whole number of 0 to `most`.
+    /// The value of a key that takes a whole number of 0 to `most`.
     pub(super) fn number(
         &mut self,
         key: &'static str,
@@ -214,7 +214,7 @@ impl<'t> TomlTable<'t> {
         number
     }
 
-    /// One of some words.
+    /// The meaning of a key that takes one of some words.
     pub(super) fn word<T: Copy>(
         &mut self,
         key: &'static str,
@@ -244,7 +244,7 @@ impl<'t> TomlTable<'t> {
                 Some(meant) => format!("did you mean {meant:?}?"),
                 None => all,
             };
-            // Each table of an array of tables has its own header.
+            // In an array of tables, each table has a header, and so a mistake of its own.
             match value.get_ref() {
                 DeValue::Array(tables)
                     if tables.iter().next().is_some_and(|v| v.get_ref().is_table()) =>
@@ -259,7 +259,7 @@ impl<'t> TomlTable<'t> {
     }
 }
 
-/// `did you mean "a"?` where one is close, and in any case what there is.
+/// A hint: `did you mean "a"?` if a word is close, and in any case all words that are allowed.
 pub(super) fn did_you_mean<'w>(
     word: &str,
     words: impl IntoIterator<Item = &'w str>,

@@ -1,4 +1,4 @@
-//! Names of lists, domains and rules, each taken by one.
+//! Names of lists, domains and rules: each may be used once.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,10 @@ use super::name::{MAX_LENGTH, fault};
 use super::report::{Report, quote};
 use super::table::TomlTable;
 
-/// Takes the name of each table, all kinds together, and from then on calls the table by it.
+/// Reads the name of each table and checks that no other table of any kind has it. From then on
+/// messages call the table by its name.
 ///
-/// The tables come in the order of the text, so that of two that share a name the second is the
+/// Tables are taken in the order of the text, so that the second of two that share a name is the
 /// mistake.
 pub(super) fn take(mut tables: Vec<&mut TomlTable<'_>>, report: &mut Report<'_>) {
     tables.sort_by_key(|table| table.at);

@@ -7,7 +7,7 @@ use toml::de::{DeInteger, DeValue};
 
 use super::report::{Report, bare, quote};
 
-/// A value of the tree, with where it stands.
+/// A value of the tree, with its place.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'t> {
     pub(super) at: usize,
@@ -18,19 +18,19 @@ pub(super) struct Value<'t> {
 }
 
 impl<'t> Value<'t> {
-    /// A value of the file that begins at `base`.
+    /// A value of the file that begins at the place `base`.
     pub(super) fn new(base: usize, value: &'t Spanned<DeValue<'t>>) -> Self {
         let Range { start, end } = value.span();
         Self { at: base + start, end: base + end, base, value: value.get_ref() }
     }
 
-    /// Whether it was written: the parser puts another one, at the start of the file, where it could
-    /// not read a value.
+    /// Whether the value really stands in the file. Where the parser could not read a value, it
+    /// puts another one, at the start of the file.
     pub(super) fn is_written(&self) -> bool {
         self.end > self.base
     }
 
-    /// `a string "x"`: the type with its article, and the value as it was written.
+    /// The type with its article and the value as it was written, such as `a string "x"`.
     pub(super) fn found(&self, report: &Report<'_>) -> String {
         let kind = match self.value {
             DeValue::String(text) => return format!("the string {}", quote(text, 60)),
@@ -44,7 +44,7 @@ impl<'t> Value<'t> {
         format!("{kind} {}", self.raw(report))
     }
 
-    /// The value as it was written, without quotes around it.
+    /// The value as it was written, with no quotes added around it.
     pub(super) fn raw(&self, report: &Report<'_>) -> String {
         bare(report.text(self.at..self.end), 60)
     }
@@ -58,7 +58,7 @@ impl<'t> Value<'t> {
     }
 }
 
-/// An integer as `i128`, which holds each that one could mean.
+/// An integer as `i128`, which is large enough for every key; `None` if even that is not.
 pub(super) fn integer(number: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(number.as_str(), number.radix()).ok()
 }

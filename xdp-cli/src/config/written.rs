@@ -1,7 +1,7 @@
-//! A ruleset as a configuration says it: keys with their values, the way back from a ruleset to text.
+//! The way back from a ruleset to a configuration: its keys with their values.
 //!
-//! What `show` prints and what a reload says of a change are made of this, so each has every key. What
-//! means the same is written the same: values of a key that takes several stand in order, each once.
+//! `show` prints these, and a reload compares them to say what changes, so both know every key.
+//! What means the same is written the same: several values of a key are sorted, each there once.
 
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,18 +14,18 @@ use crate::ruleset::{
     RedirectTarget, Rewrite, Rule, RuleAction, Side, TcpFlags, Vlan,
 };
 
-/// What a key is set to.
+/// The value of a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     Boolean(bool),
     Number(u32),
     Text(String),
-    /// Never of a single value, which stands for itself.
+    /// None or at least two: a single value is written without an array.
     Several(Vec<Value>),
 }
 
-/// As TOML.
+/// Writes the value as TOML.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,7 +49,7 @@ impl Value {
         Self::Text(text.into())
     }
 
-    /// One value, or all of them.
+    /// A single value for one, else [`Value::Several`].
     fn of(mut values: Vec<Self>) -> Self {
         match values.len() {
             1 => values.swap_remove(0),
@@ -58,14 +58,14 @@ impl Value {
     }
 }
 
-/// A basic string (TOML 1.0.0, String). Interfaces' names may have anything in them; what would
-/// steer a terminal is escaped, which means the same.
+/// Writes a basic string (TOML 1.0.0, String). Names of interfaces may have almost anything in
+/// them; characters that control a terminal are escaped, which means the same.
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_char('"')?;
     for character in text.chars() {
         match character {
             '"' | '\\' => write!(f, "\\{character}")?,
-            // Each of them has no more than 16 bits.
+            // None of these characters is above U+FFFF.
             _ if steers(character) => write!(f, "\\u{:04X}", u32::from(character))?,
             _ => f.write_char(character)?,
         }
@@ -101,14 +101,14 @@ impl Settings {
     }
 }
 
-/// All of `[policy]`, its defaults too.
+/// All keys of `[policy]`, even those with default values.
 pub fn policy(policy: &Policy) -> Vec<Setting> {
     let Policy { default, malformed, fragments } = *policy;
     let keys = [("default", default), ("malformed", malformed), ("fragments", fragments)];
     keys.map(|(key, value)| Setting { key, value: policy_action(value) }).into()
 }
 
-/// `[arp]`.
+/// The keys of `[arp]`.
 pub fn arp(arp: &Arp) -> Vec<Setting> {
     let Arp { action, allow } = arp;
     let mut settings = Settings::default();
@@ -119,9 +119,9 @@ pub fn arp(arp: &Arp) -> Vec<Setting> {
     settings.0
 }
 
-/// What an allowlist or a blocklist says but for its name and its entries.
+/// The keys of an allowlist or a blocklist, without its name and its entries.
 pub fn list(list: &List, is_blocklist: bool) -> Vec<Setting> {
-    // Where it stands, what it is called and what it holds is told apart.
+    // The caller deals with its place, its name and its entries.
     let List { name: _, file: _, line: _, v4: _, v6: _, side, action, guards } = list;
     let mut settings = Settings::default();
     if is_blocklist {
@@ -156,7 +156,7 @@ fn write_guards(settings: &mut Settings, guards: &Guards) {
     }
 }
 
-/// What a rule says but for its name.
+/// The keys of a rule, without its name.
 pub fn rule(rule: &Rule) -> Vec<Setting> {
     let Rule { name: _, file: _, line: _, matches, action } = rule;
     let mut settings = Settings::default();
@@ -209,7 +209,7 @@ fn write_action(settings: &mut Settings, action: &RuleAction) {
     let (word, to, rewrite) = match action {
         RuleAction::Pass => ("pass", None, None),
         RuleAction::Drop => ("drop", None, None),
-        // Where it stands says nothing of what it does.
+        // The place in the file is no part of what a rule does.
         RuleAction::Redirect { to, rewrite, line: _, column: _ } => {
             ("redirect", Some(to), Some(rewrite))
         }
@@ -258,13 +258,13 @@ fn write_prefixes(prefixes: &Prefixes) -> Vec<Value> {
     v4.chain(v6.into_iter().map(prefix_v6)).map(Value::Text).collect()
 }
 
-/// An IPv4 prefix, a single address without its length.
+/// An IPv4 prefix as text; a single address is written without its length.
 pub fn prefix_v4(prefix: Prefix<u32>) -> String {
     let address = Ipv4Addr::from_bits(prefix.address);
     if prefix.length == 32 { address.to_string() } else { format!("{address}/{}", prefix.length) }
 }
 
-/// An IPv6 prefix, a single address without its length.
+/// An IPv6 prefix as text; a single address is written without its length.
 pub fn prefix_v6(prefix: Prefix<u128>) -> String {
     let address = Ipv6Addr::from_bits(prefix.address);
     if prefix.length == 128 { address.to_string() } else { format!("{address}/{}", prefix.length) }
@@ -278,7 +278,7 @@ fn ports((first, last): &(u16, u16)) -> Value {
     }
 }
 
-/// RFC 9293, section 3.1: the byte from its low bit.
+/// Flags of TCP, from bit 0 up (RFC 9293, section 3.1).
 const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
 
 fn write_flags(flags: TcpFlags) -> Value {

@@ -1,11 +1,11 @@
-//! What a list file is before any line of it is read: text, or text that gzip compressed; or
-//! something else, which is named as a whole. Line by line it would be as many mistakes as lines.
+//! Finds out what a list file is before any line of it is read: text, text compressed by gzip, or
+//! something else. The latter is reported as a whole, not as a mistake on every line.
 
 use xdp_common::capacity::MAX_FILE_SIZE;
 
 use crate::gzip::{self, Damage, Unpacked};
 
-/// Bytes that files begin with, what such files are, and what to do about them.
+/// The first bytes of files that are no lists, what such files are, and what to do about them.
 const FORMATS: [(&[u8], &str, &str); 15] = [
     (b"PK\x03\x04", "a zip archive", UNPACK),
     (b"PK\x05\x06", "an empty zip archive", UNPACK),
@@ -25,26 +25,27 @@ const FORMATS: [(&[u8], &str, &str); 15] = [
 ];
 const UNPACK: &str = "unpack it: of what is compressed, gzip alone is read";
 
-/// Where a tar archive has its name, and that (POSIX.1-2017, pax, ustar interchange format).
+/// The offset of the magic of a tar archive, and the magic (POSIX.1-2017, pax, ustar interchange
+/// format).
 const TAR: (usize, &[u8]) = (257, b"ustar");
 
 /// Why a file's content cannot be a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum NoList {
-    /// It is something else.
+    /// It is a file of another kind.
     Is { what: &'static str, hint: &'static str },
-    /// It is compressed, and cannot be unpacked.
+    /// It is compressed, but cannot be unpacked.
     Damaged(Damage),
 }
 
-/// As many names as addresses: each line is for the resolver.
+/// A hosts file (hosts(5)): each line has names behind its address, for the resolver.
 pub(in crate::config) const HOSTS: NoList = NoList::Is {
     what: "a hosts file, whose lines name hosts",
     hint: "name a list of addresses, prefixes or ranges",
 };
 
 impl NoList {
-    /// What is wrong, said after the file's name.
+    /// What is wrong, worded to follow the file's name.
     pub(in crate::config) fn message(&self) -> String {
         match self {
             Self::Is { what, .. } => format!("is {what}, not a list of addresses"),
@@ -52,7 +53,7 @@ impl NoList {
         }
     }
 
-    /// What would be right.
+    /// A hint that says what to do.
     pub(in crate::config) fn hint(&self) -> &'static str {
         match self {
             Self::Is { hint, .. } => hint,
@@ -62,7 +63,8 @@ impl NoList {
     }
 }
 
-/// The text of a list file, unpacked where it was compressed.
+/// The text of a list file, unpacked if it was compressed. Fails if the content is no list, or
+/// cannot be unpacked.
 pub(in crate::config) fn read(bytes: Vec<u8>) -> Result<Unpacked, NoList> {
     let text = match bytes.starts_with(&gzip::MAGIC) {
         false => Unpacked { data: bytes, tail: false },
@@ -74,7 +76,7 @@ pub(in crate::config) fn read(bytes: Vec<u8>) -> Result<Unpacked, NoList> {
     }
 }
 
-/// What a file is that no list begins like.
+/// The kind of a file by its first bytes, and a hint; `None` if they could be a list's.
 fn format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let known = FORMATS.iter().find(|(magic, ..)| bytes.starts_with(magic));
     if let Some((_, what, hint)) = known {

@@ -1,9 +1,10 @@
-//! IPv4 addresses and prefixes from bytes.
+//! Reads IPv4 addresses and prefixes from bytes.
 //!
-//! Lists have up to a million lines, nearly all of them these, and a reload waits for each: this
-//! goes over the bytes once and keeps nothing.
+//! Lists have up to a million lines, nearly all of them IPv4, and a reload waits for them. So this
+//! goes over the bytes once and allocates nothing.
 
-/// An address at `at` and where it ends; what [`std::net::Ipv4Addr`] takes, and no more.
+/// Reads an address at `at`, and returns where it ends. Accepts exactly what [`std::net::Ipv4Addr`]
+/// does.
 #[inline]
 pub(super) fn address(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
     let (a, at) = l4_octet(bytes, at)?;
@@ -13,7 +14,8 @@ pub(super) fn address(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
     Some((a << 24 | b << 16 | c << 8 | d, at))
 }
 
-/// An address at `at`, with a length or alone, and where that ends. The address is not masked.
+/// Reads an address at `at`, with or without a length, and returns where it ends. The address is
+/// not masked.
 #[inline]
 pub(super) fn prefix(bytes: &[u8], at: usize) -> Option<(u32, u8, usize)> {
     let (address, at) = address(bytes, at)?;
@@ -29,8 +31,8 @@ fn dot(bytes: &[u8], at: usize) -> Option<usize> {
     (bytes.get(at) == Some(&b'.')).then_some(at + 1)
 }
 
-/// A number of 0 to 255 without leading zeros. A digit too many is left for the caller to trip
-/// over.
+/// Reads a number of 0 to 255 without leading zeros. Stops before a digit too many, which the
+/// caller then rejects.
 #[inline]
 fn l4_octet(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
     let first = digit(bytes, at)?;
@@ -61,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// The whole text as an address.
+    /// Reads all of the text as an address.
     fn whole(text: &str) -> Option<Ipv4Addr> {
         address(text.as_bytes(), 0)
             .filter(|(_, end)| *end == text.len())

@@ -1,10 +1,10 @@
-//! One line of a list file, in any of the forms that lists come in.
+//! Reads one line of a list file, in any of the forms that lists have.
 //!
 //! - an address, a prefix, or a `first-last` range (FireHOL netset and ipset);
 //! - Spamhaus DROP, in text (`192.0.2.0/24 ; SBL1`) and in JSON lines
 //!   (`{"cidr":"192.0.2.0/24","sblid":"SBL1"}`, with a line of metadata).
 //!
-//! `#` and `;` start a comment, after an entry too.
+//! `#` and `;` start a comment, which may follow an entry.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -14,12 +14,12 @@ use serde::Deserialize;
 use crate::config::prefix::{self, Parsed, PrefixError};
 use crate::config::range::{self, IpRange, RangeError};
 
-/// What a line holds.
+/// The content of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// A blank, a comment or metadata.
+    /// No entry: a blank line, a comment or metadata.
     Nothing,
-    /// A prefix, and the bytes of the line that it stands in.
+    /// A prefix, and the start and end of its bytes in the line.
     Prefix(Parsed, (usize, usize)),
     RangeV4(u32, u32),
     RangeV6(u128, u128),
@@ -28,7 +28,7 @@ pub(super) enum Line {
 /// Why a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
-    /// The bytes of the line that are meant.
+    /// The start and end of the wrong bytes in the line.
     pub(super) span: (usize, usize),
     pub(super) reason: Reason,
 }
@@ -42,7 +42,7 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    /// What is wrong, said after the value.
+    /// What is wrong, worded to follow the value.
     pub(super) fn message(&self) -> &'static str {
         match self {
             Self::Prefix(_) => "is not an address, a prefix or a range",
@@ -52,7 +52,7 @@ impl Reason {
         }
     }
 
-    /// What would be right.
+    /// A hint that says what to write instead.
     pub(super) fn hint(&self) -> String {
         match self {
             Self::Prefix(PrefixError::Address | PrefixError::Range) => {
@@ -91,7 +91,7 @@ pub(super) fn read(line: &[u8]) -> Result<Line, Unreadable> {
     }
 }
 
-/// The bytes of a line between its blanks, without a comment.
+/// The start and end of a line's content, without blanks around it and without a comment.
 pub(super) fn entry_span(line: &[u8]) -> (usize, usize) {
     let end = line.iter().position(|byte| matches!(byte, b'#' | b';' | b'\n'));
     let end = end.unwrap_or(line.len());
@@ -111,10 +111,10 @@ pub(super) fn is_of_hosts_file(line: &[u8]) -> bool {
         && fields.next().is_some_and(names)
 }
 
-/// The keys that matter of a line of Spamhaus DROP in JSON.
+/// The keys that matter in a line of Spamhaus DROP in JSON.
 #[derive(Deserialize)]
 struct JsonLine<'l> {
-    /// Empty where there is none; serde borrows no string inside an `Option`.
+    /// Empty if there is none. Not an `Option`, since serde does not borrow a string inside one.
     #[serde(borrow, default)]
     cidr: Cow<'l, str>,
     #[serde(borrow, default, rename = "type")]
@@ -138,7 +138,7 @@ fn read_json(line: &[u8], start: usize) -> Result<Line, Unreadable> {
             _ => unreadable((start, end), Reason::Json),
         };
     }
-    // Without escapes, which an address needs none of, the value lies in the line itself.
+    // An address needs no escapes. Without any, the value lies in the line itself.
     let span = match &cidr {
         Cow::Borrowed(text) => {
             let offset = text.as_ptr() as usize - line.as_ptr() as usize;
@@ -152,7 +152,7 @@ fn read_json(line: &[u8], start: usize) -> Result<Line, Unreadable> {
     }
 }
 
-/// The end of `line[start..end]` without the blanks at its end.
+/// The end of `line[start..end]` once trailing blanks are cut off.
 fn trimmed(line: &[u8], start: usize, end: usize) -> usize {
     line[start..end].iter().rposition(|byte| !is_blank(*byte)).map_or(start, |at| start + at + 1)
 }
@@ -165,7 +165,7 @@ pub(super) fn is_blank(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// What a line comes to, shown.
+    /// How a line was read, as text.
     fn shown(line: &str) -> String {
         match read(line.as_bytes()) {
             Ok(Line::Nothing) => "nothing".into(),
@@ -239,7 +239,7 @@ mod tests {
     fn bytes_that_are_no_text_are_unreadable() {
         let error = read(b"  1.2.3.\xff # x").unwrap_err();
         assert_eq!(error, Unreadable { span: (2, 9), reason: Reason::NotText });
-        // What a comment holds does not matter.
+        // A comment need not be UTF-8.
         assert!(matches!(read(b"1.2.3.4 # caf\xe9"), Ok(Line::Prefix(..))));
     }
 }

@@ -11,16 +11,16 @@ use super::range;
 use crate::ruleset::{Entry, Prefix};
 use xdp_common::capacity::{MAX_PREFIXES, MAX_SHOWN_WARNINGS};
 
-/// The entries of one list, from its configuration and all its files.
+/// The entries of one list, from the configuration and all its files.
 #[derive(Debug)]
 pub struct ListEntries {
     pub v4: Vec<Entry<u32>>,
     pub v6: Vec<Entry<u128>>,
-    /// Whether reading stopped, since one family holds more than a ruleset can.
+    /// Whether one family has more prefixes than a ruleset can hold, so that reading stopped.
     pub overfull: bool,
-    /// How many there are when duplicates are sought.
+    /// Duplicates are removed once there are so many entries.
     fold_at: usize,
-    /// How many there were after that.
+    /// How many entries were left when duplicates were last removed.
     folded: usize,
 }
 
@@ -30,11 +30,11 @@ impl Default for ListEntries {
     }
 }
 
-/// As many as lists rarely have, so that duplicates are rarely sought.
+/// Lists rarely have so many entries, so duplicates rarely have to be removed.
 const FOLD_AT: usize = 2 * MAX_PREFIXES;
 
 impl ListEntries {
-    /// How many there are, duplicates included.
+    /// How many entries there are, duplicates included.
     #[inline]
     pub fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
@@ -77,7 +77,7 @@ impl ListEntries {
         if self.is_empty() { *self = other } else { self.extend(&other) }
     }
 
-    /// Keeps one entry a prefix, the first that named it.
+    /// Removes duplicates: keeps the first entry of each prefix.
     #[cold]
     pub fn fold(&mut self) {
         if self.len() == self.folded {
@@ -85,12 +85,13 @@ impl ListEntries {
         }
         self.overfull |= !compact(&mut self.v4) | !compact(&mut self.v6);
         self.folded = self.len();
-        // Far enough away that seeking them again costs little for each entry that was added.
+        // So many more entries must be added before this is done again that it costs little for
+        // each of them.
         self.fold_at = FOLD_AT.max(self.folded + MAX_PREFIXES);
     }
 }
 
-/// Keeps one entry a prefix, the first that named it, and says whether a ruleset can hold them.
+/// Keeps the first entry of each prefix, and returns whether a ruleset can hold what is left.
 ///
 /// Duplicates are normal, but a file of nothing else must not take all memory.
 fn compact<A: Copy + Ord>(entries: &mut Vec<Entry<A>>) -> bool {
@@ -99,7 +100,7 @@ fn compact<A: Copy + Ord>(entries: &mut Vec<Entry<A>>) -> bool {
     entries.len() <= MAX_PREFIXES
 }
 
-/// A line with something wrong.
+/// A line with a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// From 1.
@@ -110,7 +111,7 @@ pub struct Fault {
     pub hint: String,
 }
 
-/// The first lines with one kind of trouble, and how many there are.
+/// The first lines with one kind of mistake, and how many there are in total.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     pub shown: Vec<Fault>,
@@ -136,12 +137,12 @@ pub struct Findings {
     pub host_bits: Faults,
     /// Entries that hold every address of a family.
     pub catch_all: Faults,
-    /// How many of the lines that cannot be read are those of a hosts file.
+    /// How many of the unreadable lines look like those of a hosts file.
     pub hosts_lines: usize,
 }
 
-/// Reads a list file's text, which need not be UTF-8, into `entries`. `file` is what the entries
-/// name as their origin.
+/// Reads a list file's text, which need not be UTF-8, into `entries`. `file` is the number of the
+/// file, which is written into each entry.
 pub fn scan(bytes: &[u8], file: u16, entries: &mut ListEntries) -> Findings {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut findings = Findings::default();
@@ -174,8 +175,8 @@ pub fn scan(bytes: &[u8], file: u16, entries: &mut ListEntries) -> Findings {
     findings
 }
 
-/// The common line: an IPv4 address or prefix from its start, then blanks and a comment at most.
-/// Whatever else there is, [`line::read`] is asked.
+/// Reads the most common kind of line: an IPv4 address or prefix at its start, then at most blanks
+/// and a comment. `None` for any other line, which is left to [`line::read`].
 #[inline]
 fn ipv4_line(bytes: &[u8], at: usize) -> Option<(u32, u8, usize)> {
     let (address, length, mut end) = ipv4::prefix(bytes, at)?;
@@ -273,16 +274,16 @@ fn catch_all(faults: &mut Faults, line: u32, text: &[u8], span: (usize, usize), 
     });
 }
 
-/// Characters before a byte of a line, from 1.
+/// The column of a byte of a line, in characters from 1.
 fn column(line: &[u8], at: usize) -> u32 {
     let before = String::from_utf8_lossy(&line[..at]).chars().count();
     u32::try_from(before + 1).unwrap_or(u32::MAX)
 }
 
 fn quoted(line: &[u8], (start, end): (usize, usize)) -> String {
-    /// No entry is longer; the rest of a line would only fill the screen.
+    /// No entry has more characters; the rest of a line would only fill the screen.
     const MOST: usize = 90;
-    // Four bytes a character at most.
+    // A character takes at most four bytes.
     let cut = &line[start..end.min(start + 4 * MOST)];
     super::report::quote(&String::from_utf8_lossy(cut), MOST)
 }
@@ -376,8 +377,8 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4096))]
 
-        /// The common line's own reader takes nothing else, and nothing else from it, than the
-        /// reader of all lines.
+        /// The fast reader of common lines accepts no line that the reader of all lines refuses,
+        /// and reads the same from it.
         #[test]
         fn the_fast_way_reads_what_the_slow_one_does(
             line in "[0-2]?[0-9]{1,2}(\\.[0-2]?[0-9]{1,2}){3}(/[0-9]{0,3})?[ \t\r]{0,2}([#;x-].?)?",
@@ -402,7 +403,7 @@ mod tests {
         }
     }
 
-    /// Not a test of speed, which a busy machine would fail: it prints how long it took.
+    /// Prints how long reading took. It does not test speed, since a busy machine would fail that.
     #[test]
     #[ignore = "a measurement, for a release build"]
     fn a_million_lines() {

@@ -1,4 +1,4 @@
-//! What a rule does: its action, and the keys that belong to some actions alone.
+//! What a rule does: its action, and the keys that belong to certain actions only.
 
 use toml::de::DeValue;
 
@@ -80,7 +80,7 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
     }
 }
 
-/// An address to write, and where it stands even if it is wrong.
+/// A MAC address to write, and its place, which is known even if the address is wrong.
 fn rewrite(
     table: &mut TomlTable<'_>,
     key: &'static str,
@@ -130,7 +130,7 @@ fn target(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Redirect
     None
 }
 
-/// What keeps the kernel from giving an interface this name (`dev_valid_name`).
+/// Why the kernel would not give an interface this name (`dev_valid_name`); `None` if it would.
 fn interface_name_fault(name: &str) -> Option<&'static str> {
     let kept_out = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
     if name.is_empty() || name.len() > 15 {

@@ -10,14 +10,14 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SCTP: u8 = 132;
 
-/// What IPv6 has as extension headers, and IPv4 as protocols like any other: hop-by-hop, routing,
-/// fragment, AH, destination options, mobility, HIP and shim6.
+/// Protocol numbers that are extension headers in IPv6, but ordinary protocols in IPv4: hop-by-hop,
+/// routing, fragment, AH, destination options, mobility, HIP and shim6.
 const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
 pub(super) fn report(table: &TomlTable<'_>, conditions: &Conditions, report: &mut Report<'_>) {
     let title = &table.title;
     let protocol = conditions.protocol.map(|protocol| protocol.value);
-    // A protocol that is wrong has been reported, and says nothing of the rest.
+    // If the protocol is wrong, that has been reported, and nothing follows for other keys.
     let known = protocol.is_some() || !table.has("protocol");
 
     let ports = [
@@ -60,7 +60,7 @@ pub(super) fn report(table: &TomlTable<'_>, conditions: &Conditions, report: &mu
     families(title, protocol, conditions, report);
 }
 
-/// The protocol as it is written.
+/// The protocol as a configuration writes it.
 fn shown(protocol: Option<Protocol>) -> String {
     match protocol {
         Some(Protocol::Number(TCP)) => "\"tcp\"".into(),
@@ -83,7 +83,7 @@ fn families(
     conditions: &Conditions,
     report: &mut Report<'_>,
 ) {
-    // The family that the protocol excludes, and what is said of that.
+    // The family that the protocol excludes, and the reason for the message.
     let excluded = match protocol {
         Some(Protocol::Icmp) => Some((Family::V6, "icmp is over IPv4; \"icmpv6\" is over IPv6")),
         Some(Protocol::Icmpv6) => Some((Family::V4, "icmpv6 is over IPv6; \"icmp\" is over IPv4")),

@@ -1,4 +1,4 @@
-//! The conditions of a rule, each for itself.
+//! Reads the conditions of a rule, each by itself.
 
 use toml::de::DeValue;
 
@@ -15,7 +15,7 @@ use crate::ruleset::{MAX_DSCP, Protocol, TcpFlags, Vlan};
 const PROTOCOL_HINT: &str =
     "write \"tcp\", \"udp\", \"sctp\", \"icmp\", \"icmpv6\", another name or a number of 0 to 255";
 
-/// ICMP and ICMPv6, whose types rules match by their names.
+/// Protocol numbers of ICMP and ICMPv6.
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
@@ -54,7 +54,7 @@ pub(super) fn protocol(
     None
 }
 
-/// The values of a key that takes one or a list; an empty list is reported.
+/// The values of a key that takes one value or a list. An empty list is reported.
 pub(super) fn values<'t>(
     table: &mut TomlTable<'t>,
     key: &'static str,
@@ -73,7 +73,8 @@ pub(super) fn values<'t>(
     Some(Placed { at: value.at, value: values })
 }
 
-/// The same, with each name of `[define]` replaced by what it stands for.
+/// Like [`values`], with each name of `[define]` replaced by what it stands for. Also returns the
+/// place of the key's value.
 fn values_and_names<'t>(
     table: &mut TomlTable<'t>,
     key: &'static str,
@@ -83,7 +84,8 @@ fn values_and_names<'t>(
     Some((at, table.expand(values, report)))
 }
 
-/// `None` also where any of them is wrong: nothing can be said of the families then.
+/// Reads prefixes. `None` if the key is missing, and also if any value is wrong, since it is not
+/// known then which families the rule means.
 pub(super) fn prefixes(
     table: &mut TomlTable<'_>,
     key: &'static str,
@@ -115,7 +117,7 @@ pub(super) fn ports(
     names: &Names<'_>,
     report: &mut Report<'_>,
 ) -> Option<Placed<Vec<(u16, u16)>>> {
-    // As /etc/services calls those that have ports.
+    // The name in /etc/services of a protocol that has ports.
     let of = match protocol {
         Some(Protocol::Number(6)) => Some("tcp"),
         Some(Protocol::Number(17)) => Some("udp"),
@@ -155,7 +157,7 @@ pub(super) fn ports(
 
 const PORT_HINT: &str = "a port is 0 to 65535";
 
-/// `53` or `1024-65535`; `None` where it is neither, but perhaps a name. The error is a hint.
+/// Reads `53` or `1024-65535`; `None` if it is neither, but perhaps a name. The error is a hint.
 fn port_range(text: &str) -> Option<Result<(u16, u16), String>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -173,7 +175,7 @@ fn port_range(text: &str) -> Option<Result<(u16, u16), String>> {
     })
 }
 
-/// Numbers that fit `T`, one or a list.
+/// Reads one number or a list of numbers, each of which must fit `T`.
 fn integers<T: TryFrom<i128>>(
     table: &mut TomlTable<'_>,
     key: &'static str,
@@ -200,7 +202,7 @@ fn integers<T: TryFrom<i128>>(
     Some(Placed { at: values.at, value: numbers })
 }
 
-/// From bit 0 (RFC 9293, section 3.1).
+/// Flags of TCP, from bit 0 up (RFC 9293, section 3.1).
 const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
 
 pub(super) fn tcp_flags(
@@ -243,8 +245,8 @@ pub(super) fn tcp_flags(
     Some(Placed { at: text.at, value: flags })
 }
 
-/// Code points by name (IANA, Differentiated Services Field Codepoints); "be" is iptables' word for
-/// the first.
+/// Code points by name (IANA, Differentiated Services Field Codepoints). "be" is iptables' name for
+/// code point 0.
 const DSCP: [(&str, u8); 24] = [
     ("cs0", 0),
     ("be", 0),
@@ -364,7 +366,7 @@ pub(super) fn macs(
 
 pub(super) const MAC_HINT: &str = "write a MAC address such as \"02:00:00:00:00:01\"";
 
-/// A MAC address, its bytes apart by `:` or by `-`.
+/// Reads a MAC address, whose bytes are separated by `:` or by `-`.
 pub(super) fn mac(
     table: &TomlTable<'_>,
     text: Placed<&str>,
@@ -384,7 +386,7 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let mut address = [0; 6];
     for byte in &mut address {
         let part = parts.next()?;
-        // The number parser alone would take a sign.
+        // The number parser alone would accept a sign.
         if part.len() != 2 || !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }

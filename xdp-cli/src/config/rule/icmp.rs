@@ -1,4 +1,4 @@
-//! ICMP types by name: those of nftables (`nft describe icmp type`, `icmpv6 type`) and of iptables
+//! ICMP types by the names of nftables (`nft describe icmp type`, `icmpv6 type`) and of iptables
 //! (`iptables -p icmp -h`, `ip6tables -p icmpv6 -h`).
 
 use toml::de::DeValue;
@@ -10,7 +10,7 @@ use super::super::value::integer;
 use super::field::values;
 use crate::ruleset::Protocol;
 
-/// IANA, ICMP Type Numbers. Of several names for one, what nftables calls it comes first.
+/// IANA, ICMP Type Numbers. If a type has several names, that of nftables comes first.
 const V4: [(&str, u8); 18] = [
     ("echo-reply", 0),
     ("pong", 0),
@@ -68,7 +68,7 @@ const V6: [(&str, u8); 32] = [
     ("multicast-router-advertisement", 151),
 ];
 
-/// What iptables names by a type and a code, and the type.
+/// Names by which iptables means a type and a code together, and the type.
 const WITH_CODE: [(&str, &str); 22] = [
     ("network-unreachable", "destination-unreachable"),
     ("host-unreachable", "destination-unreachable"),
@@ -96,7 +96,7 @@ const WITH_CODE: [(&str, &str); 22] = [
 
 const NUMBER_HINT: &str = "an ICMP type is 0 to 255";
 
-/// The types, by number or by name. What a name means depends on the protocol.
+/// Reads types, given by number or by name. What a name means depends on the protocol.
 pub(super) fn types(
     table: &mut TomlTable<'_>,
     protocol: Option<Protocol>,
@@ -134,8 +134,8 @@ pub(super) fn types(
     Some(Placed { at: values.at, value: types })
 }
 
-/// The type of that name; none where the protocol, which says what it means, is missing or is neither
-/// ICMP: that is a mistake of its own. The error is a hint.
+/// The type of that name. `None` if the protocol, which decides what the name means, is missing or
+/// is neither ICMP nor ICMPv6: that is a mistake of its own. The error is a hint.
 fn by_name(name: &str, protocol: Option<Protocol>) -> Result<Option<u8>, String> {
     let (names, others, other) = match protocol {
         Some(Protocol::Icmp) => (V4.as_slice(), V6.as_slice(), "icmpv6"),
@@ -158,7 +158,7 @@ fn by_name(name: &str, protocol: Option<Protocol>) -> Result<Option<u8>, String>
     if let Some(meant) = closest(name, names.iter().map(|it| it.0)) {
         return Err(format!("did you mean {meant:?}?"));
     }
-    // The first name of each type.
+    // Keeps the first name of each type.
     let mut first: Vec<(&str, u8)> = names.to_vec();
     first.dedup_by_key(|it| it.1);
     let first = alternatives(first.iter().map(|it| it.0));

@@ -11,7 +11,7 @@ use super::report::Report;
 use super::table::{Placed, TomlTable};
 use crate::ruleset::{Matches, Prefixes, Protocol, Rule, TcpFlags, Vlan};
 
-/// The conditions of a rule with their places; what is missing or wrong is `None`.
+/// The conditions of a rule with their places; one that is missing or wrong is `None`.
 struct Conditions {
     protocol: Option<Placed<Protocol>>,
     source: Option<Vec<Placed<IpPrefix>>>,
@@ -26,7 +26,7 @@ struct Conditions {
     destination_mac: Option<Vec<[u8; 6]>>,
 }
 
-/// Reads a rule; `None` where its action is missing or wrong, which has been reported.
+/// Reads a rule. `None` if its action is missing or wrong, which has been reported.
 pub(super) fn read(
     mut table: TomlTable<'_>,
     names: &Names<'_>,
