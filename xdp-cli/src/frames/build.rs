@@ -1,4 +1,4 @@
-//! A frame from what a user says of it, as the smallest packet that a host would send.
+//! Builds a frame from a description of its headers: the smallest packet that a host would send.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,31 +14,31 @@ use pnet_packet::udp::{self, MutableUdpPacket};
 use pnet_packet::vlan::MutableVlanPacket;
 use pnet_packet::{icmp, icmpv6};
 
-/// ETH_ZLEN: shorter frames are padded by whoever sends them.
+/// ETH_ZLEN, in bytes, without the checksum: senders pad shorter frames.
 const SHORTEST: usize = 60;
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
 const TTL: u8 = 64;
 
-/// What a user says of a frame.
+/// The headers of a frame, as a user describes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// `None` on a link without a link layer header.
+    /// `None` for a link without a link layer header.
     pub ethernet: Option<Ethernet>,
     pub addresses: Addresses,
     pub payload: Payload,
 }
 
-/// What an Ethernet header says.
+/// An Ethernet header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ethernet {
     pub source_mac: [u8; 6],
     pub destination_mac: [u8; 6],
-    /// Id of an 802.1Q tag.
+    /// The id of an 802.1Q tag; `None` for no tag.
     pub vlan: Option<u16>,
 }
 
-/// Source and destination, of one family.
+/// Source and destination address, both of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addresses {
     V4(Ipv4Addr, Ipv4Addr),
@@ -46,7 +46,7 @@ pub enum Addresses {
 }
 
 impl Addresses {
-    /// `None` where they are of two families.
+    /// `None` if the addresses are of different families.
     pub const fn new(source: IpAddr, destination: IpAddr) -> Option<Self> {
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Some(Self::V4(source, destination)),
@@ -83,7 +83,7 @@ impl Payload {
     const fn length(self) -> usize {
         match self {
             Self::Tcp { .. } => MutableTcpPacket::minimum_packet_size(),
-            // The common header (RFC 9260, section 3.1), for which pnet has no packet.
+            // The common header (RFC 9260, section 3.1), for which pnet has no type.
             Self::Sctp { .. } => 12,
             Self::Udp { .. } | Self::Icmp { .. } | Self::Other { .. } => 8,
         }
@@ -101,7 +101,7 @@ impl Payload {
     }
 }
 
-/// Builds the frame. `None` cannot be: each header is given a buffer that holds it.
+/// Builds the frame. Never returns `None`: each header is given a buffer that holds it.
 pub fn build(description: &Description) -> Option<Vec<u8>> {
     let Description { ethernet, addresses, payload } = *description;
     let transport = transport(addresses, payload)?;

@@ -1,13 +1,14 @@
-//! Frames of which a capture holds only the beginning (`tcpdump -s 96`).
+//! Frames of which a capture holds only the beginning, as with `tcpdump -s 96`.
 
 use std::cell::Cell;
 
 use xdp_common::packet::{self, LinkType, Packet, PacketBytes};
 
-/// Such a frame, and whether bytes were asked for that it had and the capture has not.
+/// The captured beginning of a frame, and whether bytes were asked for that the frame had, but that
+/// were not captured.
 struct Beginning<'b> {
     bytes: &'b [u8],
-    /// On the wire.
+    /// The length of the frame on the wire, in bytes.
     length: u32,
     missed: Cell<bool>,
 }
@@ -26,11 +27,11 @@ impl PacketBytes for Beginning<'_> {
     }
 }
 
-/// Whether a verdict about a frame of `length` bytes, on a link of that type, depends on nothing behind
-/// its first `bytes`: all its headers lie in them. Then whatever stands in the place of the rest is judged alike.
+/// Whether `bytes`, the beginning of a frame of `length` bytes on a link of that type, hold all its
+/// headers. Then the verdict does not depend on the rest of the frame.
 pub fn headers_are_there(link_type: LinkType, bytes: &[u8], length: u32) -> bool {
     let frame = Beginning { bytes, length, missed: Cell::new(false) };
-    // That it is malformed is as good an answer: it was found in what is there.
+    // A malformed frame is as good: that was found in the bytes that are there.
     let _ = packet::parse(link_type, &frame, &mut Packet::LEFT_BEHIND.clone());
     !frame.missed.get()
 }
@@ -53,7 +54,7 @@ mod tests {
     fn headers_are_there_up_to_the_last_byte_that_is_asked() {
         for (vlan, tag) in [(None, 0), (Some(7), 4)] {
             let frame = tcp(vlan);
-            // TCP's flags, at byte 13 of its header.
+            // Everything up to the flags of TCP, at byte 13 of its header.
             let needed = 14 + tag + 20 + 14;
             for kept in 0..=frame.len() {
                 let length = frame.len() as u32;

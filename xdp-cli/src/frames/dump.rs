@@ -1,24 +1,24 @@
-//! A frame written down in hexadecimal: as digits alone, or as tools print it for people.
+//! Reads a frame written in hexadecimal, in one of two forms:
 //!
-//! - digits in pairs, with blanks, colons, commas, `0x` or `\x` between them: Wireshark's "Copy as Hex
-//!   Stream", "as Escaped String" and "as C Array"
-//! - lines that begin with an offset: `tcpdump -xx` and `-XX`, Wireshark's "Copy as Hex Dump" and "as Hex
-//!   + ASCII Dump", `tshark -x`, `xxd`, `hexdump -C`. What stands beside the bytes does not count.
+//! - digits in pairs, with blanks, colons, commas, `0x` or `\x` between them: Wireshark's "Copy as
+//!   Hex Stream", "as Escaped String" and "as C Array"
+//! - lines that begin with an offset: `tcpdump -xx` and `-XX`, Wireshark's "Copy as Hex Dump" and
+//!   "as Hex + ASCII Dump", `tshark -x`, `xxd`, `hexdump -C`. Text beside the bytes is ignored.
 
 use crate::judgement::LONGEST;
 use crate::notation::plain;
 
-/// Bytes of a line that begins with an offset: all of these tools print as many.
+/// Bytes on a line that begins with an offset. All of these tools print as many.
 const LINE: usize = 16;
-/// Between the bytes of a line and what they are as text stand at least as many blanks, where the
-/// bytes are fewer than [`LINE`].
+/// On a line with fewer bytes than [`LINE`], at least as many blanks stand between the bytes and
+/// the same as text.
 const GAP: usize = 3;
 
 /// Reads one frame.
 ///
 /// # Errors
 ///
-/// What is wrong with the text, for people.
+/// Says what is wrong with the text, for people.
 pub fn parse(text: &str) -> Result<Vec<u8>, String> {
     if is_hexdump(text) {
         let told = "it seems to be of hexdump or od, which leave open what their columns are: print \
@@ -53,14 +53,14 @@ fn is_hexdump(text: &str) -> bool {
 
 /// A line of a dump.
 enum Line<'t> {
-    /// What follows an offset.
+    /// An offset, and what follows it.
     Offset(usize, &'t str),
     Other,
 }
 
 impl<'t> Line<'t> {
-    /// An offset is four digits or more, and a colon, two blanks or a tab set it off; else it is
-    /// bytes. The last line of `hexdump` has nothing else.
+    /// An offset has four digits or more, and a colon, two blanks or a tab after it; otherwise the
+    /// digits are bytes. The last line of `hexdump` is an offset and nothing else.
     fn of(line: &'t str) -> Self {
         let text = line.trim_start();
         let digits = text.strip_prefix("0x").unwrap_or(text);
@@ -92,14 +92,14 @@ fn of_lines(lines: &[Line<'_>]) -> Result<Vec<u8>, String> {
                 ));
             }
             Line::Offset(_, rest) => bytes.extend(of_line(rest)),
-            // A headline, a blank line, or the end of `hexdump`'s.
+            // A headline, a blank line, or the last line of `hexdump`.
             Line::Other => {}
         }
     }
     Ok(bytes)
 }
 
-/// The bytes behind an offset.
+/// The bytes after an offset.
 fn of_line(mut rest: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -116,7 +116,7 @@ fn of_line(mut rest: &str) -> Vec<u8> {
     }
 }
 
-/// One group of digits: `02`, `0200`.
+/// The bytes of one group of digits, such as `02` or `0200`.
 fn pairs(group: &str) -> Option<Vec<u8>> {
     if group.is_empty() || !group.len().is_multiple_of(2) || !group.is_ascii() {
         return None;
@@ -125,7 +125,7 @@ fn pairs(group: &str) -> Option<Vec<u8>> {
     (0..group.len()).step_by(2).map(pair).collect()
 }
 
-/// Digits in pairs; what people put between them does not count.
+/// Reads digits in pairs, and ignores what people put between them.
 fn of_digits(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len() / 2);
     let mut half = None;
@@ -135,7 +135,7 @@ fn of_digits(text: &str) -> Result<Vec<u8>, String> {
     while let Some(character) = rest.chars().next() {
         place += 1;
         let after = &rest[character.len_utf8()..];
-        // Between bytes, they are C's.
+        // Between bytes, these are C's prefixes.
         let c_prefix = ["0x", "0X", "\\x"].into_iter().find(|it| rest.starts_with(it));
         if let (None, Some(_)) = (half, c_prefix) {
             place += 1;
@@ -161,7 +161,7 @@ fn of_digits(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Wireshark writes the bytes as text into comments of its C arrays.
+/// Removes comments: Wireshark writes the bytes as text into those of its C arrays.
 fn without_comments(text: &str) -> String {
     let mut parts = text.split("/*");
     let before = parts.next().unwrap_or_default();
@@ -169,14 +169,14 @@ fn without_comments(text: &str) -> String {
     std::iter::once(before).chain(after).collect()
 }
 
-/// What a C array holds.
+/// The inside of a C array; all of the text if it is none.
 fn inside_braces(text: &str) -> &str {
     let inside = text.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
     inside.map_or(text, |(inside, _)| inside)
 }
 
-/// Whether a frame is an IP packet without an Ethernet header in front of it, as `tcpdump -x` prints
-/// it: its first header says so, and how long it is.
+/// Whether a frame is an IP packet without an Ethernet header, as `tcpdump -x` prints it: it begins
+/// like an IP header, whose length is that of the frame.
 pub fn lacks_ethernet(frame: &[u8]) -> bool {
     let length = |at: usize| match frame.get(at..at + 2) {
         Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(parse("02 0g"), Err("'g', character 5, is no digit".to_owned()));
         assert!(parse(&"00".repeat(65_535)).is_ok());
         assert!(parse(&"00".repeat(65_536)).is_err());
-        // Bytes of 0 in groups of four digits are no offset.
+        // Zero bytes in groups of four digits are not an offset.
         assert_eq!(parse("0000 0000 0000 0002"), Ok(vec![0, 0, 0, 0, 0, 0, 0, 2]));
         assert_eq!(parse("00000000"), Ok(vec![0; 4]));
     }
@@ -242,7 +242,7 @@ mod tests {
         let hex_dump = "0000   02 00 00 00 00 02 02 00 00 00 00 01 08 06 00 01\n\
                         0010   08 00 06 04 00 01 02 00 00 00 00 01 c0 00 02 61\n\
                         0020   00 00 00 00 00 00 c0 61 62 63\n";
-        // The text beside the last line could be bytes.
+        // The text beside the bytes of the last line looks like bytes.
         let hex_and_ascii = "0000   02 00 00 00 00 02 02 00 00 00 00 01 08 06 00 01   ................\r\n\
              0010   08 00 06 04 00 01 02 00 00 00 00 01 c0 00 02 61   ab cd ef ab cd a\r\n\
              0020   00 00 00 00 00 00 c0 61 62 63                     abcd abc\r\n";
@@ -282,7 +282,7 @@ mod tests {
         let gap = format!("{line}\t0x0020:  0000\n");
         let told = parse(&gap).unwrap_err();
         assert!(told.starts_with("line 2 begins at offset 0x0020, and 16 bytes stand"), "{told}");
-        // `tcpdump` without the packet in hexadecimal.
+        // Output of `tcpdump` without the packet in hexadecimal.
         assert!(parse("12:00:00.1 IP 192.0.2.1 > 192.0.2.2: ICMP echo").is_err());
     }
 

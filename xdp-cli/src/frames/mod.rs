@@ -1,4 +1,4 @@
-//! Frames in user space: read from captures, and built from what is said of them.
+//! Frames in user space: read from captures or hexadecimal text, or built from a description.
 
 pub mod build;
 pub mod cut;

@@ -1,8 +1,9 @@
-//! Frames of a capture: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), also
-//! compressed by gzip. Read as a stream, so that its length does not matter.
+//! Reads the frames of a capture: pcap (draft-ietf-opsawg-pcap) and pcapng
+//! (draft-ietf-opsawg-pcapng), also compressed by gzip. A capture is read as a stream, so that its
+//! length does not matter.
 //!
-//! A record whose inside is wrong costs its own frame and no other, as long as the file says where
-//! the next one begins: pcap by the captured length, pcapng by the length of the block.
+//! A record with wrong content costs only its own frame, as long as the file says where the next
+//! one begins: pcap by the captured length, pcapng by the length of the block.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use xdp_common::packet::LinkType;
 
 use crate::gzip::{self, Members, Tail};
 
-/// Longest block that is read. Wireshark writes none that is longer.
+/// Longest block that is read, in bytes. Wireshark writes no longer ones.
 const LONGEST_BLOCK: usize = 1 << 20;
 /// Types of pcapng's blocks (sections 4.1 to 4.4 of the draft).
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -23,13 +24,13 @@ const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 /// The obsolete packet block (appendix A of the draft), which old tools wrote.
 const OBSOLETE_PACKET: u32 = 2;
-/// Bytes of a block beside its body: type and length before it, and the length again behind.
+/// Bytes of a block around its body: type and length before it, and the length again after it.
 const BLOCK_FRAME: usize = 12;
-/// Bytes of an enhanced packet block before its data, beside type and length: interface, time
-/// stamp, captured and original length.
+/// Bytes of an enhanced packet block between type and length and its data: interface, time stamp,
+/// captured and original length.
 const ENHANCED_HEADER: usize = 20;
-/// Bytes of such a block before its data: interface, drops, time stamp, captured and original
-/// length.
+/// Bytes of an obsolete packet block between type and length and its data: interface, drops, time
+/// stamp, captured and original length.
 const OBSOLETE_HEADER: usize = 20;
 
 /// A link type other than the one that was asked for.
@@ -55,7 +56,7 @@ pub enum Error {
     Io(io::Error),
 }
 
-/// Why one frame of a capture cannot be had.
+/// Why one frame of a capture cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     #[error("its link type is {0}")]
@@ -81,21 +82,20 @@ pub enum Fault {
 pub enum Record {
     /// A frame.
     Frame {
-        /// Its length on the wire, in bytes: not less than what was captured of it.
+        /// Its length on the wire, in bytes, which is never less than what was captured.
         original: u32,
     },
-    /// A frame that was captured, and cannot be had.
+    /// A frame that was captured, but cannot be read.
     Unreadable(Fault),
 }
 
 impl Error {
-    /// Whether the file is none that could be read from its beginning on: another one has to be
-    /// named.
+    /// Whether nothing of the file can be read, so that another file has to be named.
     pub const fn is_of_the_whole(&self) -> bool {
         matches!(self, Self::NotACapture | Self::LinkType(_))
     }
 
-    /// What would be right.
+    /// A hint that says what to do.
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotACapture => Some("`tcpdump -w FILE` and Wireshark write such files"),
@@ -117,19 +117,19 @@ impl Error {
 pub struct Capture<'r> {
     reader: Box<dyn PcapReaderIterator + Send + 'r>,
     layout: Layout,
-    /// Frames so far, those that cannot be had included.
+    /// Frames so far, including those that could not be read.
     frames: u64,
-    /// Why nothing follows the frame that was returned last.
+    /// The error to return next: why nothing follows the last frame.
     broken: Option<Error>,
     tail: Tail,
 }
 
-/// What the headers so far say of the records that follow them.
+/// What the headers so far say about the records that follow them.
 #[derive(Default)]
 struct Layout {
     is_pcapng: bool,
     big_endian: bool,
-    /// Of pcapng: link type and most bytes of a frame, for each interface of the section.
+    /// For pcapng: the link type and the snap length of each interface of the section.
     interfaces: Vec<(Linktype, u32)>,
 }
 
@@ -148,11 +148,11 @@ enum Stop {
 }
 
 impl<'r> Capture<'r> {
-    /// Begins to read.
+    /// Begins to read a capture.
     ///
     /// # Errors
     ///
-    /// [`Error::NotACapture`], and [`Error::Io`] where the source or its compression fails.
+    /// [`Error::NotACapture`], and [`Error::Io`] if the source or its compression fails.
     pub fn open(source: impl Read + Send + 'r) -> Result<Self, Error> {
         let mut source = BufReader::with_capacity(1 << 16, source);
         let compressed = source.fill_buf().map_err(Error::Io)?.starts_with(&gzip::MAGIC);
@@ -179,18 +179,18 @@ impl<'r> Capture<'r> {
         }
     }
 
-    /// Whether bytes behind the compressed data, which are not gzip's, were left aside: known at
-    /// the end.
+    /// Whether bytes after the compressed data that are not gzip's were ignored. Known only at the
+    /// end.
     pub fn has_left_a_tail(&self) -> bool {
         self.tail.was_left()
     }
 
-    /// Puts the next frame into `frame`; `None` at the end. Its link has to be of that type.
+    /// Puts the next frame into `frame`; `None` at the end. Its link has to be of type `link_type`.
     ///
     /// # Errors
     ///
-    /// Where nothing more can be had: the file breaks off, or what follows cannot be told apart. A
-    /// frame that lies at that place comes before, as one that is unreadable.
+    /// Fails where nothing more can be read: the file breaks off, or it is unknown where the next
+    /// record begins. A frame at that place is returned before, as [`Record::Unreadable`].
     pub fn next(
         &mut self,
         link_type: LinkType,
@@ -216,11 +216,11 @@ impl<'r> Capture<'r> {
                 Err(PcapError::ReadError) => Stop::Io,
                 Err(_) => Stop::Damaged,
             };
-            // A length inside of a block that lies has the parser ask for more than the block has.
+            // A wrong length inside a block makes the parser ask for more than the block has.
             if let Some((kind, length)) = self.layout.whole_block(self.reader.data()) {
                 let fault = self.layout.fault(kind, &self.reader.data()[..length]);
                 match kind {
-                    // What comes after cannot be understood without them.
+                    // Without these blocks, those that follow cannot be understood.
                     SECTION_HEADER | INTERFACE_DESCRIPTION => {
                         return Err(Error::Damaged(self.frames));
                     }
@@ -245,7 +245,8 @@ impl<'r> Capture<'r> {
         record
     }
 
-    /// The frame in whose record nothing goes on, and then the error.
+    /// Ends the capture with an error. If reading stopped within the record of a frame, returns
+    /// that as unreadable first.
     fn end(&mut self, stop: &Stop) -> Result<Option<Record>, Error> {
         let error = match stop {
             Stop::CutOff => Error::CutOff(self.frames),
@@ -267,7 +268,7 @@ impl<'r> Capture<'r> {
 }
 
 impl Layout {
-    /// Takes a block in; the frame in it is put into `frame`.
+    /// Reads a block, and puts the frame in it into `frame`.
     fn read(
         &mut self,
         block: &PcapBlockOwned<'_>,
@@ -277,7 +278,7 @@ impl Layout {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 self.big_endian = header.is_bigendian();
-                // The upper bits say whether frames have a checksum at their end.
+                // The upper bits say whether frames end with a checksum.
                 let link = Linktype(header.network.0 & 0xffff);
                 require(link_type, link).map_err(Error::LinkType)?;
                 return Ok(Step::Other);
@@ -301,7 +302,7 @@ impl Layout {
                 .and_then(|_| take(packet.data, packet.caplen, packet.origlen, frame)),
             PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
                 self.interface(0, link_type).and_then(|most| {
-                    // Such a block does not say how much was captured.
+                    // A simple packet block does not say how much was captured.
                     let most = if most == 0 { u32::MAX } else { most };
                     take(packet.data, packet.origlen.min(most), packet.origlen, frame)
                 })
@@ -333,7 +334,7 @@ impl Layout {
         take(&data[OBSOLETE_HEADER..], word(12)?, word(16)?, frame)
     }
 
-    /// Most bytes of a frame of that interface, which has to be of that type.
+    /// The snap length of an interface, whose link has to be of that type.
     fn interface(&self, number: u32, link_type: LinkType) -> Result<u32, Fault> {
         let found = self.interfaces.get(number as usize);
         let (link, most) = *found.ok_or(Fault::Interface(number))?;
@@ -341,7 +342,7 @@ impl Layout {
         Ok(most)
     }
 
-    /// The parser reads this number as little-endian, whatever it is.
+    /// The type of a block. The parser always reads it as little-endian.
     const fn kind(&self, block_type: u32) -> u32 {
         if self.big_endian { block_type.swap_bytes() } else { block_type }
     }
@@ -351,8 +352,8 @@ impl Layout {
         Some(if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     }
 
-    /// Type and length of the block of pcapng at the beginning of `data`, where all of it is there
-    /// and both of its lengths say so.
+    /// Type and length of the pcapng block at the beginning of `data`; `None` unless all of it is
+    /// there and its two lengths agree.
     fn whole_block(&self, data: &[u8]) -> Option<(u32, usize)> {
         if !self.is_pcapng {
             return None;
@@ -363,7 +364,7 @@ impl Layout {
         (whole && self.word(data, size - 4)? == length).then_some((kind, size))
     }
 
-    /// What is wrong with the frame in a block that cannot be parsed; `None` where it has none.
+    /// What is wrong with the frame in a block that cannot be parsed; `None` if it holds no frame.
     fn fault(&self, kind: u32, block: &[u8]) -> Option<Fault> {
         if !is_packet(kind) {
             return None;
@@ -378,12 +379,12 @@ impl Layout {
         Some(claims.unwrap_or(Fault::Damaged))
     }
 
-    /// Whether a frame's record begins there.
+    /// Whether the record of a frame begins at `data`.
     fn begins_a_frame(&self, data: &[u8]) -> bool {
         if self.is_pcapng { self.word(data, 0).is_some_and(is_packet) } else { !data.is_empty() }
     }
 
-    /// The captured length in a record of pcap, which is the only thing in it that can be wrong.
+    /// The captured length in a pcap record, the only thing in it that can be wrong.
     fn claimed(&self, data: &[u8]) -> Option<u32> {
         if self.is_pcapng { None } else { self.word(data, 8) }
     }
@@ -393,7 +394,7 @@ const fn is_packet(kind: u32) -> bool {
     matches!(kind, ENHANCED_PACKET | SIMPLE_PACKET | OBSOLETE_PACKET)
 }
 
-/// Puts the captured bytes of a frame into `frame`; `data` may have padding and more behind them.
+/// Puts the captured bytes of a frame into `frame`. `data` may have padding and more after them.
 fn take(data: &[u8], captured: u32, original: u32, frame: &mut Vec<u8>) -> Result<Record, Fault> {
     let claims = Fault::Claims { claimed: captured, room: data.len() };
     let data = data.get(..captured as usize).ok_or(claims)?;
@@ -405,7 +406,7 @@ fn take(data: &[u8], captured: u32, original: u32, frame: &mut Vec<u8>) -> Resul
     Ok(Record::Frame { original })
 }
 
-/// Refuses frames of links of another type.
+/// Refuses links of another type.
 fn require(wanted: LinkType, link: Linktype) -> Result<(), OtherLink> {
     let is_wanted = match wanted {
         LinkType::Ethernet => link == Linktype::ETHERNET,
@@ -414,7 +415,7 @@ fn require(wanted: LinkType, link: Linktype) -> Result<(), OtherLink> {
     if is_wanted {
         return Ok(());
     }
-    // Of those that it knows, it has a name.
+    // Link types without a known name are printed with their number in parentheses.
     let name = link.to_string();
     let found = if name.contains('(') { link.0.to_string() } else { name };
     Err(OtherLink { found, wanted })
@@ -427,18 +428,19 @@ const fn named(link_type: LinkType) -> &'static str {
     }
 }
 
-/// The reader keeps no cause.
+/// An I/O error of unknown cause: the reader does not keep the cause.
 fn unreadable() -> Error {
     Error::Io(io::Error::other("the system refuses it, or its compression is damaged"))
 }
 
-/// Fills the first buffer that it is given, which decides what kind of file it is.
+/// A reader that fills the first buffer it is given as far as it can: the parser decides by that
+/// buffer what kind of file it is.
 struct Whole<R> {
     inner: R,
     begun: bool,
-    /// What ended the first reading: a decoder that has failed does not fail again.
+    /// The error that ended the first read. It is kept, since a decoder does not fail twice.
     failed: Option<io::Error>,
-    /// Set when the kind of file is decided. To tell of a failure before would lose the frames that
+    /// Set once the kind of file is known. Returning an error earlier would lose the frames that
     /// were read before it.
     open: Arc<AtomicBool>,
 }
@@ -467,7 +469,7 @@ impl<R: Read> Read for Whole<R> {
                 Ok(0) => break,
                 Ok(length) => filled += length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What was read comes first.
+                // Return what was read first, and the error next time.
                 Err(error) if filled > 0 => {
                     self.failed = Some(error);
                     break;

@@ -1,5 +1,5 @@
-//! What a command shows: plain values in, text or JSON out, written to an `impl Write`. Nothing
-//! here asks a kernel.
+//! What commands show: plain values in, text or JSON out, written to a `dyn Write`. Nothing here
+//! asks a kernel.
 
 pub mod difference;
 pub mod entries;

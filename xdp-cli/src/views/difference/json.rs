@@ -1,4 +1,4 @@
-//! A reload as one JSON object on a line.
+//! Prints a reload as one JSON object on a line.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ struct Object<'a> {
     interface: &'a str,
     generation: u64,
     dry_run: bool,
-    /// Whether anything is different, as far as it could be compared.
+    /// Whether anything that could be compared is different.
     changed: bool,
     compared: &'static str,
     policy: &'a [KeyChange],
@@ -33,7 +33,7 @@ struct List<'a> {
     change: Fate,
     before: EntryCount,
     after: EntryCount,
-    /// `null` where the entries before are not known.
+    /// `null` if the entries before are not known.
     added: Option<EntryCount>,
     removed: Option<EntryCount>,
     settings: &'a [KeyChange],

@@ -1,4 +1,4 @@
-//! A reload as lines: what it came to, and below it a line for each change.
+//! Prints a reload as lines: a summary, and below it a line for each change.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use crate::difference::{Difference, EntryChange, Fate, KeyChange, ListChange, Mo
 use crate::notation::{grouped, memory, plain};
 use crate::ruleset::EntryCount;
 
-/// Writes a reload. Of one that is only asked about, the first entries of each change are named.
+/// Writes a reload. For a dry run, the first entries of each change are named.
 pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
     let name = plain(&reload.interface);
     let generation = reload.generation;
@@ -29,7 +29,7 @@ pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-/// A line for each change, or one that says that there is none.
+/// A line for each change, or one line that says that there is none.
 fn lines(difference: &Difference, names: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for (table, changes) in [("policy", &difference.policy), ("arp", &difference.arp)] {
@@ -54,7 +54,7 @@ fn lines(difference: &Difference, names: bool) -> Vec<String> {
     lines
 }
 
-/// The first entries, and how many more there are.
+/// Names the first entries, and says how many more there are.
 fn named(sign: char, first: &[String], all: EntryCount) -> Option<String> {
     if first.is_empty() {
         return None;
@@ -108,7 +108,7 @@ fn moved(Move { from, to }: Move) -> String {
     format!("moved from place {from} to {to}")
 }
 
-/// Values up to so many are written out.
+/// At most so many values are written out.
 const WRITTEN: usize = 8;
 
 fn key_change(KeyChange { key, before, after }: &KeyChange) -> String {
@@ -126,7 +126,7 @@ fn key_change(KeyChange { key, before, after }: &KeyChange) -> String {
     format!("{key} {} -> {}", value(before), value(after))
 }
 
-/// In order.
+/// All values in order; a single value as one.
 fn values(value: &Value) -> Vec<&Value> {
     let mut values: Vec<&Value> = match value {
         Value::Several(values) => values.iter().collect(),

@@ -1,5 +1,4 @@
-//! The entries added at run time as they are shown, as JSON and as lines. Where they come from is
-//! not known here.
+//! Shows the entries added at run time, as JSON and as lines. Does not know where they come from.
 
 pub mod json;
 pub mod overruled;
@@ -21,7 +20,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As it stands in JSON and in print.
+    /// The word for it in JSON and in text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Block => "block",
@@ -36,15 +35,16 @@ pub struct Listed {
     #[serde(serialize_with = "shown")]
     pub prefix: IpPrefix,
     pub kind: Kind,
-    /// Rounded up; `None` where it does not end.
+    /// Seconds left, rounded up; `None` if it does not expire.
     pub expires_in_seconds: Option<u64>,
     pub note: Option<String>,
-    /// Who put it.
+    /// Who added it.
     pub owner: String,
-    /// When it was put.
+    /// When it was added.
     #[serde(serialize_with = "written")]
     pub created: SystemTime,
-    /// That it decided since then. Of two owners' entries for one prefix that do the same, both decide.
+    /// How many packets it has decided since then. If two owners have an entry for the same prefix
+    /// that does the same, each packet counts for both.
     pub packets: u64,
 }
 

@@ -1,13 +1,14 @@
-//! What keeps a run-time entry from acting, by the order of judgement: said as soon as it is put, and not
-//! left to whoever wonders why an attacker still comes through.
+//! Says what keeps a run-time entry from acting, by the order of judgement. It is said as soon as
+//! the entry is added, so that nobody has to wonder why an attacker still comes through.
 
 use super::{Kind, Listed};
 use crate::config::prefix::IpPrefix;
 use crate::notation::{duration, grouped, plain};
 use crate::ruleset::{List, in_order};
 
-/// What stands against entries of that kind for these prefixes, which are sorted: allowlists against a
-/// block, and other run-time entries, of which only those are given that do ([`Listed`]). A sentence each.
+/// One sentence for each thing that keeps entries of that kind for these sorted prefixes from
+/// acting: an allowlist that passes what is to be blocked, or another run-time entry. `against`
+/// holds only such run-time entries ([`Listed`]).
 pub fn sentences(
     kind: Kind,
     prefixes: &[IpPrefix],
@@ -60,11 +61,11 @@ pub fn sentences(
     said
 }
 
-/// How much of a prefix a list holds.
+/// How much of a prefix an allowlist holds.
 enum By {
-    /// All of it, by the longest entry that does.
+    /// All of it; this is the longest entry that holds it.
     Whole(IpPrefix),
-    /// Parts of it: the first entry, and how many there are.
+    /// Parts of it: the first entry inside it, and how many there are.
     Part(IpPrefix, u64),
 }
 
@@ -73,14 +74,14 @@ fn by_list(prefix: &IpPrefix, listed: &[IpPrefix]) -> Option<(IpPrefix, By)> {
     if let Some(whole) = around.find(|it| listed.binary_search(it).is_ok()) {
         return Some((*prefix, By::Whole(whole)));
     }
-    // What a prefix holds stands behind it, up to the next that it does not hold.
+    // In sorted order, the prefixes that a prefix holds come right behind it.
     let behind = &listed[listed.partition_point(|entry| entry < prefix)..];
     let inside = behind.partition_point(|entry| prefix.holds(entry));
     let first = behind.first().filter(|_| inside > 0)?;
     Some((*prefix, By::Part(*first, inside as u64)))
 }
 
-/// All entries of a list, each once.
+/// All prefixes of a list, sorted, each once.
 fn sorted(list: &List) -> Vec<IpPrefix> {
     let v4 = in_order(&list.v4).into_iter().map(IpPrefix::V4);
     v4.chain(in_order(&list.v6).into_iter().map(IpPrefix::V6)).collect()
@@ -146,7 +147,7 @@ mod tests {
             ]
         );
         assert_eq!(block(&["10.2.0.0/16", "198.51.101.0", "::1"]), Vec::<String>::new());
-        // An allow is asked before them.
+        // An allow comes before blocklists and blocks in the order of judgement.
         assert_eq!(said(Kind::Allow, &["198.51.100.17"], &[]), Vec::<String>::new());
     }
 

@@ -8,10 +8,10 @@ use super::Listed;
 use crate::notation::{duration, grouped, plain};
 
 const TITLES: [&str; 7] = ["PREFIX", "KIND", "OWNER", "PACKETS", "AGE", "EXPIRES IN", "NOTE"];
-/// Its numbers stand below each other.
+/// The column of packet counts, which is aligned to the right.
 const PACKETS: usize = 3;
 
-/// Writes all entries, a line each, below a line of titles. `now` is what their ages are told by.
+/// Writes a line of titles and a line for each entry. Ages are counted up to `now`.
 pub fn write(out: &mut dyn Write, all: &[Listed], now: SystemTime) -> io::Result<()> {
     if all.is_empty() {
         writeln!(out, "no run-time entries")?;
@@ -38,7 +38,7 @@ pub fn write(out: &mut dyn Write, all: &[Listed], now: SystemTime) -> io::Result
 }
 
 fn row(listed: &Listed, now: SystemTime) -> [String; 7] {
-    // A clock that was set back makes nothing younger than it is.
+    // If the clock was set back, an entry could seem to come from the future: its age is 0.
     let age = now.duration_since(listed.created).unwrap_or_default();
     [
         listed.prefix.to_string(),

@@ -1,4 +1,4 @@
-//! Which entry of a list it was: the program knows only the list.
+//! Finds the entry of a list that decided about a packet. The program knows only the list.
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::image::metadata::Kind;
 use crate::ruleset::{Entry, List, ListAction, PolicyAction, Prefix, Ruleset, Side};
 
-/// An address as the program has it: IPv4's in the lower 32 bits.
+/// An IPv4 or IPv6 address, in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     V4(u32),
     V6(u128),
 }
 
-/// A ruleset's entries, to be found by the addresses that they hold. A list is sorted when it is
-/// first asked for.
+/// The entries of a ruleset, which can be found by an address that they hold. A list is sorted when
+/// it is first asked for.
 pub struct ListedEntries {
     ruleset: Ruleset,
     lists: HashMap<(Kind, usize), Index>,
 }
 
-/// An entry that holds an address, with the list that has it.
+/// An entry that holds an address, and its list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub kind: Kind,
@@ -36,8 +36,8 @@ impl ListedEntries {
         Self { ruleset, lists: HashMap::new() }
     }
 
-    /// The entry of the list by which it decided about a packet: the longest that holds an address
-    /// it looks at, the source's before the destination's.
+    /// The entry of a list that decides about a packet: the longest one that holds an address the
+    /// list looks at. If they are equally long, that of the source.
     pub fn deciding(
         &mut self,
         kind: Kind,
@@ -63,9 +63,9 @@ impl ListedEntries {
         best
     }
 
-    /// Every entry that holds the address, in the order in which they would decide: of allowlists,
-    /// of blocklists that drop, of blocklists that count; of these the longest, then that of the
-    /// list that comes first.
+    /// Every entry that holds the address, in the order in which they would decide: those of
+    /// allowlists, then of blocklists that drop, then of blocklists that count; among each of these
+    /// the longest first, and among equally long ones that of the list that comes first.
     pub fn holding(&mut self, address: Address) -> Vec<Held> {
         let mut held = Vec::new();
         for kind in [Kind::Allowlist, Kind::Blocklist] {
@@ -77,7 +77,7 @@ impl ListedEntries {
                 held.extend(places.into_iter().map(of_list));
             }
         }
-        // Stable: lists stay in the order of the file.
+        // The sort is stable: equal entries stay in the order of the lists in the file.
         held.sort_by_key(|held| {
             let counts = held.kind == Kind::Blocklist && held.action == ListAction::Count;
             (held.kind == Kind::Blocklist, counts, u8::MAX - length(held.place.prefix))
@@ -93,13 +93,13 @@ impl ListedEntries {
         }
     }
 
-    /// The place of the rule of that name.
+    /// File and line of the rule of that name.
     pub fn rule(&self, name: &str) -> Option<(String, u32)> {
         let rule = self.ruleset.rules.iter().find(|rule| rule.name == name)?;
         Some((self.file(rule.file), rule.line))
     }
 
-    /// Whether ARP packets of that sender are let through although others are dropped.
+    /// Whether `[arp]` drops packets, but lets those of this sender through.
     pub fn lets_through(&self, sender: u32) -> bool {
         self.ruleset.arp.action == PolicyAction::Drop && self.ruleset.arp.allow.contains(&sender)
     }
@@ -113,7 +113,7 @@ impl ListedEntries {
         self.all(kind, number, address).into_iter().next()
     }
 
-    /// A list's entries that hold the address, the longest first.
+    /// The entries of a list that hold the address, the longest first.
     fn all(&mut self, kind: Kind, number: usize, address: Address) -> Vec<Place> {
         let list = match kind {
             Kind::Allowlist => self.ruleset.allowlists.get(number),
@@ -146,7 +146,7 @@ pub fn length(prefix: IpPrefix) -> u8 {
     }
 }
 
-/// A list's entries of both families.
+/// The entries of a list, sorted, for each family.
 struct Index {
     v4: Sorted,
     v6: Sorted,
@@ -158,10 +158,11 @@ impl Index {
     }
 }
 
-/// Places of entries, sorted by prefix, and those of the same prefix as they were named.
+/// Indexes of a list's entries, sorted by prefix; those of the same prefix stay in the order of the
+/// list.
 struct Sorted {
     places: Vec<u32>,
-    /// Lengths that some entry has, from the longest.
+    /// The different prefix lengths of the entries, the longest first.
     lengths: Vec<u8>,
 }
 
@@ -178,8 +179,8 @@ impl Sorted {
         Self { places, lengths }
     }
 
-    /// The entries that hold an address, of which `around` gives the prefix of a length: the
-    /// longest first, and of the same prefix the one that was named first.
+    /// The entries that hold an address, the longest first; for each prefix only the entry that was
+    /// named first. `around` gives the prefix of a length around the address.
     fn holding<'e, A: Copy + Ord>(
         &self,
         entries: &'e [Entry<A>],
@@ -242,7 +243,7 @@ mod tests {
         assert_eq!(decides(v4("9.2.2.3"), v4("9.1.2.4")), None);
         assert_eq!(decides(v6("2001:db8::1"), v6("::1")), at("2001:db8::/32", "c.toml", 6));
         assert_eq!(decides(v6("fe80::1"), v6("::1")), at("::/0", "list.txt", 3));
-        // An address that looks like IPv4's is IPv6's.
+        // An IPv4-mapped address is an IPv6 address.
         assert_eq!(decides(v6("::ffff:10.1.2.3"), v6("::1")), at("::/0", "list.txt", 3));
     }
 

@@ -1,4 +1,4 @@
-//! Between whom a frame goes, as far as a verdict can depend on it.
+//! The addresses, ports and protocol of a frame, as far as a verdict can depend on them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::Serialize;
 use xdp_common::packet::{NO_SENDER, Network, Packet, Transport, UNKNOWN_PROTOCOL};
 
-/// Addresses, ports and protocol, those that the frame has.
+/// Addresses, ports and protocol of a frame; `None` for what it does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Flow {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,13 +17,13 @@ pub struct Flow {
     pub destination: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_port: Option<u16>,
-    /// By the name that rules have for it, else by its number.
+    /// The name that rules have for the protocol, or else its number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
 }
 
 impl Flow {
-    /// What a frame that was read says.
+    /// The flow of a frame that was read.
     pub fn of(packet: &Packet) -> Self {
         let address = |[first, second]: [u64; 2]| -> IpAddr {
             if packet.network == Network::IPV6 {
@@ -64,7 +64,7 @@ fn protocol(packet: &Packet) -> Option<String> {
     })
 }
 
-/// `192.0.2.1:40000 > 198.51.100.1:53 udp`; empty where the frame says nothing of it.
+/// Such as `192.0.2.1:40000 > 198.51.100.1:53 udp`; empty if the frame has none of it.
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = |address: IpAddr, port: Option<u16>| match port {
@@ -117,7 +117,7 @@ mod tests {
             (v4, Payload::Icmp { kind: 8 }, "192.0.2.1 > 198.51.100.2 icmp"),
             (v6, Payload::Icmp { kind: 128 }, "2001:db8::1 > 2001:db8::2 icmpv6"),
             (v4, Payload::Other { protocol: 47 }, "192.0.2.1 > 198.51.100.2 protocol 47"),
-            // ICMPv6's number in IPv4 is not ICMPv6.
+            // In IPv4, protocol 58 is not ICMPv6.
             (v4, Payload::Other { protocol: 58 }, "192.0.2.1 > 198.51.100.2 protocol 58"),
         ] {
             assert_eq!(flow(addresses, payload).to_string(), text);

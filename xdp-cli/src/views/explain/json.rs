@@ -1,4 +1,4 @@
-//! Answers as JSON: an object a line.
+//! Prints answers as JSON, one object per line.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     out.write_all(&json_line(explained)?)
 }
 
-/// Writes why there is no answer as an object on a line.
+/// Writes an object on a line that says why there is no answer.
 ///
 /// # Errors
 ///

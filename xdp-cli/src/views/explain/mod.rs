@@ -1,5 +1,4 @@
-//! What the program would do with a frame, as it is shown. Where the answer comes from is not known
-//! here.
+//! Shows what the program would do with a frame. Does not know where the answer comes from.
 
 pub mod entries;
 pub mod flow;
@@ -11,36 +10,36 @@ use serde::Serialize;
 use crate::config::prefix::IpPrefix;
 use flow::Flow;
 
-/// The answer for one frame. The keys and their order are part of the contract up to `to`.
+/// The answer for one frame. Up to `to`, the keys and their order are part of the contract.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Explained {
-    /// Its number in a capture, from 1; left out for a frame that is in none.
+    /// The number of the frame in its capture, from 1; left out if it is not from a capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<u64>,
     pub verdict: &'static str,
     pub reason: &'static str,
     /// The list or the rule that decided.
     pub rule: Option<String>,
-    /// The entry of it that decided, or the run-time entry.
+    /// The entry of that list, or the run-time entry, that decided.
     pub entry: Option<String>,
     /// Where a redirect sends the frame.
     pub to: Option<String>,
-    /// Where that entry, or the rule, stands.
+    /// File and line of that entry or of the rule.
     pub file: Option<String>,
     pub line: Option<u32>,
-    /// The list that counts the frame and leaves it to others to judge.
+    /// The list that only counted the frame, and left the verdict to others.
     pub counted: Option<Counted>,
-    /// The frame as it goes on, in hexadecimal, where it is changed.
+    /// The frame as it is sent on, in hexadecimal, if that is changed.
     pub output: Option<String>,
-    /// Where the rule would redirect to, if that interface were there.
+    /// The interface that the rule would redirect to, if that is missing.
     pub missing: Option<String>,
-    /// What is wrong with a malformed frame: what follows "the frame".
+    /// What is wrong with a malformed frame, worded to follow "the frame".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
-    /// How many bytes of the frame the capture holds, where that is not all: its headers, the rest
-    /// was taken to be zeros.
+    /// How many bytes of the frame the capture holds, if that is not all. They contain all headers;
+    /// the rest was taken to be zeros.
     pub captured: Option<usize>,
-    /// Of a run-time entry that decided: `None` where it does not end.
+    /// Seconds left of the run-time entry that decided; `None` if it does not expire.
     pub expires_in_seconds: Option<u64>,
     pub note: Option<String>,
     #[serde(flatten)]
@@ -50,13 +49,13 @@ pub struct Explained {
 /// A frame of a capture that cannot be judged. The keys are part of the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unjudged {
-    /// Its number, from 1.
+    /// The number of the frame, from 1.
     pub frame: u64,
-    /// Why not.
+    /// Why it cannot be judged.
     pub error: String,
 }
 
-/// A list that only counts, with the entry that does.
+/// A list that only counts, with the entry that holds the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Counted {
     pub rule: String,
@@ -65,7 +64,7 @@ pub struct Counted {
     pub line: Option<u32>,
 }
 
-/// An entry of a configuration or a list file.
+/// An entry, and its place in a configuration or a list file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub prefix: IpPrefix,

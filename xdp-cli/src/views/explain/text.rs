@@ -1,4 +1,4 @@
-//! Answers as lines for people.
+//! Prints answers as lines for people.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use super::{Explained, Unjudged};
 use crate::notation::{duration, plain};
 
-/// Writes one answer; of a capture, each line of it begins with the frame's number, and the first
-/// goes on with its addresses and ports.
+/// Writes one answer. For a frame of a capture, each line begins with the number of the frame, and
+/// the first line goes on with its addresses and ports.
 ///
 /// # Errors
 ///
@@ -66,7 +66,7 @@ fn decider(text: &mut String, rule: Option<&str>, entry: Option<&str>) {
     }
 }
 
-/// The end and the note of a run-time entry.
+/// Appends when a run-time entry expires, and its note.
 fn life(text: &mut String, explained: &Explained) {
     let end = explained.expires_in_seconds.map(|left| format!("expires in {}", duration(left)));
     match (end, explained.note.as_deref().map(plain)) {

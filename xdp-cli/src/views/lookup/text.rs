@@ -1,4 +1,4 @@
-//! What holds an address, as a table.
+//! Prints the entries that hold an address as a table.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use crate::notation::{duration, plain};
 
 const TITLES: [&str; 6] = ["KIND", "NAME", "ENTRY", "ACTION", "MATCH", "WHERE"];
 
-/// Writes a line each, the deciding one first, below a line of titles.
+/// Writes a line of titles and a line for each entry, the deciding one first.
 pub fn write(out: &mut dyn Write, address: &str, all: &[Holding]) -> io::Result<()> {
     if all.is_empty() {
         writeln!(out, "no list and no run-time entry holds {address}")?;

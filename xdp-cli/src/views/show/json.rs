@@ -1,4 +1,4 @@
-//! As one JSON array, an object for each interface.
+//! Prints rulesets in force as one JSON array, an object for each interface.
 
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ struct Object<'a> {
     rules: Vec<OneRule<'a>>,
 }
 
-/// Keys as an object, in their order.
+/// Serializes settings as an object, in their order.
 struct Keys(Vec<Setting>);
 
 impl Serialize for Keys {
@@ -95,7 +95,7 @@ fn rule(rule: &Rule) -> OneRule<'_> {
     OneRule { name: &rule.name, keys: Keys(written::rule(rule)) }
 }
 
-/// Writes all of them as one array on one line.
+/// Writes all rulesets as one array on one line.
 pub fn write(out: &mut dyn Write, all: &[Shown]) -> io::Result<()> {
     let all: Vec<Object<'_>> = all.iter().map(object).collect();
     out.write_all(&json_line(&all)?)

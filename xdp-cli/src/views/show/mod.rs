@@ -1,7 +1,7 @@
-//! A ruleset in force, as a configuration that loads again, and as JSON.
+//! Shows a ruleset in force, as a configuration that loads again, and as JSON.
 //!
-//! By default, what list files gave is written out, as it was when it was loaded: the files may hold
-//! something else by now. Terse, the files are named in its place.
+//! By default, the entries of list files are written out as they were loaded: the files may hold
+//! something else by now. With `terse`, the files are named instead.
 
 pub mod json;
 pub mod text;
@@ -24,23 +24,23 @@ pub struct Shown {
     pub mode: Mode,
     pub generation: u64,
     pub loaded_at: SystemTime,
-    /// The configuration that it came from.
+    /// The configuration file that it came from.
     pub loaded_from: PathBuf,
     pub ruleset: Ruleset,
-    /// Whether list files are named in place of what they gave.
+    /// Whether list files are named in place of their entries.
     pub terse: bool,
 }
 
-/// A file that gave entries to a list.
+/// A file that entries of a list come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Origin {
     /// Index into [`Ruleset::files`].
     file: u16,
-    /// Of a prefix that several files name, the first counts.
+    /// How many entries come from it. A prefix that several files name counts for the first.
     entries: u64,
 }
 
-/// The files that entries of a list come from, in the order in which the ruleset has them.
+/// The files that entries of a list come from, in the order of [`Ruleset::files`].
 fn origins(list: &List) -> Vec<Origin> {
     let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
     let v4 = each_once(&list.v4);
@@ -51,8 +51,8 @@ fn origins(list: &List) -> Vec<Origin> {
     counts.into_iter().map(|(file, entries)| Origin { file, entries }).collect()
 }
 
-/// The prefixes of a list, each once and in order, those of list files only where `files` says so. A
-/// prefix that stands in a table has the table's own file.
+/// The prefixes of a list, sorted, each once; without those from list files unless `files` is set.
+/// An entry that stands in the table itself has the file of the table.
 fn prefixes(list: &List, files: bool) -> impl Iterator<Item = String> {
     let own = list.file;
     let is_shown = move |file: u16| files || file == own;

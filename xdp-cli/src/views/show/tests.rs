@@ -220,7 +220,8 @@ fn as_json() {
     insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}]}]"#);
 }
 
-/// What is shown loads again, to the same ruleset, and is then shown as the same but for its comments.
+/// What is shown loads again to the same ruleset, which is then shown the same, except for
+/// comments.
 #[test]
 fn what_is_shown_loads_again() {
     let uncommented = |text: &str| -> String {

@@ -1,4 +1,5 @@
-//! As a configuration: TOML that loads again, with comments on what cannot stand in it.
+//! Prints rulesets in force as configurations: TOML that loads again, with comments on what keys
+//! cannot say.
 
 use std::io::{self, BufWriter, Write};
 
@@ -7,7 +8,7 @@ use crate::config::written::{self, Setting, Value};
 use crate::notation::{grouped, plain, timestamp};
 use crate::ruleset::{List, Ruleset};
 
-/// Writes all of them, one below the other: each loads for itself.
+/// Writes all rulesets, one below the other. Each loads again by itself.
 pub fn write(out: &mut dyn Write, all: &[Shown]) -> io::Result<()> {
     let mut out = BufWriter::new(out);
     for (place, shown) in all.iter().enumerate() {

@@ -11,29 +11,29 @@ use super::{Sample, json, terminal, text};
 /// What to follow, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Between two samples.
+    /// Time between two samples.
     pub interval: Duration,
-    /// How many samples; without it until stopped.
+    /// How many samples to take; `None` to go on until stopped.
     pub count: Option<u64>,
-    /// One sample, without rates.
+    /// Whether to take just one sample, without rates.
     pub once: bool,
     pub json: bool,
-    /// Whether what has counted nothing is shown too, as in JSON always.
+    /// Whether to show lists, rules and reasons that have counted nothing. JSON always has them.
     pub all: bool,
 }
 
 /// Why following ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E> {
-    /// There was no sample to be had.
+    /// The source gave no sample.
     #[error(transparent)]
     Source(E),
     #[error("the counters cannot be written: {0}")]
     Output(io::Error),
 }
 
-/// Takes samples, the first at once, and prints each. To be stopped, or to have nobody read any
-/// more, is a good end.
+/// Takes samples, the first at once, and prints each. Being stopped is success, and so is a closed
+/// pipe that nobody reads any more.
 pub fn follow<E>(
     source: &mut dyn FnMut() -> Result<Vec<Sample>, E>,
     options: &Options,
@@ -64,8 +64,8 @@ pub fn follow<E>(
     Ok(())
 }
 
-/// The instants of the samples: whole intervals after the first, so that nothing adds up. Those
-/// that went by unused, as while the process was stopped, are skipped.
+/// The instants of the samples: whole intervals after the first, so that delays do not add up.
+/// Those that were missed, such as while the process was stopped, are skipped.
 struct Ticks {
     start: Instant,
     interval: Duration,
@@ -76,7 +76,7 @@ impl Ticks {
         Self { start: Instant::now(), interval: interval.max(Duration::from_millis(1)) }
     }
 
-    /// The next one; none within the time that can be told.
+    /// The next instant; `None` if it is too far ahead to be represented.
     fn next(&mut self) -> Option<Instant> {
         self.after(Instant::now())
     }

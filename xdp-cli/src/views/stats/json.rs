@@ -28,7 +28,7 @@ struct Rule<'a> {
     action: &'a str,
     packets: u64,
     bytes: u64,
-    /// Redirect rules alone have it.
+    /// Only redirect rules have this.
     #[serde(skip_serializing_if = "Option::is_none")]
     lost: Option<Count>,
 }

@@ -1,6 +1,6 @@
-//! Counters as they are shown: as JSON, as lines, and as a picture that follows them.
+//! Shows counters: as JSON, as lines, and as a picture that is redrawn as they change.
 //!
-//! What is printed is a [`Sample`]; where it comes from is not known here.
+//! What is printed is a [`Sample`]. Nothing here knows where it comes from.
 
 pub mod follow;
 pub mod json;
@@ -25,15 +25,15 @@ use crate::image::metadata::{Kind, Mode};
 pub struct Sample {
     pub interface: String,
     pub ifindex: u32,
-    /// The program is on no interface any more, and its counters stand still.
+    /// Whether the program is on no interface any more, so that its counters stand still.
     pub gone: bool,
-    /// Everything passes, whatever the ruleset says.
+    /// Whether bypass is on: everything passes, whatever the ruleset says.
     pub bypass: bool,
     pub mode: Mode,
     /// Number of the ruleset in force.
     pub generation: u64,
     pub time: SystemTime,
-    /// Summed over all CPUs.
+    /// Counters by verdict and reason, summed over all CPUs.
     pub matrix: Matrix,
     /// Every list and rule in force, in the order of the configuration.
     pub counted: Vec<CountedSample>,
@@ -46,10 +46,10 @@ pub struct Sample {
 pub struct CountedSample {
     pub name: String,
     pub kind: Kind,
-    /// As it stands in the configuration; "pass" for an allowlist.
+    /// The action's name in the configuration; "pass" for an allowlist.
     pub action: String,
     pub counter: Counter,
-    /// What a redirect rule matched and could not redirect; `None` for all others.
+    /// Packets that a redirect rule matched but could not redirect; `None` for all other kinds.
     pub lost: Option<Counter>,
 }
 

@@ -6,7 +6,7 @@ use xdp_common::stats::counter::Counter;
 
 use super::{CountedSample, Sample};
 
-/// Per second.
+/// Packets and bytes per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
     pub packets: f64,
@@ -14,7 +14,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// From one reading to the next. Counters that went back were restarted, and give 0.
+    /// The rate from one reading to the next. Counters that went back were restarted: their rate is
+    /// 0.
     pub fn between(before: Counter, now: Counter, elapsed: Duration) -> Self {
         if elapsed.is_zero() {
             return Self::default();
@@ -27,16 +28,16 @@ impl Rate {
     }
 }
 
-/// The sample before, to take rates against.
+/// The sample before, which rates are computed against.
 #[derive(Clone, Copy, Debug)]
 pub struct Before<'a> {
     pub sample: &'a Sample,
-    /// By the monotonic clock, which nobody sets.
+    /// Time since that sample, by the monotonic clock, which nobody can set.
     pub elapsed: Duration,
 }
 
 impl<'a> Before<'a> {
-    /// The one of `samples` that `now` follows, if there is one.
+    /// Finds in `samples` the one that `now` follows, if there is one.
     pub fn find(samples: &'a [Sample], now: &Sample, elapsed: Duration) -> Option<Self> {
         samples
             .iter()
@@ -48,8 +49,8 @@ impl<'a> Before<'a> {
         Rate::between(before, now, self.elapsed)
     }
 
-    /// The same list or rule, in the place where it will be unless a reload came between. One
-    /// that is new began at 0.
+    /// The counters of the same list or rule in the sample before. It is looked for at its `place`
+    /// first, where it is unless a reload came between. A new list or rule began at 0.
     pub(super) fn counted(&self, place: usize, now: &CountedSample) -> (Counter, Counter) {
         let same = |before: &&CountedSample| before.name == now.name && before.kind == now.kind;
         let counted = &self.sample.counted;

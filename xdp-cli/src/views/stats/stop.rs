@@ -1,19 +1,20 @@
-//! The wish to stop, from a signal to a loop that sleeps.
+//! A flag by which a signal stops a loop, even while the loop sleeps.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Set once, seen by all its clones.
+/// Once set, all clones see it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
 
 impl Stop {
-    /// One that nothing sets yet.
+    /// A flag that no signal sets.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that is set by SIGINT, SIGTERM and SIGHUP. A process can have it once.
+    /// A flag that SIGINT, SIGTERM and SIGHUP set. Fails if the process has one already, or the
+    /// handler cannot be installed.
     pub fn on_signals() -> Result<Self, ctrlc::Error> {
         let stop = Self::new();
         let setter = stop.clone();
@@ -32,8 +33,7 @@ impl Stop {
         *self.lock()
     }
 
-    /// Sleeps until `time`, forever without one, but no longer than until it is set. Says whether
-    /// it is.
+    /// Sleeps until `time` (`None` is forever) or until the flag is set. Returns whether it is set.
     pub fn wait_until(&self, time: Option<Instant>) -> bool {
         let mut set = self.lock();
         while !*set {
@@ -51,7 +51,7 @@ impl Stop {
         *set
     }
 
-    /// A flag cannot be left half set, so it does not matter who panicked.
+    /// A flag cannot be left half set, so a lock poisoned by a panic is fine.
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! The table that lines and picture have in common.
+//! The table that the lines and the picture share.
 
 use std::cmp::Ordering;
 
@@ -29,18 +29,18 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Whether the row stays when there is not enough room for all.
+    /// Whether the row is shown even if there is not enough room for all.
     pub(super) fn is_needed(&self) -> bool {
         self.kind == VERDICT
     }
 
-    /// What makes one row busier than another: what it does now, then what it did.
+    /// What makes one row busier than another: first its rate, then its count.
     pub(super) fn busyness(&self) -> (f64, u64) {
         (self.rate.map_or(0.0, |rate| rate.packets), self.counter.packets)
     }
 
-    /// The busier one first, and where rows have to make room, a list or a rule that moves before any
-    /// reason, which others show as well.
+    /// Sorts the busier row first. A list or a rule whose counter moves comes before any reason,
+    /// since that packet shows up in a reason anyway: if there is no room for all rows, it is kept.
     pub(super) fn before(&self, other: &Self) -> Ordering {
         let of = |row: &Self| (row.kind != REASON && row.busyness().0 > 0.0, row.busyness());
         let ((rule, (rate, count)), (other_rule, (other_rate, other_count))) =
@@ -53,7 +53,7 @@ const VERDICT: &str = "verdict";
 const REASON: &str = "reason";
 
 /// The rows of a sample: verdicts, reasons, then lists and rules, the busiest first, and below a
-/// redirect rule what it lost. What has counted nothing is left out, unless it is to be `all`.
+/// redirect rule what it lost. Rows that have counted nothing are left out, unless `all` is set.
 pub(super) fn rows(sample: &Sample, before: Option<Before<'_>>, all: bool) -> Vec<Row> {
     let row = |kind, name: &str, action: &str, now, then: Counter| Row {
         kind,
@@ -89,7 +89,7 @@ pub(super) fn rows(sample: &Sample, before: Option<Before<'_>>, all: bool) -> Ve
             counts.push((own, lost));
         }
     }
-    // Stable: what is as busy stays in the order of the configuration.
+    // The sort is stable: equally busy rows stay in the order of the configuration.
     counts.sort_by(|(one, _), (other, _)| one.before(other));
     rows.extend(counts.into_iter().flat_map(|(own, lost)| [Some(own), lost]).flatten());
     rows
@@ -159,24 +159,24 @@ impl TextTable {
         Self { cells, widths, columns: if rates { COLUMNS } else { COLUMNS - 2 } }
     }
 
-    /// How wide a line is.
+    /// The width of a line, in characters.
     pub(super) fn width(&self) -> usize {
         self.widths[..self.columns].iter().sum::<usize>() + 2 * (self.columns - 1)
     }
 
-    /// How wide the names are.
+    /// The width of the column of names, in characters.
     pub(super) fn name_width(&self) -> usize {
         self.widths[NAME]
     }
 
-    /// Makes both tables' columns equally wide.
+    /// Makes the columns of this table at least as wide as those of the other.
     pub(super) fn align(&mut self, other: &Self) {
         for (width, &least) in self.widths.iter_mut().zip(&other.widths) {
             *width = least.max(*width);
         }
     }
 
-    /// The header's line, then each row's, with names cut to `name_width`.
+    /// The line of the header and one of each row, with names cut to `name_width` characters.
     pub(super) fn lines(&self, name_width: usize) -> impl Iterator<Item = String> {
         self.cells.iter().map(move |row| {
             let mut line = String::new();
@@ -199,12 +199,12 @@ impl TextTable {
     }
 }
 
-/// What could not be redirected, over all rules.
+/// The packets that could not be redirected, over all rules.
 pub(super) fn lost(sample: &Sample) -> Counter {
     sum(sample.counted.iter().filter_map(|counted| counted.lost))
 }
 
-/// Where to look for what redirects lose; nothing if no rule redirects.
+/// Hints where to look for packets that redirects lose; none if no rule redirects.
 pub(super) fn loss_hints(sample: &Sample) -> Vec<String> {
     if sample.counted.iter().all(|counted| counted.lost.is_none()) {
         return Vec::new();

@@ -1,6 +1,7 @@
-//! Samples as a picture that is drawn over the one before.
+//! Draws samples as a picture over the one before.
 //!
-//! On the terminal's ordinary screen, so that the last picture stays when the command ends.
+//! It uses the ordinary screen of the terminal, not the alternate one, so that the last picture
+//! stays when the command ends.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -13,10 +14,10 @@ use crate::notation::shortened;
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 const CLEAR_LINE: &str = "\x1b[K";
-/// And the cursor is in the first place.
+/// Clears the screen and puts the cursor into its top left corner.
 const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
 const CLEAR_BELOW: &str = "\x1b[J";
-/// Names are not cut further than this while a line still can be cut at its end.
+/// Names are cut down to this width, in characters; beyond that, lines are cut at their ends.
 const SHORTEST_NAME: usize = 8;
 
 /// A terminal's size in characters.
@@ -32,36 +33,36 @@ impl Default for Size {
     }
 }
 
-/// The size of the terminal that stdout is.
+/// The size of the terminal on stdout; the default size if that is unknown.
 pub fn size() -> Size {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one winsize, which outlives the call; stdout being closed or no
     // terminal is an error that it returns.
     let status = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    // A serial line has no size, and says so with zeros.
+    // A serial line has no size, and reports zeros.
     if status != 0 || size.ws_row == 0 || size.ws_col == 0 {
         return Size::default();
     }
     Size { columns: size.ws_col.into(), rows: size.ws_row.into() }
 }
 
-/// A terminal with a picture on it. The cursor is hidden as long as this lives.
+/// A terminal with a picture on it. The cursor is hidden until this is dropped.
 pub struct Screen<'o> {
     out: &'o mut dyn Write,
     /// The width of each line that is on the terminal.
     drawn: Vec<usize>,
-    /// The terminal's size when it was drawn.
+    /// The size of the terminal when the picture was drawn.
     size: Option<Size>,
     all: bool,
 }
 
 impl<'o> Screen<'o> {
-    /// Nothing is written before the first picture.
+    /// Writes nothing yet.
     pub fn new(out: &'o mut dyn Write, all: bool) -> Self {
         Self { out, drawn: Vec::new(), size: None, all }
     }
 
-    /// Draws all samples, over what is drawn.
+    /// Draws all samples over the picture before.
     pub fn draw(
         &mut self,
         samples: &[Sample],
@@ -72,8 +73,8 @@ impl<'o> Screen<'o> {
         let lines = picture(samples, past, elapsed, size, self.all);
         let mut text = String::from(HIDE_CURSOR);
         match self.rows_above(size) {
-            // Terminals differ in what they make of lines that are there when they are resized: some wrap
-            // them anew, some cut them. So nothing is counted on.
+            // When they are resized, some terminals wrap lines anew and others cut them. So where
+            // the old picture begins is unknown, and the screen is cleared.
             _ if self.size.is_some_and(|before| before != size) => text.push_str(CLEAR_SCREEN),
             0 => text.push('\r'),
             rows => text.push_str(&format!("\r\x1b[{rows}A")),
@@ -86,13 +87,13 @@ impl<'o> Screen<'o> {
         text.push_str(CLEAR_BELOW);
         self.size = Some(size);
         self.drawn = lines.iter().map(|line| line.chars().count()).collect();
-        // In one piece, which does not flicker.
+        // Written in one piece, so that it does not flicker.
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
 
-    /// How far above the cursor the picture begins: its lines take more rows than they did if the
-    /// terminal has become narrower.
+    /// How many rows above the cursor the picture begins. Lines wider than the terminal take
+    /// several rows.
     fn rows_above(&self, size: Size) -> usize {
         let rows = self.drawn.iter().map(|width| width.div_ceil(size.columns.max(1)).max(1));
         rows.sum::<usize>().min(size.rows.saturating_sub(1))
@@ -101,19 +102,19 @@ impl<'o> Screen<'o> {
 
 impl Drop for Screen<'_> {
     fn drop(&mut self) {
-        // Whoever has closed the terminal misses no cursor.
+        // If this fails, the terminal is closed, and nobody misses the cursor.
         let _ = self.out.write_all(SHOW_CURSOR.as_bytes()).and_then(|()| self.out.flush());
     }
 }
 
-/// An interface's part of the picture.
+/// The part of the picture for one interface.
 struct Block {
     title: String,
     rows: Vec<Row>,
     table: TextTable,
 }
 
-/// The lines, none wider than the terminal and fewer than it has rows.
+/// The lines of the picture: none is wider than the terminal, and there are fewer than it has rows.
 fn picture(
     samples: &[Sample],
     past: &[Sample],
@@ -166,7 +167,7 @@ fn picture(
     lines.iter().map(|line| shortened(line.trim_end(), size.columns)).collect()
 }
 
-/// Gives all interfaces the same columns.
+/// Makes the columns of all interfaces equally wide.
 fn align(blocks: &mut [Block]) {
     for _ in 0..2 {
         for place in 1..blocks.len() {
@@ -178,7 +179,7 @@ fn align(blocks: &mut [Block]) {
     }
 }
 
-/// Which rows are shown: all if there is room, else those that must be and the busiest.
+/// Which rows to show: all if there is room, else those that are needed and the busiest others.
 fn busiest(blocks: &[Block], height: usize) -> Vec<Vec<bool>> {
     let mut kept: Vec<Vec<bool>> =
         blocks.iter().map(|block| block.rows.iter().map(Row::is_needed).collect()).collect();
@@ -188,11 +189,11 @@ fn busiest(blocks: &[Block], height: usize) -> Vec<Vec<bool>> {
         others.extend(rows.map(|(place, row)| (block, place, row)));
     }
     let needed: usize = kept.iter().flatten().filter(|needed| **needed).count();
-    // A title, a header and an empty line each, but for the last.
+    // Each block has a title, a header and, except for the last, an empty line.
     let around = (3 * blocks.len()).saturating_sub(1);
     let mut room = height.saturating_sub(needed + around);
     if others.len() > room {
-        // A line each to say that there are more.
+        // One line in each block says how many more rows there are.
         room = room.saturating_sub(blocks.len());
         others.sort_by(|(_, _, one), (_, _, other)| one.before(other));
     }

@@ -1,4 +1,4 @@
-//! Samples as plain lines, for pipes and for a single look.
+//! Prints samples as plain lines, for pipes and for a single look.
 
 use std::io::{self, Write};
 
@@ -12,15 +12,15 @@ use crate::notation::timestamp;
 pub struct Style<'a> {
     /// Whether there are columns for rates.
     pub rates: bool,
-    /// What the rates are taken against; without it they are `-`.
+    /// The sample that rates are computed against; without it they are shown as `-`.
     pub before: Option<Before<'a>>,
-    /// Whether to say where redirects may get lost.
+    /// Whether to say where to look for lost redirects.
     pub hints: bool,
-    /// Whether what has counted nothing is printed too.
+    /// Whether rows that have counted nothing are printed too.
     pub all: bool,
 }
 
-/// Writes one sample: a line that says what is counted, and a table.
+/// Writes one sample: a title line and a table.
 pub fn write(out: &mut dyn Write, sample: &Sample, style: Style<'_>) -> io::Result<()> {
     let rows = rows(sample, style.before, style.all);
     let table = TextTable::new(&rows, sample.total(), Digits::Plain, style.rates);

@@ -1,4 +1,4 @@
-//! What is attached, as JSON and as lines. Where it comes from is not known here.
+//! Shows what is attached, as JSON and as lines. Does not know where that comes from.
 
 pub mod json;
 pub mod text;
@@ -25,22 +25,22 @@ pub struct Status {
     pub link: Link,
     /// Number of the ruleset in force.
     pub generation: u64,
-    /// The file of the ruleset in force.
+    /// The configuration file that was given at attach, which a reload reads.
     #[serde(serialize_with = "lossy_path")]
     pub config: PathBuf,
     #[serde(serialize_with = "time")]
     pub loaded_at: SystemTime,
-    /// Since attach.
+    /// Seconds since attach.
     pub uptime_seconds: u64,
     pub program_id: u32,
     pub entries: EntryCounts,
-    /// Memory of all maps.
+    /// Memory of all maps, in bytes.
     pub map_bytes: u64,
-    /// Whether everything passes.
+    /// Whether bypass is on: everything passes.
     pub bypass: bool,
-    /// What is wrong, each in a sentence.
+    /// What is wrong, one sentence each.
     pub problems: Vec<String>,
-    /// The name at attach, if it is another one now.
+    /// The name of the interface at attach, if it has another one now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attached_as: Option<String>,
     /// The file that the ruleset in force was read from, if it is not `config`.
@@ -49,7 +49,7 @@ pub struct Status {
     pub redirects: Vec<Redirect>,
 }
 
-/// What becomes of the interface itself.
+/// Whether the interface itself is there and up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Link {
@@ -69,7 +69,7 @@ impl Link {
     }
 }
 
-/// How much is in force.
+/// How many entries and rules are in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EntryCounts {
     pub ipv4: u64,
@@ -83,13 +83,13 @@ pub struct EntryCounts {
 /// An interface that rules redirect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Redirect {
-    /// As the configuration names it.
+    /// The interface as the configuration names it.
     pub to: String,
     /// `None` if there is no such interface.
     pub ifindex: Option<u32>,
     /// The rules that redirect there.
     pub rules: Vec<String>,
-    /// Whether xdpctl put a program there that lets the driver take redirected frames.
+    /// Whether xdpctl attached a pass program there, which makes the driver take redirected frames.
     pub pass_program: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Status as a block of aligned lines for each interface.
+//! Prints status as a block of aligned lines for each interface.
 
 use std::io::{self, Write};
 
@@ -7,10 +7,10 @@ use anstyle::{AnsiColor, Style};
 use super::{Link, Redirect, Status};
 use crate::notation::{counted, duration, grouped, memory, plain, timestamp};
 
-/// Where values begin.
+/// The column at which values begin.
 const INDENT: usize = 14;
 
-/// Writes all interfaces. `colours` marks what is wrong in red.
+/// Writes all interfaces. With `colours`, problems are red.
 pub fn write(out: &mut dyn Write, all: &[Status], colours: bool) -> io::Result<()> {
     if all.is_empty() {
         writeln!(out, "no interface is attached")?;
@@ -99,7 +99,7 @@ impl Lines<'_> {
         self.text.push_str(&format!("  {key:<INDENT$}{value}\n"));
     }
 
-    /// Marked in the first column, so that it is seen without colours too.
+    /// Writes a problem, marked in the first column so that it is seen without colours too.
     fn wrong(&mut self, key: &str, value: &str) {
         let key = format!("{key}:");
         let style = AnsiColor::Red.on_default().bold();

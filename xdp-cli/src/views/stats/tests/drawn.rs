@@ -1,4 +1,4 @@
-//! Pictures, as a terminal shows them.
+//! Pictures as a terminal shows them.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::*;
 use crate::views::stats::terminal::{Screen, Size};
 
-/// A terminal that knows what a picture may use, and refuses the rest.
+/// A terminal that knows only the control sequences that a picture may use, and panics at others.
 struct Terminal {
     size: Size,
     rows: Vec<Vec<char>>,
@@ -57,7 +57,7 @@ impl Terminal {
         }
     }
 
-    /// Wraps what has become too wide; what was wrapped is not joined again.
+    /// Wraps lines that have become too wide. Wrapped lines are not joined again.
     fn resize(&mut self, columns: usize) {
         self.size.columns = columns;
         let wrap = |row: Vec<char>| match row.len() {
@@ -68,7 +68,7 @@ impl Terminal {
         self.row = self.rows.len() - 1;
     }
 
-    /// Cuts what has become too wide, as other terminals do.
+    /// Cuts lines that have become too wide, as other terminals do.
     fn resize_and_cut(&mut self, columns: usize) {
         self.size.columns = columns;
         self.rows.iter_mut().for_each(|row| row.truncate(columns));
@@ -83,7 +83,7 @@ impl Terminal {
                 self.rows[self.row].truncate(self.column);
                 self.rows.truncate(self.row + 1);
             }
-            // What is visible goes, and no more.
+            // Clears only the rows that are visible.
             ("2", 'J') => {
                 self.rows.truncate(self.rows.len().saturating_sub(self.size.rows));
                 self.rows.push(Vec::new());
@@ -92,7 +92,7 @@ impl Terminal {
             (rows, 'A') => {
                 let rows: usize = rows.parse().unwrap();
                 assert!(rows > 0, "0 means 1");
-                // It cannot go above what is visible.
+                // The cursor cannot go above the rows that are visible.
                 let top = self.rows.len().saturating_sub(self.size.rows);
                 self.row = self.row.saturating_sub(rows).max(top);
             }
@@ -100,7 +100,7 @@ impl Terminal {
         }
     }
 
-    /// Draws each set of samples, a second apart, and gives all that was ever shown.
+    /// Draws each set of samples, a second apart, and returns everything that was ever shown.
     fn draw(&mut self, pictures: &[&[Sample]]) -> String {
         let mut out = Vec::new();
         let mut screen = Screen::new(&mut out, false);
@@ -166,7 +166,7 @@ fn a_low_terminal_shows_the_busiest() {
     ");
 }
 
-/// Reasons, which have higher rates, took the room.
+/// Reasons have higher rates, and once took the room of rules.
 #[test]
 fn a_low_terminal_hides_no_rule_that_moves() {
     let mut now = busy();
@@ -246,7 +246,7 @@ impl io::Write for Shared {
 #[test]
 fn a_window_made_narrower_between_two_pictures() {
     let samples = [example(), busy()];
-    // Some terminals wrap what is there anew, others cut it: nothing of it may be left.
+    // Some terminals wrap old lines anew, others cut them: no part of one may be left.
     for resize in [Terminal::resize, Terminal::resize_and_cut] {
         let terminal = Shared(Rc::new(RefCell::new(Terminal::new(120, 80))));
         let mut out = terminal.clone();

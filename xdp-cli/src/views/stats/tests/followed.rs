@@ -22,7 +22,8 @@ fn options() -> Options {
     }
 }
 
-/// Follows a source that always works; gives what was printed, and how often it was asked.
+/// Follows a source that always works. Returns what was printed, and how often the source was
+/// asked.
 fn followed(options: Options, is_terminal: bool) -> (String, u64) {
     let (mut out, mut asked) = (Vec::new(), 0);
     let mut source = || {

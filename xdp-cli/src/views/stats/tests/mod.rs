@@ -14,7 +14,7 @@ fn counter(packets: u64, bytes: u64) -> Counter {
     Counter { packets, bytes }
 }
 
-/// Nothing counted, nothing to count for.
+/// A sample without lists and rules that has counted nothing.
 fn nothing(interface: &str) -> Sample {
     Sample {
         interface: interface.into(),
@@ -41,7 +41,7 @@ impl Sample {
     }
 }
 
-/// The contract's example.
+/// The example in the contract.
 fn example() -> Sample {
     let mut sample = nothing("eth0");
     sample.count(Verdict::Pass, Reason::Default, 9, 900);
@@ -72,7 +72,7 @@ fn busy() -> Sample {
     sample
 }
 
-/// What `sample` was before it counted anything.
+/// `sample` before it counted anything.
 fn before(sample: &Sample) -> Sample {
     let mut before = sample.clone();
     before.matrix.cells = [Counter::default(); CELLS];

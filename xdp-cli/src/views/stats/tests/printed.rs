@@ -119,7 +119,7 @@ fn the_fastest_comes_first() {
         .filter(|line| ["allowlist", "rule", "lost"].iter().any(|kind| line.starts_with(kind)))
         .filter_map(|line| line.split_whitespace().nth(1))
         .collect();
-    // What is lost stays below its rule; what stands still comes last.
+    // Lost packets stay below their rule; rows whose counters stand still come last.
     assert_eq!(order, ["echo", "to-ids", "to-ids", "office"]);
 }
 
