@@ -5,32 +5,32 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// One mistake or one warning, with its place and the next step.
+/// A mistake or a warning, with its place and the next step.
 ///
 /// `check --json` prints these as they are; the keys are part of the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// The file, as it was named by whoever named it.
+    /// The file, as it was named on the command line or in a configuration.
     #[serde(serialize_with = "crate::notation::lossy_path")]
     pub file: PathBuf,
-    /// Line, from 1; 0 where the file as a whole is meant.
+    /// The line, from 1; 0 for the file as a whole.
     pub line: u32,
-    /// Column in characters, from 1; 0 where the line as a whole is meant.
+    /// The column in characters, from 1; 0 for the line as a whole.
     pub column: u32,
-    /// What is wrong, the value included.
+    /// What is wrong, including the value.
     pub message: String,
-    /// What would be right.
+    /// What to do about it, or what to write instead.
     pub hint: Option<String>,
-    /// Where the mistake stands, for people.
+    /// The text around the mistake, for people.
     #[serde(skip)]
     pub excerpt: Option<Excerpt>,
 }
 
-/// A part of a line, of which something is marked. It steers no terminal.
+/// A part of a line with a mark. What would control a terminal is escaped in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     pub text: String,
-    /// What is marked: characters of the text before it, and its own, at least one.
+    /// The mark: how many characters of the text come before it, and how many it has, at least one.
     pub start: usize,
     pub length: usize,
 }
@@ -53,12 +53,12 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// All that was found in a configuration and the list files that it names.
+/// Everything that was found in a configuration and the list files that it names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diagnostics {
     /// Each of these keeps the configuration from being loaded.
     pub errors: Vec<Diagnostic>,
-    /// These do not.
+    /// These do not keep it from being loaded.
     pub warnings: Vec<Diagnostic>,
 }
 

@@ -1,5 +1,5 @@
-//! What gzip compressed (RFC 1952), read as gzip(1) does: its members one behind the other, and what
-//! follows the last and is none left aside.
+//! Reads data compressed by gzip (RFC 1952) as gzip(1) does: all members one after the other, and
+//! whatever follows the last one is ignored.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use flate2::bufread::GzDecoder;
 /// The first bytes of a member (section 2.3.1).
 pub(crate) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Whether something was left aside: asked by whoever gave the reader away.
+/// Tells whether something after the last member was ignored. It can still be asked when the reader
+/// has been given away.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail(Arc<AtomicBool>);
 
@@ -20,9 +21,9 @@ impl Tail {
     }
 }
 
-/// The data of all members.
+/// A reader of the data of all members.
 pub(crate) struct Members<R> {
-    /// `None` behind the last.
+    /// `None` after the last one.
     member: Option<GzDecoder<R>>,
     tail: Tail,
 }
@@ -44,9 +45,9 @@ impl<R: BufRead> Read for Members<R> {
                 return Ok(length);
             }
             let rest = member.get_mut().fill_buf()?;
-            // A buffer may end within the two bytes.
+            // The buffer may end between the two bytes.
             let another = rest.starts_with(&MAGIC) || rest == &MAGIC[..1];
-            // Zeros are how tapes and disks fill a block up.
+            // Zeros are padding: tapes and disks fill blocks up with them.
             if !another && rest.iter().any(|&byte| byte != 0) {
                 self.tail.0.store(true, Ordering::Relaxed);
             }
@@ -57,16 +58,16 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// What was unpacked.
+/// Unpacked data.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unpacked {
     pub(crate) data: Vec<u8>,
-    /// Whether bytes behind the last member, which are not gzip's, were left aside.
+    /// Whether bytes after the last member that are not gzip's were ignored.
     pub(crate) tail: bool,
 }
 
-/// Why data cannot be unpacked. Places are the byte of what is compressed, from 0, and the line of
-/// what was unpacked, from 1.
+/// Why data cannot be unpacked. A place is a byte of the compressed data, from 0, and a line of the
+/// unpacked data, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Damage {
     #[error("its gzip data ends too early, at byte {at}, in line {line} of what is compressed")]
@@ -79,7 +80,8 @@ pub(crate) enum Damage {
     TooLarge(u64),
 }
 
-/// Unpacks all members, up to `most` bytes: a file of a megabyte may well be one of a gigabyte.
+/// Unpacks all members, up to `most` bytes: a file of a megabyte may well unpack to a gigabyte.
+/// Fails if the data is damaged, breaks off, or is larger than that.
 pub(crate) fn unpack(bytes: &[u8], most: u64) -> Result<Unpacked, Damage> {
     let tail = Tail::default();
     let mut members = Members::new(bytes, tail.clone());
@@ -141,7 +143,7 @@ mod tests {
             assert_eq!(at, length);
             assert!((1..=2001).contains(&line));
         }
-        // A byte of the data, and one of the checksum behind it.
+        // Damages a byte of the data, and then one of the checksum after it.
         for at in [whole.len() / 2, whole.len() - 8] {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x55;

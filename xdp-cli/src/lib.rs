@@ -1,8 +1,8 @@
 //! xdpctl: an XDP packet filter whose rulesets are data.
 //!
-//! A configuration's way, from top to bottom: [`config`] reads the text and gives a [`ruleset`],
-//! [`image`] compiles it into the bytes that the program judges by, and [`datapath`] puts those
-//! into the kernel. Only the last knows a kernel.
+//! The way of a configuration: [`config`] reads the text and makes a [`ruleset`] of it, [`image`]
+//! compiles that into the bytes that the program judges by, and [`datapath`] puts those into the
+//! kernel. Only the last of these talks to a kernel.
 
 pub mod args;
 pub mod commands;

@@ -1,6 +1,7 @@
-//! Log lines on stderr, and kept back while a command holds its network namespace's lock.
+//! Writes log lines to stderr, but keeps them back while a command holds the lock of its network
+//! namespace.
 //!
-//! Whoever reads them may be slow or not read at all, and a command that waits for its reader under
+//! Whoever reads them may be slow, or not read at all. A command that waits for its reader under
 //! the lock would stop every other command.
 
 use std::env;
@@ -10,16 +11,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::notation::plain_lines;
 use crate::report;
 
-/// Lines that are kept back; `None` where they are written at once.
+/// Lines that are kept back; `None` while lines are written at once.
 static KEPT: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 fn kept() -> MutexGuard<'static, Option<Vec<u8>>> {
-    // What is guarded is whole between any two lines.
+    // The lines are consistent even after a panic.
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What `-v` adds: this program's own steps, with the verifier's log; `-vv` everybody's.
-/// `RUST_LOG` has the last word.
+/// Starts to log. `-v` logs this program's own steps with the verifier's log, `-vv` those of its
+/// libraries too. `RUST_LOG` overrides both.
 pub fn to_stderr(verbose: u8) {
     let filter = match verbose {
         0 => "off",
@@ -35,7 +36,7 @@ pub fn to_stderr(verbose: u8) {
         writeln!(out, "[{style}{level:<5}{style:#} {target}] {message}")
     });
     if env::var_os(env_logger::DEFAULT_WRITE_STYLE_ENV).is_none() {
-        // The logger cannot see that what it writes ends on a terminal.
+        // The logger writes through `Lines`, so it cannot see whether that ends on a terminal.
         builder.write_style(if report::colours(&io::stderr()) {
             env_logger::WriteStyle::Always
         } else {
@@ -45,7 +46,7 @@ pub fn to_stderr(verbose: u8) {
     builder.init();
 }
 
-/// Keeps log lines back until the value is dropped, which writes them.
+/// Log lines are kept back until this is dropped, which writes them.
 #[must_use = "lines are kept back for as long as it lives"]
 pub struct KeptBack(());
 
@@ -58,7 +59,7 @@ pub fn keep_back() -> KeptBack {
 impl Drop for KeptBack {
     fn drop(&mut self) {
         let lines = kept().take().unwrap_or_default();
-        // As with every message: there is nobody to tell that it cannot be written.
+        // If they cannot be written, there is nobody to tell, as with every message.
         let _ = io::stderr().write_all(&lines);
     }
 }
@@ -90,7 +91,7 @@ mod tests {
         Lines.write_all(b"").unwrap();
         Lines.write_all(b"one\n").unwrap();
         assert_eq!(kept().as_deref(), Some(&b"one\n"[..]));
-        // Taken away, so that the test writes nothing.
+        // Remove the lines, so that the test writes nothing.
         kept().replace(Vec::new());
         drop(before);
         assert_eq!(kept().as_deref(), None);

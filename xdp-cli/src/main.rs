@@ -23,7 +23,8 @@ fn main() -> ExitCode {
     let cli = Cli::try_parse_from(&arguments)
         .unwrap_or_else(|error| usage::harmless(usage::suggest(error), &arguments).exit());
     logging::to_stderr(cli.verbose);
-    // Not locked: a thread of this command that logs would wait for the one that waits for it.
+    // Stdout and stderr are not locked: a thread of this command that logs would wait for the one
+    // that waits for it.
     let is_written = Cell::new(false);
     let (mut out, mut err) = (Noticed { out: io::stdout(), is_written: &is_written }, io::stderr());
     let colours = report::colours(&err);
@@ -46,8 +47,8 @@ fn main() -> ExitCode {
             1
         }
     };
-    // Whoever reads JSON gets the answer or why there is none, and not one behind the other. That the
-    // output cannot be written has been said.
+    // A reader of JSON gets either the answer or the errors, never one after the other. If the
+    // output cannot be written, that has been reported on stderr.
     if let Some(failed) = session.reporter.kept()
         && !is_written.get()
     {
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Standard output, and whether anything was written there.
+/// Standard output that notes whether anything was written to it.
 struct Noticed<'w> {
     out: io::Stdout,
     is_written: &'w Cell<bool>,
@@ -78,7 +79,7 @@ impl io::Write for Noticed<'_> {
 fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
     match command {
         Command::Attach(args) => changing(session, |s| commands::attach::run(args, s))?,
-        // Nothing is changed, not even what is left of others.
+        // A dry run changes nothing, so it does not clean up after other namespaces either.
         Command::Reload(args) if args.dry_run => commands::reload::run(args, session)?,
         Command::Reload(args) => changing(session, |s| commands::reload::run(args, s))?,
         Command::Bypass(args) => changing(session, |s| commands::bypass::run(args, s))?,

@@ -1,4 +1,4 @@
-//! How numbers, rates, sizes, times and foreign text are written, for people and for JSON.
+//! Writes numbers, rates, sizes, times and text from outside, for people and for JSON.
 
 use std::io;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write, in seconds since 1970.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// A number with its thousands apart: `1,204`.
+/// A number with its thousands separated: `1,204`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -42,11 +42,12 @@ pub fn memory(bytes: u64) -> String {
     scaled(bytes as f64, 1024.0, ["", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"])
 }
 
-/// With three digits, unless there is no prefix left or a binary prefix needs the fourth.
+/// A number with three digits and a prefix. It has more digits if there is no prefix left, or if a
+/// binary prefix needs a fourth.
 fn scaled(value: f64, step: f64, prefixes: [&str; 7]) -> String {
     let last = prefixes.len() - 1;
     let (mut value, mut prefix) = (value.max(0.0), 0);
-    // Half a unit below the step, since it would be rounded up to it.
+    // Half a unit below the step, since rounding would reach the step.
     while value >= step - 0.5 && prefix < last {
         value /= step;
         prefix += 1;
@@ -60,13 +61,13 @@ fn scaled(value: f64, step: f64, prefixes: [&str; 7]) -> String {
     format!("{value:.decimals$}{}", prefixes[prefix])
 }
 
-/// A share in percent: `90.0%`; `-` of nothing.
+/// A share in percent, such as `90.0%`; `-` if `whole` is 0.
 pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
     let share = part as f64 / whole as f64 * 100.0;
-    // What is there is not nothing, and what is missing is not all.
+    // Do not round a small share to nothing, or a large one to all.
     match share {
         _ if part == 0 => "0.0%".to_owned(),
         share if share < 0.1 => "<0.1%".to_owned(),
@@ -75,7 +76,8 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// RFC 3339 with milliseconds, in UTC. Times that it cannot write are written as the nearest one.
+/// A time in the format of RFC 3339, with milliseconds, in UTC. Times out of its range are written
+/// as the nearest one in it.
 pub fn timestamp(time: SystemTime) -> String {
     let last = UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
     humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
@@ -86,10 +88,10 @@ pub fn duration(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
-/// Whether a character does something to a terminal other than to stand there: control characters
-/// (C0, DEL and C1), which line feeds and escape sequences are made of; the formatting characters
-/// for the direction of text (Unicode UAX #9, section 2), by which `drop` can be shown as `pord`;
-/// and Unicode's own separators of lines and paragraphs.
+/// Whether a character controls a terminal instead of being shown: control characters (C0, DEL and
+/// C1), which line feeds and escape sequences are made of; the formatting characters for the
+/// direction of text (Unicode UAX #9, section 2), by which `drop` can be shown as `pord`; and
+/// Unicode's own separators of lines and paragraphs.
 pub fn steers(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -98,8 +100,9 @@ pub fn steers(character: char) -> bool {
         )
 }
 
-/// Text from outside, such as an argument, a path, an interface's name or a note, on one line and
-/// without what steers a terminal. Everything of that kind goes through here before it is printed.
+/// Text from outside, such as an argument, a path, an interface's name or a note, on one line, with
+/// characters that control a terminal escaped. All such text goes through here before it is
+/// printed.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
@@ -112,14 +115,15 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// As [`plain`], for text that may have lines, such as a verifier's log: those behind the first
-/// are indented, so that none looks like one of ours.
+/// Like [`plain`], for text that may have several lines, such as a verifier's log. All lines but
+/// the first are indented, so that none looks like one of ours.
 pub fn plain_lines(text: &str) -> String {
     text.trim_end().split('\n').map(plain).collect::<Vec<_>>().join("\n    ")
 }
 
-/// A value as JSON on one line, in one piece, so that a reader never sees half a line of a command
-/// that is killed. What steers a terminal is escaped: JSON itself wants that of C0 alone.
+/// A value as JSON on one line, to be written in one piece, so that a reader never sees half a line
+/// of a command that is killed. All characters that control a terminal are escaped; JSON itself
+/// demands that only for C0.
 pub fn json_line(value: &(impl Serialize + ?Sized)) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut line, PlainJson))?;
@@ -127,7 +131,7 @@ pub fn json_line(value: &(impl Serialize + ?Sized)) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// JSON without blanks, and with no character in its strings that steers.
+/// Formats JSON without blanks, and escapes in its strings what controls a terminal.
 struct PlainJson;
 
 impl Formatter for PlainJson {
@@ -138,7 +142,8 @@ impl Formatter for PlainJson {
     ) -> io::Result<()> {
         let mut rest = fragment;
         while let Some((at, character)) = rest.char_indices().find(|(_, c)| steers(*c)) {
-            // Each of them is one UTF-16 unit, so it takes one escape (RFC 8259, section 7).
+            // Each of these characters is one UTF-16 unit, so one escape is enough (RFC 8259,
+            // section 7).
             write!(writer, "{}\\u{:04x}", &rest[..at], u32::from(character))?;
             rest = &rest[at + character.len_utf8()..];
         }
@@ -146,7 +151,7 @@ impl Formatter for PlainJson {
     }
 }
 
-/// The first characters of a text, so that it takes at most `width`; `…` stands for the rest.
+/// A text cut to at most `width` characters; `…` stands for the rest.
 pub fn shortened(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -157,7 +162,7 @@ pub fn shortened(text: &str, width: usize) -> String {
     text.chars().take(kept).chain(['…']).collect()
 }
 
-/// Serializes a path, which need not be UTF-8.
+/// Serializes a path that need not be UTF-8: other bytes become U+FFFD.
 pub fn lossy_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -217,7 +222,7 @@ mod tests {
         assert_eq!(shortened("é", 0), "");
     }
 
-    /// All of C0 and C1, DEL, and what turns text around or breaks a line.
+    /// All of C0 and C1, DEL, and what changes the direction of text or breaks a line.
     fn steering() -> Vec<char> {
         let ranges = [0..=0x1f, 0x7f..=0x9f, 0x200e..=0x200f, 0x2028..=0x202e, 0x2066..=0x2069];
         ranges.into_iter().flatten().chain([0x61c]).filter_map(char::from_u32).collect()
@@ -233,7 +238,7 @@ mod tests {
             assert!(shown.starts_with("a\\") && shown.ends_with('b'), "{shown}");
             assert!(!shown.chars().any(steers), "{shown:?}");
         }
-        // What people write is left as it is, in whatever script.
+        // Ordinary text in any script stays as it is.
         let text = "é \u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{4f60}\u{597d} \\ \"";
         assert_eq!(plain(text), text);
     }

@@ -1,11 +1,13 @@
-//! Limits of this process as errors: a message and status 1, and not the end by a signal.
+//! Makes limits of this process ordinary errors, with a message and status 1, instead of a signal
+//! that ends it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// As the system's, but where there is no memory, that is said. Ending there is as being killed
-/// there, which leaves what was in force or what was asked for.
+/// The system's allocator, except that running out of memory prints a message and ends the process.
+/// That is as safe as being killed at this point: either what was in force before stays, or what
+/// was asked for is in force.
 struct Allocator;
 
 #[global_allocator]
@@ -49,7 +51,8 @@ fn end() -> ! {
     }
 }
 
-/// Has a file that grows beyond its limit (`ulimit -f`) fail in the call that writes it.
+/// Makes the call that writes a file beyond its size limit (`ulimit -f`) fail, instead of a signal
+/// ending the process.
 pub fn heed() {
     // SAFETY: no handler of ours is put there. That it fails is no reason to stop.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };

@@ -1,4 +1,4 @@
-//! What is said on stderr: errors, warnings and notes, each with what to do about it.
+//! Messages on stderr: errors, warnings and notes, each with what to do about it.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -9,14 +9,14 @@ use serde::Serialize;
 use crate::diagnostic::{Diagnostic, Diagnostics, Excerpt};
 use crate::notation::plain;
 
-/// How bad it is.
+/// How severe a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// It is not done.
+    /// The command was not carried out.
     Error,
-    /// It is done, and something is not as it should be.
+    /// It was carried out, but something is not as it should be.
     Warning,
-    /// It is done.
+    /// It was carried out, and this is worth knowing.
     Note,
 }
 
@@ -41,20 +41,20 @@ impl Level {
 
 /// Whether to write colours to a stream.
 pub fn colours(stream: &impl IsTerminal) -> bool {
-    // Set to nothing does not count (https://no-color.org).
+    // An empty NO_COLOR does not count (https://no-color.org).
     stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Writes messages. There is nobody to tell that one cannot be written, so that is not said.
+/// Writes messages. If one cannot be written there is nobody to tell, so such errors are ignored.
 pub struct Reporter<'o> {
     out: &'o mut dyn Write,
     colours: bool,
-    /// The errors that were said, where they are kept.
+    /// The errors reported so far, if they are kept.
     errors: Option<Vec<Told>>,
 }
 
-/// An error as `--json` has it. Where it is a configuration's, it has its place, as `check --json` says
-/// it.
+/// An error as `--json` prints it. A mistake in a configuration has its place, as in `check
+/// --json`.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Told {
@@ -62,7 +62,7 @@ enum Told {
     Plain { message: String, hint: Option<String> },
 }
 
-/// What a command that was to print JSON prints where it fails.
+/// What a command with `--json` prints if it fails.
 #[derive(Serialize)]
 pub struct Failed {
     ok: bool,
@@ -74,18 +74,18 @@ impl<'o> Reporter<'o> {
         Self { out, colours, errors: None }
     }
 
-    /// Keeps the errors that are said from now on, so that they can be said as JSON too.
+    /// Keeps the errors reported from now on, so that they can be printed as JSON too.
     pub fn keep_errors(&mut self) {
         self.errors = Some(Vec::new());
     }
 
-    /// Those that were kept; `None` where they are not.
+    /// The errors that were kept; `None` if they are not kept.
     pub fn kept(&mut self) -> Option<Failed> {
         Some(Failed { ok: false, errors: self.errors.take()? })
     }
 
-    /// `error: MESSAGE`, and each hint below it, a line each: a line feed in a path or a name would
-    /// let it write lines of its own, such as hints.
+    /// Writes `error: MESSAGE`, and each hint below it on a line of its own. Line feeds are
+    /// escaped: with one, a path or a name could forge further lines, such as hints.
     pub fn say<H: AsRef<str>>(
         &mut self,
         level: Level,
@@ -100,7 +100,7 @@ impl<'o> Reporter<'o> {
         self.say_of(level, message, None, hints);
     }
 
-    /// The same, with what it is about below the message.
+    /// Like [`Self::say`], with an excerpt of the text that it is about below the message.
     fn say_of<H: AsRef<str>>(
         &mut self,
         level: Level,
@@ -126,7 +126,7 @@ impl<'o> Reporter<'o> {
         let _ = self.write(&text);
     }
 
-    /// What keeps the command from doing it.
+    /// Reports why the command was not carried out.
     pub fn error(&mut self, message: &str, hint: Option<&str>) {
         self.say(Level::Error, message, hint);
     }
@@ -139,7 +139,7 @@ impl<'o> Reporter<'o> {
         self.say(Level::Note, message, hint);
     }
 
-    /// All that was found in a configuration: `error: FILE:LINE:COLUMN: MESSAGE` each.
+    /// Reports everything that was found in a configuration, as `error: FILE:LINE:COLUMN: MESSAGE`.
     pub fn diagnostics(&mut self, diagnostics: &Diagnostics) {
         for error in &diagnostics.errors {
             self.diagnostic(Level::Error, error);

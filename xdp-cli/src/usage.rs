@@ -1,4 +1,5 @@
-//! Mistakes in a command line. clap tells them, with the arguments as they were given.
+//! Mistakes in a command line. clap reports them; here they get hints, and the arguments that they
+//! repeat are made safe to print.
 
 use std::ffi::OsString;
 
@@ -8,7 +9,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::notation::{plain, steers};
 
-/// What people type who come from other tools, and the command that does it here.
+/// Commands of other tools, and what does the same here.
 const SYNONYMS: [(&str, &str); 33] = [
     ("ban", "block"),
     ("banip", "block"),
@@ -45,7 +46,7 @@ const SYNONYMS: [(&str, &str); 33] = [
     ("search", "lookup"),
 ];
 
-/// The error, with the command that was meant where another tool's word was given for one.
+/// Adds to an error the command that was meant, if another tool's word was given for a command.
 pub fn suggest(mut error: Error) -> Error {
     let word = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(word)) => word.to_lowercase(),
@@ -58,8 +59,8 @@ pub fn suggest(mut error: Error) -> Error {
     error
 }
 
-/// The error without what steers a terminal. Where no argument has anything of that kind, it stays
-/// as it is.
+/// Escapes in an error what controls a terminal. The error stays as it is if no argument has
+/// anything of that kind.
 pub fn harmless(mut error: Error, arguments: &[OsString]) -> Error {
     let steering = |argument: &OsString| argument.to_string_lossy().chars().any(steers);
     if !arguments.iter().any(steering) {
@@ -75,7 +76,7 @@ pub fn harmless(mut error: Error, arguments: &[OsString]) -> Error {
 }
 
 fn harmless_value(value: ContextValue) -> ContextValue {
-    // Its styles are escape sequences, which cannot be told from those of an argument in it.
+    // Styles are escape sequences, which cannot be told from those of an argument in the text.
     let unstyled = |text: StyledStr| StyledStr::from(plain(&text.to_string()));
     match value {
         ContextValue::String(text) => ContextValue::String(plain(&text)),
@@ -85,7 +86,7 @@ fn harmless_value(value: ContextValue) -> ContextValue {
         ContextValue::StyledStrs(texts) => {
             ContextValue::StyledStrs(texts.into_iter().map(unstyled).collect())
         }
-        // The usage, which names no argument that was given.
+        // The usage repeats no argument that was given.
         other => other,
     }
 }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
     use crate::args::Cli;
 
-    /// What is printed of a command line that is wrong, on a terminal with colours.
+    /// What a wrong command line prints on a terminal with colours.
     fn told(arguments: &[&str]) -> String {
         let arguments: Vec<OsString> =
             ["xdpctl"].iter().chain(arguments).map(OsString::from).collect();
@@ -105,7 +106,7 @@ mod tests {
         harmless(error, &arguments).render().ansi().to_string()
     }
 
-    /// Without clap's own colours and lines.
+    /// The text without clap's own colours and line feeds.
     fn text(told: &str) -> String {
         let mut text = String::new();
         let mut rest = told;
@@ -163,7 +164,7 @@ mod tests {
         For more information, try '--help'.
         ");
         assert!(said("Unban").contains("'unblock'"), "{}", said("Unban"));
-        // What is only misspelt, clap knows.
+        // clap itself corrects a misspelt command.
         assert!(said("bock").contains("'block'"), "{}", said("bock"));
         let command = <Cli as clap::CommandFactory>::command();
         let is_one = |name: &str| command.get_subcommands().any(|it| it.get_name() == name);

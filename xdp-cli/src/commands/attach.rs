@@ -23,17 +23,17 @@ use crate::judgement::reach::Warning;
 use crate::notation::{grouped, plain};
 use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
 
-/// Where configurations are looked for.
+/// The directory in which configurations are looked for.
 const ETC: &str = "/etc/xdpctl";
 
-/// Attaches, or exchanges what is attached.
+/// Attaches the program, or with `--replace` exchanges the one that is attached.
 pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
-    // An interface that is not there is told before anything that was named after it.
+    // A missing interface is reported before a missing file that is named after it.
     let interface = Interface::by_name(&args.interface).map_err(Error::from)?;
     if args.replace {
         return replace(args, session);
     }
-    // Then the configuration: its mistakes are told without root too.
+    // Then the configuration: its mistakes are reported even without root.
     let path = match &args.config {
         Some(path) => path.clone(),
         None => default_configuration(&args.interface, session)?,
@@ -66,7 +66,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     let held = done.attached.held.take();
     let said = say_result(&done, false, session);
     match (held, args.confirm, stop) {
-        // A terminal that is gone is a reason to take it off again, and the wait sees to that.
+        // Wait even if printing failed: if the terminal is gone, the wait takes it off again.
         (Some(held), Some(life), Some(stop)) => {
             confirm::wait(&done.interface.name, held, life, &stop, session)
         }
@@ -74,11 +74,11 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 }
 
-/// What came of it, and where.
+/// What was done, and where.
 struct Done {
     interface: Interface,
     attached: Attached,
-    /// Pins are where the caller does not see them.
+    /// Whether pins are in a mount namespace in which the caller does not see them.
     is_transient: bool,
 }
 
@@ -90,7 +90,7 @@ fn under_lock(
     taken: &mut Vec<Warning>,
     session: &mut Session<'_>,
 ) -> Result<Done, Error> {
-    // Without rights, that is the error, and not that nothing can be compiled.
+    // Without privileges, report that, and not that nothing can be compiled.
     Namespace::look()?;
     let configured = loaded.configured();
     let prepared = change::attach::prepare(interface, &configured, wanted)?;
@@ -108,7 +108,7 @@ fn under_lock(
     refuse_lockout(&coming, args.force, session)?;
     session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
-        // What it carries may have changed while others had the lock.
+        // What the interface carries may have changed while others had the lock.
         let interface = Interface::by_name(&args.interface)?;
         let attached = change::attach::attach(
             &namespace,
@@ -123,8 +123,8 @@ fn under_lock(
     })
 }
 
-/// Refuses a ruleset that would cut off the connection that this command runs in, unless it is told
-/// that this is meant.
+/// Refuses a ruleset that would cut off the connection that this command runs in, unless an option
+/// says that this is meant.
 pub fn refuse_lockout(
     coming: &Coming<'_>,
     force: bool,
@@ -146,7 +146,7 @@ fn say_taken(taken: &[Warning], session: &mut Session<'_>) {
     }
 }
 
-/// Puts this version's program in the place of the one that is attached.
+/// Replaces the attached program by that of this version.
 fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut given = match &args.config {
         Some(path) => Some(configuration::load(path, session)?),
@@ -200,7 +200,7 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     Err(super::outpaced().into())
 }
 
-/// Compiles and exchanges; `None` where another command came in between.
+/// Compiles and exchanges; `None` if another command changed something in between.
 fn exchange(
     before: &Attachment,
     interface: &Interface,
@@ -227,12 +227,12 @@ fn exchange(
     })
 }
 
-/// The file that is read where none is named.
+/// The configuration file that is read if none is named.
 fn default_configuration(interface: &str, session: &mut Session<'_>) -> Result<PathBuf, Failure> {
     // A name with a slash in it must not lead elsewhere; no interface has one.
     let own = Path::new(ETC).join(format!("{}.toml", interface.replace('/', "_")));
     let common = Path::new(ETC).join("xdpctl.toml");
-    // Anything but its absence is for the reader to tell.
+    // If a file is there but unreadable, reading it reports that.
     let missing = |path: &Path| path.symlink_metadata().is_err_and(|e| e.kind() == NotFound);
     match (missing(&own), missing(&common)) {
         (false, _) => Ok(own),
@@ -319,13 +319,13 @@ fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<
 }
 
 fn say_what_never_matches_on(interface: &Interface, ruleset: &Ruleset, session: &mut Session<'_>) {
-    // Where that cannot be known, the error says so.
+    // If the link type is unknown, attaching fails and says so.
     if let Ok(link_type) = interface.link_type() {
         say_never_matching(&interface.name, link_type, ruleset, session);
     }
 }
 
-/// Rules that name what the frames of a link without Ethernet headers have not.
+/// Warns of rules that name MAC addresses or VLAN ids on a link without Ethernet headers.
 pub fn say_never_matching(
     name: &str,
     link_type: LinkType,
@@ -360,7 +360,7 @@ pub fn say_never_matching(
     }
 }
 
-/// What is left to do for a later command.
+/// Reports what is left to do for a later command.
 pub fn say_deferred(name: &str, deferred: &Deferred, session: &mut Session<'_>) {
     for error in &deferred.0 {
         session.reporter.warning(
@@ -370,7 +370,7 @@ pub fn say_deferred(name: &str, deferred: &Deferred, session: &mut Session<'_>) 
     }
 }
 
-/// What there is to know about the interfaces that are redirected to.
+/// Reports what there is to know about the interfaces that rules redirect to.
 pub fn say_redirects(
     interface: &Interface,
     mode: Mode,
@@ -390,7 +390,7 @@ pub fn say_redirects(
         if let Some(problem) = outcome.problem() {
             session.reporter.warning(&problem, None);
         }
-        // What the driver needs is told already where it was seen to, or could not be.
+        // If a pass program was attached, or could not be, what the driver needs is said already.
         let told = outcome.pass_program.is_some() || outcome.problem().is_some();
         let notes = if told {
             advice::redirect_target(interface, &outcome.target)

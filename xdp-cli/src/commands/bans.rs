@@ -9,9 +9,9 @@ use crate::config::prefix::IpPrefix;
 use crate::notation::{grouped, plain};
 use crate::views::entries::{json, text};
 
-/// Shows the entries of an interface, or removes them. That there are none, is an answer and no error.
+/// Shows the entries of an interface, or removes them. It is no error if there are none.
 pub fn run(args: &Bans, session: &mut Session<'_>) -> Result<(), Failure> {
-    // Under the lock, since it sweeps: nothing is listed while it changes.
+    // Takes the lock, since this removes expired entries, and nothing may change while it lists.
     let (listed, without_notes, would_return) = session.locked(|namespace| {
         let attached = namespace.attachments()?;
         let attachment = attached.require_here(&args.interface)?;

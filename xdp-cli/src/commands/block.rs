@@ -16,10 +16,10 @@ use crate::ruleset::List;
 use crate::views::entries::{Kind, Listed, overruled};
 use xdp_common::capacity::MAX_SHOWN_WARNINGS;
 
-/// Puts entries on an attached interface, or on all of them: on each, or on none where one cannot have
-/// them.
+/// Adds entries on an attached interface, or on all of them. If one interface cannot take them,
+/// none gets them.
 pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Result<(), Failure> {
-    // Mistakes in them are told without root too, and before anybody waits for a lock.
+    // Mistakes in prefixes are reported even without root, and before waiting for a lock.
     let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
     prefixes::refuse_catch_all(&prefixes, args.catch_all, session)?;
     let (owner, life, note) = (args.owner.clone(), args.life, args.note.clone());
@@ -40,7 +40,7 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Re
             }
             stores.push(Opened { attachment, store: namespace.entries(attachment)? });
         }
-        // What is to outlive a restart is written down first: else it might not.
+        // What is to outlive a restart is written to disk first: later, that could fail.
         files.change(|kept| kept.put(&prefixes, &order))?;
         let mut puts: Vec<dynamic::Put> = Vec::new();
         for nth in 0..stores.len() {
@@ -57,11 +57,12 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Re
         }
         let mut would_return = None;
         if !args.persist {
-            // The owner's entries of before, which these replace, might have been meant to outlive one.
+            // These replace the owner's earlier entries, which may have been meant to outlive a
+            // restart.
             let names: Vec<String> = stores.iter().map(|one| one.attachment.name()).collect();
             would_return = holders::forget(&names, &prefixes, Some(&order.owner));
         }
-        // They are in force. What keeps them from acting is looked for afterwards, and cannot fail them.
+        // The entries are in force. Failing to find out what keeps them from acting is no failure.
         let done = stores.into_iter().zip(puts).map(|(Opened { attachment, store }, put)| Done {
             name: attachment.name(),
             put,
@@ -101,13 +102,13 @@ pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Re
     Ok(())
 }
 
-/// An interface whose entries are changed.
+/// An interface whose entries are being changed.
 struct Opened<'a> {
     attachment: &'a Attachment,
     store: Store<'a>,
 }
 
-/// What was done on one interface, and what may keep it from acting.
+/// What was done on one interface, and what may keep the entries from acting.
 struct Done {
     name: String,
     put: dynamic::Put,
@@ -127,8 +128,8 @@ fn allowlists(name: &str) -> Result<Vec<List>> {
     Ok(kept.ruleset.allowlists)
 }
 
-/// Tells what keeps the entries from acting. That it cannot be found out is told, and is no failure: the
-/// entries are in force.
+/// Reports what keeps the entries from acting, or that this could not be found out. The latter is
+/// no failure, since the entries are in force.
 fn tell(found: Result<Vec<String>>, on: &str, session: &mut Session<'_>) {
     match found {
         Ok(sentences) => {

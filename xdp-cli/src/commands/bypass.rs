@@ -6,7 +6,7 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::maps::dynamic::bypass;
 use crate::notation::plain;
 
-/// Lets everything pass, or has the ruleset judge again.
+/// Lets everything pass, or makes the ruleset judge again.
 pub fn run(args: &Bypass, session: &mut Session<'_>) -> Result<(), Failure> {
     let on = args.state == Switch::On;
     // Without the lock: whoever needs this cannot wait for another command.
@@ -25,7 +25,7 @@ pub fn run(args: &Bypass, session: &mut Session<'_>) -> Result<(), Failure> {
     session.print(format_args!("{told}\n"))
 }
 
-/// Says that a ruleset was put in force that judges nothing.
+/// Warns that a ruleset was put in force while bypass is on, so that it judges nothing.
 pub fn warn(attachment: &Attachment, session: &mut Session<'_>) {
     let on = attachment.readable().and_then(|(maps, _)| bypass::is_on(maps));
     if on.is_ok_and(|on| on) {

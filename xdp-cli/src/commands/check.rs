@@ -22,8 +22,8 @@ struct Answer<'a> {
     warnings: &'a [Diagnostic],
 }
 
-/// Checks a configuration with its list files. Says on `out` that it is well, or with `json` all
-/// that was found, and on `err` what is wrong. Gives the exit status.
+/// Checks a configuration with its list files. Says on `out` that it is good, or with `json` all
+/// that was found, and on `err` what is wrong. Returns the exit status.
 pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>) -> u8 {
     let mut loaded = config::load(file);
     let file = if means_stdin(file) { Path::new(STDIN) } else { file };
@@ -66,7 +66,8 @@ pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>)
     }
 }
 
-/// Whether the ruleset fits into an image. Where its redirects go to makes no difference.
+/// Compiles the ruleset, to find out whether it fits into an image. That does not depend on where
+/// redirects go.
 fn compiled(ruleset: &Ruleset) -> Result<(Image, Metadata), BuildError> {
     let metadata = Metadata::unbound(ruleset);
     Image::build(ruleset, 1, &metadata).map(|image| (image, metadata))
@@ -98,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Exit status, stdout and stderr of a check, the folder called `DIR`.
+    /// Exit status, stdout and stderr of a check, with `DIR` in place of the folder.
     fn check(text: &str, json: bool) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.toml");
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn rules_that_no_image_has_room_for() {
-        // Every source port is in another combination of these rules.
+        // Every source port matches a different combination of these rules.
         let mut text = String::new();
         for bit in 0..16 {
             let step = 1u32 << bit;

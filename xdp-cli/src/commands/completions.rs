@@ -1,4 +1,4 @@
-//! `xdpctl completions`: the shell's own script that completes the command line.
+//! `xdpctl completions`: a script that completes the command line in a shell.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ pub fn completions(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let name = command.get_name().to_owned();
-    // The generator panics where it cannot write, as into a closed pipe.
+    // The generator panics if it cannot write, such as into a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, command, name, &mut script);
     out.write_all(&script)?;

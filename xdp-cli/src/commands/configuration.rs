@@ -1,4 +1,4 @@
-//! Reading a configuration for a command that is to put it in force.
+//! Reads a configuration for a command that puts it in force.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,14 @@ use crate::ruleset::Ruleset;
 
 /// A configuration without mistakes.
 pub struct Loaded {
-    /// Absolute, but as it was named: a link that is turned elsewhere is followed then.
+    /// Absolute, but with symbolic links as they were named: if one is changed later, a reload
+    /// follows it.
     path: PathBuf,
     text: String,
-    /// What was read for it.
+    /// The files that were read for it.
     sources: Vec<Source>,
     pub ruleset: Ruleset,
-    /// To be told when there is time: whoever reads them may be slow.
+    /// To be printed once no lock is held: whoever reads them may be slow.
     pub warnings: Diagnostics,
 }
 
@@ -34,10 +35,10 @@ impl Loaded {
     }
 }
 
-/// Reads a configuration; all that is wrong with it, where it has mistakes. It may lie on a server that
-/// does not answer, so no lock is held meanwhile.
+/// Reads a configuration. The error is everything that is wrong with it. The file may lie on a
+/// server that does not answer, so no lock may be held meanwhile.
 pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
-    // What is in force names it so.
+    // A ruleset in force that came from standard input has this as its path.
     if path == Path::new(STDIN) {
         return Err(Diagnostics { errors: vec![not_again()], warnings: Vec::new() });
     }
@@ -51,7 +52,7 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
         std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
     };
     let path = absolute(path);
-    // Whoever asks later where an entry stands may be somewhere else.
+    // A later command that names the place of an entry may run in another directory.
     for file in &mut ruleset.files {
         *file = absolute(file);
     }
@@ -62,7 +63,7 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
     Ok(Loaded { path, text: loaded.text, sources, ruleset, warnings: loaded.diagnostics })
 }
 
-/// Why a ruleset whose configuration came from standard input cannot be read again.
+/// Says that a configuration that came from standard input cannot be read again.
 fn not_again() -> Diagnostic {
     Diagnostic {
         file: STDIN.into(),
@@ -77,8 +78,8 @@ fn not_again() -> Diagnostic {
     }
 }
 
-/// Reads a configuration that is to take the place of what is in force: its lists may have lost no more
-/// than they say.
+/// Reads a configuration that is to replace what is in force. Its lists may not have lost more than
+/// their `max_shrink`.
 pub fn read_in_place_of(path: &Path, in_force: &Metadata) -> Result<Loaded, Diagnostics> {
     let loaded = read(path)?;
     let errors = shrink::refusals(&loaded.ruleset, in_force);
@@ -88,7 +89,7 @@ pub fn read_in_place_of(path: &Path, in_force: &Metadata) -> Result<Loaded, Diag
     }
 }
 
-/// The same of one that was read before.
+/// Checks the same for a configuration that was read before.
 pub fn refuse_shrunk(
     loaded: &Loaded,
     in_force: &Metadata,
@@ -102,7 +103,7 @@ pub fn refuse_shrunk(
     Err(Failure::Configuration)
 }
 
-/// Reads a configuration, or tells all that is wrong with it.
+/// Reads a configuration, or reports all that is wrong with it.
 pub fn load(path: &Path, session: &mut Session<'_>) -> Result<Loaded, Failure> {
     read(path).map_err(|diagnostics| {
         session.reporter.diagnostics(&diagnostics);

@@ -17,10 +17,10 @@ use crate::datapath::error::Error;
 use crate::notation::plain;
 use crate::views::stats::stop::Stop;
 
-/// How often it is looked whether another command has confirmed.
+/// The time between two looks whether another command has confirmed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Keeps what another command put in force for a while.
+/// Confirms what another command attached for a while, so that it stays.
 pub fn run(args: &Confirm, session: &mut Session<'_>) -> Result<(), Failure> {
     session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
@@ -36,14 +36,15 @@ pub fn run(args: &Confirm, session: &mut Session<'_>) -> Result<(), Failure> {
     session.print(format_args!("confirmed {}: it stays attached\n", plain(&args.interface)))
 }
 
-/// Signals by which somebody stops the wait, from before there is anything to lose.
+/// Catches the signals that stop the wait. Called before anything is attached that they could leave
+/// behind.
 pub fn listen() -> Result<Stop, Error> {
     let stop =
         Stop::on_signals().map_err(|error| Error::new(format!("cannot heed signals: {error}")))?;
     for ignored in [Signal::SIGTSTP, Signal::SIGTTIN] {
         // SAFETY: no handler is installed: the signal is ignored.
         unsafe { signal(ignored, SigHandler::SigIgn) }.map_err(|error| {
-            // Else Ctrl-Z would stop the clock of what waits.
+            // Otherwise Ctrl-Z would stop the wait, and with it the limit on its time.
             Error::new(format!("cannot ignore {ignored}: {error}"))
         })?;
     }
@@ -53,13 +54,13 @@ pub fn listen() -> Result<Stop, Error> {
 /// Why the wait ended.
 enum End {
     Entered,
-    /// Another command confirmed it, or took it off.
+    /// Another command confirmed the attachment, or took it off.
     Elsewhere,
     TimeOver,
     Stopped,
 }
 
-/// Waits until what is held is confirmed, and takes it off where it is not.
+/// Waits until the attachment is confirmed, and takes it off if it is not in time.
 pub fn wait(
     name: &str,
     held: Held,
@@ -72,7 +73,7 @@ pub fn wait(
     let life = humantime::format_duration(life);
     let terminal = Some(io::stdin()).filter(|stdin| stdin.is_terminal());
     let enter = if terminal.is_some() { "press Enter to keep it, or say " } else { "" };
-    // A terminal that is gone says so below.
+    // If the terminal is gone, reading from it shows that below.
     let _ = session.print(format_args!(
         "{enter}`xdpctl confirm {name}` {}within {life}; else it is taken off again\n",
         if terminal.is_some() { "elsewhere, " } else { "keeps it, " }
@@ -111,6 +112,7 @@ pub fn wait(
         }
         Ok(settled)
     });
+    // Even if that failed: unless it was pinned, the attachment ends here.
     drop(link);
     let settled = match (settled?, &end) {
         // The kernel took it off when the link went, unless somebody else had before.
@@ -137,19 +139,19 @@ enum Typed {
     Enter,
     Nothing,
     HungUp,
-    /// The terminal is another's, of whom the shell runs this beside.
+    /// The shell runs this command in the background, so the terminal is another's.
     NotOurs,
 }
 
-/// What was typed within a time.
+/// Waits for something to be typed.
 fn typed(stdin: &Stdin, within: Duration) -> Typed {
     let in_front = tcgetpgrp(stdin).is_ok_and(|group| group == getpgrp());
     let mut asked = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-    // Also where it is another's: that it hangs up shows all the same.
+    // Also polled if the terminal is another's, since that shows when it hangs up.
     let within = if in_front { within } else { Duration::ZERO };
     let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::ZERO);
     match poll(&mut asked, within) {
-        // A signal: whoever asks looks at it.
+        // An error is a signal, which the caller checks for.
         Err(_) | Ok(0) if in_front => return Typed::Nothing,
         Err(_) | Ok(0) => return Typed::NotOurs,
         Ok(_) => {}
@@ -161,7 +163,7 @@ fn typed(stdin: &Stdin, within: Duration) -> Typed {
     if !in_front {
         return Typed::NotOurs;
     }
-    // Whatever is typed stands in the terminal until the line ends.
+    // The terminal gives a line at a time.
     let mut line = [0; 256];
     match stdin.lock().read(&mut line) {
         Ok(0) | Err(_) => Typed::HungUp,

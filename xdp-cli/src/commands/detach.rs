@@ -10,11 +10,11 @@ use crate::datapath::change::outcome::Detached;
 use crate::datapath::error::Error;
 use crate::notation::plain;
 
-/// Takes the program off one interface, or off all.
+/// Takes the program off one interface, or off all of them.
 pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
     let (results, finished) = session.locked(|namespace| {
         let result = under_lock(args.interface.as_deref(), &namespace);
-        // Directories that are empty now go, also where nothing was attached.
+        // Remove directories that are empty now, even if nothing was attached.
         let is_empty = || namespace.attachments().is_ok_and(|attached| attached.is_empty());
         let finished = if result.is_ok() || is_empty() { namespace.finish() } else { Ok(()) };
         Ok((result?, finished))
@@ -50,8 +50,9 @@ fn under_lock(
     Ok(detach::detach(namespace, &attached, &chosen))
 }
 
-/// What is to be taken off by a name. An interface of that name that carries no program of ours is not
-/// meant for one that was moved to another network namespace and had the name before.
+/// The attachment to take off by the name of its interface. If there is an interface of that name
+/// without our program, an attachment whose interface had the name before it was moved to another
+/// network namespace is not meant.
 fn by_name<'a>(attached: &'a Attachments, name: &str) -> Result<&'a Attachment, Error> {
     let attachment = attached.require(name)?;
     if attachment.is_moved() && attached.carriers().index_of(name)?.is_some() {

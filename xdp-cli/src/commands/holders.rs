@@ -1,4 +1,4 @@
-//! Which attached interfaces a command on run-time entries is about.
+//! Chooses the attached interfaces that a command on run-time entries is about.
 
 use super::Session;
 use crate::config::prefix::IpPrefix;
@@ -8,15 +8,16 @@ use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::error::{Error, Result};
 use crate::notation::plain;
 
-/// The interfaces that are meant.
+/// The chosen interfaces.
 pub struct Holders<'a> {
     pub attachments: Vec<&'a Attachment>,
-    /// Names of those that were left out: on their NICs, there are no run-time entries.
+    /// Names of interfaces that were left out, since their NICs run the program and hold no
+    /// run-time entries.
     pub left_out: Vec<String>,
 }
 
-/// The one of that name, or with `all` every one that can have entries. A name given beside that has to
-/// be one of them.
+/// The interface of that name, or with `all` every one that can have entries. A name given together
+/// with `all` has to be one of them.
 pub fn chosen<'a>(attached: &'a Attachments, name: Option<&str>, all: bool) -> Result<Holders<'a>> {
     let named = name.map(|name| attached.require_here(name)).transpose()?;
     if let (Some(one), false) = (named, all) {
@@ -36,22 +37,22 @@ pub fn chosen<'a>(attached: &'a Attachments, name: Option<&str>, all: bool) -> R
     }
 }
 
-/// The files of entries that outlive a restart, of the interfaces that a command is about.
+/// The files with the entries that outlive a restart, for the interfaces that a command is about.
 #[derive(Default)]
 pub struct Files {
     all: Vec<Persisted>,
-    /// Those that were written, as they were.
+    /// The files that were written, with their content before.
     before: Vec<Persisted>,
 }
 
 impl Files {
-    /// Reads that of an interface.
+    /// Reads the file of an interface.
     pub fn add(&mut self, interface: &str) -> Result<()> {
         self.all.push(Persisted::read(interface)?);
         Ok(())
     }
 
-    /// Changes each, where `change` says that it does, and writes it: all or none of them.
+    /// Changes each file, and writes it if `change` returns `true`. Writes all of them or none.
     pub fn change(&mut self, change: impl Fn(&mut Persisted) -> Result<bool>) -> Result<()> {
         for kept in &mut self.all {
             let before = kept.clone();
@@ -70,7 +71,7 @@ impl Files {
         Ok(())
     }
 
-    /// Writes what was there before. Best effort: what cannot be written was the same a moment ago.
+    /// Writes back what was there before. Errors are only logged: there is nothing else to do.
     pub fn take_back(&mut self) {
         for before in self.before.drain(..) {
             if let Err(error) = before.write() {
@@ -80,15 +81,16 @@ impl Files {
     }
 }
 
-/// Has entries of one owner or of all not outlive a restart, on these interfaces. That this cannot be
-/// written down is no reason not to remove them: it is returned.
+/// Makes sure that entries of one owner, or of all, do not outlive a restart on these interfaces.
+/// If this cannot be written to disk they are to be removed all the same, so the error is only
+/// returned.
 pub fn forget(names: &[String], prefixes: &[IpPrefix], owner: Option<&str>) -> Option<Error> {
     let mut files = Files::default();
     let added = names.iter().try_for_each(|name| files.add(name));
     added.and_then(|()| files.change(|kept| Ok(kept.remove(prefixes, owner)))).err()
 }
 
-/// Tells that the next attach puts back what is not meant any more, and why.
+/// Warns that the next attach puts back entries that are no longer meant, and why.
 pub fn tell_would_return(error: Option<Error>, session: &mut Session<'_>) {
     if let Some(error) = error {
         let told = format!("the next attach may put back what was there before: {}", error.message);
@@ -96,7 +98,7 @@ pub fn tell_would_return(error: Option<Error>, session: &mut Session<'_>) {
     }
 }
 
-/// Tells which interfaces were left out.
+/// Reports which interfaces were left out.
 pub fn tell_left_out(left_out: &[String], session: &mut Session<'_>) {
     for name in left_out {
         let told =

@@ -1,4 +1,5 @@
-//! Never locked out: what a ruleset would cut off, before it is in force.
+//! Finds out what a ruleset would cut off before it is in force, so that nobody locks themselves
+//! out.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -21,17 +22,17 @@ use crate::notation::plain;
 use crate::ruleset::{PolicyAction, Ruleset};
 use crate::views::explain::entries::Address as PacketAddress;
 
-/// A ruleset on its way to an interface.
+/// A ruleset that is about to be put on an interface.
 pub struct Coming<'a> {
     pub interface: &'a Interface,
     pub ruleset: &'a Ruleset,
     pub image: &'a Image,
     pub metadata: &'a Metadata,
-    /// Those of run-time entries that are in force, if any.
+    /// The maps of the attachment in force, if any, for its run-time entries.
     pub maps: Option<&'a Maps>,
 }
 
-/// A NIC's ruleset has no image: the kernel's says the same of it.
+/// Builds an image to judge by. A ruleset for a NIC has none of its own, but the same verdicts.
 pub fn image_of(ruleset: &Ruleset) -> Result<(Image, Metadata), Error> {
     let metadata = Metadata::unbound(ruleset);
     let image =
@@ -39,8 +40,8 @@ pub fn image_of(ruleset: &Ruleset) -> Result<(Image, Metadata), Error> {
     Ok((image, metadata))
 }
 
-/// What a ruleset would cut off: the connection that this command runs in. What cannot be found out
-/// is taken to be well.
+/// The error that a ruleset would cut off the connection that this command runs in. `None` if not,
+/// or if that cannot be found out.
 pub fn cut_off(coming: &Coming<'_>) -> Option<Error> {
     let Ok(link_type) = coming.interface.link_type() else { return None };
     let connections = ssh::connections();
@@ -81,15 +82,15 @@ pub fn cut_off(coming: &Coming<'_>) -> Option<Error> {
     })
 }
 
-/// What a ruleset takes away from its interface.
+/// Warnings of what a ruleset takes away from its interface.
 pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let Ok(link_type) = coming.interface.link_type() else { return Vec::new() };
     let role = role(coming.interface);
     ground(coming, &RunTimeEntries::default(), link_type).warnings(&role)
 }
 
-/// The same of a configuration that is only looked at: of the interface that it is named after, as
-/// `attach` does, where there is one. Else of any, as far as that makes no difference.
+/// The same warnings for a configuration that is only checked. They are for the interface that the
+/// file is named after, as with `attach`; if there is none, those that hold for any interface.
 pub fn warnings_of_file(
     file: &Path,
     ruleset: &Ruleset,
@@ -138,8 +139,8 @@ fn entries(maps: &Maps, ip: IpAddr) -> Option<RunTimeEntries> {
     Some(entries)
 }
 
-/// Whether the frames of a connection come in by an interface: its address is there, or what goes back
-/// leaves there. Then the tag that they bear.
+/// Whether the frames of a connection come in by an interface: its own address is on it, or replies
+/// leave by it. Then the VLAN tag of these frames, if they have one.
 fn comes_by(
     connection: &Connection,
     interface: &Interface,
@@ -148,7 +149,7 @@ fn comes_by(
 ) -> Option<Option<u16>> {
     let Connection { peer, own, .. } = connection;
     let at = |ip: IpAddr| addresses.iter().filter(move |address| address.ip == ip);
-    // What this host says to itself goes by the loopback device, whatever address it names.
+    // Packets of this host to itself go through lo, whatever address they are sent to.
     if at(peer.ip()).next().is_some() && interface.name != "lo" {
         return None;
     }
@@ -159,15 +160,16 @@ fn comes_by(
         .find_map(|index| tag_on(interface, index, interfaces, 0))
 }
 
-/// Whether frames for the interface with that index come in by another one below it, as a VLAN's or
-/// a bridge's do: the tag that they bear there.
+/// Whether frames for the interface with that index come in by another one below it, as those of a
+/// VLAN or a bridge do. Then the VLAN tag that they have there, if any.
 fn tag_on(
     interface: &Interface,
     index: u32,
     interfaces: &[Interface],
     depth: u32,
 ) -> Option<Option<u16>> {
-    /// Deeper than interfaces can stand on each other (MAX_NEST_DEV, include/linux/netdevice.h).
+    /// The greatest depth of interfaces on top of each other (MAX_NEST_DEV,
+    /// include/linux/netdevice.h).
     const DEEPEST: u32 = 8;
 
     if index == interface.index {
@@ -187,7 +189,7 @@ fn tag_on(
     Some(tag.or(upper.vlan))
 }
 
-/// What an interface is to this host, as far as that can be found out.
+/// What this host uses an interface for, as far as that can be found out.
 fn role(interface: &Interface) -> Role {
     if interface.name == "lo" {
         return Role::default();
@@ -212,7 +214,7 @@ fn role(interface: &Interface) -> Role {
             _ => None,
         })
         .collect();
-    // Those of router advertisements are shorter.
+    // Dynamic addresses from router advertisements have shorter prefixes.
     let by_dhcp = |address: &&Address| address.is_dynamic && address.prefix_length == 128;
     Role {
         name: interface.name.clone(),
@@ -233,8 +235,8 @@ mod tests {
         Interface { index, ..Interface::default() }
     }
 
-    /// eth0 and eth1 are ports of bond0, on which VLAN 7 stands, and on that macvlan0; and a veth, whose
-    /// link is its peer.
+    /// eth0 and eth1 are ports of bond0; on bond0 is VLAN 7, and on that macvlan0. And there is a
+    /// veth, whose link is its peer.
     #[test]
     fn frames_for_what_stands_above_come_in_below_under_its_tag() {
         let kind = |kind: &str| Some(kind.to_owned());
@@ -254,13 +256,13 @@ mod tests {
             (4, 5, Some(None)),
             (4, 1, None),
             (1, 6, None),
-            // What it stands on is in another network namespace, under an index of that.
+            // The interface below is in another network namespace, and the index is one of that.
             (3, 7, None),
             (1, 9, None),
         ] {
             assert_eq!(tag_on(&interface(lower), upper, &all, 0), tag, "{upper} by {lower}");
         }
-        // A circle, which no kernel makes, has an end.
+        // The search ends even in a circle, which no kernel makes.
         let circle = [
             Interface { link: Some(2), ..interface(1) },
             Interface { link: Some(1), ..interface(2) },

@@ -14,7 +14,7 @@ use crate::views::entries::{Kind as EntryKind, Listed};
 use crate::views::explain::entries::{Address, Held, ListedEntries};
 use crate::views::lookup::{Holding, json, text};
 
-/// Shows what holds an address. That nothing does, is an answer and no error.
+/// Shows what holds an address. It is no error if nothing does.
 pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
     let address = match args.address {
         IpAddr::V4(address) => Address::V4(address.to_bits()),
@@ -59,15 +59,16 @@ fn in_force(interface: &str, address: Address) -> Result<(Vec<Listed>, Ruleset),
     Ok((entries, kept.ruleset))
 }
 
-/// In the order of judgement, the deciding one first: run-time entries that allow, allowlists,
-/// run-time entries that block, blocklists. Of run-time entries the longest decides, and what it hides
-/// is listed behind it: an allow too, where the longest blocks. Of blocklists, what drops comes before
-/// what counts, and what looks at sources before what looks at destinations alone.
+/// Sorts by the order of judgement, the deciding one first: run-time entries that allow,
+/// allowlists, run-time entries that block, blocklists. Of run-time entries only the longest
+/// decides. Those that it hides are listed after it, even an allow hidden by a longer block. Of
+/// blocklists, those that drop come before those that count, and those that look at sources before
+/// those that look at destinations only.
 fn in_order(entries: &[Listed], held: &[Held]) -> Vec<Holding> {
     let (allowlists, blocklists): (Vec<&Held>, Vec<&Held>) =
         held.iter().partition(|held| held.kind == Kind::Allowlist);
     let mut blocklists = blocklists;
-    // Stable: the longest first, then the list that comes first.
+    // The sort is stable: the longest entry stays first, and then that of the first list.
     blocklists
         .sort_by_key(|held| (held.action == ListAction::Count, held.side == Side::Destination));
     let allowing = entries.first().is_some_and(|first| first.kind == EntryKind::Allow);

@@ -1,4 +1,4 @@
-//! `xdpctl man`: one page that holds every subcommand.
+//! `xdpctl man`: one manual page with all subcommands.
 
 use std::io::{self, Write};
 
@@ -35,7 +35,8 @@ pub fn man(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     out.flush()
 }
 
-/// A subcommand and its own subcommands. The options that every command has are said once, above.
+/// The section of a subcommand and its own subcommands. Options that every command has are left
+/// out, since they are described once above.
 fn described(command: &Command) -> io::Result<String> {
     let own = command.clone().mut_args(|argument| {
         let everywhere = argument.is_global_set() || argument.get_id() == "help";
@@ -69,7 +70,7 @@ fn has_more(command: &Command) -> bool {
     command.get_after_long_help().or(command.get_after_help()).is_some()
 }
 
-/// What is rendered, without the preamble.
+/// The rendered text without the preamble.
 fn section(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<String> {
     let mut text = Vec::new();
     render(&mut text)?;
@@ -78,7 +79,7 @@ fn section(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<
     Ok(lines.filter(|line| !PREAMBLE.iter().any(|start| line.starts_with(start))).collect())
 }
 
-/// A section without its heading. Those that follow in it become paragraphs.
+/// A section without its heading. Further headings in it become paragraphs.
 fn body(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<String> {
     let section = section(render)?;
     let body = section.split_once('\n').map_or("", |(_, body)| body);
@@ -95,7 +96,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A command line of the product's shape.
+    /// A command line of the same shape as that of xdpctl.
     pub(in crate::commands) fn command() -> Command {
         let verbose = Arg::new("verbose").short('v').global(true).action(ArgAction::Count);
         let interface = Arg::new("IFACE").help("The interface's name");

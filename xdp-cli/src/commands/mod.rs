@@ -48,13 +48,13 @@ impl Session<'_> {
         self.out.write_fmt(text).map_err(Failure::from_output)
     }
 
-    /// Does `work` while no other command changes this network namespace, and says for whom it waits
-    /// until then.
+    /// Does `work` while no other command changes this network namespace. Until it has the lock,
+    /// says which command it waits for.
     ///
-    /// Nothing is read or written meanwhile but what `work` is about: an output that nobody reads, or a
-    /// configuration that never ends, would stop every other command. So the session is out of
-    /// `work`'s reach as long as it is borrowed here, and what there is to say has to be returned. What
-    /// is logged is written afterwards.
+    /// Meanwhile `work` must not print, or read a configuration: output that nobody reads, or a
+    /// file that never ends, would stop every other command. So `work` cannot reach the session,
+    /// which is borrowed here, and has to return what there is to say. Log lines are kept back and
+    /// written afterwards.
     fn locked<T>(&mut self, work: impl FnOnce(Locked) -> Result<T, Error>) -> Result<T, Error> {
         let _kept_back = logging::keep_back();
         let reporter = &mut self.reporter;
@@ -64,7 +64,7 @@ impl Session<'_> {
         work(namespace)
     }
 
-    /// Tells of all errors but the last, which the command ends with.
+    /// Reports all errors but the last, and returns that for the command to end with.
     fn all_but_last(&mut self, mut errors: Vec<Error>) -> Option<Error> {
         let last = errors.pop();
         for error in errors {
@@ -77,7 +77,7 @@ impl Session<'_> {
 /// Why a command did not do what it was told to.
 #[derive(Debug)]
 pub enum Failure {
-    /// Mistakes in a configuration, which were told already: status 2.
+    /// Mistakes in a configuration, which were reported already: status 2.
     Configuration,
     /// It could not be done: status 1.
     Impossible(Error),
@@ -86,7 +86,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Output that cannot be written.
+    /// The failure for output that cannot be written.
     pub fn from_output(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::ClosedPipe
@@ -102,14 +102,14 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs a command that changes something. Where it is done, what is left of network namespaces that no
-/// longer exist is removed as well, for no command can run in those.
+/// Runs a command that changes something. Once that is done, removes what is left of network
+/// namespaces that no longer exist, since no command can run in those.
 pub fn changing(
     session: &mut Session<'_>,
     command: impl FnOnce(&mut Session<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     command(session)?;
-    // It is done, so what cannot be removed is no failure of its.
+    // The command is done, so it does not fail if something cannot be removed.
     let swept = sweep::sweep().unwrap_or_else(|error| vec![Err(error)]);
     for one in swept {
         match one {
@@ -136,18 +136,18 @@ pub fn changing(
     Ok(())
 }
 
-/// How often a command begins anew because another one was faster, before it gives up. Each time,
-/// that one has put a ruleset in force.
+/// How often a command starts over because another one was faster, before it gives up. Each time,
+/// the other one has put a ruleset in force.
 const ATTEMPTS: u32 = 50;
 
-/// Others were faster each time.
+/// The error if others were faster each time.
 fn outpaced() -> Error {
     Error::new("other commands put rulesets in force faster than this one could be made ready")
         .hint("nothing was changed: see what runs `xdpctl reload` or `attach` all the time")
 }
 
-/// The namespace with what is attached to one interface, for a command that only looks at it. What is
-/// attached to an interface that is in another network namespace now is an error.
+/// The namespace and the attachment of one interface, for a command that only looks. Fails if
+/// nothing is attached, or if the interface is in another network namespace now.
 fn look_at(interface: &str) -> Result<(Namespace, Attachment), Error> {
     let namespace = Namespace::look()?.ok_or_else(|| not_attached(interface, &[]))?;
     let attachment = namespace.attachments()?.into_required_here(interface)?;

@@ -1,4 +1,4 @@
-//! The prefixes of a command: its arguments, or standard input.
+//! Reads the prefixes that a command is given, as arguments or on standard input.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -17,18 +17,18 @@ use xdp_common::capacity::{MAX_FILE_SIZE, MAX_PREFIXES};
 /// The argument that stands for standard input.
 const STDIN: &str = "-";
 
-/// What a command on entries is given.
+/// The arguments of a command on entries.
 pub struct Given {
-    /// `None` where all interfaces are meant, and none is named beside that.
+    /// `None` if all interfaces are meant and none is named.
     pub interface: Option<String>,
     /// Sorted, each once.
     pub prefixes: Vec<IpPrefix>,
 }
 
-/// Reads the arguments of a command on entries, its prefixes cut to the length that is asked for.
-/// Everything that cannot be read is told, and then nothing is done.
+/// Reads the arguments of a command on entries, and cuts prefixes to the length that is asked for.
+/// Reports everything that cannot be read, and then fails.
 pub fn read(interface: &str, args: &Prefixes, session: &mut Session<'_>) -> Result<Given, Failure> {
-    // With `--all-interfaces`, what stands in the interface's place is a prefix, unless it cannot be one.
+    // With `--all-interfaces`, the first argument is a prefix, or an interface if it cannot be one.
     let is_prefix = || {
         let found = listfile::scan(interface.as_bytes(), 0, &mut ListEntries::default());
         interface == STDIN || found.yields || found.unreadable.total > 0 && args.prefixes.is_empty()
@@ -78,7 +78,7 @@ pub fn refuse_catch_all(
     Err(Failure::Configuration)
 }
 
-/// An IPv6 prefix that is longer, cut to that length. IPv4's stay what they are.
+/// Cuts a longer IPv6 prefix to that length. IPv4 prefixes stay as they are.
 fn aggregated(prefix: IpPrefix, length: u8) -> IpPrefix {
     match prefix {
         IpPrefix::V6(longer) if longer.length > length => {
@@ -88,7 +88,7 @@ fn aggregated(prefix: IpPrefix, length: u8) -> IpPrefix {
     }
 }
 
-/// In the order in which they were given.
+/// The prefixes in the order in which they were given.
 fn read_as_given(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
     if texts.iter().all(|prefix| prefix != STDIN) {
         return arguments(texts, session);
@@ -132,7 +132,7 @@ fn lines(bytes: &[u8], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failu
     }
     let prefixes = prefixes(&entries);
     if prefixes.is_empty() {
-        // As from `zcat`, of a file that is not there.
+        // For example from `zcat` of a missing file.
         session.reporter.warning(
             "standard input had no prefixes",
             Some("see whether the command that writes to it failed"),
@@ -145,7 +145,7 @@ fn arguments(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPrefix
     let mut entries = ListEntries::default();
     let mut wrong = false;
     for text in texts {
-        // A list file's line ends there: what follows would be an entry that nobody asked for.
+        // A line of a list file would end there, and the rest would be an entry of its own.
         if text.contains('\n') {
             let told = format!("\"{}\" has a line feed: an argument is one prefix", plain(text));
             let hint = "give each prefix as an argument of its own, or write them to standard \
@@ -176,7 +176,7 @@ fn prefixes(entries: &ListEntries) -> Vec<IpPrefix> {
     v4.chain(entries.v6.iter().map(|entry| IpPrefix::V6(entry.prefix))).collect()
 }
 
-/// How many, or which where it is one.
+/// The prefix if there is just one, or else how many there are.
 pub fn shown(prefixes: &[IpPrefix]) -> String {
     match prefixes {
         [prefix] => prefix.to_string(),

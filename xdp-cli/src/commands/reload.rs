@@ -17,8 +17,8 @@ use crate::difference::Difference;
 use crate::ruleset::Ruleset;
 use crate::views::difference::{MapBytes, Reload as View, json, text};
 
-/// Reads configurations again, all of them first, then exchanges each ruleset; or only says what would
-/// change.
+/// Reads all configurations again, and then exchanges each ruleset, or with `--dry-run` only says
+/// what would change.
 pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     for _ in 0..super::ATTEMPTS {
         let namespace = Namespace::look()?;
@@ -30,7 +30,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         let attached = namespace.attachments()?;
         let (chosen, left_out) = chosen(&attached, args)?;
         let loaded = read(&chosen, args, session)?;
-        // Asked before anything is changed: afterwards, no question may fail.
+        // Ask before anything is changed: afterwards, a question that fails would be too late.
         let link_types: Result<Vec<LinkType>, Error> =
             chosen.iter().map(|attachment| attachment.link_type()).collect();
         let link_types = link_types?;
@@ -50,7 +50,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             _ => Ok(Outcome::Asked),
         };
         if let Ok(Outcome::Outpaced) = done {
-            // Another command was faster, and what it read may be newer than what was read here.
+            // Another command was faster, and may have read newer files than this one did.
             continue;
         }
         for error in &left_out {
@@ -71,8 +71,8 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
     Err(super::outpaced().into())
 }
 
-/// What is to be reloaded: what is named, or all that judges anything here. Why others do not, is to be
-/// told.
+/// The attachments to reload: the named one, or all that judge packets here. Also returns why
+/// others do not, to be reported.
 fn chosen<'a>(
     attached: &'a Attachments,
     args: &Reload,
@@ -100,7 +100,7 @@ fn chosen<'a>(
     Ok((chosen, stranded))
 }
 
-/// Reads the configuration of each. All of the mistakes of all of the files are told before giving up.
+/// Reads the configuration of each. Reports all mistakes in all files before it fails.
 fn read(
     chosen: &[&Attachment],
     args: &Reload,
@@ -124,12 +124,12 @@ fn read(
     Ok(all.into_iter().flatten().collect())
 }
 
-/// What came of rulesets that are ready.
+/// What happened to the rulesets that were ready.
 enum Outcome {
     Done(Vec<Result<Reloaded, Error>>),
-    /// Only asked about.
+    /// It was a dry run.
     Asked,
-    /// Another command came in between.
+    /// Another command changed something in between.
     Outpaced,
 }
 
@@ -137,13 +137,13 @@ enum Outcome {
 struct Ready<'a> {
     change: Change<'a>,
     missing: Vec<Error>,
-    /// Why less than all could be compared.
+    /// Why not everything could be compared.
     unkept: Option<Error>,
     difference: Difference,
     map_bytes: MapBytes,
 }
 
-/// Compiles, and compares with what is in force. Changes nothing.
+/// Compiles a ruleset and compares it with what is in force. Changes nothing.
 fn prepare<'a>(
     namespace: &Namespace,
     chosen: &[&'a Attachment],
@@ -162,8 +162,8 @@ fn prepare<'a>(
     Ok(all)
 }
 
-/// What is different from the ruleset in force. Where that was not kept, or is not to be read, numbers
-/// have to do: a reload is what keeps it again.
+/// The difference to the ruleset in force. If its file is lost or unreadable, only numbers are
+/// compared. That is no failure, since this reload will write the file anew.
 fn compare(
     namespace: &Namespace,
     before: &Attachment,
@@ -201,7 +201,7 @@ fn keep_connection(
     attach::refuse_lockout(&coming, force, session)
 }
 
-/// Redirect targets that are missing.
+/// Warnings of redirect targets that are missing.
 fn missing(name: &str, prepared: &Prepared) -> Vec<Error> {
     let missing = prepared.missing().iter().map(|missing| {
         Error::new(format!(
@@ -215,7 +215,7 @@ fn missing(name: &str, prepared: &Prepared) -> Vec<Error> {
     missing.collect()
 }
 
-/// Puts all of it in force; `None` where another command came in between.
+/// Puts all rulesets in force; `None` if another command changed something in between.
 fn put_in_force(
     ready: &[Ready<'_>],
     session: &mut Session<'_>,
@@ -227,7 +227,7 @@ fn put_in_force(
     })
 }
 
-/// Tells what was done, or without `results` what would be.
+/// Reports what was done, or without `results` what would be.
 fn tell(
     all: Vec<Ready<'_>>,
     results: Option<Vec<Result<Reloaded, Error>>>,
@@ -242,7 +242,7 @@ fn tell(
     };
     for (ready, result) in all.into_iter().zip(results) {
         let Ready { change, missing, unkept, difference, map_bytes } = ready;
-        // Where it is not put in force, what keeps it from that is told, which may be the same.
+        // If the ruleset was not put in force, its error is reported, which may be the same.
         let unkept = unkept.filter(|_| !matches!(result, Some(Err(_))));
         for warning in missing.iter().chain(&unkept) {
             session.reporter.warning(&warning.message, warning.hint.as_deref());

@@ -32,8 +32,8 @@ pub fn run(args: &args::Show, session: &mut Session<'_>) -> Result<(), Failure> 
     write(session.out, &all?).map_err(Failure::from_output)
 }
 
-/// How often it is looked again where a reload came between asking which ruleset is in force and reading
-/// it.
+/// How often to look again if a reload came between asking which ruleset is in force and reading
+/// its file.
 const ATTEMPTS: u32 = 100;
 
 fn shown(namespace: &Namespace, attachment: &Attachment, terse: bool) -> Result<Shown, Error> {

@@ -1,12 +1,13 @@
-//! `max_shrink`: whether the lists of a configuration have lost more than they may, against those in
-//! force.
+//! `max_shrink`: whether lists of a configuration have lost more entries than they may, compared
+//! with those in force.
 
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::{Kind, Metadata};
 use crate::notation::grouped;
 use crate::ruleset::{List, Ruleset};
 
-/// Each list that has lost too much. A list that is not in force by that name and kind has lost nothing.
+/// A diagnostic for each list that has lost too much. A list that is not in force by the same name
+/// and kind has lost nothing.
 pub fn refusals(ruleset: &Ruleset, in_force: &Metadata) -> Vec<Diagnostic> {
     let allowlists = ruleset.allowlists.iter().map(|list| (Kind::Allowlist, "allowlist", list));
     let blocklists = ruleset.blocklists.iter().map(|list| (Kind::Blocklist, "blocklist", list));
@@ -40,7 +41,7 @@ mod tests {
     use crate::config::load_with;
     use std::path::Path;
 
-    /// A blocklist of so many addresses.
+    /// A list of that kind with so many addresses.
     fn ruleset(kind: &str, number: usize, keys: &str) -> Ruleset {
         let prefixes: String = (0..number).map(|last| format!("\"10.0.0.{last}\",")).collect();
         let text = format!(
@@ -66,7 +67,7 @@ mod tests {
         insta::assert_snapshot!(said("blocklist", 99, "max_shrink = \"0%\""), @r#"x.toml:2: blocklist "x": 99 entries, where 100 are in force, and max_shrink is 0% (see whether its files are whole; if that is meant, raise max_shrink)"#);
         assert_eq!(said("blocklist", 0, "max_shrink = \"100%\""), "");
         assert_eq!(said("blocklist", 0, ""), "");
-        // Of another kind, it is another list.
+        // A list of another kind is another list.
         assert_eq!(said("allowlist", 1, half), "");
     }
 

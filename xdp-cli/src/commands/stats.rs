@@ -15,7 +15,7 @@ use crate::views::stats::follow::{self, Options, follow};
 use crate::views::stats::stop::Stop;
 use crate::views::stats::{CountedSample, Sample};
 
-/// Shows counters, again and again or once.
+/// Shows counters, once or again and again.
 pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {
     let stop =
         Stop::on_signals().map_err(|error| Error::new(format!("cannot catch Ctrl-C: {error}")))?;
@@ -26,7 +26,7 @@ pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {
         json: args.json,
         all: args.all,
     };
-    // A terminal that knows no control codes gets lines.
+    // A terminal without control sequences gets plain lines.
     let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
     let is_terminal = io::stdout().is_terminal() && !is_dumb;
     let mut source = || sample(args.interface.as_deref());
@@ -37,8 +37,8 @@ pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Attachments are opened anew for each sample: one may be detached, or another attached,
-/// meanwhile.
+/// Takes a sample. Attachments are opened anew each time, since meanwhile one may have been
+/// detached, or another attached.
 fn sample(interface: Option<&str>) -> Result<Vec<Sample>, Error> {
     let Some(namespace) = Namespace::look()? else { return Err(super::nothing_attached()) };
     let attached = namespace.attachments()?;
@@ -66,7 +66,7 @@ fn view(attachment: &Attachment, reading: Reading) -> Sample {
         interface: attachment.name(),
         ifindex: attachment.ifindex().unwrap_or(attachment.key().ifindex()),
         gone: attachment.ifindex().is_none(),
-        // What cannot be read here, `status` tells of.
+        // If this cannot be read, `status` reports it.
         bypass: attachment.readable().and_then(|(maps, _)| bypass::is_on(maps)).unwrap_or(false),
         mode: metadata.mode,
         generation: reading.in_force.generation,

@@ -18,8 +18,8 @@ use crate::datapath::maps::dynamic;
 use crate::notation::{counted, duration, plain};
 use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
 
-/// Shows what is attached, and ends with 1 where something is wrong. That nothing is attached, is an
-/// answer and no error.
+/// Shows what is attached. Returns exit status 1 if something is wrong. It is no error if nothing
+/// is attached.
 pub fn run(args: &args::Status, session: &mut Session<'_>) -> Result<u8, Failure> {
     let all = gather(args.interface.as_deref())?;
     let written = if args.json {
@@ -53,10 +53,10 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
     Ok(chosen.into_iter().map(view).collect())
 }
 
-/// So many files are named that changed, and the rest are counted.
+/// How many changed files are named; the rest are counted.
 const NAMED: usize = 10;
 
-/// What became of the files that the ruleset in force was read from.
+/// What has happened to the files that the ruleset in force was read from.
 fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
     let Some(in_force) = attachment.in_force() else { return Vec::new() };
     let name = plain(&attachment.name());
@@ -95,7 +95,7 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
 }
 
 fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> Status {
-    // Where the link is on no interface, the one that it was on may still be there.
+    // If the link is on no interface any more, the one that it was on may still be there.
     let index = attachment.ifindex().or_else(|| attachment.left());
     let interface = index.and_then(|index| carriers.by_index(index));
     let link = match interface {
@@ -169,7 +169,8 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         {
             problems.push(format!("{} is down: what is redirected to it is dropped", target.name));
         }
-        // In other modes nothing is needed of a target; another interface may need something of it.
+        // Only native mode needs anything of a target. In other modes, what was found there is for
+        // another interface.
         let outcome = outcomes.iter().find(|outcome| {
             metadata.mode == Mode::Native && Some(outcome.target.index) == redirect.ifindex
         });
@@ -182,7 +183,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         });
     }
     let bans = match attachment.nic() {
-        // A NIC has no entries of run time.
+        // A NIC has no run-time entries.
         Some(_) => Ok(0),
         None => attachment.readable().and_then(|(maps, _)| dynamic::count(maps)),
     };
@@ -231,7 +232,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
     }
 }
 
-/// A problem with what to do about it.
+/// The text of a problem, with the hint what to do about it.
 fn with_hint(error: Error) -> String {
     match error.hint {
         Some(hint) => format!("{}: {hint}", error.message),

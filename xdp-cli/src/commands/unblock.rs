@@ -10,11 +10,11 @@ use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic::Store;
 use crate::notation::plain;
 
-/// Most prefixes that a message names.
+/// A message names at most so many prefixes.
 const NAMED: usize = 10;
 
-/// Removes entries of either kind, those of one owner or of all: all of them, or none where one is not
-/// there. Of all interfaces it is enough that one has it.
+/// Removes entries of either kind, of one owner or of all. Removes none if one of them does not
+/// exist. With all interfaces, it is enough if one interface has it.
 pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
     let (owner, all) = (args.owner.as_deref(), args.prefixes.all_interfaces);
@@ -49,7 +49,7 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
             done.push((name.clone(), std::mem::take(there_on)));
         }
         there.iter_mut().for_each(|(_, store, _)| store.sweep_removed());
-        // They are removed, whether a disk has room for that or not.
+        // The entries are removed, even if that cannot be written to disk.
         let names: Vec<String> = there.into_iter().map(|(name, ..)| name).collect();
         let would_return = holders::forget(&names, &prefixes, owner);
         Ok((done, left_out, would_return))

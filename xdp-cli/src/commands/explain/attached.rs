@@ -1,4 +1,4 @@
-//! The attached program's answer.
+//! Asks the attached program what it would do with a frame.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ use crate::views::entries::Kind;
 use crate::views::explain::Explained;
 use crate::views::explain::entries::{Address, ListedEntries};
 
-/// The program, and what is known of the ruleset that it judges by.
+/// The attached program, and what is known about the ruleset that it judges by.
 pub(super) struct Asking<'a> {
     namespace: &'a Namespace,
     attachment: &'a Attachment,
@@ -30,7 +30,7 @@ pub(super) struct Asking<'a> {
     explainer: Explainer<'a>,
     link_type: LinkType,
     known: Known,
-    /// Run-time entries that decided so far, as they were when they did first.
+    /// Run-time entries that have decided so far, as they were when they first did.
     met: HashMap<IpPrefix, RunTime>,
 }
 
@@ -108,13 +108,13 @@ impl<'a> Asking<'a> {
                     frame,
                 ));
             }
-            // A reload came: the names and entries are those of the ruleset that judged.
+            // A reload came in between: take the names and entries of the ruleset that judged.
             self.known = Self::know(self.namespace, self.attachment, session)?;
         }
         Err(Error::new("the ruleset changes too fast to ask about it").into())
     }
 
-    /// The run-time entry that decides about a frame's source, where one decided.
+    /// The run-time entry that decided about the source of a frame, if one did.
     fn run_time_entry(&mut self, answer: &Answer) -> Result<Option<RunTime>, Error> {
         let addresses = answer.packet.as_ref().and_then(addresses);
         let (Reason::Allowed | Reason::Banned, Some((source, _))) = (answer.reason, addresses)
@@ -127,7 +127,8 @@ impl<'a> Asking<'a> {
         if let Some(known) = self.met.get(&prefix).filter(|known| known.kind == kind) {
             return Ok(Some(known.clone()));
         }
-        // Its note and its end take more calls than the decision does: once for each entry.
+        // Finding the note and the expiry takes more calls than the decision, so once for each
+        // entry.
         let entry = self.described(source, prefix, kind)?;
         self.met.insert(prefix, entry.clone());
         Ok(Some(entry))
@@ -137,7 +138,7 @@ impl<'a> Asking<'a> {
         let notes = self.namespace.notes_directory(self.attachment.key())?;
         let holding = dynamic::holding(self.maps, notes, full(source))?;
         let found = holding.into_iter().find(|it| (it.prefix, it.kind) == (prefix, kind));
-        // One that has ended since has neither.
+        // An entry that has expired since has neither.
         let (expires_in_seconds, note) =
             found.map_or((None, None), |entry| (entry.expires_in_seconds, entry.note));
         Ok(RunTime { prefix, kind, expires_in_seconds, note })

@@ -1,4 +1,5 @@
-//! A configuration's answer: compiled and judged here, in force nowhere.
+//! Asks a configuration what it would do with a frame. It is compiled and judges here, and need not
+//! be in force.
 
 use std::path::Path;
 
@@ -33,7 +34,7 @@ impl Compiled {
             Failure::Configuration
         })?;
         let entries = Some(ListedEntries::of(loaded.ruleset));
-        // Another machine's interfaces may have other numbers.
+        // The configuration may be for another machine, whose interfaces have other indexes.
         let names = Names::new(metadata, entries, |_| None);
         Ok(Self { image, names, link_type })
     }

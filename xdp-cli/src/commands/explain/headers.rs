@@ -1,4 +1,4 @@
-//! A frame by what its headers say.
+//! A frame that is described by its headers on the command line.
 
 use xdp_common::packet::LinkType;
 
@@ -6,17 +6,17 @@ use crate::args::{Headers, Mac, ProtocolArg};
 use crate::datapath::error::Error;
 use crate::frames::build::{self, Addresses, Description, Ethernet, Payload};
 
-/// A frame that was described, without mistakes.
+/// A description of a frame, without mistakes.
 pub(super) struct Told {
     addresses: Addresses,
     payload: Payload,
     vlan: Option<u16>,
     source_mac: Option<Mac>,
-    /// Without it, the interface's own.
+    /// `None` means that of the interface.
     destination_mac: Option<Mac>,
 }
 
-/// What contradicts itself, and what would be right.
+/// What is contradictory, and a hint.
 pub(super) type Mistake = (String, &'static str);
 
 impl Told {
@@ -39,7 +39,7 @@ impl Told {
         })
     }
 
-    /// What contradicts a link of that type.
+    /// What the description says that a link of that type cannot have.
     pub(super) fn contradicts(&self, link_type: LinkType) -> Option<Mistake> {
         let has_ethernet =
             self.vlan.is_some() || self.source_mac.is_some() || self.destination_mac.is_some();
@@ -49,7 +49,7 @@ impl Told {
         })
     }
 
-    /// The frame, to `own` where nothing else was said.
+    /// Builds the frame. It goes to the MAC address `own`, unless another one was given.
     pub(super) fn frame(&self, own: [u8; 6], link_type: LinkType) -> Result<Vec<u8>, Error> {
         let ethernet = || Ethernet {
             source_mac: self.source_mac.map_or([2, 0, 0, 0, 0, 1], |mac| mac.0),

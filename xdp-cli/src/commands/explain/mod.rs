@@ -26,7 +26,7 @@ use headers::Told;
 /// The destination of a frame that is built for no interface.
 const NOBODYS_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-/// Who is asked.
+/// Who judges the frames.
 enum Judge<'a> {
     Attached(Box<Asking<'a>>),
     Configuration(Box<Compiled>),
@@ -40,10 +40,10 @@ impl Judge<'_> {
         }
     }
 
-    /// What would be right where a capture is refused.
+    /// A hint for a capture that is refused.
     fn hint(&self, error: &pcap::Error) -> Option<&'static str> {
         match (self, error) {
-            // Nothing but the question says what the interface's frames begin with.
+            // For a configuration, only the command line says what the link type is.
             (Self::Configuration(_), pcap::Error::LinkType(OtherLink { wanted, .. })) => {
                 Some(match wanted {
                     LinkType::Ethernet => {
@@ -57,9 +57,9 @@ impl Judge<'_> {
     }
 }
 
-/// Says what would become of a frame, or of every frame of a capture.
+/// Says what would happen to a frame, or to every frame of a capture.
 pub fn run(args: &Explain, session: &mut Session<'_>) -> Result<(), Failure> {
-    // What is wrong with the question is told before anything is asked.
+    // Mistakes in the question are reported before anything is asked.
     let question = Question::of(args, session)?;
     if let Some(path) = &args.judge.config {
         let link_type = match args.link_type {
@@ -78,7 +78,8 @@ pub fn run(args: &Explain, session: &mut Session<'_>) -> Result<(), Failure> {
     answer(question, &mut judge, link_type, own.unwrap_or_default(), args.json, session)
 }
 
-/// `own` is the address that a frame goes to where nothing else is said.
+/// Answers the question. `own` is the MAC address that a frame goes to, unless another one was
+/// given.
 fn answer(
     question: Question<'_>,
     judge: &mut Judge<'_>,
@@ -124,7 +125,7 @@ fn print(session: &mut Session<'_>, as_json: bool, explained: &Explained) -> Res
     written.map_err(Failure::from_output)
 }
 
-/// What is asked about.
+/// The frame or the frames that are asked about.
 enum Question<'a> {
     Frame(Vec<u8>),
     Headers(Told),
@@ -154,10 +155,11 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Most bytes of text that are read for a frame: enough for the longest in any of the forms.
+/// How many bytes of text are read for a frame at most: enough for the longest in any form.
 const MOST_TEXT: u64 = 1 << 20;
 
-/// A frame in hexadecimal from standard input; or what is wrong with it, and what would be right.
+/// Reads a frame in hexadecimal from standard input. The error is what is wrong with it, and a
+/// hint.
 fn typed(input: impl Read) -> Result<Vec<u8>, (String, Option<&'static str>)> {
     let mut text = Vec::new();
     input
@@ -183,7 +185,7 @@ fn open(path: &Path) -> Result<Capture<'static>, pcap::Error> {
     Capture::open(source)
 }
 
-/// What is wrong with a capture is told as what is wrong with a configuration.
+/// Reports what is wrong with a capture in the same form as mistakes in a configuration.
 fn refuse(
     path: &Path,
     error: &pcap::Error,
@@ -195,8 +197,9 @@ fn refuse(
     Failure::Configuration
 }
 
-/// Each frame, in order. One that cannot be judged is told in its place, and the rest go on; a file
-/// that breaks off fails the command, after all that could be had of it was told.
+/// Judges each frame in order. A frame that cannot be judged is reported in its place, and the
+/// others follow. If the file breaks off the command fails, after all frames before that were
+/// judged.
 fn capture_of(
     mut capture: Capture<'_>,
     path: &Path,
@@ -232,7 +235,7 @@ fn capture_of(
             }
         }
     };
-    // What was answered comes before what is said of the whole.
+    // Answers are printed before warnings about the capture as a whole.
     session.out.flush().map_err(Failure::from_output)?;
     tally.warn(&capture, end.is_ok(), session);
     match end {
@@ -252,21 +255,21 @@ fn capture_of(
     }
 }
 
-/// How many frames of a capture were told of, and of what kind.
+/// Counts the frames of a capture that were answered.
 #[derive(Default)]
 struct Tally {
     frames: u64,
-    /// Of these: could not be judged.
+    /// Of these, the frames that could not be judged.
     unjudged: u64,
-    /// Of these: were longer than any that can be judged.
+    /// Of these, the frames that were too long to be judged.
     too_long: u64,
-    /// Were judged with zeros in place of what the capture does not hold.
+    /// Frames that were judged with zeros in place of bytes that the capture does not hold.
     cut: u64,
 }
 
 impl Tally {
-    /// Makes `frame` as long as it was on the wire, and returns how much of that was captured where
-    /// it was not all; or why it cannot be judged.
+    /// Makes `frame` as long as it was on the wire. Returns how many bytes of that were captured,
+    /// if not all; fails with the reason if the frame cannot be judged.
     fn judgeable(
         &mut self,
         record: Record,
