@@ -13,25 +13,26 @@ struct Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-// SAFETY: the system's allocator does the work; null, which callers have to expect, never comes back.
+// SAFETY: the system's allocator does the work. It may return null, which callers have to expect;
+// this one never does.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is that of `System` too.
         unsafe { there(System.alloc(layout)) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is that of `System` too.
         unsafe { there(System.alloc_zeroed(layout)) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is that of `System` too.
         unsafe { there(System.realloc(memory, layout, size)) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is that of `System` too.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -54,6 +55,7 @@ fn end() -> ! {
 /// Makes the call that writes a file beyond its size limit (`ulimit -f`) fail, instead of a signal
 /// ending the process.
 pub fn heed() {
-    // SAFETY: no handler of ours is put there. That it fails is no reason to stop.
+    // SAFETY: no handler is installed: the signal is ignored. Failing to do so is no reason to
+    // stop.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 }

@@ -163,7 +163,7 @@ pub struct Guards {
     pub catch_all: bool,
     /// The list must hold at least so many entries, each prefix counted once.
     pub min_entries: Option<u32>,
-    /// At a reload the list may have lost at most this share, in percent, of its entries in force.
+    /// When it replaces a list in force, at most this share of its entries may be lost, in percent.
     pub max_shrink: Option<u8>,
 }
 

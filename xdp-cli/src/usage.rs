@@ -106,7 +106,7 @@ mod tests {
         harmless(error, &arguments).render().ansi().to_string()
     }
 
-    /// The text without clap's own colours and line feeds.
+    /// The text without clap's own colours and line feeds; panics at any other control character.
     fn text(told: &str) -> String {
         let mut text = String::new();
         let mut rest = told;

@@ -13,7 +13,7 @@ fn v4(address: [u8; 4], length: u8) -> Prefix<u32> {
     Prefix { address: u32::from_be_bytes(address), length }
 }
 
-/// The conditions of one rule that drops.
+/// The conditions of a rule that drops, read from text.
 fn matches(conditions: &str) -> Matches {
     let mut rules = ruleset(&format!("[[rule]]\nname = 'x'\naction = 'drop'\n{conditions}")).rules;
     rules.remove(0).matches
@@ -198,7 +198,7 @@ fn conditions_of_rules() {
     assert_eq!(matches("protocol = 'sctp'").protocol, Some(Protocol::Number(132)));
     assert_eq!(matches("protocol = 'icmp'").protocol, Some(Protocol::Icmp));
     assert_eq!(matches("protocol = 'icmpv6'").protocol, Some(Protocol::Icmpv6));
-    // Port 0 is a port, and a number is as good as a name.
+    // Port 0 is a valid port, and a protocol's number is as good as its name.
     assert_eq!(matches("source_port = 0").source_port, Some(vec![(0, 0)]));
     assert_eq!(
         matches("protocol = 6\ndestination_port = ['0-1', 2]").destination_port,
@@ -221,18 +221,18 @@ fn conditions_of_rules() {
     }
     assert_eq!(matches("vlan = 'none'").vlan, Some(Vlan::Untagged));
     assert_eq!(matches("vlan = [0, 4095]").vlan, Some(Vlan::Ids(vec![0, 4095])));
-    // A range is the prefixes that it comes to.
+    // A range is turned into prefixes.
     let ranges = matches("source = ['192.0.2.10-192.0.2.20', '::1 - ::2']").source.unwrap();
     let lengths: Vec<_> =
         ranges.v4.iter().map(|prefix| (prefix.address & 0xff, prefix.length)).collect();
     assert_eq!(lengths, [(10, 31), (12, 30), (16, 30), (20, 32)]);
     assert_eq!(ranges.v6.len(), 2);
-    // A mapped address is IPv6.
+    // An IPv4-mapped address is IPv6.
     let source = matches("source = '::ffff:1.2.3.4'").source.unwrap();
     assert_eq!((source.v4.len(), source.v6.len()), (0, 1));
     let both = matches("source = ['::1', '10.0.0.1']\ndestination = ['10.0.0.2', '::2']");
     assert_eq!(both.destination.unwrap().v6.len(), 1);
-    // A protocol that IPv6 has as an extension header is one of IPv4.
+    // A protocol that is an extension header in IPv6 can still be matched over IPv4.
     assert_eq!(matches("protocol = 51\nsource = '10.0.0.1'").protocol, Some(Protocol::Number(51)));
 }
 
@@ -300,7 +300,7 @@ fn unreadable_lines_are_warnings() {
     let setup = Setup::new(&[("lists/a", b"10.0.0.1\nnonsense\n")]);
     let text = "[[allowlist]]\nname = 'x'\nfiles = ['lists/a']\n\
                 [[blocklist]]\nname = 'y'\nfiles = ['lists/a']\n";
-    // Told once, though two lists name the file.
+    // Reported once, though two lists name the file.
     insta::assert_snapshot!(setup.said(text), @r#"warning: DIR/lists/a:2:1: "nonsense" is not an address, a prefix or a range (an entry looks like 203.0.113.7, 203.0.113.0/24, 203.0.113.1-203.0.113.9 or 2001:db8::/32)"#);
     let ruleset = setup.load(text).ruleset.unwrap();
     assert_eq!(ruleset.files.len(), 2);

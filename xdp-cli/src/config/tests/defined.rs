@@ -24,7 +24,7 @@ fn names_stand_for_prefixes_and_ports() {
     assert_eq!((destination.v4[0].address, destination.v6.len()), (0x0a00_0001, 1));
     assert_eq!(matches.destination_port, Some(vec![(80, 80), (8000, 8100), (22, 22)]));
     assert_eq!(matches.source_port, Some(vec![(1024, 65535)]));
-    // Entries are from where they are written.
+    // The line of an entry is that of its definition.
     let lines: Vec<_> = ruleset.allowlists[0].v4.iter().map(|entry| entry.line).collect();
     assert_eq!(lines, [10, 15, 16]);
 }
@@ -81,7 +81,7 @@ fn mistakes() {
     insta::assert_snapshot!(said);
 }
 
-/// Each name has the one before it twice: a few lines would be all memory.
+/// Each name stands for the one before it twice: a few lines could fill all memory.
 #[test]
 fn what_names_stand_for_is_bounded() {
     let setup = Setup::new(&[]);
@@ -93,7 +93,7 @@ fn what_names_stand_for_is_bounded() {
         setup.said(text)
     };
     assert_eq!(deep(100), "");
-    // From the other end, each is looked up inside the one that stands before it.
+    // In the opposite order, each name is resolved while the one before it is.
     let mut text = String::from("[define]\n");
     for number in 0..17 {
         writeln!(text, "n{number} = \"$n{}\"", number + 1).unwrap();

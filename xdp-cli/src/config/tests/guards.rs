@@ -1,4 +1,4 @@
-//! Lists that guard themselves, and list files that are something else.
+//! Lists with guards, and list files that are something else.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A blocklist of one file with these keys beside it.
+/// A blocklist of one file, with these other keys.
 fn list(file: &str, keys: &str) -> String {
     format!("[[blocklist]]\nname = \"x\"\nfiles = [\"lists/{file}\"]\n{keys}\n")
 }
@@ -31,7 +31,7 @@ fn an_empty_file_is_an_error_as_one_that_yields_nothing_is() {
     assert_eq!(setup.said("[[allowlist]]\nname = \"x\"\nallow_empty = true\n"), "");
 }
 
-/// A list that may be empty is still none of nothing but mistakes.
+/// Even a list that may be empty refuses a file with nothing but mistakes.
 #[test]
 fn a_file_of_nothing_but_mistakes_is_one_error() {
     let setup = Setup::new(&[("lists/a", "example.org\n".repeat(20).as_bytes())]);
@@ -72,11 +72,11 @@ fn what_holds_every_address_has_to_be_meant() {
     error: DIR/x.toml:2:8: blocklist "x": its entries together hold every IPv6 address (where that is meant, say catch_all = true)
     "#);
     assert_eq!(setup.said(format!("{halves}catch_all = true\n")), "");
-    // Half of everything may be listed.
+    // A list may hold half of all addresses.
     assert_eq!(setup.said(list("other-half", "")), "");
 }
 
-/// Of two lists that name a file, one may mean it and the other not.
+/// Two lists name the same file; one allows what is in it, and the other does not.
 #[test]
 fn a_shared_file_is_held_against_each_list() {
     let setup = Setup::new(&[("lists/a", b"0.0.0.0/0\n")]);
@@ -88,7 +88,7 @@ fn a_shared_file_is_held_against_each_list() {
 
 #[test]
 fn a_list_says_how_few_entries_it_may_have() {
-    // Three, one of which stands twice, and a range of two prefixes.
+    // Three prefixes: one that stands twice, and a range that is two.
     let setup = Setup::new(&[("lists/a", b"10.0.0.1\n10.0.0.1\n10.0.0.4-10.0.0.6\n")]);
     let with = |least: &str| setup.said(list("a", &format!("min_entries = {least}")));
     assert_eq!(with("0"), "");
@@ -101,7 +101,7 @@ fn a_list_says_how_few_entries_it_may_have() {
     error: DIR/x.toml:4:15: blocklist "x": min_entries 2000001 is out of range (write a number of entries, 0 to 2000000)
     error: DIR/x.toml:4:15: blocklist "x": min_entries must be an integer, found the string "4" (write a number of entries, 0 to 2000000)
     "#);
-    // What is missing is told, and not what it comes to.
+    // A missing file is reported, and not also that there are too few entries.
     let missing = setup.said(list("none", "min_entries = 4"));
     assert_eq!(missing.lines().count(), 1, "{missing}");
 }
@@ -168,7 +168,7 @@ fn what_is_no_list_is_named_in_one_error() {
     for file in files {
         assert_eq!(setup.said(list(file, "strict = true")), setup.said(list(file, "")));
     }
-    // A line with a name behind its address makes no hosts file of a list.
+    // One line with a name after its address does not make a list a hosts file.
     let warned = setup.said(list("some-hosts", ""));
     assert!(warned.starts_with("warning: DIR/lists/some-hosts:3:1: "), "{warned}");
 }

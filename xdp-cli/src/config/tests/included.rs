@@ -55,7 +55,7 @@ fn mistakes_are_told_in_the_file_that_has_them() {
     let text = "include = [\"bad.toml\", \"broken.toml\",\n\"not-text.toml\", \"none.toml\", \"\", 5,\n\
                 \"named.toml\"]\n[policy]\n[[rule]]\nname = \"own\"\naction = \"dropp\"\n";
     insta::assert_snapshot!(setup.said(text));
-    // What is not defined may be so in a file that is not there.
+    // A name that is not defined may be defined in the missing file.
     let text = "include = [\"none.toml\"]\n[[blocklist]]\nname = \"b\"\nprefixes = [\"$x\"]\n";
     assert_eq!(setup.said(text).lines().count(), 1);
     insta::assert_snapshot!(setup.said("include = \"bad.toml\"\n"), @r#"error: DIR/x.toml:1:11: configuration: include must be an array of strings, found the string "bad.toml" (write ["bad.toml"])"#);

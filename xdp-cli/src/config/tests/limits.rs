@@ -54,7 +54,7 @@ fn addresses(first: usize, number: usize) -> String {
     text
 }
 
-/// Files that are all the same but for the configuration, and how often one was read.
+/// A configuration whose list files all have the same content, and how often list files were read.
 struct Same<'t> {
     text: String,
     list: &'t str,
@@ -66,7 +66,7 @@ impl<'t> Same<'t> {
         Self { text, list, reads: Cell::new(0) }
     }
 
-    /// What is said, and of how many lists.
+    /// What is reported, and how many blocklists the ruleset has; 0 if there is none.
     fn said(&self) -> (String, usize) {
         let read_file = |path: &Path| {
             if path == Path::new("x.toml") {
@@ -148,7 +148,7 @@ fn warnings_of_one_line_are_shown_up_to_ten() {
     for (place, warning) in found[..MAX_SHOWN_WARNINGS].iter().enumerate() {
         assert_eq!((warning.line, warning.column as usize), (3, 13 + 14 * place));
     }
-    // Of another kind, and so not lost among those.
+    // It is of another kind, so it is not lost among those.
     assert_eq!((found[10].line, found[10].column), (5, 10));
     assert_eq!(
         (found[11].line, found[11].message.as_str()),
@@ -168,7 +168,7 @@ fn mistakes_are_shown_up_to_a_limit_and_counted() {
         assert_eq!((rest.line, rest.message.clone()), (0, format!("{more} more mistakes")));
     };
     let setup = Setup::new(&[]);
-    // Of what is read, of the syntax, and of keys that stand twice.
+    // Mistakes in values, in the syntax, and keys that stand twice.
     let wrong = format!("[[blocklist]]\nname = 'x'\nprefixes = [\n{}]\n", "'no',\n".repeat(number));
     in_order(&setup.load(wrong).diagnostics.errors, 4);
     in_order(&setup.load("x\n".repeat(number)).diagnostics.errors, 1);
@@ -176,7 +176,8 @@ fn mistakes_are_shown_up_to_a_limit_and_counted() {
     in_order(&setup.load(twice).diagnostics.errors, 3);
 }
 
-/// All that follows is taken for values of the array, and was more than is shown.
+/// Everything that follows is taken for values of the array, which gave more mistakes than are
+/// shown.
 #[test]
 fn an_open_array_before_many_lines_is_one_mistake() {
     let setup = Setup::new(&[]);
@@ -189,12 +190,12 @@ fn an_open_array_before_many_lines_is_one_mistake() {
 #[test]
 fn tokens() {
     let setup = Setup::new(&[]);
-    // A comment and a line end each.
+    // Two tokens a line: a comment and a line end.
     let comments = "#\n".repeat(MAX_TOKENS / 2 + 2);
     insta::assert_snapshot!(setup.said(comments), @"error: DIR/x.toml:8000001:1: more than 16000000 words, values, signs, blanks and line ends (put prefixes into list files, which may be larger)");
 }
 
-/// Each list had them all before the first was counted: a thousand took 2.7 GB.
+/// Once, all lists were read before any was counted: a thousand took 2.7 GB.
 #[test]
 fn entries_of_all_lists_together() {
     let number = 20_000;
@@ -208,7 +209,7 @@ fn entries_of_all_lists_together() {
     let one_more = Same::new(tables(most + 1, table), &list);
     insta::assert_snapshot!(one_more.said().0, @r#"x.toml:602:8: blocklist "b200": with it, all lists together have at least 4020000 entries, 4000000 are the most (a prefix counts once in each list that has it: put what several lists share into one list)"#);
 
-    // Of many more, only as many are read as are looked at before duplicates are sought.
+    // Of many more files, only as many are read as it takes until duplicates are removed.
     let table = "[[blocklist]]\nname = 'b#'\nfiles = ['list#']\n";
     let many = Same::new(tables(MAX_LISTS, table), &list);
     insta::assert_snapshot!(many.said().0, @r#"x.toml:752:8: blocklist "b250": with it, all lists together have at least 5020000 entries, 4000000 are the most (a prefix counts once in each list that has it: put what several lists share into one list)"#);
@@ -232,7 +233,7 @@ fn duplicates_inside_a_list_are_no_entries_of_their_own() {
     assert_eq!(files.reads.get(), 21);
 }
 
-/// The files of the disk, and what was read of them.
+/// Files on disk, and a record of which were read.
 struct Counted(RefCell<Vec<PathBuf>>);
 
 impl Files for Counted {
@@ -269,8 +270,8 @@ fn a_file_is_read_once_whatever_it_is_called() {
     let read: Vec<_> =
         files.0.take().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
     assert_eq!(read, ["x.toml", "a", "b"]);
-    // What is wrong with it is told once, as an error where some list is strict and as a warning
-    // where some is not.
+    // A mistake in it is reported once as an error, since a list is strict, and once as a warning,
+    // since another is not.
     let dir = setup.path().display().to_string();
     let found = loaded.diagnostics;
     let said = found.errors.iter().chain(&found.warnings).map(|found| format!("{found}\n"));

@@ -1,4 +1,4 @@
-//! Whole configurations, from a file to a ruleset or to what is said of it.
+//! Whole configurations, from a file to a ruleset or to diagnostics.
 
 mod accepted;
 mod defined;
@@ -42,7 +42,7 @@ impl Setup {
         load(&path)
     }
 
-    /// What is said of a configuration, the folder called `DIR`.
+    /// The diagnostics of a configuration, with `DIR` in place of the folder.
     fn said(&self, configuration: impl AsRef<[u8]>) -> String {
         let loaded = self.load(configuration);
         assert_eq!(loaded.ruleset.is_some(), loaded.diagnostics.is_ok());
@@ -54,7 +54,7 @@ impl Setup {
     }
 }
 
-/// The ruleset of a configuration of which nothing is said.
+/// The ruleset of a configuration without mistakes and warnings.
 fn ruleset(configuration: &str) -> Ruleset {
     let setup = Setup::new(&[]);
     assert_eq!(setup.said(configuration), "");

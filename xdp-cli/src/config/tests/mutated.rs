@@ -1,5 +1,5 @@
-//! Texts that are nearly configurations: whatever they hold, something is said, and nothing
-//! panics.
+//! Texts that are nearly configurations: whatever they hold, they are either accepted or refused
+//! with diagnostics, and nothing panics.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ to = "eth0"
 [[rule.y]]
 "#;
 
-/// What is put into the text, characters of TOML above all.
+/// What is put into the text: mostly characters that mean something in TOML.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         "[\\[\\]{}=.,\"'#\n\\\\ ]{1,3}",

@@ -1,8 +1,8 @@
-//! What is said of configurations with mistakes: each case with its text and its diagnostics.
+//! Configurations with mistakes: each case with its text and its diagnostics.
 
 use super::Setup;
 
-/// Every case with what is said of it; each must be refused.
+/// Every case with its diagnostics. Each must be refused.
 fn refused(setup: &Setup, cases: &[(&str, &str)]) -> String {
     let mut all = String::new();
     for (title, text) in cases {

@@ -2,7 +2,7 @@
 
 use super::Setup;
 
-/// What is said of rules with these conditions, by the names "a", "b" and so on.
+/// The warnings about rules with these conditions, which are named "a", "b" and so on.
 fn said(conditions: &[&str]) -> String {
     let rules: String = (b'a'..)
         .zip(conditions)
@@ -61,7 +61,7 @@ fn rules_that_match_something_else_too() {
     }
 }
 
-/// Each of thousands of rules with thousands of prefixes would be held against each other.
+/// Thousands of rules with thousands of prefixes each would be compared with each other.
 #[test]
 fn comparing_ends() {
     let prefixes: String =
