@@ -1,4 +1,4 @@
-//! Packet tests as tables: one row is a frame and all that is to come of it.
+//! Packet tests as tables: a row is a frame and everything that has to happen to it.
 //!
 //! ```ignore
 //! let mut bench = Bench::new();
@@ -33,10 +33,10 @@ pub const JUDGED: &str = "in0";
 const INJECTED: &str = "src0";
 /// How long to listen for frames that should not come, once for each table.
 const QUIET: Duration = Duration::from_millis(50);
-/// After that many rows in a row that were not counted at all, the rest would only take time.
+/// After that many rows one after the other of which nothing was counted, the table is given up.
 const LOST_CAUSE: usize = 3;
 
-/// One frame, and all that is to come of it.
+/// One frame, and everything that has to happen to it.
 #[derive(Clone, Debug)]
 pub struct Row {
     description: String,
@@ -44,7 +44,7 @@ pub struct Row {
     verdict: &'static str,
     reason: &'static str,
     rules: Vec<&'static str>,
-    /// The interface where a frame arrives, and the frame. At most one: nothing is duplicated.
+    /// The interface where the frame arrives, and the bytes that arrive; `None` where it arrives nowhere.
     arrival: Option<(&'static str, Vec<u8>)>,
 }
 
@@ -70,12 +70,12 @@ pub fn drop(description: &str, frame: impl Into<Vec<u8>>, reason: &'static str) 
     row(description, frame, "drop", reason, None)
 }
 
-/// Goes out of `out0` by that rule, and arrives at `dst0` unchanged.
+/// Is sent out of `out0` by that rule, and arrives at `dst0` unchanged.
 pub fn redirect(description: &str, frame: impl Into<Vec<u8>>, rule: &'static str) -> Row {
     row(description, frame, "redirect", "rule", Some("dst0")).by(rule)
 }
 
-/// Goes back by that rule, and arrives at `src0` unchanged.
+/// Is sent back by that rule, and arrives at `src0` unchanged.
 pub fn bounce(description: &str, frame: impl Into<Vec<u8>>, rule: &'static str) -> Row {
     row(description, frame, "tx", "rule", Some(INJECTED)).by(rule)
 }
@@ -99,19 +99,19 @@ impl Row {
         self.arrival.as_ref().is_some_and(|(interface, _)| *interface == JUDGED)
     }
 
-    /// Counted under this list or rule as well.
+    /// Is counted under this list or rule too.
     pub fn by(mut self, rule: &'static str) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// Arrives there, and like this.
+    /// Arrives at that interface, with these bytes.
     pub fn arrives(mut self, interface: &'static str, frame: impl Into<Vec<u8>>) -> Self {
         self.arrival = Some((interface, frame.into()));
         self
     }
 
-    /// Shows nowhere, although the verdict would let it: the kernel throws it away further on.
+    /// Shows nowhere, although its verdict is to go on: the kernel throws it away afterwards.
     pub fn lost(mut self) -> Self {
         self.arrival = None;
         self
@@ -138,9 +138,9 @@ impl Row {
     }
 }
 
-/// The rows as they are, under an 802.1Q tag, under an 802.1ad tag with an 802.1Q tag inside, and
-/// under two 802.1Q tags with a priority: a packet under up to two tags is judged like the same
-/// packet without.
+/// The rows as they are, under an 802.1Q tag, under an 802.1ad tag with an 802.1Q tag inside, and under
+/// two 802.1Q tags with a priority: a packet under up to two tags is judged like the same packet without
+/// tags.
 pub fn under_all_tags(rows: &[Row]) -> Vec<Row> {
     let stacks: [&[(u16, u16)]; 4] =
         [&[], &[(0x8100, 100)], &[(0x88a8, 10), (0x8100, 20)], &[(0x8100, 0xa00a), (0x8100, 0)]];
@@ -154,7 +154,7 @@ pub fn under_all_tags(rows: &[Row]) -> Vec<Row> {
 /// A lab with ports on every interface, and xdpctl on `in0`.
 #[derive(Debug)]
 pub struct Bench {
-    // Before the lab, so that the sockets are closed when it goes.
+    // Before the lab, so that the sockets are closed before the lab is dropped.
     ports: BTreeMap<&'static str, Port>,
     lab: Lab,
     directory: TempDir,
@@ -162,12 +162,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// On the standard topology.
+    /// A bench on the standard topology.
     pub fn new() -> Self {
         Self::on(Topology::standard())
     }
 
-    /// On a topology that has `in0` in `dut` and `src0` at its other end.
+    /// A bench on a topology that has `in0` in `dut` and `src0` at its other end.
     pub fn on(topology: Topology) -> Self {
         let lab = topology.build();
         let mut ports = BTreeMap::new();
@@ -242,7 +242,7 @@ impl Bench {
         Sample::read(&self.lab, "dut", JUDGED)
     }
 
-    /// Sends every row's frame and compares all that comes of it. Panics at the end with all the
+    /// Sends every row's frame, and compares what happens to it with the row. Panics at the end with all
     /// rows that failed.
     #[track_caller]
     pub fn run(&self, rows: &[Row]) {
@@ -295,7 +295,7 @@ impl Bench {
 
     fn arrivals(&self, row: &Row) -> Vec<String> {
         let mut problems = Vec::new();
-        // The expected one first: when it is there, so are any that should not be.
+        // The expected frame first: once it has arrived, so have any that should not.
         if let Some((interface, expected)) = &row.arrival {
             match self.port(interface).recv(EVENT) {
                 None => problems.push(format!("nothing arrived on {interface}")),
@@ -325,7 +325,7 @@ fn report(failures: &[String], rows: usize) {
     assert!(failures.is_empty(), "{} failures in {rows} rows{text}\n", failures.len());
 }
 
-/// One JSON object after the other, or arrays of them.
+/// Reads JSON objects one after the other, or arrays of them.
 fn objects(text: &str) -> Vec<Value> {
     let mut objects = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {

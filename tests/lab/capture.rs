@@ -3,7 +3,7 @@
 /// LINKTYPE_ETHERNET.
 pub const ETHERNET: u32 = 1;
 
-/// Numbers in the order of the machine that captured.
+/// The byte order of the numbers: that of the machine that captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Little,
@@ -26,7 +26,7 @@ impl Order {
     }
 }
 
-/// A pcap file. `magic` says the resolution of its time stamps.
+/// A pcap file. `magic` says whether its time stamps count microseconds or nanoseconds.
 pub fn pcap_with<F: AsRef<[u8]>>(order: Order, magic: u32, link: u32, frames: &[F]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(order.u32(magic));
@@ -52,7 +52,7 @@ pub fn pcap<F: AsRef<[u8]>>(frames: &[F]) -> Vec<u8> {
 pub enum Block {
     Enhanced,
     Simple,
-    /// The one that the others replaced.
+    /// The old packet block, which the others replaced.
     Obsolete,
 }
 

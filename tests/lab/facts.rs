@@ -1,4 +1,4 @@
-//! What is so, asked of the kernel and of the file system, not of xdpctl's commands.
+//! Facts, asked of the kernel and of the file system, not of xdpctl's commands.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,8 +27,8 @@ impl Lab {
         self.interface(role, name).xdp
     }
 
-    /// Waits until an interface carries no program. A link whose pin is removed by hand goes with
-    /// the pin's inode, which the kernel frees in its own time.
+    /// Waits until an interface carries no program. A link whose pin is removed by hand ends when the kernel
+    /// frees the pin's inode, which can be later.
     #[track_caller]
     pub fn await_no_program(&self, role: &str, name: &str) {
         let deadline = Instant::now() + patient(EVENT);
@@ -55,7 +55,7 @@ impl Lab {
         found
     }
 
-    /// Nothing of xdpctl's is in that namespace: no pins, no files.
+    /// Fails if xdpctl keeps anything for that namespace, pins or files.
     #[track_caller]
     pub fn assert_nothing_kept(&self, role: &str) {
         let kept = self.kept(role);
@@ -73,8 +73,8 @@ fn walk(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The ids of the link, of the program and of the maps that are pinned in a directory, by the pins'
-/// names, by the kernel's own account.
+/// The ids of the link, of the program and of the maps that are pinned in a directory, by the names of the
+/// pins. The kernel is asked for them.
 #[track_caller]
 pub fn pinned(directory: &Path) -> BTreeMap<String, u64> {
     let entries = fs::read_dir(directory);

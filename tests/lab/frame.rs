@@ -7,7 +7,7 @@
 //! tcp6("2001:db8::1", "2001:db8::2", 1024, 80).flags(SYN).extension(Extension::HopByHop)
 //! ```
 //!
-//! and can be made wrong: `.ihl(4)`, `.total_length(21)`, `.truncate(30)`, `.patch(14, &[0x55])`.
+//! It can also be made wrong: `.ihl(4)`, `.total_length(21)`, `.truncate(30)`, `.patch(14, &[0x55])`.
 
 mod emit;
 
@@ -45,10 +45,10 @@ pub struct Frame {
     patches: Vec<(usize, Vec<u8>)>,
 }
 
-/// What carries a packet instead of the link layer.
+/// A header that carries a packet between the link layer and the network layer.
 #[derive(Clone, Debug)]
 enum Carrier {
-    /// A session, with PPP's protocol field if that is not what it should be.
+    /// A PPPoE session; `protocol` replaces PPP's protocol field.
     Pppoe { protocol: Option<Vec<u8>> },
     /// Labels from the top of the stack to its bottom.
     Mpls { labels: Vec<u32> },
@@ -292,13 +292,13 @@ impl Frame {
         self.tag(DOT1AD, outer).tag(DOT1Q, inner)
     }
 
-    /// Carried in a PPPoE session, inside of what carries it already.
+    /// Carried in a PPPoE session, inside the carriers that were added before.
     pub fn pppoe(mut self) -> Self {
         self.carriers.push(Carrier::Pppoe { protocol: None });
         self
     }
 
-    /// The same with this for PPP's protocol field.
+    /// As [`Self::pppoe`], with this as PPP's protocol field.
     pub fn pppoe_protocol(mut self, protocol: &[u8]) -> Self {
         self.carriers.push(Carrier::Pppoe { protocol: Some(protocol.to_vec()) });
         self
@@ -319,7 +319,7 @@ impl Frame {
         self
     }
 
-    /// A payload that makes the whole frame that long.
+    /// A payload that makes the whole frame `bytes` long.
     #[track_caller]
     pub fn length(self, bytes: usize) -> Self {
         let empty = self.clone().payload(&[]).build().len();

@@ -1,9 +1,9 @@
 //! The test lab: network namespaces joined by veth pairs, in which the real `xdpctl` filters real
 //! frames.
 //!
-//! Every [`Lab`] has its own namespaces, and xdpctl keeps its pins and its run-time state apart for
-//! each namespace, so tests run side by side. Nothing outside the lab's namespaces is touched, and
-//! dropping the lab removes all of it, also when a test panics.
+//! Every [`Lab`] has its own namespaces, and xdpctl keeps pins and run-time state for each namespace
+//! separately, so tests run side by side. Nothing outside the lab's namespaces is touched, and dropping
+//! the lab removes everything, also when a test panics.
 //!
 //! The standard topology has the device under test in the middle:
 //!
@@ -82,7 +82,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// No link at all, to start one's own from.
+    /// No link at all, to which a test adds its own.
     pub fn empty() -> Self {
         Self { links: Vec::new(), mtu: 1500, on_nics: false }
     }
@@ -110,13 +110,13 @@ impl Topology {
         self
     }
 
-    /// The links are cables between the NICs of a machine of scripts/machine.
+    /// Uses cables between NICs as links, in a machine of scripts/machine.
     pub fn on_nics(mut self) -> Self {
         self.on_nics = true;
         self
     }
 
-    /// Makes it real.
+    /// Makes the namespaces and the links.
     pub fn build(self) -> Lab {
         Lab::build(self)
     }
@@ -126,7 +126,7 @@ impl Topology {
 #[derive(Debug)]
 pub struct Lab {
     topology: Topology,
-    // Before the namespaces, so that they are given back before those go.
+    // Before the namespaces, so that the NICs are given back before the namespaces are removed.
     nics: Option<nics::Nics>,
     namespaces: Vec<Namespace>,
 }
@@ -154,7 +154,7 @@ impl Lab {
                 roles.push(end.namespace);
             }
         }
-        // From here on, a panic drops the lab with all that is in it already.
+        // From here on, a panic drops the lab with everything that was made until then.
         let mut lab = Self { topology, nics: None, namespaces: Vec::new() };
         for role in roles {
             let name = format!("{}{}-{number}-{role}", namespace::PREFIX, std::process::id());
@@ -181,7 +181,7 @@ impl Lab {
     fn make_pairs(&self) {
         let mtu = self.topology.mtu;
         for [one, other] in &self.topology.links {
-            // Made inside the namespaces at once: no link ever shows among the machine's own.
+            // Made inside the namespaces from the start: no link ever shows among the machine's own.
             let mut add = Command::new("ip");
             add.args(["link", "add", "name", one.interface]);
             add.args(["netns", &self.namespace(one.namespace).name]);
@@ -204,7 +204,8 @@ impl Lab {
                 offloads.args([feature, "off"]);
             }
             let output = process::run(offloads, COMMAND_TIMEOUT);
-            // NICs have not all of them, and say so after the others are off.
+            // NICs do not have all of these offloads: then ethtool fails, after it has switched off
+            // the others.
             if !self.topology.on_nics {
                 output.success();
             }
@@ -246,13 +247,13 @@ impl Lab {
         output
     }
 
-    /// Runs xdpctl inside a namespace to its end, whatever status that is. Killed, and the test
-    /// failed, after five minutes.
+    /// Runs xdpctl inside a namespace to its end, whatever its status. After [`COMMAND_TIMEOUT`] it is
+    /// killed, and the test fails.
     pub fn xdpctl<S: AsRef<OsStr>>(&self, role: &str, args: impl IntoIterator<Item = S>) -> Output {
         process::run(self.xdpctl_command(role, args), COMMAND_TIMEOUT)
     }
 
-    /// Starts xdpctl inside a namespace; killed when the value is dropped.
+    /// Starts xdpctl inside a namespace; it is killed when the value is dropped.
     pub fn spawn_xdpctl<S: AsRef<OsStr>>(
         &self,
         role: &str,
@@ -261,7 +262,7 @@ impl Lab {
         Background::start(self.xdpctl_command(role, args))
     }
 
-    /// xdpctl inside a namespace, yet to be started.
+    /// A command that will run xdpctl inside a namespace.
     pub fn xdpctl_command<S: AsRef<OsStr>>(
         &self,
         role: &str,
@@ -293,12 +294,12 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for namespace in &self.namespaces {
-            // Only where there is something: most namespaces never saw xdpctl.
+            // Only where xdpctl keeps something: it never ran in most namespaces.
             if namespace.xdpctl_directories().iter().any(|directory| directory.exists()) {
                 let command = self.xdpctl_command(namespace.role, ["detach", "--all"]);
                 process::try_run(command, COMMAND_TIMEOUT);
             }
         }
-        // The namespaces remove themselves, and what the detaching has left.
+        // The namespaces remove themselves when dropped, and with them what the detach left.
     }
 }

@@ -1,4 +1,4 @@
-//! A named network namespace, and getting work done inside it.
+//! A named network namespace, and doing work inside it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -31,7 +31,7 @@ pub struct Namespace {
     pub role: &'static str,
     /// Its name for `ip netns`.
     pub name: String,
-    /// What the kernel calls it (`SO_NETNS_COOKIE`), never given twice.
+    /// The kernel's number for it (`SO_NETNS_COOKIE`), which it never gives out twice.
     pub cookie: u64,
     file: File,
 }
@@ -46,12 +46,12 @@ impl Namespace {
         let file = opened.unwrap_or_else(|error| panic!("netns {name}: {error}"));
         let mut namespace = Self { role, name, cookie: 0, file };
         namespace.cookie = namespace.enter(read_cookie);
-        // Links that come later inherit this before they can say anything.
+        // Links that come later inherit this before they can send anything.
         namespace.enter(|| {
             for group in ["all", "default"] {
                 let path = format!("/proc/sys/net/ipv6/conf/{group}/disable_ipv6");
                 match fs::write(&path, "1") {
-                    // A kernel without IPv6 is as quiet as can be.
+                    // A kernel without IPv6 sends none anyway.
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         panic!("{path}: {error}")
                     }
@@ -62,8 +62,8 @@ impl Namespace {
         namespace
     }
 
-    /// Runs `work` inside the namespace, on a thread of its own that ends with it, so that no other
-    /// thread changes places.
+    /// Runs `work` inside the namespace, on a thread of its own that ends afterwards, so that no other thread
+    /// changes its namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -74,11 +74,11 @@ impl Namespace {
         })
     }
 
-    /// A command that will run inside the namespace and keep the mounts of this process. Signals do
-    /// to it what they do to a command in a terminal: a shell's background job, such as the tests
-    /// may be, ignores SIGINT and SIGQUIT, nohup(1) SIGHUP, and children inherit that.
+    /// A command that will run inside the namespace and keep the mounts of this process. Signals end it as
+    /// they end a command in a terminal: SIGINT, SIGQUIT and SIGHUP are reset, because the tests may run as
+    /// a shell's background job or under nohup(1), which ignore them, and children inherit that.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        // A descriptor of the command's own: it may run after the lab is gone.
+        // The command owns a descriptor, as it may run after the lab is gone.
         let file = self.file.try_clone().expect("dup");
         let mut command = Command::new(program);
         command.env("NO_COLOR", "1").env("LC_ALL", "C");
@@ -128,8 +128,7 @@ fn xdpctl_directories(cookie: u64) -> [PathBuf; 2] {
     ["/sys/fs/bpf/xdpctl/v1", "/run/xdpctl/v1"].map(|base| Path::new(base).join(cookie.to_string()))
 }
 
-/// Removes a namespace and what xdpctl may have left for it. Best effort: it runs while a test may
-/// be panicking already.
+/// Removes a namespace and what xdpctl may have left for it. Best effort: the test may be panicking already.
 fn remove(name: &str, cookie: u64) {
     for directory in xdpctl_directories(cookie) {
         if directory.exists()
@@ -164,8 +163,7 @@ fn read_cookie() -> u64 {
     cookie
 }
 
-/// Removes, once for each test process, the namespaces of test processes that were killed before
-/// they could.
+/// Removes the namespaces that killed test processes left. Does so once in each test process.
 pub fn sweep() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -181,7 +179,7 @@ pub fn sweep() {
                 continue;
             }
             if let Ok(file) = File::open(entry.path()) {
-                // A namespace that was left half made cannot be entered; its name still goes.
+                // A namespace that was left half made cannot be entered, but its name is removed.
                 let cookie = thread::spawn(move || {
                     setns(file.as_fd(), CloneFlags::CLONE_NEWNET).ok().map(|()| read_cookie())
                 });

@@ -1,5 +1,4 @@
-//! Real drivers in the lab: the NICs of a machine of scripts/machine, in the place of veth
-//! pairs.
+//! Real drivers in the lab: the NICs of a machine of scripts/machine, instead of veth pairs.
 
 use std::fs;
 use std::process::Command;
@@ -13,21 +12,21 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The machine's NICs, for one lab at a time. They are given back on drop, as they were.
 #[derive(Debug)]
 pub struct Nics {
-    /// A NIC's number, the namespace that it was lent to, and its name there.
+    /// A NIC's number, the namespace that it was moved to, and its name there.
     lent: Vec<(usize, String, &'static str)>,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Nics {
-    /// Waits until no other lab has them.
+    /// Waits until no other lab has the NICs, and takes them.
     pub fn take() -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
-        // A test that failed has given them back all the same.
+        // A poisoned lock is no reason to stop: a test that failed has given the NICs back too.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         Self { lent: Vec::new(), _alone: alone }
     }
 
-    /// Puts a NIC into a namespace, as one end of a link.
+    /// Moves a NIC to a namespace, as one end of a link.
     pub fn lend(&mut self, number: usize, namespace: &Namespace, end: &End) {
         let name = machine_name(number);
         assert!(
@@ -71,7 +70,7 @@ fn ip(args: &[&str]) -> process::Output {
     process::run(command(args), TIMEOUT)
 }
 
-/// What the machine calls its NICs. Number 0 is cabled to number 1, number 2 to number 3.
+/// The name of a NIC in the machine. Number 0 is cabled to number 1, number 2 to number 3.
 fn machine_name(number: usize) -> String {
     format!("eth{number}")
 }
@@ -81,7 +80,7 @@ fn address(number: usize) -> String {
     format!("02:00:00:00:ff:{number:02x}")
 }
 
-/// Whether that NIC is there, and is none of a real machine's.
+/// Whether that NIC is there, and has the address of one of scripts/machine, not of a real machine.
 fn is_there(number: usize) -> bool {
     let path = format!("/sys/class/net/{}/address", machine_name(number));
     fs::read_to_string(path).is_ok_and(|text| text.trim() == address(number))

@@ -1,20 +1,20 @@
-//! How long tests wait: for longer where everything takes longer.
+//! How long tests wait: longer on slow machines.
 //!
-//! A limit is there so that a test that waits in vain ends, not to say how long something may take:
-//! each has room for a machine that is busy with much else.
+//! A limit makes a test end that waits in vain. It does not say how long something may take: each limit
+//! has room for a machine that is busy with much else.
 
 use std::env;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What every limit is multiplied by, 1 unless set. scripts/kernels sets it: an emulated machine is
-/// many times slower than a real one.
+/// The environment variable with the factor for every limit, 1 unless set. scripts/kernels sets it,
+/// because an emulated machine is many times slower than a real one.
 const VARIABLE: &str = "XDPCTL_PATIENCE";
 
-/// What is waited for an event that takes milliseconds on an idle machine.
+/// How long to wait for an event that takes milliseconds on an idle machine.
 pub const EVENT: Duration = Duration::from_secs(60);
 
-/// The limit `duration`, as long as it has to be on this machine.
+/// The limit `duration` times the factor for this machine.
 pub fn patient(duration: Duration) -> Duration {
     static FACTOR: OnceLock<u32> = OnceLock::new();
     duration

@@ -1,8 +1,8 @@
 //! A packet socket on an interface: whole frames in, whole frames out.
 //!
-//! The kernel takes the outer VLAN tag out of a frame before packet sockets see it, and tells it
-//! beside the frame (packet(7), `PACKET_AUXDATA`). [`Port::recv`] puts it back, so what was sent
-//! and what arrives compare byte for byte.
+//! The kernel takes the outer VLAN tag out of a frame before packet sockets see it, and gives it beside the
+//! frame (packet(7), `PACKET_AUXDATA`). [`Port::recv`] puts it back, so what was sent and what arrives
+//! can be compared byte for byte.
 
 use std::io;
 use std::mem;
@@ -17,14 +17,14 @@ use super::patience::{EVENT, patient};
 
 /// How long [`Port::expect_silence`] listens.
 const SILENCE: Duration = Duration::from_millis(100);
-/// No frame is longer.
+/// Bytes of the longest frame.
 const LONGEST: usize = 65536;
-/// Room for what tests send before they read.
+/// Bytes of the receive buffer, enough for what tests send before they read.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;
-/// Where a VLAN tag stands: after both MAC addresses.
+/// Byte at which a VLAN tag begins: after both MAC addresses.
 const TAG_OFFSET: usize = 12;
 
-/// A packet socket bound to one interface, seeing what arrives there and not what is sent.
+/// A packet socket bound to one interface. It sees what arrives there, not what is sent.
 #[derive(Debug)]
 pub struct Port {
     socket: OwnedFd,
@@ -85,7 +85,7 @@ impl Port {
         }
     }
 
-    /// Every frame until none has come for the time `quiet`.
+    /// All frames until none has come for the time `quiet`.
     #[track_caller]
     pub fn recv_all(&self, quiet: Duration) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.recv(quiet)).collect()
@@ -114,7 +114,7 @@ impl Port {
         }
     }
 
-    /// How many frames the kernel could not keep for this socket since the last call.
+    /// How many frames did not fit into this socket's buffer since the last call.
     pub fn overflows(&self) -> u32 {
         // SAFETY: the struct is plain integers, for which all zeroes are valid.
         let mut statistics: libc::tpacket_stats = unsafe { mem::zeroed() };
@@ -134,14 +134,14 @@ impl Port {
         statistics.tp_drops
     }
 
-    /// Waits until a frame is there, or for `timeout`, or for less.
+    /// Waits until a frame is there, at most for `timeout`; a signal may end it earlier.
     fn wait(&self, timeout: Duration) {
         // Rounded up: poll(2) knows whole milliseconds only.
         let milliseconds =
             libc::c_int::try_from(timeout.as_millis() + 1).unwrap_or(libc::c_int::MAX);
         let mut ready =
             libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: the pointer is to one live pollfd, which the count says.
+        // SAFETY: the pointer is to one live pollfd, as the count says.
         let result = unsafe { libc::poll(&raw mut ready, 1, milliseconds) };
         if result < 0 {
             let error = io::Error::last_os_error();
@@ -210,7 +210,7 @@ fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
     None
 }
 
-/// Runs inside the namespace; the socket stays there when the thread has gone.
+/// Runs on a thread inside the namespace. The socket stays there when the thread has ended.
 fn open_socket(interface: &str) -> io::Result<OwnedFd> {
     let index = if_nametoindex(interface)?;
     let index = libc::c_int::try_from(index).expect("an interface index");
@@ -274,7 +274,7 @@ fn set_option<T>(
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A frame for people: its length, and at most its first 256 bytes.
+/// A frame as text: its length, and at most its first 256 bytes in hex.
 pub fn hex(frame: &[u8]) -> String {
     let mut text = format!("    {} bytes", frame.len());
     for (number, line) in frame.chunks(16).take(16).enumerate() {

@@ -17,14 +17,14 @@ use super::patience::patient;
 pub struct Output {
     /// The command line, for messages.
     pub command: String,
-    /// The exit status; 128 and the signal's number where one ended it, as a shell has it.
+    /// The exit status; 128 plus the signal's number where a signal ended it, as in a shell.
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Output {
-    /// Panics with all that is known unless the exit status is `status`.
+    /// Panics with everything that the command wrote, unless the exit status is `status`.
     #[track_caller]
     pub fn expect_status(&self, status: i32) -> &Self {
         assert!(
@@ -43,7 +43,7 @@ impl Output {
         self.expect_status(0)
     }
 
-    /// The array of `status --json`. The exit status is 1 where a problem is told, and else 0.
+    /// The array of `status --json`. The exit status has to be 1 where it has a problem, and 0 otherwise.
     #[track_caller]
     pub fn statuses(&self) -> serde_json::Value {
         let all = self.json();
@@ -61,7 +61,7 @@ impl Output {
     }
 }
 
-/// Runs a command to its end; kills it and panics when that takes longer than `timeout`.
+/// Runs a command to its end. Kills it and panics where that takes longer than `timeout`.
 #[track_caller]
 pub fn run(command: Command, timeout: Duration) -> Output {
     let mut child = Background::start(command);
@@ -71,7 +71,7 @@ pub fn run(command: Command, timeout: Duration) -> Output {
     }
 }
 
-/// Runs a command where nothing can be done about its failure, that is, in a `Drop`.
+/// Runs a command and ignores its failure, for a `Drop`, where nothing can be done about it.
 pub fn try_run(mut command: Command, timeout: Duration) {
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let Ok(mut child) = spawned else { return };
@@ -174,7 +174,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // Both fail where it has ended already, which is as good.
+        // Both fail where it has ended already, which does no harm.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! One line of `xdpctl stats --once --json`, and what lies between two of them.
+//! One line of `xdpctl stats --once --json`, and the difference between two of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Lab;
 
-/// The verdicts and the reasons that every sample has, zero included.
+/// The verdicts and the reasons that every sample has, even where they are zero.
 pub const VERDICTS: [&str; 5] = ["pass", "drop", "tx", "redirect", "aborted"];
 pub const REASONS: [&str; 11] = [
     "malformed",
@@ -34,7 +34,7 @@ impl Count {
         Self { packets: self.packets + other.packets, bytes: self.bytes + other.bytes }
     }
 
-    /// What came on top of `before`; counters never go back.
+    /// What was counted since `before`. Panics where a counter went back.
     fn since(self, before: Self, name: &str) -> Self {
         let less = |now: u64, then: u64| {
             now.checked_sub(then).unwrap_or_else(|| panic!("{name} went back: {before} to {self}"))
@@ -56,7 +56,7 @@ pub struct RuleCount {
     pub action: String,
     #[serde(flatten)]
     pub count: Count,
-    /// What a redirect could not send on; other rules have none.
+    /// What a redirect could not send on; other rules do not have this counter.
     #[serde(default)]
     pub lost: Count,
 }
@@ -105,7 +105,7 @@ impl Sample {
         assert!(verdicts == reasons, "verdicts: {verdicts}; reasons: {reasons}\n{self:#?}");
     }
 
-    /// Everything that the program saw.
+    /// All packets that the program saw.
     pub fn total(&self) -> Count {
         total(&self.verdicts)
     }
@@ -143,7 +143,7 @@ impl Difference {
         }
     }
 
-    /// What one packet is to move: its verdict, its reason, and these rules.
+    /// The difference that one packet of that length has to make: its verdict, its reason, and these rules.
     pub fn of_one(bytes: usize, verdict: &str, reason: &str, rules: &[&str]) -> Self {
         let count = Count { packets: 1, bytes: bytes as u64 };
         Self {

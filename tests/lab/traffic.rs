@@ -1,4 +1,4 @@
-//! Frames sent beside the test, as fast as they go.
+//! Frames sent beside the test, as fast as possible.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::patience::{EVENT, patient};
 use super::{Lab, Port};
 
-/// No test sends more than that, whatever becomes of it.
+/// Frames after which it stops, in case a test goes wrong.
 const MOST: u64 = 20_000_000;
-/// Nor for longer.
+/// Time after which it stops.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Sent between two looks at the clock.
+/// Frames sent between two looks at the clock.
 const BURST: u64 = 64;
 
-/// A thread that sends the same frames round and round; ends when it is dropped.
+/// A thread that sends the same frames over and over, until it is dropped.
 #[derive(Debug)]
 pub struct Traffic {
     stop: Arc<AtomicBool>,
@@ -24,7 +24,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Returns when frames are on their way.
+    /// Starts sending, and returns when the first frames are sent.
     #[track_caller]
     pub fn start<F: Into<Vec<u8>>>(port: Port, frames: impl IntoIterator<Item = F>) -> Self {
         let frames: Vec<Vec<u8>> = frames.into_iter().map(F::into).collect();
@@ -43,7 +43,7 @@ impl Traffic {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until that many more were sent.
+    /// Waits until `more` frames were sent from now on.
     #[track_caller]
     pub fn wait_for(&self, more: u64) {
         let wanted = self.sent() + more;
@@ -54,7 +54,7 @@ impl Traffic {
         }
     }
 
-    /// Ends it, and returns how many frames the kernel has taken.
+    /// Stops sending, and returns how many frames the kernel has taken.
     #[track_caller]
     pub fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Drop for Traffic {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A test that is panicking already has its reason.
+            // A panic of the thread is ignored where the test is panicking already.
             let _ = thread.join();
         }
     }
@@ -88,8 +88,8 @@ fn send_until(port: &Port, frames: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU
 }
 
 impl Lab {
-    /// What a veth's end could not hand to the other, whose queue was full: sent, as far as the
-    /// sender knows, and seen by no program.
+    /// Frames that one end of a veth could not hand to the other, whose queue was full: the sender counts them
+    /// as sent, and no program sees them.
     #[track_caller]
     pub fn dropped_at(&self, role: &str, interface: &str) -> u64 {
         let output = self.ip(role, ["-json", "-statistics", "link", "show", "dev", interface]);

@@ -1,5 +1,5 @@
-//! A tun device: what is written comes in there, and what the host sends there is read.
-//! (Documentation/networking/tuntap.rst in Linux.)
+//! A tun device: packets written to it come in on its interface, and packets that the host sends there are
+//! read from it (Documentation/networking/tuntap.rst in Linux).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -15,22 +15,22 @@ const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const TUNSETLINK: libc::c_ulong = 0x4004_54cd;
 const IFF_TUN: libc::c_short = 0x0001;
 const IFF_TAP: libc::c_short = 0x0002;
-/// Packets as they are, without four bytes of their own before them.
+/// Packets are read and written without the four bytes of flags and protocol before them.
 const IFF_NO_PI: libc::c_short = 0x1000;
 
-/// A device that is there for as long as this value lives.
+/// A device that exists for as long as this value lives.
 #[derive(Debug)]
 pub struct Tun {
     file: File,
 }
 
 impl Tun {
-    /// Makes a device for IP packets. It is yet to be switched on.
+    /// Makes a device for IP packets. It is not switched on yet.
     pub fn create(namespace: &Namespace, interface: &str) -> Self {
         Self::open(namespace, interface, IFF_TUN)
     }
 
-    /// Makes one for frames, of a hardware type (`ARPHRD_*`) that the kernel is told.
+    /// Makes a device for frames, and gives it a hardware type (`ARPHRD_*`).
     pub fn create_tap(namespace: &Namespace, interface: &str, hardware_type: u16) -> Self {
         let tap = Self::open(namespace, interface, IFF_TAP);
         // SAFETY: the call takes a number, and no memory.
@@ -61,13 +61,13 @@ impl Tun {
         Self { file }
     }
 
-    /// A packet comes in.
+    /// Has a packet come in.
     pub fn send(&self, packet: &[u8]) {
         let sent = (&self.file).write(packet);
         assert_eq!(sent.expect("a packet is taken"), packet.len());
     }
 
-    /// The next packet that goes out; `None` when none does within `timeout`.
+    /// The next packet that the host sends there; `None` when none is sent within `timeout`.
     pub fn recv(&self, timeout: Duration) -> Option<Vec<u8>> {
         let deadline = Instant::now() + patient(timeout);
         let mut packet = vec![0; 65_536];

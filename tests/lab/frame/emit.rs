@@ -64,7 +64,7 @@ pub fn frame(frame: &Frame) -> Vec<u8> {
     buffer
 }
 
-/// Puts a packet of that type into what carries it. pnet has no packets for these.
+/// Puts a packet of that type into its carrier. pnet cannot write these headers.
 fn carry(carrier: &Carrier, carried: EtherType, packet: &[u8]) -> (EtherType, Vec<u8>) {
     match carrier {
         Carrier::Pppoe { protocol } => {
@@ -131,7 +131,7 @@ fn ipv4(ip: &Ipv4) -> Vec<u8> {
     packet.set_source(ip.source);
     packet.set_destination(ip.destination);
     packet.packet_mut()[20..header_length].copy_from_slice(&ip.options);
-    // Over the header as it is, not as a wrong length may claim.
+    // Over the real header, also where its length field is made wrong.
     let checksum =
         pnet_packet::util::checksum(&packet.packet_mut()[..header_length], IPV4_CHECKSUM_WORD);
     packet.set_checksum(checksum);
@@ -150,7 +150,7 @@ fn ipv6(ip: &Ipv6) -> Vec<u8> {
     let mut buffer = header(MutableIpv6Packet::minimum_packet_size(), &bytes);
     let mut packet = MutableIpv6Packet::new(&mut buffer).expect("a whole header");
     packet.set_version(ip.version);
-    // ECN, the two lowest bits, is none of it.
+    // ECN, the two lowest bits, does not belong to the DSCP.
     packet.set_traffic_class(ip.dscp << 2 | 1);
     packet.set_payload_length(ip.payload_length.unwrap_or(payload_length));
     packet.set_next_header(next);
@@ -237,8 +237,8 @@ fn carried(carried: &Carried, addresses: Addresses) -> Vec<u8> {
             buffer
         }
         Transport::Sctp { source, destination } => {
-            // pnet has no SCTP: ports, verification tag, checksum (RFC 9260 3.1). The checksum is
-            // left at zero, nobody here looks at it.
+            // pnet has no SCTP: ports, verification tag, checksum (RFC 9260 3.1). The checksum stays
+            // zero: nothing here looks at it.
             let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
             let mut buffer = header(12, payload);
             buffer[..4].copy_from_slice(&ports);
