@@ -1,4 +1,4 @@
-//! What a reload says of itself, done or only asked about.
+//! What a reload reports, and what `reload --dry-run` does.
 
 use std::fs;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ fn attached() -> Bench {
     bench
 }
 
-/// All that is kept, and when it was written.
+/// All files that are kept, and when they were written.
 fn kept(bench: &Bench) -> Vec<(PathBuf, String)> {
     let kept = bench.lab().kept("dut").into_iter().map(|path| {
         let metadata = fs::symlink_metadata(&path).expect("a file that was listed");
@@ -62,7 +62,7 @@ fn kept(bench: &Bench) -> Vec<(PathBuf, String)> {
     kept.collect()
 }
 
-/// Without the line of what the maps take, which depends on the kernel.
+/// The text without the line of what the maps take, which depends on the kernel.
 fn without_maps(text: &str) -> String {
     text.lines()
         .filter(|line| !line.starts_with("  maps: "))
@@ -109,8 +109,8 @@ fn a_dry_run_says_what_a_reload_does_and_does_nothing() {
     ");
 }
 
-/// What is told of the maps is what they take then: of small rulesets, of one that takes more extents and
-/// pages of counters, and back.
+/// The memory that a dry run announces is what the maps take afterwards: for small rulesets, for one that
+/// takes more extents and pages of counters, and back.
 #[test]
 fn what_it_costs_is_what_the_maps_take() {
     let bench = attached();
@@ -162,7 +162,8 @@ fn each_interface_is_told_of() {
     assert_eq!(objects.iter().map(|object| &object["changed"]).collect::<Vec<_>>(), [false, false]);
 }
 
-/// Whoever cleans up /run takes the ruleset, but not the names and the numbers, which the kernel has.
+/// Whoever cleans up /run removes the kept ruleset, but not the names and the numbers, which are in the
+/// kernel.
 #[test]
 fn without_the_kept_ruleset_numbers_are_told() {
     let bench = attached();
@@ -183,7 +184,7 @@ fn without_the_kept_ruleset_numbers_are_told() {
     assert!(again.success().stdout.contains("no change: the ruleset is the same"), "{again:?}");
 }
 
-/// A damaged one is said to be damaged, and does not stop the reload that writes it anew.
+/// A damaged kept ruleset is reported, and does not stop the reload that writes it anew.
 #[test]
 fn a_damaged_kept_ruleset_stops_no_reload() {
     let bench = attached();
@@ -214,7 +215,7 @@ fn a_dry_run_finds_what_a_reload_would_find() {
     assert_eq!(kept(&bench), before);
 }
 
-/// The problems that status tells, and its exit status.
+/// The exit status of `status`, and the problems that it reports.
 fn problems(bench: &Bench) -> (i32, Vec<String>) {
     let said = bench.xdpctl(["status", "--json"]);
     let problems = said.json()[0]["problems"].clone();
@@ -232,7 +233,7 @@ fn status_tells_what_changed_since_it_was_loaded() {
     let directory = bench.directory().display().to_string();
     let (configuration, list) = (format!("{directory}/in0.toml"), format!("{directory}/drop.list"));
     assert_eq!(problems(&bench), (0, Vec::new()));
-    // Touched, and written anew with what was there.
+    // Touched, and written anew with the same text.
     let text = fs::read_to_string(&list).expect("a list");
     bench.write("other", &text);
     fs::rename(bench.directory().join("other"), &list).expect("renamed");
@@ -302,7 +303,7 @@ fn shown(bench: &Bench, interface: &str) -> String {
 #[test]
 fn what_is_shown_is_in_force_and_loads_again() {
     let bench = attached();
-    // Files can go: what is in force is shown.
+    // The files may be removed: what is in force is still shown.
     fs::remove_file(bench.directory().join("drop.list")).expect("removed");
     let said = bench.xdpctl(["show"]).success().stdout.clone();
     assert!(said.contains("# 3 IPv4 and 1 IPv6 prefixes: 1 from /"), "{said}");
@@ -319,7 +320,7 @@ fn what_is_shown_is_in_force_and_loads_again() {
         bench.xdpctl(["reload", JUDGED, "-c", file, "--dry-run", "--json"]).success().json();
     assert_eq!(again["changed"], false, "{again}");
 
-    // And they judge the same.
+    // And both rulesets judge alike.
     for [source, destination, protocol, port] in [
         ["10.0.0.2", "192.0.2.1", "udp", "53"],
         ["2001:db8::9", "2001:db8:1::1", "tcp", "1"],

@@ -1,4 +1,4 @@
-//! Where rulesets come from, and what they have to be beside those in force.
+//! Where rulesets come from, and what is checked of them beside those in force.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ fn told(bench: &Bench, args: &[&str]) -> String {
     text.replace(bench.directory().to_str().expect("UTF-8"), "DIR")
 }
 
-/// Lines of so many addresses.
+/// That many addresses, one a line.
 fn addresses(number: usize) -> String {
     (0..number).map(|last| format!("10.0.0.{last}\n")).collect()
 }
@@ -103,7 +103,7 @@ fn a_configuration_from_standard_input() {
              and say `-c -`\n"
         );
     }
-    // All interfaces get what was read once.
+    // Standard input is read once, for all interfaces.
     bench.write("empty.toml", "");
     let empty = bench.directory().join("empty.toml");
     let empty = empty.to_str().expect("UTF-8");
@@ -128,7 +128,7 @@ fn errors_of_commands_that_print_json() {
     }
     // Without the flag, nothing is printed.
     assert_eq!(bench.xdpctl(["status", "nope0"]).expect_status(1).stdout, "");
-    // A configuration's have their places.
+    // Errors in a configuration have their places.
     let file = bench.write("bad.toml", "[policy]\ndefault = 1\n");
     let file = file.to_str().expect("UTF-8");
     let output = bench.xdpctl(["lookup", "--config", file, "192.0.2.1", "--json"]);

@@ -1,4 +1,5 @@
-//! What is attached for a while only: confirmed it stays, and however its command ends, it goes.
+//! An attachment that waits to be confirmed: confirmed, it stays; otherwise it ends with its command,
+//! however that ends.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -15,7 +16,7 @@ use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::patience::patient;
 use crate::lab::{Background, Output};
 
-/// Longer than any test takes, where the time is not to be over.
+/// Longer than any test takes, where the time must not run out.
 const LONG: &str = "1h";
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,7 +28,7 @@ fn args<'a>(file: &'a str, life: &'a str) -> [&'a str; 8] {
     ["attach", JUDGED, "-c", file, "--mode", "native", "--confirm", life]
 }
 
-/// Attached and not confirmed.
+/// Attaches, and leaves the command waiting for its confirmation.
 fn pending(bench: &Bench) -> Background {
     let file = written(bench);
     let waiting = bench.lab().spawn_xdpctl("dut", args(&file, LONG));
@@ -44,7 +45,7 @@ fn carries(bench: &Bench) -> bool {
     told[0]["xdp"].is_object()
 }
 
-/// Waits until the kernel has none, which does not wait for whoever dies.
+/// Waits until the kernel has taken the program off: a killed command may be gone before that.
 #[track_caller]
 fn is_taken_off(bench: &Bench) {
     let deadline = Instant::now() + patient(PATIENCE);
@@ -74,7 +75,7 @@ fn ended(waiting: &mut Background, status: i32, told: &str) -> Output {
 fn confirmed_from_elsewhere_it_stays() {
     let bench = Bench::new();
     let mut waiting = pending(&bench);
-    // It is attached as any other is, and said to be waiting.
+    // It is attached as any other is, and status says that it waits.
     let status = bench.xdpctl(["status", JUDGED, "--json"]);
     status.expect_status(1);
     let status = status.json();
@@ -128,7 +129,7 @@ fn signals_take_it_off() {
     let bench = Bench::new();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let mut waiting = pending(&bench);
-        // What would stop the clock does not.
+        // A signal that would stop the process does not stop its clock.
         waiting.signal(Signal::SIGTSTP);
         waiting.signal(signal);
         ended(&mut waiting, 1, "stopped before in0 was confirmed: it is detached again");
@@ -136,12 +137,12 @@ fn signals_take_it_off() {
     }
 }
 
-/// With nobody left to take it off: the kernel does, and the next command removes what was pinned.
+/// With no process left to take it off, the kernel does, and the next command removes the pins.
 #[test]
 fn killed_it_is_taken_off() {
     let bench = Bench::new();
     let mut waiting = pending(&bench);
-    // Whoever looks at it does not keep it there.
+    // A command that looks at it does not keep it attached.
     let stats = bench.lab().spawn_xdpctl("dut", ["stats", JUDGED, "--json", "--interval", "50ms"]);
     stats.lines(2, PATIENCE);
     waiting.signal(Signal::SIGKILL);
@@ -153,7 +154,7 @@ fn killed_it_is_taken_off() {
     confirmed.expect_status(1);
     assert!(confirmed.stderr.contains("not attached to in0"), "{}", confirmed.stderr);
     nothing_left(&bench);
-    // The place is free.
+    // The interface is free again.
     let mut waiting = pending(&bench);
     bench.xdpctl(["confirm", JUDGED]).success();
     ended(&mut waiting, 0, "confirmed in0");
@@ -168,7 +169,7 @@ fn detached_by_another_command_it_is_gone() {
     nothing_left(&bench);
 }
 
-/// Confirming and dying at the same instant: either it stays, as was confirmed, or it is gone.
+/// Confirmed and killed at the same instant, it either stays, if the confirmation succeeded, or is gone.
 #[test]
 fn a_confirmation_that_meets_the_end_is_all_or_nothing() {
     let bench = Bench::new();
@@ -188,7 +189,7 @@ fn a_confirmation_that_meets_the_end_is_all_or_nothing() {
     }
 }
 
-/// A command with a terminal of its own, which is lost with `screen`.
+/// A command with a terminal of its own, which hangs up when `screen` is dropped.
 struct Terminal {
     screen: PtyMaster,
     child: Child,
@@ -226,7 +227,7 @@ impl Terminal {
         terminal
     }
 
-    /// Reads until that is shown.
+    /// Reads until that text is shown.
     #[track_caller]
     fn shows(&mut self, text: &str) {
         let mut all = Vec::new();
@@ -264,7 +265,7 @@ fn a_terminal_that_hangs_up_takes_it_off() {
     let terminal = Terminal::attach(&bench);
     assert_eq!(terminal.status(), Some(1));
     nothing_left(&bench);
-    // By Ctrl-C, as the terminal has it.
+    // By Ctrl-C, typed at the terminal.
     let mut terminal = Terminal::attach(&bench);
     terminal.screen.write_all(b"\x03").expect("typed");
     terminal.shows("stopped before in0 was confirmed");

@@ -1,4 +1,4 @@
-//! By which clock run-time entries end, and what those that have ended cost and hide.
+//! Run-time entries end by the machine's clock, and those that have ended are skipped and hide nothing.
 
 use std::time::{Duration, Instant};
 
@@ -49,13 +49,13 @@ fn a_time_namespace_changes_no_deadline() {
     bench.run(&rows());
     far(&bench.xdpctl(["bans", JUDGED, "--json"]).success().json());
     far(&shifted(&bench, 10 * DAY, &["bans", JUDGED, "--json"]).success().json());
-    // Where they would have ended by that clock, nothing is swept.
+    // By this clock they would have ended, but nothing is swept.
     shifted(&bench, 20 * DAY, &["reload", JUDGED]).success();
     far(&bench.xdpctl(["bans", JUDGED, "--json"]).success().json());
     bench.run(&rows());
     let status = shifted(&bench, 20 * DAY, &["status", JUDGED, "--json"]).statuses();
     assert_eq!(status[0]["entries"]["bans"], 2);
-    // And what is blocked there ends here in time.
+    // And an entry that is put there ends in time here.
     shifted(&bench, 10 * DAY, &["block", JUDGED, "10.1.2.3", "10.2.0.0/16", "--for", "1s"])
         .success();
     let until = Instant::now() + PATIENCE;
@@ -68,8 +68,8 @@ fn a_time_namespace_changes_no_deadline() {
     ]);
 }
 
-/// The program leaves where it got to over entries that have ended, and goes there at once with the
-/// next packet: what decides is the same, also after the next change.
+/// The program notes the shorter prefix at which it arrived past entries that have ended, and goes there at
+/// once with the next packet. The same entry decides as before, also after the next change.
 #[test]
 fn what_has_ended_is_skipped_and_hides_nothing() {
     let mut bench = Bench::new();
@@ -101,7 +101,7 @@ fn what_has_ended_is_skipped_and_hides_nothing() {
     thrice(pass, "allowed");
 }
 
-/// Many commands, each of which begins an epoch: more than there are numbers for.
+/// More commands, each of which begins an epoch, than there are numbers for epochs.
 #[test]
 fn epochs_come_again_without_what_was_skipped_in_them() {
     let mut bench = Bench::new();

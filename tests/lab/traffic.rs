@@ -67,7 +67,7 @@ impl Drop for Traffic {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread is ignored where the test is panicking already.
+            // Its panic is ignored: a test that drops this without `stop` is panicking already.
             let _ = thread.join();
         }
     }
@@ -88,8 +88,8 @@ fn send_until(port: &Port, frames: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU
 }
 
 impl Lab {
-    /// Frames that one end of a veth could not hand to the other, whose queue was full: the sender counts them
-    /// as sent, and no program sees them.
+    /// Frames that one end of a veth could not hand to the other, whose queue was full: the sender counts
+    /// them as sent, and no program sees them.
     #[track_caller]
     pub fn dropped_at(&self, role: &str, interface: &str) -> u64 {
         let output = self.ip(role, ["-json", "-statistics", "link", "show", "dev", interface]);

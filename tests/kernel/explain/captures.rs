@@ -88,7 +88,7 @@ fn a_capture_from_standard_input() {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // In small pieces, as pipes give them.
+    // In small pieces, as from a pipe.
     for piece in pcapng(Order::Little, 1, Block::Enhanced, &frames()).chunks(11) {
         input.write_all(piece).unwrap();
     }
@@ -99,7 +99,7 @@ fn a_capture_from_standard_input() {
     assert_eq!(answers.iter().map(told).collect::<Vec<_>>(), expected());
 }
 
-/// A capture in a file, asked about: the output, and the objects in it.
+/// Runs `explain` on a capture in a file: the output, and the objects in it.
 fn ask(bench: &Bench, capture: &[u8]) -> (Output, Vec<Value>) {
     let path = bench.directory().join("capture");
     std::fs::write(&path, capture).unwrap();
@@ -113,8 +113,8 @@ fn errors(answers: &[Value]) -> Vec<Value> {
     answers.iter().map(|answer| json!([answer["frame"], answer["error"]])).collect()
 }
 
-/// The number of the captured length's first byte in the `nth` frame's record, where all are as long
-/// as `frame`.
+/// Offset of the captured length in the `nth` frame's record of a pcap file whose frames are all `frame`
+/// bytes long.
 const fn captured_at(nth: usize, frame: usize) -> usize {
     24 + nth * (16 + frame) + 8
 }
@@ -215,7 +215,7 @@ fn expected_of_a_good_one() -> Value {
     expected().swap_remove(0)
 }
 
-/// The last frame has an object too, and the status says that it was not the end.
+/// The last frame has an object too, and the status says that the capture goes on.
 #[test]
 fn a_capture_that_breaks_off_fails_after_all_that_it_holds() {
     let bench = attached();
@@ -259,7 +259,7 @@ fn a_capture_that_breaks_off_fails_after_all_that_it_holds() {
     assert!(found[..found.len() - 1].iter().all(|answer| answer["error"].is_null()));
 }
 
-/// As gzip(1) reads them.
+/// gzip(1) does the same.
 #[test]
 fn members_of_gzip_are_read_one_behind_the_other_and_what_follows_is_left() {
     let bench = attached();
@@ -286,7 +286,7 @@ fn members_of_gzip_are_read_one_behind_the_other_and_what_follows_is_left() {
     }
 }
 
-/// What is no capture, or of another link layer: the status is 2.
+/// A file that is no capture, or one of another link layer, is refused with status 2.
 #[test]
 fn what_is_no_capture_of_ethernet_is_one_clear_error() {
     let bench = attached();
@@ -342,7 +342,7 @@ fn frames_that_the_capture_cut_are_judged_by_their_length_on_the_wire() {
     assert!(output.stderr.contains("holds only the beginning of 1 frame"), "{}", output.stderr);
 }
 
-/// Zeros in place of the ports would have been judged as ports.
+/// If the missing bytes were filled with zeros, these would be judged as ports.
 #[test]
 fn frames_that_the_capture_cut_within_their_headers_are_not_judged() {
     let mut bench = Bench::new();
@@ -362,7 +362,8 @@ fn frames_that_the_capture_cut_within_their_headers_are_not_judged() {
     }
 }
 
-/// While rulesets are exchanged, every frame is judged by one of them, and told by its own names.
+/// While rulesets are exchanged, every frame is judged by one of them, and the answer has the names of that
+/// one.
 #[test]
 fn a_capture_during_reloads_is_told_by_one_ruleset_a_frame() {
     let mut bench = Bench::new();

@@ -1,4 +1,4 @@
-//! `--config`: a configuration is asked that is in force nowhere.
+//! `--config`: asking a configuration that is in force nowhere.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn a_configuration_in_force_nowhere_is_asked() {
     let counted = from("203.1.1.1");
     assert_eq!(told(&counted), json!(["drop", "default", null, null]));
     assert_eq!(counted["counted"]["rule"], "trial");
-    // A target that is nowhere: whether it will be there is not the file's to say.
+    // A target that does not exist is no error: the file cannot know whether it will be there.
     let frame = udp4("192.0.2.9", "192.0.2.1", 9, 7).build();
     let sent = ask(&["--packet", &hex_digits(&frame)]);
     assert_eq!(told(&sent), json!(["redirect", "rule", "out", null]));
@@ -101,7 +101,7 @@ fn frames_that_begin_with_ip_are_asked_with_a_link_type() {
     output.expect_status(2);
     assert!(output.stderr.contains("its link type is RAW, not Ethernet"), "{}", output.stderr);
     assert!(output.stderr.contains("`--link-type raw`"), "{}", output.stderr);
-    // What an attached interface has is not asked for.
+    // An attached interface has a link type, so the option is refused.
     bench.xdpctl(["explain", "in0", "--link-type", "raw", "--packet", "00"]).expect_status(2);
 }
 
@@ -115,14 +115,14 @@ fn what_is_wrong_with_the_configuration_is_the_answer() {
         assert!(output.stderr.contains("wrong.toml:2:11: [policy]: default cannot be \"dorp\""));
         assert_eq!(output.stdout, "");
         let path = file.to_str().unwrap();
-        // Either one or the other is asked.
+        // Either an interface or a configuration has to be named.
         for wrong in [&["in0", "--config", path][..], &[]] {
             bench.xdpctl([&[command], wrong, args].concat()).expect_status(2);
         }
     }
 }
 
-/// A list file as it is now, where `explain IFACE` has the one that is in force.
+/// `--config` uses the list file as it is now, and `explain IFACE` the list that is in force.
 #[test]
 fn the_file_is_asked_and_not_what_is_in_force() {
     let mut bench = Bench::new();
@@ -137,14 +137,14 @@ fn the_file_is_asked_and_not_what_is_in_force() {
     assert_eq!(told(answer), json!(["drop", "blocklist", "bad", "192.0.2.0/24"]));
 }
 
-/// Standard output and error of `explain --config FILE --packet -`, and whether it was done.
+/// Whether `explain --config FILE --packet -` succeeded, with its standard output and error.
 fn typed(file: &Path, text: &[u8]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xdpctl"));
     command.args(["explain", "--packet", "-", "--config"]).arg(file);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // One that is refused early is not read to its end.
+    // An input that is refused early is not read to its end.
     let _ = input.write_all(text);
     drop(input);
     let output = child.wait_with_output().unwrap();
@@ -166,7 +166,7 @@ fn what_tcpdump_prints_can_be_pasted() {
     let (done, out, err) = typed(&file, pasted.as_bytes());
     assert!(done && out.starts_with("drop: blocklist \"bad\" 203.0.113.0/24 ("), "{out}{err}");
     assert_eq!(err, "");
-    // As an argument as well.
+    // As an argument too.
     let output = without_the_kernel("explain", &file, ["--packet", &pasted]);
     assert_eq!(output.success().stdout, out);
 
@@ -178,7 +178,7 @@ fn what_tcpdump_prints_can_be_pasted() {
     let (done, _, err) = typed(&file, &vec![b' '; (1 << 20) + 1]);
     assert!(!done && err.contains("it is longer than 1048576 bytes of text"), "{err}");
 
-    // `tcpdump -x` leaves the Ethernet header away.
+    // `tcpdump -x` omits the Ethernet header.
     let end = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
     let output = without_the_kernel("explain", &file, ["--packet", &hex_digits(&frame[14..end])]);
     assert!(output.success().stderr.contains("without its Ethernet header"), "{}", output.stderr);

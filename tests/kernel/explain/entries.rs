@@ -65,7 +65,7 @@ fn the_entry_and_where_it_stands() {
         ("203.0.113.8", "10.9.9.9", json!(["bad", "203.0.113.0/24", "in0.toml", 14])),
         ("9.9.9.9", "192.0.2.1", json!(["bad", "192.0.2.0/25", "list.txt", 2])),
         ("9.9.9.9", "192.0.2.201", json!(["bad", "192.0.2.200/29", "list.txt", 3])),
-        // The longer one, on whichever side.
+        // The longer prefix decides, on whichever side it is.
         ("203.0.113.8", "192.0.2.201", json!(["bad", "192.0.2.200/29", "list.txt", 3])),
         ("198.51.100.8", "192.0.2.201", json!(["office", "198.51.100.0/24", "in0.toml", 7])),
         ("10.9.9.9", "9.9.9.9", json!(["telnet", null, "in0.toml", 30])),
@@ -76,7 +76,7 @@ fn the_entry_and_where_it_stands() {
     let answer = explain_frame(&bench, udp6("2001:db8:bad::1", "::1", 1, 2));
     assert_eq!(place(&answer), json!(["bad", "2001:db8:bad::/48", "in0.toml", 15]));
 
-    // What only counts is told beside what decides.
+    // A list that only counts is named beside the one that decides.
     for port in [23, 24] {
         let answer = explain_frame(&bench, udp4("10.9.9.9", "9.9.9.9", 1, port));
         let counted = &answer["counted"];
@@ -98,7 +98,7 @@ fn run_time_entries_decide_as_they_live() {
     bench.xdpctl(["allow", JUDGED, "203.0.113.7", "--for", "1h"]).success();
     assert_eq!(from("8.8.8.8"), json!(["drop", "banned", null, "8.8.8.8/32"]));
     assert_eq!(from("8.8.1.1"), json!(["drop", "banned", null, "8.8.0.0/16"]));
-    // An allowlist stands above a block.
+    // An allowlist comes before a block.
     assert_eq!(from("198.51.100.1"), json!(["pass", "allowlist", "office", "198.51.100.0/24"]));
     assert_eq!(from("203.0.113.7"), json!(["pass", "allowed", null, "203.0.113.7/32"]));
     // With their notes, and their ends.
@@ -118,12 +118,12 @@ fn run_time_entries_decide_as_they_live() {
     assert_eq!(from("203.0.113.7"), json!(["drop", "blocklist", "bad", "203.0.113.7/32"]));
 }
 
-/// Each length of a prefix was looked up by itself, and 100,000 frames took eight seconds.
+/// Once each length of a prefix was looked up by itself, and 100,000 frames took eight seconds.
 #[test]
 fn the_run_time_entry_that_decides_is_found_in_a_few_calls() {
     let bench = attached();
     bench.xdpctl(["block", JUDGED, "8.0.0.0/8", "2001:db8::/32"]).success();
-    // What has ended hides nothing, and is looked past.
+    // Entries that have ended hide nothing and are passed over.
     bench
         .xdpctl(["block", JUDGED, "8.8.8.8", "8.8.8.0/24", "8.8.0.0/16", "--for", "1ms"])
         .success();
@@ -232,7 +232,7 @@ fn without_the_kept_ruleset_the_verdict_is_told_all_the_same() {
     let answer: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(told(&answer), json!(["drop", "blocklist", "bad", null]));
     assert!(output.stderr.contains("is not kept any more"), "{}", output.stderr);
-    // That nothing holds the address would be wrong.
+    // It must not say that no entry holds the address.
     let output = bench.xdpctl(["lookup", JUDGED, "203.0.113.7"]);
     output.expect_status(1);
     assert!(output.stderr.contains("is not kept any more"), "{}", output.stderr);

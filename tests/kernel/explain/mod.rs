@@ -1,4 +1,4 @@
-//! `explain` and `lookup`: what the program says of frames that nobody sent.
+//! `explain` and `lookup`: what the program would do with frames that nobody sent.
 
 mod captures;
 mod configurations;
@@ -38,7 +38,7 @@ fn hex_digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Runs a command with `--config`, without any capability: the kernel would refuse all that needs
+/// Runs a command with `--config` and without capabilities: the kernel would refuse any call that needs
 /// one.
 #[track_caller]
 fn without_the_kernel<S: AsRef<OsStr>>(
@@ -53,7 +53,7 @@ fn without_the_kernel<S: AsRef<OsStr>>(
     running.wait(Duration::from_secs(300)).expect("it ends")
 }
 
-/// Of one frame.
+/// The answer of `explain` for one frame.
 #[track_caller]
 fn explain_frame(bench: &Bench, frame: impl Into<Vec<u8>>) -> Value {
     let hex = hex_digits(&frame.into());
@@ -61,14 +61,14 @@ fn explain_frame(bench: &Bench, frame: impl Into<Vec<u8>>) -> Value {
     answer
 }
 
-/// What decided, without where it stands.
+/// The decision, without the place of what decided.
 fn told(answer: &Value) -> Value {
     json!([answer["verdict"], answer["reason"], answer["rule"], answer["entry"]])
 }
 
-/// What `explain` says of each row's frame is what becomes of it on the wire: the tables are the
-/// same, and the live counters do not move. The configuration, asked without the kernel, says the
-/// same to the last key.
+/// `explain` says of each row's frame what happens to it on the wire: the tables are those of the verdict
+/// tests. The live counters do not move. The configuration, asked without the kernel, gives the same answer
+/// to the last key.
 #[test]
 fn explain_says_what_every_table_of_verdicts_says() {
     for (name, table) in verdicts::all() {
@@ -85,7 +85,7 @@ fn explain_says_what_every_table_of_verdicts_says() {
         for (answer, by_file) in answers.iter().zip(lines(&by_file.success().stdout)) {
             let mut answer = answer.clone();
             if by_file["to"].as_str().is_some_and(|to| to.starts_with("interface index")) {
-                // Which interface has that index, only the kernel knows.
+                // Only the kernel knows which interface has that index.
                 answer["to"] = by_file["to"].clone();
             }
             assert_eq!(by_file, answer, "{name}");
@@ -276,7 +276,7 @@ fn questions_that_make_no_sense_are_refused() {
         output.expect_status(2);
         assert!(output.stderr.contains(message), "{message:?} is not in\n{}", output.stderr);
     }
-    // Nothing is wrong with the question, but there is nobody to ask.
+    // The question is right, but nothing is attached that could answer.
     for args in [&["explain", JUDGED, "--packet", "00"][..], &["lookup", JUDGED, "1.2.3.4"]] {
         let output = bench.xdpctl(args);
         output.expect_status(1);

@@ -18,7 +18,7 @@ use crate::lab::bench::{Bench, JUDGED};
 const LIST: &str = "[policy]\ndefault = \"drop\"\n[[blocklist]]\nname = \"listed\"\nfiles = \
     [\"list.txt\"]\n";
 
-/// Attached with a ruleset that is to stay.
+/// A bench with a ruleset in force that has to stay.
 fn attached() -> Bench {
     let bench = Bench::on(topology());
     let old = bench.write("old.toml", "[[blocklist]]\nname = \"old\"\nprefixes = [\"10.1.0.1\"]\n");
@@ -35,7 +35,7 @@ fn reload(bench: &Bench, file: &Path) -> Output {
     bench.xdpctl(["reload", JUDGED, "-c", text(file)])
 }
 
-/// Puts something under a path, and the word for why it cannot be read.
+/// Why something cannot be read, as the error says, and a function that puts it under a path.
 type Unreadable = (&'static str, fn(&Path));
 
 fn elsewhere(path: &Path, name: &str) -> PathBuf {
@@ -69,7 +69,7 @@ const UNREADABLE: [Unreadable; 12] = [
     ("it has 2147483648 bytes, 1073741824 are the most", |path| {
         File::create(path).expect("a file").set_len(2 << 30).expect("a sparse file");
     }),
-    // A regular file by its kind, of which nothing can be read.
+    // A regular file by its type, but every read of it fails.
     ("I/O error", |path| symlink("/proc/self/mem", path).expect("a link")),
 ];
 
@@ -117,7 +117,7 @@ fn only_regular_files_are_read() {
     assert_eq!(State::of(&bench).judged[0], "drop blocklist listed");
 }
 
-/// Zeros are UTF-8, and nothing that the parser ends soon with.
+/// Zeros are valid UTF-8, and a parser may take long to give up on them.
 #[test]
 fn a_configuration_of_zeros() {
     let bench = attached();
@@ -155,7 +155,7 @@ fn what_is_not_utf8_has_a_place() {
     assert_eq!(State::of(&bench).judged[0], "drop blocklist listed");
 }
 
-/// Runs a reload, in which something happens to the list just before that call.
+/// Runs a reload; `happens` is called just before each such call on the list.
 fn reload_while(bench: &Bench, call: &str, happens: impl FnMut()) -> Output {
     let file = bench.directory().join("new.toml");
     let command = bench.lab().xdpctl_command("dut", ["reload", JUDGED, "-c", text(&file)]);
@@ -178,7 +178,7 @@ fn a_list_that_is_exchanged_under_the_reader() {
     let whole: String = (0..100).map(|last| format!("10.1.7.{last}\n")).collect();
     let fifo = elsewhere(&list, "fifo");
 
-    // By what would be waited for, after it was looked at.
+    // The list is replaced by a FIFO, on which an open would wait, after its type was checked.
     fs::write(&list, &whole).expect("a list");
     let output = reload_while(&bench, "open", || {
         mkfifo(&fifo, Mode::S_IRWXU).expect("a FIFO");
@@ -187,7 +187,7 @@ fn a_list_that_is_exchanged_under_the_reader() {
     let why = "cannot be read: it is a FIFO, not a regular file";
     assert!(output.expect_status(2).stderr.contains(why), "{}", output.stderr);
 
-    // By nothing.
+    // The list is removed.
     fs::remove_file(&list).expect("the FIFO");
     fs::write(&list, &whole).expect("a list");
     let output = reload_while(&bench, "open", || fs::remove_file(&list).expect("the list"));
@@ -195,7 +195,7 @@ fn a_list_that_is_exchanged_under_the_reader() {
     assert!(output.expect_status(2).stderr.contains(why), "{}", output.stderr);
     assert_eq!(State::of(&bench), before);
 
-    // By another list, in the way that it should be: what was opened is read to its end.
+    // Another list is renamed over it, as it should be done: the opened file is read to its end.
     fs::write(&list, &whole).expect("a list");
     let once = Cell::new(true);
     let output = reload_while(&bench, "read", || {
@@ -217,7 +217,7 @@ fn a_list_that_is_written_under_the_reader() {
         let mut file = OpenOptions::new().append(true).open(&list).expect("the list");
         file.write_all(text.as_bytes()).expect("written");
     };
-    // Cut, and written anew, between one read and the next: read again, to what it is then.
+    // The list is cut and written anew between two reads: it is read again, as it is then.
     fs::write(&list, &whole).expect("a list");
     let once = Cell::new(true);
     let output = reload_while(&bench, "read", || {
@@ -227,7 +227,7 @@ fn a_list_that_is_written_under_the_reader() {
     });
     output.success();
     assert_eq!(entries(&bench), 3);
-    // Made longer.
+    // The list is made longer.
     let once = Cell::new(true);
     let output = reload_while(&bench, "read", || {
         if once.take() {
@@ -236,7 +236,7 @@ fn a_list_that_is_written_under_the_reader() {
     });
     output.success();
     assert_eq!(entries(&bench), 4);
-    // By somebody who does not stop.
+    // Somebody writes to the list again and again.
     let before = State::of(&bench);
     let next = Cell::new(0);
     let output = reload_while(&bench, "read", || {

@@ -1,5 +1,5 @@
-//! The process may have no more: descriptors, memory, file sizes; and file systems that are full,
-//! read-only or not there.
+//! Limits of the process (descriptors, memory, file sizes), and file systems that are full, read-only or
+//! missing.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -19,7 +19,7 @@ const BLOCKED: &str = "[[blocklist]]\nname = \"old\"\nprefixes = [\"10.1.0.0/16\
 const NEXT: &str = "[policy]\ndefault = \"drop\"\n[[blocklist]]\nname = \"new\"\nprefixes = \
     [\"10.1.0.1\"]\n";
 
-/// What becomes of it where everything is there.
+/// The lab, with rulesets to attach and to reload.
 struct Stand {
     bench: Bench,
     old: String,
@@ -52,8 +52,8 @@ impl Stand {
         self.bench.lab().xdpctl_command("dut", args)
     }
 
-    /// Runs a command that may not have what it needs. If it fails, it says so, with these words,
-    /// and all is as it was.
+    /// Runs a command that may lack what it needs. If it fails, its error has these words, and everything
+    /// is as it was.
     #[track_caller]
     fn try_run(&self, command: Command, said: &str) -> Output {
         let before = State::of(&self.bench);
@@ -75,7 +75,7 @@ fn finish(command: Command) -> Output {
 
 /// A command with a limit of its own.
 fn limited(mut command: Command, resource: Resource, most: u64) -> Command {
-    // Cargo's, with which the dynamic linker would look in many places.
+    // Cargo sets it, and with it the dynamic linker would search many directories.
     command.env_remove("LD_LIBRARY_PATH");
     // SAFETY: between fork and exec one system call is made, and nothing is allocated.
     unsafe { command.pre_exec(move || setrlimit(resource, most, most).map_err(io::Error::from)) };
@@ -134,7 +134,7 @@ fn few_descriptors() {
         );
     }
     assert!(failed > 3, "{failed}");
-    // Attaching takes more of them.
+    // An attach needs more descriptors.
     stand.bench.xdpctl(["detach", "--all"]).success();
     for most in [4, 8, 12, 16, 20, 24] {
         let command = limited(stand.command(&stand.attach()), Resource::RLIMIT_NOFILE, most);
@@ -163,7 +163,7 @@ fn finish_within(stand: &Stand, command: Command) -> Output {
 #[test]
 fn little_memory() {
     let stand = Stand::attached();
-    // A list that takes memory: with little of it, it is the list, else the maps, that fails.
+    // A list that takes memory: with the lowest limits the list fails, with higher ones the maps.
     let list: String = (0..200_000u32)
         .map(|number| format!("10.{}.{}.{}\n", number >> 16, number >> 8 & 255, number & 255))
         .collect();
@@ -173,7 +173,7 @@ fn little_memory() {
     let version = |most: u64| {
         finish(limited(stand.command(&["--version"]), Resource::RLIMIT_AS, most << 20)).status == 0
     };
-    // What the program itself takes depends on how it was built.
+    // How much the program itself takes depends on how it was built.
     let base = (1..1024).find(|&most| version(most)).expect("it runs with 1 GiB");
     let (mut failed, mut done) = (0, false);
     for more in (0..400).step_by(4) {
@@ -192,7 +192,7 @@ fn little_memory() {
     assert!(failed > 0 && done);
 }
 
-/// The kernel charges maps to control groups, and not to what may be locked.
+/// The kernel charges maps to control groups, and not to the limit of locked memory.
 #[test]
 fn no_locked_memory() {
     let stand = Stand::new();
@@ -247,10 +247,10 @@ fn a_full_run_directory() {
     );
     stand.try_run(command, "No space left on device").expect_status(1);
     assert_eq!(stand.bench.lab().programs("dut", "out0"), []);
-    // What is there can be seen and taken off without room for anything.
+    // What is attached can be shown and detached without room for any file.
     let looks = mounted(stand.command(&["stats", "--once"]), &[tmpfs("/run", "nr_inodes=1")]);
     finish(looks).success();
-    // The ruleset is kept where it is not seen.
+    // The mount hides the kept ruleset.
     let looks = mounted(stand.command(&["status"]), &[tmpfs("/run", "nr_inodes=1")]);
     assert!(finish(looks).expect_status(1).stdout.contains("is not kept under /run/xdpctl"));
     stand.bench.xdpctl(["detach", JUDGED]).success();
@@ -310,7 +310,7 @@ fn a_read_only_bpffs() {
     stand.bench.lab().assert_nothing_kept("dut");
 }
 
-/// In a small machine of its own, where no bpffs is mounted yet, and the kernel mounts none.
+/// In namespaces of its own, where no bpffs is mounted yet, and mounting one fails.
 #[test]
 fn a_bpffs_that_cannot_be_mounted() {
     let stand = Stand::new();
@@ -333,7 +333,7 @@ fn a_bpffs_that_cannot_be_mounted() {
         assert!(ran.output.expect_status(1).stderr.contains(said), "{ran:?}");
         assert_eq!(stand.bench.lab().programs("dut", JUDGED), []);
     }
-    // Nor is there a place for one.
+    // There is not even a mount point.
     let mut command = stand.bench.lab().command("dut", "unshare");
     let script = "mount -t tmpfs tmpfs /sys/fs; exec \"$0\" attach in0 -c \"$1\"";
     command.args([

@@ -1,4 +1,4 @@
-//! What is done while a command holds the lock of its network namespace, and what others do then.
+//! What a command does while it holds the lock of its network namespace, and what others do meanwhile.
 
 use std::cell::RefCell;
 use std::fs;
@@ -21,7 +21,7 @@ fn attached() -> Bench {
     bench
 }
 
-/// They may lie where reading takes long, as on a server that does not answer.
+/// Reading files may take long, for example from a server that does not answer.
 #[test]
 fn configurations_and_lists_are_read_without_it() {
     let bench = attached();
@@ -38,7 +38,7 @@ fn configurations_and_lists_are_read_without_it() {
             let command = bench.lab().xdpctl_command("dut", args);
             let read = format!("read /tmp/DIR/{name}");
             shim::run_with(command, Kind::Files, &read, || {
-                // Which takes the lock, and would wait for the command that waits here.
+                // `bans` takes the lock: it would wait forever for the command that this call holds up.
                 bench.xdpctl(["bans", JUDGED]).success();
             })
             .output
@@ -50,13 +50,13 @@ fn configurations_and_lists_are_read_without_it() {
     }
 }
 
-/// Another command is told of, by what it is and its number, and waited for.
+/// A command that waits names the other command and its process id.
 #[test]
 fn who_waits_says_for_whom() {
     let bench = attached();
     let waiting = RefCell::new(None);
     let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
-    // Only under the lock is a ruleset put in force.
+    // A ruleset is put in force only under the lock.
     let ran = shim::run_with(reload, Kind::Bpf, "MAP_UPDATE_ELEM RULESET", || {
         if waiting.borrow().is_some() {
             return;
@@ -75,7 +75,7 @@ fn who_waits_says_for_whom() {
     assert_eq!(output.success().stderr.lines().count(), 1, "{}", output.stderr);
 }
 
-/// The whole time that every command waits, once.
+/// This takes the whole time that a command waits.
 #[test]
 fn who_waits_too_long_gives_up() {
     let bench = attached();
@@ -93,7 +93,7 @@ fn who_waits_too_long_gives_up() {
     assert_eq!(bans, serde_json::json!([]));
 }
 
-/// What it says first on standard error.
+/// The first line that a command writes to standard error.
 #[track_caller]
 fn first_line(command: &Background) -> String {
     let deadline = Instant::now() + TIMEOUT;
@@ -106,14 +106,14 @@ fn first_line(command: &Background) -> String {
     }
 }
 
-/// What is being detached while another command looks, was taken for a program that somebody took off by
-/// other means.
+/// Once an attachment that was being detached was taken for one whose program somebody took off by other
+/// means.
 #[test]
 fn what_is_detached_meanwhile_is_not_attached() {
     let bench = attached();
     let mut first = true;
     let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
-    // It has opened the link, and asks where that is.
+    // It has opened the link, and asks for its interface.
     let ran = shim::run_with(reload, Kind::Bpf, "OBJ_GET_INFO_BY_FD", || {
         if std::mem::take(&mut first) {
             bench.xdpctl(["detach", JUDGED]).success();
@@ -123,23 +123,23 @@ fn what_is_detached_meanwhile_is_not_attached() {
     assert!(ran.output.expect_status(1).stderr.starts_with(said), "{ran:?}");
 }
 
-/// A ruleset that came into force while another was compiled is not undone by what was read before.
+/// A ruleset that came into force while another was compiled is not replaced by one that was read before.
 #[test]
 fn what_was_read_before_another_reload_is_read_again() {
     let bench = attached();
     let mut first = true;
     let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
-    // Between its looking and its locking. The directory's `openat` by a lock or a list comes later.
+    // After the command has looked, and before it takes the lock.
     let ran = shim::run_with(reload, Kind::Files, "read /tmp/DIR/bad.list", || {
         if !std::mem::take(&mut first) {
             return;
         }
-        // It has been opened, so that the file of before is read.
+        // The old file is open already, so that it is the one that is read.
         fs::remove_file(bench.directory().join("bad.list")).expect("removed");
         bench.write("bad.list", "10.2.0.0/16\n10.3.0.0/16\n");
         bench.xdpctl(["reload", JUDGED]).success();
     });
-    // The other reload's work is what it finds.
+    // It finds what the other reload put in force.
     let said = "reloaded in0, generation 3\n  no change: the ruleset is the same\n";
     assert_eq!(ran.output.success().stdout, said);
     let status = bench.xdpctl(["status", "--json"]).statuses();

@@ -1,10 +1,10 @@
-//! How much a command asks of the kernel: in proportion to what is attached, and no more.
+//! How many calls a command makes: they grow in proportion to what is attached, and no faster.
 
 use super::shim::{self, Kind};
 use crate::lab::bench::Bench;
 use crate::lab::{IN0, SRC0, Topology, end};
 
-/// Calls of a command, by how many interfaces are attached.
+/// How often a command makes some calls.
 struct Counts {
     links: usize,
     passes: usize,
@@ -15,7 +15,7 @@ fn name(nth: usize, what: &str) -> String {
     format!("{what}{nth}")
 }
 
-/// Attaches one more, which redirects to an interface that needs a pass program.
+/// Attaches one more interface, which redirects to another one that needs a pass program.
 fn add(bench: &Bench, nth: usize) {
     let lab = bench.lab();
     for (one, other) in [("n", "p"), ("out", "far")] {
@@ -44,8 +44,8 @@ fn counts(bench: &Bench, args: &[&str]) -> Counts {
     }
 }
 
-/// Commands that took a pin of each for each of all: with a hundred interfaces they would take ten
-/// thousand.
+/// Once these commands opened all pins again for each attached interface: ten thousand with a hundred
+/// interfaces.
 #[test]
 fn pins_are_opened_once_and_not_once_for_each() {
     let bench = Bench::on(Topology::empty().link(end("src", "src0", SRC0), end("dut", "in0", IN0)));
@@ -55,7 +55,8 @@ fn pins_are_opened_once_and_not_once_for_each() {
         (&["stats", "--once"], 1, 0),
         (&["bans", "n1"], 1, 0),
         (&["block", "n1", "10.9.0.1"], 1, 1),
-        // Once to read and compile without the lock, once under it; before, ready and done.
+        // Links: once to compile without the lock, once under it. Pass programs: before, once they
+        // are put, and at the end.
         (&["reload"], 2, 3),
     ];
     let mut before: Vec<Counts> = Vec::new();

@@ -1,5 +1,5 @@
-//! A hand was in the pins or in the run-time state: what is in force stays, the next reload repairs,
-//! and detaching takes all of it away.
+//! Somebody changed pins or run-time state by hand: what is in force stays, the next reload repairs them,
+//! and detaching removes everything.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -48,7 +48,8 @@ impl Stand {
         self.bench.xdpctl(["block", JUDGED, "10.9.0.1", "--note", "scanner"]).success();
     }
 
-    /// Every command ends with 0, or with 1 and words for it, which are part of what `status` shows, and leaves what is in force.
+    /// Every command ends with 0, or with 1 and a message, and leaves in force what was. `hand` says in
+    /// failures what was changed.
     #[track_caller]
     fn asked(&self, hand: &str) {
         let before = State::of(&self.bench);
@@ -67,7 +68,7 @@ impl Stand {
         }
     }
 
-    /// A reload puts right what a hand did, and then everything can be taken off.
+    /// A reload repairs what was changed, and then everything can be detached.
     #[track_caller]
     fn repaired(&self, hand: &str, whole: &BTreeMap<String, u64>) {
         let output = self.bench.xdpctl(["reload", JUDGED]);
@@ -86,7 +87,7 @@ impl Stand {
     }
 }
 
-/// Puts something else in the place of a pin, in a directory of pins.
+/// A change by hand: its name, and a function that does it to a pin in a directory of pins.
 type Hand = (&'static str, fn(&Path, &str));
 
 const HANDS: [Hand; 5] = [
@@ -111,7 +112,7 @@ const HANDS: [Hand; 5] = [
     }),
 ];
 
-/// Pins what is pinned under one name under another as well, in the place of what is there.
+/// Replaces the pin `name` by a second pin of what is pinned under `by`.
 fn exchange(pins: &Path, name: &str, by: &str) {
     let object = bpf::open_pin(&pins.join(by)).expect("a pin");
     fs::remove_file(pins.join(name)).expect("a pin");
@@ -132,22 +133,22 @@ fn something_else_in_the_place_of_a_pin() {
             }
             stand.repaired(&told, &whole);
         }
-        // Exchanging the program takes maps by their pins.
+        // `--replace` finds maps by their pins.
         hand(&stand.pins, "BAN_FILTERS");
         let before = State::of(&stand.bench).judged;
         stand.bench.xdpctl(["attach", "--replace", JUDGED]).success();
         assert_eq!(State::of(&stand.bench).judged, before, "{what}");
-        // What is left so, goes with the rest.
+        // Detaching removes what is left like that too.
         hand(&stand.pins, "COUNTERS");
         stand.detached(what);
         stand.attach();
     }
-    // A link that is pinned twice would go on without its pin, were it not detached.
+    // A link with a second pin would outlive its own pin if it were not detached.
     exchange(&stand.pins, "COUNTERS", "link");
     stand.detached("a second link");
 }
 
-/// Without its pin, a link lasts no longer than whoever has it open.
+/// Without its pin, a link ends when the last process closes it.
 #[test]
 fn the_links_pin_removed_by_hand() {
     let stand = Stand::new();
@@ -158,11 +159,11 @@ fn the_links_pin_removed_by_hand() {
     stand.detached("attached again");
 }
 
-/// What is not a link is not taken for one, and it is told how to go on.
+/// Something else is not taken for a link, and the message says what to do.
 #[test]
 fn something_else_in_the_place_of_the_link() {
     let stand = Stand::new();
-    // A link as well, so that more than one directory is looked at.
+    // A second attachment, so that commands look at more than one directory.
     stand.bench.xdpctl(["attach", "out0", "-c", &stand.file]).success();
     let link = stand.pins.join("link");
     for (what, hand) in HANDS.into_iter().filter(|(what, _)| *what != "the link") {
@@ -179,7 +180,7 @@ fn something_else_in_the_place_of_the_link() {
         }
         stand.attach();
     }
-    // Another interface's link: what is told of it is true, and nothing breaks.
+    // Another interface's link: what commands say of it is true, and nothing breaks.
     let out0 = stand.bench.lab().ifindex("dut", "out0");
     let other = bpf::open_pin(&stand.bench.lab().pins("dut", out0).join("link")).expect("a pin");
     fs::remove_file(&link).expect("a pin");
@@ -195,7 +196,7 @@ fn what_others_own_or_can_write_is_not_trusted() {
     let stand = Stand::new();
     let before = State::of(&stand.bench);
     let link = stand.pins.join("link");
-    // The directories above are the whole namespace's: files.rs has them.
+    // files.rs tests the directories above, which belong to the whole namespace.
     for path in [&stand.pins, &link] {
         let mode = fs::metadata(path).expect("metadata").permissions();
         for spoilt in [0o722, 0o702, 0o777] {
@@ -207,7 +208,7 @@ fn what_others_own_or_can_write_is_not_trusted() {
         refused(&stand, path, &format!("belongs to user {NOBODY}, not to root,"));
         chown(path, Some(Uid::from_raw(0)), Some(Gid::from_raw(0))).expect("chown");
     }
-    // So is the directory of pass programs.
+    // The same with the directory of pass programs.
     let pass = stand.pins.with_file_name("pass");
     chown(&pass, Some(Uid::from_raw(NOBODY)), None).expect("chown");
     for args in [&["reload"][..], &["status"], &["detach", JUDGED]] {
@@ -277,7 +278,7 @@ fn something_else_in_the_place_of_the_state() {
         stand.detached(why);
         stand.attach();
     }
-    // Nothing there at all: nothing is lost but the notes.
+    // With no state at all, only the notes are lost.
     away();
     stand.asked("no state");
     stand.bench.xdpctl(["reload"]).success();
@@ -334,7 +335,7 @@ fn something_else_in_the_place_of_a_file_of_state() {
     stand.detached("all is well again");
 }
 
-/// By that map, commands in other network namespaces know when this one is gone.
+/// That map tells commands in other network namespaces when this one is gone.
 #[test]
 fn something_else_in_the_place_of_the_loopback_interface() {
     let stand = Stand::new();
@@ -402,12 +403,12 @@ fn another_versions_directories_are_left_alone() {
     assert!(others[0].join("2/link").exists() && others[1].join("2/ruleset-9").exists());
     for other in &others {
         fs::remove_dir_all(other).expect("removed");
-        // As long as no other test has its own there.
+        // This fails while another test has its own there.
         let _ = fs::remove_dir(other.parent().expect("a parent"));
     }
 }
 
-/// A list of pins that broke off was taken for a whole one, and what was missing from it for gone:
+/// Once a directory listing that failed half way was taken for a whole one, and what it left out for gone:
 /// the next command took the program off.
 #[test]
 fn a_list_of_pins_that_breaks_off_takes_nothing_off() {
@@ -422,8 +423,8 @@ fn a_list_of_pins_that_breaks_off_takes_nothing_off() {
     }
 }
 
-/// The pin goes first, so that a link is never pinned and on no interface; where it cannot be
-/// detached, it gets its pin back.
+/// The pin is removed first, so that no link is pinned and on no interface. A link that cannot be detached
+/// gets its pin back.
 #[test]
 fn a_program_that_cannot_be_detached_stays() {
     let stand = Stand::new();
@@ -436,13 +437,13 @@ fn a_program_that_cannot_be_detached_stays() {
     stand.detached("the next time");
 }
 
-/// Status 1 would say that the ruleset before is in force.
+/// Status 1 would mean that the old ruleset is in force.
 #[test]
 fn what_fails_after_the_ruleset_is_in_force_is_a_warning() {
     let stand = Stand::new();
     let generation = State::of(&stand.bench).generation;
     let command = stand.bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
-    // A pin that is missing is put there only then.
+    // A missing pin is made only after that.
     fs::remove_file(stand.pins.join("COUNTERS")).expect("a pin");
     let pin = "OBJ_PIN /sys/fs/bpf/xdpctl/v1/N/N/COUNTERS";
     let ran = shim::run_refusing(command, Kind::Bpf, pin, libc::ENOSPC);
@@ -454,7 +455,7 @@ fn what_fails_after_the_ruleset_is_in_force_is_a_warning() {
     assert!(stand.pins.join("COUNTERS").exists());
 }
 
-/// A pass program whose link could not be asked was taken for one of an interface that is gone.
+/// Once a pass program whose link could not be read was taken for one of an interface that is gone.
 #[test]
 fn a_pass_program_that_cannot_be_asked_stays() {
     let stand = Stand::new();
@@ -462,7 +463,7 @@ fn a_pass_program_that_cannot_be_asked_stays() {
     assert!(before.programs.iter().any(|(name, _)| name == "far0"), "{before:?}");
     let command = || stand.bench.lab().xdpctl_command("dut", ["unblock", JUDGED, "10.7.0.1"]);
     let calls = shim::run(command(), None).calls;
-    // Up to where it is done, and looks for what network namespaces left that are gone.
+    // Only calls before the sweep, which looks for what deleted network namespaces left.
     let swept = |call: &&shim::Call| call.name == "OBJ_GET /sys/fs/bpf/xdpctl/v1/N/loopback";
     let calls = calls.iter().take_while(|call| !swept(call));
     let calls = calls.filter(|call| call.kind == Kind::Bpf).enumerate();

@@ -19,7 +19,7 @@ use crate::lab::{Background, Output};
 /// How long a command may take, however many of its calls are looked at.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a call is about: each kind is counted for itself.
+/// What a call is about. Calls are counted for each kind separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// bpf(2).
@@ -32,14 +32,14 @@ pub enum Kind {
     Files,
 }
 
-/// How long nothing may be asked before it is looked whether the command has ended.
+/// After this time without a call it is checked whether the command has ended.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// One call of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     pub kind: Kind,
-    /// What it does and to what, without what is another in each run.
+    /// What it does and to what, without anything that differs between runs.
     pub name: String,
 }
 
@@ -51,20 +51,20 @@ pub struct Refusal {
     pub errno: i32,
 }
 
-/// Calls that something is done at, by their name, before each of them goes on.
+/// Calls of a name before each of which the test does something.
 struct Moment<'a> {
     kind: Kind,
     name: &'a str,
     act: &'a mut dyn FnMut() -> Option<i32>,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub output: Output,
-    /// All calls that were looked at; none where one was to be refused.
+    /// All calls that were looked at; empty where one was to be refused.
     pub calls: Vec<Call>,
-    /// The one that was refused, if the command came to it.
+    /// The call that was refused, if the command came so far.
     pub refused: Option<Call>,
 }
 
@@ -163,7 +163,7 @@ pub fn run_with(command: Command, kind: Kind, name: &str, mut act: impl FnMut())
 
 #[track_caller]
 fn supervise(mut command: Command, refusal: Option<Refusal>, moment: Option<Moment<'_>>) -> Ran {
-    // Cargo's, with which the dynamic linker would look in many places.
+    // Cargo sets it, and with it the dynamic linker would search many directories.
     command.env_remove("LD_LIBRARY_PATH");
     let kinds = match (&refusal, &moment) {
         (Some(refusal), _) => slice::from_ref(&refusal.kind),
@@ -193,8 +193,8 @@ fn supervise(mut command: Command, refusal: Option<Refusal>, moment: Option<Mome
     Ran { output, calls, refused }
 }
 
-/// `SECCOMP_RET_USER_NOTIF` for the calls of these kinds, and nothing for others, nor for large reads:
-/// aya reads the kernel's megabytes of type information in a thousand of them.
+/// A filter that returns `SECCOMP_RET_USER_NOTIF` for calls of these kinds and lets others go on, among
+/// them large reads: aya reads the kernel's megabytes of type information in a thousand of these.
 fn filter(kinds: &[Kind]) -> Vec<libc::sock_filter> {
     const LARGE: u32 = 16 << 10;
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
@@ -225,7 +225,7 @@ fn filter(kinds: &[Kind]) -> Vec<libc::sock_filter> {
     filter
 }
 
-/// Puts the calling thread, and all that comes of it, under the filter.
+/// Puts the calling thread, and all its children, under the filter.
 fn install(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     // SAFETY: the kernel reads the program, which is as long as it says, and writes nothing. What it
@@ -248,8 +248,8 @@ fn install(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
 #[repr(C, align(8))]
 struct Control([u8; 24]);
 
-/// A message of one byte with a descriptor, and the call that sends or receives it. sendmsg(2) is
-/// not among the calls that are looked at, or it would wait for a reader of what it sends.
+/// Makes the call that sends or receives a message of one byte with a descriptor. sendmsg(2) must not be
+/// among the calls that are looked at: it sends the descriptor on which they are answered.
 fn with_message<T>(control: &mut Control, call: impl FnOnce(&mut libc::msghdr) -> T) -> T {
     let mut byte = 0u8;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
@@ -311,7 +311,7 @@ impl Supervisor<'_> {
         // SAFETY: one structure, which lives through the call.
         let ready = unsafe { libc::poll(&raw mut poll, 1, left.min(GLANCE).as_millis() as i32) };
         if ready == 0 && !left.is_zero() {
-            // Linux 6.1 says that nobody is left to ask only when the command was waited for.
+            // Linux 6.1 reports that no process is left only after the command was waited for.
             return child.is_running();
         }
         if ready <= 0 || poll.revents & libc::POLLIN == 0 {
@@ -322,7 +322,7 @@ impl Supervisor<'_> {
         unsafe {
             let mut asked: libc::seccomp_notif = mem::zeroed();
             if libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_RECV as _, &raw mut asked) < 0 {
-                // Its thread ended in this moment.
+                // Its thread has just ended.
                 return true;
             }
             let refused = self.judge(&asked);
@@ -353,7 +353,7 @@ impl Supervisor<'_> {
         if self.seen > refusal.nth {
             return None;
         }
-        // To know what bpf(2) does takes the longest, and is told only of what is refused.
+        // Describing a bpf(2) call takes longest, and is done only for the one that is refused.
         let counts = refusal.kind == Kind::Bpf || process.describe(&asked.data).is_some();
         self.seen += usize::from(counts);
         (counts && self.seen > refusal.nth).then(|| {
@@ -367,8 +367,8 @@ impl Supervisor<'_> {
 struct Process(u32);
 
 impl Process {
-    /// What it calls; `None` where that is none of the test's business: what the dynamic linker and
-    /// the standard library do before and after, and what goes to pipes.
+    /// What it calls; `None` for calls that are not looked at: those of the dynamic linker and the standard
+    /// library before and after `main`, and those on pipes.
     fn describe(&self, data: &libc::seccomp_data) -> Option<Call> {
         let call = |kind, name: String| Some(Call { kind, name });
         let args = data.args;
@@ -495,7 +495,7 @@ impl Process {
 
     /// A path in its memory.
     fn path(&self, address: u64) -> Option<String> {
-        // The end of a page may be the end of what is there.
+        // Nothing may be mapped beyond the end of the page.
         let page = 4096 - address % 4096;
         let mut bytes = self.memory(address, page as usize);
         if !bytes.contains(&0) {
@@ -524,7 +524,7 @@ impl Process {
     }
 }
 
-/// What says something to xdpctl, and not to the libraries below it.
+/// Whether xdpctl itself uses the path, and not only the libraries below it.
 fn is_looked_at(path: &str) -> bool {
     const LOOKED_AT: [&str; 4] = ["/tmp/", "/run", "/sys/fs/bpf", "/sys/devices"];
     let process = path.strip_prefix("/proc/").is_some_and(|rest| {

@@ -1,4 +1,4 @@
-//! What is in force, asked of the kernel and of packets.
+//! What is in force, as the kernel says and as packets are judged.
 
 use std::thread;
 use std::time::Instant;
@@ -23,15 +23,15 @@ pub fn topology() -> Topology {
         .link(end("dut", "far0", DST0), end("dut", "out0", OUT0))
 }
 
-/// What there is, and what it does to packets.
+/// What is attached, and what it does with packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// The interfaces that carry a program.
     pub programs: Vec<(String, Mode)>,
-    /// That on `in0`; nothing else is asked where there is none.
+    /// Id of the program on `in0`. Where there is none, the other fields are empty.
     pub program: Option<u32>,
     pub generation: u64,
-    /// What becomes of each frame of [`frames`].
+    /// What is decided of each frame of [`frames`].
     pub judged: Vec<String>,
 }
 
@@ -70,7 +70,8 @@ impl State {
         self.program.is_some()
     }
 
-    /// Whether the way from `before` to here is the way from `from` to `to`, in another run.
+    /// Whether the change from `before` to this state is the same as the change from `from` to `to` in another
+    /// run.
     pub fn came_like(&self, before: &Self, from: &Self, to: &Self) -> bool {
         let exchanged = |one: &Self, other: &Self| one.program != other.program;
         self.programs == to.programs
@@ -91,8 +92,8 @@ pub fn attachment(bench: &Bench) -> Attachment {
     found.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// From a listed source, from one with a run-time entry, from two that may get one, of both
-/// families, and from none of them.
+/// Frames from a listed source, from one with a run-time entry, from two that may get one (one of each
+/// family), and from another source.
 fn frames() -> [Frame; 5] {
     [
         udp4("10.1.0.1", "192.0.2.1", 1024, 9),

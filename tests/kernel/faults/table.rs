@@ -1,8 +1,8 @@
 //! Every command, with each of its calls refused in turn.
 //!
-//! One row is a command, and a test at the end of this file. It runs once for each call that it makes to the kernel, and that call is
-//! refused. Then it has to end with status 1 and a message, and everything is as it was; or it got
-//! along without, and everything is as it would have been.
+//! Each row is a command, and a test at the end of this file. The command runs once for each call that it
+//! makes to the kernel, and that call is refused. Then the command has to end with status 1 and a message,
+//! and everything is as it was; or it did without the call, and everything is as it would have been.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,7 +16,7 @@ use super::state::{State, topology};
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::facts::pinned;
 
-/// With a redirect to where a pass program is put.
+/// The ruleset before, with a redirect to an interface that needs a pass program.
 const OLD: &str = r#"
     [[blocklist]]
     name = "old"
@@ -40,11 +40,11 @@ const NEW: &str = r#"
     to = "out0"
 "#;
 
-/// Set to anything, each call is refused, and not only the first and the last of those that do the
-/// same.
+/// If this environment variable is set, each call is refused, and not only the first and the last of those
+/// that do the same.
 const ALL: &str = "XDPCTL_FAULTS_ALL";
 
-/// What the kernel says, in turn: any answer has to do.
+/// The errors with which calls are refused, in turn: the command has to cope with any.
 fn errnos(kind: Kind) -> &'static [i32] {
     use libc::*;
     match kind {
@@ -58,7 +58,7 @@ fn errnos(kind: Kind) -> &'static [i32] {
 /// A command of the table.
 struct Row {
     args: &'static [&'static str],
-    /// Brings about what there is before the command.
+    /// Sets up the state before the command.
     prepare: fn(&Stand),
     leaves: Leaves,
 }
@@ -66,11 +66,11 @@ struct Row {
 /// What a command may leave where it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
-    /// All as it was.
+    /// Everything as it was.
     AsItWas,
-    /// That, or nothing at all: it cannot be taken back halfway.
+    /// Everything as it was, or nothing attached at all: half way it cannot be undone.
     AsItWasOrNothing,
-    /// All as it was, where it succeeds as well. Then it says what it would have said.
+    /// Everything as it was, also where it succeeds. Then it prints what it would have printed.
     Looked,
 }
 
@@ -123,7 +123,7 @@ impl Stand {
         self.attached_in("native");
     }
 
-    /// The same, without the entries that are to be added.
+    /// As [`Self::attached`], without the entries that the command adds.
     fn without_entries(&self) {
         self.attached();
         // Status 1 where they were not there.
@@ -132,7 +132,7 @@ impl Stand {
         }
     }
 
-    /// The same, with entries of both families.
+    /// As [`Self::attached`], with entries of both families.
     fn with_entries(&self) {
         self.attached();
         self.xdpctl(&["block", JUDGED, "10.9.1.0/24", "2001:db8:9::1", "--for", "1h"]);
@@ -151,7 +151,7 @@ impl Stand {
         shim::run(self.bench.lab().xdpctl_command("dut", args), refusal)
     }
 
-    /// Runs a row: all calls of all kinds. Panics at the end with all that was wrong.
+    /// Runs a row: all calls of all kinds. Panics at the end with everything that was wrong.
     #[track_caller]
     fn check(&self, row: &Row) {
         let begun = Instant::now();
@@ -208,7 +208,7 @@ impl Stand {
     }
 }
 
-/// Whether a call is between others that are the same.
+/// Whether a call is neither the first nor the last of those that do the same.
 fn is_spared(calls: &[&Call], nth: usize) -> bool {
     env::var_os(ALL).is_none()
         && calls[..nth].contains(&calls[nth])
@@ -222,13 +222,13 @@ struct Table {
     /// What it printed then.
     stdout: String,
     failures: Vec<String>,
-    /// All first lines of what was said.
+    /// The first lines of all messages.
     messages: BTreeSet<String>,
 }
 
 impl Table {
-    /// Whether it did what it does when nothing is refused. That a target's driver takes no program
-    /// is nothing to fail for: it is told.
+    /// Whether it did what it does when nothing is refused. Where a target's driver takes no program, a
+    /// command warns and does not fail.
     fn came_there(&self, before: &State, after: &State, stderr: &str) -> bool {
         if !stderr.contains("warning: what is redirected to out0 may be lost") {
             return after.came_like(before, &self.from, &self.to);
@@ -309,8 +309,8 @@ impl Table {
     }
 }
 
-/// With a letter in the place of each number but 0, for times and counters are others in each run;
-/// of large ones, as of memory, the beginning stays.
+/// The text with a letter in the place of each number but 0, because times and counters differ between
+/// runs. Of large numbers, such as of memory, the first digits stay.
 fn numberless(text: &str) -> String {
     // 0 in the first second.
     let text = text.replace("\"uptime_seconds\":0,", "\"uptime_seconds\":1,");
@@ -345,7 +345,7 @@ fn wrong_pins(stand: &Stand, after: &State) -> Option<String> {
     (!whole || pins.get("program").copied() != program).then(|| format!("pins: {pins:?}"))
 }
 
-/// What is still there after the next command that has nothing to do.
+/// What is still left after the next command, which has nothing else to do.
 fn wrong_leftovers(stand: &Stand) -> Option<String> {
     let lab = stand.bench.lab();
     if lab.kept("dut").is_empty() {
@@ -421,7 +421,7 @@ fn block() {
     });
 }
 
-/// In the place of an entry of the other kind.
+/// Replaces an entry of the other kind.
 #[test]
 fn allow() {
     Stand::new().check(&Row {
@@ -485,7 +485,7 @@ fn explain() {
     });
 }
 
-/// By an entry that is not in the kept ruleset but in the kernel.
+/// The entry that decides is in the kernel, not in the kept ruleset.
 #[test]
 fn explain_a_run_time_entry() {
     Stand::new().check(&Row {
