@@ -1,4 +1,4 @@
-//! What xdpctl keeps is root's alone, and what is not is not trusted.
+//! The files that xdpctl keeps are root's alone, and those that others could have written are not trusted.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -53,7 +53,7 @@ fn the_callers_umask_does_not_matter() {
     }
 }
 
-/// Spoils a directory, and asks every command about it.
+/// Every command refuses the directory, which the test has spoiled, and says why.
 #[track_caller]
 fn refused(bench: &Bench, directory: &Path, why: &str) {
     let file = write(bench, "");
@@ -70,8 +70,8 @@ fn refused(bench: &Bench, directory: &Path, why: &str) {
 fn what_others_can_write_to_is_not_trusted() {
     let bench = Bench::new();
     let [pins, state] = bench.lab().namespace("dut").xdpctl_directories();
-    // Its parents may go with another test's namespace meanwhile, if nothing is in them: so it is
-    // made by attaching somewhere else.
+    // The directory is made by attaching elsewhere: an empty parent may be removed together with
+    // another test's namespace meanwhile.
     let file = write(&bench, "");
     bench.xdpctl(["attach", "out0", "-c", &file]).success();
     for directory in [&state, &pins] {
@@ -95,7 +95,7 @@ fn links_are_not_followed() {
     let bench = Bench::new();
     let file = write(&bench, "");
     bench.xdpctl(["attach", "out0", "-c", &file]).success();
-    // What is locked would be wherever a link leads to, and what is kept be written there.
+    // Through a symbolic link, xdpctl would lock and write wherever the link leads.
     for directory in bench.lab().namespace("dut").xdpctl_directories() {
         let moved = directory.with_file_name(format!("moved-{}", std::process::id()));
         fs::rename(&directory, &moved).expect("moved");

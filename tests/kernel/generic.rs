@@ -1,4 +1,4 @@
-//! Generic mode: the same verdicts on what the network stack hands over, merged packets included.
+//! Generic mode: the same verdicts on the packets that the network stack hands over, merged ones included.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -123,6 +123,7 @@ fn merged_segments_are_judged() {
     assert_eq!(sample.reasons["malformed"].packets, 0, "{sample:#?}");
     assert_eq!(sample.verdicts["drop"].packets, 0, "{sample:#?}");
     assert!(counted.bytes >= BYTES as u64, "{sample:#?}");
-    // Larger than any that the link's MTU allows: they were merged, or this shows nothing.
+    // The average packet is larger than the link's MTU allows, so packets were merged. Without that
+    // this test shows nothing.
     assert!(counted.bytes / counted.packets > 1514, "{sample:#?}");
 }

@@ -1,4 +1,4 @@
-//! Network namespaces that no longer exist, and those that only seem so.
+//! Network namespaces that no longer exist, and those that only seem to be gone.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn machine(bench: &Bench, script: &str) -> Output {
     output
 }
 
-/// Without the number, which is another with each change of the maps.
+/// The text without the number of bytes, which differs with each change of the maps.
 fn without_memory(text: &str) -> String {
     let lines = text.lines().map(|line| match line.split_once("; ") {
         Some((before, memory)) if memory.ends_with(" MiB of maps)") => {
@@ -58,7 +58,7 @@ fn without_memory(text: &str) -> String {
     lines.collect()
 }
 
-/// Its maps stayed in memory, 35 MiB for each interface, and nobody could detach from there.
+/// Once its maps stayed in memory, 35 MiB for each interface, and nobody could detach there any more.
 #[test]
 fn a_deleted_namespace_is_swept_by_the_next_command() {
     let output = machine(
@@ -93,7 +93,7 @@ fn a_deleted_namespace_is_swept_by_the_next_command() {
     assert_eq!(output.stderr, "");
 }
 
-/// Its interface is gone, and so are its name and then every process in it.
+/// Its interface is gone, then its name, then every process in it, but a descriptor still holds it.
 #[test]
 fn a_namespace_that_is_held_somewhere_is_left_alone() {
     let output = machine(
@@ -128,7 +128,7 @@ fn a_namespace_that_is_held_somewhere_is_left_alone() {
     assert_eq!(output.stderr, "");
 }
 
-/// Whoever has the lock may be the one that removes it.
+/// The process that has the lock may be a sweep itself.
 #[test]
 fn a_namespace_that_is_locked_is_left_for_the_next_command() {
     let output = machine(

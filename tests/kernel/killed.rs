@@ -1,4 +1,5 @@
-//! `kill -9` at any instant leaves what was or what was asked for, and the next command cleans up.
+//! `kill -9` at any instant leaves either the state before or the one that was asked for, and the next
+//! command cleans up.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -15,10 +16,10 @@ use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 use crate::lab::patience::EVENT;
 
-/// Shown when a test fails; another one makes other instants.
+/// The seed of the random instants, shown when a test fails.
 const SEED: u64 = 1;
 
-/// A redirect to where a pass program is put, so that this too may be cut off.
+/// With a redirect to an interface that needs a pass program, so that putting it may be cut off too.
 const OLD: &str = r#"
     [[blocklist]]
     name = "old"
@@ -46,7 +47,7 @@ fn frame() -> Frame {
     udp4("10.1.0.1", "192.0.2.1", 1024, 9)
 }
 
-/// What judges packets on the interface, by what becomes of one.
+/// Which ruleset judges packets on the interface, if any: found out by sending one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Force {
     Nothing,
@@ -85,10 +86,10 @@ impl Victim {
         self.bench.xdpctl(["reload", JUDGED, "-c", path]).success();
     }
 
-    /// Kills `args` until that were `times` of them, at instants that cover all of its duration,
-    /// each time after `prepare`; then asks what is in force, and goes on with `check`. A duration
-    /// is what it is on a machine with other things to do, so it is followed. Both outcomes have to
-    /// come up, or the instants were not spread.
+    /// Runs and kills the command `args` until `times` runs were killed, at instants that cover all of its
+    /// duration. Before each run comes `prepare`; after it, what is in force is found out and given to
+    /// `check`. The duration changes with the machine's load, so its estimate is corrected after each run.
+    /// Both outcomes have to come up, or the instants were not spread.
     #[track_caller]
     fn kill_many(
         &mut self,
@@ -122,8 +123,8 @@ impl Victim {
             match (running, force == after) {
                 (false, _) => duration = duration.mul_f64(0.95),
                 (true, false) if share > 0.8 => duration = duration.mul_f64(1.1),
-                // The machine has become busier since the command was timed, and none had its effect
-                // so far: longer, until one has.
+                // The machine has become busier since the command was timed, and no run got as far as
+                // its effect: wait longer, until one does.
                 (true, false) if turn >= times && counts[1] == 0 => {
                     duration = duration.mul_f64(1.25);
                 }
@@ -137,7 +138,7 @@ impl Victim {
         );
     }
 
-    /// Starts a command and kills it after a while. Says whether it was still running.
+    /// Starts a command and kills it after `delay`. Returns whether it was still running.
     fn kill(&self, args: &[&str], delay: Duration, turn: u32) -> bool {
         let mut command = self.bench.lab().spawn_xdpctl("dut", args);
         thread::sleep(delay);
@@ -193,7 +194,7 @@ impl Victim {
         }
     }
 
-    /// Takes off whatever is there; nothing may be left of it.
+    /// Detaches whatever is attached, after which nothing may be left.
     #[track_caller]
     fn clear(&self, expected: Force) {
         let output = self.bench.xdpctl(["detach", "--all"]);
@@ -247,7 +248,7 @@ fn attach() {
         outcomes,
         |_| {},
         |victim, force, turn| {
-            // Every fifth time the next command is an attach, which has to do with what is left.
+            // Every fifth time the next command is an attach, which has to cope with the leftovers.
             if force == Force::Nothing && turn % 5 == 0 {
                 victim.bench.xdpctl(victim.attach()).success();
                 assert_eq!(victim.force(turn), Force::Old);
@@ -276,7 +277,7 @@ fn reload() {
         assert_eq!(victim.bench.sample().generation, expected, "turn {turn}");
         victim.assert_pins();
     });
-    // State is of the ruleset in force alone once a reload went to its end.
+    // After a complete reload, only the state of the ruleset in force is left.
     victim.reload(&victim.old);
     let generation = victim.bench.sample().generation;
     let files = victim.bench.lab().kept("dut");
@@ -316,7 +317,7 @@ fn replace() {
     victim.kill_many(20, &args, [Force::Old, Force::New], prepare, |victim, _, turn| {
         let now = victim.bench.sample().total().packets;
         assert_eq!(now, total.get() + 1, "turn {turn}: counters go on");
-        // The next command that changes anything puts right what was left.
+        // The next command that changes anything repairs what was left.
         victim.reload(&victim.new);
         victim.assert_pins();
     });
@@ -326,7 +327,7 @@ fn replace() {
 /// A way to be interrupted: its name, and what it does to an interface's pins.
 type Interruption<'a> = (&'a str, &'a dyn Fn(&Path));
 
-/// The instants between two removals are too short to be met by chance.
+/// The instants between two removals are too short to be hit by chance.
 #[test]
 fn whatever_detaching_leaves_is_cleaned_up() {
     let victim = Victim::new();

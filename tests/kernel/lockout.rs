@@ -1,4 +1,5 @@
-//! What would cut off whoever types the command is refused, and what would cut off the host is warned of.
+//! A ruleset that would cut off whoever types the command is refused. One that would cut off the host gets
+//! a warning.
 
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -81,7 +82,7 @@ fn a_ruleset_that_cuts_the_session_off_is_not_attached() {
         "{}",
         output.stderr
     );
-    // In force already: the same again is refused as well, by `--replace` too.
+    // It is in force already, but the same again is still refused, by `--replace` too.
     for again in [&["reload"][..], &["reload", JUDGED], &["attach", JUDGED, "--replace"]] {
         refused(&within(&bench, SESSION, again), "rule \"no-ssh\" (");
         let forced = [again, &["--force"]].concat();
@@ -97,7 +98,7 @@ fn other_sessions_and_none_are_no_reason() {
     let allowing = format!("{CLOSED}[[allowlist]]\nname = \"me\"\nprefixes = [\"10.0.0.1\"]\n");
     let allowing = written(&bench, "allowing.toml", &allowing);
     for (session, file) in [
-        // By another interface, to another port, from itself, and let in.
+        // By another interface, to another port, from the host itself, and let in by a list.
         ("10.1.0.1 50000 10.1.0.2 22", &file),
         ("10.0.0.1 50000 10.0.0.2 23", &file),
         ("10.0.0.2 50000 10.0.0.2 22", &file),
@@ -109,7 +110,7 @@ fn other_sessions_and_none_are_no_reason() {
         assert!(!output.success().stderr.contains("10.0.0.1"), "{session}: {}", output.stderr);
         bench.xdpctl(["detach", JUDGED]).success();
     }
-    // The same session, once the way back goes by this interface.
+    // A session from elsewhere is refused once the way back to it goes by this interface.
     bench.lab().ip("dut", ["route", "add", "203.0.113.0/24", "via", "10.0.0.1"]);
     let output = within(&bench, "203.0.113.1 50000 10.0.0.2 22", ["attach", JUDGED, "-c", &file]);
     output.expect_status(1);
@@ -141,7 +142,7 @@ fn a_stripped_environment_is_found_above() {
     let file = written(&bench, "closed.toml", CLOSED);
     let mut shell = bench.lab().command("dut", "sh");
     shell.env("SSH_CONNECTION", SESSION);
-    // Not its last command, which a shell may become.
+    // `exit` makes it not the last command, which a shell may run in its own place.
     shell.args(["-c", "env -u SSH_CONNECTION \"$0\" \"$@\"; exit $?"]);
     shell.args([env!("CARGO_BIN_EXE_xdpctl"), "attach", JUDGED, "-c", &file]);
     let output = run(shell);

@@ -1,5 +1,5 @@
-//! Mounts that are not what they should be: files of the kernel's that something is mounted over, and
-//! directories of xdpctl's that are mount points.
+//! Unexpected mounts: something is mounted over a file of the kernel, or a directory of xdpctl is a mount
+//! point.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ fn from(source: &str) -> Frame {
     udp4(source, "192.0.2.1", 1024, 9)
 }
 
-/// Room for the counters was made by /sys/devices/system/cpu/possible: with fewer CPUs in it than there
-/// are the kernel wrote beyond it, and with more the counters of lists were another's.
+/// Once buffers for counters were made by /sys/devices/system/cpu/possible. With fewer CPUs in it than there
+/// are, the kernel wrote beyond a buffer; with more, lists showed the counters of others.
 #[test]
 fn a_wrong_file_of_possible_cpus() {
     let bench = Bench::new();
@@ -77,7 +77,7 @@ fn a_wrong_file_of_possible_cpus() {
     }
 }
 
-/// It cannot be removed, as empty as it is, and that is whoever's who mounted there: no failure.
+/// Even empty it cannot be removed. That is up to whoever mounted it, so it is no failure.
 #[test]
 fn a_run_directory_that_is_a_mount_point() {
     let bench = Bench::new();

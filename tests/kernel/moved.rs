@@ -1,4 +1,4 @@
-//! An interface that was moved to another network namespace, and one that has its index since then.
+//! An interface that was moved to another network namespace, and a new one that got its index.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::lab::facts::pinned;
 use crate::lab::frame::udp4;
 use crate::lab::{DST0, IN0, MacAddr, OUT0, Output, SRC0, Topology, end};
 
-/// Free in both network namespaces.
+/// An index that is free in both network namespaces.
 const FREE: u32 = 77;
 
 /// `n0` of `dut`, attached, and moved to `other`.
@@ -37,7 +37,7 @@ impl Moved {
         moved
     }
 
-    /// `n0`, with its other end beside it.
+    /// Makes `n0`, with its other end beside it.
     fn add(&self) {
         let peer = format!("p{}", self.bench.lab().kept("dut").len());
         let index = FREE.to_string();
@@ -67,7 +67,7 @@ impl Moved {
         self.bench.lab().xdpctl(role, all)
     }
 
-    /// All that commands could have done to it.
+    /// Everything that a command could change of it.
     #[track_caller]
     fn snapshot(&self) -> Snapshot {
         let value = |name: &str| {
@@ -91,7 +91,7 @@ impl Moved {
         status.as_array().expect("an array").clone()
     }
 
-    /// Commands on the name say what is the matter, and leave it alone.
+    /// Commands on the name say where the interface is, and leave it alone.
     #[track_caller]
     fn is_told(&self, name: &str) {
         let before = self.snapshot();
@@ -157,12 +157,12 @@ fn it_is_told_and_left_alone() {
         assert_eq!(lab.programs("other", "n0"), program);
     }
 
-    // What has its index and its name, is not it.
+    // A new interface with its index and its name is not taken for it.
     let before = moved.snapshot();
     let detach = moved.xdpctl(&["detach", "n0"]);
     assert!(detach.expect_status(1).stderr.contains("n0 is not attached here"), "{detach:?}");
     assert_eq!(moved.snapshot(), before);
-    // Nor is what has its index under another name.
+    // Nor is one with its index and another name.
     lab.ip("dut", ["link", "set", "n0", "name", "n1"]);
     for args in [&["detach", "n1"][..], &["block", "n1", "10.9.0.1"], &["bans", "n1"]] {
         let error = moved.xdpctl(args).expect_status(1).stderr.clone();
@@ -179,7 +179,7 @@ fn it_is_told_and_left_alone() {
     assert!(attach.expect_status(1).stderr.contains("another XDP program"), "{attach:?}");
     assert_eq!(moved.snapshot(), before);
 
-    // With nothing of that name here, only one can be meant. It is told whose filter ends.
+    // With no interface of that name here, only the moved one can be meant. The message says so.
     let detach = moved.xdpctl(&["detach", "n0"]);
     let said = "detached from n0, which is in another network namespace\n";
     assert_eq!(detach.success().stdout, said);
@@ -247,7 +247,7 @@ fn its_successor_is_attached_beside_it() {
     assert_eq!(status[0]["problems"], json!([]), "{status:?}");
     moved.xdpctl(&["unblock", "n9", "10.9.0.1"]).success();
     moved.xdpctl(&["reload", "n9"]).success();
-    // Its place is taken still.
+    // Its key is still taken.
     moved.xdpctl(&["attach", "n0"]).success();
     assert!(own.exists());
     moved.xdpctl(&["detach", "--all"]).success();
@@ -296,7 +296,7 @@ fn its_index_there_is_an_index_here() {
     moved.bench.lab().assert_nothing_kept("dut");
 }
 
-/// What is left to do by hand, as the message says.
+/// The message says to remove the pin by hand.
 #[test]
 fn without_its_pin_it_is_cleaned_up() {
     let moved = Moved::new();
@@ -307,7 +307,7 @@ fn without_its_pin_it_is_cleaned_up() {
     moved.bench.lab().assert_nothing_kept("dut");
 }
 
-/// A pass program goes where the interface goes, and its successor gets one of its own.
+/// A pass program moves with its interface, and a new interface with its index gets another one.
 #[test]
 fn a_pass_program_that_was_moved() {
     let mac = |number: u8| MacAddr(0x02, 0, 0, 0, 7, number);

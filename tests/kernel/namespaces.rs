@@ -73,7 +73,7 @@ fn one_name_in_two_namespaces() {
     };
     assert_eq!((count("dut", "drop"), count("dst", "pass")), (1, 1));
 
-    // What is done to one leaves the other.
+    // A reload of one does not change the other.
     lab.xdpctl("dut", ["reload"]).success();
     assert_eq!(Sample::read(&lab, "dst", JUDGED).generation, 1);
     assert_eq!(Sample::read(&lab, "dut", JUDGED).generation, 2);
@@ -94,7 +94,7 @@ fn under_ip_netns_exec() {
     let note = "note: pins are on the machine's own /sys/fs/bpf";
     assert!(output.success().stderr.contains(note), "{}", output.stderr);
 
-    // The shell that it was started from has ended with its /sys; the program has not.
+    // The command's /sys has ended with it; the program has not.
     assert_eq!(pinned(&lab.pins("dut", lab.ifindex("dut", JUDGED))).len(), 15);
     bench.port("src0").send(&udp4("10.0.0.1", "192.0.2.1", 1, 1).build());
     assert_eq!(bench.await_count(1).verdicts["drop"].packets, 1);
@@ -170,7 +170,7 @@ fn a_bpffs_that_is_not_mounted() {
 }
 
 /// A thread inside the machine's mount namespace mounts it and logs that, while the command waits for the
-/// thread: they waited for each other where the command kept standard error to itself.
+/// thread. Once they waited for each other forever, because the command held the lock of standard error.
 #[test]
 fn a_bpffs_that_is_mounted_with_words() {
     let bench = Bench::new();
@@ -235,11 +235,11 @@ fn a_renamed_interface() {
     bench.xdpctl(["detach", JUDGED]).success();
     bench.lab().assert_nothing_kept("dut");
 
-    // A name that another has taken means that other.
+    // A name that another interface has taken means that one.
     bench.xdpctl(["attach", JUDGED, "-c", file]).success();
     rename(JUDGED, "new0");
     rename("out0", JUDGED);
-    // Also where nothing is attached to that other.
+    // Also where nothing is attached to it.
     for args in [&["detach", JUDGED][..], &["reload", JUDGED], &["block", JUDGED, "10.0.0.1"]] {
         let said = bench.xdpctl(args);
         let hint = "xdpctl is not attached to in0\n  hint: it is attached to: new0";
@@ -290,7 +290,7 @@ fn a_deleted_interface() {
     assert_eq!(links, ["gone", "up"], "{both}");
     bench.xdpctl(["reload", JUDGED]).success();
 
-    // The one that is there first, then what the other has left.
+    // The first detach is of the one that is there, the second of what the old one left.
     bench.xdpctl(["detach", JUDGED]).success();
     assert_eq!(bench.lab().programs("dut", JUDGED), []);
     assert_eq!(status(&bench)[0]["link"], "gone");

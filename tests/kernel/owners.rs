@@ -58,7 +58,7 @@ fn from(source: &str) -> Frame {
     }
 }
 
-/// What is counted to no entry is not judged either: a frame of that source.
+/// A frame from that source, which a run-time entry has to drop.
 fn blocked(source: &str) -> [crate::lab::bench::Row; 1] {
     [drop(source, from(source), "banned")]
 }
@@ -94,7 +94,7 @@ fn of_two_owners_the_entry_that_ends_last_counts() {
             run(&bench, &format!("unblock {prefix} --owner {left}"));
             bench.run(&left_alone(address));
         }
-        // One goes before its end, and the other stays.
+        // One is removed before its end, and the other stays.
         run(&bench, &format!("block {prefix} --owner sshd"));
         run(&bench, &format!("block {prefix} --owner web --for 1h"));
         run(&bench, &format!("unblock {prefix} --owner sshd"));
@@ -220,7 +220,7 @@ fn what_keeps_an_entry_from_acting_is_said_at_once() {
     );
 }
 
-/// On each interface, or on none where one of them has no room.
+/// An entry is put on every interface, or on none where one of them has no room.
 #[test]
 fn all_interfaces_are_told_at_once() {
     let bench = attached();
@@ -275,8 +275,8 @@ fn all_interfaces_are_told_at_once() {
     assert_eq!(of("in0"), ["10.0.0.1/32 a", "10.0.0.3/32 cli"]);
 }
 
-/// What it decided since it was put, and nothing else: neither what an allowlist let in, nor what was
-/// only asked.
+/// An entry's counter shows the packets that it decided since it was put: not those that an allowlist let
+/// in, and no frames of `explain`.
 #[test]
 fn packets_are_counted_to_the_entry_that_decided_them() {
     let mut bench = attached();
@@ -312,7 +312,7 @@ fn packets_are_counted_to_the_entry_that_decided_them() {
     }
     assert_eq!(shown(&bench, &[]), counted(1, 2, 1), "asking counts nothing");
 
-    // They go on over everything but the owner's own next command.
+    // The counts stay through everything but the owner's own next command.
     bench.attach(CONFIGURATION);
     bench.xdpctl(["reload", JUDGED]).success();
     bench.xdpctl(["attach", "--replace", JUDGED]).success();
@@ -337,7 +337,7 @@ fn packets_are_counted_to_the_entry_that_decided_them() {
     assert_eq!(shown(&bench, &[])[1..3], ["10.0.0.1/32 sshd block 6", "10.0.0.1/32 web block 2"]);
 }
 
-/// Counters are taken and given back by the page, and no two entries share one.
+/// Counters are taken and released by the page, and no two entries share one.
 #[test]
 fn counters_of_entries_that_went_are_used_again_and_none_twice() {
     let bench = attached();

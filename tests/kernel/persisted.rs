@@ -43,7 +43,8 @@ impl Kept {
         self.bench.xdpctl([&[*command, JUDGED], rest].concat()).success();
     }
 
-    /// As a restart does it: what is in the kernel and below /run is gone. Returns what is said.
+    /// Does what a restart does: removes what is in the kernel and below /run, then attaches. Returns the
+    /// messages.
     #[track_caller]
     fn restart(&self) -> String {
         self.bench.xdpctl(["detach", JUDGED]).success();
@@ -112,7 +113,7 @@ fn what_is_removed_or_has_ended_stays_away() {
     kept.run("block 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 --persist --owner sshd");
     kept.run("block 10.0.0.2 --persist --owner web");
     kept.run("unblock 10.0.0.1 10.0.0.2 --owner sshd");
-    // The last command of an owner replaces the one before, in this too.
+    // The last command of an owner replaces the one before in the file too.
     kept.run("block 10.0.0.3 --owner sshd");
     kept.run("block 10.0.0.4 --owner sshd --persist --for 1ms");
     sleep(Duration::from_millis(5));

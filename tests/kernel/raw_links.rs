@@ -1,5 +1,5 @@
-//! Links without a link layer header: their packets are judged from the IP header on, and what such a
-//! link cannot do is refused.
+//! Links without a link layer header: their packets are judged from the IP header on, and rules that such
+//! a link cannot carry out are refused.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const MAGIC: u32 = 0xa1b2_c3d4;
 const ARRIVAL: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// What is sent, and its packet; verdict, reason, and the lists and rules that count it.
+/// A description and the packet; its verdict, reason, and the lists and rules that count it.
 type Row<'r> = (&'r str, Vec<u8>, &'r str, &'r str, &'r [&'r str]);
 
 /// A lab with a tun device in the middle, and a configuration to attach there.
@@ -49,7 +49,7 @@ impl Bench {
         Sample::read(&self.lab, "dut", "tun0")
     }
 
-    /// Sends one packet, and holds what is counted against what was expected.
+    /// Sends one packet, and compares what is counted with what was expected.
     fn send(&self, row: &Row<'_>) {
         let (what, packet, verdict, reason, rules) = row;
         let before = self.sample();
@@ -267,7 +267,7 @@ fn what_such_a_link_cannot_do_is_refused() {
     bench.send(&("as before", udp("198.51.100.7", 7), "drop", "default", &[]));
 }
 
-/// A link of which it is not known what its frames begin with: here CAN, by its hardware type.
+/// A link is refused if it is not known what its frames begin with: here CAN, by its hardware type.
 #[test]
 fn other_kinds_of_link_are_refused() {
     let bench = Bench::new();
@@ -308,7 +308,7 @@ fn explain_takes_packets_that_begin_with_ip() {
     let by = |reason: &str, rule: &str| vec![(reason.to_owned(), rule.to_owned())];
     let frame = udp4("203.0.113.7", "10.50.0.1", 1, 7).build();
     assert_eq!(told(&explain(&["--packet", &hex(&frame[14..])])), by("blocklist", "bad"));
-    // With an Ethernet header, the version is none; and what is shorter than one is malformed too.
+    // Bytes of an Ethernet header are no IP version, and packets that are too short are malformed too.
     for packet in [&frame[..], &frame[14..27], &[], &[0x55; 40]] {
         assert_eq!(told(&explain(&["--packet", &hex(packet)])), by("malformed", "none"));
     }

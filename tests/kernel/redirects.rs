@@ -64,7 +64,7 @@ fn pass_programs_are_there_as_long_as_they_are_needed() {
     assert_eq!(said["problems"], json!([]));
     let text = bench.xdpctl(["status"]).success().stdout.clone();
     assert!(text.contains("out0 (ifindex") && text.contains("with a pass program: on"), "{text}");
-    // It does what it is for.
+    // With it, redirected frames arrive.
     send(&bench);
     bench.port("far0").expect(&frame().build());
 
@@ -93,7 +93,7 @@ fn pass_programs_are_there_as_long_as_they_are_needed() {
     bench.lab().assert_nothing_kept("dut");
 }
 
-/// Each command speaks of its own interface's targets.
+/// Each command reports only the targets of its own interface.
 #[test]
 fn targets_of_other_interfaces_are_not_its_business() {
     let mut bench = pairs_inside();
@@ -214,7 +214,7 @@ fn a_target_goes_and_comes_back() {
     bench.lab().assert_nothing_kept("dut");
 }
 
-/// The mode falls back after the pass programs were put: they go with the mode that needed them.
+/// Where attach falls back to generic mode after pass programs were put, it removes them again.
 #[test]
 fn no_pass_program_stays_for_generic_mode() {
     let bench = pairs_inside();

@@ -1,4 +1,4 @@
-//! What cannot be done is refused: with its message, its status, and nothing changed.
+//! Refusals: each has its message and its status, and changes nothing.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -16,7 +16,7 @@ use crate::lab::{Background, Output};
 const GENERIC: u32 = 1 << 1;
 const NATIVE: u32 = 1 << 2;
 
-/// Status and output, without what is another in each run.
+/// Status and output, without what differs between runs.
 fn told(bench: &Bench, output: &Output) -> String {
     let text = format!("status {}\n{}{}", output.status, output.stdout, output.stderr);
     let text = text.replace(bench.directory().to_str().expect("UTF-8"), "DIR");
@@ -35,8 +35,8 @@ fn write(bench: &Bench, text: &str) -> String {
     bench.write("in0.toml", text).to_str().expect("UTF-8").to_owned()
 }
 
-/// A program of another's on an interface. The link is to be taken off: a child of another test may
-/// hold a copy of its descriptor for a moment.
+/// Another tool's program on an interface. The test has to detach the link and not only close it: a child of
+/// another test may hold a copy of the descriptor for a moment.
 fn another_program(bench: &Bench, interface: &str, mode: u32) -> OwnedFd {
     let loaded = load::load_pass().expect("a program");
     let index = bench.lab().ifindex("dut", interface);
@@ -250,8 +250,8 @@ fn as_nobody(bench: &Bench, program: &Path, args: &[&str]) -> Output {
 #[test]
 fn without_rights() {
     let mut bench = Bench::new();
-    // The program and the files must be within a user's reach, and a home directory, with the
-    // sources in it, need not be.
+    // A user must be able to reach the program and the files, and may not be able to look into a home
+    // directory with the sources.
     let directory = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir()

@@ -176,7 +176,7 @@ fn another_versions_maps_are_left_alone() {
     let already = bench.xdpctl(["attach", JUDGED, "-c", config]);
     assert!(already.expect_status(1).stderr.contains("attached to in0 already"), "{already:?}");
 
-    // It still judges, or rather: its program finds no image that it knows, and drops.
+    // Its program finds no image that it knows, and drops everything.
     let replaced = bench.xdpctl(["attach", "--replace", JUDGED, "-c", config]);
     assert!(replaced.success().stderr.contains("the counters begin anew"), "{replaced:?}");
     assert!(!replaced.stderr.contains("run-time entries"), "{replaced:?}");

@@ -126,7 +126,7 @@ fn the_longest_live_entry_decides() {
         drop("the net around", from("10.2.0.8"), "banned"),
         pass("the inner net, IPv6", from(inner_v6), "allowed"),
     ]);
-    // One after the other: the next command removes what has ended, and it is to be there.
+    // This one comes last: the next command that changes entries would remove it once it has ended.
     run(&bench, "block", &["10.1.0.9", "--for", "1ms"]);
     sleep(ENDED);
     bench.run(&[pass("the host's entry has ended, and hides nothing", from(inner), "allowed")]);
@@ -142,8 +142,8 @@ fn the_longest_live_entry_decides() {
     bench.run(&[pass("nothing is left, IPv6", from(inner_v6), "default")]);
 }
 
-/// A trie answers with the longest match alone: as many as there can be have ended, and the
-/// shortest still counts.
+/// A trie answers only with the longest match. Entries of as many lengths as there can be have ended, and
+/// the shortest still decides.
 #[test]
 fn entries_that_have_ended_hide_nothing_however_many() {
     let bench = attached();
@@ -162,7 +162,7 @@ fn entries_that_have_ended_hide_nothing_however_many() {
     bench.run(&sources.map(|source| pass("swept", from(source), "allowed")));
 }
 
-/// No command and no daemon runs while it waits, but for the one that reads the counters.
+/// While the test waits, no command and no daemon runs but the one that reads the counters.
 #[test]
 fn an_entry_ends_in_time_by_itself() {
     let bench = attached();
@@ -394,7 +394,7 @@ fn bans_are_sorted_and_have_notes_and_remaining_times() {
     bench.run(&[drop("all the same", from("2001:db8::1"), "banned")]);
 }
 
-/// Nobody is kept from looking at entries and removing them.
+/// Entries can still be shown and removed.
 #[test]
 fn notes_that_cannot_be_written_are_in_no_ones_way() {
     let bench = attached();
@@ -524,7 +524,7 @@ fn bad_input_changes_nothing() {
     assert_eq!(bans(&bench)[0]["prefix"], "9.0.0.0/8");
 }
 
-/// Filters lose nothing: among many prefixes that come and go, what is blocked stays blocked.
+/// Among many prefixes that come and go, those that are blocked stay blocked.
 #[test]
 fn filters_that_are_made_anew_miss_nothing() {
     let bench = attached();

@@ -108,7 +108,7 @@ fn two_hundred_reloads_misjudge_no_packet() {
     let before = bench.sample();
     let traffic = Traffic::start(bench.lab().port("src", "src0"), blocked());
     alternate(&bench, [BY_LIST_A, &by_list_b()], RELOADS);
-    // Both rulesets have to have had their share, or this shows nothing.
+    // Both rulesets must have judged packets, or this shows nothing.
     traffic.wait_for(1);
     let sent = traffic.stop();
 
@@ -138,7 +138,7 @@ fn many_extents(bench: &Bench, name: &str, policy: &str) -> String {
     )
 }
 
-/// Extents beyond the first are found through it, and given back when it is gone.
+/// The further extents are found through the first, and are released when it is replaced.
 #[test]
 fn rulesets_of_many_extents_are_exchanged_whole_and_given_back() {
     const TURNS: usize = 40;
@@ -256,7 +256,7 @@ fn a_redirected_packet_takes_all_of_one_ruleset() {
             let sent = traffic.stop();
             settled(&bench, sent, &before)
         }));
-        // The listeners end whatever happened, or the scope would wait for ever.
+        // The listeners have to end whatever happened, or the scope would wait forever.
         stop.store(true, Ordering::Relaxed);
         let (after, seen) = reloaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (out0.join().expect("listener"), out1.join().expect("listener"), after, seen)
@@ -319,7 +319,7 @@ fn counters_belong_to_a_name_and_a_kind() {
     send(&bench, 2, 5);
     expect(&bench, &[("three", 4), ("uno", 5), ("two", 2)], 12);
 
-    // One that was away begins anew, whatever number it or its neighbours get.
+    // A rule that was away begins anew, whatever number it or its neighbours get.
     bench.attach(&rules(&["two"]));
     expect(&bench, &[("two", 2)], 12);
     bench.attach(&rules(&["three", "two", "one", "uno"]));

@@ -1,4 +1,4 @@
-//! Commands at the same time wait for each other; those that only look wait for nobody.
+//! Commands that run at the same time wait for each other; those that only look do not wait.
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +65,8 @@ fn two_reloads() {
     println!("the last word: a {}, b {}", won[0], won[1]);
 }
 
-/// Each is made ready for what is in force before it has the lock: one of them begins anew.
+/// Each prepares its ruleset for what is in force before it takes the lock, so one of them has to begin
+/// anew.
 #[test]
 fn exchanges_of_the_program() {
     let mut bench = Bench::new();
@@ -135,7 +136,7 @@ fn reload_and_detach() {
     }
 }
 
-/// Each with the other's interface as the target, so that they care for the same pass programs.
+/// Each has the other's interface as a target, so that both change the same pass programs.
 #[test]
 fn two_interfaces() {
     let bench = Bench::on(Topology::two_outputs());
@@ -230,7 +231,7 @@ fn looking_beside_changes() {
     }
 }
 
-/// Directories above those of a namespace go while another's are made below them.
+/// The directories above those of a namespace are removed while those of another one are made in them.
 #[test]
 fn directories_come_and_go() {
     let base = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,5 @@
-//! What the program does not read beneath Ethernet, the host does not read either: IP in it reaches
-//! no socket, with the program and without.
+//! Encapsulations that the program does not read, the host does not read either: IP inside them reaches no
+//! socket, with the program and without.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn packet(v6: bool, text: &str) -> Frame {
     frame.payload(text.as_bytes())
 }
 
-/// The same packet in what is not read, each with a text of its own.
+/// The same packet in each such encapsulation, each time with another text.
 fn unread(v6: bool) -> Vec<(&'static str, Vec<u8>)> {
     let ip = |text: &str| packet(v6, text).build().split_off(12);
     // IEEE 802.3 with a length, 802.2 LLC of SNAP, and the EtherType again (RFC 1042).
@@ -52,7 +52,7 @@ fn unread(v6: bool) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Sends each, with a packet behind it that does arrive: all before it had their chance.
+/// Sends each of them, then a packet that does arrive: by then all before it would have arrived too.
 fn nothing_but_the_last_arrives(sender: &Port, sockets: &[UdpSocket; 2], when: &str) {
     for (v6, socket) in [false, true].into_iter().zip(sockets) {
         for (name, frame) in unread(v6) {
@@ -60,7 +60,7 @@ fn nothing_but_the_last_arrives(sender: &Port, sockets: &[UdpSocket; 2], when: &
                 let last = format!("read, {name}, {when}, {attempt}");
                 sender.send(&frame);
                 sender.send(&packet(v6, &last).build());
-                // Of tries before, the last packet may come late.
+                // The last packet of an earlier try may come late.
                 while let Some(text) = receive(socket) {
                     assert!(text.starts_with("read, "), "{text} arrived, IPv6: {v6}, {when}");
                     if text == last {

@@ -1,4 +1,4 @@
-//! Output that nobody reads: a command that waits for its reader stops no other.
+//! Output that nobody reads: a command that waits for its reader does not stop other commands.
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Write as _};
@@ -14,7 +14,7 @@ use crate::lab::frame::udp4;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// With more warnings than a pipe holds.
+/// A configuration with more warnings than a pipe holds.
 fn with_warnings() -> String {
     let prefixes: Vec<String> =
         (1..=2000).map(|n| format!("\"10.1.{}.{}/16\"", n / 250, n % 250 + 1)).collect();
@@ -73,7 +73,7 @@ impl Waiting {
         call.starts_with(&format!("{} {:#x} ", libc::SYS_write, stream as u32))
     }
 
-    /// Its reader goes, and it ends.
+    /// Closes the reading end, after which the command has to end.
     #[track_caller]
     fn let_go(mut self) {
         self.reader = None;

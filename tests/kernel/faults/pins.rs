@@ -48,8 +48,8 @@ impl Stand {
         self.bench.xdpctl(["block", JUDGED, "10.9.0.1", "--note", "scanner"]).success();
     }
 
-    /// Every command ends with 0, or with 1 and a message, and leaves in force what was. `hand` says in
-    /// failures what was changed.
+    /// Every command ends with 0, or with 1 and an error or a problem in `status`, and leaves in force what
+    /// was. `hand` says in failures what was changed.
     #[track_caller]
     fn asked(&self, hand: &str) {
         let before = State::of(&self.bench);
@@ -68,7 +68,7 @@ impl Stand {
         }
     }
 
-    /// A reload repairs what was changed, and then everything can be detached.
+    /// A reload repairs the pins: they are those of `whole` again.
     #[track_caller]
     fn repaired(&self, hand: &str, whole: &BTreeMap<String, u64>) {
         let output = self.bench.xdpctl(["reload", JUDGED]);

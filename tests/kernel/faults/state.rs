@@ -70,8 +70,7 @@ impl State {
         self.program.is_some()
     }
 
-    /// Whether the change from `before` to this state is the same as the change from `from` to `to` in another
-    /// run.
+    /// Whether the change from `before` to this state is the same as that from `from` to `to` in another run.
     pub fn came_like(&self, before: &Self, from: &Self, to: &Self) -> bool {
         let exchanged = |one: &Self, other: &Self| one.program != other.program;
         self.programs == to.programs

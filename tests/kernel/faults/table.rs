@@ -1,8 +1,9 @@
 //! Every command, with each of its calls refused in turn.
 //!
 //! Each row is a command, and a test at the end of this file. The command runs once for each call that it
-//! makes to the kernel, and that call is refused. Then the command has to end with status 1 and a message,
-//! and everything is as it was; or it did without the call, and everything is as it would have been.
+//! makes to the kernel, and that call is refused. Then the command has to end with status 1 or 2 and a
+//! message, and everything is as it was; or it did without the call, and everything is as it would have
+//! been.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -42,7 +42,7 @@ fn bad_v6() -> Frame {
 
 type Carry = fn(Frame) -> Frame;
 
-/// Everything that is read through, each with one packet of each kind in it.
+/// Every encapsulation that the program reads through, with one packet of each kind in it.
 pub fn read_through() -> Table {
     let carriers: [(&str, Carry); 10] = [
         ("a PPPoE session", |frame| frame.pppoe()),
@@ -108,7 +108,7 @@ fn compressed() -> Vec<Row> {
     ]
 }
 
-/// What else PPP and labels carry is not IP.
+/// Other protocols in PPP and under labels are not IP.
 pub fn not_ip_inside() -> Table {
     let other = |protocol: [u8; 2]| ethernet(0, &[0x45; 40]).pppoe_protocol(&protocol);
     let labelled = |payload: &[u8]| ethernet(0, payload).mpls(&[16]);

@@ -1,4 +1,5 @@
-//! What cannot be judged: packets that lie, that are cut short, or that are too deep.
+//! Packets that cannot be judged: their fields contradict each other, they are cut short, or have too many
+//! headers.
 
 use super::Table;
 use crate::lab::bench::{Row, drop, pass};
@@ -30,7 +31,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
     let sctp = || sctp4("198.51.100.7", "192.0.2.1", 1, 2);
     let padded = |frame: Frame, length: u16| frame.total_length(length).pad(20);
     vec![
-        // What lies.
+        // Fields that contradict each other.
         ("version 5 as IPv4", udp().version(5)),
         ("version 6 as IPv4", udp().version(6)),
         ("version 0 as IPv4", udp().version(0)),
@@ -50,7 +51,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("data offset 4", tcp().data_offset(4)),
         ("data offset 0", tcp().data_offset(0)),
         ("data offset 4, IPv6", tcp_v6().data_offset(4)),
-        // What is cut short by the frame.
+        // Cut short by the frame.
         ("nothing behind Ethernet", udp().truncate(14)),
         ("nothing behind Ethernet, IPv6", udp_v6().truncate(14)),
         ("nothing behind Ethernet, ARP", arp_request("192.0.2.1", "192.0.2.2").truncate(14)),
@@ -60,7 +61,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("in ARP", arp_request("192.0.2.1", "192.0.2.2").truncate(14 + 27)),
         ("the last byte of a packet", udp().payload(b"12").truncate(HEADERS4 + 9)),
         ("the last byte of a packet, IPv6", udp_v6().payload(b"12").truncate(HEADERS6 + 9)),
-        // What is cut short by the length that IP gives, with bytes behind that look like the rest.
+        // Cut short by IP's length field, followed by bytes that look like the rest.
         ("no ports", padded(udp(), 20)),
         ("UDP ports", padded(udp(), 23)),
         ("TCP ports", padded(tcp(), 23)),

@@ -5,7 +5,7 @@ use crate::lab::bench::{Row, bounce, drop, pass, redirect};
 use crate::lab::frame::*;
 use crate::lab::{MacAddr, Topology};
 
-/// What the rules rewrite addresses to.
+/// The addresses that rules write.
 const TO: MacAddr = MacAddr(0x02, 0xaa, 0, 0, 0, 1);
 const FROM: MacAddr = MacAddr(0x02, 0xbb, 0, 0, 0, 2);
 
