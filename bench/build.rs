@@ -46,7 +46,7 @@ fn prefixes_of(family: Family, count: usize) -> Prefixes {
     }
 }
 
-/// What the configuration comes to that holds this text and these lists.
+/// The ruleset of a configuration with this text and these lists.
 fn load(folder: &Path, text: &str, lists: &[&str]) -> Ruleset {
     let path = write(folder, text, lists);
     config::load(&path).ruleset.expect("a configuration without mistakes")

@@ -1,4 +1,4 @@
-//! What is measured: rulesets, and for each the traffic that it judges.
+//! The cases that are measured: rulesets, and for each the traffic that it judges.
 
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::IpPrefix;
@@ -8,7 +8,7 @@ use crate::rules::Rules;
 use crate::testbed::{Floor, REDIRECT_TARGET};
 use crate::traffic::{FLOWS_V4_COUNT, FLOWS_V6_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT, Traffic};
 
-/// Which runs a case belongs to: each run has those of the ones before it as well.
+/// The smallest run that a case belongs to. A larger run has the cases of the smaller ones too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
     Quick,
@@ -27,7 +27,7 @@ pub struct Subject {
     rules: Option<Rules>,
     /// Blocked at run time, beside what the configuration says.
     pub banned: Vec<IpPrefix>,
-    /// The same, but their time is over, and nothing has swept them away.
+    /// Blocked at run time too, but these entries have ended, and nothing has swept them away.
     pub ended: Vec<IpPrefix>,
 }
 
@@ -36,15 +36,15 @@ pub struct Case {
     pub extent: Extent,
     pub name: &'static str,
     pub traffic: fn(&Subject) -> Traffic,
-    /// The bare program that does to frames what the filter has to do to all of them.
+    /// The bare program with the verdict that the filter has to give to all frames.
     pub floor: Floor,
     /// What the filter has to count every frame under; `None` where reasons differ.
     pub reason: Option<Reason>,
-    /// What it should cost at most.
+    /// The most that it should cost.
     pub goal: Option<Goal>,
 }
 
-/// A goal: at most so many times something else.
+/// A goal: the case costs at most that many times as much as something else.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
     /// Than the floor.
@@ -72,8 +72,7 @@ type NamedSubject = (&'static str, fn() -> Subject);
 
 /// Cases over one ruleset.
 pub struct Group {
-    /// `None` where a bare program is held against itself, which shows how far figures can be
-    /// trusted.
+    /// `None` where a bare program is compared with itself, which shows how far figures can be trusted.
     pub subject: Option<NamedSubject>,
     pub cases: Vec<Case>,
 }
@@ -100,7 +99,7 @@ impl Subject {
         Self { text: text.to_owned(), prefixes: Some(prefixes), banned, ..Self::default() }
     }
 
-    /// No lists, and prefixes that are blocked no more.
+    /// No lists, and prefixes whose run-time entries have ended.
     fn ended(text: &str, prefixes: Prefixes) -> Self {
         let ended = prefixes.iter().copied().map(IpPrefix::from).collect();
         Self { text: text.to_owned(), prefixes: Some(prefixes), ended, ..Self::default() }

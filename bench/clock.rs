@@ -1,4 +1,4 @@
-//! The time that packets take on the one processor on which everything happens.
+//! The processor time that packets take, on the one processor on which everything runs.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 
 use crate::Result;
 
-/// Counts the time of this thread, and that of the processor's ksoftirqd: the kernel hands it
-/// packets when the thread has kept the processor for long, and they would look like free ones.
+/// Counts the time of this thread and of the processor's ksoftirqd. The kernel hands packets to ksoftirqd
+/// when the thread has kept the processor for long, and without its time these would seem to be free.
 pub struct Clock {
     pub cpu: usize,
     ksoftirqd: Option<PathBuf>,

@@ -1,8 +1,8 @@
 //! What the command line costs: checking a large ruleset, putting it in force, and what a reload
 //! does to the packets that come in the meantime ([`crate::reloads`]).
 //!
-//! The command under measurement has one processor, the one that packets are measured on; list
-//! files are in the page cache.
+//! The measured command has one processor, the one that packets are measured on. List files are in the page
+//! cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::process::{self, Cost};
 
 /// The command line that was built together with the benchmark.
 const XDPCTL: &str = env!("CARGO_BIN_EXE_xdpctl");
-/// As `datapath::image_map` names the maps that hold images.
+/// The name that `datapath::maps::image` gives to maps that hold images.
 const IMAGE_NAME: &str = "xdpctl_image";
 const MIB: f64 = (1 << 20) as f64;
 
@@ -33,10 +33,10 @@ pub struct Figure {
     pub unit: &'static str,
     /// The median, where the value is the least of several rounds.
     pub median: Option<f64>,
-    /// The most, or else the least, that it should be.
+    /// The goal: the most or the least that it should be.
     pub at_most: Option<f64>,
     pub at_least: Option<f64>,
-    /// Whether it is; true without a goal.
+    /// Whether the goal is reached; true without a goal.
     pub reached: bool,
 }
 
@@ -197,8 +197,8 @@ fn megabytes(costs: &[Cost]) -> f64 {
     peak as f64 * 1024.0 / 1e6
 }
 
-/// The most memory of images that a reload makes beside those that are there, looked at again and
-/// again while it runs.
+/// The most memory, in bytes, that a reload takes for images beside those that exist before. The kernel's maps
+/// are looked at again and again while it runs.
 fn most_during_reload(attached: &Attached<'_>) -> Result<u64> {
     let images = || loaded_maps().flatten().filter(|map| map.name_as_str() == Some(IMAGE_NAME));
     let known: Vec<u32> = images().map(|map| map.id()).collect();

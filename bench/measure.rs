@@ -1,4 +1,4 @@
-//! One case's measurement: the floor and the filter by turns, and the least of many rounds.
+//! The measurement of a case: floor and filter take turns, and the least of many rounds counts.
 
 use serde::Serialize;
 
@@ -14,10 +14,10 @@ pub struct Row {
     /// Least cost of a frame at the floor and at the filter, the generator's part included.
     pub floor_ns: f64,
     pub filter_ns: f64,
-    /// The one by the other.
+    /// The filter's cost divided by the floor's.
     pub ratio: f64,
     pub added_ns: f64,
-    /// The medians by the leasts: how far rounds lie apart, and how quiet the machine was.
+    /// The medians divided by the least costs: how far rounds lie apart, and so how quiet the machine was.
     pub spread: f64,
     pub floor_spread: f64,
     /// What it should cost at most, and whether it does.
@@ -32,7 +32,7 @@ pub struct Row {
 /// A goal, and what came of it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Outcome {
-    /// What is held against the cost: `None` is the floor, else the row of that name.
+    /// What the cost is compared with: the row of that name, or the floor where it is `None`.
     pub against: Option<&'static str>,
     pub at_most: f64,
     pub ratio: f64,
@@ -40,8 +40,8 @@ pub struct Outcome {
 }
 
 impl Row {
-    /// Holds the row against its case's goal. Rows of the same traffic have the same floor; that
-    /// each is divided by its own takes out what the machine did in between.
+    /// Compares the row with its case's goal. Rows of the same traffic have the same floor, but each is divided
+    /// by its own measurement of it, so that changes of the machine's speed in between cancel out.
     pub fn judge(&mut self, goal: Option<Goal>, rows: &[Self]) {
         self.goal = goal.and_then(|goal| {
             let (against, at_most, ratio) = match goal {
@@ -52,7 +52,7 @@ impl Row {
                     (Some(name), at_most, self.ratio / other.ratio)
                 }
             };
-            // What is printed as the goal has reached it.
+            // A ratio that is printed as the goal, with two decimals, has reached it.
             let reached = (ratio * 100.0).round() / 100.0 <= at_most;
             Some(Outcome { against, at_most, ratio, reached })
         });
@@ -72,7 +72,7 @@ pub struct Measured<'a> {
 /// Frames of a turn: some 20 ms at the floor, so that what starting a run costs does not show.
 pub const FRAMES: u32 = 200_000;
 
-/// Measures what is in place, and the floor that is.
+/// Measures the filter and the floor as they are set up.
 pub fn measure(testbed: &mut Testbed, measured: &Measured<'_>, rounds: usize) -> Result<Row> {
     let &Measured { frame, frames, .. } = measured;
     let devices = [Device::Floor, measured.device];

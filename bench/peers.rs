@@ -1,9 +1,9 @@
 //! What else filters packets: as much as is installed, under the same lists and the same traffic
 //! as the packet filter, by turns with the same floor.
 //!
-//! They sit on an interface without a program of the benchmark's. nftables is asked at the ingress
-//! hook of netdev, the first that there is; iptables in the table raw, before the routing; and
-//! xdp-filter in the driver. All that they do not list they drop, too.
+//! They filter on an interface without a program of the benchmark. nftables runs at netdev's ingress hook,
+//! the first that there is; iptables in the table raw, before the routing; and xdp-filter in the driver.
+//! They also drop everything that they do not list.
 
 mod nftables;
 mod xdp_filter;
@@ -243,7 +243,7 @@ pub fn try_run(program: &str, arguments: &[&str]) {
     let _ = run(program, arguments, "");
 }
 
-/// How long something took, that has to be done.
+/// Does something, and returns how long it took.
 pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let start = Instant::now();
     work()?;

@@ -1,6 +1,5 @@
-//! Two processors at once, as two queues of a NIC have them: what each gets through beside the other,
-//! against one alone. What they share (the maps, and lines of counters where those were shared) would
-//! show here.
+//! Two processors at once, as with two queues of a NIC: the rate of both together against that of one alone.
+//! Anything that they share, such as cache lines of counters, would show here.
 
 use std::sync::{Arc, Barrier};
 use std::thread;

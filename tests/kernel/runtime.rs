@@ -126,7 +126,8 @@ fn the_longest_live_entry_decides() {
         drop("the net around", from("10.2.0.8"), "banned"),
         pass("the inner net, IPv6", from(inner_v6), "allowed"),
     ]);
-    // This one comes last: the next command that changes entries would remove it once it has ended.
+    // The two are put one after the other: the next command that changes entries removes one that has
+    // ended, and here it has to be there still.
     run(&bench, "block", &["10.1.0.9", "--for", "1ms"]);
     sleep(ENDED);
     bench.run(&[pass("the host's entry has ended, and hides nothing", from(inner), "allowed")]);

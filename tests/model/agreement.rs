@@ -44,7 +44,7 @@ fn model_and_product_judge_alike() {
     if pairs < 100_000 {
         return;
     }
-    // A run that met only some of this has compared nothing.
+    // A run has to meet all of these, or it has compared little.
     let reasons = [
         "malformed",
         "arp",
@@ -67,14 +67,14 @@ fn model_and_product_judge_alike() {
     assert!(with_rule_and_list * 1000 > pairs);
 }
 
-/// "Judged like the same packet without": of the product alone, with no model of how it reads.
+/// "Judged like the same packet without": the product is compared with itself, without the model.
 #[test]
 fn what_carries_a_packet_changes_nothing() {
     let mut dice = Dice::new(seed());
     let mut compared = 0;
     for _ in 0..60 {
         let mut config = rulesets::config(&mut dice);
-        // What has no Ethernet header has no addresses and no tag.
+        // A packet without an Ethernet header has no MAC addresses and no tag.
         config.rules.retain(|rule| {
             rule.source_mac.is_empty() && rule.destination_mac.is_empty() && rule.vlan.is_none()
         });
@@ -82,7 +82,7 @@ fn what_carries_a_packet_changes_nothing() {
         let edges = Edges::of(&config);
         for _ in 0..200 {
             let packet = raw_packet(&mut dice, &edges);
-            // Longer than PPPoE can say; and a version that says of itself what it is.
+            // Left out: packets longer than PPPoE can say, and those whose first bits are no IP version.
             let version = packet.first().map_or(0, |byte| byte >> 4);
             if packet.len() > 60_000 || ![4, 6].contains(&version) {
                 continue;

@@ -1,4 +1,4 @@
-//! Run-time entries as the product has them, with a test's tables in place of the kernel's.
+//! Run-time entries as the product keeps them, in tables of the test instead of the kernel's.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -18,14 +18,14 @@ use xdpctl::views::entries::Kind;
 
 use super::config::Config;
 
-/// The time, as the tables know it.
+/// The time at which the tables are asked, in nanoseconds.
 const NOW: u64 = 1_000_000_000;
 /// The counters of all entries.
 pub const ALLOWED: u32 = 7;
 pub const BLOCKED: u32 = 8;
 const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 
-/// By length and the address in host order.
+/// Keyed by length and by the address in host order.
 type Prefixes = BTreeMap<(u8, u128), Cell<Value>>;
 
 #[derive(Default)]
@@ -39,8 +39,7 @@ pub struct InMemory {
 }
 
 impl InMemory {
-    /// Entries that have ended are left where they are, as they are in the kernel until something
-    /// sweeps.
+    /// Entries that have ended stay in the tables, as they do in the kernel until a command sweeps.
     pub fn of(config: &Config) -> Self {
         let mut records: BTreeMap<(IpPrefix, u8), Record> = BTreeMap::new();
         for given in &config.entries {
@@ -112,7 +111,7 @@ impl Place for InTest<'_> {
     }
 }
 
-/// The longest of at most that length that holds the address.
+/// The longest prefix that holds the address and is not longer than `length`.
 fn longest(prefixes: &Prefixes, length: u32, address: u128, width: u32) -> Option<InTest<'_>> {
     (0..=length).rev().find_map(|length| {
         let below = u128::MAX.checked_shr(128 - (width - length)).unwrap_or(0);
@@ -121,7 +120,7 @@ fn longest(prefixes: &Prefixes, length: u32, address: u128, width: u32) -> Optio
 }
 
 impl DynamicEntries for InMemory {
-    /// Twice: what the first leaves for the second must not change the answer.
+    /// Asks twice: what the first question leaves in the tables must not change the second answer.
     fn deciding(&self, network: Network, source: [u64; 2]) -> Deciding {
         let ask = || match network {
             Network::IPV4 => deciding_v4(self, source[0] as u32),

@@ -1,4 +1,4 @@
-//! A configuration as its author thinks of it, and the text that says it.
+//! A configuration as plain values, and its text.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,18 +20,18 @@ pub struct Config {
     pub allowlists: Vec<List>,
     pub blocklists: Vec<List>,
     pub rules: Vec<Rule>,
-    /// Not in the text: what was added since, in that order.
+    /// Run-time entries, which are not in the text, in the order in which they were put.
     pub entries: Vec<RuntimeEntry>,
 }
 
 /// What `xdpctl allow` or `xdpctl block` left.
 #[derive(Clone, Copy, Debug)]
 pub struct RuntimeEntry {
-    /// Of one owner, the last for a prefix replaces the others.
+    /// An owner's last entry for a prefix replaces those before.
     pub owner: u8,
     pub prefix: Prefix,
     pub allow: bool,
-    /// Whether its time is not over.
+    /// Whether it has not ended yet.
     pub live: bool,
 }
 
@@ -257,7 +257,7 @@ impl Rule {
         text.push_str("[[rule]]\n");
         let mut key = |key: &str, values: Vec<String>| match values.as_slice() {
             [] => {}
-            // One alone is written without brackets, as people do.
+            // A single value is written without brackets, as people do.
             [value] => *text += &line(key, value),
             values => *text += &line(key, array(values)),
         };

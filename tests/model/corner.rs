@@ -1,5 +1,5 @@
-//! Single cases, each with the sentence of the contract that it is about. They also hold the
-//! model itself, which could be wrong in the same way as the product.
+//! Single cases, each with the sentence of the contract that it tests. They also test the model, which
+//! could be wrong in the same way as the product.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -263,7 +263,7 @@ fn what_is_malformed() {
     expect("what a later fragment names is not in it", &config, &fragment, DEFAULT);
 }
 
-/// A frame's first 12 bytes, what comes before the packet, and the packet of another frame.
+/// A frame of 12 bytes of MAC addresses, the headers `before`, and the packet of another frame.
 fn carried(before: &[u8], frame: &[u8]) -> Vec<u8> {
     [&[2; 12], before, &frame[14..]].concat()
 }
@@ -333,11 +333,11 @@ fn in_pppoe_sessions_and_under_labels() {
     );
 }
 
-/// On these the contract says nothing. They are written down so that a change is a decision.
+/// The contract says nothing on these. They are written down so that any change of them is a decision.
 #[test]
 fn where_the_contract_is_silent() {
     let config = Config::default();
-    // A tag is not among what may be cut short, but what it hides cannot be judged.
+    // The contract does not list a tag that is cut short, but a packet behind it could not be judged.
     expect("cut inside a tag", &config, &ethernet(&[], 0x8100, &[0, 1, 8]), MALFORMED);
     expect("a TPID of old", &config, &ethernet(&[], 0x9100, &[0, 1, 8]), DEFAULT);
 
@@ -375,7 +375,7 @@ fn where_the_contract_is_silent() {
     let config = blocklists([counting("wide", (SOURCE, 8)), counting("narrow", (SOURCE, 32))]);
     expect("which of two counting lists", &config, &frame, ("pass", "default", "narrow"));
 
-    // An ARP packet whose sender has no IPv4 address is from nobody who is let through.
+    // An ARP packet whose sender has no IPv4 address is not from an allowed sender.
     let mut config = Config { arp: Some(Verdict::Drop), ..Config::default() };
     config.arp_allow = vec![SOURCE];
     let mut other = arp(0x0806);

@@ -1,4 +1,4 @@
-//! Chance that can be had again: SplitMix64 from a seed, or bytes that somebody chose.
+//! Random numbers that can be repeated: SplitMix64 from a seed, or bytes that a fuzzer chose.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ pub fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
-/// Another one each time, unless `XDPCTL_MODEL_SEED` says which.
+/// A new seed each time, unless `XDPCTL_MODEL_SEED` gives one.
 pub fn seed() -> u64 {
     let seed = setting("XDPCTL_MODEL_SEED")
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
@@ -19,7 +19,7 @@ pub fn seed() -> u64 {
 
 pub struct Dice {
     state: u64,
-    /// Taken before anything is left to chance.
+    /// These bytes are used up before random numbers are made.
     chosen: std::vec::IntoIter<u8>,
 }
 
@@ -28,12 +28,12 @@ impl Dice {
         Self { state: seed, chosen: Vec::new().into_iter() }
     }
 
-    /// Bytes in the place of chance, as far as they last.
+    /// Uses these bytes instead of random numbers, as far as they last.
     pub fn of(chosen: Vec<u8>) -> Self {
         Self { state: 0, chosen: chosen.into_iter() }
     }
 
-    /// A number for which that many bytes are enough; by chance, it has more.
+    /// A number made of that many of the chosen bytes; once they are used up, a random one of 64 bits.
     fn draw(&mut self, bytes: usize) -> u64 {
         if self.chosen.len() > 0 {
             return self

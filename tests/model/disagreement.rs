@@ -1,4 +1,5 @@
-//! Two opinions that differ, made as small as they get and told in full.
+//! Reports a configuration and a frame on which two opinions differ, after making both as small as
+//! possible.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,7 @@ pub fn tell(config: &Config, frame: &[u8], differ: &mut Differ<'_>) -> ! {
 /// Long enough for all but the largest configurations.
 const SHRINKING: Duration = Duration::from_secs(20);
 
-/// Takes away what is not needed for `differ` to hold.
+/// Removes what is not needed for `differ` to hold.
 fn shrink(config: &mut Config, differ: &mut dyn FnMut(&Config) -> bool) {
     reduce(config, |config| &mut config.rules, differ);
     reduce(config, |config| &mut config.allowlists, differ);
@@ -75,7 +76,7 @@ fn shrink(config: &mut Config, differ: &mut dyn FnMut(&Config) -> bool) {
     }
 }
 
-/// Takes away all, halves, quarters and so on down to single ones.
+/// Tries to remove all elements, then halves, quarters and so on down to single ones.
 fn reduce<T>(
     config: &mut Config,
     part: impl Fn(&mut Config) -> &mut Vec<T>,

@@ -6,11 +6,11 @@ use super::config::{Config, Prefix, bits, with_bits};
 use super::dice::Dice;
 use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
 
-/// A little less than the kernel's test runs take: 17 pages (MAX_SKB_FRAGS) behind a first buffer, which
-/// may have been told to be short.
+/// Bytes of the longest frame, a little less than the kernel's test runs take: 17 pages (MAX_SKB_FRAGS)
+/// behind a first buffer, which may have been made short.
 const LONGEST: usize = 69_500;
 
-/// Addresses at which what a configuration says changes.
+/// Addresses at the edges of a configuration's prefixes, where the answer may change.
 pub struct Edges {
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
@@ -69,7 +69,7 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
         frame.extend((dice.pick(&VLANS) | priority).to_be_bytes());
     }
     match dice.below(16) {
-        // What says that it is IPv6 may not be.
+        // Now and then the EtherType and the packet have different versions.
         0..8 => {
             let says_ipv6 = dice.one_in(60);
             let packet = packet(dice, edges, false);
@@ -103,7 +103,7 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
     frame
 }
 
-/// What comes in on a link without a link layer header.
+/// A packet of a link without a link layer header.
 pub fn raw_packet(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
     let is_ipv6 = dice.one_in(2);
     let mut packet = packet(dice, edges, is_ipv6);
@@ -219,7 +219,7 @@ fn damage(dice: &mut Dice, frame: &mut Vec<u8>) {
             let at = dice.below(frame.len());
             frame[at] ^= 1 << dice.below(8);
         }
-        // What pads may look like ports.
+        // Padding may look like ports.
         4..8 => {
             let port = dice.pick(&PORTS).to_be_bytes();
             while frame.len() < 60 {
@@ -338,7 +338,7 @@ fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
         0 => dice.below(length + 1),
         1 => length + dice.below(8),
         2 => dice.pick(&[0, 1, 19, 20, 21, 24, 65_535]),
-        // What is longer than the field can say has none (receive offload).
+        // A packet longer than the field can say has 0 there (receive offload).
         _ if length > 65_535 && !dice.one_in(4) => 0,
         _ => length,
     };

@@ -10,7 +10,7 @@ use super::config::{
 };
 use super::packet::{self, Frame, Packet, Payload};
 
-/// What becomes of a frame, and why.
+/// What is to happen to a frame, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opinion {
     pub verdict: &'static str,
@@ -27,7 +27,7 @@ pub struct Opinion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub prefix: Prefix,
-    /// Line of the list's own file; `None` stands in the configuration, or in no file.
+    /// Line of the list's own file; `None` where the entry stands in the configuration, or in no file.
     pub line: Option<usize>,
 }
 
@@ -59,12 +59,12 @@ impl Opinion {
     }
 }
 
-/// Of an Ethernet frame.
+/// Judges an Ethernet frame.
 pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
     judge_read(config, packet::read(frame))
 }
 
-/// Of a packet on a link without a link layer header.
+/// Judges a packet of a link without a link layer header.
 pub fn judge_raw(config: &Config, packet: &[u8]) -> Opinion {
     judge_read(config, packet::read_raw(packet))
 }
@@ -239,8 +239,8 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         }
 }
 
-/// What a packet does not have matches no key that asks for it: a later fragment has no ports,
-/// flags or type, and what is not TCP, UDP or SCTP has no ports.
+/// A key does not match a packet that lacks the field: a later fragment has no ports, flags or type, and only
+/// TCP, UDP and SCTP have ports.
 fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
     let over_ipv4 = packet.source.is_ipv4();
     let protocol = match rule.protocol {

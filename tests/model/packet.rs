@@ -1,11 +1,11 @@
-//! What a frame says of itself, read field by field as the RFCs have them.
+//! A frame's fields, read one by one as the RFCs describe them.
 //!
-//! The fixed headers of Ethernet, 802.1Q, IPv4, IPv6 and its fragments are read through pnet's views:
-//! where a field lies is pnet's word and nobody else's. All lengths are reckoned here, for a view's
-//! payload is what its own length says, cut to what is there, which hides just the lies that matter.
-//! What has no view that fits is read by its bytes: PPPoE and MPLS, ARP with addresses of other lengths,
-//! extension headers, and the first bytes of a transport header of which the rest may be missing (pnet wants 20
-//! bytes of TCP and 8 of UDP). Of a fragment's offset, pnet keeps one of the reserved bits.
+//! The fixed headers of Ethernet, 802.1Q, IPv4, IPv6 and its fragments are read through pnet's views, so
+//! pnet alone says where a field lies. All lengths are reckoned here. A view's payload is as long as the
+//! header says, but cut to the bytes that are there, which would hide just the wrong lengths that matter.
+//! Headers without a fitting view are read by their bytes: PPPoE and MPLS, ARP with addresses of other
+//! lengths, extension headers, and the first bytes of a transport header whose rest may be missing (pnet
+//! wants 20 bytes of TCP and 8 of UDP). In a fragment's offset, pnet leaves one of the reserved bits.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -51,7 +51,7 @@ pub struct Packet {
     pub parts: Parts,
 }
 
-/// Where they begin, in bytes from the start of the frame.
+/// Where the parts of a packet begin or end, in bytes from the start of the frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
     pub l3: usize,
@@ -63,7 +63,7 @@ pub struct Parts {
     pub end: usize,
 }
 
-/// The places in one frame of slices of it.
+/// Tells where in the frame a slice of it begins.
 #[derive(Clone, Copy)]
 struct Places<'a>(&'a [u8]);
 
@@ -77,13 +77,13 @@ impl Places<'_> {
     }
 }
 
-/// What a length field says, of as many bytes as there are. Receive offload merges segments to
-/// packets whose length the field cannot say, and leaves it 0; the contract is silent on these.
+/// The length that a field states, where `bytes` are there. Receive offload merges segments to packets whose
+/// length the field cannot hold, and leaves it 0; the contract is silent on these.
 fn stated(length: usize, bytes: usize) -> usize {
     if length == 0 && bytes > 65_535 { bytes } else { length }
 }
 
-/// A step of reading a frame; `None` is malformed.
+/// The result of a step of reading a frame; `None` where it is malformed.
 type Read<T> = Option<T>;
 
 fn u16_at(bytes: &[u8], at: usize) -> Read<u16> {
@@ -121,7 +121,7 @@ pub fn read(frame: &[u8]) -> Read<Frame> {
     })
 }
 
-/// What comes in on a link without a link layer header: a packet, and nothing before it.
+/// Reads a packet of a link without a link layer header.
 pub fn read_raw(packet: &[u8]) -> Read<Frame> {
     let payload = match by_version(Places(packet), packet)? {
         Payload::Other => return None,
@@ -130,7 +130,7 @@ pub fn read_raw(packet: &[u8]) -> Read<Frame> {
     Some(Frame { destination_mac: None, source_mac: None, vlan: None, payload })
 }
 
-/// A packet of which only its own first four bits say what it is.
+/// Reads a packet whose IP version only its own first four bits tell.
 fn by_version(places: Places<'_>, bytes: &[u8]) -> Read<Payload> {
     Some(match bytes.first()? >> 4 {
         4 => Payload::Ip(ipv4(places, bytes)?),
@@ -274,7 +274,7 @@ fn ipv6(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
     Some(packet)
 }
 
-/// What rules ask for beyond the protocol.
+/// Reads the fields of the transport header that rules can name.
 fn transport(packet: &mut Packet, bytes: &[u8], is_icmp: bool) -> Read<()> {
     // TCP, UDP and SCTP.
     if matches!(packet.protocol, Some(6 | 17 | 132)) {

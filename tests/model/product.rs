@@ -22,7 +22,7 @@ use super::judge::{self, Entry, Opinion, Sent};
 use super::loading;
 
 pub struct Product {
-    /// Sorted as it is asked.
+    /// The lists' entries, each list sorted when it is first asked.
     places: RefCell<ListedEntries>,
     image: Image,
     counted: Vec<Counted>,
@@ -49,7 +49,7 @@ impl Product {
         })
     }
 
-    /// Of an Ethernet frame.
+    /// Judges an Ethernet frame.
     pub fn judge(&self, frame: &[u8]) -> Opinion {
         self.judge_on(LinkType::Ethernet, frame)
     }
@@ -63,7 +63,7 @@ impl Product {
             sent: None,
             entry: None,
         };
-        // What an entry decided is counted to it, and nothing else.
+        // A run-time entry counts the packets that it decided, and no others.
         let entry = match judged.reason {
             Reason::Allowed => bans::ALLOWED,
             Reason::Banned => bans::BLOCKED,
@@ -103,7 +103,7 @@ impl Product {
         told(judge::judge(config, frame), self.judge(frame))
     }
 
-    /// The same of a packet on a link without a link layer header.
+    /// As [`Self::differs`], for a packet of a link without a link layer header.
     pub fn differs_raw(&self, config: &Config, packet: &[u8]) -> Option<String> {
         told(judge::judge_raw(config, packet), self.judge_on(LinkType::Raw, packet))
     }
@@ -137,7 +137,7 @@ impl Product {
     }
 }
 
-/// The same of a configuration that has yet to be loaded.
+/// As [`Product::differs`], and loads the configuration first; `None` where it is refused.
 pub fn differs(config: &Config, frame: &[u8]) -> Option<String> {
     Product::load(config).ok()?.differs(config, frame)
 }

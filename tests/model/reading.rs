@@ -1,5 +1,5 @@
-//! What the product reads of a frame, held against the model's reading, field by field. The fuzz
-//! target `packet` includes this file.
+//! Compares what the product reads of a frame with what the model reads, field by field. The fuzz target
+//! `packet` includes this file.
 
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ fn compare_read(link_type: LinkType, frame: &[u8], expected: Option<Frame>) {
     let Some(expected) = expected else { return };
     let found = scratch.packet;
     let mac = |number: u64| -> Option<[u8; 6]> {
-        // What an address cannot be is none.
+        // A number of more than 48 bits stands for no address.
         (number >> 48 == 0).then(|| number.to_be_bytes()[2..].try_into().unwrap())
     };
     assert_eq!(mac(found.destination_mac()), expected.destination_mac);
@@ -100,7 +100,7 @@ mod tests {
             let frame = to_cut(&mut dice, &edges);
             for end in 0..=frame.len() {
                 compare(&frame[..end]);
-                // Without its Ethernet header, most are what a link without any has.
+                // Most frames without their Ethernet header are packets of a link that has none.
                 compare(frame[..end].get(14..).unwrap_or_default());
             }
         }

@@ -1,11 +1,11 @@
-//! Rules with any keys at all: those that can never match are refused, and no others.
+//! Rules with random keys: those that can never match are refused, and no others.
 
 use super::config::{Action, Config, Prefix, Protocol, Rule, Vlan};
 use super::dice::{Dice, seed};
 use super::product::Product;
 use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, prefix};
 
-/// What the contract says of a rule by itself.
+/// Whether the rule alone can match a packet, by the contract.
 fn can_match(rule: &Rule) -> bool {
     let named = |number| match rule.protocol {
         Some(Protocol::Tcp) => number == 6,

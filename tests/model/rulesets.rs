@@ -1,5 +1,5 @@
-//! Random configurations, out of few addresses, ports, tags and MAC addresses, so that what they
-//! say meets what the frames carry.
+//! Random configurations, made of few addresses, ports, tags and MAC addresses, so that their lists and rules
+//! match frames that are made of the same.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -146,7 +146,7 @@ pub fn config(dice: &mut Dice) -> Config {
     if dice.one_in(3) {
         for number in 0..dice.below(4) {
             let mut list = list(dice, format!("allow-{number}"), &seen);
-            // Else little would be left for the rest.
+            // A prefix that short would leave little for the rest.
             list.prefixes.retain(|prefix| prefix.length > 1);
             if list.prefixes.is_empty() && list.ranges.is_empty() {
                 list.prefixes.push(Prefix::new(Ipv4Addr::new(10, 0, 0, 1).into(), 32));
@@ -182,8 +182,8 @@ pub fn config(dice: &mut Dice) -> Config {
     config
 }
 
-/// Entries of run time, some around and inside each other, half of them over. The short ones that
-/// live would leave little for the rest.
+/// Run-time entries, some around and inside each other, half of them ended. Live ones with short prefixes
+/// would leave little for the rest.
 fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
     let mut prefixes: Vec<Prefix> = Vec::new();
     for _ in 0..1 + dice.below(12) {
@@ -288,7 +288,7 @@ fn maybe_ports(dice: &mut Dice) -> Vec<(u16, u16)> {
     })
 }
 
-/// Of families that the protocol allows, and that stand on both sides if on both is anything.
+/// Adds prefixes of families that the protocol allows. If both sides have prefixes, both have these families.
 fn addresses(dice: &mut Dice, rule: &mut Rule) {
     let mut families = match rule.protocol {
         // Extension headers are no protocols of IPv6.
