@@ -197,8 +197,8 @@ fn megabytes(costs: &[Cost]) -> f64 {
     peak as f64 * 1024.0 / 1e6
 }
 
-/// The most memory, in bytes, that a reload takes for images beside those that exist before. The kernel's maps
-/// are looked at again and again while it runs.
+/// The most memory, in bytes, that a reload takes for images beside those that exist before. The kernel's
+/// maps are looked at again and again while it runs.
 fn most_during_reload(attached: &Attached<'_>) -> Result<u64> {
     let images = || loaded_maps().flatten().filter(|map| map.name_as_str() == Some(IMAGE_NAME));
     let known: Vec<u32> = images().map(|map| map.id()).collect();

@@ -40,8 +40,8 @@ pub struct Outcome {
 }
 
 impl Row {
-    /// Compares the row with its case's goal. Rows of the same traffic have the same floor, but each is divided
-    /// by its own measurement of it, so that changes of the machine's speed in between cancel out.
+    /// Compares the row with its case's goal. Rows of the same traffic have the same floor, but each is
+    /// divided by its own measurement of it, so that changes of the machine's speed in between cancel out.
     pub fn judge(&mut self, goal: Option<Goal>, rows: &[Self]) {
         self.goal = goal.and_then(|goal| {
             let (against, at_most, ratio) = match goal {

@@ -126,7 +126,7 @@ impl Prefixes {
         set
     }
 
-    /// Those of one address, for what knows nothing else.
+    /// The prefixes of a single address, for filters that take no others.
     pub fn hosts(&self) -> Self {
         let mut set = Self::new(self.family);
         for prefix in self.all.iter().filter(|prefix| prefix.length == self.family.bits()) {
@@ -157,8 +157,7 @@ impl Prefixes {
         set
     }
 
-    /// Addresses of which one is in all of [`Self::nested`], the next in all but the longest, and so
-    /// on.
+    /// Addresses for [`Self::nested`]: one is in all prefixes, the next in all but the longest, and so on.
     pub fn outward(&self) -> Vec<u128> {
         let longest = self.all.iter().max_by_key(|prefix| prefix.length);
         let address = longest.map_or(0, |prefix| prefix.address);
@@ -207,7 +206,7 @@ impl Prefixes {
         })
     }
 
-    /// Addresses in listed prefixes, every prefix as likely.
+    /// Addresses in listed prefixes, each prefix with the same probability.
     pub fn hits(&self, count: usize, seed: u64) -> Vec<u128> {
         let random = &mut Random::new(seed);
         (0..count).map(|_| random.pick(&self.all).member(random)).collect()
@@ -236,7 +235,7 @@ impl Prefixes {
             .collect()
     }
 
-    /// The text of list files: all prefixes, dealt out to so many.
+    /// The texts of `count` list files, over which all prefixes are spread.
     pub fn files(&self, count: usize) -> Vec<String> {
         let mut files = vec![String::new(); count];
         for (number, prefix) in self.all.iter().enumerate() {

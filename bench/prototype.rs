@@ -70,7 +70,7 @@ impl Structure {
     }
 }
 
-/// Of a prefix inside a /24, or the whole /24: `length` is 24 to 32.
+/// The descriptor of a prefix inside a /24, or of the whole /24: `length` is 24 to 32.
 const fn descriptor(length: u8, host: u8) -> u32 {
     let mask = 0xff00_u32 >> (length - 24) & 0xff;
     mask << 8 | host as u32

@@ -34,7 +34,7 @@ impl Report {
     }
 }
 
-/// Above this, rounds were disturbed so much that even the least may have been.
+/// Above this spread, rounds were disturbed so much that even the least cost may be wrong.
 const NOISY: f64 = 1.15;
 
 pub fn print_machine(machine: &Machine, rounds: usize, out: &mut impl Write) -> io::Result<()> {

@@ -15,7 +15,7 @@ const SYN: u8 = 0x02;
 
 type Range = (u16, u16);
 
-/// One `[[rule]]`; what is `None` it does not name.
+/// One `[[rule]]`. It does not name the fields that are `None`.
 #[derive(Clone, Debug, Default)]
 struct Rule {
     protocol: Option<u8>,
@@ -119,8 +119,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Rules such as people write: services, networks, ranges, whole conversations; around 40
-    /// sites, so that many overlap. All of them drop.
+    /// Rules as people write them: services, networks, ranges, whole conversations; around 40 sites, so
+    /// that many overlap. All of them drop.
     pub fn mixed(family: Family, count: usize, seed: u64) -> Self {
         let random = &mut Random::new(seed);
         // A site, and how much longer its networks are.
@@ -256,7 +256,7 @@ impl Rules {
         text
     }
 
-    /// Flows, each of which some rule matches, every rule as likely.
+    /// Flows that rules match, each rule with the same probability.
     pub fn flows(&self, count: usize, seed: u64) -> Vec<Flow> {
         let random = &mut Random::new(seed);
         (0..count).map(|_| random.pick(&self.rules).flow(self.family, random)).collect()

@@ -1,4 +1,4 @@
-//! A subject's way into the kernel's form, as the command line takes it, and what that costs.
+//! Making a subject's image as the command line does, and what that costs.
 
 use std::time::{Duration, Instant};
 

@@ -35,8 +35,8 @@ struct Aligned<T: ?Sized>(T);
 
 static PROGRAMS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/bench.bpf")));
 
-/// Frames that the kernel takes from the generator before it lets the device have them: as many
-/// as a device's driver looks at in one go.
+/// Frames that the kernel takes from the generator before it hands them to the device: as many as a
+/// device's driver takes in one go.
 const BATCH: u32 = 64;
 /// How long frames may be on their way when a run is over.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(200);
@@ -90,7 +90,7 @@ impl Device {
     }
 }
 
-/// What came of one run.
+/// The result of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
     /// What a frame cost, the generator's part included.
@@ -162,11 +162,11 @@ impl Testbed {
         Ok(())
     }
 
-    /// Blocks prefixes at run time, some of them for a moment that is over when this returns; what was
-    /// blocked before is not any more.
+    /// Blocks prefixes at run time, those of `ended` only until this returns, and unblocks those that an
+    /// earlier call blocked.
     pub fn block(&mut self, prefixes: &[IpPrefix], ended: &[IpPrefix]) -> Result<()> {
         let maps = Maps::of_loaded(&self.filter)?;
-        // Notes would lie in the directory, and there are none.
+        // The directory is for notes, and there are none.
         let mut store = Store::on(&maps, std::env::temp_dir())?;
         store.remove(&self.blocked, None)?;
         let order = |life| Order {
@@ -218,7 +218,7 @@ impl Testbed {
         Ok(())
     }
 
-    /// Packets that the prototype found not to be listed, and to be.
+    /// How many packets the prototype found not listed, and how many listed.
     pub fn prototype_counted(&self) -> Result<[u64; 2]> {
         let mut counted = bpf::PerCpuValues::zeroed(16, 1)?;
         counted.lookup(map(&self.generator.programs, "PROTOTYPE_COUNTED")?, 0)?;
@@ -390,7 +390,7 @@ fn map<'a>(programs: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
     }
 }
 
-/// Writes the only value of an array, and zeroes behind what is given.
+/// Writes the only value of an array: these bytes, and zeros behind them.
 fn fill(map: BorrowedFd<'_>, size: usize, bytes: impl Iterator<Item = u8>) -> Result<()> {
     let mut value: Vec<u8> = bytes.collect();
     value.resize(size, 0);

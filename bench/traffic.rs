@@ -30,7 +30,7 @@ pub struct Traffic {
     /// What the lines hold, as the generator knows it.
     pub kind: u32,
     pub lines: Vec<Line>,
-    /// What of a frame the generator does not write.
+    /// The frame, of which the generator overwrites what the lines hold.
     pub frame: Vec<u8>,
 }
 
@@ -67,7 +67,7 @@ impl Traffic {
     }
 }
 
-/// Of a frame with IPv4.
+/// Where a frame has its IPv4 header.
 const IPV4_HEADER: std::ops::Range<usize> = 14..34;
 
 fn pieces_sum(bytes: &[u8]) -> u32 {
