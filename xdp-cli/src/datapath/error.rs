@@ -33,7 +33,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Says what was tried when the kernel said no.
+/// Says what was tried when the kernel refused it.
 pub trait Context<T> {
     fn context(self, what: impl fmt::Display) -> Result<T>;
 }
@@ -55,7 +55,7 @@ impl<T> Context<T> for io::Result<T> {
 }
 
 impl<T> Context<T> for std::result::Result<T, private_dir::Error> {
-    /// That something must not be used is told as it is.
+    /// Only an I/O error gets that context: the other errors of a private directory say it all.
     fn context(self, what: impl fmt::Display) -> Result<T> {
         match self {
             Err(private_dir::Error::Io { source, .. }) => Err(source).context(what),

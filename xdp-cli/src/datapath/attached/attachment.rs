@@ -2,8 +2,8 @@
 //! taken off.
 //!
 //! The pinned link is the truth. It holds the program, and the program holds its maps, so they are
-//! found through it; that they are pinned too is for people and for other tools. A directory of
-//! pins without a link is what an interrupted command left.
+//! found through it; they are pinned too, for people and for other tools. A directory of pins without
+//! a link is what an interrupted command left.
 
 use std::fs;
 use std::io;
@@ -31,31 +31,32 @@ pub const LINK: &str = "link";
 /// The program's pin.
 pub const PROGRAM: &str = "program";
 
-/// What stands in a directory of pins.
+/// What a directory of pins holds.
 pub enum Found {
     Attached(Box<Attachment>),
     /// No link: nothing is attached.
     Leftover,
 }
 
-/// Where the interface is that the link is on, seen from the caller's network namespace.
+/// Where the link's interface is, seen from the caller's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// Here, under that name, and it carries the link's program.
+    /// In this network namespace, under that name, and it carries the link's program.
     Here { name: String, mode: Mode },
-    /// In another network namespace, where it is filtered still. The link's index counts there.
+    /// In another network namespace, where it is still filtered. The index in the link counts there.
     Moved,
-    /// It is here, with that index, but the link is on none: somebody took it off by other means.
+    /// In this network namespace, with that index, but the link is on no interface: somebody took the
+    /// program off by other means.
     Left(u32),
-    /// There is none any more.
+    /// The interface does not exist any more.
     Gone,
 }
 
 /// What holds the program on its interface.
 enum Link {
     Pinned(OwnedFd),
-    /// The command that waits for its confirmation. It is not held open here: it has to end with that
-    /// command.
+    /// The command that waits for its confirmation. The link is not held open here: it has to end with
+    /// that command.
     Pending(Pending),
 }
 
@@ -73,13 +74,13 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Opens what is pinned in a directory. `carriers` are asked for again where they do not know the
-    /// link's program.
+    /// Opens what is pinned in a directory. `carriers` is read again from the kernel where it does not
+    /// know the link's program.
     pub fn open(pins: &PinDirectory, carriers: &mut Carriers) -> Result<Found> {
         let pin = pins.path.join(LINK);
         let Some((pending, link)) = open_link(pins)? else { return Ok(Found::Leftover) };
         let what = format!("use {}", pin.display());
-        // Something else may be pinned under that name, by hand: nothing to be trusted.
+        // Somebody may have pinned something else under that name by hand: it is not trusted.
         let mut info = match bpf::link_info(&link) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(Error::new(format!("cannot {what}: {error}")).hint(format!(
@@ -89,10 +90,11 @@ impl Attachment {
             }
             other => other.context(&what)?,
         };
-        // The program may be exchanged, and gone, between asking for its id and anything else.
+        // Another command may exchange the program between the question for its id and any other, and
+        // then the id leads nowhere.
         let (nic, maps, on) = loop {
             if info.ifindex != 0 && carriers.carries(info.ifindex, info.program_id).is_none() {
-                // It may have come since they were asked.
+                // The program may have come since the list was read.
                 *carriers = Carriers::ask()?;
             }
             let on = carriers
@@ -109,8 +111,8 @@ impl Attachment {
             let (nic, maps) = opened?;
             break (nic, maps, on);
         };
-        // Whoever detaches removes the pin first: without it, that is what is under way, and nobody took
-        // the program off by other means.
+        // A detach removes the pin first. If the pin is gone, a detach is under way, and nobody took the
+        // program off by other means.
         if info.ifindex == 0
             && let Err(error) = fs::symlink_metadata(&pin)
         {
@@ -139,7 +141,7 @@ impl Attachment {
         Ok(Found::Attached(Box::new(Self { pins, link, info, place, maps, nic, in_force })))
     }
 
-    /// What names the directories of its pins and of its state.
+    /// The name of its directories of pins and of state.
     pub fn key(&self) -> Key {
         self.pins.key
     }
@@ -149,7 +151,7 @@ impl Attachment {
         matches!(self.place, Place::Here { .. }).then_some(self.info.ifindex)
     }
 
-    /// The mode that the program runs in; `None` where it is on no interface of this network namespace.
+    /// The mode that the program runs in; `None` where no interface of this network namespace carries it.
     pub fn mode(&self) -> Option<Mode> {
         match self.place {
             Place::Here { mode, .. } => Some(mode),
@@ -167,7 +169,7 @@ impl Attachment {
         self.place == Place::Moved
     }
 
-    /// Whether nothing has changed since that one was opened: neither the link nor the ruleset in force.
+    /// Whether neither the link nor the ruleset in force has changed since `before` was opened.
     pub fn is_as(&self, before: &Self) -> bool {
         self.info == before.info && self.place == before.place && self.in_force == before.in_force
     }
@@ -177,8 +179,8 @@ impl Attachment {
         Interface::by_index(self.ifindex()?).ok()
     }
 
-    /// Why commands on it do nothing: its link is on no interface any more, or on none of this network
-    /// namespace.
+    /// Why commands on it cannot do anything: its link is on no interface any more, or on one in another
+    /// network namespace.
     pub fn stranded(&self) -> Option<Error> {
         let name = self.name();
         match self.place {
@@ -206,8 +208,8 @@ impl Attachment {
         }
     }
 
-    /// The index of the interface that the program was on, if that is still there but the link is on
-    /// none: then somebody took it off by other means.
+    /// The index of the interface that the program was on, if the interface is still there but the link
+    /// is on none: then somebody took the program off by other means.
     pub fn left(&self) -> Option<u32> {
         match self.place {
             Place::Left(index) => Some(index),
@@ -220,7 +222,7 @@ impl Attachment {
         self.in_force.as_ref().map(|in_force| in_force.metadata.interface.as_str())
     }
 
-    /// The interface's name when it was opened, or the last that is known.
+    /// The interface's name when this was opened, or the last known one.
     pub fn name(&self) -> String {
         match (&self.place, self.attached_as()) {
             (Place::Here { name, .. }, _) => name.clone(),
@@ -241,17 +243,17 @@ impl Attachment {
         self.info.program_id
     }
 
-    /// What the frames begin with that the attached program reads. It is the program that counts: of
-    /// the interface, that could have changed since.
+    /// What the frames that the attached program reads begin with. The program is asked for it and not the
+    /// interface, whose type could have changed since.
     pub fn link_type(&self) -> Result<LinkType> {
         let info = bpf::program_by_id(self.info.program_id).and_then(bpf::program_info);
         let name = info.context("look at the attached program")?.name;
-        // Every other version's are for Ethernet.
+        // The programs of all other versions are for Ethernet.
         Ok(link_type_of(&name).unwrap_or(LinkType::Ethernet))
     }
 
-    /// The link. One that is not confirmed yet may be gone by now; and is not to be held for long, or it
-    /// outlives the command that it is to end with.
+    /// The link. One that is not confirmed yet may be gone by now, which is an error. Do not hold it for
+    /// long: it is to end with the command that waits for the confirmation, and would outlive it.
     pub fn link(&self) -> Result<OwnedFd> {
         let opened = match &self.link {
             Link::Pinned(link) => link.try_clone(),
@@ -260,12 +262,12 @@ impl Attachment {
         opened.context("open the link")
     }
 
-    /// What the kernel calls the link.
+    /// The kernel's id of the link.
     pub fn link_id(&self) -> u32 {
         self.info.id
     }
 
-    /// That it waits to be confirmed, if it does.
+    /// The note of an attachment that waits to be confirmed; `None` where it does not.
     pub fn pending(&self) -> Option<&Pending> {
         match &self.link {
             Link::Pinned(_) => None,
@@ -278,7 +280,7 @@ impl Attachment {
         self.in_force.as_ref()
     }
 
-    /// The ruleset that is in force now, which may be another than when this was opened.
+    /// The ruleset that is in force now: it may have changed since this was opened.
     pub fn in_force_now(&self) -> Result<InForce> {
         let in_force = match &self.nic {
             Some(nic) => nic.in_force_now()?,
@@ -287,8 +289,8 @@ impl Attachment {
         in_force.ok_or_else(|| self.unreadable())
     }
 
-    /// The maps and the ruleset in force, or an error that says why this version cannot read them,
-    /// or why what they are wanted for cannot be done.
+    /// The maps and the ruleset in force, or an error that says why this version cannot read them, or
+    /// that the command is not possible in offload mode.
     pub fn readable(&self) -> Result<(&Maps, &InForce)> {
         match (&self.maps, &self.in_force) {
             (Some(maps), Some(in_force)) => Ok((maps, in_force)),
@@ -302,7 +304,7 @@ impl Attachment {
         self.nic.as_ref()
     }
 
-    /// Why something cannot be done in offload mode.
+    /// The error for what cannot be done in offload mode.
     fn on_nic(&self) -> Error {
         let name = self.name();
         Error::new(format!(
@@ -314,7 +316,7 @@ impl Attachment {
         ))
     }
 
-    /// Why this version cannot read it.
+    /// The error that says why this version cannot read the attachment.
     pub fn unreadable(&self) -> Error {
         let name = self.name();
         let told = Error::new(format!(
@@ -330,8 +332,8 @@ impl Attachment {
         ))
     }
 
-    /// Whether there is anything to read: a NIC's counters go with its interface, and those of an
-    /// interface in another network namespace are not of this one.
+    /// Whether there are counters to read: a NIC's disappear with its interface, and those of an interface
+    /// in another network namespace belong there.
     pub fn has_counters(&self) -> bool {
         match self.place {
             Place::Here { .. } | Place::Left(_) => true,
@@ -340,7 +342,7 @@ impl Attachment {
         }
     }
 
-    /// All counters, at one ruleset: read again if the ruleset changed meanwhile.
+    /// All counters, all of the same ruleset: they are read again if it changed meanwhile.
     pub fn read(&self) -> Result<Reading> {
         if let Some(error) = self.stranded().filter(|_| !self.has_counters()) {
             return Err(error);
@@ -381,7 +383,7 @@ impl Attachment {
             }
             for id in ids {
                 sum += match bpf::map_by_id(id) {
-                    // Given back in this moment.
+                    // Another command has just released it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
                     map => memory(&map?)?,
                 };
@@ -395,7 +397,7 @@ impl Attachment {
 /// The link of an attachment: the pinned one, or one that waits to be confirmed.
 fn open_link(pins: &PinDirectory) -> Result<Option<(Option<Pending>, OwnedFd)>> {
     let pin = pins.path.join(LINK);
-    // Once more, for one that is confirmed in this moment.
+    // A second time, for a link that is confirmed between the two looks.
     for _ in 0..2 {
         match fs::symlink_metadata(&pin) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

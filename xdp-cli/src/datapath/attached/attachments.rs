@@ -6,7 +6,7 @@ use crate::datapath::error::{Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{self, Interface};
 
-/// What was attached when it was opened, beside the interfaces as they were then.
+/// What was attached when this was opened, and the interfaces as they were then.
 pub struct Attachments {
     all: Vec<Attachment>,
     leftovers: Vec<Key>,
@@ -50,14 +50,14 @@ impl Attachments {
         self.all.iter().find(|attachment| attachment.key() == key)
     }
 
-    /// What is attached to an interface by its name: the one that it has now or, if no other
-    /// interface has taken that name, the one that it had when it was attached. What is left of an
-    /// interface that is gone is still found where a new one has its name.
+    /// What is attached to the interface of that name: the name that it has now or, if no other interface
+    /// has taken it, the one that it had when it was attached. What is left of an interface that is gone is
+    /// still found where a new one has its name.
     pub fn find(&self, name: &str) -> Result<Option<&Attachment>> {
         Ok(self.position(name)?.map(|place| &self.all[place]))
     }
 
-    /// As [`Self::find`], or an error that says what there is.
+    /// As [`Self::find`], but nothing found is an error that names what is attached.
     pub fn require(&self, name: &str) -> Result<&Attachment> {
         Ok(&self.all[self.required(name)?])
     }
@@ -71,13 +71,13 @@ impl Attachments {
         }
     }
 
-    /// As [`Self::require`], without the others.
+    /// As [`Self::require`], and drops the other attachments.
     pub fn into_required(mut self, name: &str) -> Result<Attachment> {
         let place = self.required(name)?;
         Ok(self.all.swap_remove(place))
     }
 
-    /// As [`Self::require_here`], without the others.
+    /// As [`Self::require_here`], and drops the other attachments.
     pub fn into_required_here(self, name: &str) -> Result<Attachment> {
         self.require_here(name)?;
         self.into_required(name)
@@ -106,8 +106,8 @@ impl Attachments {
         Ok(exact.or(former))
     }
 
-    /// The key for a new attachment to an interface of that index: the first whose directory holds
-    /// nothing that is on an interface, here or in another network namespace.
+    /// The key for a new attachment to the interface with that index: the first whose directory holds no
+    /// link that is on an interface, here or in another network namespace.
     pub fn free_key(&self, ifindex: u32) -> Key {
         let mut key = Key::first(ifindex);
         while self.get(key).is_some_and(Attachment::is_on_an_interface) {
@@ -117,7 +117,7 @@ impl Attachments {
     }
 }
 
-/// Nothing is attached to that interface.
+/// The error for an interface that nothing is attached to; it names those in `attached`.
 pub fn not_attached(name: &str, attached: &[String]) -> Error {
     let error = match Interface::by_name(name) {
         Err(error @ interface::Error::NotFound { .. }) => Error::from(error),

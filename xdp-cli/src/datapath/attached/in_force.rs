@@ -14,7 +14,7 @@ use crate::image::metadata::Metadata;
 /// The ruleset in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
-    /// The image's map, to see whether it is still the same later.
+    /// Id of the image's map, to see later whether it is still the same.
     pub map_id: u32,
     pub generation: u64,
     pub rules: u32,
@@ -23,10 +23,10 @@ pub struct InForce {
 
 impl InForce {
     /// What an image says of itself; `None` where this version cannot have made it. Nothing in it is
-    /// taken on trust: it may be another version's, or anybody's who may write to the kernel's maps.
+    /// taken on trust: another version may have written it, or anybody who may write to the maps.
     pub fn of(map_id: u32, image: &impl Lines) -> Option<Self> {
         let header = Header::of(image.block(0)?);
-        // The last generation could have none after it.
+        // Generation `u64::MAX` is refused: a reload could not count on from it.
         let counts = (1..u64::MAX).contains(&header.generation);
         if header.magic != MAGIC || header.layout != LAYOUT || !counts {
             return None;
@@ -48,8 +48,8 @@ impl InForce {
     }
 }
 
-/// Whether a ruleset can have such metadata: what is read and given by its numbers is as much as
-/// they say.
+/// Whether a ruleset can have such metadata. Counters and redirect slots are found by its numbers, so
+/// these have to stay within the maps.
 fn is_possible(metadata: &Metadata) -> bool {
     let mut numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
     let mut slots = metadata.redirects.iter().map(|redirect| redirect.slot);
@@ -64,7 +64,7 @@ fn is_possible(metadata: &Metadata) -> bool {
 pub struct Reading {
     pub in_force: InForce,
     pub matrix: Matrix,
-    /// For each of the metadata's `counted`: its counter, and that of what was lost.
+    /// For each of the metadata's `counted`: its counter, and that of the packets that were lost.
     pub counted: Vec<(Counter, Option<Counter>)>,
 }
 

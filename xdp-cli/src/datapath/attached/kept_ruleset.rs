@@ -1,9 +1,9 @@
 //! The ruleset in force, kept beside the pins: list files change, and later commands want to know
 //! what the kernel was told, and from which line.
 //!
-//! One file a generation, written before the ruleset is put in force and removed when the next one
-//! is, so that there is always one for the generation that the image names. Losing it loses no
-//! verdict.
+//! One file a generation. It is written before its ruleset is put in force, and removed once the next
+//! one is in force, so there is always a file for the generation that the image names. No verdict
+//! depends on it.
 
 use std::fs;
 use std::io;
@@ -19,14 +19,14 @@ use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
 use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 
 const PREFIX: &str = "ruleset-";
-/// Marks a file of this version: then comes the snapshot, and at the end a CRC-32 of that, with its
-/// lowest byte first.
+/// Marks a file of this version. Behind it comes the snapshot, then the snapshot's CRC-32, lowest byte
+/// first.
 const MAGIC: &[u8; 8] = b"xdpctl\x00\x06";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// As in the image's metadata: a file of another boot has another.
+    /// Milliseconds since 1970, as in the image's metadata. A file that another boot left has another time.
     pub loaded_at: u64,
     /// The configuration's text.
     pub text: String,
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub ruleset: Ruleset,
 }
 
-/// The same, for writing, without a copy. Field by field as [`Snapshot`].
+/// The same, for writing without a copy. Its fields are those of [`Snapshot`], in the same order.
 #[derive(Serialize)]
 pub struct Borrowed<'a> {
     pub loaded_at: u64,
@@ -48,8 +48,8 @@ fn name(generation: u64) -> String {
     format!("{PREFIX}{generation}")
 }
 
-/// A file that keeps why it could not be written, which postcard does not, and the checksum of what
-/// was.
+/// A file that remembers the error of a write, which postcard drops, and the checksum of what was
+/// written.
 struct Out<W> {
     file: W,
     checksum: crc32fast::Hasher,
@@ -99,8 +99,8 @@ pub fn encode(snapshot: &Borrowed<'_>, mut file: impl io::Write) -> io::Result<(
     file.flush()
 }
 
-/// Reads the snapshot of a generation; `None` where there is none of that ruleset, or one of
-/// another version's. What another user could have written is refused.
+/// Reads the snapshot of a generation; `None` where there is none of that ruleset, or another version
+/// wrote it. A file that another user could have written is an error.
 pub fn read(directory: &Path, generation: u64, loaded_at: u64) -> Result<Option<Snapshot>> {
     let snapshot = read_with(directory, generation, decode)?;
     Ok(snapshot.filter(|snapshot| snapshot.loaded_at == loaded_at))
@@ -112,7 +112,7 @@ pub fn read_sources(
     generation: u64,
     loaded_at: u64,
 ) -> Result<Option<Vec<Source>>> {
-    /// What a snapshot begins with.
+    /// The first fields of [`Snapshot`].
     #[derive(Deserialize)]
     struct Front<'a> {
         loaded_at: u64,
@@ -148,7 +148,7 @@ fn read_with<T>(
     })
 }
 
-/// Why a file of this version is not one that this version wrote.
+/// Why a file that has this version's mark is not what this version wrote.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
     #[error("its checksum is another")]
@@ -159,28 +159,28 @@ pub enum Damage {
     Ruleset,
 }
 
-/// What a file of these bytes keeps; `None` where it is another version's.
+/// The snapshot in a file of these bytes; `None` where another version wrote it.
 pub fn decode(bytes: &[u8]) -> std::result::Result<Option<Snapshot>, Damage> {
     whole(bytes)?.map(decode_body).transpose()
 }
 
-/// What stands between the mark and the checksum, if that is right; `None` where the file is another
-/// version's.
+/// What stands between the mark and the checksum, if the checksum is right; `None` where another version
+/// wrote the file.
 fn whole(bytes: &[u8]) -> std::result::Result<Option<&[u8]>, Damage> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
     let (body, checksum) = rest.split_last_chunk().ok_or(Damage::Checksum)?;
-    // Else a prefix with a flipped bit would be told as the entry that decides.
+    // Without it, `explain` would name a prefix with a flipped bit as the entry that decides.
     if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
         return Err(Damage::Checksum);
     }
     Ok(Some(body))
 }
 
-/// What is kept in a file with these bytes between its mark and its checksum.
+/// The snapshot in these bytes, which stand between the mark and the checksum of a file.
 ///
 /// # Errors
 ///
-/// Where they are no snapshot, or that of a ruleset that there cannot be.
+/// Where they are no snapshot, or hold a ruleset that the loader cannot have made.
 pub fn decode_body(body: &[u8]) -> std::result::Result<Snapshot, Damage> {
     let snapshot: Snapshot = postcard::from_bytes(body)?;
     if !is_possible(&snapshot.ruleset) {
@@ -189,9 +189,9 @@ pub fn decode_body(body: &[u8]) -> std::result::Result<Snapshot, Damage> {
     Ok(snapshot)
 }
 
-/// Whether the loader could have made this ruleset, as far as others count on it: no more than a
+/// Whether the loader could have made this ruleset, as far as other code relies on it: no more than a
 /// ruleset has room for, prefixes without bits beyond their length, ranges from low to high, and
-/// origins in files that there are.
+/// origins in files that the snapshot lists.
 fn is_possible(ruleset: &Ruleset) -> bool {
     let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
     let is_there = |file: u16| ruleset.files.len() > file.into();
@@ -236,7 +236,7 @@ fn is_v6(prefix: &Prefix<u128>) -> bool {
 pub fn keep_only(directory: &Path, generation: u64) {
     let kept = directory.join(name(generation));
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        // Beside them lie the notes of entries added at run time.
+        // The notes of run-time entries lie in the same directory.
         let snapshot = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         if snapshot && entry.path() != kept {
             let _ = fs::remove_file(entry.path());
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(read_sources(&directory, 3, 7).unwrap(), Some(snapshot.sources.clone()));
         assert_eq!(read_sources(&directory, 3, 8).unwrap(), None);
         assert_eq!(read(&directory, 3, 7).unwrap(), Some(snapshot));
-        // Another generation, and one of another boot.
+        // Another generation, and a file of another boot.
         assert_eq!(read(&directory, 4, 7).unwrap(), None);
         assert_eq!(read(&directory, 3, 8).unwrap(), None);
     }
@@ -293,7 +293,7 @@ mod tests {
             fs::write(&file, other).unwrap();
             assert_eq!(read(&directory, 3, 7).unwrap(), None);
         }
-        // Cut short anywhere, it is told, and never a panic.
+        // Cut short anywhere, it is an error and never a panic.
         for length in MAGIC.len()..whole.len() {
             fs::write(&file, &whole[..length]).unwrap();
             assert!(read_sources(&directory, 3, 7).is_err());
@@ -305,7 +305,8 @@ mod tests {
         assert!(read(&directory, 3, 7).is_err());
     }
 
-    /// A flipped bit of an address or a line number was a ruleset as possible as the true one.
+    /// A flipped bit of an address or of a line number makes another ruleset that is possible: only the
+    /// checksum tells it from the true one.
     #[test]
     fn a_flipped_bit_anywhere_is_damage() {
         let folder = tempfile::tempdir().unwrap();
@@ -322,7 +323,7 @@ mod tests {
         }
     }
 
-    /// What the checksum holds for can still be none of a ruleset: whoever wrote it was wrong.
+    /// Bytes with a right checksum can still be no ruleset: then whoever wrote them was wrong.
     #[test]
     fn a_right_checksum_is_not_enough() {
         let body = [0xff; 100];
@@ -351,7 +352,7 @@ mod tests {
         mode(&directory, 0o777);
         refused("/7 is open to others (mode 0777) and is not trusted");
         mode(&directory, 0o700);
-        // A link, whatever it leads to, and what would never end.
+        // A symbolic link, whatever it leads to, and a file whose reading would never end.
         fs::rename(&file, directory.join("elsewhere")).unwrap();
         symlink(directory.join("elsewhere"), &file).unwrap();
         refused("ruleset-3 is not a regular file");

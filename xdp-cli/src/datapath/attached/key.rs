@@ -1,14 +1,15 @@
-//! What names the directories of an attachment: of its pins, and of its state.
+//! The key of an attachment: the name of its directories, of pins and of state.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The index that the interface had when it was attached, and which of those that had it: `7`, then
-/// `7-2`, `7-3` and so on.
+/// The index that the interface had when it was attached, and a number where several attachments had
+/// that index: `7`, then `7-2`, `7-3` and so on.
 ///
-/// The kernel gives an index again once it is free in a network namespace, as after an interface was
-/// moved to another one. That one's filter goes on, and its pins keep their place.
+/// The kernel gives an index to another interface once it is free in a network namespace, for example
+/// after its interface was moved to another one. The moved interface stays filtered, and its pins keep
+/// their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     ifindex: u32,
@@ -21,7 +22,7 @@ impl Key {
         Self { ifindex, nth: 1 }
     }
 
-    /// The one after it, for the same index.
+    /// The next key of the same index.
     pub const fn next(self) -> Self {
         Self { nth: self.nth.saturating_add(1), ..self }
     }
@@ -52,7 +53,7 @@ pub struct PinDirectory {
     pub state: Option<PathBuf>,
 }
 
-/// A name that is no key's.
+/// The name is not that of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAKey;
 
@@ -63,7 +64,7 @@ impl FromStr for Key {
         let (ifindex, nth) = name.split_once('-').unwrap_or((name, "1"));
         let number = |text: &str| text.parse::<u32>().map_err(|_| NotAKey);
         let key = Self { ifindex: number(ifindex)?, nth: number(nth)? };
-        // One name for each, or two directories would have one key.
+        // Only one spelling is taken (not `07` for `7`), or two directories would have the same key.
         if key.to_string() == name { Ok(key) } else { Err(NotAKey) }
     }
 }

@@ -22,7 +22,7 @@ use crate::datapath::sys::privilege;
 /// Name of the directory of pass programs, beside those of interfaces.
 pub const PASS: &str = "pass";
 
-/// A network namespace that is looked at.
+/// A network namespace, for commands that only look.
 pub struct Namespace {
     cookie: u64,
     pins: PinRoot,
@@ -30,15 +30,14 @@ pub struct Namespace {
 
 /// A network namespace that nobody else changes while this exists.
 pub struct Locked {
-    // Before the namespace: the lock's directory may be reached through what that holds open. `None`
-    // once it was given back.
+    // Before `namespace`, to be dropped first: the lock's directory may be reached through what the
+    // namespace holds open. `None` once it was released.
     lock: Option<Lock>,
     namespace: Namespace,
     run: RunDir,
 }
 
-/// The caller may not, or the kernel cannot: asked before anything else, so that it gets its own
-/// message.
+/// Checks privileges and kernel before anything else, so that a lack of either gets its own message.
 fn require() -> Result<()> {
     privilege::require_kernel()?;
     privilege::require()?;
@@ -53,8 +52,8 @@ impl Namespace {
         Ok(PinRoot::existing()?.map(|pins| Self { cookie, pins }))
     }
 
-    /// For commands that change something: waits until no other does, for as long as every command
-    /// does. `say` is told for whom, where it takes a while.
+    /// For commands that change something: waits until no other command holds the lock, up to
+    /// [`Patience::COMMAND`]. Where that takes a while, `say` is told which command holds it.
     pub fn lock(say: &mut Say<'_>) -> Result<Locked> {
         require()?;
         let cookie = netns::cookie()?;
@@ -64,7 +63,7 @@ impl Namespace {
         Ok(Locked { lock, namespace: Self { cookie, pins }, run })
     }
 
-    /// Whether pins go to the machine's bpffs, which the caller does not see.
+    /// Whether pins go to the machine's bpffs, which is not the one that the caller sees.
     pub fn is_transient(&self) -> bool {
         self.pins.transient()
     }
@@ -86,7 +85,7 @@ impl Namespace {
         };
         let found =
             keys(&base).context(format_args!("read {}", self.pins.shown(&base).display()))?;
-        // Each of them is to be root's alone, or it is refused.
+        // Each of them has to be root's alone, or it is refused.
         let run = if found.is_empty() { None } else { RunDir::existing(self.cookie)? };
         let mut directories = Vec::new();
         for key in found {
@@ -162,14 +161,14 @@ impl Locked {
         Ok(self.pins.create_dir(self.cookie, &[PASS])?)
     }
 
-    /// Before anything else is pinned: by it, commands in other network namespaces know when this one
-    /// is gone.
+    /// Pins the loopback interface, before anything else is pinned: by it, commands in other network
+    /// namespaces know when this one is gone.
     fn pin_loopback(&self) -> Result<()> {
         let directory = self.pins.create_dir(self.cookie, &[])?;
         if loopback::is_pinned(&directory) {
             return Ok(());
         }
-        // Nothing yet, or what a hand put there or emptied.
+        // Nothing is pinned there yet, or somebody put something else there or emptied it.
         let pinned =
             remove(&directory.join(loopback::PIN)).and_then(|()| loopback::pin(&directory));
         pinned.context("pin a map that holds the loopback interface")
@@ -186,8 +185,8 @@ impl Locked {
         self.run.path().join(key.to_string())
     }
 
-    /// Removes the pins and the state of an attachment. The link's pin goes first: it is what makes the rest
-    /// more than leftovers.
+    /// Removes the pins and the state of an attachment. The link's pin goes first: without it the rest is
+    /// leftovers, which the next command removes.
     pub fn forget(&self, key: Key) -> Result<()> {
         let name = key.to_string();
         if let Some(directory) = self.pins.existing_dir(self.cookie, &[&name])? {
@@ -203,7 +202,7 @@ impl Locked {
         Ok(self.pins.remove_dir(self.cookie, &[PASS])?)
     }
 
-    /// Ends the lock; what is empty then is removed, the lock's own directory last.
+    /// Removes the directories that are empty, the lock's own last, and ends the lock.
     pub fn finish(mut self) -> Result<()> {
         self.remove_empty()?;
         match self.lock.take() {
@@ -229,13 +228,13 @@ impl Locked {
 impl Drop for Locked {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // Best effort, after a command that failed: the next one would do it as well.
+            // Best effort, after a command that failed: the next command does it otherwise.
             let _ = self.remove_empty();
         }
     }
 }
 
-/// What has a key for its name in a directory; nothing where another command has just removed it.
+/// The keys among the names in a directory; none where another command has just removed it.
 fn keys(directory: &Path) -> io::Result<Vec<Key>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -243,7 +242,7 @@ fn keys(directory: &Path) -> io::Result<Vec<Key>> {
     };
     let mut keys = Vec::new();
     for entry in entries {
-        // A list that breaks off is none: what it leaves out would be taken for gone.
+        // A listing that fails half way is an error: what it leaves out would be taken for gone.
         let entry = match entry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             other => other?,
@@ -263,7 +262,7 @@ fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes whatever has that name, if anything. A hand may have put a directory where a pin was, or a
+/// Removes whatever has that name, if anything. Somebody may have put a directory where a pin was, or a
 /// file where a directory was, and that must not be in the way forever.
 pub fn remove(path: &Path) -> io::Result<()> {
     let gone = |result: io::Result<()>| match result {

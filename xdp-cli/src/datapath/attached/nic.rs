@@ -1,9 +1,9 @@
-//! What an interface that is attached in offload mode has: its maps on the NIC, and in the kernel
-//! one more, which says what the NIC's counters belong to.
+//! What belongs to an interface that is attached in offload mode: its maps on the NIC, and one more map
+//! in the kernel, which says what the NIC's counters belong to.
 //!
-//! That one is the map `STATE`, pinned beside the others. It has two places, and the ruleset in
-//! force has one of them, by its generation: the place for the next one is written before the
-//! NIC's selector is.
+//! That is the map `STATE`, pinned beside the others. It has two places, one for generations with an
+//! even number and one for those with an odd. A reload writes the place of its generation before it
+//! writes the NIC's selector, so the place of the ruleset in force stays untouched until then.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,28 +26,28 @@ use crate::image::nic::NicTables;
 /// The pin of the map that says what the NIC has.
 pub const STATE: &str = "STATE";
 const STATE_PLACES: u32 = 2;
-/// Length of a place, and what stands at its beginning: the layout's version, then the length of
+/// Bytes of a place, and of the header at its beginning: the version of the layout, then the length of
 /// the rest.
 const STATE_BYTES: usize = 1 << 14;
 const STATE_HEADER: usize = 8;
-/// It goes up with any change of this or of `xdp_common::nic` that an older program or command
-/// line would misread.
+/// Version of the layout. It goes up with any change of this file or of `xdp_common::nic` that an older
+/// program or command line would misread.
 const LAYOUT: u32 = 2;
 
-/// A NIC's maps, in whatever state it is.
+/// The maps of an attachment in offload mode, whatever state the NIC is in.
 pub struct Nic {
     state: OwnedFd,
-    /// `None` where the NIC is gone, or the maps are another version's.
+    /// `None` where the NIC is gone, or another version made the maps.
     maps: Option<NicMaps>,
     kept: Option<Kept>,
 }
 
-/// What is kept of a ruleset.
+/// What `STATE` keeps of a ruleset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     pub generation: u64,
     pub metadata: Metadata,
-    /// What each of the metadata's `counted` had already when it was given its counter.
+    /// For each of the metadata's `counted`: what its counter stood at when it was assigned.
     pub begun: Vec<Count>,
 }
 
@@ -89,7 +89,7 @@ fn kept_in(state: &OwnedFd, place: u32) -> io::Result<Option<Kept>> {
 }
 
 impl Nic {
-    /// Opens what belongs to the attached program; `None` where that is not one for a NIC.
+    /// Opens what belongs to the attached program; `None` where it does not run on a NIC.
     pub fn open(directory: &Path, program_id: u32) -> Result<Option<Self>> {
         let state = match bpf::open_pin(&directory.join(STATE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -159,7 +159,7 @@ impl Nic {
     pub fn read(&self) -> Result<Option<Reading>> {
         let Some(maps) = &self.maps else { return Ok(None) };
         for _ in 0..100 {
-            // It may be written anew, for the generation after the next.
+            // Its place may just be written anew, by the second reload since the selector was read.
             let Some(kept) = self.read_kept()? else { continue };
             let counters = counters(maps).context("read the NIC's counters")?;
             let after = selector(maps).context("look at the ruleset in force")?;
@@ -170,7 +170,8 @@ impl Nic {
         Ok(None)
     }
 
-    /// Bytes that the maps take: on the NIC, by what they hold, for it does not say.
+    /// Bytes that the maps take. A NIC does not say, so its maps are reckoned by the size and number of
+    /// their elements.
     pub fn map_bytes(&self) -> u64 {
         let on_nic = self.maps.iter().flat_map(NicMaps::all).filter_map(|map| {
             let info = bpf::map_info(map).ok()?;
@@ -234,7 +235,7 @@ pub fn counters(maps: &NicMaps) -> io::Result<[Count; COUNTERS]> {
     Ok(std::array::from_fn(|at| (word(2 * at), word(2 * at + 1))))
 }
 
-/// Makes every counter 0, which only a program that counts nothing yet leaves so.
+/// Sets every counter to 0, before the program runs: one that runs would write in between.
 pub fn clear(maps: &NicMaps) -> io::Result<()> {
     bpf::update(&maps.counters, 0, &[0; size_of::<[Counter; COUNTERS]>()])
 }
@@ -258,7 +259,7 @@ fn reading(kept: &Kept, counters: &[Count; COUNTERS]) -> Reading {
     Reading { in_force: kept.in_force(), matrix, counted: counted.collect() }
 }
 
-/// The bank that a generation has.
+/// The bank of a generation, 0 or 1.
 fn bank(generation: u64) -> usize {
     (generation % 2) as usize
 }
@@ -274,7 +275,7 @@ pub fn fill(maps: &NicMaps, generation: u64, tables: &NicTables) -> io::Result<(
     elements::fill::<16>(&maps.v6[bank(generation)], &v6.collect())
 }
 
-/// Puts a generation in force whose bank was filled.
+/// Puts in force a generation whose bank was filled.
 pub fn select(maps: &NicMaps, generation: u64, tables: &NicTables) -> io::Result<()> {
     let bank = if bank(generation) == 1 { flag::SECOND_BANK } else { 0 };
     let words = u128::from(tables.flags | bank) | u128::from(generation) << 64;

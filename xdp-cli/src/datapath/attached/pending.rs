@@ -2,7 +2,7 @@
 //! it, and however that command ends, the kernel takes the program off. Until then other commands find
 //! the link by its id, which is noted beside the attachment's state.
 //!
-//! The note says nothing by itself: without the link that it names it is a leftover.
+//! The note alone means nothing: where the link that it names is gone, it is a leftover.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -22,9 +22,9 @@ const MAGIC: &[u8; 8] = b"xdppend\x01";
 /// What is noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// The link, which the kernel gives no other number while it is there.
+    /// The kernel's id of the link, which stays the same as long as the link exists.
     pub link_id: u32,
-    /// When it is taken off, in milliseconds since 1970: for people, who are told. The command that
+    /// When it is taken off, in milliseconds since 1970. This is only shown to people: the command that
     /// waits goes by a clock that nobody sets.
     pub until: u64,
 }
@@ -32,7 +32,7 @@ pub struct Pending {
 /// An attachment that ends with this value, unless it was confirmed.
 pub struct Held {
     pub key: Key,
-    /// Of the link.
+    /// The kernel's id of the link.
     pub link_id: u32,
     /// Where its state lies.
     pub state: PathBuf,
@@ -40,7 +40,7 @@ pub struct Held {
     pub link: OwnedFd,
 }
 
-/// Notes it in the directory of an attachment's state.
+/// Writes the note, in the directory of an attachment's state.
 pub fn write(directory: &Path, pending: &Pending) -> Result<()> {
     let what = "note that the attachment is not confirmed yet";
     let mut file = private_dir::create_file(directory, FILE).context(what)?;
@@ -48,7 +48,7 @@ pub fn write(directory: &Path, pending: &Pending) -> Result<()> {
     file.write_all(&[MAGIC, &body[..]].concat()).context(what)
 }
 
-/// Takes the note away; that it is gone already is as good.
+/// Removes the note, if it is there.
 pub fn remove(directory: &Path) -> Result<()> {
     match fs::remove_file(directory.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -56,17 +56,17 @@ pub fn remove(directory: &Path) -> Result<()> {
     }
 }
 
-/// Whether it is noted still.
+/// Whether the note is still there.
 pub fn is_noted(directory: &Path) -> bool {
     fs::symlink_metadata(directory.join(FILE)).is_ok()
 }
 
-/// The link that waits, if one does, by the note in `state`: one of the program that is pinned at
-/// `program`.
+/// The link that the note in `state` names, if it still exists and belongs to the program that is pinned
+/// at `program`.
 pub(super) fn open(state: &Path, program: &Path) -> Result<Option<(Pending, OwnedFd)>> {
     let Some(bytes) = private_dir::read_file(state, FILE)? else { return Ok(None) };
-    // Of another version, or not whole: then the command that wrote it was killed before it held
-    // anything.
+    // Another version's note, or one cut short: then the command that wrote it was killed before it
+    // held a link.
     let body = bytes.strip_prefix(MAGIC);
     let Some(pending) = body.and_then(|body| postcard::from_bytes::<Pending>(body).ok()) else {
         return Ok(None);

@@ -1,9 +1,10 @@
 //! The run-time entries that outlive a restart: a file for each interface, by its name, in `/var/lib`.
 //!
-//! What is in force is said by the kernel alone. The file is what the next attach puts back: it is written
-//! before an entry is put, so that one that was promised to stay does, and replaced whole, so that whatever
-//! stops a command leaves the file before or the file after. Deadlines are by the wall clock, for the
-//! kernel's begins anew with each boot.
+//! The kernel alone says what is in force. The file says what the next attach puts back. It is written
+//! before an entry is put into the kernel's maps, so that no entry is in force that was promised to
+//! stay and would not. It is replaced as a whole, so that a command that is stopped anywhere leaves
+//! either the old file or the new one. Deadlines are by the wall clock, because the kernel's clock
+//! begins anew with each boot.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,20 +22,20 @@ use crate::datapath::sys::private_dir;
 use crate::views::entries::Kind;
 
 const BASE: &str = "/var/lib";
-/// What is below it: the product, and the version of how its state is laid out. Below that stands a
-/// directory for each network namespace.
+/// The directories below it: the product, and the version of the layout of its state. Below these
+/// stands a directory for each network namespace.
 const PRODUCT: &str = "xdpctl";
 const LAYOUT: &str = "v1";
-/// What follows an interface's name, and that while it is written.
+/// What follows the interface's name in the name of a file, and of one that is still being written.
 const ENDING: &str = ".entries.json";
 const NEW: &str = ".entries.new";
-/// Of the file.
+/// Version of the file's format.
 const VERSION: u32 = 1;
 
 /// The entries of one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persisted {
-    /// `None` in a network namespace without a name: nothing would find it again.
+    /// `None` in a network namespace without a name: after a restart nothing would find it again.
     namespace: Option<String>,
     interface: String,
     entries: BTreeMap<(IpPrefix, String), Kept>,
@@ -49,7 +50,7 @@ struct Kept {
     note: Option<String>,
 }
 
-/// As it is written.
+/// The file, as JSON.
 #[derive(Serialize, Deserialize)]
 struct Contents {
     version: u32,
@@ -67,11 +68,11 @@ struct Item {
 }
 
 impl Persisted {
-    /// Reads those of an interface of the caller's network namespace.
+    /// Reads the entries of an interface of the caller's network namespace.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read, is not root's alone or not what xdpctl wrote.
+    /// Where the file cannot be read, is not root's alone, or is not what xdpctl wrote.
     pub fn read(interface: &str) -> Result<Self> {
         let namespace = netns::lasting_name()?;
         let mut read =
@@ -99,7 +100,8 @@ impl Persisted {
         self.entries.is_empty()
     }
 
-    /// Notes what an owner asks for, in the place of what it asked for before. Returns that it did.
+    /// Notes what an owner asks for, in the place of what it asked for before. Always returns `true`, as
+    /// [`Self::remove`] does where it changed something.
     ///
     /// # Errors
     ///
@@ -132,7 +134,7 @@ impl Persisted {
         self.entries.len() != before
     }
 
-    /// Writes the file, without what has ended; where nothing is left, there is none.
+    /// Writes the file, without entries that have ended. Where none is left, the file is removed.
     ///
     /// # Errors
     ///
@@ -172,15 +174,15 @@ impl Persisted {
             .context(format!("keep run-time entries in {}", path.display()))
     }
 
-    /// Puts all that has not ended into the maps of a program that is about to be attached. Returns how
-    /// many those are.
+    /// Puts all entries that have not ended into the maps of a program that is about to be attached.
+    /// Returns how many these are.
     ///
     /// # Errors
     ///
-    /// Where one of them cannot be put; those before it are.
+    /// Where one of them cannot be put; those before it stay.
     pub fn restore(&self, store: &mut Store<'_>) -> Result<u64> {
         let now = SystemTime::now();
-        // What one command put, one puts back.
+        // Entries that one command put are put back by one call.
         let mut alike: Vec<(&str, &Kept, Vec<IpPrefix>)> = Vec::new();
         let mut all: Vec<(&(IpPrefix, String), &Kept)> = self.entries.iter().collect();
         all.sort_by_key(|((_, owner), it)| {
@@ -220,7 +222,7 @@ impl Persisted {
     }
 }
 
-/// Puts a whole new file in the place of the one before, which outlives a loss of power too.
+/// Replaces the file as a whole, so that a loss of power leaves either the old one or the new one.
 fn write_whole(
     directory: &PathBuf,
     path: &Path,
@@ -239,7 +241,7 @@ fn write_whole(
     write().map_err(told)
 }
 
-/// The entries in a file of these bytes; `None` where it is not one of this version.
+/// The entries in a file of these bytes; `None` where this version did not write it.
 fn decode(bytes: &[u8]) -> Option<BTreeMap<(IpPrefix, String), Kept>> {
     let contents: Contents = serde_json::from_slice(bytes).ok()?;
     if contents.version != VERSION {

@@ -1,9 +1,9 @@
 //! Asking the attached program what it would do with a frame.
 //!
-//! The same program is loaded once more, on the same maps but for the counters, which are its own:
-//! it judges by the ruleset and the run-time entries that are in force in that moment, and nothing
-//! that is counted for the interface moves. What it decided is read from where it counts: the one
-//! cell of its matrix that went up, and what it left in its scratch.
+//! The same program is loaded once more, on the same maps but with counters of its own. So it judges by
+//! the ruleset and the run-time entries that are in force at that moment, and the interface's counters
+//! do not move. What it decided is read from where it counts: the one cell of its matrix that went up,
+//! and what it left in its scratch.
 
 use std::io;
 use std::mem::offset_of;
@@ -25,17 +25,17 @@ use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::judgement::LONGEST;
 use crate::judgement::answer::Answer;
 
-/// ETH_HLEN: the kernel runs a program on nothing shorter, and no driver gives it less.
+/// ETH_HLEN, in bytes: the kernel runs no program on a shorter frame, and no driver hands one over.
 const SHORTEST: usize = 14;
-/// Stands for a shorter frame: as malformed as that, since behind its EtherType nothing follows; and
-/// where packets begin with IP, for its version is none.
+/// Stands for every shorter frame, and is malformed like those: nothing follows its EtherType or, where
+/// packets begin with IP, its IP version is 0.
 const STAND_IN: [u8; SHORTEST] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x00];
 
 /// What the program made of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     pub answer: Answer,
-    /// The first map of the image by which it was judged.
+    /// Id of the first map of the image by which it was judged.
     pub image: u32,
 }
 
@@ -51,9 +51,9 @@ pub struct Explainer<'m> {
 }
 
 impl<'m> Explainer<'m> {
-    /// Loads the program for links of that type beside the one that has these maps.
+    /// Loads the program for links of that type, beside the attached one, which has these maps.
     pub fn beside(shared: &'m Maps, link_type: LinkType) -> Result<Self> {
-        // What the program writes is the question's own, what it only reads is what is in force.
+        // Maps that the program writes are made for this one; those that it only reads are the ones in force.
         let mut own = Vec::new();
         for map in Map::ALL.into_iter().filter(|map| map.in_explain() == InExplain::Own) {
             let made = handles::create_like(map, "xdpctl_explain");
@@ -82,7 +82,7 @@ impl<'m> Explainer<'m> {
         })
     }
 
-    /// Whether it is instruction for instruction the program with that id.
+    /// Whether it has the same instructions as the program with that id.
     pub fn is_like(&self, id: u32) -> Result<bool> {
         let compare = || -> io::Result<bool> {
             let other = bpf::program_info(bpf::program_by_id(id)?)?;
@@ -94,7 +94,7 @@ impl<'m> Explainer<'m> {
     /// Runs the program on a frame of up to [`LONGEST`] bytes.
     pub fn ask(&mut self, frame: &[u8]) -> Result<Asked> {
         let what = "run the program on the frame";
-        // A reload in between would leave it open by which ruleset the frame was judged.
+        // After a reload in between nobody could tell which ruleset judged the frame.
         for _ in 0..100 {
             let image = image::slot_id(&self.maps.ruleset, 0).context(what)?;
             let answer = self.run(frame).context(what)?;
@@ -150,8 +150,8 @@ impl<'m> Explainer<'m> {
 /// The scratch in a CPU's share.
 fn scratch(share: &[u8]) -> Scratch {
     assert_eq!(share.len(), size_of::<PerCpu>());
-    // SAFETY: the share has the length of the structure, which is made of integers and of
-    // transparent ones: any bytes are one.
+    // SAFETY: the share has the length of the structure, which is made of integers and of transparent
+    // wrappers of integers: any bytes are a valid value.
     let cpu: PerCpu = unsafe { share.as_ptr().cast::<PerCpu>().read_unaligned() };
     cpu.scratch
 }

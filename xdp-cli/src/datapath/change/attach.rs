@@ -1,5 +1,5 @@
-//! Attaching: each step in the order that leaves, wherever it is cut off, either what was or what
-//! was asked for.
+//! Attaching. Its steps are ordered so that, wherever it is cut off, either nothing is attached, as
+//! before, or everything that was asked for is.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -33,13 +33,13 @@ const DRV_MODE: u32 = 1 << 2;
 /// The mode that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The best that can be had.
+    /// The best one that the interface takes.
     Auto,
     Exactly(Mode),
 }
 
-/// Compiles a ruleset for an interface that is about to be attached, in the mode that is tried first;
-/// `None` where that is offload mode alone. Changes nothing, and needs no lock.
+/// Compiles a ruleset for an interface that is about to be attached, in the mode that is tried first
+/// of those in the kernel; `None` where only offload mode is. Changes nothing, and needs no lock.
 pub fn prepare(
     interface: &Interface,
     configured: &Configured<'_>,
@@ -70,9 +70,9 @@ fn compile(
     )
 }
 
-/// Attaches the program with a ruleset to an interface. `prepared` is that ruleset for it, as of
-/// [`prepare`]. With `until`, in milliseconds since 1970, it is to be confirmed before that time, and
-/// ends with what is returned.
+/// Attaches the program with a ruleset to an interface. `prepared` is what [`prepare`] made of that
+/// ruleset for it. With `until`, in milliseconds since 1970, the attachment has to be confirmed before
+/// that time, and ends when [`Attached::held`] is dropped.
 pub fn attach(
     namespace: &Locked,
     attached: &Attachments,
@@ -97,8 +97,8 @@ pub fn attach(
         Offload::Not(instead_of) => modes(wanted, interface, link_type, instead_of)?,
     };
 
-    // The mode in the metadata is known only once the kernel took it, so the image may be compiled
-    // again.
+    // Which mode to write into the metadata is known only once the kernel has taken it, so the image may
+    // have to be compiled again.
     let mut prepared = match prepared {
         Some(prepared)
             if prepared.metadata.interface == *name
@@ -115,8 +115,8 @@ pub fn attach(
     let loaded = load::load_filter(link_type).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     let directory = namespace.create_directory(key)?;
-    // Before the program sees a packet. That some are lost is no reason to leave the interface without a
-    // filter.
+    // Before the program sees a packet. An entry that cannot be put back is no reason to leave the
+    // interface without a filter.
     let restored = restore(&maps, namespace.state_directory(key), name);
     let attach = || -> Result<Attached> {
         pin_all(&directory, &loaded, &maps)?;
@@ -138,8 +138,8 @@ pub fn attach(
             }
             keep(namespace, key, configured, &prepared)?;
             redirect_targets::detach_pass_program(namespace, interface.index)?;
-            // The link is the last thing: until it is pinned it ends with this process, and from
-            // then on everything that it needs is there.
+            // The link comes last: until it is pinned it ends with this process, and once it is
+            // pinned everything that it needs is there.
             let program = loaded.program().context("open the loaded program")?;
             match bpf::create_xdp_link(program, interface.index, flags(mode)) {
                 Ok(link) => {
@@ -151,7 +151,7 @@ pub fn attach(
                         }
                     };
                     if mode != Mode::Native && settled.take().is_some() {
-                        // What was put on its targets was for native mode.
+                        // The pass programs on its targets were for native mode.
                         redirect_targets::reconcile(namespace, &standing)?;
                     }
                     return Ok(Attached {
@@ -193,12 +193,12 @@ fn restore(maps: &Maps, state: PathBuf, interface: &str) -> Result<u64> {
         return Ok(0);
     }
     let restored = kept.restore(&mut Store::on(maps, state)?)?;
-    // Without those that have ended meanwhile.
+    // Writes the file again, without the entries that have ended meanwhile.
     kept.write()?;
     Ok(restored)
 }
 
-/// Leaves the link without a pin, where others find it nevertheless.
+/// Leaves the link without a pin, and notes its id, by which other commands find it.
 fn hold(namespace: &Locked, key: Key, link: OwnedFd, until: u64) -> Result<Held> {
     let link_id = bpf::link_info(&link).context("look at the link")?.id;
     let state = namespace.state_directory(key);
@@ -206,7 +206,7 @@ fn hold(namespace: &Locked, key: Key, link: OwnedFd, until: u64) -> Result<Held>
     Ok(Held { key, link_id, state, link })
 }
 
-/// Another program's place is not ours to take.
+/// Refuses an interface that carries another program: its place is not ours to take.
 fn refuse_others(namespace: &Locked, interface: &Interface) -> Result<()> {
     for xdp in &interface.xdp {
         if redirect_targets::is_ours(namespace, interface.index, xdp.program_id)? {
@@ -228,7 +228,7 @@ fn refuse_others(namespace: &Locked, interface: &Interface) -> Result<()> {
     Ok(())
 }
 
-/// Modes to try, in order, and those that are not worth trying.
+/// Modes to try, in order, and those that are not worth trying, with the reason.
 struct Modes {
     candidates: Vec<Mode>,
     instead_of: Vec<(Mode, String)>,
@@ -241,7 +241,7 @@ fn modes(
     mut instead_of: Vec<(Mode, String)>,
 ) -> Result<Modes> {
     let name = &interface.name;
-    // Of a driver, it would not be known what it hands over.
+    // What a driver hands over in native mode is not known.
     let why = "its packets have no link layer header, and only generic mode is known to hand them \
                over from IP on";
     let candidates = match (link_type, wanted) {
@@ -300,7 +300,7 @@ fn in_offload(
 fn flags(mode: Mode) -> u32 {
     match mode {
         Mode::Generic => SKB_MODE,
-        // Offload mode is attached in a way of its own.
+        // Offload mode does not come here: `nic::attach` has its own flag.
         Mode::Native | Mode::Offload => DRV_MODE,
     }
 }

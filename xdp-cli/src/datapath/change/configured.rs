@@ -10,7 +10,7 @@ use crate::datapath::change::kernel::PreparedKernel;
 use crate::datapath::error::Result;
 use crate::ruleset::Ruleset;
 
-/// A configuration that was read, and what it came to.
+/// A configuration that was read, and its ruleset.
 pub struct Configured<'a> {
     /// Absolute.
     pub path: &'a Path,
@@ -29,7 +29,7 @@ pub fn keep(
     keep_ruleset(namespace, key, configured, prepared.metadata.loaded_at, prepared.generation)
 }
 
-/// Keeps a ruleset that is about to be put in force beside the pins.
+/// Writes a ruleset that is about to be put in force beside the pins.
 pub fn keep_ruleset(
     namespace: &Locked,
     key: Key,

@@ -8,7 +8,7 @@ use crate::datapath::change::detach;
 use crate::datapath::error::{Context, Result};
 use crate::datapath::sys::bpf;
 
-/// What whoever holds it wants.
+/// What is to become of an attachment that waits to be confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     Keep,
@@ -28,7 +28,7 @@ pub enum Settled {
 /// Lets an attachment stay after the command that made it has ended.
 pub fn keep(namespace: &Locked, attachment: &Attachment) -> Result<()> {
     let link = attachment.link()?;
-    // With its pin it is attached as any other is; what was noted says nothing then.
+    // Once it is pinned it is an attachment like any other, and the note means nothing any more.
     bpf::pin(&link, &attachment.directory().join(LINK)).context("pin the link")?;
     pending::remove(&namespace.state_directory(attachment.key()))
 }

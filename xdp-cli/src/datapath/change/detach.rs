@@ -18,8 +18,8 @@ pub fn tidy(namespace: &Locked) -> Result<Attachments> {
     Ok(attached)
 }
 
-/// Takes the program off these of those that are `attached`, and removes everything that belongs to
-/// them. One that fails keeps no other from being taken off.
+/// Takes the program off the `chosen` ones of those that are `attached`, and removes everything that
+/// belongs to them. Where one fails, the others are still taken off.
 pub fn detach(
     namespace: &Locked,
     attached: &Attachments,
@@ -34,7 +34,7 @@ pub fn detach(
     let others = attached.iter().filter(|attachment| !is_off(attachment.key()));
     let others = redirect_targets::targets(others);
     if let Err(error) = redirect_targets::reconcile(namespace, &others) {
-        // What nobody needs any more is left on the targets of all of them.
+        // Pass programs that nobody needs any more may be left on the targets of any of them.
         for result in &mut results {
             if let Ok(detached) = result {
                 *result = Err(half_done(&detached.name, error.clone()));
@@ -45,13 +45,14 @@ pub fn detach(
 }
 
 fn one(namespace: &Locked, attachment: &Attachment) -> Result<Detached> {
-    // The link's pin first: the link is held by this process alone then, and ends with it wherever
-    // it is cut off. A link that is pinned and on no interface would look as if that were gone.
+    // The link's pin goes first. Then only this process holds the link, which ends with it wherever it
+    // is cut off. The other order could leave a link that is pinned and on no interface, as if the
+    // interface were gone.
     let link = attachment.link();
     namespace::remove(&attachment.directory().join(LINK)).context("remove the link's pin")?;
-    // At once, and not when the last descriptor of the link is closed: another process may hold
-    // one. An interface that is gone has nothing to detach.
-    // Where the command ended that held it unconfirmed, so has the link.
+    // It is detached by a call, and not by closing the link's last descriptor: another process may
+    // hold one. An interface that is gone has nothing to detach. An unconfirmed link may have ended
+    // already, with the command that held it.
     let link = match link {
         Err(_) if attachment.pending().is_some() => None,
         link => Some(link?),
@@ -61,7 +62,7 @@ fn one(namespace: &Locked, attachment: &Attachment) -> Result<Detached> {
         && let Err(error) = bpf::detach_link(&link)
     {
         if attachment.pending().is_none() {
-            // It judges packets until this process ends: with its pin, it goes on.
+            // Without its pin it would judge packets only until this process ends.
             let again = bpf::pin(&link, &attachment.directory().join(LINK));
             again.context("detach the program, nor put its pin back")?;
         }

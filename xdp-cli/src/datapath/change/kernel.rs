@@ -1,11 +1,11 @@
 //! A ruleset for the program in the kernel: prepared, then activated.
 //!
-//! Everything that the new image needs is made first, where the image in force does not look:
-//! redirect slots in the other half of their map, counters that it does not use, the slots of its
-//! extents but the first. Then one write exchanges the first extent, and with it the whole ruleset
-//! between two packets. The write returns after a grace period, when no packet is judged by the old
-//! image any more, and what it held is given back. A command that is killed in between leaves the old ruleset or the new one,
-//! and nothing that the next command would have to undo.
+//! Everything that the new image needs is made first, where the image in force does not look: redirect
+//! slots in the other half of their map, counters that the image in force does not use, and all extents
+//! of the new image but the first. Then one write exchanges the first extent, and with it the whole
+//! ruleset between two packets. The write returns after a grace period, when no packet is judged by the
+//! old image any more, and what that one held is released. A command that is killed in between leaves
+//! the old ruleset or the new one in force, and nothing that the next command would have to undo.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,18 +30,18 @@ use crate::image::metadata::{Metadata, Mode, Redirect};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
 
-/// What a ruleset is put in force for.
+/// What a ruleset is compiled for.
 pub struct BuildContext<'a> {
     pub interface: &'a str,
     pub mode: Mode,
-    /// What the program reads.
+    /// What the frames that the program reads begin with.
     pub link_type: LinkType,
-    /// The file that reloads read, and the one that this ruleset was read from.
+    /// The file that the next reload reads, and the file that this ruleset was read from.
     pub config: &'a Path,
     pub loaded_from: &'a Path,
     /// Milliseconds since 1970.
     pub attached_at: u64,
-    /// The ruleset that it follows.
+    /// The ruleset in force that it replaces; `None` at attach.
     pub before: Option<&'a InForce>,
 }
 
@@ -50,10 +50,10 @@ pub struct PreparedKernel {
     pub image: Image,
     pub metadata: Metadata,
     pub generation: u64,
-    /// What the program for it reads.
+    /// What the frames that its program reads begin with.
     pub link_type: LinkType,
     fresh: Vec<u32>,
-    /// Redirect targets that are missing now and were there before.
+    /// Redirect targets that the ruleset before had and that are missing now.
     pub missing: Vec<Redirect>,
 }
 
@@ -89,7 +89,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
 }
 
 impl PreparedKernel {
-    /// Whether what the ruleset redirects to is still what it was compiled with.
+    /// Whether the interfaces that the ruleset redirects to are still those that it was compiled with.
     pub fn is_current(&self, ruleset: &Ruleset, before: Option<&InForce>) -> Result<bool> {
         let before = before.map(|before| &before.metadata);
         let Metadata { interface, loaded_from, .. } = &self.metadata;
@@ -99,15 +99,15 @@ impl PreparedKernel {
     }
 }
 
-/// What is redirected from.
+/// The interface whose packets are redirected.
 struct Link<'a> {
     interface: &'a str,
     link_type: LinkType,
 }
 
-/// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that
-/// the generation before does not use. A target that is missing is an error, unless the ruleset
-/// before had it too: then it went away, and what is redirected there is dropped and counted.
+/// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that the
+/// generation before does not use. A missing target is an error, unless the ruleset before had it too:
+/// then the interface went away, and what is redirected to it is dropped and counted.
 fn resolve(
     ruleset: &Ruleset,
     from: &Link<'_>,
@@ -161,7 +161,7 @@ fn resolve(
     Ok((redirects, missing))
 }
 
-/// What goes out as it came needs the same headers there.
+/// Refuses a target with another kind of link layer header: frames go out as they came in.
 fn same_headers(link: &Link<'_>, target: &Interface) -> std::result::Result<(), String> {
     let (from, name) = (link.interface, &target.name);
     match (link.link_type, target.link_type().map_err(|error| error.message)?) {
@@ -175,7 +175,7 @@ fn same_headers(link: &Link<'_>, target: &Interface) -> std::result::Result<(), 
     }
 }
 
-/// Addresses cannot be written into a header that is not there.
+/// Refuses rules that rewrite MAC addresses where frames have no Ethernet header.
 fn refuse_rewrites(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<()> {
     if context.link_type == LinkType::Ethernet {
         return Ok(());
@@ -205,7 +205,7 @@ pub struct Activated {
 }
 
 impl Activated {
-    /// Gives back what the image before held. What fails here, the next reload does.
+    /// Releases what the image before held. What fails here is done by the next reload.
     pub fn release(&self, maps: &Maps) -> Result<()> {
         image::release(&maps.ruleset, &self.extents, self.more)
             .context("release what the ruleset before held")
@@ -226,7 +226,7 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel) -> Result<Activated> {
     Ok(Activated { extents, more })
 }
 
-/// struct bpf_devmap_val: an interface index, and no program at its exit.
+/// Writes each target as a struct bpf_devmap_val: its interface index, and no program to run on it.
 fn fill_redirects(map: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
     let first_slot = (prepared.generation % 2) as u32 * MAX_REDIRECTS;
     for slot in first_slot..first_slot + MAX_REDIRECTS {
@@ -248,7 +248,7 @@ pub fn used_pages(metadata: &Metadata) -> BTreeSet<u32> {
     numbers.map(|number| number / COUNTERS_PER_PAGE).collect()
 }
 
-/// Adds the pages that are missing, and zeroes the counters that are used anew.
+/// Adds pages of counters that are missing, and zeroes the counters that the image before did not use.
 fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
     let used = used_pages(&prepared.metadata);
     let mut new_pages = Vec::new();
@@ -275,7 +275,7 @@ fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()
     bpf::update_batch(outer, &keys, &maps)
 }
 
-/// Gives back pages of counters that the ruleset in force does not use.
+/// Releases pages of counters that the ruleset in force does not use.
 pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> {
     let used = used_pages(metadata);
     for page in (0..COUNTER_PAGES).filter(|page| !used.contains(page)) {
@@ -291,7 +291,8 @@ pub fn targets(prepared: &PreparedKernel) -> Vec<u32> {
     prepared.metadata.redirects.iter().filter_map(|redirect| redirect.ifindex).collect()
 }
 
-/// What became of a ruleset's own targets: other interfaces' rulesets have theirs.
+/// Those of the outcomes that belong to the targets of this ruleset, and not only to those of other
+/// interfaces' rulesets.
 pub fn of_targets(prepared: &PreparedKernel, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let targets = targets(prepared);
     outcomes.retain(|outcome| targets.contains(&outcome.target.index));

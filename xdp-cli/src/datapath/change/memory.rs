@@ -1,5 +1,5 @@
-//! What a reload costs: memory of the maps before it, during it and after it. Asked before anything is
-//! changed.
+//! What a reload costs: bytes of memory that the maps take before it, during it and after it, reckoned
+//! before anything is changed.
 
 use std::io;
 
@@ -17,11 +17,11 @@ use crate::datapath::maps::image;
 use crate::datapath::sys::bpf;
 use crate::views::difference::MapBytes;
 
-/// What it takes to give an attachment a ruleset.
+/// Bytes that the maps of an attachment take before, during and after it is given a ruleset.
 pub fn map_bytes(attachment: &Attachment, prepared: &Prepared) -> Result<MapBytes> {
     let before = attachment.map_bytes()?;
     match prepared {
-        // Both banks are there from the beginning.
+        // A NIC has room for both banks from the beginning.
         Prepared::Nic(_) => Ok(MapBytes { before, meanwhile: before, after: before }),
         Prepared::Kernel(prepared) => {
             let (maps, _) = attachment.readable()?;
@@ -32,7 +32,7 @@ pub fn map_bytes(attachment: &Attachment, prepared: &Prepared) -> Result<MapByte
 
 fn in_kernel(before: u64, maps: &Maps, prepared: &PreparedKernel) -> io::Result<MapBytes> {
     let extents = image::ids(&maps.ruleset)?;
-    // All of them are alike.
+    // All extents have the same size.
     let extent = match extents.first() {
         Some(id) => bytes_of(*id)?,
         None => (EXTENT_BLOCKS * size_of::<Block>()) as u64,
@@ -51,8 +51,8 @@ fn in_kernel(before: u64, maps: &Maps, prepared: &PreparedKernel) -> io::Result<
     }
     let page = match page {
         Some(bytes) => bytes,
-        // Before there is one: what it holds, and a pointer each (`array_map_mem_usage`,
-        // kernel/bpf/arraymap.c).
+        // There is no page yet: it takes what it holds, and a pointer for each counter
+        // (`array_map_mem_usage`, kernel/bpf/arraymap.c).
         None => {
             let shares =
                 bpf::possible_cpus()? as u64 * u64::from(COUNTER_PAGE.signature.value_size);
@@ -68,7 +68,7 @@ fn in_kernel(before: u64, maps: &Maps, prepared: &PreparedKernel) -> io::Result<
 
 fn bytes_of(id: u32) -> io::Result<u64> {
     match bpf::map_by_id(id) {
-        // Given back in this moment: another command is at it, and what is prepared will be prepared anew.
+        // Another command has just released it: then this ruleset will be prepared anew.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         map => memory(&map?),
     }

@@ -1,11 +1,11 @@
 //! Offload mode: the part of the filter that a NIC can run by itself.
 //!
-//! It is attached as the other modes are: a pinned link is the truth, and goes first or last (see
-//! `attach`). What is different is behind the link: another program (xdp-ebpf/src/offload.rs)
-//! with maps on the NIC, two banks of which take turns, as two images do elsewhere.
+//! It is attached as in the other modes: a pinned link is the truth, pinned last and removed first (see
+//! `attach` and `detach`). What differs is behind the link: another program (xdp-ebpf/src/offload.rs)
+//! with maps on the NIC, of which two banks take turns, as two images do elsewhere.
 //!
-//! A reload fills the bank that is not in force, then writes the selector. A command that is killed
-//! in between leaves a bank that nobody looks at; the next reload makes it what it is to be.
+//! A reload fills the bank that is not in force, then writes the selector. A command that is killed in
+//! between leaves a bank that the program does not look at, and the next reload fills it anew.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -39,8 +39,8 @@ use crate::ruleset::Ruleset;
 /// XDP_FLAGS_HW_MODE, include/uapi/linux/if_link.h.
 const HW_MODE: u32 = 1 << 3;
 
-/// No packet is on its way through a NIC for as long. A NIC does not say when the last one that
-/// saw the bank before is through, and the next reload writes there.
+/// Longer than any packet is on its way through a NIC. A NIC does not say when the last packet that saw
+/// the old bank is through, and the next reload writes to that bank.
 const IN_FLIGHT: Duration = Duration::from_millis(10);
 
 /// A ruleset for a NIC.
@@ -51,7 +51,7 @@ pub struct PreparedNic {
     fresh: Vec<u32>,
 }
 
-/// Whether a device runs programs, or why it does not.
+/// Whether the interface's NIC runs programs; the error says why it does not.
 pub fn offered(interface: &Interface) -> std::result::Result<(), String> {
     if interface.link_type().map_err(|error| error.message)? != LinkType::Ethernet {
         return Err("its frames have no Ethernet headers, which the NIC's program reads".to_owned());
@@ -91,12 +91,12 @@ pub fn attach(
         let state = create_state().context("make a map for what is known of the NIC")?;
         let directory = namespace.create_directory(key)?;
         pin_all(&directory, &loaded, &state)?;
-        // Before anything counts there: a device may give memory that it had used.
+        // Before the program counts: a device may hand out memory that it has used before.
         clear(&loaded.maps).context("clear the NIC's counters")?;
         let begun = vec![Count::default(); prepared.metadata.counted.len()];
         activate(namespace, key, configured, &loaded.maps, &state, &prepared, begun)?;
-        // The link is the last thing: until it is pinned it ends with this process, and from then
-        // on everything that it needs is there.
+        // The link comes last: until it is pinned it ends with this process, and once it is pinned
+        // everything that it needs is there.
         let link =
             bpf::create_xdp_link(&loaded.program, interface.index, HW_MODE).map_err(|error| {
                 Error::new(format!("the device does not take the program into service: {error}"))
@@ -143,7 +143,7 @@ pub fn prepare(
     Ok(prepared)
 }
 
-/// Puts another ruleset in force. `prepared` was made for it, and nothing has changed since.
+/// Puts another ruleset in force. `prepared` was made of it, and nothing has changed since.
 pub fn reload(
     namespace: &Locked,
     attachment: &Attachment,
@@ -168,7 +168,7 @@ fn compile(
     ruleset: &Ruleset,
     context: &BuildContext<'_>,
 ) -> std::result::Result<PreparedNic, Unfit> {
-    // First, for what does not fit may not have a counter either.
+    // First: a ruleset that does not fit may have more lists than there are counters.
     tables::fits(ruleset)?;
     let before = context.before.map_or(&[][..], |before| &before.metadata.counted);
     let Assignment { counted, fresh } = numbers::assign(ruleset, before);
@@ -200,8 +200,9 @@ fn has_room(tables: &NicTables, capacity: usize) -> Result<()> {
     )))
 }
 
-/// What each counter had when it was given to its list. Those that are given now were used by
-/// nobody in the ruleset in force, so they stand still; the program alone writes there.
+/// What each counter stood at when it was assigned to its list, for nobody but the program writes
+/// counters, and so nobody can zero one. Those that are assigned now belong to no list of the ruleset in
+/// force, so they stand still while they are read.
 fn begun(maps: &NicMaps, before: &Kept, prepared: &PreparedNic) -> Result<Vec<Count>> {
     let now = counters(maps).context("read the NIC's counters")?;
     let of_number = |number| {

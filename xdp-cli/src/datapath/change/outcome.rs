@@ -1,43 +1,43 @@
-//! What a change came to, for whoever tells it.
+//! The results of changes, for whoever reports them.
 
 use crate::datapath::attached::pending::Held;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::host::interface::Mode;
 
-/// What attaching came to.
+/// The result of an attach.
 pub struct Attached {
-    /// What ends with this command, where it is to be confirmed.
+    /// Where it has to be confirmed: what keeps the program attached until then.
     pub held: Option<Held>,
     pub mode: Mode,
     /// Better modes, and why they could not be had.
     pub instead_of: Vec<(Mode, String)>,
     pub generation: u64,
     pub redirects: Vec<Outcome>,
-    /// What the program before had and this one has not, each a sentence.
+    /// What was not taken over from the program before, each a sentence.
     pub lost: Vec<&'static str>,
-    /// How many run-time entries that outlive a restart were put back, or why not all of them.
+    /// How many run-time entries that outlive a restart were put back, or why not all were.
     pub restored: Result<u64>,
     pub deferred: Deferred,
 }
 
-/// What a reload came to.
+/// The result of a reload.
 pub struct Reloaded {
     pub generation: u64,
     pub redirects: Vec<Outcome>,
     pub deferred: Deferred,
 }
 
-/// What detaching came to.
+/// The result of a detach.
 pub struct Detached {
-    /// The interface's name, or the last that is known.
+    /// The interface's name, or the last known one.
     pub name: String,
     /// It was taken off an interface of another network namespace.
     pub was_moved: bool,
 }
 
-/// What could not be done after the ruleset was in force. Nothing of it has to do with how packets
-/// are judged, it cannot be taken back, and the next reload does it: so it is no failure.
+/// What could not be done after the ruleset was in force. None of it affects how packets are judged,
+/// the ruleset cannot be taken back any more, and the next reload does what is left: so it is no failure.
 #[derive(Debug, Default)]
 pub struct Deferred(pub Vec<Error>);
 

@@ -23,12 +23,12 @@ pub fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
     pin().context("pin the program and its maps")
 }
 
-/// Makes the pins of the program and its maps what the link says, where a person or an interrupted
-/// exchange left them otherwise.
+/// Pins again what the link leads to, where a person or an interrupted exchange left pins of something
+/// else, or none.
 pub fn repair_pins(attachment: &Attachment) -> Result<()> {
     let (maps, _) = match attachment.readable() {
         Ok(readable) => readable,
-        // Another version's: its pins are not ours to judge.
+        // Another version made them: its pins are not ours to judge.
         Err(_) => return Ok(()),
     };
     let directory = attachment.directory();

@@ -23,19 +23,19 @@ use crate::datapath::sys::bpf;
 /// XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h.
 const NATIVE: u32 = 1 << 2;
 
-/// How frames that are redirected to an interface fare.
+/// Whether an interface takes frames that are redirected to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reachability {
-    /// The device takes them: it says so, or carries a program.
+    /// It takes them: its driver says so, or it carries a program.
     Open,
-    /// They need a program on this interface: the target itself, or a veth's peer.
+    /// It takes them once the interface with this index, itself or a veth's peer, carries a program.
     NeedsProgram(u32),
-    /// A veth whose peer is in another network namespace, where no program can be put from here.
+    /// It is a veth whose peer is in another network namespace, where no program can be put from here.
     PeerElsewhere,
 }
 
-/// What a target needs to take redirected frames. `ours` are the interfaces that carry a pass
-/// program of ours: that such an interface takes frames now does not mean that it would without.
+/// What a target needs to take redirected frames. `ours` are the interfaces that carry a pass program of
+/// ours: such an interface takes frames now, but perhaps only because of that program.
 fn reachability(
     target: &Interface,
     all: &[Interface],
@@ -103,7 +103,7 @@ impl Outcome {
 fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
     let mut present = BTreeMap::new();
     let Some(directory) = directory else { return Ok(present) };
-    // A command that only looks may be beside one that takes them away.
+    // While a command only looks, another one may remove them.
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let entries = match fs::read_dir(directory) {
         Err(error) if gone(&error) => return Ok(present),
@@ -123,8 +123,8 @@ fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
     if present.is_empty() {
         return Ok(present);
     }
-    // An interface that is gone, or in another network namespace, leaves its link behind, and its index
-    // may be another's now. What is no link at all was pinned there by hand.
+    // An interface that is gone, or in another network namespace, leaves its link behind, and another
+    // interface may have its index now. A pin that is no link was made by hand.
     let carriers = Carriers::ask().map_err(io::Error::other)?;
     let mut stale = Vec::new();
     for (index, link) in &present {
@@ -149,7 +149,7 @@ fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
 pub fn targets<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<u32> {
     let mut targets: Vec<u32> = attachments
         .into_iter()
-        // Generic mode sends by way of the stack.
+        // In generic mode the stack sends them, and needs no program on the target.
         .filter_map(|attachment| Some(&attachment.in_force()?.metadata))
         .filter(|metadata| metadata.mode == Mode::Native)
         .flat_map(|metadata| metadata.redirects.iter().filter_map(|redirect| redirect.ifindex))
@@ -159,7 +159,7 @@ pub fn targets<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec
     targets
 }
 
-/// How the targets of these attachments fare, without changing anything.
+/// Whether the targets of these attachments take redirected frames. Changes nothing.
 pub fn inspect<'a>(
     namespace: &Namespace,
     attachments: impl IntoIterator<Item = &'a Attachment>,
@@ -186,14 +186,14 @@ pub fn inspect<'a>(
     Ok(found.collect())
 }
 
-/// Puts pass programs where interfaces need them that rulesets in force redirect to, or one is about
-/// to, and takes away those that nobody needs any more. `wanted` are all of these interfaces.
+/// Puts pass programs where the `wanted` interfaces need them, and removes those that none of them needs.
+/// `wanted` are all interfaces that a ruleset in force redirects to, or one that is about to be.
 pub fn reconcile(namespace: &Locked, wanted: &[u32]) -> Result<Vec<Outcome>> {
     reconcile_around(namespace, wanted, None)
 }
 
-/// As [`reconcile`], for when an interface is about to get the filter itself, which does as well. A
-/// pass program that it carries until then stays; [`detach_pass_program`] takes it.
+/// As [`reconcile`], where one interface is about to get the filter itself, which serves as well as a
+/// pass program. A pass program that it carries stays until [`detach_pass_program`] removes it.
 pub fn reconcile_around(
     namespace: &Locked,
     wanted: &[u32],
@@ -235,7 +235,7 @@ pub fn reconcile_around(
                     };
                     let directory = namespace.create_pass_directory()?;
                     let program = program.program().context("open the pass program")?;
-                    // Only what the interface says is its own affair.
+                    // Only the interface's own refusal is reported as such; other errors end the command.
                     match bpf::create_xdp_link(program, carrier, NATIVE) {
                         Ok(link) => {
                             pin(&link, &directory.join(carrier.to_string()))
@@ -261,7 +261,7 @@ pub fn reconcile_around(
     Ok(outcomes)
 }
 
-/// Takes our pass program off an interface that is to get the filter itself.
+/// Removes our pass program from an interface that is about to get the filter itself.
 pub fn detach_pass_program(namespace: &Locked, ifindex: u32) -> Result<()> {
     let Some(directory) = namespace.pass_directory()? else { return Ok(()) };
     let present = present(Some(&directory)).context("look at the pass programs")?;
@@ -275,7 +275,7 @@ pub fn detach_pass_program(namespace: &Locked, ifindex: u32) -> Result<()> {
     namespace.forget_pass_directory()
 }
 
-/// Whether the program of that id, which the interface carries, is one of our pass programs.
+/// Whether the program with that id, which the interface carries, is one of our pass programs.
 pub fn is_ours(namespace: &Namespace, ifindex: u32, program_id: u32) -> Result<bool> {
     let directory = namespace.pass_directory()?;
     let present = present(directory.as_deref()).context("look at the pass programs")?;

@@ -6,8 +6,8 @@ use crate::datapath::error::Error;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::program::error::LoadError;
 
-/// Why the kernel did not attach, as far as its errno and the interface tell (net/core/dev.c,
-/// dev_xdp_attach and dev_xdp_install, and the drivers' ndo_bpf).
+/// The error that says why the kernel did not attach, as far as its errno and the interface tell
+/// (dev_xdp_attach and dev_xdp_install in net/core/dev.c, and the drivers' ndo_bpf).
 pub fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
     let name = &interface.name;
     let told = |why: String| Error::new(why);

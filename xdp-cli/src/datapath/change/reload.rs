@@ -25,7 +25,7 @@ pub enum Prepared {
 }
 
 impl Prepared {
-    /// Redirect targets that are missing now and were there before.
+    /// Redirect targets that the ruleset before had and that are missing now.
     pub fn missing(&self) -> &[Redirect] {
         match self {
             Self::Kernel(prepared) => &prepared.missing,
@@ -33,7 +33,7 @@ impl Prepared {
         }
     }
 
-    /// Interfaces that need to take frames that the program redirects.
+    /// Indexes of the interfaces that have to take frames that the program redirects.
     fn targets(&self) -> Vec<u32> {
         match self {
             Self::Kernel(prepared) if prepared.metadata.mode == Mode::Native => {
@@ -46,7 +46,7 @@ impl Prepared {
 
 /// A ruleset that is to be put in force.
 pub struct Change<'a> {
-    /// What it was prepared for, as it was then.
+    /// The attachment that it was prepared for, as it was then.
     pub before: &'a Attachment,
     pub configured: Configured<'a>,
     pub prepared: Prepared,
@@ -60,7 +60,7 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
         interface: &before.metadata.interface,
         mode: before.metadata.mode,
         link_type: attachment.link_type()?,
-        // Another file is read this once: the next reload reads the one given at attach.
+        // A file given to this reload is read only once: the next reload reads the one given at attach.
         config: &before.metadata.config,
         loaded_from,
         attached_at: before.metadata.attached_at,
@@ -73,10 +73,10 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
 }
 
 /// Puts rulesets in force. Entries added at run time stay as they are, but for those that have ended.
-/// One that fails keeps no other from its ruleset.
+/// Where one interface fails, the others still get their rulesets.
 ///
-/// `None`, and nothing is changed, where something else has come into force on one of them since they
-/// were prepared: then the counters and the generation that they were given may be another's.
+/// Returns `None`, and changes nothing, where something else has come into force on one of them since
+/// these rulesets were prepared: their counters and their generation may be taken by now.
 pub fn activate(
     namespace: &Locked,
     attached: &Attachments,
@@ -94,7 +94,7 @@ pub fn activate(
         current.push(attachment);
     }
 
-    // First the targets of both the rulesets in force and those to come.
+    // Before the reload: pass programs for the targets both of the rulesets in force and of those to come.
     let standing = redirect_targets::targets(attached.iter());
     let coming: Vec<u32> = changes.iter().flat_map(|change| change.prepared.targets()).collect();
     let made_ready = if coming.is_empty() {
@@ -108,7 +108,7 @@ pub fn activate(
         results.push(ready.and_then(|()| one(namespace, attachment, change)));
     }
 
-    // Then those of what is in force now.
+    // After it: only those for the targets of what is in force now.
     let done = |key: Key| {
         let mut done = changes.iter().zip(&results).filter(|(_, result)| result.is_ok());
         done.find(|(change, _)| change.before.key() == key).map(|(change, _)| change)

@@ -1,4 +1,4 @@
-//! This version's program in the place of the one that is attached.
+//! Exchanging the attached program for this version's.
 
 use std::path::Path;
 
@@ -53,10 +53,10 @@ pub fn prepare(
     kernel::prepare(configured.ruleset, &context)
 }
 
-/// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
-/// same link: no packet goes by without a program. Counters are kept where their layout is this version's,
-/// and entries added at run time where their maps are; what is not kept is told. `None` where something has changed since it was prepared:
-/// `before` is the attachment as it was then.
+/// Puts this version's program, with a ruleset, in the place of the one that is attached, in the same
+/// link: no packet goes by without a program. Counters are kept where they have this version's layout,
+/// entries added at run time where their maps have it; [`Attached::lost`] says what is not kept. `None`
+/// where something has changed since it was prepared: `before` is the attachment as it was then.
 pub fn replace(
     namespace: &Locked,
     attached: &Attachments,
@@ -84,8 +84,8 @@ pub fn replace(
     kernel::activate(&maps, prepared)?.release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
     bpf::update_link(attachment.link()?, program).context("exchange the program")?;
-    // From here on the new program runs. Pins that still name the old one's maps are put right
-    // here or, if this is cut off, by the next command.
+    // From here on the new program runs. Pins of the old one's maps are replaced here or, if this is cut
+    // off, by the next command.
     let mut deferred = Deferred::default();
     let mut carriers = Carriers::default();
     if let Some(found) = deferred.note(Attachment::open(attachment.pins(), &mut carriers)) {
@@ -110,7 +110,7 @@ pub fn replace(
     }))
 }
 
-/// Loads the program on the maps that stay, and says what does not.
+/// Loads the program on the maps that stay, and says in sentences what does not stay.
 fn load_on(
     attachment: &Attachment,
     link_type: LinkType,
@@ -126,7 +126,7 @@ fn load_on(
     let mut lost = vec!["the counters begin anew: the program before counted in another layout"];
     let entries = those(|replaced| replaced == OnReplace::KeptAlways);
     if entries.iter().all(|map| is_pinned(directory, *map)) {
-        // Maps of maps do not tell what their inner maps are, but the verifier does.
+        // A map of maps does not say what its inner maps look like, but the verifier refuses other ones.
         match load::load_filter_on(&entries, directory, link_type) {
             Ok(loaded) => return Ok((loaded, lost)),
             Err(error) => log::info!("not on the run-time entries that are there: {error}"),
@@ -136,7 +136,7 @@ fn load_on(
     Ok((load::load_filter(link_type)?, lost))
 }
 
-/// Whether a map is pinned there that this version can use.
+/// Whether the pin of that map holds one that this version can use.
 fn is_pinned(directory: &Path, map: Map) -> bool {
     let info = bpf::open_pin(&directory.join(map.name())).and_then(bpf::map_info);
     info.is_ok_and(|info| map.definition().signature.takes(info.signature))

@@ -1,13 +1,13 @@
 //! Removing what was left of network namespaces that no longer exist.
 //!
-//! Pins hold maps whether or not there is an interface left that a packet could come from, so what was
-//! attached in a namespace when that was deleted would keep its memory until the machine restarts. No
-//! command can run in the namespace any more, so one in another sees to it.
+//! Pins hold maps even where no interface is left that a packet could come from. What was attached in a
+//! namespace when the namespace was deleted would keep its memory until the machine restarts. No command
+//! can run in that namespace any more, so commands in other ones remove it.
 //!
-//! Nothing is removed that might live. The namespace has to be gone for certain ([`loopback`]), each
-//! pinned link has to be on no interface (a network card goes back to the machine when its namespace
-//! is deleted, with the program still on it), and no command may hold the namespace's lock. What
-//! cannot be told is left alone.
+//! Nothing is removed that might still be in use. The namespace has to be gone for certain
+//! ([`loopback`]), each pinned link has to be on no interface (a network card goes back to the machine
+//! when its namespace is deleted, with the program still on it), and no command may hold the namespace's
+//! lock. Where one of these cannot be told, everything is left alone.
 
 use std::fs;
 use std::io;
@@ -23,11 +23,11 @@ use crate::datapath::host::run_dir::RunDir;
 use crate::datapath::host::{loopback, netns};
 use crate::datapath::sys::bpf;
 
-/// What was left of a network namespace, and is removed.
+/// What was left of a network namespace, and was removed.
 pub struct Swept {
     /// Where xdpctl was attached, by the names that the interfaces had then.
     pub interfaces: Vec<String>,
-    /// What the maps took.
+    /// Bytes of memory that the maps took.
     pub map_bytes: u64,
 }
 
@@ -40,22 +40,22 @@ pub fn sweep() -> Result<Vec<Result<Swept>>> {
 }
 
 fn sweep_one(pins: &PinRoot, cookie: u64) -> Result<Option<Swept>> {
-    // Asked without the lock, so that commands in namespaces that live do not wait for this one. What
-    // is not root's alone is for those commands to tell.
+    // Asked without the lock, so that commands in live namespaces do not wait for this one. A directory
+    // that is not root's alone is skipped: those commands report it.
     let Ok(Some(directory)) = pins.existing_dir(cookie, &[]) else { return Ok(None) };
     let is_left =
         || loopback::is_gone(&directory) && is_on_no_interface(&directory).is_ok_and(|no| no);
     if !is_left() && !is_empty(&directory) {
         return Ok(None);
     }
-    // An empty directory, as of a command that was killed, goes with the lock.
+    // An empty directory, as a killed command leaves it, is removed with the lock.
     let Ok(Some(lock)) = pins.try_lock(cookie) else { return Ok(None) };
     if !is_left() {
         return Ok(None);
     }
     let swept = look(&directory);
-    // Files first, and the map that tells the namespace's death last: the next sweep takes up what this
-    // one leaves, wherever it stops.
+    // Files go first, and last the map by which the namespace is known to be gone: wherever this sweep
+    // stops, the next one goes on.
     let what = format!("remove {}", pins.shown(&directory).display());
     if let Some(run) = RunDir::existing(cookie)? {
         run.remove()?;
@@ -71,7 +71,7 @@ fn sweep_one(pins: &PinRoot, cookie: u64) -> Result<Option<Swept>> {
     Ok(Some(swept))
 }
 
-/// Whether every link that is pinned below a namespace's directory is on no interface.
+/// Whether none of the links that are pinned below a namespace's directory is on an interface.
 fn is_on_no_interface(directory: &Path) -> io::Result<bool> {
     let on_none = |path: &Path| match bpf::open_pin(path) {
         // An interrupted command leaves pins without a link.

@@ -22,7 +22,7 @@ pub struct Address {
     pub ifindex: u32,
     pub ip: IpAddr,
     pub prefix_length: u8,
-    /// It ends unless somebody renews it: DHCP, or a router's advertisements.
+    /// It ends unless DHCP or a router's advertisements renew it.
     pub is_dynamic: bool,
 }
 
@@ -35,7 +35,7 @@ pub fn all() -> io::Result<Vec<Address>> {
 
 fn parse(message: &[u8]) -> Option<Address> {
     let (header, rest) = message.split_at_checked(IFADDRMSG_LEN)?;
-    // Of a point-to-point link, the other one is the peer's.
+    // On a point-to-point link, IFA_ADDRESS is the peer's address.
     let own = attribute(rest, IFA_LOCAL).or_else(|| attribute(rest, IFA_ADDRESS))?;
     let flags = attribute(rest, IFA_FLAGS).and_then(read_u32).unwrap_or(header[2].into());
     Some(Address {
@@ -46,7 +46,7 @@ fn parse(message: &[u8]) -> Option<Address> {
     })
 }
 
-/// An address as netlink has it.
+/// Reads an address of 4 or 16 bytes, in network order.
 pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Some(Ipv4Addr::from(v4).into());

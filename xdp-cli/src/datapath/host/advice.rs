@@ -1,7 +1,7 @@
 //! What a user should know about an interface before, or because, a program is attached to it.
 //!
-//! Nothing here stops anything. What is said of drivers is what their sources do in some
-//! versions and settings, so it says "may".
+//! A note stops no command. What it says of a driver is what the driver's source does in some versions
+//! and settings, so it says "may".
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl fmt::Display for Note {
 /// What is about to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The mode asked for or got; `None` while it is to be the best that can be had.
+    /// The mode that was asked for or that was got; `None` while the best possible one is wanted.
     pub mode: Option<Mode>,
     /// A rule names a VLAN.
     pub vlan_rules: bool,
@@ -42,12 +42,12 @@ impl Plan {
     }
 }
 
-/// Kinds of interface whose drivers have no XDP: every frame takes the way through the stack.
+/// Kinds of interface whose drivers have no XDP: there only generic mode is possible.
 const GENERIC_ONLY: [&str; 7] =
     ["bridge", "ipvlan", "ipvtap", "macvlan", "macvtap", "team", "vlan"];
 
-/// Drivers that stop and start the interface, or reset the device, at least when the first program
-/// comes and when the last one goes.
+/// Drivers that stop and start the interface, or reset the device, at least when the first program is
+/// attached and when the last one is detached.
 const RESTARTS_INTERFACE: [&str; 14] = [
     "atlantic",
     "fec",
@@ -65,14 +65,14 @@ const RESTARTS_INTERFACE: [&str; 14] = [
     "st_gmac",
 ];
 
-/// Drivers that then only rebuild or pause their queues.
+/// Drivers that at those times only rebuild or pause their queues.
 const RESTARTS_QUEUES: [&str; 6] = ["bnxt_en", "ena", "ice", "mlx5_core", "nfp", "virtio_net"];
 
-/// The usual MTU, which every native driver can do.
+/// The usual MTU in bytes, with which every driver can do native mode.
 const COMMON_MTU: u32 = 1500;
 
-/// What there is to know about attaching to `interface`. `others` are the interfaces of the same
-/// network namespace, to name those that it is connected with.
+/// What there is to know about attaching to `interface`. `others` are the interfaces of the same network
+/// namespace, from which the names of a peer or a parent are taken.
 pub fn attach(interface: &Interface, others: &[Interface], plan: Plan) -> Vec<Note> {
     let mut notes = Vec::new();
     notes.extend(down(interface));
@@ -90,14 +90,14 @@ pub fn attach(interface: &Interface, others: &[Interface], plan: Plan) -> Vec<No
 /// `target`.
 pub fn redirect(interface: &Interface, mode: Mode, target: &Interface) -> Vec<Note> {
     let mut notes = redirect_target(interface, target);
-    // The stack sends for generic mode, and needs nothing of the driver.
+    // In generic mode the stack sends, and needs no XDP support of the driver.
     if mode != Mode::Generic {
         notes.extend(no_xdp_transmit(target));
     }
     notes
 }
 
-/// The part of it that has nothing to do with how the driver takes redirected frames.
+/// The notes of [`redirect`] that do not depend on how the driver takes redirected frames.
 pub fn redirect_target(interface: &Interface, target: &Interface) -> Vec<Note> {
     let mut notes = Vec::new();
     let name = &target.name;
@@ -130,7 +130,7 @@ fn no_xdp_transmit(target: &Interface) -> Option<Note> {
     let lost = match known {
         Some(true) => return None,
         Some(false) => "are lost",
-        // Before Linux 6.3 only the two that are known for it are worth a word.
+        // Before Linux 6.3 no driver can be asked: only the two that are known to lose frames get a note.
         None if veth || target.driver.as_deref() == Some("virtio_net") => "may be lost",
         None => return None,
     };
@@ -255,8 +255,8 @@ fn vlan_tags(interface: &Interface, others: &[Interface], plan: Plan) -> Option<
         (false, false) => return None,
     };
     if is_kind(interface, "veth") {
-        // There is no wire: the tag stays beside the frame from where the peer's side put it, and
-        // this end's offload setting changes nothing about that.
+        // There is no wire. The sending side leaves the tag beside the frame, and this end's offload
+        // setting does not change that.
         let peer = lower(interface, others).map_or("PEER", |peer| &peer.name);
         return Some(note(
             format!("VLAN tags that the peer's host adds may not reach the program: {consequence}"),
@@ -319,7 +319,8 @@ fn is_kind(interface: &Interface, kind: &str) -> bool {
     interface.kind.as_deref() == Some(kind)
 }
 
-/// The peer or parent, unless it is in another network namespace, where the index means another.
+/// The peer or parent. `None` where it is in another network namespace: the same index here means another
+/// interface.
 fn lower<'a>(interface: &Interface, others: &'a [Interface]) -> Option<&'a Interface> {
     if interface.link_netns.is_some() {
         return None;

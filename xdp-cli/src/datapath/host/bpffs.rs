@@ -1,4 +1,4 @@
-//! Where pins go: a bpffs that is still there when the command has ended.
+//! Where pins go: a bpffs that stays mounted after the command has ended.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use crate::datapath::sys::private_dir;
 
 /// Where every distribution mounts it.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
-/// What is below it: the product, and the version of how its pins are laid out.
+/// The directories below it: the product, and the version of the layout of its pins.
 const PRODUCT: &str = "xdpctl";
 const LAYOUT: &str = "v1";
 
@@ -91,14 +91,14 @@ enum IfMissing {
 impl PinRoot {
     /// The bpffs, mounted if it is not there yet.
     pub fn open() -> Result<Self, Error> {
-        // With Mount there is always one, or an error.
+        // `IfMissing::Mount` gives a bpffs or an error.
         Self::find(IfMissing::Mount)?.ok_or(Error::NoMountPoint)
     }
 
     /// The bpffs if it is there, for commands that only look.
     pub fn existing() -> Result<Option<Self>, Error> {
         match Self::find(IfMissing::Leave) {
-            // Where none could be, none is.
+            // Where none can be mounted, there is none.
             Err(Error::NoMountPoint) => Ok(None),
             other => other,
         }
@@ -108,8 +108,8 @@ impl PinRoot {
         let visible = || Self { base: PathBuf::from(MOUNT_POINT), held: None };
         match mount_namespace::outer().map_err(Error::Namespace)? {
             Outer::Same => {
-                // A container that was started under `ip netns exec`: a bpffs mounted here by
-                // hand is its owner's decision, one mounted from here would be a surprise.
+                // A container that was started under `ip netns exec`. A bpffs that its owner mounted here is
+                // used; one that xdpctl mounted unasked would be a surprise.
                 if if_missing == IfMissing::Mount
                     && bpffs(IfMissing::Leave)?.is_none()
                     && let Some(name) = mount_namespace::made_by_ip_netns()
@@ -119,7 +119,7 @@ impl PinRoot {
                 Ok(bpffs(if_missing)?.map(|_| visible()))
             }
             Outer::Unseen => match mount_namespace::made_by_ip_netns() {
-                // One that is mounted here all the same ends with /sys.
+                // A bpffs that is mounted here nevertheless ends with /sys.
                 Some(name) => Err(Error::Transient(name)),
                 None => Ok(bpffs(if_missing)?.map(|_| visible())),
             },
@@ -139,7 +139,7 @@ impl PinRoot {
         }
     }
 
-    /// The bpffs itself. Valid in this process only if [`Self::transient`].
+    /// The path of the bpffs. Where [`Self::transient`] is true, it is valid in this process only.
     pub fn path(&self) -> &Path {
         &self.base
     }
@@ -170,36 +170,36 @@ impl PinRoot {
         private_dir::existing(&self.base, &names(&cookie, below)).map_err(|e| self.told(e))
     }
 
-    /// Removes what is `below` that directory, from the innermost outwards, as far as it is empty. The
-    /// directory itself goes with its lock.
+    /// Removes the directories `below` that one, from the innermost outwards, as far as they are empty. The
+    /// directory itself is removed with its lock.
     pub fn remove_dir(&self, cookie: u64, below: &[&str]) -> Result<(), Error> {
         let Some(directory) = self.existing_dir(cookie, &[])? else { return Ok(()) };
         private_dir::remove_if_empty(&directory, below).map_err(|e| self.told(e))
     }
 
-    /// Takes the lock of that directory, which is made if it is not there, and waits where another
-    /// command has it: after a while `say` is told for whom.
+    /// Takes the lock of that directory, which is made if it is not there. It waits while another command
+    /// has the lock, and tells `say` after a while which command that is.
     ///
-    /// It is here that commands of a network namespace meet, and not under `/run`: two of them may see
-    /// different `/run`s, as in containers, and change what is pinned on the one bpffs.
+    /// Commands of a network namespace exclude each other here, and not under `/run`: two of them may see
+    /// different `/run`s, as in containers, and change pins on the same bpffs.
     pub fn lock(&self, cookie: u64, patience: Patience, say: &mut Say<'_>) -> Result<Lock, Error> {
         let cookie = cookie.to_string();
         let lock = Lock::acquire(&self.base, &names(&cookie, &[]), patience, say);
         lock.map_err(|error| self.not_locked(error))
     }
 
-    /// As [`Self::lock`], without waiting; `None` where another command has it or nothing is there.
+    /// As [`Self::lock`], without waiting; `None` where another command has it or there is no directory.
     pub fn try_lock(&self, cookie: u64) -> Result<Option<Lock>, Error> {
         let cookie = cookie.to_string();
         Lock::try_acquire(&self.base, &names(&cookie, &[])).map_err(|error| self.not_locked(error))
     }
 
-    /// Ends a lock of [`Self::lock`]; a directory that is empty then is removed.
+    /// Ends a lock of [`Self::lock`], and removes the directory if it is empty.
     pub fn release(&self, lock: Lock) -> Result<(), Error> {
         lock.release().map_err(|e| self.told(e))
     }
 
-    /// The network namespaces that have a directory.
+    /// The cookies of the network namespaces that have a directory.
     pub fn cookies(&self) -> Result<Vec<u64>, Error> {
         let above = private_dir::existing(&self.base, &[PRODUCT, LAYOUT]);
         let Some(above) = above.map_err(|e| self.told(e))? else { return Ok(Vec::new()) };
@@ -212,7 +212,7 @@ impl PinRoot {
             Ok(cookies)
         };
         match read() {
-            // Removed in this moment, as empty.
+            // Another command has just removed it, as it was empty.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => {
                 let path = self.shown(&above);
@@ -250,8 +250,8 @@ fn bpffs(if_missing: IfMissing) -> Result<Option<OwnedFd>, Error> {
     if if_missing == IfMissing::Leave {
         return Ok(None);
     }
-    // Two commands at once would mount over each other, and the later mount would hide the pins
-    // of the earlier.
+    // Two commands at once would mount over each other, and the later mount would hide the earlier
+    // command's pins.
     let _lock = RunDir::lock_mounting()?;
     let directory = open_mount_point()?;
     if is_bpffs(&directory)? {
@@ -284,7 +284,7 @@ fn is_bpffs(directory: &OwnedFd) -> Result<bool, Error> {
     Ok(statfs.filesystem_type() == BPF_FS_MAGIC)
 }
 
-/// The number of the file system that the directory is on: the same for all its mounts.
+/// The device number of the file system that the directory is on, which all its mounts share.
 fn device(directory: &OwnedFd) -> Result<u64, Error> {
     let stat =
         fstat(directory).map_err(|errno| Error::Io { action: "look at", source: errno.into() })?;

@@ -1,9 +1,9 @@
 //! Which interface carries which XDP program: one question for all interfaces of the caller's network
 //! namespace.
 //!
-//! A link's own word does not do. It names an interface by its index, and goes on doing so when that
-//! interface is moved to another network namespace, where the index counts among others: here it may
-//! be anybody's.
+//! To ask a link is not enough. It names its interface by an index, and goes on doing so when that
+//! interface is moved to another network namespace. The index counts there; here another interface may
+//! have it.
 
 use std::io;
 
@@ -20,7 +20,7 @@ impl Carriers {
         Ok(Self(interface::dump().map_err(told)?))
     }
 
-    /// All of them, by index.
+    /// All of them, sorted by index.
     pub fn interfaces(&self) -> &[Interface] {
         &self.0
     }
@@ -36,7 +36,7 @@ impl Carriers {
         if let Some(interface) = self.0.iter().find(|interface| interface.name == name) {
             return Ok(Some(interface.index));
         }
-        // Alternative names are not told of all interfaces at once.
+        // The answer for all interfaces at once has no alternative names.
         match Interface::by_name(name) {
             Ok(interface) => Ok(Some(interface.index)),
             Err(Error::NotFound { .. }) => Ok(None),
@@ -44,7 +44,7 @@ impl Carriers {
         }
     }
 
-    /// The interface with that index and the mode, if it carries that program.
+    /// The interface with that index, and the mode that the program runs in, if it carries that program.
     pub fn carries(&self, index: u32, program_id: u32) -> Option<(&Interface, Mode)> {
         let interface = self.by_index(index)?;
         let attached = interface.xdp.iter().find(|attached| attached.program_id == program_id)?;

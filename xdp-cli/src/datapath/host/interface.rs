@@ -47,7 +47,7 @@ const IFF_TUN: u8 = 1;
 // include/uapi/linux/if.h: operational states, RFC 2863.
 const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
-/// Longest name; longer ones can only be alternative names.
+/// Most bytes of a name; longer ones can only be alternative names.
 const IFNAME_MAX: usize = libc::IFNAMSIZ - 1;
 // include/uapi/linux/genetlink.h
 const GENL_ID_CTRL: u16 = 16;
@@ -89,14 +89,14 @@ pub struct AttachedXdp {
     pub program_id: u32,
 }
 
-/// One network interface, as it was when it was asked for.
+/// One network interface, as it was when the kernel was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     pub index: u32,
-    /// The name proper, also if it was asked for by an alternative one.
+    /// The name proper, even if the interface was found by an alternative one.
     pub name: String,
     pub mtu: u32,
-    /// Frames can come in: switched on, with a carrier, and not held back by anything below.
+    /// Frames can come in: it is switched on, has a carrier, and its operational state is up or unknown.
     pub up: bool,
     /// Switched on (IFF_UP).
     pub admin_up: bool,
@@ -113,8 +113,8 @@ pub struct Interface {
     pub kind: Option<String>,
     /// The bond, bridge, team or VRF that this is a port of.
     pub master: Option<u32>,
-    /// A veth's peer or the interface that a VLAN or macvlan stands on. The index counts in
-    /// another network namespace if `link_netns` is set.
+    /// Index of a veth's peer, or of the interface that a VLAN or macvlan stands on. It counts in another
+    /// network namespace if `link_netns` is set.
     pub link: Option<u32>,
     /// The caller's id for the network namespace that `link` is in, if it is another one.
     pub link_netns: Option<i32>,
@@ -166,7 +166,7 @@ impl Interface {
     /// The interface of that name, which may be an alternative one.
     pub fn by_name(name: &str) -> Result<Self, Error> {
         let missing = || {
-            // Only to make the message better: without a list it is as true.
+            // The list only makes the message better, which is true without it too.
             let all = Self::all().unwrap_or_default();
             Error::NotFound {
                 name: name.to_owned(),
@@ -174,7 +174,7 @@ impl Interface {
                 available: all.into_iter().map(|interface| interface.name).collect(),
             }
         };
-        // The kernel would take the name for ending at the NUL.
+        // The kernel would read the name only up to the NUL.
         if name.is_empty() || name.contains('\0') {
             return Err(missing());
         }
@@ -192,7 +192,7 @@ impl Interface {
 
     /// The interface with that index.
     pub fn by_index(index: u32) -> Result<Self, Error> {
-        // What is not positive stands for "not by index".
+        // To the kernel an index that is not positive means "not by index".
         if index == 0 || i32::try_from(index).is_err() {
             return Err(Error::NoIndex(index));
         }
@@ -202,7 +202,7 @@ impl Interface {
         })
     }
 
-    /// Every interface of the caller's network namespace, by index.
+    /// Every interface of the caller's network namespace, sorted by index.
     pub fn all() -> Result<Vec<Self>, Error> {
         let list = || {
             let mut all = dump()?;
@@ -277,13 +277,13 @@ fn link_request(index: u32) -> Request {
 }
 
 impl Request {
-    /// Reading a device's counters takes far longer than all the rest.
+    /// Asks to leave out a device's counters: reading them takes far longer than all the rest.
     fn without_statistics(self) -> Self {
         self.attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
     }
 }
 
-/// Every interface, by index, without what rtnetlink does not say: driver, offloads, XDP features.
+/// Every interface, sorted by index, without what rtnetlink does not say: driver, offloads, XDP features.
 pub(super) fn dump() -> io::Result<Vec<Interface>> {
     let request = Request::all(RTM_GETLINK, &ifinfomsg(0)).without_statistics();
     let messages = Netlink::open(NETLINK_ROUTE)?.ask(request)?;
@@ -319,7 +319,7 @@ fn parse(message: &[u8]) -> Option<Interface> {
             IFLA_IFNAME => interface.name = read_string(value),
             IFLA_MTU => interface.mtu = read_u32(value)?,
             IFLA_ADDRESS => interface.mac = value.try_into().ok(),
-            // An index of 0 is a tunnel's way of saying that it stands on nothing in particular.
+            // A tunnel that stands on no particular interface has index 0 here.
             IFLA_LINK => interface.link = read_u32(value).filter(|&link| link != 0),
             IFLA_LINK_NETNSID => interface.link_netns = read_u32(value).map(|id| id as i32),
             IFLA_MASTER => interface.master = read_u32(value),
@@ -383,13 +383,13 @@ fn parse_xdp(nest: &[u8]) -> Vec<AttachedXdp> {
 /// The generic netlink family that knows what drivers can do with XDP.
 struct XdpFeatures {
     netlink: Netlink,
-    /// The number that the kernel gave the family; none before Linux 6.3.
+    /// The number that the kernel gave the family; `None` before Linux 6.3.
     family: Option<u16>,
 }
 
 impl XdpFeatures {
     fn open() -> io::Result<Self> {
-        /// No kernel gives it another number, nor learns of it, while it runs.
+        /// The answer stays the same as long as a kernel runs.
         static FAMILY: OnceLock<Option<u16>> = OnceLock::new();
 
         let mut netlink = Netlink::open(NETLINK_GENERIC)?;
@@ -403,8 +403,8 @@ impl XdpFeatures {
         Ok(Self { netlink, family })
     }
 
-    /// Looks through all families: for one that is asked for by a name that it does not know, the
-    /// kernel runs modprobe, and waits for it.
+    /// Looks through all families. Asked for one by a name that it does not know, the kernel would run
+    /// modprobe and wait for it.
     fn find_family(netlink: &mut Netlink) -> io::Result<Option<u16>> {
         let messages = netlink.ask(Request::all(GENL_ID_CTRL, &[CTRL_CMD_GETFAMILY, 1, 0, 0]))?;
         let mut families = messages.iter().filter_map(|message| message.get(GENLMSGHDR_LEN..));
@@ -416,7 +416,8 @@ impl XdpFeatures {
     fn of(&mut self, index: u32) -> Option<u64> {
         let request = Request::one(self.family?, &[NETDEV_CMD_DEV_GET, 1, 0, 0])
             .attribute(NETDEV_A_DEV_IFINDEX, &index.to_ne_bytes());
-        // An interface that went away in between is as silent as an old kernel.
+        // An interface that has gone meanwhile is an error here: then the features are unknown, as they
+        // are on an old kernel.
         let messages = self.netlink.ask(request).ok()?;
         let rest = messages.first()?.get(GENLMSGHDR_LEN..)?;
         attribute(rest, NETDEV_A_DEV_XDP_FEATURES).and_then(read_u64)

@@ -1,10 +1,11 @@
-//! Which of a link's frames the program can read, by what the kernel says of the interface.
+//! What the frames of a link begin with, by what the kernel says of the interface.
 //!
 //! Generic mode hands a packet over from its link layer header on (net/core/dev.c,
-//! `bpf_prog_run_generic_xdp`). Where a link has none, that is the place that its driver left in the
-//! packet as such: for most the packet's own start (`skb_reset_mac_header`, in the kernel since 5.14),
-//! for some the header of a tunnel around it or of the link below. So interfaces without Ethernet
-//! headers are taken by their kind, and only kinds that were seen to do so, on Linux 6.1 and 6.12.
+//! `bpf_prog_run_generic_xdp`). Where a link has no such header, it starts where the driver set the
+//! header's offset: for most drivers at the packet's own start (`skb_reset_mac_header`, in the kernel
+//! since 5.14), for some at the header of a tunnel around it or of the link below. So interfaces without
+//! Ethernet headers are accepted by their kind, and only kinds whose packets were seen to begin with IP,
+//! on Linux 6.1 and 6.12.
 
 use xdp_common::packet::LinkType;
 
@@ -33,7 +34,7 @@ const BEGIN_WITH_IP: [(u16, &str); 8] = [
     (NONE, "gre"),
 ];
 
-/// The usual ones of the others, by what they are called.
+/// Names of the other usual hardware types, for messages.
 const NAMES: [(u16, &str); 17] = [
     (3, "AX.25"),
     (32, "InfiniBand"),
@@ -55,9 +56,9 @@ const NAMES: [(u16, &str); 17] = [
 ];
 
 impl Interface {
-    /// What its frames begin with, or why that is not known.
+    /// What its frames begin with; the error says why that is not known.
     pub fn link_type(&self) -> Result<LinkType> {
-        // A tun device can be given any hardware type, and has Ethernet headers as a tap alone.
+        // A tun device can be given any hardware type, and has Ethernet headers only as a tap.
         if self.is_tun {
             return Ok(LinkType::Raw);
         }
@@ -106,7 +107,7 @@ mod tests {
         }
     }
 
-    /// The hardware type of a tun device is what its owner says.
+    /// The owner of a tun device can set any hardware type.
     #[test]
     fn a_tun_device_is_one_whatever_its_hardware_type() {
         for hardware_type in [NONE, libc::ARPHRD_ETHER, 280] {
@@ -120,7 +121,7 @@ mod tests {
         for (hardware_type, kind, told) in [
             // Without one remote address, its packets begin with the tunnel's own headers.
             (IPGRE, Some("gre"), "hardware type 778, GRE over IPv4 of kind gre"),
-            // The hardware type is that of others, which are taken.
+            // Kinds that are accepted have these hardware types too.
             (TUNNEL, Some("vti"), "hardware type 768, IPv4 tunnel of kind vti"),
             (NONE, Some("xfrm"), "hardware type 65534, no link layer of kind xfrm"),
             (PPP, None, "hardware type 512, PPP)"),

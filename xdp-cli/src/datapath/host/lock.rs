@@ -1,8 +1,8 @@
-//! Locks that commands meet on: directories that are root's alone.
+//! Locks by which commands exclude each other: flock(2) on directories that are root's alone.
 //!
 //! Whoever may open a file can hold its lock for as long as they like (flock(2) asks for no permission
-//! beyond that), so what is locked is nothing that others could open: a directory of mode 0700, in
-//! directories that only root can write to. It goes with its lock, if it is empty by then.
+//! beyond that). So the locked file is one that others cannot open: a directory of mode 0700, in
+//! directories that only root can write to. It is removed with its lock, if it is empty by then.
 
 use std::fs::{self, File};
 use std::io;
@@ -45,11 +45,11 @@ impl Error {
     }
 }
 
-/// The lock of a directory, held until this is dropped or the process ends, however it ends: the
-/// kernel lets go of it with the descriptor, so there is nothing stale to clean up.
+/// The lock of a directory, held until this is dropped or the process ends, however it ends: the kernel
+/// releases it with the descriptor, so no stale lock is ever left to clean up.
 ///
-/// Only who holds it may remove the directory, and does so last: a lock on a removed directory keeps
-/// nobody out.
+/// Only its holder may remove the directory, and does so last: a lock on a removed directory keeps nobody
+/// out.
 #[derive(Debug)]
 pub struct Lock {
     base: PathBuf,
@@ -57,8 +57,8 @@ pub struct Lock {
     _held: Held,
 }
 
-/// A locked directory, which is let go of when this is dropped. What nix does then panics where the
-/// kernel refuses it.
+/// A locked directory, unlocked when this is dropped. `Flock` itself would panic on drop where the kernel
+/// refuses to unlock.
 #[derive(Debug)]
 struct Held(Option<Flock<File>>);
 
@@ -74,8 +74,8 @@ impl Drop for Held {
 }
 
 impl Lock {
-    /// Takes the lock of `base`/`names[0]`/`names[1]`/…, which is made if it is not there, and waits
-    /// for it where another command has it: after a while `say` is told for whom.
+    /// Takes the lock of `base`/`names[0]`/`names[1]`/…, which is made if it is not there. It waits while
+    /// another command has the lock, and tells `say` after a while which command that is.
     pub fn acquire(
         base: &Path,
         names: &[&str],
@@ -91,7 +91,7 @@ impl Lock {
         }
     }
 
-    /// Takes the lock of a directory that is there and that nobody else has locked.
+    /// Takes the lock of a directory; `None` where it is not there or another process has locked it.
     pub fn try_acquire(base: &Path, names: &[&str]) -> Result<Option<Self>, Error> {
         let Some(path) = private_dir::existing(base, names)? else { return Ok(None) };
         let now = FlockArg::LockExclusiveNonblock;
@@ -128,8 +128,8 @@ impl Lock {
                 return Err(Error::Held { path: path.to_owned(), holder, waited });
             }
         };
-        // The command that was waited for may have removed the directory along with what it detached
-        // last, and another may have made it anew and locked that.
+        // The command that had the lock may have removed the directory after its last detach, and
+        // another one may have made the directory anew and locked that.
         let is_current = match &held.0 {
             Some(directory) => is_current(directory, path).map_err(told)?,
             None => false,
@@ -138,10 +138,10 @@ impl Lock {
         Ok(is_current.then(|| Self { base: base.to_owned(), names, _held: held }))
     }
 
-    /// Removes the directory and those around it as far as they are empty, then ends the lock.
+    /// Removes the directory and those above it as far as they are empty, then ends the lock.
     pub fn release(mut self) -> Result<(), private_dir::Error> {
         let removed = self.remove();
-        // Once is enough.
+        // So that `drop` does not try it again.
         self.names.clear();
         removed
     }
@@ -154,7 +154,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An empty directory that cannot be removed is in nobody's way: the next command takes it.
+        // An empty directory that cannot be removed does no harm: the next command uses it.
         let _ = self.remove();
     }
 }

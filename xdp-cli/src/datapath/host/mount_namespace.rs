@@ -1,8 +1,8 @@
 //! Which mount namespace outlives the caller, and how to act inside it.
 //!
-//! `ip netns exec` runs its command in a mount namespace of its own, with a fresh sysfs on /sys.
-//! What is mounted there goes when the command goes, so pins have to be made in the namespace
-//! that the machine itself runs in.
+//! `ip netns exec` runs its command in a mount namespace of its own, with a fresh sysfs on /sys. What is
+//! mounted there ends with the command, so pins have to be made in the mount namespace that the machine
+//! itself runs in.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,7 +23,7 @@ pub(super) enum Outer {
     Same,
     /// It is another one.
     Other(Mounts),
-    /// No process that would know may be looked at.
+    /// It is not known: none of the processes that could show it may be looked at.
     Unseen,
 }
 
@@ -31,16 +31,16 @@ pub(super) enum Outer {
 #[derive(Debug)]
 pub(super) struct Mounts {
     namespace: File,
-    /// Its root in there. Entering the namespace alone leads to the namespace's own root, which is
-    /// another one where the process was started under chroot(8), as all others may be then.
+    /// The process's root directory. Entering the mount namespace leads to the namespace's own root, which
+    /// is another one where the process runs under chroot(8), perhaps along with all other processes.
     root: File,
 }
 
 /// Finds the machine's mount namespace.
 ///
-/// The first of these that may be looked at decides: PID 1, the kernel's own threads (which
-/// never leave the first namespace), and the outermost of the caller's ancestors. PID 1 may be out
-/// of reach even for root, under a security module or in a container.
+/// The first of these that may be looked at decides: PID 1, the kernel's own threads (which never leave
+/// the first mount namespace), and the outermost of the caller's ancestors. A security module or a
+/// container may keep even root from looking at PID 1.
 pub(super) fn outer() -> io::Result<Outer> {
     let own = identity(&fs::metadata("/proc/self/ns/mnt")?);
     for pid in [Some(1), kernel_thread()].into_iter().flatten() {
@@ -52,7 +52,8 @@ pub(super) fn outer() -> io::Result<Outer> {
     for pid in ancestors(parent_of).into_iter().rev() {
         if let Some(mounts) = mounts_of(pid) {
             let same = identity(&mounts.namespace.metadata()?) == own;
-            // The whole session may have been started inside a transient one.
+            // An ancestor in the caller's own mount namespace proves nothing: the whole session may have been
+            // started inside a transient one.
             return Ok(if same { Outer::Unseen } else { Outer::Other(mounts) });
         }
     }
@@ -68,13 +69,13 @@ pub(super) fn made_by_ip_netns() -> Option<String> {
     (named && source != "sysfs").then(|| source.to_owned())
 }
 
-/// Does `work` inside that mount namespace, below that root, on a thread that ends with it.
+/// Does `work` inside that mount namespace, below that root, on a thread of its own that ends afterwards.
 ///
-/// A thread has a mount namespace of its own once it shares its root and working directory with
-/// no other, while file descriptors that it opens are the whole process's.
+/// A thread may enter another mount namespace once it shares its root and working directory with no other
+/// thread; the file descriptors that it opens there still belong to the whole process.
 pub(super) fn inside<T: Send>(mounts: &Mounts, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        // Where there is no memory for a thread, that is an error and no panic.
+        // `Builder`, because `scope.spawn` panics where there is no memory for a thread.
         let worker = thread::Builder::new().spawn_scoped(scope, || {
             unshare(CloneFlags::CLONE_FS)?;
             setns(&mounts.namespace, CloneFlags::CLONE_NEWNS)?;
@@ -86,7 +87,7 @@ pub(super) fn inside<T: Send>(mounts: &Mounts, work: impl FnOnce() -> T + Send) 
     })
 }
 
-/// What makes two links in /proc/PID/ns the same namespace.
+/// Device and inode: two links in /proc/PID/ns with the same pair are the same namespace.
 fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
@@ -111,7 +112,7 @@ fn parent_of(pid: Option<u32>) -> Option<u32> {
     field(&status, "PPid:")?.parse().ok().filter(|&parent| parent != 0)
 }
 
-/// The caller's parent, its parent and so on. Bounded, as the tree changes while it is climbed.
+/// The caller's parent, its parent and so on. Bounded, because the tree may change meanwhile.
 fn ancestors(parent_of: impl Fn(Option<u32>) -> Option<u32>) -> Vec<u32> {
     let mut found = Vec::new();
     while found.len() < 1024

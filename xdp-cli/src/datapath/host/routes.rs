@@ -23,12 +23,12 @@ const RTA_VIA: u16 = 18;
 /// struct rtnexthop: length, flags, hops, and the interface's index; then attributes.
 const NEXT_HOP_LEN: usize = 8;
 
-/// One way that a default route goes.
+/// One next hop of a default route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefaultRoute {
     pub is_v6: bool,
     pub ifindex: u32,
-    /// `None` where the link itself is the way, as on a tunnel.
+    /// `None` where packets go to the link without a gateway, as on a tunnel.
     pub gateway: Option<IpAddr>,
 }
 
@@ -49,8 +49,8 @@ fn octets(ip: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The interface that a packet to `destination` leaves by; from that address, if it is one of the
-/// host's. `None` where there is no route.
+/// Index of the interface that a packet to `destination` leaves by. The packet is taken to come from
+/// `source`, if that is an address of the host. `None` where there is no route.
 pub fn interface_to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<Option<u32>> {
     let mut header = header(destination);
     header[1] = if destination.is_ipv6() { 128 } else { 32 };
@@ -72,7 +72,7 @@ pub fn interface_to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<O
     };
     let messages = match answer {
         Ok(messages) => messages,
-        // No route, or one that says so.
+        // There is no route, or one of type unreachable, prohibit or blackhole.
         Err(error)
             if matches!(
                 error.raw_os_error(),
@@ -87,7 +87,7 @@ pub fn interface_to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<O
     Ok(rest.and_then(|rest| attribute(rest, RTA_OIF)).and_then(read_u32))
 }
 
-/// Every way of every default route.
+/// Every next hop of every default route.
 pub fn defaults() -> io::Result<Vec<DefaultRoute>> {
     let mut netlink = Netlink::open(NETLINK_ROUTE)?;
     let mut all = Vec::new();
@@ -101,7 +101,7 @@ pub fn defaults() -> io::Result<Vec<DefaultRoute>> {
     Ok(all)
 }
 
-/// The ways of a route, if it is a default route that leads somewhere.
+/// The next hops of a route, if it is a default route that leads somewhere.
 fn ways(message: &[u8], is_v6: bool) -> Vec<DefaultRoute> {
     let Some((header, rest)) = message.split_at_checked(RTMSG_LEN) else { return Vec::new() };
     let is_default = header[1] == 0 && header[RTM_TYPE] == RTN_UNICAST;
@@ -126,7 +126,7 @@ fn ways(message: &[u8], is_v6: bool) -> Vec<DefaultRoute> {
 
 fn gateway(attributes: &[u8]) -> Option<IpAddr> {
     attribute(attributes, RTA_GATEWAY).and_then(ip).or_else(|| {
-        // Of another family than the route: its number, then the address.
+        // A gateway of another family than the route: the family's number, then the address.
         attribute(attributes, RTA_VIA).and_then(|via| ip(via.get(2..)?))
     })
 }

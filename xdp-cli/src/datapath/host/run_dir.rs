@@ -8,12 +8,12 @@ use crate::datapath::host::lock::{self, Lock};
 use crate::datapath::host::waiting::Patience;
 use crate::datapath::sys::private_dir;
 
-/// What every machine keeps run-time state under.
+/// Where every machine keeps run-time state.
 const BASE: &str = "/run";
-/// What is below it: the product, and the version of how its state is laid out.
+/// The directories below it: the product, and the version of the layout of its state.
 const PRODUCT: &str = "xdpctl";
 const LAYOUT: &str = "v1";
-/// Beside that, and only while somebody mounts a bpffs.
+/// The lock's directory, beside `LAYOUT`; it exists only while a command mounts a bpffs.
 const MOUNTING: &str = "mounting";
 
 /// `/run/xdpctl/v1/COOKIE`, private to root.
@@ -36,7 +36,7 @@ impl RunDir {
         Ok(private_dir::existing(&directory.base, &directory.names())?.map(|_| directory))
     }
 
-    /// As [`Self::create`], below a base of the caller's.
+    /// As [`Self::create`], below `base` instead of `/run`.
     pub fn create_under(base: &Path, cookie: u64) -> Result<Self, private_dir::Error> {
         let directory = Self::named(base, cookie);
         directory.make()?;
@@ -48,7 +48,7 @@ impl RunDir {
         &self.path
     }
 
-    /// Removes it with all that is in it, and those around it as far as they are empty.
+    /// Removes it with all that is in it, and the directories above it as far as they are empty.
     pub fn remove(&self) -> Result<(), private_dir::Error> {
         match fs::remove_dir_all(&self.path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -63,16 +63,16 @@ impl RunDir {
         private_dir::create(&self.base, &self.names()).map(|_| ())
     }
 
-    /// Removes it, and those around it, as far as they are empty.
+    /// Removes it and the directories above it, as far as they are empty.
     pub fn remove_if_empty(&self) -> Result<(), private_dir::Error> {
         private_dir::remove_if_empty(&self.base, &self.names())
     }
 
-    /// What two commands meet on that would mount a bpffs, of the mount namespace that the calling
-    /// thread is in. The mount point itself would not do: without a bpffs it is a directory of sysfs,
-    /// which anybody can open and so lock, for ever if they like.
+    /// Takes the lock for mounting a bpffs, in the mount namespace of the calling thread. The mount point
+    /// itself cannot be the lock: without a bpffs it is a directory of sysfs, which anybody can open and so
+    /// keep locked forever.
     pub(super) fn lock_mounting() -> Result<Lock, lock::Error> {
-        // It is mounted in no time, or not at all: there is nothing to say.
+        // A mount takes no time, so nobody has to be told of the wait.
         Lock::acquire(Path::new(BASE), &[PRODUCT, MOUNTING], Patience::COMMAND, &mut |_| {})
     }
 

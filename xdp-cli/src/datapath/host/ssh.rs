@@ -1,7 +1,7 @@
 //! The SSH connections that a command runs in.
 //!
-//! `SSH_CONNECTION` names one. sudo(8) strips it, so the environment of the processes above is read
-//! as well, and the sockets of an sshd among them, which are surely there now.
+//! `SSH_CONNECTION` names one. sudo(8) strips it, so the environments of the processes above are read
+//! too. If one of those is an sshd, its sockets are read as well: these connections certainly exist now.
 
 use std::fmt;
 use std::fs;
@@ -11,9 +11,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 const VARIABLE: &str = "SSH_CONNECTION";
-/// Most processes that are walked up.
+/// At most as many processes above this one are looked at.
 const MOST_PROCESSES: usize = 256;
-/// Most bytes of an environment that are read. Linux lets arguments and environment have 6 MiB.
+/// At most as many bytes of an environment are read. Linux allows 6 MiB for arguments and environment.
 const MOST_ENVIRONMENT: u64 = 8 << 20;
 /// TCP_ESTABLISHED and TCP_LISTEN, include/net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
@@ -73,8 +73,8 @@ pub fn connections() -> Vec<Connection> {
     each_once(own.or(above).into_iter().chain(from_sockets), &elsewhere)
 }
 
-/// Leaves out what was found twice, and what is in another network namespace: that comes in by none of
-/// the interfaces here.
+/// Leaves out connections that were found twice, and those of another network namespace: their packets
+/// come in by none of the interfaces here.
 fn each_once(
     found: impl Iterator<Item = Connection>,
     elsewhere: &[(SocketAddr, SocketAddr)],
@@ -90,7 +90,7 @@ fn each_once(
     all
 }
 
-/// The processes above this one, from the nearest on.
+/// The processes above this one, the nearest first.
 fn ancestors() -> Vec<u32> {
     let mut all = Vec::new();
     let mut next = parent(std::process::id());
@@ -104,14 +104,15 @@ fn ancestors() -> Vec<u32> {
     all
 }
 
-/// The second field behind the name, which may have anything in it but ends with the last `)`.
+/// A process's parent: the second field behind its name in /proc/PID/stat. The name may hold anything, and
+/// ends with the line's last `)`.
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// OpenSSH's server, with whatever its newer versions call a session's part of it; and dropbear.
+/// OpenSSH's server, including what its newer versions call the process of a session, or dropbear.
 fn is_sshd(pid: u32) -> bool {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = name.trim_ascii_end();
@@ -132,7 +133,7 @@ fn environment(pid: u32) -> Option<(SocketAddr, SocketAddr)> {
 fn parse(text: &str) -> Option<(SocketAddr, SocketAddr)> {
     let mut fields = text.split_ascii_whitespace();
     let mut end = || {
-        // The zone of a link-local address says what the other end shows as well.
+        // The zone of a link-local address (`%eth0`) is left out: the connection's other fields tell it apart.
         let address = fields.next()?.split('%').next()?;
         Some(SocketAddr::new(plain(address.parse().ok()?), fields.next()?.parse().ok()?))
     };
@@ -140,7 +141,7 @@ fn parse(text: &str) -> Option<(SocketAddr, SocketAddr)> {
     fields.next().is_none().then_some((peer, own))
 }
 
-/// An IPv4 address that a socket for both families has.
+/// Turns the IPv4-mapped IPv6 address that a socket for both families has into the IPv4 address.
 fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
@@ -152,8 +153,8 @@ fn is_here(pid: u32) -> bool {
     own.is_some() && identity(format!("/proc/{pid}/ns/net")) == own
 }
 
-/// The connections that a process holds which came to a port on which somebody listens; where none
-/// did, all that it holds.
+/// The connections of a process that came in to a port on which somebody listens; where there is none,
+/// all its connections.
 fn established(pid: u32) -> Vec<(SocketAddr, SocketAddr)> {
     let inodes = sockets(pid);
     let (mut held, mut listened) = (Vec::new(), Vec::new());
@@ -204,7 +205,8 @@ impl Socket {
     }
 }
 
-/// An address in words of four bytes, each printed as the number that it is to this machine.
+/// Reads an address and a port. The address is in words of four bytes, each printed as a number in this
+/// machine's byte order.
 fn end(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let word = |at: usize| {

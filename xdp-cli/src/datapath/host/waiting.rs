@@ -1,4 +1,4 @@
-//! Waiting for a lock that another command holds: not without saying for whom, and not forever.
+//! Waiting for a lock that another command holds: for a limited time, and with word of which command.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -15,28 +15,28 @@ use nix::sys::stat::{major, minor};
 /// How long a command waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Until it says that it waits. Most commands are done sooner.
+    /// Until it says that it waits. Most commands release the lock sooner.
     pub silent: Duration,
     /// Until it gives up.
     pub most: Duration,
 }
 
 impl Patience {
-    /// That of every command.
+    /// The patience of every command.
     pub const COMMAND: Self =
         Self { silent: Duration::from_secs(1), most: Duration::from_secs(30) };
 }
 
 /// Longest time between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Most of a command's name that a message has.
+/// A message shows at most as much of a command's name.
 const NAME: usize = 64;
 
 /// The process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// As it was started, without arguments but for xdpctl's own command. It is the process's own
-    /// word, and may be anything.
+    /// The command's name; for xdpctl, with its first argument too. The process sets it, so it may be
+    /// anything.
     pub command: String,
     pub pid: u32,
 }
@@ -51,26 +51,27 @@ impl fmt::Display for Holder {
 #[derive(Debug)]
 pub enum Error {
     Io(io::Error),
-    /// Another still has it after that time; no holder where it cannot be told who.
+    /// Another process still has it after that time. `holder` is `None` where the kernel does not tell who.
     Held {
         holder: Option<Holder>,
         waited: Duration,
     },
 }
 
-/// Whom a command waits for, in a message.
+/// The holder of a lock, for a message.
 pub fn named(holder: Option<&Holder>) -> String {
     holder.map_or_else(|| "another command".to_owned(), Holder::to_string)
 }
 
-/// Is told for whom a command waits.
+/// Is told which process a command waits for.
 pub type Say<'s> = dyn FnMut(Option<&Holder>) + 's;
 
-/// One wait, over as many files as it takes: the file of a lock may be removed with what it is of.
+/// One wait for a lock. It may take several files one after the other: the locked directory may be
+/// removed and made anew meanwhile.
 pub struct Waiting<'s> {
     begun: Instant,
     patience: Patience,
-    /// Told for whom it waits, once; `None` when that is done.
+    /// Called once, with the process that it waits for; `None` afterwards.
     say: Option<&'s mut Say<'s>>,
 }
 
@@ -82,7 +83,8 @@ impl<'s> Waiting<'s> {
     /// Locks a file as soon as no other process has it locked.
     pub fn lock(&mut self, mut file: File) -> Result<Flock<File>, Error> {
         let mut pause = Duration::from_millis(1);
-        // A call that waits could not be given up: only a signal ends it, and those are the process's.
+        // A blocking flock(2) could not be given up: only a signal ends it, and signals are for the whole
+        // process.
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
@@ -103,14 +105,13 @@ impl<'s> Waiting<'s> {
     }
 }
 
-/// Who holds the lock of a file, by the kernel's account (/proc/locks, see proc_locks(5)). `None` where
-/// that cannot be told: the process may be one that is not seen from here, or has ended and left the
-/// lock to a child.
+/// Who holds the lock of a file, according to /proc/locks (see proc_locks(5)). `None` where that is not
+/// known: the process may be in another PID namespace, or has ended and left the lock to a child.
 pub fn holder(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let place = (metadata.dev(), metadata.ino());
     let pid = holder_in(&fs::read_to_string("/proc/locks").ok()?, place)?;
-    // The number may be another process's by now: that one does not have the file open.
+    // Another process may have that number by now; then it does not have the file open.
     if !has_open(pid, place) {
         return None;
     }
@@ -123,7 +124,7 @@ fn holder_in(locks: &str, (device, inode): (u64, u64)) -> Option<u32> {
     let file = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
     locks.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        // Those who wait have an arrow here.
+        // The line of a process that waits has an arrow (`->`) here.
         let is_flock = fields.next()? == "FLOCK";
         let pid = fields.nth(2)?;
         (is_flock && fields.next()? == file).then(|| pid.parse().ok().filter(|&pid| pid != 0))?
@@ -169,7 +170,7 @@ mod tests {
         Waiting::begin(patience, say).lock(file)
     }
 
-    /// Locks it as another command does.
+    /// Locks the file as another command would.
     fn locked(path: &Path) -> Flock<File> {
         Flock::lock(open(path), FlockArg::LockExclusive).unwrap()
     }
@@ -202,7 +203,7 @@ mod tests {
         lock(open(&path), NEVER, &mut |_| {}).unwrap();
     }
 
-    /// A child has the lock from a process that has ended: its number may be anybody's.
+    /// A child inherits the lock from a process that has ended: another process may have its number.
     #[test]
     fn a_process_that_is_gone_is_not_named() {
         let directory = tempfile::tempdir().unwrap();
@@ -233,7 +234,7 @@ mod tests {
             4: FLOCK  ADVISORY  WRITE 0 00:1a:79 0 EOF\n";
         let device = nix::sys::stat::makedev(0, 0x1a);
         assert_eq!(holder_in(locks, (device, 77)), Some(13));
-        // From another PID namespace: it has no number here.
+        // The holder is in another PID namespace, and has no number here.
         assert_eq!(holder_in(locks, (device, 79)), None);
         assert_eq!(holder_in(locks, (device, 80)), None);
         assert_eq!(holder_in("nonsense\n\n1: FLOCK", (device, 77)), None);
