@@ -1,5 +1,4 @@
-//! The one room that talks to the kernel. Each of its rooms uses those above it in this list, and
-//! none below.
+//! The one room that talks to the kernel. Each of its modules uses only modules above it in this list.
 
 pub mod error;
 pub mod sys;

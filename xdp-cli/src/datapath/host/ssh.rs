@@ -133,7 +133,8 @@ fn environment(pid: u32) -> Option<(SocketAddr, SocketAddr)> {
 fn parse(text: &str) -> Option<(SocketAddr, SocketAddr)> {
     let mut fields = text.split_ascii_whitespace();
     let mut end = || {
-        // The zone of a link-local address (`%eth0`) is left out: the connection's other fields tell it apart.
+        // The zone of a link-local address (`%eth0`) is left out: the server's own address tells the
+        // interface as well.
         let address = fields.next()?.split('%').next()?;
         Some(SocketAddr::new(plain(address.parse().ok()?), fields.next()?.parse().ok()?))
     };

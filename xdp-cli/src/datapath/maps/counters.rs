@@ -1,4 +1,4 @@
-//! The counters, summed over the processors.
+//! The counters, summed over the CPUs.
 
 use std::io;
 use std::mem::offset_of;

@@ -1,4 +1,4 @@
-//! The program's maps as they are held here: handles made from the registry, `xdp_common::maps`.
+//! Handles of the program's maps, made from the registry, `xdp_common::maps`.
 
 use std::fs;
 use std::io;
@@ -102,7 +102,7 @@ pub fn create_like(map: Map, name: &str) -> io::Result<OwnedFd> {
     let definition = map.definition();
     match map.inner() {
         Some(inner) if definition.signature.kind == kind::ARRAY_OF_MAPS => {
-            // The kernel wants an inner map to take the kind of inner maps from.
+            // The kernel takes the kind of the inner maps from an example.
             let inner = create(inner, name)?;
             bpf::create_map_of_maps(definition.max_entries, inner.as_fd(), name)
         }
@@ -120,7 +120,7 @@ pub fn open(id: u32, definition: MapDefinition) -> io::Result<OwnedFd> {
     Ok(map)
 }
 
-/// What a map takes, by its own account: `memlock` in proc_pid_fdinfo(5).
+/// Bytes of memory that a map takes, as the kernel says: `memlock` in proc_pid_fdinfo(5).
 pub fn memory(map: &OwnedFd) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));

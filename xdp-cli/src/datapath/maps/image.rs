@@ -1,8 +1,8 @@
 //! Images in the kernel: written through memory before they are in force, read back the same way.
 //!
-//! An image is as many maps as it has extents, each with one element. The first of them is slot 0
-//! of the map of maps `RULESET`, the others have slots in the half that the image's header names,
-//! where the image before has none. So writing slot 0 exchanges all of the image.
+//! Each extent of an image is a map with one element. The first is in slot 0 of the map of maps `RULESET`.
+//! The others are in the half of its further slots that the image's header names, and the image before
+//! uses the other half. So one write to slot 0 exchanges the whole image.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -32,11 +32,11 @@ fn create_extent(blocks: &[Block]) -> io::Result<OwnedFd> {
     Ok(map)
 }
 
-/// Puts an image in force, or fails with the one before still in force. `more` is where its header
-/// says that the extents after the first are.
+/// Puts an image in force, or fails with the one before still in force. `more` is the slot of its second
+/// extent, as its header says.
 ///
-/// Each of the steps returns when no packet is judged any more by what it replaced (Linux waits
-/// for the readers of a map of maps, `maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
+/// Each step returns when no packet is judged any more by what it replaced: Linux waits for the readers
+/// of a map of maps (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
 pub fn activate(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
     let (Some(first), Some(others)) = (extents.first(), extents.get(1..)) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -47,8 +47,8 @@ pub fn activate(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<(
     bpf::update(outer, 0, &first.as_raw_fd().to_ne_bytes())
 }
 
-/// Gives back what the image before the one in force held. Slots are not emptied but given the first
-/// extent, which is there anyway: that takes one call, and thus one wait, for all of them (on Linux
+/// Releases what the image before the one in force held. Its slots are not emptied. They are all given the
+/// first extent, which is there anyway: that takes one call, and thus one wait, for all of them (on Linux
 /// before 6.8, a wait for each).
 pub fn release(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
     let Some(first) = extents.first() else { return Ok(()) };
@@ -56,8 +56,8 @@ pub fn release(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()
     bpf::update_batch(outer, &left, &vec![first.as_raw_fd() as u32; left.len()])
 }
 
-/// Slots that have extents and are not those of the image in force: of the image before, or of one
-/// that a killed command did not come to put in force. A half has slots from its first on.
+/// Slots that hold extents of another image than the one in force: of the image before, or of one that a
+/// killed command did not put in force any more. The slots of a half are filled from its first on.
 fn left_behind(outer: &OwnedFd, more: u32, used: u32) -> io::Result<Vec<u32>> {
     let mut left = Vec::new();
     for half in FIRST_MORE {
@@ -91,16 +91,16 @@ pub fn ids(outer: &OwnedFd) -> io::Result<Vec<u32>> {
 
 /// The image in force, readable in place.
 pub struct Mapped {
-    /// The first extent's map, to see whether it is still the same later.
+    /// Id of the first extent's map, to see later whether it is still the same.
     pub id: u32,
     extents: Vec<MappedExtent>,
 }
 
 impl Mapped {
-    /// Maps the image in force; `None` where there is none. What is not made of extents is
-    /// `InvalidData`.
+    /// Maps the image in force; `None` where there is none. The error is `InvalidData` where the maps are not
+    /// extents.
     pub fn in_force(outer: &OwnedFd) -> io::Result<Option<Self>> {
-        // It may be exchanged, and gone, while it is being opened.
+        // Another command may replace and release it while it is being opened.
         for _ in 0..100 {
             let Some(id) = slot_id(outer, 0)? else { return Ok(None) };
             let opened = Self::open(outer, id);
@@ -117,7 +117,7 @@ impl Mapped {
         let header = mapped.block(0).map(Header::of).copied();
         let (blocks, more) = header.map_or((0, 0), |header| (header.blocks, header.more_extents));
         let others = (blocks as usize).div_ceil(EXTENT_BLOCKS).saturating_sub(1);
-        // Both numbers may be anything.
+        // Both numbers come from the image, and may be anything.
         for place in 0..(others as u32).min(MORE_EXTENTS) {
             let slot = more.checked_add(place).ok_or(io::ErrorKind::InvalidData)?;
             let id = slot_id(outer, slot)?.ok_or(io::ErrorKind::InvalidData)?;
@@ -167,7 +167,7 @@ impl MappedExtent {
 impl Drop for MappedExtent {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length, and no reference to it outlives `self`.
-        // That it cannot be undone would be no reason to stop.
+        // A failed munmap(2) would be no reason to stop.
         let _ = unsafe { munmap(self.address.cast(), Self::LENGTH.get()) };
     }
 }

@@ -1,4 +1,4 @@
-//! The program's maps, as they are held, filled and read.
+//! The program's maps: their handles, filling them and reading them.
 
 pub mod counters;
 pub mod dynamic;

@@ -1,4 +1,4 @@
-//! A NIC's maps, read and written one element a call: they take no batches.
+//! A NIC's maps, read and written one element a call, because they take no batches.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,10 +29,10 @@ impl Element {
     }
 }
 
-/// Makes a hash hold what is wanted and nothing else. Where it fails, it may hold anything.
+/// Makes a hash hold what is wanted and nothing else. Where this fails, it may hold a part of both.
 pub fn fill<const N: usize>(map: &OwnedFd, wanted: &BTreeMap<[u8; N], u64>) -> io::Result<()> {
     assert_eq!(bpf::map_info(map)?.signature.value_size as usize, size_of::<u64>());
-    // Those that go make room first.
+    // Removals come first, to make room.
     for key in keys::<N>(map)? {
         if !wanted.contains_key(&key) {
             delete(map, &key)?;
@@ -45,7 +45,7 @@ pub fn fill<const N: usize>(map: &OwnedFd, wanted: &BTreeMap<[u8; N], u64>) -> i
 pub fn keys<const N: usize>(map: &OwnedFd) -> io::Result<Vec<[u8; N]>> {
     let most = bpf::map_info(map)?.max_entries as usize;
     let mut keys: Vec<[u8; N]> = Vec::new();
-    // No more than can be there, should somebody change it all the same.
+    // At most as many as the map holds, in case somebody changes it nevertheless.
     while keys.len() < most {
         let mut next = [0; N];
         let last = keys.last().map(<[u8; N]>::as_slice);
@@ -68,7 +68,7 @@ fn update(map: &OwnedFd, key: &[u8], value: &[u8]) -> io::Result<()> {
     unsafe { bpf(MAP_UPDATE_ELEM, &mut attributes) }.map(drop)
 }
 
-/// Removes an element; that it was not there is no error.
+/// Removes an element. One that is not there is no error.
 fn delete(map: &OwnedFd, key: &[u8]) -> io::Result<()> {
     let mut attributes = Element::new(map, Some(key), 0);
     // SAFETY: BPF_MAP_DELETE_ELEM takes these; the key has the map's size, by the caller's word,

@@ -27,7 +27,7 @@ pub struct Loaded {
     name: &'static str,
 }
 
-/// What the packet filter is called that reads the frames of a link of that type.
+/// The name of the packet filter for links of that type.
 const fn filter_name(link_type: LinkType) -> &'static str {
     match link_type {
         LinkType::Ethernet => "xdpctl",
@@ -35,7 +35,7 @@ const fn filter_name(link_type: LinkType) -> &'static str {
     }
 }
 
-/// Which links' frames an attached program reads, by its name.
+/// The type of links that the program of that name is for.
 pub fn link_type_of(program: &str) -> Option<LinkType> {
     LinkType::ALL.into_iter().find(|link_type| filter_name(*link_type) == program)
 }
@@ -45,7 +45,7 @@ pub fn load_filter(link_type: LinkType) -> Result<Loaded, LoadError> {
     load_filter_on(&[], Path::new(""), link_type)
 }
 
-/// Loads the packet filter on some maps, which are pinned in a directory, and with new maps for the
+/// Loads the packet filter on the `kept` maps, which are pinned in a directory, and on new maps for the
 /// rest.
 pub fn load_filter_on(
     kept: &[Map],
@@ -59,7 +59,7 @@ pub fn load_filter_on(
     load(loader, &FILTER.0, filter_name(link_type))
 }
 
-/// Loads the packet filter once more, on maps that are there already: all of the registry, by name.
+/// Loads the packet filter once more, on existing maps: all of the registry, by name.
 pub fn load_filter_beside(
     link_type: LinkType,
     maps: &[(&str, BorrowedFd<'_>)],
@@ -116,7 +116,7 @@ impl Loaded {
         Ok(program.fd().map_err(io::Error::other)?.as_fd())
     }
 
-    /// A map's descriptor, for itself.
+    /// A descriptor of a map, of the caller's own.
     pub fn map(&self, map: Map) -> io::Result<OwnedFd> {
         let name = map.name();
         let missing = || io::Error::other(format!("no map {name} in the object"));
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// The program's declarations are types of another crate, which the registry cannot make.
+    /// The program declares its maps with types of another crate, which cannot be made from the registry.
     #[test]
     fn the_object_has_the_maps_of_the_registry() {
         let object = Object::parse(&FILTER.0).unwrap();

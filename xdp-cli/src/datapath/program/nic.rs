@@ -1,7 +1,7 @@
-//! The program for a NIC, and its maps: made on the NIC by bpf(2) itself, for aya knows no such
-//! maps and programs. aya-obj reads the object and puts the maps into the instructions.
+//! The program for a NIC, and its maps. They are made on the NIC by calls of bpf(2), because aya cannot
+//! make maps and programs there. aya-obj reads the object and puts the maps into the instructions.
 //!
-//! Where no NIC is named, all of it is made in the kernel, as the tests do.
+//! With 0 for the NIC, everything is made in the kernel, which tests use.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -24,24 +24,24 @@ struct Aligned<T: ?Sized>(T);
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/nic.bpf")));
 const PROGRAM: &str = "xdpctl_offload";
 
-/// The names of the maps, as they stand in the program's source and are pinned.
+/// The names of the maps, in the program's source and of their pins.
 pub const SELECTOR: &str = "SELECTOR";
 pub const COUNTERS: &str = "COUNTERS";
-/// Those of the first bank, then those of the second.
+/// The one of the first bank, then the one of the second.
 pub const V4: [&str; 2] = ["FIRST_V4", "SECOND_V4"];
 pub const V6: [&str; 2] = ["FIRST_V6", "SECOND_V6"];
 /// All of them.
 pub const MAPS: [&str; 6] = [SELECTOR, COUNTERS, V4[0], V4[1], V6[0], V6[1]];
 
-/// Entries of a hash that a NIC is asked for at least. Where it has no room for as many, it is
-/// asked for half, and so on.
+/// A NIC is asked for hashes of at least this many entries. Where it has no room for them, it is asked for
+/// half, and so on.
 const ENTRIES: usize = 1 << 16;
 
 const MAP_CREATE: c_long = 0;
 const PROG_LOAD: c_long = 5;
 /// BPF_PROG_TYPE_XDP.
 const XDP: u32 = 6;
-/// Room for what the verifier says.
+/// Bytes for the verifier's log.
 const LOG_BYTES: usize = 1 << 20;
 
 /// Why a NIC has no program.
@@ -49,14 +49,14 @@ const LOG_BYTES: usize = 1 << 20;
 pub enum LoadError {
     #[error("the NIC does not take the map {name}: {error}")]
     Map { name: &'static str, error: io::Error },
-    /// What the driver says of it, where it says something.
+    /// `log` is the verifier's, in which the driver may say why.
     #[error("the NIC does not take the program: {error}{}", said(.log))]
     Program { error: io::Error, log: String },
     #[error("the program for the NIC cannot be read: {0}")]
     Object(String),
 }
 
-/// The last line of the verifier's log that is a driver's: these begin with its name in brackets.
+/// The last line that a driver wrote to the verifier's log: these lines begin with its name in brackets.
 fn said(log: &str) -> String {
     let line = log.lines().rev().find(|line| line.starts_with('['));
     line.map_or_else(String::new, |line| format!(" ({})", line.trim()))
@@ -72,13 +72,13 @@ pub struct NicMaps {
 }
 
 impl NicMaps {
-    /// From maps in the order of [`MAPS`].
+    /// Takes maps in the order of [`MAPS`].
     pub fn of(maps: [OwnedFd; MAPS.len()]) -> Self {
         let [selector, counters, first_v4, second_v4, first_v6, second_v6] = maps;
         Self { selector, counters, v4: [first_v4, second_v4], v6: [first_v6, second_v6] }
     }
 
-    /// In the order of [`MAPS`].
+    /// All maps, in the order of [`MAPS`].
     pub fn all(&self) -> [&OwnedFd; MAPS.len()] {
         let Self { selector, counters, v4: [first_v4, second_v4], v6: [first_v6, second_v6] } =
             self;
@@ -86,11 +86,11 @@ impl NicMaps {
     }
 }
 
-/// A program on a NIC, not yet in the packets' way.
+/// A program that is loaded on a NIC, but sees no packets yet.
 pub struct Loaded {
     pub program: OwnedFd,
     pub maps: NicMaps,
-    /// Most entries of each hash.
+    /// How many entries each hash has room for.
     pub capacity: usize,
 }
 
@@ -98,8 +98,8 @@ fn object() -> Result<Object, LoadError> {
     Object::parse(&OBJECT.0).map_err(|error| LoadError::Object(chain(&error)))
 }
 
-/// Loads the program on the NIC of that interface, or in the kernel where it is 0, with hashes of
-/// as many entries as are needed and more, or as many as it has room for.
+/// Loads the program on the NIC of the interface with that index, or in the kernel where it is 0. Its
+/// hashes have room for the entries that are needed and more, or for as many as the NIC has room for.
 pub fn load(nic: u32, needed: usize) -> Result<Loaded, LoadError> {
     let mut object = object()?;
     let mut capacity = needed.next_power_of_two().max(ENTRIES);
@@ -118,8 +118,8 @@ pub fn load(nic: u32, needed: usize) -> Result<Loaded, LoadError> {
     Ok(Loaded { program, maps, capacity })
 }
 
-/// Whether the kernel lets maps be made on the NIC of that interface at all: asked where it
-/// cannot be asked otherwise, before Linux 6.3.
+/// Whether maps can be made on the NIC of the interface with that index. Before Linux 6.3 there is no
+/// other way to ask whether it runs programs.
 pub fn takes_maps(nic: u32) -> bool {
     create_map(&CreateMap { map_type: ARRAY, key_size: 4, value_size: 8, ..one(nic) }, "probe")
         .is_ok()
@@ -199,7 +199,7 @@ fn load_program(object: &mut Object, nic: u32, maps: &NicMaps) -> Result<OwnedFd
     match load_instructions(&instructions, &object.license, nic, &mut []) {
         Ok(program) => Ok(program),
         Err(error) => {
-            // Asked for again: verifying with a log takes far longer.
+            // A second try, with a log: verifying with one takes far longer.
             let mut log = vec![0; LOG_BYTES];
             let _ = load_instructions(&instructions, &object.license, nic, &mut log);
             let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());

@@ -1,5 +1,5 @@
-//! A program on maps that are there already: aya loads an object with maps of its own, or with such
-//! as are pinned where it is told.
+//! Loading a program on existing maps. aya cannot: it loads an object with new maps, or with maps that are
+//! pinned in a directory.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -15,13 +15,13 @@ pub struct Object {
 }
 
 impl Object {
-    /// Takes apart an object file, whose bytes are aligned as the structures in them.
+    /// Parses an object file, whose bytes are aligned as the structures in them.
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
         let object = aya_obj::Object::parse(bytes).map_err(|error| other(&error))?;
         Ok(Self { object })
     }
 
-    /// Loads an XDP program on these maps, which have to be all that it uses.
+    /// Loads an XDP program on these maps, which have to be all the maps that it uses.
     pub fn load_xdp(
         mut self,
         name: &str,
@@ -68,7 +68,7 @@ impl Object {
         bpf::load_xdp(&xdp).map_err(LoadError::Verifier)
     }
 
-    /// Loads the object's type information, made such as this kernel understands.
+    /// Loads the object's type information, reduced to what this kernel understands.
     fn load_btf(&mut self) -> Result<Option<OwnedFd>, LoadError> {
         let Some(features) = aya::features().btf() else { return Ok(None) };
         let btf = self.object.fixup_and_sanitize_btf(features).map_err(|error| other(&error))?;

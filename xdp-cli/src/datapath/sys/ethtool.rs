@@ -1,6 +1,6 @@
 //! What only the ethtool ioctls say about an interface: its driver and its offloads.
 //!
-//! The ioctls and not ethtool's netlink family, which a kernel may be built without.
+//! It uses the ioctls and not ethtool's netlink family, because a kernel may be built without that.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -38,7 +38,7 @@ struct Value {
     data: u32,
 }
 
-/// The offloads that XDP gets into trouble with.
+/// The offloads that disturb XDP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::datapath) struct Offloads {
     pub(in crate::datapath) rx_vlan: bool,
@@ -50,7 +50,7 @@ pub(in crate::datapath) struct Ethtool(OwnedFd);
 
 impl Ethtool {
     pub(in crate::datapath) fn open() -> io::Result<Self> {
-        // Any socket does; a local one needs no protocol to be built into the kernel.
+        // Any kind of socket will do. A Unix socket exists in every kernel.
         let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         Ok(Self(socket))
     }

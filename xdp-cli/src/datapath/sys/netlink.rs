@@ -1,8 +1,7 @@
 //! One question to the kernel over netlink and all of its answer, blocking.
 //!
-//! Attributes are read one by one rather than into typed messages: of some hundred that an
-//! interface has, a dozen matter here, and a newer kernel may send the rest in forms that a
-//! parser of everything would stumble over.
+//! Attributes are read one by one and not into typed messages. Of some hundred that an interface has, a
+//! dozen matter here, and a parser of all would fail where a newer kernel sends one in a new form.
 
 use std::io;
 
@@ -12,13 +11,13 @@ use netlink_packet_core::{
 };
 use netlink_sys::{Socket, SocketAddr};
 
-/// What stands before every message's payload.
+/// Bytes before every message's payload.
 const NETLINK_HEADER_LEN: usize = 16;
 /// The upper two bits of an attribute's type are flags (nested, network byte order).
 const NLA_TYPE_MASK: u16 = 0x3fff;
-/// Length and type of an attribute.
+/// Bytes of an attribute's length and type.
 const NLA_HEADER_LEN: usize = 4;
-/// How often a dump that the kernel itself calls inconsistent is asked for again.
+/// How often a dump is asked for, as long as the kernel marks it as inconsistent.
 const DUMP_ATTEMPTS: u32 = 8;
 
 /// A request under construction.
@@ -27,12 +26,12 @@ pub(in crate::datapath) struct Request {
 }
 
 impl Request {
-    /// A question about one thing. `header` is what the family puts before the attributes.
+    /// A question about one object. `header` is what the family puts before the attributes.
     pub(in crate::datapath) fn one(message_type: u16, header: &[u8]) -> Self {
         Self::new(message_type, header, false)
     }
 
-    /// A question about all things of a kind.
+    /// A question about all objects of a kind.
     pub(in crate::datapath) fn all(message_type: u16, header: &[u8]) -> Self {
         Self::new(message_type, header, true)
     }
@@ -46,7 +45,7 @@ impl Request {
         Self { bytes }
     }
 
-    /// Adds an attribute. `value` is far below the 64 KiB that its length can say.
+    /// Adds an attribute. `value` has to be shorter than 64 KiB, the most that its length field can say.
     pub(in crate::datapath) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
         let length = (NLA_HEADER_LEN + value.len()) as u16;
         self.bytes.extend_from_slice(&length.to_ne_bytes());
@@ -71,7 +70,7 @@ pub(in crate::datapath) struct Netlink {
     sequence: u32,
 }
 
-/// What has come of an answer.
+/// The part of an answer that has come so far.
 #[derive(Debug, Default)]
 struct Answer {
     /// The payload of each message.
@@ -120,7 +119,7 @@ impl Answer {
         while !rest.is_empty() && !self.complete {
             let message = NetlinkBuffer::new_checked(rest)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            // Anything else is the tail of an answer that was given up.
+            // A message with another number is the rest of an answer that was given up.
             if message.sequence_number() == sequence {
                 self.interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
                 match message.message_type() {
@@ -144,7 +143,7 @@ impl Answer {
     }
 }
 
-/// The attributes in `bytes`, up to the first one whose length cannot be.
+/// The attributes in `bytes`, up to the first one with an impossible length.
 pub(in crate::datapath) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(read_u16(bytes)?);

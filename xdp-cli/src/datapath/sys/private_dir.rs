@@ -1,7 +1,7 @@
 //! Directories that are root's alone.
 //!
-//! Pins and run-time state are trusted when they are read back, so nobody else may have made,
-//! replaced or looked into the directories that they are in, nor the files.
+//! Pins and run-time state are trusted when they are read back. So nobody but root may make or replace the
+//! files, nor make, replace or look into the directories that they are in.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -50,7 +50,7 @@ impl Error {
         }
     }
 
-    /// The same, with paths under `base` told as paths under `shown`.
+    /// The same error, with paths under `base` shown as paths under `shown`.
     pub(in crate::datapath) fn shown_under(mut self, base: &Path, shown: &Path) -> Self {
         let (Self::NotRoot(path)
         | Self::NotDirectory(path)
@@ -59,20 +59,20 @@ impl Error {
         | Self::Open { path, .. }
         | Self::Io { path, .. }) = &mut self;
         if let Ok(rest) = path.strip_prefix(base) {
-            // Joined with nothing, it would end with a slash.
+            // `shown.join("")` would end with a slash.
             *path = shown.components().chain(rest.components()).collect();
         }
         self
     }
 }
 
-/// Makes `base`/`names[0]`/`names[1]`/…, each of it private to root, and returns the path.
+/// Makes `base`/`names[0]`/`names[1]`/…, each directory private to root, and returns the path.
 ///
-/// What is there already is made private if only root can write to it, and refused otherwise. `base` itself is
-/// taken as it is.
+/// A directory that exists already is made private if only root can write to it, and refused otherwise.
+/// `base` itself is taken as it is.
 pub fn create(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
-    // A command in another network namespace may remove what is empty, as directories are on their
-    // way down to where they are not: begin again.
+    // A command in another network namespace may remove a directory that is still empty before the next
+    // one is made in it. Then this begins again.
     for _ in 0..100 {
         match create_once(base, names) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -86,7 +86,8 @@ fn create_once(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
     let (mut path, mut directory) = open_base(base)?;
     for name in names {
         path.push(name);
-        // Another user's directory would be refused below, but would stay in root's way.
+        // A directory that another user made would be refused below, and from then on by root's
+        // commands too.
         if !Uid::effective().is_root() {
             return Err(Error::NotRoot(path));
         }
@@ -100,13 +101,13 @@ fn create_once(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Takes away what others may do with a directory of root's.
+/// Takes from others all permissions for a directory of root's.
 fn close_to_others(directory: &OwnedFd, path: &Path) -> Result<(), Error> {
     let stat = fstat(directory).map_err(|errno| io_error("look at", path, errno))?;
     if stat.st_mode & 0o077 == 0 {
         return Ok(());
     }
-    // A descriptor that is only a place cannot be changed by itself, but by its name in /proc.
+    // fchmod(2) does not take an `O_PATH` descriptor, but chmod(2) takes its name in /proc.
     let by_descriptor = format!("/proc/self/fd/{}", directory.as_raw_fd());
     fs::set_permissions(by_descriptor, fs::Permissions::from_mode(MODE))
         .map_err(|source| Error::Io { action: "make private", path: path.to_owned(), source })
@@ -127,8 +128,8 @@ pub fn existing(base: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error> {
     Ok(Some(path))
 }
 
-/// Reads a file in a directory that is root's alone; `None` where there is none. Links are not
-/// followed, and what another user could have written is refused.
+/// Reads a file in a directory that is root's alone; `None` where there is none. Symbolic links are not
+/// followed, and a file that another user could have written is refused.
 pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let path = directory.join(name);
     let missing = |error: &Error| matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
@@ -136,7 +137,7 @@ pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error>
         Err(error) if missing(&error) => return Ok(None),
         other => other?,
     };
-    // A FIFO would be waited for.
+    // Without `O_NONBLOCK` the open would wait for a FIFO's writer.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = match openat(&parent, name, flags, Mode::empty()) {
         Ok(file) => fs::File::from(file),
@@ -152,7 +153,7 @@ pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error>
     Ok(Some(bytes))
 }
 
-/// Makes a file anew in a directory that is root's alone, which is made if it is not there.
+/// Makes an empty file in a directory that is root's alone. The directory is made if it is not there.
 pub fn create_file(directory: &Path, name: &str) -> Result<fs::File, Error> {
     let path = directory.join(name);
     match fs::DirBuilder::new().mode(MODE).create(directory) {
@@ -172,13 +173,14 @@ pub fn create_file(directory: &Path, name: &str) -> Result<fs::File, Error> {
         .map_err(|errno| io_error("make", &path, errno))
 }
 
-/// Opens a directory that [`create`] or [`existing`] returned, so that it can be locked: what those
-/// open is only a place (`O_PATH`), for which flock(2) is EBADF.
+/// Opens a directory that [`create`] or [`existing`] returned, so that it can be locked. Those open it with
+/// `O_PATH` only, for which flock(2) is EBADF.
 pub fn open_to_lock(path: &Path) -> Result<fs::File, Error> {
     open_own(path, OFlag::O_RDONLY).map(fs::File::from)
 }
 
-/// Opens a directory of the caller's, who is root wherever it matters, without following a link.
+/// Opens a directory that belongs to the caller, who is root except in tests, without following a symbolic
+/// link.
 fn open_own(path: &Path, access: OFlag) -> Result<OwnedFd, Error> {
     let flags = access | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match open(path, flags, Mode::empty()) {
@@ -191,7 +193,7 @@ fn open_own(path: &Path, access: OFlag) -> Result<OwnedFd, Error> {
     Ok(directory)
 }
 
-/// Refuses what is no regular file, and what another user could have written.
+/// Refuses anything but a regular file that no other user could have written.
 pub fn judge_file(path: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
     if !metadata.is_file() {
         return Err(Error::NotFile(path.to_owned()));
@@ -204,20 +206,20 @@ fn judge_own(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {
     judge(path, owner, mode)
 }
 
-/// Removes `base`/`names[0]`/… from the innermost outwards, as far as it is empty and nothing is
-/// mounted there.
+/// Removes the directories of `base`/`names[0]`/…, from the innermost outwards, as far as they are empty
+/// and nothing is mounted on them. `base` itself stays.
 pub fn remove_if_empty(base: &Path, names: &[&str]) -> Result<(), Error> {
     for count in (1..=names.len()).rev() {
         let (outer, name) = (&names[..count - 1], names[count - 1]);
         let Some(parent) = existing(base, outer)? else { continue };
         let (parent, directory) = match open_base(&parent) {
-            // Removed since, by a command in another network namespace.
+            // A command in another network namespace has removed it meanwhile.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
         };
         match unlinkat(&directory, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            // EBUSY: a mount point, of whoever mounted there.
+            // EBUSY: somebody mounted something there.
             Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EBUSY) => return Ok(()),
             Err(errno) => return Err(io_error("remove", &parent.join(name), errno)),
         }
@@ -232,7 +234,7 @@ fn open_base(base: &Path) -> Result<(PathBuf, OwnedFd), Error> {
     Ok((base.to_owned(), directory))
 }
 
-/// Opens a directory by name without following a link, and makes sure that it is private.
+/// Opens a directory by name without following a symbolic link, and checks that only root can write to it.
 fn open_private(parent: impl AsFd, name: &str, path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match openat(parent, name, flags, Mode::empty()) {
@@ -249,7 +251,7 @@ fn judge(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {
     if owner != 0 {
         return Err(Error::Owner { path: path.to_owned(), owner });
     }
-    // Readable is not private, but what root alone can write can be trusted.
+    // Others may be able to read it, but what only root can write can be trusted.
     if mode & 0o022 != 0 {
         return Err(Error::Open { path: path.to_owned(), mode });
     }

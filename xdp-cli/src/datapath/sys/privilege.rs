@@ -1,8 +1,8 @@
-//! Whether the caller may do what the kernel side asks for, and whether this kernel can.
+//! Whether the caller has the privileges that xdpctl needs, and whether the running kernel is new enough.
 
 use std::{fs, io};
 
-/// Oldest kernel that the data plane is made for.
+/// Major and minor version of the oldest kernel that xdpctl supports.
 pub const MINIMUM_KERNEL: (u32, u32) = (6, 1);
 
 const STATUS: &str = "/proc/self/status";
@@ -11,7 +11,7 @@ const USER_NAMESPACE: &str = "/proc/self/ns/user";
 /// include/uapi/linux/nsfs.h.
 const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
 
-/// One thing that is done to the kernel, and the capabilities that it asks for.
+/// One thing that xdpctl does, and the capabilities that the kernel asks for it.
 struct Need {
     /// Any one of these is enough.
     any_of: &'static [Capability],
@@ -35,7 +35,7 @@ const NEEDS: [Need; 3] = [
     Need { any_of: &[CAP_SYS_ADMIN], purpose: "to open maps by id and to mount a bpffs" },
 ];
 
-/// Why the kernel side is out of reach.
+/// Why nothing can be done to the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("not permitted: this process lacks {}", .0.join(" and "))]
@@ -84,7 +84,7 @@ pub fn require() -> Result<(), Error> {
     if !missing.is_empty() {
         return Err(Error::Missing(missing));
     }
-    // The capabilities of a container's own root look just as complete, and do not count.
+    // Root of a container's own user namespace seems to have all capabilities, but they do not count.
     match fs::read_link(USER_NAMESPACE) {
         Ok(link) if link.as_os_str() != INITIAL_USER_NAMESPACE => Err(Error::UserNamespace),
         _ => Ok(()),

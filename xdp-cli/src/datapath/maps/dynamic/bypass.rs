@@ -1,11 +1,11 @@
-//! The emergency switch, which lies beside the switches of run-time entries: it is the program's too,
-//! not the ruleset's.
+//! The emergency switch. It lies beside the switches of run-time entries because it belongs to the
+//! program as these do, not to the ruleset.
 
 use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::dynamic::memory::{self, Switches};
 use crate::datapath::maps::handles::Maps;
 
-/// Whether everything passes.
+/// Whether bypass is on: then everything passes.
 ///
 /// # Errors
 ///

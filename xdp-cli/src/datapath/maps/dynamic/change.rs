@@ -1,21 +1,21 @@
-//! Changes of records and of what is made of them, all or none.
+//! Changes of records and of the entries that are made of them, all or none.
 //!
-//! The program asks the tables while they are changed, and a command may be killed between any two
-//! steps, so their order is what keeps them whole:
+//! The program looks into the tables while they are changed, and a command may be killed between any two
+//! steps. The order of the steps is what keeps them whole:
 //!
-//! - [`Switches::begin`] marks them as being changed, before anything else. A command that finds the
-//!   mark makes the tables what the records say, recounts everything and makes the filters anew.
-//! - Changing: the maps that are not there yet, the filter's bits, the flag that has the table asked;
-//!   the records; then the entries of the table, which is when it is in force. Killed in between, some
-//!   of the records are there, each of them whole, and the next command puts them in force; bits without
-//!   an entry cost time only.
-//! - Where no record is left: the flag, the table, the filter, the records. A packet that has found a
-//!   table keeps it to its end, by the kernel's word.
-//! - Whatever is changed: meanwhile the program skips no entry that has ended, and afterwards a new
-//!   epoch begins, so that nothing is skipped of what was changed ([`Skip`]).
+//! - [`Switches::begin`] marks them as being changed, before anything else. A command that finds the mark
+//!   makes the tables what the records say, recounts everything and makes the filters anew.
+//! - A change makes the maps that are not there yet, sets the filter's bits and the flag that has the
+//!   program look into the table, writes the records, and then the entries of the table: with these it is
+//!   in force. Killed in between, it leaves some of the records, each of them whole, and the next command
+//!   puts them in force. Bits without an entry only cost time.
+//! - Where no record is left, the flag goes first, then the table, the filter and the records. A packet
+//!   that has found a table can use it to its end: the kernel frees the map only then.
+//! - During any change the program skips no entry that has ended, and afterwards a new epoch begins, so
+//!   that nothing is skipped that was changed ([`Skip`]).
 //! - A filter that has many bits without an entry is replaced by a new one, which is filled before.
-//! - An entry keeps its counters as long as somebody wants its kind, so that no packet is lost to the
-//!   count while it is replaced.
+//! - An entry keeps its counters as long as somebody wants its kind, so that no packet goes uncounted
+//!   while it is replaced.
 
 use std::io;
 
@@ -31,11 +31,11 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::maps::dynamic::table;
 use crate::datapath::maps::handles::Maps;
 
-/// The sides of a change.
+/// The two sides of a change, as indexes.
 pub(super) const BEFORE: usize = 0;
 pub(super) const AFTER: usize = 1;
 
-/// What is changed in one table: records with their owners, and what becomes of the entries.
+/// What is changed in one table: records with their owners, and the entries made of them.
 pub(super) struct Change {
     pub(super) table: EntryTable,
     pub(super) records: Vec<(IpPrefix, u32, [Option<Record>; 2])>,
@@ -47,7 +47,7 @@ impl Change {
         Self { table, records: Vec::new(), entries: Vec::new() }
     }
 
-    /// The way back.
+    /// The change that undoes this one.
     pub(super) fn turned(&self) -> Self {
         let records =
             self.records.iter().map(|(prefix, owner, [a, b])| (*prefix, *owner, [*b, *a]));
@@ -56,14 +56,14 @@ impl Change {
     }
 }
 
-/// The maps that are changed, with the switches that say how they are asked.
+/// The maps that are changed, with the switches that tell the program which of them to look into.
 pub(super) struct Tables<'m> {
     pub(super) maps: &'m Maps,
     pub(super) switches: Switches,
 }
 
 impl Tables<'_> {
-    /// Makes changes, all or none of them. The mark has to be set, and stays where it fails.
+    /// Makes changes, all or none of them. The mark has to be set before, and stays where this fails.
     pub(super) fn apply_all(&self, changes: &[Change]) -> io::Result<()> {
         for (nth, change) in changes.iter().enumerate() {
             if let Err(error) = self.apply(change) {
@@ -114,7 +114,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Makes room for so many records.
+    /// Makes room for that many records of a table.
     pub(super) fn resize_records(&self, table: EntryTable, records: usize) -> io::Result<()> {
         let before = slots::records(self.maps, table)?;
         if let Some(map) = records::resized(before.as_ref(), records)? {
@@ -123,7 +123,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Writes one side of a change: the records, and then what is made of them.
+    /// Writes one side of a change: the records, then the entries that are made of them.
     fn write(&self, change: &Change, side: usize) -> io::Result<()> {
         let table = change.table;
         if let Some(map) = slots::records(self.maps, table)? {
@@ -158,7 +158,7 @@ impl Tables<'_> {
         })
     }
 
-    /// What a table has.
+    /// The entries of a table.
     pub(super) fn entries(&self, table: EntryTable) -> io::Result<FxHashMap<IpPrefix, Entry>> {
         match slots::table(self.maps, table)? {
             Some(map) => Ok(table::read(&map, table)?.into_iter().collect()),

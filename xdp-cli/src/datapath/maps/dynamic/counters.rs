@@ -1,4 +1,4 @@
-//! The counters of run-time entries: which are free, and what they have.
+//! The counters of run-time entries: which are free, and what they stand at.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,8 +15,8 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::maps::handles;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
 
-/// A page of which fewer are free is not looked through for them: entries would get few from it, and
-/// each time all entries are read to know which are used.
+/// A page with fewer free counters than this is not used for new entries: it would give them few, and to
+/// know which counters are free costs a look at all entries each time.
 const WORTHWHILE: u32 = COUNTERS_PER_PAGE as u32 / 4;
 const NONE: PageBits = [0; COUNTERS_PER_PAGE / 64];
 
@@ -28,7 +28,7 @@ pub(super) struct Used {
 impl Used {
     pub(super) fn of(numbers: impl IntoIterator<Item = u32>) -> Self {
         let mut used = Self { pages: vec![NONE; COUNTER_PAGES] };
-        // The one that stands for none.
+        // Counter 0 stands for no counter.
         used.add(0);
         numbers.into_iter().for_each(|number| used.add(number));
         used
@@ -52,8 +52,8 @@ impl Used {
     }
 }
 
-/// Takes counters that no entry has, up to `wanted`: fewer where there are no more. `used` says which
-/// ones entries have; it is asked only where the page that was last taken from has not enough.
+/// Takes up to `wanted` counters that no entry has: fewer where there are no more. `used` says which ones
+/// entries have; it is called only where the page that was used last has too few.
 pub(super) fn take(
     pages: &OwnedFd,
     switches: &Switches,
@@ -87,7 +87,7 @@ pub(super) fn take(
     Ok(taken)
 }
 
-/// Moves counters from those that are free on a page to those that are taken.
+/// Moves counters from `free`, those of a page, to `taken`, until that holds as many as are wanted.
 fn pop(page: u32, free: &mut PageBits, wanted: usize, taken: &mut Vec<u32>) {
     for (at, word) in free.iter_mut().enumerate() {
         while *word != 0 && taken.len() < wanted {
@@ -98,7 +98,7 @@ fn pop(page: u32, free: &mut PageBits, wanted: usize, taken: &mut Vec<u32>) {
     }
 }
 
-/// Gives back pages on which nothing is used, but for the one from which the next counters are taken.
+/// Releases pages on which no counter is used, but for the one from which the next counters are taken.
 pub(super) fn give_back(pages: &OwnedFd, switches: &Switches, used: &Used) -> io::Result<()> {
     let none_is_used = (0..COUNTER_PAGES).all(|page| used.is_empty(page));
     if none_is_used {
@@ -119,7 +119,7 @@ pub(super) fn maps(pages: &OwnedFd) -> impl Iterator<Item = io::Result<OwnedFd>>
     (0..COUNTER_PAGES as u32).filter_map(|page| slots::get(pages, page).transpose())
 }
 
-/// What counters have, each block of them read once.
+/// What counters stand at. Each block of them is read once.
 pub(super) struct Counted<'m> {
     pages: &'m OwnedFd,
     blocks: FxHashMap<(u32, u32), CounterBlock>,
@@ -132,7 +132,7 @@ impl<'m> Counted<'m> {
         Ok(Self { pages, blocks: FxHashMap::default(), values })
     }
 
-    /// The packets of a counter, of all CPUs; 0 where nothing is counted.
+    /// The packets of a counter, summed over all CPUs; 0 for a number that is no counter's, as 0 is.
     pub(super) fn packets(&mut self, counter: u32) -> io::Result<u64> {
         let Some(CounterPlace { page, block, word }) = CounterPlace::of(counter) else {
             return Ok(0);

@@ -1,4 +1,4 @@
-//! The filter in front of a table: which bits a prefix has, and setting them.
+//! The filter in front of a table, whose bits say which prefixes may have an entry there.
 
 use std::io;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(super) struct MappedFilter {
 }
 
 impl MappedFilter {
-    /// Makes one without any bit set.
+    /// Makes a filter without any bit set.
     pub(super) fn create() -> io::Result<(Self, OwnedFd)> {
         let map = handles::create(FILTER, "xdpctl_filter")?;
         Ok((Self::open(&map)?, map))
@@ -31,7 +31,7 @@ impl MappedFilter {
         Ok(Self { memory: MappedValue::open(map)? })
     }
 
-    /// Sets the bits of a prefix, and returns the flags that have them asked.
+    /// Sets the bits of a prefix, and returns the flags that have the program look at them.
     pub(super) fn add(&self, multipliers: [u64; 2], prefix: &IpPrefix) -> u32 {
         bits(multipliers, prefix, |bits| self.set(bits))
     }
@@ -51,8 +51,8 @@ impl MappedFilter {
     }
 }
 
-/// The bits of a prefix in the filter of its table, given to `set`, and the flags that have them
-/// asked beside the table's own.
+/// Calls `set` with the bits of a prefix in the filter of its table, and returns the flags, beside the
+/// table's own, that have the program look at them.
 pub fn bits(multipliers: [u64; 2], prefix: &IpPrefix, mut set: impl FnMut(Range<u32>)) -> u32 {
     let mut one = |bit: u32| set(bit..bit + 1);
     match *prefix {
@@ -87,8 +87,8 @@ pub fn bits(multipliers: [u64; 2], prefix: &IpPrefix, mut set: impl FnMut(Range<
     }
 }
 
-/// How much an entry that is gone weighs in the decision to make its filter anew: its bits, and as
-/// much as can be where it had all packets asked.
+/// How much a removed entry weighs in the decision to make its filter anew: as much as it has bits. An
+/// IPv6 prefix that is too short for bits sends all packets to the table, and weighs more than any.
 pub fn weight(prefix: &IpPrefix) -> u64 {
     match prefix {
         IpPrefix::V4(prefix) => 1 << FILTER_BITS.saturating_sub(prefix.length.into()),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     proptest! {
-        /// An address of a prefix is never kept from the table.
+        /// The filter never hides the table's entry for an address of a prefix.
         #[test]
         fn addresses_find_the_bits_of_their_prefixes(
             address: u32, length in 0u8..32, upper: u64, lower: u64, length_v6 in 0u8..128,

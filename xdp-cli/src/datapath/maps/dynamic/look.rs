@@ -19,7 +19,7 @@ use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::clock;
 use crate::views::entries::{Kind, Listed};
 
-/// How many entries are in force, each owner's for itself.
+/// How many entries are in force. Those of two owners for the same prefix are two.
 ///
 /// # Errors
 ///
@@ -43,14 +43,15 @@ pub fn count(maps: &Maps) -> Result<u64> {
     Ok(live.len() as u64)
 }
 
-/// The time, where it matters: without an entry that ends, any time is as good.
+/// The time, in nanoseconds of the kernel's clock, where an entry may have ended or a change was cut off.
+/// Otherwise the clock is not asked: any time gives the same answer.
 pub(super) fn time_for(switches: &Switches) -> Result<u64> {
     let matters = switches.changing != 0 || switches.next_deadline != NEVER;
     if matters { clock::now() } else { Ok(0) }
 }
 
-/// The live entries that hold an address, in the order in which they decide: the longest first and, of
-/// one prefix, those that allow. `address` is a prefix of full length.
+/// The live entries that hold an address, in the order in which they decide: the longest prefix first and,
+/// for the same prefix, those that allow before those that block. `address` is a prefix of full length.
 ///
 /// # Errors
 ///
@@ -87,9 +88,8 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
     Ok(held)
 }
 
-/// The live entry that decides about a packet from `address`, a prefix of full length, and what it
-/// does: as the program asks its tables, in a few calls, however many prefixes could hold the
-/// address.
+/// The live entry that decides about a packet from `address`, a prefix of full length, and what it does.
+/// It is looked up as the program does it, in a few calls, however many prefixes could hold the address.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind
     let what = "look up the run-time entries";
     let full = table::length(&address);
     let mut time = None;
-    // The single address, and then the prefixes that hold it.
+    // First the table of single addresses, then that of prefixes.
     for longest in [full, full - 1] {
         let table = table::of(&address.shortened(longest));
         let Some(map) = slots::table(maps, table).context(what)? else { continue };
@@ -106,14 +106,15 @@ pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind
         while let Some(most) = bound {
             let found = table::longest(&map, &address.shortened(most)).context(what)?;
             let Some(entry) = found else { break };
-            // Not above what was asked for: else a damaged entry would be found without end.
+            // At most the length that was asked for, or a damaged entry would be found over and over.
             let length = u8::try_from(entry.length).unwrap_or(most).min(most);
             let now = match time {
                 Some(time) => time,
                 None => *time.insert(clock::now()?),
             };
             match entry.decides_at(now).action() {
-                // What has ended hides nothing. A single address has no shorter one in its table.
+                // An entry that has ended does not hide shorter prefixes. The table of single
+                // addresses has none.
                 EntryAction::NONE => bound = length.checked_sub(1).filter(|_| longest < full),
                 EntryAction::ALLOWED => {
                     return Ok(Some((address.shortened(length), Kind::Allow)));

@@ -1,5 +1,5 @@
-//! Maps of one element as memory: the switches and the filters, which the program reads while they
-//! are written, word by word.
+//! Maps of one element as memory: the switches and the filters. They are written word by word, because the
+//! program reads them meanwhile.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -33,7 +33,7 @@ impl<T> MappedValue<T> {
         Ok(Self { address: address.cast() })
     }
 
-    /// Its place, good as long as `self`.
+    /// The value's address, valid as long as `self`.
     pub(super) fn as_ptr(&self) -> *mut T {
         self.address.as_ptr()
     }
@@ -42,7 +42,7 @@ impl<T> MappedValue<T> {
 impl<T> Drop for MappedValue<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length, and no reference to it outlives `self`.
-        // That it cannot be undone would be no reason to stop.
+        // A failed munmap(2) would be no reason to stop.
         let _ = unsafe { munmap(self.address.cast(), size_of::<T>()) };
     }
 }
@@ -55,7 +55,7 @@ pub(super) fn read(map: &OwnedFd) -> io::Result<Raw> {
     Ok(unsafe { std::mem::transmute::<[u8; size_of::<Raw>()], Raw>(bytes) })
 }
 
-/// Which counters of a page are free, or used: a bit each.
+/// Which counters of a page are free, or which are used: a bit for each.
 pub(super) type PageBits = [u64; COUNTERS_PER_PAGE / 64];
 
 /// The switches, to be changed.
@@ -63,7 +63,7 @@ pub(super) struct Switches {
     memory: MappedValue<Raw>,
 }
 
-/// A field, as one that others read and write too.
+/// A field of the switches as an atomic: others read and write it too.
 macro_rules! field {
     ($switches:expr, $field:ident $([$index:expr])?, $atomic:ty) => {{
         let raw = $switches.memory.as_ptr();
@@ -98,19 +98,19 @@ impl Switches {
         unsafe { self.memory.as_ptr().read_volatile() }
     }
 
-    /// Switches the bypass. Whether it was on before.
+    /// Switches bypass on or off, and returns whether it was on before.
     pub(super) fn set_bypass(&self, on: bool) -> bool {
         field!(self, bypass, AtomicU64).swap(on.into(), Ordering::SeqCst) != 0
     }
 
-    /// Marks the tables as being changed. The program skips nothing meanwhile.
+    /// Marks the tables as being changed. While the mark is there the program skips nothing.
     pub(super) fn begin(&self) {
         field!(self, changing, AtomicU64).store(1, Ordering::SeqCst);
         field!(self, epoch, AtomicU32).store(0, Ordering::SeqCst);
     }
 
-    /// Everything is as the switches say: a new epoch begins. Where the last was used, there is none
-    /// until [`Self::renew_epochs`]: the program is slower then, and not wrong.
+    /// Removes the mark, and begins a new epoch. If the last epoch is used up, no new one begins until
+    /// [`Self::renew_epochs`]: meanwhile the program is slower, not wrong.
     pub(super) fn end(&self) {
         let last = field!(self, last_epoch, AtomicU64);
         let next = last.load(Ordering::Relaxed) as u32 + 1;
@@ -121,7 +121,8 @@ impl Switches {
         field!(self, changing, AtomicU64).store(0, Ordering::SeqCst);
     }
 
-    /// No entry holds a skip of any epoch but the last few: they may be used once more.
+    /// Begins again with the first epoch. Before, the caller has removed the skips of all epochs but the
+    /// last few from the entries.
     pub(super) fn renew_epochs(&self) {
         field!(self, last_epoch, AtomicU64).store(0, Ordering::Relaxed);
     }
@@ -154,7 +155,7 @@ impl Switches {
         field!(self, entries[table as usize], AtomicU32).store(entries, Ordering::Relaxed);
     }
 
-    /// A page, and which of its counters are free.
+    /// The page from which the next counters are taken, and which of its counters are free.
     pub(super) fn free_counters(&self) -> (u32, PageBits) {
         let page = field!(self, counter_page, AtomicU64).load(Ordering::Relaxed) as u32;
         let free = std::array::from_fn(|at| {
@@ -163,8 +164,8 @@ impl Switches {
         (page, free)
     }
 
-    /// Zeros first: a command that is killed in between leaves counters that are found again, and none
-    /// that two entries get.
+    /// Sets the page from which the next counters are taken. It writes zeros first: a command that is killed
+    /// in between leaves free counters that are found again later, and none that two entries could get.
     pub(super) fn set_free_counters(&self, page: u32, free: &PageBits) {
         for at in 0..free.len() {
             field!(self, free_counters[at], AtomicU64).store(0, Ordering::SeqCst);
@@ -175,7 +176,7 @@ impl Switches {
         }
     }
 
-    /// None is known to be free.
+    /// Notes that no counter is known to be free.
     pub(super) fn forget_free_counters(&self) {
         self.set_free_counters(0, &[0; COUNTERS_PER_PAGE / 64]);
     }

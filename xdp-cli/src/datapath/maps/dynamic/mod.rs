@@ -1,9 +1,9 @@
 //! Entries added at run time, in the kernel: changed in place, under the namespace's lock.
 //!
-//! What each owner asked for, for each prefix, is a record ([`records`]). The records are the truth, and
-//! the tables that the program asks are made of them: of each prefix, an entry that says what all owners
-//! together want. In which order they are changed, and what that leaves wherever it stops, is said in
-//! [`change`].
+//! What an owner asked for, for a prefix, is a record ([`records`]). The records are the truth. The tables
+//! that the program looks into are made of them: for each prefix they hold an entry that says what all
+//! owners together want. [`change`] says in which order they are changed, and what is left wherever a
+//! change stops.
 
 pub mod bypass;
 mod change;
@@ -30,7 +30,7 @@ use crate::datapath::maps::handles::Maps;
 pub use look::{count, deciding, holding};
 pub use store::{Order, Put, Store};
 
-/// The maps that are there only while there are entries.
+/// The maps that exist only while there are entries.
 pub fn inner_maps(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
     let mut found: Vec<OwnedFd> =
         counters::maps(&maps.entry_counters).collect::<io::Result<_>>()?;

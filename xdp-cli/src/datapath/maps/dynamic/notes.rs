@@ -1,5 +1,5 @@
-//! The notes of entries, in a file beside the ruleset in force: an entry bears the number of its
-//! note. Losing the file loses no verdict.
+//! The notes of entries, in a file beside the ruleset in force. A record holds the number of its note. No
+//! verdict depends on the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::sys::private_dir;
 
 const FILE: &str = "notes";
-/// What it is while it is written.
+/// Name of the new file while it is written.
 const NEW: &str = "notes.new";
 /// Marks a file of this version.
 const MAGIC: &[u8; 8] = b"xdpnote\x01";
@@ -19,12 +19,12 @@ const MAGIC: &[u8; 8] = b"xdpnote\x01";
 pub(super) struct Notes {
     directory: PathBuf,
     texts: BTreeMap<u32, String>,
-    /// Why there are none, where there may be some.
+    /// Why the file could not be read, if so: then it may hold notes that are not in `texts`.
     unreadable: Option<Error>,
 }
 
 impl Notes {
-    /// Reads them; where there is no file, or one that makes no sense, there are none.
+    /// Reads the notes; there are none where there is no file, or where this version did not write it.
     pub(super) fn read(directory: PathBuf) -> Self {
         let (texts, unreadable) = match private_dir::read_file(&directory, FILE) {
             Ok(bytes) => (bytes.and_then(|bytes| decode(&bytes)).unwrap_or_default(), None),
@@ -33,21 +33,21 @@ impl Notes {
         Self { directory, texts, unreadable }
     }
 
-    /// Why they cannot be read, if so. Then none is written either: that would be the end of those
-    /// that are there.
+    /// Why the notes cannot be read, if so. Then none is written either, which would remove those in the
+    /// file.
     pub(super) fn unreadable(&self) -> Option<&Error> {
         self.unreadable.as_ref()
     }
 
-    /// The text of a number.
+    /// The text of the note with that number.
     pub(super) fn text(&self, number: u32) -> Option<&str> {
         self.texts.get(&number).map(String::as_str)
     }
 
-    /// The number of a text, which is written down if it is new.
+    /// The number of a text. A new text is written to the file.
     pub(super) fn number(&mut self, text: &str) -> Result<u32> {
-        // From the text itself, so that a file that is lost and begun anew does not give the numbers
-        // of entries that are still there to other texts.
+        // The number is a hash of the text. If the file is lost and begun anew, other texts do not get the
+        // numbers that entries in force still hold.
         let mut number = hashed(text).max(1);
         loop {
             match self.texts.get(&number) {
@@ -61,14 +61,14 @@ impl Notes {
         Ok(number)
     }
 
-    /// Forgets all others.
+    /// Forgets all notes but those with these numbers.
     pub(super) fn keep(&mut self, numbers: &BTreeSet<u32>) -> Result<()> {
         let before = self.texts.len();
         self.texts.retain(|number, _| numbers.contains(number));
         if self.texts.len() == before { Ok(()) } else { self.write() }
     }
 
-    /// Puts a whole new file in the place of the one before.
+    /// Replaces the file as a whole.
     fn write(&self) -> Result<()> {
         if let Some(error) = &self.unreadable {
             return Err(error.clone());
@@ -85,7 +85,7 @@ impl Notes {
     }
 }
 
-/// The notes in a file of these bytes; `None` where it is not one of this version.
+/// The notes in a file of these bytes; `None` where this version did not write it.
 pub fn decode(bytes: &[u8]) -> Option<BTreeMap<u32, String>> {
     postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok()
 }
@@ -117,7 +117,7 @@ mod tests {
 
         fs::write(directory.join(FILE), "nonsense").unwrap();
         assert_eq!(Notes::read(directory.clone()).text(second), None);
-        // The same number as before, for entries that still bear it.
+        // The same number as before, for entries that still hold it.
         assert_eq!(Notes::read(directory).number("écouté").unwrap(), second);
     }
 }

@@ -1,5 +1,5 @@
-//! The owners of run-time entries: names and their numbers, in the kernel beside the records that bear
-//! them.
+//! The owners of run-time entries: names and their numbers, in the kernel beside the records that hold
+//! these numbers.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -42,7 +42,7 @@ impl Owners {
         (0..MAX_OWNERS).filter(|number| self.name(*number).is_some()).collect()
     }
 
-    /// Gives a name a number, before any record bears it; `None` where there is none left.
+    /// Gives a name a number, before any record holds it; `None` where no number is left.
     pub(super) fn add(&mut self, map: &OwnedFd, name: &str) -> io::Result<Option<u32>> {
         let Some(free) = self.names.iter().position(Option::is_none) else { return Ok(None) };
         let mut bytes: OwnerName = [0; MAX_OWNER_NAME];
@@ -54,7 +54,7 @@ impl Owners {
         Ok(Some(free as u32))
     }
 
-    /// Forgets those that no record bears.
+    /// Forgets the owners whose numbers are not in `used`.
     pub(super) fn keep(&mut self, map: &OwnedFd, used: &BTreeSet<u32>) -> io::Result<()> {
         for number in self.numbers() {
             if !used.contains(&number) {

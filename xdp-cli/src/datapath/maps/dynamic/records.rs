@@ -1,9 +1,9 @@
-//! What owners asked for: a record for each prefix and owner, in a map of the kernel's beside the table
-//! that is made of them. The program does not look there.
+//! What owners asked for: a record for each prefix and owner, in a map in the kernel, beside the table that
+//! is made of them. The program does not look there.
 //!
-//! They lie in the kernel and not in a file, so that they live exactly as long as what they say: no
-//! reboot, namespace or full disk parts the two, and one record is written or removed in one step,
-//! whatever kills the command.
+//! They lie in the kernel and not in a file, so that they live exactly as long as the entries made of
+//! them: no reboot, namespace or full disk separates the two, and a record is written or removed in one
+//! step, whatever kills the command.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,11 +30,11 @@ const BLOCKS: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     pub kind: Kind,
-    /// By the kernel's clock, as in [`Entry`].
+    /// Nanoseconds of the kernel's clock, as in [`Entry`].
     pub deadline: u64,
     /// Milliseconds since 1970.
     pub created: u64,
-    /// What the counter of its prefix and kind had when it was put.
+    /// What the counter of its prefix and kind stood at when the record was put, in packets.
     pub base: u64,
     /// The number of its note; 0 where there is none.
     pub note: u32,
@@ -46,8 +46,8 @@ pub type Owned = (IpPrefix, u32, Record);
 /// The records of each prefix, with their owners.
 pub(super) type ByPrefix = FxHashMap<IpPrefix, Vec<(u32, Record)>>;
 
-/// What all owners together want for a prefix: of each kind, the one that ends last counts. `None`
-/// where nobody wants anything. `counter` gives the number of a kind's counter.
+/// The entry for what all owners together want for a prefix: of each kind, the record that ends last
+/// counts. `None` where nobody wants anything. `counter` gives the number of a kind's counter.
 pub fn combined<'r>(
     prefix: &IpPrefix,
     records: impl IntoIterator<Item = &'r Record>,
@@ -82,11 +82,12 @@ pub(super) fn counter(entry: &Entry, kind: Kind) -> u32 {
     }
 }
 
-/// Places in a map at first. One for as many as there can be would take 8 MiB for its buckets alone.
+/// How many records a new map holds. One for the most that there can be would take 8 MiB for its buckets
+/// alone.
 const PLACES: usize = 4_096;
 
-/// A map for so many records with what is in `before`, where that has not the room for them, or far
-/// more. The program does not look there, so one map can take the place of another.
+/// A new map for that many records with the contents of `before`; `None` where `before` has room for them,
+/// and not far too much. The program does not look there, so one map can replace another at any time.
 pub(super) fn resized(before: Option<&OwnedFd>, records: usize) -> io::Result<Option<OwnedFd>> {
     let room = match before {
         Some(map) => bpf::map_info(map)?.max_entries as usize,
@@ -133,7 +134,7 @@ fn value(record: &Record) -> [u8; VALUE] {
     bytes
 }
 
-/// A record as it lies in its map; `None` where key and value are not those of one.
+/// Reads a record from its key and value in the map; `None` where these are not those of a record.
 pub fn element(key: &[u8], value: &[u8]) -> Option<Owned> {
     let (key, value): (&[u8; KEY], &[u8; VALUE]) = (key.try_into().ok()?, value.try_into().ok()?);
     let long = |at: usize| value[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
@@ -155,21 +156,21 @@ pub fn element(key: &[u8], value: &[u8]) -> Option<Owned> {
     Some((prefix, word(&key[20..]), record))
 }
 
-/// All of a table, those that have ended included. What is none is left out.
+/// All records of a table, including those that have ended. Elements that are not records are left out.
 pub(super) fn read(map: &OwnedFd, table: EntryTable) -> io::Result<Vec<Owned>> {
     let (keys, values) = bpf::all_elements(map, KEY, VALUE)?;
     let elements = keys.iter().zip(values.iter()).filter_map(|(key, value)| element(key, value));
     Ok(elements.filter(|(prefix, ..)| table::of(prefix) == table).collect())
 }
 
-/// That of one owner for exactly this prefix.
+/// The record of one owner for exactly this prefix.
 pub(super) fn find(map: &OwnedFd, prefix: &IpPrefix, owner: u32) -> io::Result<Option<Record>> {
     let (key, mut value) = (key(prefix, owner), [0; VALUE]);
     let found = bpf::lookup_keyed(map, &key, &mut value)?;
     Ok(found.and_then(|()| element(&key, &value)).map(|(.., record)| record))
 }
 
-/// Those of these prefixes alone, of all the owners that there are.
+/// The records of exactly these prefixes, of all owners.
 pub(super) fn of(
     map: &OwnedFd,
     table: EntryTable,
@@ -197,7 +198,7 @@ pub(super) fn of(
     Ok(found)
 }
 
-/// Writes records, each in the place of the one that its owner has for its prefix.
+/// Writes records. Each replaces the one that its owner has for its prefix.
 pub(super) fn write<'r>(
     map: &OwnedFd,
     records: impl Iterator<Item = (&'r IpPrefix, u32, &'r Record)>,
@@ -210,7 +211,7 @@ pub(super) fn write<'r>(
     bpf::update_elements(map, &keys, &values)
 }
 
-/// Removes records. That one is not there is no error.
+/// Removes records. One that is not there is no error.
 pub(super) fn remove<'r>(
     map: &OwnedFd,
     records: impl Iterator<Item = (&'r IpPrefix, u32)>,

@@ -9,7 +9,7 @@ use crate::datapath::maps::dynamic::owners::Owners;
 use crate::datapath::maps::dynamic::records::Record;
 use crate::views::entries::Listed;
 
-/// A record that lives, as it is shown.
+/// A live record, as it is shown.
 pub(super) fn listed(
     prefix: IpPrefix,
     owner: &str,
@@ -21,7 +21,7 @@ pub(super) fn listed(
     Listed {
         prefix,
         kind: record.kind,
-        // Up, so that what lives has not 0 seconds left.
+        // Rounded up, so that a live entry never has 0 seconds left.
         expires_in_seconds: (record.deadline != NEVER)
             .then(|| record.deadline.saturating_sub(now).div_ceil(1_000_000_000)),
         note: note.map(str::to_owned),
@@ -31,7 +31,7 @@ pub(super) fn listed(
     }
 }
 
-/// The name of an owner; its number, where a hand took the name away.
+/// The name of an owner; its number (`#3`), where somebody removed the name by hand.
 pub(super) fn name(owners: &Owners, number: u32) -> String {
     owners.name(number).map_or_else(|| format!("#{number}"), str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! Slots of the maps of maps that tables, records, filters and counters stand in.
+//! Slots of the maps of maps that hold tables, records, filters and counters.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -15,14 +15,14 @@ pub(super) fn get(outer: &OwnedFd, slot: u32) -> io::Result<Option<OwnedFd>> {
     match bpf::lookup(outer, slot, &mut id)? {
         None => Ok(None),
         Some(()) => match bpf::map_by_id(u32::from_ne_bytes(id)) {
-            // Taken away in this moment, which only those see that hold no lock.
+            // Another command has just removed it. Only a command without the lock sees this.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             other => other.map(Some),
         },
     }
 }
 
-/// The same, of a map whose elements are about to be read: it has to have the sizes that are read.
+/// As [`get`], for a map whose elements are about to be read: they have to have the sizes that are read.
 fn checked(outer: &OwnedFd, slot: u32, definition: MapDefinition) -> io::Result<Option<OwnedFd>> {
     let map = get(outer, slot)?;
     match &map {

@@ -24,23 +24,23 @@ use crate::datapath::program::clock;
 use crate::notation::{grouped, plain};
 use crate::views::entries::{Kind, Listed};
 
-/// What is asked for: the same for all prefixes of a command.
+/// What an owner asks for, the same for all prefixes of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     pub owner: String,
     pub kind: Kind,
-    /// How long they live; without it, until they are removed.
+    /// How long they live; `None`: until they are removed.
     pub life: Option<Duration>,
     pub note: Option<String>,
     /// When it was asked for.
     pub created: SystemTime,
 }
 
-/// What came of it.
+/// What [`Store::put`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Put {
     pub added: usize,
-    /// The owner had an entry before.
+    /// Prefixes for which the owner had an entry before.
     pub replaced: usize,
 }
 
@@ -54,19 +54,20 @@ pub struct Store<'m> {
 }
 
 impl<'m> Store<'m> {
-    /// Opens the entries of an attachment, whose notes lie in `state`, and sweeps: what has ended is removed, and what a
-    /// command that was killed left is put right.
+    /// Opens the entries of an attachment, whose notes lie in `state`, and sweeps: it removes entries that
+    /// have ended, and repairs what a killed command left.
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses one of the calls that takes.
+    /// Where the kernel refuses one of the calls for it.
     pub fn open(maps: &'m Maps, state: PathBuf) -> Result<Self> {
         let mut store = Self::on(maps, state)?;
         store.sweep()?;
         Ok(store)
     }
 
-    /// On maps that nobody else changes meanwhile, with a directory for the notes.
+    /// Opens the entries in maps that nobody else changes meanwhile, with a directory for the notes. Does
+    /// not sweep.
     ///
     /// # Errors
     ///
@@ -84,8 +85,8 @@ impl<'m> Store<'m> {
     ///
     /// # Errors
     ///
-    /// Where they do not fit, the clock does not reach that far, or the kernel refuses: then all is as it
-    /// was.
+    /// Where they do not fit, the clock does not reach that far, or the kernel refuses: then everything is
+    /// as it was.
     pub fn put(&mut self, prefixes: &[IpPrefix], order: &Order) -> Result<Put> {
         let now = if order.life.is_some() { clock::now()? } else { 0 };
         let deadline = match order.life {
@@ -99,7 +100,8 @@ impl<'m> Store<'m> {
                         .hint("omit `--for` for an entry that does not end")
                 })?,
         };
-        // Before the records, which name it: a note or an owner that no record names is harmless.
+        // Note and owner come before the records that name them: a note or an owner that no record names
+        // does no harm.
         let note = match &order.note {
             None => 0,
             Some(text) => self.notes.number(text)?,
@@ -123,7 +125,8 @@ impl<'m> Store<'m> {
         }
         let what = "put the run-time entries";
         self.tables.switches.begin();
-        // For all of them at once: what is taken and in no table yet would be found free again.
+        // Counters are taken for all batches at once: a second search would find those free again that
+        // were taken and are in no table yet.
         let without = batches.iter().flat_map(|batch| &batch.entries);
         let without = without.filter(|entry| counter_of(entry, order.kind).is_none()).count();
         let mut free = self.tables.take_counters(without).context(what)?.into_iter();
@@ -137,7 +140,7 @@ impl<'m> Store<'m> {
         Ok(Put { added: all - replaced, replaced })
     }
 
-    /// The number of an owner, who gets one if it has none yet.
+    /// The number of an owner. A new owner gets one.
     fn owner(&mut self, name: &str) -> Result<u32> {
         let what = "note the owner of the run-time entries";
         if let Some(number) = self.owners.number(name) {
@@ -146,7 +149,7 @@ impl<'m> Store<'m> {
         if let Some(number) = self.owners.add(&self.tables.maps.owners, name).context(what)? {
             return Ok(number);
         }
-        // Some may have no entry any more.
+        // Some owners may have no entry any more: their numbers are free.
         let mut used = BTreeSet::new();
         for table in EntryTable::ALL {
             if let Some(map) = slots::records(self.tables.maps, table).context(what)? {
@@ -181,7 +184,7 @@ impl<'m> Store<'m> {
         .hint("put what is to stay into a list of the configuration, which holds more"))
     }
 
-    /// Looks what stands in the places of these prefixes, which are sorted.
+    /// Reads the records and entries of these prefixes, which are sorted.
     fn batch(&self, table: EntryTable, prefixes: Vec<IpPrefix>) -> Result<Batch> {
         let look = || -> io::Result<(ByPrefix, Vec<Option<Entry>>)> {
             let there = self.tables.switches.entries(table) as usize;
@@ -199,8 +202,8 @@ impl<'m> Store<'m> {
         Ok(Batch { table, prefixes, records, entries })
     }
 
-    /// What it changes to put an owner's record for each prefix of a batch, with free counters for those
-    /// that have none.
+    /// The change that puts an owner's record for each prefix of a batch. Prefixes without a counter get one
+    /// from `free`.
     fn putting(
         &self,
         batch: &Batch,
@@ -225,31 +228,31 @@ impl<'m> Store<'m> {
         Ok(change)
     }
 
-    /// Removes entries, those of one owner or of all, and returns the prefixes that had none. All others
-    /// are removed, or none where it fails. Their memory is given back too.
+    /// Removes entries, those of one owner or of all, and releases their memory. Returns the prefixes that
+    /// had no entry. Where it fails, none is removed.
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses: then all is as it was.
+    /// Where the kernel refuses: then everything is as it was.
     pub fn remove(&mut self, prefixes: &[IpPrefix], owner: Option<&str>) -> Result<Vec<IpPrefix>> {
         let missing = self.take(prefixes, owner)?;
         self.sweep_removed();
         Ok(missing)
     }
 
-    /// Removes what has ended, gives back maps that hold nothing, and puts right what a command
-    /// that was killed left; where there is nothing of that kind, it is one look.
+    /// Removes entries that have ended, releases maps that hold nothing, and repairs what a killed command
+    /// left. Where there is nothing to do, it only reads the switches.
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses one of the calls that takes: the next command does the rest.
+    /// Where the kernel refuses one of the calls for it: the next command does the rest.
     pub fn sweep(&mut self) -> Result<()> {
         let Self { tables, notes, owners, .. } = self;
         let names = &tables.maps.owners;
         tables.sweep(|used| {
             owners.keep(names, &used.owners)?;
-            // A note too many is harmless; not to look at entries and remove them where the disk is
-            // full, would not be.
+            // A note too many does no harm. An error would: on a full disk nobody could look at
+            // entries or remove them.
             if let Err(error) = notes.keep(&used.notes) {
                 log::warn!("{error}");
             }
@@ -257,19 +260,19 @@ impl<'m> Store<'m> {
         })
     }
 
-    /// Gives back what entries took that are gone.
+    /// Releases what removed entries took.
     pub fn sweep_removed(&mut self) {
-        // They are gone. That memory was not given back with them, is for the next command.
+        // The entries are removed all the same: the next command releases their memory.
         if let Err(error) = self.sweep() {
             log::warn!("{error}");
         }
     }
 
-    /// As [`Self::remove`], but all that it takes to take it back is kept, until [`Self::sweep_removed`].
+    /// As [`Self::remove`], but [`Self::take_back`] can undo it until [`Self::sweep_removed`].
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses: then all is as it was.
+    /// Where the kernel refuses: then everything is as it was.
     pub fn take(&mut self, prefixes: &[IpPrefix], owner: Option<&str>) -> Result<Vec<IpPrefix>> {
         let what = "remove the run-time entries";
         // An owner without a number has no entry.
@@ -302,21 +305,21 @@ impl<'m> Store<'m> {
         Ok(missing)
     }
 
-    /// Takes back what the last command on this store changed, where the same cannot be done elsewhere.
+    /// Undoes what the last command on this store changed, because the same failed on another interface.
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses: what is there then is made whole by the next command.
+    /// Where the kernel refuses: then the next command repairs what is left.
     pub fn take_back(&mut self) -> Result<()> {
         let what = "take back what was done to the run-time entries";
         let changes = std::mem::take(&mut self.changed);
         self.tables.switches.begin();
         for change in changes.iter().rev() {
-            // What was removed has no maps any more where nothing was left.
+            // `apply` makes the maps anew where a removal left a table without records.
             let back = change.turned();
             self.tables.apply(&back).context(what)?;
         }
-        // The mark is still there, so that everything is counted anew.
+        // The mark is still set, so that the sweep counts everything anew.
         self.sweep()
     }
 
@@ -341,9 +344,9 @@ impl<'m> Store<'m> {
         Ok(having)
     }
 
-    /// The live entries that keep one of these prefixes' own from acting, or from acting on all of it:
-    /// what allows the same prefix, where they block, and what does the opposite to a part of it. The
-    /// prefixes are sorted.
+    /// The live entries that keep an entry of this kind for one of these prefixes from acting, or from acting
+    /// on all of its addresses: a block is overruled by an allow for the same prefix, and either kind by the
+    /// opposite kind for a part of the prefix. The prefixes are sorted.
     ///
     /// # Errors
     ///
@@ -354,7 +357,8 @@ impl<'m> Store<'m> {
         } else if kind == Kind::Block {
             self.list_exactly(prefixes)?
         } else {
-            // Nothing is inside an address, and of the same an allow decides.
+            // No prefix is longer than a single address, and of two entries for the same one an allow
+            // decides.
             Vec::new()
         };
         // Where somebody allows the same prefix, a block does nothing.
@@ -370,7 +374,7 @@ impl<'m> Store<'m> {
         Ok(all)
     }
 
-    /// The live entries of exactly these prefixes, without what they decided and without notes.
+    /// The live entries of exactly these prefixes, without counters and without notes.
     fn list_exactly(&self, prefixes: &[IpPrefix]) -> Result<Vec<Listed>> {
         let now = clock::now()?;
         let mut all = Vec::new();
@@ -389,7 +393,7 @@ impl<'m> Store<'m> {
         Ok(all)
     }
 
-    /// Why notes cannot be read, if so: entries are listed without them.
+    /// Why notes cannot be read, if so: then entries are listed without them.
     pub fn without_notes(&self) -> Option<&Error> {
         self.notes.unreadable()
     }
@@ -432,7 +436,7 @@ impl<'m> Store<'m> {
     }
 }
 
-/// What stood in the places of some prefixes of one table, which are sorted.
+/// Some prefixes of one table, sorted, with the records and entries that they had.
 struct Batch {
     table: EntryTable,
     prefixes: Vec<IpPrefix>,
@@ -447,7 +451,7 @@ impl Batch {
         all.iter().find(|(of, _)| *of == owner).map(|(_, record)| *record)
     }
 
-    /// The records of a prefix but for those of some owners.
+    /// The records of a prefix, without those of some owners.
     fn others<'b>(
         &'b self,
         prefix: &IpPrefix,
@@ -469,7 +473,7 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// By table, sorted, each once: a trie takes them faster in order.
+/// The prefixes by table, sorted and each once: a trie takes them faster in order.
 fn sorted(prefixes: &[IpPrefix]) -> [(EntryTable, Vec<IpPrefix>); 4] {
     let mut sorted = EntryTable::ALL.map(|table| (table, Vec::new()));
     for prefix in prefixes {

@@ -1,4 +1,4 @@
-//! Taking away what has ended, and making tables what the records say.
+//! Removing entries that have ended, and making tables what the records say.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,16 +17,17 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::sys::bpf;
 use crate::views::entries::Kind;
 
-/// After that many removals, and when they are half of what is left, a filter is made anew.
+/// A filter is made anew once more than this many entries were removed (as [`super::filter::weight`] counts
+/// them), and more than half as many as are left.
 const STALE: u32 = 4096;
 
-/// From this epoch on, the next command that sweeps writes all entries anew, without skips, and the
-/// epochs begin again: early enough that none is left to be used twice in between.
+/// From this epoch on, the next sweep writes all entries anew, without skips, and the epochs begin again
+/// with the first. That is early enough that no skip is left when its epoch is used for the second time.
 const RENEW_AT: u64 = Skip::LAST_EPOCH as u64 - 55;
 
 impl Tables<'_> {
-    /// As `Store::sweep`, with what is to be done where all records were read: then it is known which owners
-    /// and notes some record bears.
+    /// As `Store::sweep`. `keep` is called where all records were read, with the owners and the notes that
+    /// some record names.
     pub(super) fn sweep(&self, keep: impl FnOnce(&Borne) -> io::Result<()>) -> Result<()> {
         let what = "sweep the run-time entries";
         let raw = self.switches.read();
@@ -46,7 +47,7 @@ impl Tables<'_> {
         }
         self.switches.begin();
         if raw.changing != 0 {
-            // Which of them are free is not to be trusted either.
+            // A killed command may also have left a wrong note of which counters are free.
             self.switches.forget_free_counters();
         }
         let mut next = if ended || renew || raw.changing != 0 { NEVER } else { raw.next_deadline };
@@ -80,7 +81,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Makes a table what those of its records say that live, and removes the others.
+    /// Makes a table what its live records say, and removes the other records.
     fn sweep_table(
         &self,
         table: EntryTable,
@@ -99,7 +100,8 @@ impl Tables<'_> {
             wanted.entry(*prefix).or_default().push((*owner, *record));
         }
         if live.is_empty() {
-            // Nobody asks from here on. The memory goes when the last packet is done with it.
+            // With the flag cleared the program does not look there any more. The kernel frees the maps when
+            // the last packet is done with them.
             self.switches.clear_flags(match table {
                 EntryTable::PrefixesV6 => table.flag() | flag::V6_FILTER,
                 _ => table.flag(),
@@ -112,7 +114,7 @@ impl Tables<'_> {
             return Ok(Swept { records: live, counters: Vec::new() });
         }
         if anew {
-            // All that is about to be there is in it, and what the flags before could ask for of that.
+            // It holds the bits of everything that will be in the table, those for the flags before too.
             self.make_filter(table, wanted.keys())?;
         }
         let (change, counters) = self.sweeping(table, &wanted, &ended, renew)?;
@@ -126,7 +128,7 @@ impl Tables<'_> {
         Ok(Swept { records: live, counters })
     }
 
-    /// What it changes to make a table what is wanted, and the counters that its entries have then.
+    /// The change that makes a table what is wanted, and the counters that its entries have then.
     fn sweeping(
         &self,
         table: EntryTable,
@@ -140,7 +142,7 @@ impl Tables<'_> {
         change.records.extend(gone);
         let not_wanted = there.iter().filter(|(prefix, _)| !wanted.contains_key(prefix));
         change.entries.extend(not_wanted.map(|(prefix, entry)| (*prefix, [Some(*entry), None])));
-        // A command that was killed may have left records without an entry, which has the counters.
+        // The entry names the counters, and a killed command may have left records without an entry.
         let counter = |prefix: &IpPrefix, kind| {
             there.get(prefix).map_or(0, |entry| records::counter(entry, kind))
         };
@@ -176,7 +178,7 @@ impl Tables<'_> {
         Ok((change, counters))
     }
 
-    /// Puts a new filter, of these prefixes alone, in the place of a table's.
+    /// Replaces a table's filter by a new one with the bits of these prefixes only.
     fn make_filter<'p>(
         &self,
         table: EntryTable,
@@ -188,7 +190,8 @@ impl Tables<'_> {
         for prefix in prefixes {
             flags |= filter.add(multipliers, prefix);
         }
-        // The filter first: it has all that the flags before could ask for of what lives.
+        // The filter comes before the flags: it also has the bits that the old flags have the program look
+        // at.
         slots::put(&self.maps.ban_filters, table as u32, &map)?;
         self.switches.set_flags(flags);
         if table == EntryTable::PrefixesV6 {
@@ -199,7 +202,7 @@ impl Tables<'_> {
     }
 }
 
-/// What records bear.
+/// The owners and notes that records name.
 #[derive(Default)]
 pub(super) struct Borne {
     pub(super) notes: BTreeSet<u32>,

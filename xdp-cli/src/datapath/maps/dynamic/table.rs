@@ -1,4 +1,4 @@
-//! One table in the kernel: keys and values as the map has them.
+//! One table of entries in the kernel: its keys and values as bytes.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,10 +12,10 @@ use crate::datapath::sys::bpf::{self, Elements};
 use crate::ruleset::Prefix;
 
 const VALUE: usize = size_of::<Value>();
-/// No key is longer.
+/// Bytes of the longest key.
 const LONGEST_KEY: usize = 20;
 
-/// The table of a prefix.
+/// The table that a prefix belongs to.
 pub(super) fn of(prefix: &IpPrefix) -> EntryTable {
     EntryTable::of(matches!(prefix, IpPrefix::V6(_)), length(prefix))
 }
@@ -49,8 +49,8 @@ pub(super) fn create(table: EntryTable) -> io::Result<OwnedFd> {
     create_map(maps::table(table), name)
 }
 
-/// A prefix as the key of its table: an address as numbers as the program has them, or a length and
-/// an address in network order.
+/// The key of a prefix in its table: for a single address its words as numbers in this machine's byte
+/// order, as the program has them; else a length, and an address in network order.
 fn key(prefix: &IpPrefix) -> ([u8; LONGEST_KEY], usize) {
     let mut bytes = [0; LONGEST_KEY];
     let table = of(prefix);
@@ -75,8 +75,8 @@ fn key(prefix: &IpPrefix) -> ([u8; LONGEST_KEY], usize) {
     (bytes, key_size(table))
 }
 
-/// The prefix that a key stands for, without what others may have written beyond its length: for
-/// the kernel it is the same key.
+/// The prefix that a key stands for, without bits beyond its length, which others may have written: the
+/// kernel ignores them.
 fn prefix(table: EntryTable, key: &[u8]) -> IpPrefix {
     let word = |at: usize| key[at..at + 4].try_into().unwrap_or([0; 4]);
     let long = |at: usize| key[at..at + 8].try_into().unwrap_or([0; 8]);
@@ -126,20 +126,20 @@ fn entry(bytes: &[u8]) -> Entry {
     Entry::of(&value)
 }
 
-/// All entries, those that have ended included.
+/// All entries, including those that have ended.
 pub(super) fn read(map: &OwnedFd, table: EntryTable) -> io::Result<Vec<(IpPrefix, Entry)>> {
     let (keys, values) = bpf::all_elements(map, key_size(table), VALUE)?;
     let elements = keys.iter().zip(values.iter());
     Ok(elements.filter_map(|(key, value)| element(table, key, value)).collect())
 }
 
-/// An entry as it lies in its table; `None` where key and value have not the sizes of one.
+/// Reads an entry from its key and value in the table; `None` where these do not have an entry's sizes.
 pub fn element(table: EntryTable, key: &[u8], value: &[u8]) -> Option<(IpPrefix, Entry)> {
     let fits = key.len() == key_size(table) && value.len() == VALUE;
     fits.then(|| (prefix(table, key), entry(value)))
 }
 
-/// The entries of exactly these prefixes, which are sorted, among as many as are there.
+/// The entries of exactly these prefixes, which are sorted. `there` is the number of all entries.
 pub(super) fn find(
     map: &OwnedFd,
     table: EntryTable,
@@ -159,27 +159,27 @@ pub(super) fn find(
     Ok(found)
 }
 
-/// Whether so many are looked up faster one by one, a call each, than by reading all.
+/// Whether looking up `wanted` entries by a call each is faster than reading all that are `there`.
 pub(super) const fn is_few(wanted: usize, there: usize) -> bool {
     wanted <= 16 + there / 32
 }
 
 /// The entry of exactly this prefix.
 pub(super) fn exactly(map: &OwnedFd, prefix: &IpPrefix) -> io::Result<Option<Entry>> {
-    // A trie finds a shorter one too.
+    // A trie also finds a shorter prefix.
     let found = longest(map, prefix)?;
     Ok(found.filter(|entry| entry.length == u32::from(length(prefix))))
 }
 
-/// The entry of the longest prefix that holds all of `prefix`, itself included, in its table;
-/// whether it has ended or not.
+/// The entry of the longest prefix in the table that holds all of `prefix`, which may be `prefix` itself;
+/// whether that entry has ended or not.
 pub(super) fn longest(map: &OwnedFd, prefix: &IpPrefix) -> io::Result<Option<Entry>> {
     let mut value = [0; VALUE];
     let (bytes, size) = key(prefix);
     Ok(bpf::lookup_keyed(map, &bytes[..size], &mut value)?.map(|()| entry(&value)))
 }
 
-/// Writes entries, each in the place of the one that its prefix has.
+/// Writes entries. Each replaces the one that its prefix has.
 pub(super) fn write(
     map: &OwnedFd,
     table: EntryTable,
@@ -194,7 +194,7 @@ pub(super) fn write(
     bpf::update_elements(map, &keys, &values)
 }
 
-/// Removes entries. That one is not there is no error.
+/// Removes entries. One that is not there is no error.
 pub(super) fn remove<'p>(
     map: &OwnedFd,
     table: EntryTable,

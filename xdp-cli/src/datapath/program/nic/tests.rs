@@ -1,5 +1,5 @@
-//! The object, instruction by instruction: only what a NIC's compiler takes. No kernel says so
-//! where there is no such NIC.
+//! The object, instruction by instruction: it has only those that a NIC's compiler takes. Without such a
+//! NIC no kernel would say so.
 
 use aya_obj::generated::BPF_PSEUDO_MAP_FD;
 
@@ -20,7 +20,7 @@ const LOOKUP: i32 = 1;
 /// An addition that returns nothing.
 const ADD: i32 = 0;
 
-/// The program's instructions, with maps in them that are none.
+/// The program's instructions, with descriptors in them that are not those of maps.
 fn instructions() -> Vec<bpf_insn> {
     let mut object = object().unwrap();
     let declared = object.maps.clone();
@@ -52,7 +52,7 @@ fn nothing_is_called_but_lookups_and_each_has_its_map() {
         assert_eq!((call.src_reg(), call.imm), (0, LOOKUP));
         lookups += 1;
     }
-    // Were two calls made one, there would be more names of maps than calls.
+    // If the compiler joined two calls into one, there would be more names of maps than calls.
     let named = instructions.iter().filter(|instruction| {
         instruction.code == LD_IMM64 && u32::from(instruction.src_reg()) == BPF_PSEUDO_MAP_FD
     });
@@ -73,12 +73,12 @@ fn values_are_added_to_and_numbers_are_stored_from_registers() {
             _ => {}
         }
     }
-    // Every counter at a place that stands in the instruction.
+    // Each addition is to a counter whose offset stands in the instruction.
     let words = 2 * xdp_common::nic::COUNTERS as i16;
     assert_eq!(added, (0..words).map(|word| 8 * word).collect());
 }
 
-/// The newer instructions are not among those that Netronome's compiler knows.
+/// Netronome's compiler does not know newer instructions.
 #[test]
 fn no_instruction_is_newer_than_the_third_set() {
     for instruction in instructions() {

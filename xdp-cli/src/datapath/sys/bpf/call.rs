@@ -37,12 +37,13 @@ pub(in crate::datapath) unsafe fn bpf_fd<T>(
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Borrows: a descriptor that was given away would be closed before the call.
+/// The number of a descriptor. It takes a reference, because an owned descriptor would be closed before the
+/// call.
 pub(in crate::datapath) fn raw(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd() as u32
 }
 
-/// A name as the kernel takes it: 15 bytes and a terminating zero.
+/// A name as the kernel takes it: at most 15 bytes and a terminating zero.
 pub(in crate::datapath) fn kernel_name(name: &str) -> [u8; 16] {
     let mut kept = [0; 16];
     for (place, byte) in kept.iter_mut().take(15).zip(name.bytes()) {

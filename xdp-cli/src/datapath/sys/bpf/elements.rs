@@ -11,7 +11,7 @@ use libc::c_long;
 
 const MAP_DELETE_BATCH: c_long = 27;
 
-/// Keys or values of one size, one behind the other: what is written to a map of that key or value
+/// Keys or values of one size, one behind the other, to be written to a map whose keys or values have that
 /// size, or read from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elements {
@@ -25,7 +25,7 @@ impl Elements {
         Self { size, bytes: Vec::new() }
     }
 
-    /// Adds one, which has to be of the size.
+    /// Adds one element, which has to have the size.
     pub fn push(&mut self, element: &[u8]) {
         assert_eq!(element.len(), self.size);
         self.bytes.extend_from_slice(element);
@@ -66,10 +66,11 @@ pub fn lookup_keyed(map: impl AsFd, key: &[u8], value: &mut [u8]) -> io::Result<
     }
 }
 
-/// Writes elements in as few calls as can be, each in the place of one with the same key. Keys and
-/// values are of the map's sizes. Where it fails, some of the elements may have been written.
+/// Writes elements in as few calls as possible. Each replaces one with the same key. Keys and values have
+/// the map's sizes. Where it fails, some of the elements may have been written.
 pub fn update_elements(map: impl AsFd, keys: &Elements, values: &Elements) -> io::Result<()> {
-    /// The kernel allocates without waiting, from a store that is filled again a moment later.
+    /// Tries without progress, 1 ms apart. The kernel allocates elements without waiting, from a store
+    /// that it fills again a moment later.
     const PATIENCE: u32 = 100;
     assert_eq!(keys.len(), values.len());
     let (mut done, mut tried) = (0, 0);
@@ -85,7 +86,7 @@ pub fn update_elements(map: impl AsFd, keys: &Elements, values: &Elements) -> io
         // map's sizes, by the caller's word, and outlive the call.
         let result = unsafe { bpf(MAP_UPDATE_BATCH, &mut attributes) };
         let Err(error) = result else { break };
-        // How many were written before the one that failed; left alone where none was tried.
+        // How many were written before the one that failed; unchanged where none was tried.
         let written = attributes.count as usize;
         if error.raw_os_error() != Some(libc::ENOMEM) || written >= keys.len() - done {
             return Err(error);
@@ -100,7 +101,8 @@ pub fn update_elements(map: impl AsFd, keys: &Elements, values: &Elements) -> io
     Ok(())
 }
 
-/// Removes elements in as few calls as can be, and returns the places of those that were not there.
+/// Removes elements in as few calls as possible, and returns the positions in `keys` of those that were not
+/// there.
 pub fn delete_elements(map: impl AsFd, keys: &Elements) -> io::Result<Vec<usize>> {
     let mut missing = Vec::new();
     let mut done = 0;
@@ -135,16 +137,16 @@ pub fn all_elements(
     key_size: usize,
     value_size: usize,
 ) -> io::Result<(Elements, Elements)> {
-    /// A bucket of a hash is read whole or not at all.
+    /// Elements for each call. A bucket of a hash is read as a whole or not at all, and fits.
     const COUNT: usize = 1 << 14;
     let most = map_info(&map)?.max_entries as usize;
     let (mut keys, mut values) = (Elements::new(key_size), Elements::new(value_size));
-    // A bucket's number, or a trie's key.
+    // Where the kernel goes on: at the number of a hash's bucket, or a key of a trie.
     let mut position = [0u64; 32];
     assert!(key_size <= size_of_val(&position));
     let (mut some_keys, mut some_values) = (vec![0; COUNT * key_size], vec![0; COUNT * value_size]);
     let mut begun = false;
-    // No more than can be there, should somebody change it all the same.
+    // At most as many as the map holds, in case somebody changes it nevertheless.
     while keys.len() <= most {
         let mut attributes = Batch {
             in_batch: if begun { position.as_ptr() as u64 } else { 0 },

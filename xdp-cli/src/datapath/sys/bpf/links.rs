@@ -81,7 +81,7 @@ struct UpdateLink {
     old_program_fd: u32,
 }
 
-/// Exchanges a link's program in one step.
+/// Replaces a link's program in one step.
 pub fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     let mut attributes =
         UpdateLink { link_fd: raw(&link), new_program_fd: raw(&program), ..UpdateLink::default() };

@@ -87,8 +87,9 @@ pub(super) struct Element {
     pub(super) flags: u64,
 }
 
-/// Reads an element into `value`, whose length must be what the kernel writes: the value's size. For
-/// per-CPU maps there is [`PerCpuValues`](super::PerCpuValues). `None` where there is none.
+/// Reads an element into `value`, whose length must be the size of the map's values, which is what the
+/// kernel writes. `None` where there is no such element. For per-CPU maps there is
+/// [`PerCpuValues`](super::PerCpuValues).
 pub fn lookup(map: impl AsFd, key: u32, value: &mut [u8]) -> io::Result<Option<()>> {
     let mut attributes = Element {
         map_fd: raw(&map),
@@ -106,7 +107,7 @@ pub fn lookup(map: impl AsFd, key: u32, value: &mut [u8]) -> io::Result<Option<(
     }
 }
 
-/// Writes an element. The same is true of the length as for [`lookup`].
+/// Writes an element. `value` must have the same length as for [`lookup`].
 pub fn update(map: impl AsFd, key: u32, value: &[u8]) -> io::Result<()> {
     let mut attributes = Element {
         map_fd: raw(&map),
@@ -119,7 +120,7 @@ pub fn update(map: impl AsFd, key: u32, value: &[u8]) -> io::Result<()> {
     unsafe { bpf(MAP_UPDATE_ELEM, &mut attributes) }.map(drop)
 }
 
-/// Removes an element; that it was not there is no error.
+/// Removes an element. One that is not there is no error.
 pub fn delete(map: impl AsFd, key: u32) -> io::Result<()> {
     let mut attributes =
         Element { map_fd: raw(&map), padding: 0, key: (&raw const key) as u64, value: 0, flags: 0 };
@@ -161,8 +162,8 @@ pub fn update_batch(map: impl AsFd, keys: &[u32], values: &[u32]) -> io::Result<
     unsafe { bpf(MAP_UPDATE_BATCH, &mut attributes) }.map(drop)
 }
 
-/// Reads all `count` elements of an array in one call; `values` has room for them, each as
-/// [`lookup`] would give it.
+/// Reads all `count` elements of an array in one call into `values`, which has room for them, each as
+/// long as for [`lookup`].
 pub fn lookup_batch(map: impl AsFd, count: u32, values: &mut [u8]) -> io::Result<()> {
     let mut keys = vec![0u32; count as usize];
     let mut position = 0u32;

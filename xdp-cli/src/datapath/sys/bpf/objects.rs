@@ -95,11 +95,11 @@ pub(super) unsafe fn object_info<T>(object: impl AsFd, info: &mut T) -> io::Resu
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attributes) }.map(drop)
 }
 
-/// What a descriptor is of, by the kernel's own account. Information about another kind of object
-/// would be taken for what it is not: both begin with numbers.
+/// Checks that a descriptor is of that kind of object, by what the kernel says in /proc. Information about
+/// another kind would be misread without an error: all begin with numbers.
 pub(super) fn require(object: impl AsFd, kind: &str) -> io::Result<()> {
     let path = format!("/proc/self/fd/{}", object.as_fd().as_raw_fd());
-    // `anon_inode:bpf-map`; links have been spelt both ways.
+    // `anon_inode:bpf-map`; for links, kernels differ between `bpf-link` and `bpf_link`.
     let name = std::fs::read_link(path)?;
     let found = name.to_string_lossy().replace('_', "-");
     if found.ends_with(&format!(":bpf-{kind}")) {
@@ -132,7 +132,7 @@ struct ProgramInfo {
 pub struct Program {
     pub id: u32,
     pub name: String,
-    /// The kernel's hash of its instructions: two programs with the same tag are the same.
+    /// The kernel's hash of its instructions: programs with the same tag have the same instructions.
     pub tag: [u8; 8],
     pub map_ids: Vec<u32>,
 }
@@ -153,8 +153,8 @@ pub fn program_info(program: impl AsFd) -> io::Result<Program> {
     Ok(Program { id: info.id, name: text(&info.name), tag: info.tag, map_ids: ids })
 }
 
-/// How many instructions the verifier processed before it accepted a program: each one as often as
-/// it was reached in another state, so far more than the program has.
+/// How many instructions the verifier processed before it accepted a program. It counts an instruction
+/// each time it reaches it in another state, so these are far more than the program has.
 pub fn verified_instructions(program: impl AsFd) -> io::Result<u32> {
     require(&program, "prog")?;
     // SAFETY: a structure of integers, for which all zeroes are valid.

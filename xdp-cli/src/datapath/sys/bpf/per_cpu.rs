@@ -1,10 +1,10 @@
-//! Values of per-CPU maps: of each element, every possible CPU's share.
+//! Values of per-CPU maps: each element has a share for every possible CPU.
 //!
-//! The kernel reads and writes as many shares as it has possible CPUs, whatever room there is. How many
-//! that are, no call says, and /sys/devices/system/cpu/possible is a file that something else can be
-//! mounted over, as some container runtimes do: a buffer made by it could be too short. So the kernel is
-//! asked by having it write ([`possible_cpus`]), and every access to a per-CPU map goes through
-//! [`PerCpuValues`], which holds its room against the map that is used.
+//! The kernel reads and writes as many shares as it has possible CPUs, however small the buffer is. No call
+//! says how many CPUs that are. /sys/devices/system/cpu/possible does, but something else can be mounted
+//! over that file, as some container runtimes do, and then a buffer could be too short. So the kernel is
+//! made to write a value, and the bytes are counted ([`possible_cpus`]). Every access to a per-CPU map
+//! goes through [`PerCpuValues`], which compares its buffer with the map's sizes first.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -23,7 +23,7 @@ use crate::datapath::sys::bpf::maps::{
 };
 use xdp_common::maps::kind;
 
-/// A share is rounded up to as many bytes (`bpf_map_value_size`, kernel/bpf/syscall.c).
+/// A share is rounded up to a multiple of this many bytes (`bpf_map_value_size`, kernel/bpf/syscall.c).
 const WORD: usize = size_of::<u64>();
 
 /// Elements of a per-CPU array, each with a share for every possible CPU.
@@ -43,20 +43,20 @@ impl PerCpuValues {
         Ok(Self { value_size, cpus, bytes: vec![0; size] })
     }
 
-    /// Reads an element into room for one; `None` where there is none.
+    /// Reads one element; `None` where there is no such element. There has to be room for exactly one.
     pub fn lookup(&mut self, map: impl AsFd, key: u32) -> io::Result<Option<()>> {
         self.require(&map, 1)?;
         lookup(map, key, &mut self.bytes)
     }
 
-    /// Reads all elements of a map into room for as many, in one call.
+    /// Reads all elements of a map in one call. There has to be room for exactly as many.
     pub fn lookup_all(&mut self, map: impl AsFd) -> io::Result<()> {
         let elements = map_info(&map)?.max_entries;
         self.require(&map, elements)?;
         lookup_batch(map, elements, &mut self.bytes)
     }
 
-    /// Writes an element from room for one.
+    /// Writes one element. There has to be room for exactly one.
     pub fn update(&self, map: impl AsFd, key: u32) -> io::Result<()> {
         self.require(&map, 1)?;
         update(map, key, &self.bytes)
@@ -81,7 +81,7 @@ impl PerCpuValues {
         self.value_size.next_multiple_of(WORD)
     }
 
-    /// The map has to be one whose elements take exactly the room that there is.
+    /// Refuses a map of which that many elements do not take exactly the room that there is.
     fn require(&self, map: impl AsFd, elements: u32) -> io::Result<()> {
         let signature = map_info(map)?.signature;
         let size = self.share() * self.cpus * elements as usize;
@@ -96,8 +96,8 @@ impl PerCpuValues {
     }
 }
 
-/// How many CPUs the kernel keeps a value for, by its own account. Asked once for each process: the
-/// number stays from boot on.
+/// How many CPUs the kernel keeps a value for. It is asked once for each process: the number stays the
+/// same from boot on.
 pub fn possible_cpus() -> io::Result<usize> {
     static COUNT: OnceLock<usize> = OnceLock::new();
     if let Some(&count) = COUNT.get() {
@@ -126,7 +126,7 @@ fn count(mut read: impl FnMut(&mut Guarded) -> io::Result<()>) -> io::Result<usi
     /// Enough for 8,192 CPUs, the most that any architecture can be built for.
     const LEAST: usize = 64 << 10;
     const MOST: usize = 64 << 20;
-    /// What no word of the map has: nobody has written to it.
+    /// What no word of the map holds: nobody has written to the map, so all are zero.
     const UNTOUCHED: u8 = 0xff;
     let mut size = LEAST;
     while size <= MOST {
@@ -168,7 +168,7 @@ impl Guarded {
         let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: new memory at a place that the kernel chooses, which nothing else is at.
         let start = unsafe { mmap_anonymous(None, length, writable, MapFlags::MAP_PRIVATE) }?;
-        // Unmapped by its `drop`, also where the guard cannot be made.
+        // Its `drop` unmaps the memory, also where the guard cannot be made.
         let guarded = Self { start: start.cast(), size };
         // SAFETY: the last part of that memory, which nothing refers to.
         unsafe { mprotect(start.byte_add(size), GUARD, ProtFlags::PROT_NONE) }?;
@@ -204,7 +204,7 @@ impl Drop for Guarded {
 mod tests {
     use super::*;
 
-    /// A kernel with so many CPUs.
+    /// Behaves as a kernel with that many CPUs.
     fn kernel(cpus: usize) -> impl FnMut(&mut Guarded) -> io::Result<()> {
         move |room| {
             let end = (cpus * WORD).min(room.len());
@@ -226,7 +226,7 @@ mod tests {
         assert!(count(kernel(1 << 30)).is_err());
         let refused = count(|_| Err(Errno::EPERM.into())).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
-        // Neither a whole number of words, nor from the beginning on.
+        // Zeros that are not a whole number of words, or do not start at the beginning.
         assert!(
             count(|room| {
                 room[..12].fill(0);

@@ -1,4 +1,4 @@
-//! Programs: loading them on maps that are there, and running them on one frame.
+//! Programs: loading them on existing maps, and running them on one frame.
 
 use std::ffi::CStr;
 use std::io;
@@ -26,14 +26,14 @@ const INSTRUCTION: usize = 8;
 pub struct Xdp<'a> {
     pub name: &'a str,
     pub license: &'a CStr,
-    /// As the kernel has them, `struct bpf_insn`.
+    /// Bytes of `struct bpf_insn`, one after the other.
     pub instructions: &'a [u8],
-    /// Whether it takes frames in several buffers.
+    /// Whether the program takes frames in several buffers.
     pub frags: bool,
     pub debug: Option<DebugInfo<'a>>,
 }
 
-/// What the kernel wants to know of functions that it verifies one by one.
+/// Type information that the kernel needs for functions that it verifies one by one.
 pub struct DebugInfo<'a> {
     pub btf: BorrowedFd<'a>,
     /// Records of `struct bpf_func_info`, each of that size.
@@ -44,8 +44,8 @@ pub struct DebugInfo<'a> {
     pub line_size: usize,
 }
 
-// The kernel refuses attributes of which bytes are set that it does not know. So each of these
-// structures names the bytes at its end, which otherwise would be whatever lay there before.
+// The kernel refuses attributes in which bytes are set that it does not know. Padding that the compiler
+// adds at the end of a structure may hold anything, so these structures have a field for it.
 const _: () = assert!(size_of::<LoadBtf>() == offset_of!(LoadBtf, padding) + 4);
 const _: () = assert!(size_of::<LoadProgram>() == offset_of!(LoadProgram, padding) + 4);
 const _: () = assert!(size_of::<TestRun>() == offset_of!(TestRun, padding) + 4);
@@ -142,8 +142,8 @@ struct TestRun {
     padding: u32,
 }
 
-/// struct xdp_md: where the frame begins and ends in what is given, behind `data` bytes that are
-/// not of it.
+/// struct xdp_md: where the frame begins and ends in the bytes that are given. The first `data` bytes of
+/// these come before the frame.
 #[repr(C)]
 #[derive(Default)]
 struct Context {
@@ -155,21 +155,20 @@ struct Context {
     egress_ifindex: u32,
 }
 
-/// What a program made of a frame.
+/// What a program did with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// What it returned, `enum xdp_action`.
+    /// What it returned, an `enum xdp_action`.
     pub action: u32,
-    /// The frame's length afterwards.
+    /// The frame's length afterwards, in bytes.
     pub length: usize,
 }
 
-/// Runs an XDP program on one frame and writes what becomes of the frame into `out`, as far as
-/// that has room (`ENOSPC` where it has not). The program's maps are used and changed as by a frame
-/// that comes in.
+/// Runs an XDP program on one frame, and writes the frame that comes of it into `out` (`ENOSPC` where it
+/// does not fit). The program's maps are used and changed as by a frame that comes in.
 ///
-/// `linear` is how much of the frame lies in the first buffer; the kernel fills a page where it is
-/// not said. Frames below 14 bytes are `EINVAL`.
+/// `linear` is how many bytes of the frame lie in the first buffer; with `None` the kernel fills a page.
+/// Frames below 14 bytes are `EINVAL`.
 pub fn run_xdp(
     program: impl AsFd,
     frame: &[u8],
