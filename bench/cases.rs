@@ -72,7 +72,8 @@ type NamedSubject = (&'static str, fn() -> Subject);
 
 /// Cases over one ruleset.
 pub struct Group {
-    /// `None` where a bare program is compared with itself, which shows how far figures can be trusted.
+    /// `None` where a bare program is compared with itself, which shows how far figures can be
+    /// trusted.
     pub subject: Option<NamedSubject>,
     pub cases: Vec<Case>,
 }

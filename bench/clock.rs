@@ -11,8 +11,9 @@ use nix::unistd::Pid;
 
 use crate::Result;
 
-/// Counts the time of this thread and of the processor's ksoftirqd. The kernel hands packets to ksoftirqd
-/// when the thread has kept the processor for long, and without its time these would seem to be free.
+/// Counts the time of this thread and of the processor's ksoftirqd. The kernel hands packets to
+/// ksoftirqd when the thread has kept the processor for long, and without its time these would seem
+/// to be free.
 pub struct Clock {
     pub cpu: usize,
     ksoftirqd: Option<PathBuf>,

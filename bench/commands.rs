@@ -1,8 +1,8 @@
 //! What the command line costs: checking a large ruleset, putting it in force, and what a reload
 //! does to the packets that come in the meantime ([`crate::reloads`]).
 //!
-//! The measured command has one processor, the one that packets are measured on. List files are in the page
-//! cache.
+//! The measured command has one processor, the one that packets are measured on. List files are in
+//! the page cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -197,8 +197,8 @@ fn megabytes(costs: &[Cost]) -> f64 {
     peak as f64 * 1024.0 / 1e6
 }
 
-/// The most memory, in bytes, that a reload takes for images beside those that exist before. The kernel's
-/// maps are looked at again and again while it runs.
+/// The most memory, in bytes, that a reload takes for images beside those that exist before. The
+/// kernel's maps are looked at again and again while it runs.
 fn most_during_reload(attached: &Attached<'_>) -> Result<u64> {
     let images = || loaded_maps().flatten().filter(|map| map.name_as_str() == Some(IMAGE_NAME));
     let known: Vec<u32> = images().map(|map| map.id()).collect();

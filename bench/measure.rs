@@ -17,7 +17,8 @@ pub struct Row {
     /// The filter's cost divided by the floor's.
     pub ratio: f64,
     pub added_ns: f64,
-    /// The medians divided by the least costs: how far rounds lie apart, and so how quiet the machine was.
+    /// The medians divided by the least costs: how far rounds lie apart, and so how quiet the
+    /// machine was.
     pub spread: f64,
     pub floor_spread: f64,
     /// What it should cost at most, and whether it does.
@@ -40,8 +41,9 @@ pub struct Outcome {
 }
 
 impl Row {
-    /// Compares the row with its case's goal. Rows of the same traffic have the same floor, but each is
-    /// divided by its own measurement of it, so that changes of the machine's speed in between cancel out.
+    /// Compares the row with its case's goal. Rows of the same traffic have the same floor, but
+    /// each is divided by its own measurement of it, so that changes of the machine's speed in
+    /// between cancel out.
     pub fn judge(&mut self, goal: Option<Goal>, rows: &[Self]) {
         self.goal = goal.and_then(|goal| {
             let (against, at_most, ratio) = match goal {

@@ -1,9 +1,9 @@
 //! What else filters packets: as much as is installed, under the same lists and the same traffic
 //! as the packet filter, by turns with the same floor.
 //!
-//! They filter on an interface without a program of the benchmark. nftables runs at netdev's ingress hook,
-//! the first that there is; iptables in the table raw, before the routing; and xdp-filter in the driver.
-//! They also drop everything that they do not list.
+//! They filter on an interface without a program of the benchmark. nftables runs at netdev's
+//! ingress hook, the first that there is; iptables in the table raw, before the routing; and
+//! xdp-filter in the driver. They also drop everything that they do not list.
 
 mod nftables;
 mod xdp_filter;

@@ -157,7 +157,8 @@ impl Prefixes {
         set
     }
 
-    /// Addresses for [`Self::nested`]: one is in all prefixes, the next in all but the longest, and so on.
+    /// Addresses for [`Self::nested`]: one is in all prefixes, the next in all but the longest, and
+    /// so on.
     pub fn outward(&self) -> Vec<u128> {
         let longest = self.all.iter().max_by_key(|prefix| prefix.length);
         let address = longest.map_or(0, |prefix| prefix.address);

@@ -1,8 +1,8 @@
 //! A command's time and memory.
 //!
-//! The kernel counts what a process had in memory before execve(2) as the new program's. A benchmark that
-//! holds a million prefixes would add its own size to each command's. So a small process stands between: the
-//! benchmark itself, started with [`OPTION`].
+//! The kernel counts what a process had in memory before execve(2) as the new program's. A
+//! benchmark that holds a million prefixes would add its own size to each command's. So a small
+//! process stands between: the benchmark itself, started with [`OPTION`].
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode, Stdio};

@@ -1,10 +1,10 @@
 //! Reloads under full load: whether a packet is misjudged, and what becomes of the packet rate.
 //!
-//! The generator and the packet filter have one processor; the commands, and the clock that cuts the time
-//! into windows, have another. One test run (BPF_PROG_TEST_RUN) lasts from beginning to end: the start of
-//! a second one would show as a window without packets. Each of the two rulesets drops every packet by its
-//! blocklist. All else in them is different, so that a packet that is judged by parts of both, or by none,
-//! counts elsewhere.
+//! The generator and the packet filter have one processor; the commands, and the clock that cuts
+//! the time into windows, have another. One test run (BPF_PROG_TEST_RUN) lasts from beginning to
+//! end: the start of a second one would show as a window without packets. Each of the two rulesets
+//! drops every packet by its blocklist. All else in them is different, so that a packet that is
+//! judged by parts of both, or by none, counts elsewhere.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -33,7 +33,8 @@ const WINDOW: Duration = Duration::from_millis(50);
 /// Before the first reload, once caches are filled.
 const QUIET: Duration = Duration::from_secs(3);
 const WARM_UP: Duration = Duration::from_millis(500);
-/// The signal that ends the test run. Its handler does nothing: it is enough that the call is interrupted.
+/// The signal that ends the test run. Its handler does nothing: it is enough that the call is
+/// interrupted.
 const END: Signal = Signal::SIGUSR1;
 
 extern "C" fn interrupted(_: libc::c_int) {}
@@ -105,8 +106,8 @@ fn other_policy() -> Result<String> {
     Ok(policy)
 }
 
-/// Interrupts the test run until it has ended, for one signal may come too early, between two batches of
-/// frames.
+/// Interrupts the test run until it has ended, for one signal may come too early, between two
+/// batches of frames.
 fn end(generator: Pthread, ended: &AtomicBool) {
     while !ended.load(Ordering::Acquire) {
         // The thread waits for this one, so it is there.
@@ -127,8 +128,8 @@ struct Timed {
 struct Window {
     /// Packets a second.
     rate: f64,
-    /// Packets for each second that the generator and the filter had their processor, without the time that
-    /// other programs had it.
+    /// Packets for each second that the generator and the filter had their processor, without the
+    /// time that other programs had it.
     rate_while_running: f64,
 }
 
@@ -166,8 +167,8 @@ fn reload(
     })
 }
 
-/// Cuts the time into windows. The length of each is measured, so that a thread that wakes up late does
-/// not look like packets that came late.
+/// Cuts the time into windows. The length of each is measured, so that a thread that wakes up late
+/// does not look like packets that came late.
 struct Windows {
     counters: InterfaceCounters,
     generator: ClockId,

@@ -119,8 +119,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Rules as people write them: services, networks, ranges, whole conversations; around 40 sites, so
-    /// that many overlap. All of them drop.
+    /// Rules as people write them: services, networks, ranges, whole conversations; around 40
+    /// sites, so that many overlap. All of them drop.
     pub fn mixed(family: Family, count: usize, seed: u64) -> Self {
         let random = &mut Random::new(seed);
         // A site, and how much longer its networks are.

@@ -162,8 +162,8 @@ impl Testbed {
         Ok(())
     }
 
-    /// Blocks prefixes at run time, those of `ended` only until this returns, and unblocks those that an
-    /// earlier call blocked.
+    /// Blocks prefixes at run time, those of `ended` only until this returns, and unblocks those
+    /// that an earlier call blocked.
     pub fn block(&mut self, prefixes: &[IpPrefix], ended: &[IpPrefix]) -> Result<()> {
         let maps = Maps::of_loaded(&self.filter)?;
         // The directory is for notes, and there are none.

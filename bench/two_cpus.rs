@@ -1,5 +1,5 @@
-//! Two processors at once, as with two queues of a NIC: the rate of both together against that of one alone.
-//! Anything that they share, such as cache lines of counters, would show here.
+//! Two processors at once, as with two queues of a NIC: the rate of both together against that of
+//! one alone. Anything that they share, such as cache lines of counters, would show here.
 
 use std::sync::{Arc, Barrier};
 use std::thread;

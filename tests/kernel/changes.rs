@@ -109,8 +109,8 @@ fn a_dry_run_says_what_a_reload_does_and_does_nothing() {
     ");
 }
 
-/// The memory that a dry run announces is what the maps take afterwards: for small rulesets, for one that
-/// takes more extents and pages of counters, and back.
+/// The memory that a dry run announces is what the maps take afterwards: for small rulesets, for
+/// one that takes more extents and pages of counters, and back.
 #[test]
 fn what_it_costs_is_what_the_maps_take() {
     let bench = attached();
@@ -162,8 +162,8 @@ fn each_interface_is_told_of() {
     assert_eq!(objects.iter().map(|object| &object["changed"]).collect::<Vec<_>>(), [false, false]);
 }
 
-/// Whoever cleans up /run removes the kept ruleset, but not the names and the numbers, which are in the
-/// kernel.
+/// Whoever cleans up /run removes the kept ruleset, but not the names and the numbers, which are in
+/// the kernel.
 #[test]
 fn without_the_kept_ruleset_numbers_are_told() {
     let bench = attached();

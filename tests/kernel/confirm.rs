@@ -1,5 +1,5 @@
-//! An attachment that waits to be confirmed: confirmed, it stays; otherwise it ends with its command,
-//! however that ends.
+//! An attachment that waits to be confirmed: confirmed, it stays; otherwise it ends with its
+//! command, however that ends.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -169,7 +169,8 @@ fn detached_by_another_command_it_is_gone() {
     nothing_left(&bench);
 }
 
-/// Confirmed and killed at the same instant, it either stays, if the confirmation succeeded, or is gone.
+/// Confirmed and killed at the same instant, it either stays, if the confirmation succeeded, or is
+/// gone.
 #[test]
 fn a_confirmation_that_meets_the_end_is_all_or_nothing() {
     let bench = Bench::new();

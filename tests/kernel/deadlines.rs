@@ -1,4 +1,5 @@
-//! Run-time entries end by the machine's clock, and those that have ended are skipped and hide nothing.
+//! Run-time entries end by the machine's clock, and those that have ended are skipped and hide
+//! nothing.
 
 use std::time::{Duration, Instant};
 
@@ -68,8 +69,9 @@ fn a_time_namespace_changes_no_deadline() {
     ]);
 }
 
-/// The program notes the shorter prefix at which it arrived past entries that have ended, and goes there at
-/// once with the next packet. The same entry decides as before, also after the next change.
+/// The program notes the shorter prefix at which it arrived past entries that have ended, and goes
+/// there at once with the next packet. The same entry decides as before, also after the next
+/// change.
 #[test]
 fn what_has_ended_is_skipped_and_hides_nothing() {
     let mut bench = Bench::new();

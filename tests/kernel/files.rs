@@ -1,4 +1,5 @@
-//! The files that xdpctl keeps are root's alone, and those that others could have written are not trusted.
+//! The files that xdpctl keeps are root's alone, and those that others could have written are not
+//! trusted.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};

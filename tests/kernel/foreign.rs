@@ -1,5 +1,5 @@
-//! A program in xdpctl's link that is not xdpctl's, or is of a version whose maps have the same names and
-//! other sizes.
+//! A program in xdpctl's link that is not xdpctl's, or is of a version whose maps have the same
+//! names and other sizes.
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
@@ -52,8 +52,8 @@ fn pass_with(maps: &[OwnedFd]) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
-/// Once only the maps' names were checked, and the kernel wrote a larger value of such a map over a number
-/// of four bytes.
+/// Once only the maps' names were checked, and the kernel wrote a larger value of such a map over a
+/// number of four bytes.
 #[test]
 fn maps_of_other_shapes_are_another_versions() {
     let mut bench = Bench::new();

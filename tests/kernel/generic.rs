@@ -1,4 +1,5 @@
-//! Generic mode: the same verdicts on the packets that the network stack hands over, merged ones included.
+//! Generic mode: the same verdicts on the packets that the network stack hands over, merged ones
+//! included.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -58,7 +58,8 @@ fn without_memory(text: &str) -> String {
     lines.collect()
 }
 
-/// Once its maps stayed in memory, 35 MiB for each interface, and nobody could detach there any more.
+/// Once its maps stayed in memory, 35 MiB for each interface, and nobody could detach there any
+/// more.
 #[test]
 fn a_deleted_namespace_is_swept_by_the_next_command() {
     let output = machine(

@@ -1,5 +1,5 @@
-//! `kill -9` at any instant leaves either the state before or the one that was asked for, and the next
-//! command cleans up.
+//! `kill -9` at any instant leaves either the state before or the one that was asked for, and the
+//! next command cleans up.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -19,7 +19,8 @@ use crate::lab::patience::EVENT;
 /// The seed of the random instants, shown when a test fails.
 const SEED: u64 = 1;
 
-/// With a redirect to an interface that needs a pass program, so that putting it may be cut off too.
+/// With a redirect to an interface that needs a pass program, so that putting it may be cut off
+/// too.
 const OLD: &str = r#"
     [[blocklist]]
     name = "old"
@@ -86,10 +87,10 @@ impl Victim {
         self.bench.xdpctl(["reload", JUDGED, "-c", path]).success();
     }
 
-    /// Runs and kills the command `args` until `times` runs were killed, at instants that cover all of its
-    /// duration. Before each run comes `prepare`; after it, what is in force is found out and given to
-    /// `check`. The duration changes with the machine's load, so its estimate is corrected after each run.
-    /// Both outcomes have to come up, or the instants were not spread.
+    /// Runs and kills the command `args` until `times` runs were killed, at instants that cover all
+    /// of its duration. Before each run comes `prepare`; after it, what is in force is found out
+    /// and given to `check`. The duration changes with the machine's load, so its estimate is
+    /// corrected after each run. Both outcomes have to come up, or the instants were not spread.
     #[track_caller]
     fn kill_many(
         &mut self,
@@ -123,8 +124,8 @@ impl Victim {
             match (running, force == after) {
                 (false, _) => duration = duration.mul_f64(0.95),
                 (true, false) if share > 0.8 => duration = duration.mul_f64(1.1),
-                // The machine has become busier since the command was timed, and no run got as far as
-                // its effect: wait longer, until one does.
+                // The machine has become busier since the command was timed, and no run got as far
+                // as its effect: wait longer, until one does.
                 (true, false) if turn >= times && counts[1] == 0 => {
                     duration = duration.mul_f64(1.25);
                 }

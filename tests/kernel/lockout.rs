@@ -1,5 +1,5 @@
-//! A ruleset that would cut off whoever types the command is refused. One that would cut off the host gets
-//! a warning.
+//! A ruleset that would cut off whoever types the command is refused. One that would cut off the
+//! host gets a warning.
 
 use std::ffi::OsStr;
 use std::net::TcpListener;

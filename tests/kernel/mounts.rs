@@ -1,5 +1,5 @@
-//! Unexpected mounts: something is mounted over a file of the kernel, or a directory of xdpctl is a mount
-//! point.
+//! Unexpected mounts: something is mounted over a file of the kernel, or a directory of xdpctl is a
+//! mount point.
 
 use std::time::Duration;
 
@@ -31,8 +31,9 @@ fn from(source: &str) -> Frame {
     udp4(source, "192.0.2.1", 1024, 9)
 }
 
-/// Once buffers for counters were made by /sys/devices/system/cpu/possible. With fewer CPUs in it than there
-/// are, the kernel wrote beyond a buffer; with more, lists showed the counters of others.
+/// Once buffers for counters were made by /sys/devices/system/cpu/possible. With fewer CPUs in it
+/// than there are, the kernel wrote beyond a buffer; with more, lists showed the counters of
+/// others.
 #[test]
 fn a_wrong_file_of_possible_cpus() {
     let bench = Bench::new();

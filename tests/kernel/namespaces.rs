@@ -169,8 +169,9 @@ fn a_bpffs_that_is_not_mounted() {
     assert_eq!(of_the_machine(), before);
 }
 
-/// A thread inside the machine's mount namespace mounts it and logs that, while the command waits for the
-/// thread. Once they waited for each other forever, because the command held the lock of standard error.
+/// A thread inside the machine's mount namespace mounts it and logs that, while the command waits
+/// for the thread. Once they waited for each other forever, because the command held the lock of
+/// standard error.
 #[test]
 fn a_bpffs_that_is_mounted_with_words() {
     let bench = Bench::new();

@@ -275,8 +275,8 @@ fn all_interfaces_are_told_at_once() {
     assert_eq!(of("in0"), ["10.0.0.1/32 a", "10.0.0.3/32 cli"]);
 }
 
-/// An entry's counter shows the packets that it decided since it was put: not those that an allowlist let
-/// in, and no frames of `explain`.
+/// An entry's counter shows the packets that it decided since it was put: not those that an
+/// allowlist let in, and no frames of `explain`.
 #[test]
 fn packets_are_counted_to_the_entry_that_decided_them() {
     let mut bench = attached();

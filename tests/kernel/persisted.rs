@@ -43,8 +43,8 @@ impl Kept {
         self.bench.xdpctl([&[*command, JUDGED], rest].concat()).success();
     }
 
-    /// Does what a restart does: removes what is in the kernel and below /run, then attaches. Returns the
-    /// messages.
+    /// Does what a restart does: removes what is in the kernel and below /run, then attaches.
+    /// Returns the messages.
     #[track_caller]
     fn restart(&self) -> String {
         self.bench.xdpctl(["detach", JUDGED]).success();

@@ -1,5 +1,5 @@
-//! Links without a link layer header: their packets are judged from the IP header on, and rules that such
-//! a link cannot carry out are refused.
+//! Links without a link layer header: their packets are judged from the IP header on, and rules
+//! that such a link cannot carry out are refused.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -308,7 +308,8 @@ fn explain_takes_packets_that_begin_with_ip() {
     let by = |reason: &str, rule: &str| vec![(reason.to_owned(), rule.to_owned())];
     let frame = udp4("203.0.113.7", "10.50.0.1", 1, 7).build();
     assert_eq!(told(&explain(&["--packet", &hex(&frame[14..])])), by("blocklist", "bad"));
-    // Bytes of an Ethernet header are no IP version, and packets that are too short are malformed too.
+    // Bytes of an Ethernet header are no IP version, and packets that are too short are malformed
+    // too.
     for packet in [&frame[..], &frame[14..27], &[], &[0x55; 40]] {
         assert_eq!(told(&explain(&["--packet", &hex(packet)])), by("malformed", "none"));
     }

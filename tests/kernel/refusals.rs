@@ -35,8 +35,8 @@ fn write(bench: &Bench, text: &str) -> String {
     bench.write("in0.toml", text).to_str().expect("UTF-8").to_owned()
 }
 
-/// Another tool's program on an interface. The test has to detach the link and not only close it: a child of
-/// another test may hold a copy of the descriptor for a moment.
+/// Another tool's program on an interface. The test has to detach the link and not only close it: a
+/// child of another test may hold a copy of the descriptor for a moment.
 fn another_program(bench: &Bench, interface: &str, mode: u32) -> OwnedFd {
     let loaded = load::load_pass().expect("a program");
     let index = bench.lab().ifindex("dut", interface);
@@ -250,8 +250,8 @@ fn as_nobody(bench: &Bench, program: &Path, args: &[&str]) -> Output {
 #[test]
 fn without_rights() {
     let mut bench = Bench::new();
-    // A user must be able to reach the program and the files, and may not be able to look into a home
-    // directory with the sources.
+    // A user must be able to reach the program and the files, and may not be able to look into a
+    // home directory with the sources.
     let directory = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir()

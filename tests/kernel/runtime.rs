@@ -126,8 +126,8 @@ fn the_longest_live_entry_decides() {
         drop("the net around", from("10.2.0.8"), "banned"),
         pass("the inner net, IPv6", from(inner_v6), "allowed"),
     ]);
-    // The two are put one after the other: the next command that changes entries removes one that has
-    // ended, and here it has to be there still.
+    // The two are put one after the other: the next command that changes entries removes one that
+    // has ended, and here it has to be there still.
     run(&bench, "block", &["10.1.0.9", "--for", "1ms"]);
     sleep(ENDED);
     bench.run(&[pass("the host's entry has ended, and hides nothing", from(inner), "allowed")]);
@@ -143,8 +143,8 @@ fn the_longest_live_entry_decides() {
     bench.run(&[pass("nothing is left, IPv6", from(inner_v6), "default")]);
 }
 
-/// A trie answers only with the longest match. Entries of as many lengths as there can be have ended, and
-/// the shortest still decides.
+/// A trie answers only with the longest match. Entries of as many lengths as there can be have
+/// ended, and the shortest still decides.
 #[test]
 fn entries_that_have_ended_hide_nothing_however_many() {
     let bench = attached();

@@ -65,8 +65,8 @@ fn two_reloads() {
     println!("the last word: a {}, b {}", won[0], won[1]);
 }
 
-/// Each prepares its ruleset for what is in force before it takes the lock, so one of them has to begin
-/// anew.
+/// Each prepares its ruleset for what is in force before it takes the lock, so one of them has to
+/// begin anew.
 #[test]
 fn exchanges_of_the_program() {
     let mut bench = Bench::new();
@@ -231,7 +231,8 @@ fn looking_beside_changes() {
     }
 }
 
-/// The directories above those of a namespace are removed while those of another one are made in them.
+/// The directories above those of a namespace are removed while those of another one are made in
+/// them.
 #[test]
 fn directories_come_and_go() {
     let base = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,5 @@
-//! Encapsulations that the program does not read, the host does not read either: IP inside them reaches no
-//! socket, with the program and without.
+//! Encapsulations that the program does not read, the host does not read either: IP inside them
+//! reaches no socket, with the program and without.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -52,7 +52,8 @@ fn unread(v6: bool) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Sends each of them, then a packet that does arrive: by then all before it would have arrived too.
+/// Sends each of them, then a packet that does arrive: by then all before it would have arrived
+/// too.
 fn nothing_but_the_last_arrives(sender: &Port, sockets: &[UdpSocket; 2], when: &str) {
     for (v6, socket) in [false, true].into_iter().zip(sockets) {
         for (name, frame) in unread(v6) {

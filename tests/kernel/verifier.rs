@@ -1,4 +1,5 @@
-//! How many instructions the kernel's verifier processes for each program: above a limit it refuses it.
+//! How many instructions the kernel's verifier processes for each program: above a limit it refuses
+//! it.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,8 +10,8 @@ use xdp_common::packet::LinkType;
 use xdpctl::datapath::program::{load, nic};
 use xdpctl::datapath::sys::bpf;
 
-/// Prints a line past the test harness, which hides the output of tests that pass: a number that grows
-/// towards the limit has to be seen before it is reached.
+/// Prints a line past the test harness, which hides the output of tests that pass: a number that
+/// grows towards the limit has to be seen before it is reached.
 #[track_caller]
 fn say(line: &str) {
     writeln!(io::stdout(), "{line}").expect("written");

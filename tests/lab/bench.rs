@@ -44,7 +44,8 @@ pub struct Row {
     verdict: &'static str,
     reason: &'static str,
     rules: Vec<&'static str>,
-    /// The interface where the frame arrives, and the bytes that arrive; `None` where it arrives nowhere.
+    /// The interface where the frame arrives, and the bytes that arrive; `None` where it arrives
+    /// nowhere.
     arrival: Option<(&'static str, Vec<u8>)>,
 }
 
@@ -138,9 +139,9 @@ impl Row {
     }
 }
 
-/// The rows as they are, under an 802.1Q tag, under an 802.1ad tag with an 802.1Q tag inside, and under
-/// two 802.1Q tags with a priority: a packet under up to two tags is judged like the same packet without
-/// tags.
+/// The rows as they are, under an 802.1Q tag, under an 802.1ad tag with an 802.1Q tag inside, and
+/// under two 802.1Q tags with a priority: a packet under up to two tags is judged like the same
+/// packet without tags.
 pub fn under_all_tags(rows: &[Row]) -> Vec<Row> {
     let stacks: [&[(u16, u16)]; 4] =
         [&[], &[(0x8100, 100)], &[(0x88a8, 10), (0x8100, 20)], &[(0x8100, 0xa00a), (0x8100, 0)]];
@@ -242,8 +243,8 @@ impl Bench {
         Sample::read(&self.lab, "dut", JUDGED)
     }
 
-    /// Sends every row's frame, and compares what happens to it with the row. Panics at the end with all
-    /// rows that failed.
+    /// Sends every row's frame, and compares what happens to it with the row. Panics at the end
+    /// with all rows that failed.
     #[track_caller]
     pub fn run(&self, rows: &[Row]) {
         let mut failures = Vec::new();

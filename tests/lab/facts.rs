@@ -27,8 +27,8 @@ impl Lab {
         self.interface(role, name).xdp
     }
 
-    /// Waits until an interface carries no program. A link whose pin is removed by hand ends when the kernel
-    /// frees the pin's inode, which can be later.
+    /// Waits until an interface carries no program. A link whose pin is removed by hand ends when
+    /// the kernel frees the pin's inode, which can be later.
     #[track_caller]
     pub fn await_no_program(&self, role: &str, name: &str) {
         let deadline = Instant::now() + patient(EVENT);
@@ -73,8 +73,8 @@ fn walk(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The ids of the link, of the program and of the maps that are pinned in a directory, by the names of the
-/// pins. The kernel is asked for them.
+/// The ids of the link, of the program and of the maps that are pinned in a directory, by the names
+/// of the pins. The kernel is asked for them.
 #[track_caller]
 pub fn pinned(directory: &Path) -> BTreeMap<String, u64> {
     let entries = fs::read_dir(directory);

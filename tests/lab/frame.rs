@@ -7,7 +7,8 @@
 //! tcp6("2001:db8::1", "2001:db8::2", 1024, 80).flags(SYN).extension(Extension::HopByHop)
 //! ```
 //!
-//! It can also be made wrong: `.ihl(4)`, `.total_length(21)`, `.truncate(30)`, `.patch(14, &[0x55])`.
+//! It can also be made wrong: `.ihl(4)`, `.total_length(21)`, `.truncate(30)`, `.patch(14,
+//! &[0x55])`.
 
 mod emit;
 

@@ -1,9 +1,9 @@
 //! The test lab: network namespaces joined by veth pairs, in which the real `xdpctl` filters real
 //! frames.
 //!
-//! Every [`Lab`] has its own namespaces, and xdpctl keeps pins and run-time state for each namespace
-//! separately, so tests run side by side. Nothing outside the lab's namespaces is touched, and dropping
-//! the lab removes everything, also when a test panics.
+//! Every [`Lab`] has its own namespaces, and xdpctl keeps pins and run-time state for each
+//! namespace separately, so tests run side by side. Nothing outside the lab's namespaces is
+//! touched, and dropping the lab removes everything, also when a test panics.
 //!
 //! The standard topology has the device under test in the middle:
 //!
@@ -181,7 +181,8 @@ impl Lab {
     fn make_pairs(&self) {
         let mtu = self.topology.mtu;
         for [one, other] in &self.topology.links {
-            // Made inside the namespaces from the start: no link ever shows among the machine's own.
+            // Made inside the namespaces from the start: no link ever shows among the machine's
+            // own.
             let mut add = Command::new("ip");
             add.args(["link", "add", "name", one.interface]);
             add.args(["netns", &self.namespace(one.namespace).name]);
@@ -247,8 +248,8 @@ impl Lab {
         output
     }
 
-    /// Runs xdpctl inside a namespace to its end, whatever its status. After [`COMMAND_TIMEOUT`] it is
-    /// killed, and the test fails.
+    /// Runs xdpctl inside a namespace to its end, whatever its status. After [`COMMAND_TIMEOUT`] it
+    /// is killed, and the test fails.
     pub fn xdpctl<S: AsRef<OsStr>>(&self, role: &str, args: impl IntoIterator<Item = S>) -> Output {
         process::run(self.xdpctl_command(role, args), COMMAND_TIMEOUT)
     }

@@ -62,8 +62,8 @@ impl Namespace {
         namespace
     }
 
-    /// Runs `work` inside the namespace, on a thread of its own that ends afterwards, so that no other thread
-    /// changes its namespace.
+    /// Runs `work` inside the namespace, on a thread of its own that ends afterwards, so that no
+    /// other thread changes its namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -74,9 +74,10 @@ impl Namespace {
         })
     }
 
-    /// A command that will run inside the namespace and keep the mounts of this process. Signals end it as
-    /// they end a command in a terminal: SIGINT, SIGQUIT and SIGHUP are reset, because the tests may run as
-    /// a shell's background job or under nohup(1), which ignore them, and children inherit that.
+    /// A command that will run inside the namespace and keep the mounts of this process. Signals
+    /// end it as they end a command in a terminal: SIGINT, SIGQUIT and SIGHUP are reset, because
+    /// the tests may run as a shell's background job or under nohup(1), which ignore them, and
+    /// children inherit that.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         // The command owns a descriptor, as it may run after the lab is gone.
         let file = self.file.try_clone().expect("dup");
@@ -128,7 +129,8 @@ fn xdpctl_directories(cookie: u64) -> [PathBuf; 2] {
     ["/sys/fs/bpf/xdpctl/v1", "/run/xdpctl/v1"].map(|base| Path::new(base).join(cookie.to_string()))
 }
 
-/// Removes a namespace and what xdpctl may have left for it. Best effort: the test may be panicking already.
+/// Removes a namespace and what xdpctl may have left for it. Best effort: the test may be panicking
+/// already.
 fn remove(name: &str, cookie: u64) {
     for directory in xdpctl_directories(cookie) {
         if directory.exists()

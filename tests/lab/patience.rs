@@ -1,7 +1,7 @@
 //! How long tests wait: longer on slow machines.
 //!
-//! A limit makes a test end that waits in vain. It does not say how long something may take: each limit
-//! has room for a machine that is busy with much else.
+//! A limit makes a test end that waits in vain. It does not say how long something may take: each
+//! limit has room for a machine that is busy with much else.
 
 use std::env;
 use std::sync::OnceLock;

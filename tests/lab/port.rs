@@ -1,8 +1,8 @@
 //! A packet socket on an interface: whole frames in, whole frames out.
 //!
-//! The kernel takes the outer VLAN tag out of a frame before packet sockets see it, and gives it beside the
-//! frame (packet(7), `PACKET_AUXDATA`). [`Port::recv`] puts it back, so what was sent and what arrives
-//! can be compared byte for byte.
+//! The kernel takes the outer VLAN tag out of a frame before packet sockets see it, and gives it
+//! beside the frame (packet(7), `PACKET_AUXDATA`). [`Port::recv`] puts it back, so what was sent
+//! and what arrives can be compared byte for byte.
 
 use std::io;
 use std::mem;

@@ -43,7 +43,8 @@ impl Output {
         self.expect_status(0)
     }
 
-    /// The array of `status --json`. The exit status has to be 1 where it has a problem, and 0 otherwise.
+    /// The array of `status --json`. The exit status has to be 1 where it has a problem, and 0
+    /// otherwise.
     #[track_caller]
     pub fn statuses(&self) -> serde_json::Value {
         let all = self.json();

@@ -143,7 +143,8 @@ impl Difference {
         }
     }
 
-    /// The difference that one packet of that length has to make: its verdict, its reason, and these rules.
+    /// The difference that one packet of that length has to make: its verdict, its reason, and
+    /// these rules.
     pub fn of_one(bytes: usize, verdict: &str, reason: &str, rules: &[&str]) -> Self {
         let count = Count { packets: 1, bytes: bytes as u64 };
         Self {

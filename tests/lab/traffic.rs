@@ -88,8 +88,8 @@ fn send_until(port: &Port, frames: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU
 }
 
 impl Lab {
-    /// Frames that one end of a veth could not hand to the other, whose queue was full: the sender counts
-    /// them as sent, and no program sees them.
+    /// Frames that one end of a veth could not hand to the other, whose queue was full: the sender
+    /// counts them as sent, and no program sees them.
     #[track_caller]
     pub fn dropped_at(&self, role: &str, interface: &str) -> u64 {
         let output = self.ip(role, ["-json", "-statistics", "link", "show", "dev", interface]);

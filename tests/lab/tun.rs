@@ -1,5 +1,5 @@
-//! A tun device: packets written to it come in on its interface, and packets that the host sends there are
-//! read from it (Documentation/networking/tuntap.rst in Linux).
+//! A tun device: packets written to it come in on its interface, and packets that the host sends
+//! there are read from it (Documentation/networking/tuntap.rst in Linux).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

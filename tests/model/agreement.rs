@@ -82,7 +82,8 @@ fn what_carries_a_packet_changes_nothing() {
         let edges = Edges::of(&config);
         for _ in 0..200 {
             let packet = raw_packet(&mut dice, &edges);
-            // Left out: packets longer than PPPoE can say, and those whose first bits are no IP version.
+            // Left out: packets longer than PPPoE can say, and those whose first bits are no IP
+            // version.
             let version = packet.first().map_or(0, |byte| byte >> 4);
             if packet.len() > 60_000 || ![4, 6].contains(&version) {
                 continue;

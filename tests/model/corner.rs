@@ -1,5 +1,5 @@
-//! Single cases, each with the sentence of the contract that it tests. They also test the model, which
-//! could be wrong in the same way as the product.
+//! Single cases, each with the sentence of the contract that it tests. They also test the model,
+//! which could be wrong in the same way as the product.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -333,11 +333,13 @@ fn in_pppoe_sessions_and_under_labels() {
     );
 }
 
-/// The contract says nothing on these. They are written down so that any change of them is a decision.
+/// The contract says nothing on these. They are written down so that any change of them is a
+/// decision.
 #[test]
 fn where_the_contract_is_silent() {
     let config = Config::default();
-    // The contract does not list a tag that is cut short, but a packet behind it could not be judged.
+    // The contract does not list a tag that is cut short, but a packet behind it could not be
+    // judged.
     expect("cut inside a tag", &config, &ethernet(&[], 0x8100, &[0, 1, 8]), MALFORMED);
     expect("a TPID of old", &config, &ethernet(&[], 0x9100, &[0, 1, 8]), DEFAULT);
 

@@ -33,7 +33,8 @@ impl Dice {
         Self { state: 0, chosen: chosen.into_iter() }
     }
 
-    /// A number made of that many of the chosen bytes; once they are used up, a random one of 64 bits.
+    /// A number made of that many of the chosen bytes; once they are used up, a random one of 64
+    /// bits.
     fn draw(&mut self, bytes: usize) -> u64 {
         if self.chosen.len() > 0 {
             return self

@@ -6,8 +6,8 @@ use super::config::{Config, Prefix, bits, with_bits};
 use super::dice::Dice;
 use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
 
-/// Bytes of the longest frame, a little less than the kernel's test runs take: 17 pages (MAX_SKB_FRAGS)
-/// behind a first buffer, which may have been made short.
+/// Bytes of the longest frame, a little less than the kernel's test runs take: 17 pages
+/// (MAX_SKB_FRAGS) behind a first buffer, which may have been made short.
 const LONGEST: usize = 69_500;
 
 /// Addresses at the edges of a configuration's prefixes, where the answer may change.

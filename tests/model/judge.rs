@@ -27,7 +27,8 @@ pub struct Opinion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub prefix: Prefix,
-    /// Line of the list's own file; `None` where the entry stands in the configuration, or in no file.
+    /// Line of the list's own file; `None` where the entry stands in the configuration, or in no
+    /// file.
     pub line: Option<usize>,
 }
 
@@ -239,8 +240,8 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         }
 }
 
-/// A key does not match a packet that lacks the field: a later fragment has no ports, flags or type, and only
-/// TCP, UDP and SCTP have ports.
+/// A key does not match a packet that lacks the field: a later fragment has no ports, flags or
+/// type, and only TCP, UDP and SCTP have ports.
 fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
     let over_ipv4 = packet.source.is_ipv4();
     let protocol = match rule.protocol {

@@ -1,8 +1,8 @@
 //! The contract's order of judgement, written straight from its text and sharing nothing with the
 //! product: linear scans over what the configuration says.
 //!
-//! Both get TOML text and the bytes of a frame, so that everything between text and verdict is compared:
-//! loading, compiling, parsing and judging.
+//! Both get TOML text and the bytes of a frame, so that everything between text and verdict is
+//! compared: loading, compiling, parsing and judging.
 
 mod agreement;
 mod bans;

@@ -1,11 +1,12 @@
 //! A frame's fields, read one by one as the RFCs describe them.
 //!
-//! The fixed headers of Ethernet, 802.1Q, IPv4, IPv6 and its fragments are read through pnet's views, so
-//! pnet alone says where a field lies. All lengths are reckoned here. A view's payload is as long as the
-//! header says, but cut to the bytes that are there, which would hide just the wrong lengths that matter.
-//! Headers without a fitting view are read by their bytes: PPPoE and MPLS, ARP with addresses of other
-//! lengths, extension headers, and the first bytes of a transport header whose rest may be missing (pnet
-//! wants 20 bytes of TCP and 8 of UDP). In a fragment's offset, pnet leaves one of the reserved bits.
+//! The fixed headers of Ethernet, 802.1Q, IPv4, IPv6 and its fragments are read through pnet's
+//! views, so pnet alone says where a field lies. All lengths are reckoned here. A view's payload is
+//! as long as the header says, but cut to the bytes that are there, which would hide just the wrong
+//! lengths that matter. Headers without a fitting view are read by their bytes: PPPoE and MPLS, ARP
+//! with addresses of other lengths, extension headers, and the first bytes of a transport header
+//! whose rest may be missing (pnet wants 20 bytes of TCP and 8 of UDP). In a fragment's offset,
+//! pnet leaves one of the reserved bits.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -77,8 +78,8 @@ impl Places<'_> {
     }
 }
 
-/// The length that a field states, where `bytes` are there. Receive offload merges segments to packets whose
-/// length the field cannot hold, and leaves it 0; the contract is silent on these.
+/// The length that a field states, where `bytes` are there. Receive offload merges segments to
+/// packets whose length the field cannot hold, and leaves it 0; the contract is silent on these.
 fn stated(length: usize, bytes: usize) -> usize {
     if length == 0 && bytes > 65_535 { bytes } else { length }
 }

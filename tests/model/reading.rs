@@ -1,5 +1,5 @@
-//! Compares what the product reads of a frame with what the model reads, field by field. The fuzz target
-//! `packet` includes this file.
+//! Compares what the product reads of a frame with what the model reads, field by field. The fuzz
+//! target `packet` includes this file.
 
 use std::net::IpAddr;
 

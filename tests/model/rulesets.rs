@@ -1,5 +1,5 @@
-//! Random configurations, made of few addresses, ports, tags and MAC addresses, so that their lists and rules
-//! match frames that are made of the same.
+//! Random configurations, made of few addresses, ports, tags and MAC addresses, so that their lists
+//! and rules match frames that are made of the same.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -182,8 +182,8 @@ pub fn config(dice: &mut Dice) -> Config {
     config
 }
 
-/// Run-time entries, some around and inside each other, half of them ended. Live ones with short prefixes
-/// would leave little for the rest.
+/// Run-time entries, some around and inside each other, half of them ended. Live ones with short
+/// prefixes would leave little for the rest.
 fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
     let mut prefixes: Vec<Prefix> = Vec::new();
     for _ in 0..1 + dice.below(12) {
@@ -288,7 +288,8 @@ fn maybe_ports(dice: &mut Dice) -> Vec<(u16, u16)> {
     })
 }
 
-/// Adds prefixes of families that the protocol allows. If both sides have prefixes, both have these families.
+/// Adds prefixes of families that the protocol allows. If both sides have prefixes, both have these
+/// families.
 fn addresses(dice: &mut Dice, rule: &mut Rule) {
     let mut families = match rule.protocol {
         // Extension headers are no protocols of IPv6.

@@ -113,8 +113,8 @@ fn errors(answers: &[Value]) -> Vec<Value> {
     answers.iter().map(|answer| json!([answer["frame"], answer["error"]])).collect()
 }
 
-/// Offset of the captured length in the `nth` frame's record of a pcap file whose frames are all `frame`
-/// bytes long.
+/// Offset of the captured length in the `nth` frame's record of a pcap file whose frames are all
+/// `frame` bytes long.
 const fn captured_at(nth: usize, frame: usize) -> usize {
     24 + nth * (16 + frame) + 8
 }
@@ -362,8 +362,8 @@ fn frames_that_the_capture_cut_within_their_headers_are_not_judged() {
     }
 }
 
-/// While rulesets are exchanged, every frame is judged by one of them, and the answer has the names of that
-/// one.
+/// While rulesets are exchanged, every frame is judged by one of them, and the answer has the names
+/// of that one.
 #[test]
 fn a_capture_during_reloads_is_told_by_one_ruleset_a_frame() {
     let mut bench = Bench::new();

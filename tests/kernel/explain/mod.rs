@@ -38,8 +38,8 @@ fn hex_digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Runs a command with `--config` and without capabilities: the kernel would refuse any call that needs
-/// one.
+/// Runs a command with `--config` and without capabilities: the kernel would refuse any call that
+/// needs one.
 #[track_caller]
 fn without_the_kernel<S: AsRef<OsStr>>(
     command: &str,
@@ -66,9 +66,9 @@ fn told(answer: &Value) -> Value {
     json!([answer["verdict"], answer["reason"], answer["rule"], answer["entry"]])
 }
 
-/// `explain` says of each row's frame what happens to it on the wire: the tables are those of the verdict
-/// tests. The live counters do not move. The configuration, asked without the kernel, gives the same answer
-/// to the last key.
+/// `explain` says of each row's frame what happens to it on the wire: the tables are those of the
+/// verdict tests. The live counters do not move. The configuration, asked without the kernel, gives
+/// the same answer to the last key.
 #[test]
 fn explain_says_what_every_table_of_verdicts_says() {
     for (name, table) in verdicts::all() {

@@ -1,5 +1,5 @@
-//! Limits of the process (descriptors, memory, file sizes), and file systems that are full, read-only or
-//! missing.
+//! Limits of the process (descriptors, memory, file sizes), and file systems that are full,
+//! read-only or missing.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -52,8 +52,8 @@ impl Stand {
         self.bench.lab().xdpctl_command("dut", args)
     }
 
-    /// Runs a command that may lack what it needs. If it fails, its error has these words, and everything
-    /// is as it was.
+    /// Runs a command that may lack what it needs. If it fails, its error has these words, and
+    /// everything is as it was.
     #[track_caller]
     fn try_run(&self, command: Command, said: &str) -> Output {
         let before = State::of(&self.bench);

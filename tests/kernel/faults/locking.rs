@@ -1,4 +1,5 @@
-//! What a command does while it holds the lock of its network namespace, and what others do meanwhile.
+//! What a command does while it holds the lock of its network namespace, and what others do
+//! meanwhile.
 
 use std::cell::RefCell;
 use std::fs;
@@ -38,7 +39,8 @@ fn configurations_and_lists_are_read_without_it() {
             let command = bench.lab().xdpctl_command("dut", args);
             let read = format!("read /tmp/DIR/{name}");
             shim::run_with(command, Kind::Files, &read, || {
-                // `bans` takes the lock: it would wait forever for the command that this call holds up.
+                // `bans` takes the lock: it would wait forever for the command that this call holds
+                // up.
                 bench.xdpctl(["bans", JUDGED]).success();
             })
             .output
@@ -106,8 +108,8 @@ fn first_line(command: &Background) -> String {
     }
 }
 
-/// Once an attachment that was being detached was taken for one whose program somebody took off by other
-/// means.
+/// Once an attachment that was being detached was taken for one whose program somebody took off by
+/// other means.
 #[test]
 fn what_is_detached_meanwhile_is_not_attached() {
     let bench = attached();
@@ -123,7 +125,8 @@ fn what_is_detached_meanwhile_is_not_attached() {
     assert!(ran.output.expect_status(1).stderr.starts_with(said), "{ran:?}");
 }
 
-/// A ruleset that came into force while another was compiled is not replaced by one that was read before.
+/// A ruleset that came into force while another was compiled is not replaced by one that was read
+/// before.
 #[test]
 fn what_was_read_before_another_reload_is_read_again() {
     let bench = attached();

@@ -1,5 +1,5 @@
-//! The kernel refuses a call, the disk is full, somebody changed files by hand: each fault has its message
-//! and its status, and what was in force stays in force.
+//! The kernel refuses a call, the disk is full, somebody changed files by hand: each fault has its
+//! message and its status, and what was in force stays in force.
 
 mod inputs;
 mod limits;

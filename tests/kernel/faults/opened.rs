@@ -44,8 +44,8 @@ fn counts(bench: &Bench, args: &[&str]) -> Counts {
     }
 }
 
-/// Once these commands opened all pins again for each attached interface: ten thousand with a hundred
-/// interfaces.
+/// Once these commands opened all pins again for each attached interface: ten thousand with a
+/// hundred interfaces.
 #[test]
 fn pins_are_opened_once_and_not_once_for_each() {
     let bench = Bench::on(Topology::empty().link(end("src", "src0", SRC0), end("dut", "in0", IN0)));

@@ -1,5 +1,5 @@
-//! Somebody changed pins or run-time state by hand: what is in force stays, the next reload repairs them,
-//! and detaching removes everything.
+//! Somebody changed pins or run-time state by hand: what is in force stays, the next reload repairs
+//! them, and detaching removes everything.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -48,8 +48,8 @@ impl Stand {
         self.bench.xdpctl(["block", JUDGED, "10.9.0.1", "--note", "scanner"]).success();
     }
 
-    /// Every command ends with 0, or with 1 and an error or a problem in `status`, and leaves in force what
-    /// was. `hand` says in failures what was changed.
+    /// Every command ends with 0, or with 1 and an error or a problem in `status`, and leaves in
+    /// force what was. `hand` says in failures what was changed.
     #[track_caller]
     fn asked(&self, hand: &str) {
         let before = State::of(&self.bench);
@@ -408,8 +408,8 @@ fn another_versions_directories_are_left_alone() {
     }
 }
 
-/// Once a directory listing that failed half way was taken for a whole one, and what it left out for gone:
-/// the next command took the program off.
+/// Once a directory listing that failed half way was taken for a whole one, and what it left out
+/// for gone: the next command took the program off.
 #[test]
 fn a_list_of_pins_that_breaks_off_takes_nothing_off() {
     let stand = Stand::new();
@@ -423,8 +423,8 @@ fn a_list_of_pins_that_breaks_off_takes_nothing_off() {
     }
 }
 
-/// The pin is removed first, so that no link is pinned and on no interface. A link that cannot be detached
-/// gets its pin back.
+/// The pin is removed first, so that no link is pinned and on no interface. A link that cannot be
+/// detached gets its pin back.
 #[test]
 fn a_program_that_cannot_be_detached_stays() {
     let stand = Stand::new();

@@ -193,8 +193,9 @@ fn supervise(mut command: Command, refusal: Option<Refusal>, moment: Option<Mome
     Ran { output, calls, refused }
 }
 
-/// A filter that returns `SECCOMP_RET_USER_NOTIF` for calls of these kinds and lets others go on, among
-/// them large reads: aya reads the kernel's megabytes of type information in a thousand of these.
+/// A filter that returns `SECCOMP_RET_USER_NOTIF` for calls of these kinds and lets others go on,
+/// among them large reads: aya reads the kernel's megabytes of type information in a thousand of
+/// these.
 fn filter(kinds: &[Kind]) -> Vec<libc::sock_filter> {
     const LARGE: u32 = 16 << 10;
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
@@ -248,8 +249,8 @@ fn install(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
 #[repr(C, align(8))]
 struct Control([u8; 24]);
 
-/// Makes the call that sends or receives a message of one byte with a descriptor. sendmsg(2) must not be
-/// among the calls that are looked at: it sends the descriptor on which they are answered.
+/// Makes the call that sends or receives a message of one byte with a descriptor. sendmsg(2) must
+/// not be among the calls that are looked at: it sends the descriptor on which they are answered.
 fn with_message<T>(control: &mut Control, call: impl FnOnce(&mut libc::msghdr) -> T) -> T {
     let mut byte = 0u8;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
@@ -367,8 +368,8 @@ impl Supervisor<'_> {
 struct Process(u32);
 
 impl Process {
-    /// What it calls; `None` for calls that are not looked at: those of the dynamic linker and the standard
-    /// library before and after `main`, and those on pipes.
+    /// What it calls; `None` for calls that are not looked at: those of the dynamic linker and the
+    /// standard library before and after `main`, and those on pipes.
     fn describe(&self, data: &libc::seccomp_data) -> Option<Call> {
         let call = |kind, name: String| Some(Call { kind, name });
         let args = data.args;

@@ -70,7 +70,8 @@ impl State {
         self.program.is_some()
     }
 
-    /// Whether the change from `before` to this state is the same as that from `from` to `to` in another run.
+    /// Whether the change from `before` to this state is the same as that from `from` to `to` in
+    /// another run.
     pub fn came_like(&self, before: &Self, from: &Self, to: &Self) -> bool {
         let exchanged = |one: &Self, other: &Self| one.program != other.program;
         self.programs == to.programs
@@ -91,8 +92,8 @@ pub fn attachment(bench: &Bench) -> Attachment {
     found.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Frames from a listed source, from one with a run-time entry, from two that may get one (one of each
-/// family), and from another source.
+/// Frames from a listed source, from one with a run-time entry, from two that may get one (one of
+/// each family), and from another source.
 fn frames() -> [Frame; 5] {
     [
         udp4("10.1.0.1", "192.0.2.1", 1024, 9),

@@ -1,9 +1,9 @@
 //! Every command, with each of its calls refused in turn.
 //!
-//! Each row is a command, and a test at the end of this file. The command runs once for each call that it
-//! makes to the kernel, and that call is refused. Then the command has to end with status 1 or 2 and a
-//! message, and everything is as it was; or it did without the call, and everything is as it would have
-//! been.
+//! Each row is a command, and a test at the end of this file. The command runs once for each call
+//! that it makes to the kernel, and that call is refused. Then the command has to end with status 1
+//! or 2 and a message, and everything is as it was; or it did without the call, and everything is
+//! as it would have been.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -41,8 +41,8 @@ const NEW: &str = r#"
     to = "out0"
 "#;
 
-/// If this environment variable is set, each call is refused, and not only the first and the last of those
-/// that do the same.
+/// If this environment variable is set, each call is refused, and not only the first and the last
+/// of those that do the same.
 const ALL: &str = "XDPCTL_FAULTS_ALL";
 
 /// The errors with which calls are refused, in turn: the command has to cope with any.
@@ -228,8 +228,8 @@ struct Table {
 }
 
 impl Table {
-    /// Whether it did what it does when nothing is refused. Where a target's driver takes no program, a
-    /// command warns and does not fail.
+    /// Whether it did what it does when nothing is refused. Where a target's driver takes no
+    /// program, a command warns and does not fail.
     fn came_there(&self, before: &State, after: &State, stderr: &str) -> bool {
         if !stderr.contains("warning: what is redirected to out0 may be lost") {
             return after.came_like(before, &self.from, &self.to);
@@ -310,8 +310,8 @@ impl Table {
     }
 }
 
-/// The text with a letter in the place of each number but 0, because times and counters differ between
-/// runs. Of large numbers, such as of memory, the first digits stay.
+/// The text with a letter in the place of each number but 0, because times and counters differ
+/// between runs. Of large numbers, such as of memory, the first digits stay.
 fn numberless(text: &str) -> String {
     // 0 in the first second.
     let text = text.replace("\"uptime_seconds\":0,", "\"uptime_seconds\":1,");

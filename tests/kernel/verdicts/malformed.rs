@@ -1,5 +1,5 @@
-//! Packets that cannot be judged: their fields contradict each other, they are cut short, or have too many
-//! headers.
+//! Packets that cannot be judged: their fields contradict each other, they are cut short, or have
+//! too many headers.
 
 use super::Table;
 use crate::lab::bench::{Row, drop, pass};

@@ -1,5 +1,5 @@
-//! What happens to packets, for every kind of list, rule and action: tables of frames that are sent over a
-//! wire.
+//! What happens to packets, for every kind of list, rule and action: tables of frames that are sent
+//! over a wire.
 
 mod arp;
 mod encapsulated;
@@ -129,8 +129,8 @@ tables! {
     rules::behind_extension_headers,
 }
 
-/// Tests the kernel, not xdpctl: with nothing attached, everything passes, and each frame that a table lets
-/// pass has to show in the stack.
+/// Tests the kernel, not xdpctl: with nothing attached, everything passes, and each frame that a
+/// table lets pass has to show in the stack.
 #[test]
 fn frames_that_pass_would_be_seen() {
     let lab = Topology::standard().mtu(9000).build();

@@ -237,8 +237,8 @@ fn carried(carried: &Carried, addresses: Addresses) -> Vec<u8> {
             buffer
         }
         Transport::Sctp { source, destination } => {
-            // pnet has no SCTP: ports, verification tag, checksum (RFC 9260 3.1). The checksum stays
-            // zero: nothing here looks at it.
+            // pnet has no SCTP: ports, verification tag, checksum (RFC 9260 3.1). The checksum
+            // stays zero: nothing here looks at it.
             let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
             let mut buffer = header(12, payload);
             buffer[..4].copy_from_slice(&ports);

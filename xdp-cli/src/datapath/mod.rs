@@ -1,4 +1,5 @@
-//! The one room that talks to the kernel. Each of its modules uses only modules above it in this list.
+//! The one room that talks to the kernel. Each of its modules uses only modules above it in this
+//! list.
 
 pub mod error;
 pub mod sys;

@@ -11,9 +11,10 @@ use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::image::Mapped;
 use crate::image::metadata::Kind;
 
-/// Whether an allowlist in force may hold some of these prefixes, or a part of one. A single address is
-/// looked up in the image, as the program does it, so that blocking one after the other never reads
-/// whole lists. For a shorter prefix the answer is yes as soon as there is an allowlist.
+/// Whether an allowlist in force may hold some of these prefixes, or a part of one. A single
+/// address is looked up in the image, as the program does it, so that blocking one after the other
+/// never reads whole lists. For a shorter prefix the answer is yes as soon as there is an
+/// allowlist.
 ///
 /// # Errors
 ///

@@ -2,8 +2,8 @@
 //! taken off.
 //!
 //! The pinned link is the truth. It holds the program, and the program holds its maps, so they are
-//! found through it; they are pinned too, for people and for other tools. A directory of pins without
-//! a link is what an interrupted command left.
+//! found through it; they are pinned too, for people and for other tools. A directory of pins
+//! without a link is what an interrupted command left.
 
 use std::fs;
 use std::io;
@@ -43,10 +43,11 @@ pub enum Found {
 enum Place {
     /// In this network namespace, under that name, and it carries the link's program.
     Here { name: String, mode: Mode },
-    /// In another network namespace, where it is still filtered. The index in the link counts there.
+    /// In another network namespace, where it is still filtered. The index in the link counts
+    /// there.
     Moved,
-    /// In this network namespace, with that index, but the link is on no interface: somebody took the
-    /// program off by other means.
+    /// In this network namespace, with that index, but the link is on no interface: somebody took
+    /// the program off by other means.
     Left(u32),
     /// The interface does not exist any more.
     Gone,
@@ -55,8 +56,8 @@ enum Place {
 /// What holds the program on its interface.
 enum Link {
     Pinned(OwnedFd),
-    /// The command that waits for its confirmation. The link is not held open here: it has to end with
-    /// that command.
+    /// The command that waits for its confirmation. The link is not held open here: it has to end
+    /// with that command.
     Pending(Pending),
 }
 
@@ -74,8 +75,8 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Opens what is pinned in a directory. `carriers` is read again from the kernel where it does not
-    /// know the link's program.
+    /// Opens what is pinned in a directory. `carriers` is read again from the kernel where it does
+    /// not know the link's program.
     pub fn open(pins: &PinDirectory, carriers: &mut Carriers) -> Result<Found> {
         let pin = pins.path.join(LINK);
         let Some((pending, link)) = open_link(pins)? else { return Ok(Found::Leftover) };
@@ -90,8 +91,8 @@ impl Attachment {
             }
             other => other.context(&what)?,
         };
-        // Another command may exchange the program between the question for its id and any other, and
-        // then the id leads nowhere.
+        // Another command may exchange the program between the question for its id and any other,
+        // and then the id leads nowhere.
         let (nic, maps, on) = loop {
             if info.ifindex != 0 && carriers.carries(info.ifindex, info.program_id).is_none() {
                 // The program may have come since the list was read.
@@ -111,8 +112,8 @@ impl Attachment {
             let (nic, maps) = opened?;
             break (nic, maps, on);
         };
-        // A detach removes the pin first. If the pin is gone, a detach is under way, and nobody took the
-        // program off by other means.
+        // A detach removes the pin first. If the pin is gone, a detach is under way, and nobody
+        // took the program off by other means.
         if info.ifindex == 0
             && let Err(error) = fs::symlink_metadata(&pin)
         {
@@ -151,7 +152,8 @@ impl Attachment {
         matches!(self.place, Place::Here { .. }).then_some(self.info.ifindex)
     }
 
-    /// The mode that the program runs in; `None` where no interface of this network namespace carries it.
+    /// The mode that the program runs in; `None` where no interface of this network namespace
+    /// carries it.
     pub fn mode(&self) -> Option<Mode> {
         match self.place {
             Place::Here { mode, .. } => Some(mode),
@@ -179,8 +181,8 @@ impl Attachment {
         Interface::by_index(self.ifindex()?).ok()
     }
 
-    /// Why commands on it cannot do anything: its link is on no interface any more, or on one in another
-    /// network namespace.
+    /// Why commands on it cannot do anything: its link is on no interface any more, or on one in
+    /// another network namespace.
     pub fn stranded(&self) -> Option<Error> {
         let name = self.name();
         match self.place {
@@ -208,8 +210,8 @@ impl Attachment {
         }
     }
 
-    /// The index of the interface that the program was on, if the interface is still there but the link
-    /// is on none: then somebody took the program off by other means.
+    /// The index of the interface that the program was on, if the interface is still there but the
+    /// link is on none: then somebody took the program off by other means.
     pub fn left(&self) -> Option<u32> {
         match self.place {
             Place::Left(index) => Some(index),
@@ -243,8 +245,8 @@ impl Attachment {
         self.info.program_id
     }
 
-    /// What the frames that the attached program reads begin with. The program is asked for it and not the
-    /// interface, whose type could have changed since.
+    /// What the frames that the attached program reads begin with. The program is asked for it and
+    /// not the interface, whose type could have changed since.
     pub fn link_type(&self) -> Result<LinkType> {
         let info = bpf::program_by_id(self.info.program_id).and_then(bpf::program_info);
         let name = info.context("look at the attached program")?.name;
@@ -252,8 +254,9 @@ impl Attachment {
         Ok(link_type_of(&name).unwrap_or(LinkType::Ethernet))
     }
 
-    /// The link. One that is not confirmed yet may be gone by now, which is an error. Do not hold it for
-    /// long: it is to end with the command that waits for the confirmation, and would outlive it.
+    /// The link. One that is not confirmed yet may be gone by now, which is an error. Do not hold
+    /// it for long: it is to end with the command that waits for the confirmation, and would
+    /// outlive it.
     pub fn link(&self) -> Result<OwnedFd> {
         let opened = match &self.link {
             Link::Pinned(link) => link.try_clone(),
@@ -289,8 +292,8 @@ impl Attachment {
         in_force.ok_or_else(|| self.unreadable())
     }
 
-    /// The maps and the ruleset in force, or an error that says why this version cannot read them, or
-    /// that the command is not possible in offload mode.
+    /// The maps and the ruleset in force, or an error that says why this version cannot read them,
+    /// or that the command is not possible in offload mode.
     pub fn readable(&self) -> Result<(&Maps, &InForce)> {
         match (&self.maps, &self.in_force) {
             (Some(maps), Some(in_force)) => Ok((maps, in_force)),
@@ -332,8 +335,8 @@ impl Attachment {
         ))
     }
 
-    /// Whether there are counters to read: a NIC's disappear with its interface, and those of an interface
-    /// in another network namespace belong there.
+    /// Whether there are counters to read: a NIC's disappear with its interface, and those of an
+    /// interface in another network namespace belong there.
     pub fn has_counters(&self) -> bool {
         match self.place {
             Place::Here { .. } | Place::Left(_) => true,

@@ -50,9 +50,9 @@ impl Attachments {
         self.all.iter().find(|attachment| attachment.key() == key)
     }
 
-    /// What is attached to the interface of that name: the name that it has now or, if no other interface
-    /// has taken it, the one that it had when it was attached. What is left of an interface that is gone is
-    /// still found where a new one has its name.
+    /// What is attached to the interface of that name: the name that it has now or, if no other
+    /// interface has taken it, the one that it had when it was attached. What is left of an
+    /// interface that is gone is still found where a new one has its name.
     pub fn find(&self, name: &str) -> Result<Option<&Attachment>> {
         Ok(self.position(name)?.map(|place| &self.all[place]))
     }
@@ -106,8 +106,8 @@ impl Attachments {
         Ok(exact.or(former))
     }
 
-    /// The key for a new attachment to the interface with that index: the first whose directory holds no
-    /// link that is on an interface, here or in another network namespace.
+    /// The key for a new attachment to the interface with that index: the first whose directory
+    /// holds no link that is on an interface, here or in another network namespace.
     pub fn free_key(&self, ifindex: u32) -> Key {
         let mut key = Key::first(ifindex);
         while self.get(key).is_some_and(Attachment::is_on_an_interface) {

@@ -48,8 +48,8 @@ impl InForce {
     }
 }
 
-/// Whether a ruleset can have such metadata. Counters and redirect slots are found by its numbers, so
-/// these have to stay within the maps.
+/// Whether a ruleset can have such metadata. Counters and redirect slots are found by its numbers,
+/// so these have to stay within the maps.
 fn is_possible(metadata: &Metadata) -> bool {
     let mut numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
     let mut slots = metadata.redirects.iter().map(|redirect| redirect.slot);

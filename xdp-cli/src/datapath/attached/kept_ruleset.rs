@@ -1,9 +1,9 @@
 //! The ruleset in force, kept beside the pins: list files change, and later commands want to know
 //! what the kernel was told, and from which line.
 //!
-//! One file a generation. It is written before its ruleset is put in force, and removed once the next
-//! one is in force, so there is always a file for the generation that the image names. No verdict
-//! depends on it.
+//! One file a generation. It is written before its ruleset is put in force, and removed once the
+//! next one is in force, so there is always a file for the generation that the image names. No
+//! verdict depends on it.
 
 use std::fs;
 use std::io;
@@ -19,14 +19,15 @@ use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
 use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 
 const PREFIX: &str = "ruleset-";
-/// Marks a file of this version. Behind it comes the snapshot, then the snapshot's CRC-32, lowest byte
-/// first.
+/// Marks a file of this version. Behind it comes the snapshot, then the snapshot's CRC-32, lowest
+/// byte first.
 const MAGIC: &[u8; 8] = b"xdpctl\x00\x06";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Milliseconds since 1970, as in the image's metadata. A file that another boot left has another time.
+    /// Milliseconds since 1970, as in the image's metadata. A file that another boot left has
+    /// another time.
     pub loaded_at: u64,
     /// The configuration's text.
     pub text: String,
@@ -99,8 +100,8 @@ pub fn encode(snapshot: &Borrowed<'_>, mut file: impl io::Write) -> io::Result<(
     file.flush()
 }
 
-/// Reads the snapshot of a generation; `None` where there is none of that ruleset, or another version
-/// wrote it. A file that another user could have written is an error.
+/// Reads the snapshot of a generation; `None` where there is none of that ruleset, or another
+/// version wrote it. A file that another user could have written is an error.
 pub fn read(directory: &Path, generation: u64, loaded_at: u64) -> Result<Option<Snapshot>> {
     let snapshot = read_with(directory, generation, decode)?;
     Ok(snapshot.filter(|snapshot| snapshot.loaded_at == loaded_at))
@@ -164,8 +165,8 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<Option<Snapshot>, Damage> {
     whole(bytes)?.map(decode_body).transpose()
 }
 
-/// What stands between the mark and the checksum, if the checksum is right; `None` where another version
-/// wrote the file.
+/// What stands between the mark and the checksum, if the checksum is right; `None` where another
+/// version wrote the file.
 fn whole(bytes: &[u8]) -> std::result::Result<Option<&[u8]>, Damage> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
     let (body, checksum) = rest.split_last_chunk().ok_or(Damage::Checksum)?;
@@ -189,8 +190,8 @@ pub fn decode_body(body: &[u8]) -> std::result::Result<Snapshot, Damage> {
     Ok(snapshot)
 }
 
-/// Whether the loader could have made this ruleset, as far as other code relies on it: no more than a
-/// ruleset has room for, prefixes without bits beyond their length, ranges from low to high, and
+/// Whether the loader could have made this ruleset, as far as other code relies on it: no more than
+/// a ruleset has room for, prefixes without bits beyond their length, ranges from low to high, and
 /// origins in files that the snapshot lists.
 fn is_possible(ruleset: &Ruleset) -> bool {
     let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
@@ -305,8 +306,8 @@ mod tests {
         assert!(read(&directory, 3, 7).is_err());
     }
 
-    /// A flipped bit of an address or of a line number makes another ruleset that is possible: only the
-    /// checksum tells it from the true one.
+    /// A flipped bit of an address or of a line number makes another ruleset that is possible: only
+    /// the checksum tells it from the true one.
     #[test]
     fn a_flipped_bit_anywhere_is_damage() {
         let folder = tempfile::tempdir().unwrap();

@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The index that the interface had when it was attached, and a number where several attachments had
-/// that index: `7`, then `7-2`, `7-3` and so on.
+/// The index that the interface had when it was attached, and a number where several attachments
+/// had that index: `7`, then `7-2`, `7-3` and so on.
 ///
-/// The kernel gives an index to another interface once it is free in a network namespace, for example
-/// after its interface was moved to another one. The moved interface stays filtered, and its pins keep
-/// their place.
+/// The kernel gives an index to another interface once it is free in a network namespace, for
+/// example after its interface was moved to another one. The moved interface stays filtered, and
+/// its pins keep their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     ifindex: u32,
@@ -64,7 +64,8 @@ impl FromStr for Key {
         let (ifindex, nth) = name.split_once('-').unwrap_or((name, "1"));
         let number = |text: &str| text.parse::<u32>().map_err(|_| NotAKey);
         let key = Self { ifindex: number(ifindex)?, nth: number(nth)? };
-        // Only one spelling is taken (not `07` for `7`), or two directories would have the same key.
+        // Only one spelling is taken (not `07` for `7`), or two directories would have the same
+        // key.
         if key.to_string() == name { Ok(key) } else { Err(NotAKey) }
     }
 }

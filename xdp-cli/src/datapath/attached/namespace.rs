@@ -37,7 +37,8 @@ pub struct Locked {
     run: RunDir,
 }
 
-/// Checks privileges and kernel before anything else, so that a lack of either gets its own message.
+/// Checks privileges and kernel before anything else, so that a lack of either gets its own
+/// message.
 fn require() -> Result<()> {
     privilege::require_kernel()?;
     privilege::require()?;
@@ -161,8 +162,8 @@ impl Locked {
         Ok(self.pins.create_dir(self.cookie, &[PASS])?)
     }
 
-    /// Pins the loopback interface, before anything else is pinned: by it, commands in other network
-    /// namespaces know when this one is gone.
+    /// Pins the loopback interface, before anything else is pinned: by it, commands in other
+    /// network namespaces know when this one is gone.
     fn pin_loopback(&self) -> Result<()> {
         let directory = self.pins.create_dir(self.cookie, &[])?;
         if loopback::is_pinned(&directory) {
@@ -185,8 +186,8 @@ impl Locked {
         self.run.path().join(key.to_string())
     }
 
-    /// Removes the pins and the state of an attachment. The link's pin goes first: without it the rest is
-    /// leftovers, which the next command removes.
+    /// Removes the pins and the state of an attachment. The link's pin goes first: without it the
+    /// rest is leftovers, which the next command removes.
     pub fn forget(&self, key: Key) -> Result<()> {
         let name = key.to_string();
         if let Some(directory) = self.pins.existing_dir(self.cookie, &[&name])? {
@@ -262,8 +263,8 @@ fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes whatever has that name, if anything. Somebody may have put a directory where a pin was, or a
-/// file where a directory was, and that must not be in the way forever.
+/// Removes whatever has that name, if anything. Somebody may have put a directory where a pin was,
+/// or a file where a directory was, and that must not be in the way forever.
 pub fn remove(path: &Path) -> io::Result<()> {
     let gone = |result: io::Result<()>| match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

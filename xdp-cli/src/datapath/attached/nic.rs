@@ -1,9 +1,9 @@
-//! What belongs to an interface that is attached in offload mode: its maps on the NIC, and one more map
-//! in the kernel, which says what the NIC's counters belong to.
+//! What belongs to an interface that is attached in offload mode: its maps on the NIC, and one more
+//! map in the kernel, which says what the NIC's counters belong to.
 //!
-//! That is the map `STATE`, pinned beside the others. It has two places, one for generations with an
-//! even number and one for those with an odd. A reload writes the place of its generation before it
-//! writes the NIC's selector, so the place of the ruleset in force stays untouched until then.
+//! That is the map `STATE`, pinned beside the others. It has two places, one for generations with
+//! an even number and one for those with an odd. A reload writes the place of its generation before
+//! it writes the NIC's selector, so the place of the ruleset in force stays untouched until then.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,12 +26,12 @@ use crate::image::nic::NicTables;
 /// The pin of the map that says what the NIC has.
 pub const STATE: &str = "STATE";
 const STATE_PLACES: u32 = 2;
-/// Bytes of a place, and of the header at its beginning: the version of the layout, then the length of
-/// the rest.
+/// Bytes of a place, and of the header at its beginning: the version of the layout, then the length
+/// of the rest.
 const STATE_BYTES: usize = 1 << 14;
 const STATE_HEADER: usize = 8;
-/// Version of the layout. It goes up with any change of this file or of `xdp_common::nic` that an older
-/// program or command line would misread.
+/// Version of the layout. It goes up with any change of this file or of `xdp_common::nic` that an
+/// older program or command line would misread.
 const LAYOUT: u32 = 2;
 
 /// The maps of an attachment in offload mode, whatever state the NIC is in.
@@ -170,8 +170,8 @@ impl Nic {
         Ok(None)
     }
 
-    /// Bytes that the maps take. A NIC does not say, so its maps are reckoned by the size and number of
-    /// their elements.
+    /// Bytes that the maps take. A NIC does not say, so its maps are reckoned by the size and
+    /// number of their elements.
     pub fn map_bytes(&self) -> u64 {
         let on_nic = self.maps.iter().flat_map(NicMaps::all).filter_map(|map| {
             let info = bpf::map_info(map).ok()?;

@@ -24,8 +24,8 @@ const MAGIC: &[u8; 8] = b"xdppend\x01";
 pub struct Pending {
     /// The kernel's id of the link, which stays the same as long as the link exists.
     pub link_id: u32,
-    /// When it is taken off, in milliseconds since 1970. This is only shown to people: the command that
-    /// waits goes by a clock that nobody sets.
+    /// When it is taken off, in milliseconds since 1970. This is only shown to people: the command
+    /// that waits goes by a clock that nobody sets.
     pub until: u64,
 }
 
@@ -61,8 +61,8 @@ pub fn is_noted(directory: &Path) -> bool {
     fs::symlink_metadata(directory.join(FILE)).is_ok()
 }
 
-/// The link that the note in `state` names, if it still exists and belongs to the program that is pinned
-/// at `program`.
+/// The link that the note in `state` names, if it still exists and belongs to the program that is
+/// pinned at `program`.
 pub(super) fn open(state: &Path, program: &Path) -> Result<Option<(Pending, OwnedFd)>> {
     let Some(bytes) = private_dir::read_file(state, FILE)? else { return Ok(None) };
     // Another version's note, or one cut short: then the command that wrote it was killed before it

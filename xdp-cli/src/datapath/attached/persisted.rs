@@ -1,10 +1,10 @@
 //! The run-time entries that outlive a restart: a file for each interface, by its name, in `/var/lib`.
 //!
-//! The kernel alone says what is in force. The file says what the next attach puts back. It is written
-//! before an entry is put into the kernel's maps, so that no entry is in force that was promised to
-//! stay and would not. It is replaced as a whole, so that a command that is stopped anywhere leaves
-//! either the old file or the new one. Deadlines are by the wall clock, because the kernel's clock
-//! begins anew with each boot.
+//! The kernel alone says what is in force. The file says what the next attach puts back. It is
+//! written before an entry is put into the kernel's maps, so that no entry is in force that was
+//! promised to stay and would not. It is replaced as a whole, so that a command that is stopped
+//! anywhere leaves either the old file or the new one. Deadlines are by the wall clock, because the
+//! kernel's clock begins anew with each boot.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -100,8 +100,8 @@ impl Persisted {
         self.entries.is_empty()
     }
 
-    /// Notes what an owner asks for, in the place of what it asked for before. Always returns `true`, as
-    /// [`Self::remove`] does where it changed something.
+    /// Notes what an owner asks for, in the place of what it asked for before. Always returns
+    /// `true`, as [`Self::remove`] does where it changed something.
     ///
     /// # Errors
     ///
@@ -174,8 +174,8 @@ impl Persisted {
             .context(format!("keep run-time entries in {}", path.display()))
     }
 
-    /// Puts all entries that have not ended into the maps of a program that is about to be attached.
-    /// Returns how many these are.
+    /// Puts all entries that have not ended into the maps of a program that is about to be
+    /// attached. Returns how many these are.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! Asking the attached program what it would do with a frame.
 //!
-//! The same program is loaded once more, on the same maps but with counters of its own. So it judges by
-//! the ruleset and the run-time entries that are in force at that moment, and the interface's counters
-//! do not move. What it decided is read from where it counts: the one cell of its matrix that went up,
-//! and what it left in its scratch.
+//! The same program is loaded once more, on the same maps but with counters of its own. So it
+//! judges by the ruleset and the run-time entries that are in force at that moment, and the
+//! interface's counters do not move. What it decided is read from where it counts: the one cell of
+//! its matrix that went up, and what it left in its scratch.
 
 use std::io;
 use std::mem::offset_of;
@@ -27,8 +27,8 @@ use crate::judgement::answer::Answer;
 
 /// ETH_HLEN, in bytes: the kernel runs no program on a shorter frame, and no driver hands one over.
 const SHORTEST: usize = 14;
-/// Stands for every shorter frame, and is malformed like those: nothing follows its EtherType or, where
-/// packets begin with IP, its IP version is 0.
+/// Stands for every shorter frame, and is malformed like those: nothing follows its EtherType or,
+/// where packets begin with IP, its IP version is 0.
 const STAND_IN: [u8; SHORTEST] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x00];
 
 /// What the program made of a frame.
@@ -53,7 +53,8 @@ pub struct Explainer<'m> {
 impl<'m> Explainer<'m> {
     /// Loads the program for links of that type, beside the attached one, which has these maps.
     pub fn beside(shared: &'m Maps, link_type: LinkType) -> Result<Self> {
-        // Maps that the program writes are made for this one; those that it only reads are the ones in force.
+        // Maps that the program writes are made for this one; those that it only reads are the ones
+        // in force.
         let mut own = Vec::new();
         for map in Map::ALL.into_iter().filter(|map| map.in_explain() == InExplain::Own) {
             let made = handles::create_like(map, "xdpctl_explain");
@@ -150,8 +151,8 @@ impl<'m> Explainer<'m> {
 /// The scratch in a CPU's share.
 fn scratch(share: &[u8]) -> Scratch {
     assert_eq!(share.len(), size_of::<PerCpu>());
-    // SAFETY: the share has the length of the structure, which is made of integers and of transparent
-    // wrappers of integers: any bytes are a valid value.
+    // SAFETY: the share has the length of the structure, which is made of integers and of
+    // transparent wrappers of integers: any bytes are a valid value.
     let cpu: PerCpu = unsafe { share.as_ptr().cast::<PerCpu>().read_unaligned() };
     cpu.scratch
 }

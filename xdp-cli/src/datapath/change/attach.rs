@@ -38,8 +38,9 @@ pub enum Wanted {
     Exactly(Mode),
 }
 
-/// Compiles a ruleset for an interface that is about to be attached, in the mode that is tried first
-/// of those in the kernel; `None` where only offload mode is. Changes nothing, and needs no lock.
+/// Compiles a ruleset for an interface that is about to be attached, in the mode that is tried
+/// first of those in the kernel; `None` where only offload mode is. Changes nothing, and needs no
+/// lock.
 pub fn prepare(
     interface: &Interface,
     configured: &Configured<'_>,
@@ -71,8 +72,8 @@ fn compile(
 }
 
 /// Attaches the program with a ruleset to an interface. `prepared` is what [`prepare`] made of that
-/// ruleset for it. With `until`, in milliseconds since 1970, the attachment has to be confirmed before
-/// that time, and ends when [`Attached::held`] is dropped.
+/// ruleset for it. With `until`, in milliseconds since 1970, the attachment has to be confirmed
+/// before that time, and ends when [`Attached::held`] is dropped.
 pub fn attach(
     namespace: &Locked,
     attached: &Attachments,
@@ -97,8 +98,8 @@ pub fn attach(
         Offload::Not(instead_of) => modes(wanted, interface, link_type, instead_of)?,
     };
 
-    // Which mode to write into the metadata is known only once the kernel has taken it, so the image may
-    // have to be compiled again.
+    // Which mode to write into the metadata is known only once the kernel has taken it, so the
+    // image may have to be compiled again.
     let mut prepared = match prepared {
         Some(prepared)
             if prepared.metadata.interface == *name

@@ -18,8 +18,8 @@ pub fn tidy(namespace: &Locked) -> Result<Attachments> {
     Ok(attached)
 }
 
-/// Takes the program off the `chosen` ones of those that are `attached`, and removes everything that
-/// belongs to them. Where one fails, the others are still taken off.
+/// Takes the program off the `chosen` ones of those that are `attached`, and removes everything
+/// that belongs to them. Where one fails, the others are still taken off.
 pub fn detach(
     namespace: &Locked,
     attached: &Attachments,
@@ -45,9 +45,9 @@ pub fn detach(
 }
 
 fn one(namespace: &Locked, attachment: &Attachment) -> Result<Detached> {
-    // The link's pin goes first. Then only this process holds the link, which ends with it wherever it
-    // is cut off. The other order could leave a link that is pinned and on no interface, as if the
-    // interface were gone.
+    // The link's pin goes first. Then only this process holds the link, which ends with it wherever
+    // it is cut off. The other order could leave a link that is pinned and on no interface, as if
+    // the interface were gone.
     let link = attachment.link();
     namespace::remove(&attachment.directory().join(LINK)).context("remove the link's pin")?;
     // It is detached by a call, and not by closing the link's last descriptor: another process may

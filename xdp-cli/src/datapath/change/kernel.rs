@@ -1,11 +1,12 @@
 //! A ruleset for the program in the kernel: prepared, then activated.
 //!
-//! Everything that the new image needs is made first, where the image in force does not look: redirect
-//! slots in the other half of their map, counters that the image in force does not use, and all extents
-//! of the new image but the first. Then one write exchanges the first extent, and with it the whole
-//! ruleset between two packets. The write returns after a grace period, when no packet is judged by the
-//! old image any more, and what that one held is released. A command that is killed in between leaves
-//! the old ruleset or the new one in force, and nothing that the next command would have to undo.
+//! Everything that the new image needs is made first, where the image in force does not look:
+//! redirect slots in the other half of their map, counters that the image in force does not use,
+//! and all extents of the new image but the first. Then one write exchanges the first extent, and
+//! with it the whole ruleset between two packets. The write returns after a grace period, when no
+//! packet is judged by the old image any more, and what that one held is released. A command that
+//! is killed in between leaves the old ruleset or the new one in force, and nothing that the next
+//! command would have to undo.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -89,7 +90,8 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
 }
 
 impl PreparedKernel {
-    /// Whether the interfaces that the ruleset redirects to are still those that it was compiled with.
+    /// Whether the interfaces that the ruleset redirects to are still those that it was compiled
+    /// with.
     pub fn is_current(&self, ruleset: &Ruleset, before: Option<&InForce>) -> Result<bool> {
         let before = before.map(|before| &before.metadata);
         let Metadata { interface, loaded_from, .. } = &self.metadata;
@@ -105,9 +107,9 @@ struct Link<'a> {
     link_type: LinkType,
 }
 
-/// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that the
-/// generation before does not use. A missing target is an error, unless the ruleset before had it too:
-/// then the interface went away, and what is redirected to it is dropped and counted.
+/// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that
+/// the generation before does not use. A missing target is an error, unless the ruleset before had
+/// it too: then the interface went away, and what is redirected to it is dropped and counted.
 fn resolve(
     ruleset: &Ruleset,
     from: &Link<'_>,
@@ -248,7 +250,8 @@ pub fn used_pages(metadata: &Metadata) -> BTreeSet<u32> {
     numbers.map(|number| number / COUNTERS_PER_PAGE).collect()
 }
 
-/// Adds pages of counters that are missing, and zeroes the counters that the image before did not use.
+/// Adds pages of counters that are missing, and zeroes the counters that the image before did not
+/// use.
 fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
     let used = used_pages(&prepared.metadata);
     let mut new_pages = Vec::new();

@@ -1,5 +1,5 @@
-//! What a reload costs: bytes of memory that the maps take before it, during it and after it, reckoned
-//! before anything is changed.
+//! What a reload costs: bytes of memory that the maps take before it, during it and after it,
+//! reckoned before anything is changed.
 
 use std::io;
 

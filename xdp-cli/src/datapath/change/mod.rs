@@ -1,9 +1,9 @@
 //! Changing what is attached: attach, reload, replace, detach. Knows no terminal.
 //!
-//! A ruleset comes into force in two steps, wherever it runs. *Prepare* compiles it and resolves the
-//! interfaces that it names; it changes nothing, and finds everything that can be wrong with the
-//! ruleset. *Activate* writes where the ruleset in force does not look, then makes the one write that
-//! puts the new one in force. After that, what the old one held is *released*.
+//! A ruleset comes into force in two steps, wherever it runs. *Prepare* compiles it and resolves
+//! the interfaces that it names; it changes nothing, and finds everything that can be wrong with
+//! the ruleset. *Activate* writes where the ruleset in force does not look, then makes the one
+//! write that puts the new one in force. After that, what the old one held is *released*.
 
 pub mod attach;
 pub mod configured;

@@ -1,11 +1,12 @@
 //! Offload mode: the part of the filter that a NIC can run by itself.
 //!
-//! It is attached as in the other modes: a pinned link is the truth, pinned last and removed first (see
-//! `attach` and `detach`). What differs is behind the link: another program (xdp-ebpf/src/offload.rs)
-//! with maps on the NIC, of which two banks take turns, as two images do elsewhere.
+//! It is attached as in the other modes: a pinned link is the truth, pinned last and removed first
+//! (see `attach` and `detach`). What differs is behind the link: another program
+//! (xdp-ebpf/src/offload.rs) with maps on the NIC, of which two banks take turns, as two images do
+//! elsewhere.
 //!
-//! A reload fills the bank that is not in force, then writes the selector. A command that is killed in
-//! between leaves a bank that the program does not look at, and the next reload fills it anew.
+//! A reload fills the bank that is not in force, then writes the selector. A command that is killed
+//! in between leaves a bank that the program does not look at, and the next reload fills it anew.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -39,8 +40,8 @@ use crate::ruleset::Ruleset;
 /// XDP_FLAGS_HW_MODE, include/uapi/linux/if_link.h.
 const HW_MODE: u32 = 1 << 3;
 
-/// Longer than any packet is on its way through a NIC. A NIC does not say when the last packet that saw
-/// the old bank is through, and the next reload writes to that bank.
+/// Longer than any packet is on its way through a NIC. A NIC does not say when the last packet that
+/// saw the old bank is through, and the next reload writes to that bank.
 const IN_FLIGHT: Duration = Duration::from_millis(10);
 
 /// A ruleset for a NIC.
@@ -201,8 +202,8 @@ fn has_room(tables: &NicTables, capacity: usize) -> Result<()> {
 }
 
 /// What each counter stood at when it was assigned to its list, for nobody but the program writes
-/// counters, and so nobody can zero one. Those that are assigned now belong to no list of the ruleset in
-/// force, so they stand still while they are read.
+/// counters, and so nobody can zero one. Those that are assigned now belong to no list of the
+/// ruleset in force, so they stand still while they are read.
 fn begun(maps: &NicMaps, before: &Kept, prepared: &PreparedNic) -> Result<Vec<Count>> {
     let now = counters(maps).context("read the NIC's counters")?;
     let of_number = |number| {

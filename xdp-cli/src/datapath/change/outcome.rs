@@ -36,8 +36,9 @@ pub struct Detached {
     pub was_moved: bool,
 }
 
-/// What could not be done after the ruleset was in force. None of it affects how packets are judged,
-/// the ruleset cannot be taken back any more, and the next reload does what is left: so it is no failure.
+/// What could not be done after the ruleset was in force. None of it affects how packets are
+/// judged, the ruleset cannot be taken back any more, and the next reload does what is left: so it
+/// is no failure.
 #[derive(Debug, Default)]
 pub struct Deferred(pub Vec<Error>);
 

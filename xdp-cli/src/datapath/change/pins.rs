@@ -23,8 +23,8 @@ pub fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
     pin().context("pin the program and its maps")
 }
 
-/// Pins again what the link leads to, where a person or an interrupted exchange left pins of something
-/// else, or none.
+/// Pins again what the link leads to, where a person or an interrupted exchange left pins of
+/// something else, or none.
 pub fn repair_pins(attachment: &Attachment) -> Result<()> {
     let (maps, _) = match attachment.readable() {
         Ok(readable) => readable,

@@ -28,14 +28,16 @@ const NATIVE: u32 = 1 << 2;
 pub enum Reachability {
     /// It takes them: its driver says so, or it carries a program.
     Open,
-    /// It takes them once the interface with this index, itself or a veth's peer, carries a program.
+    /// It takes them once the interface with this index, itself or a veth's peer, carries a
+    /// program.
     NeedsProgram(u32),
-    /// It is a veth whose peer is in another network namespace, where no program can be put from here.
+    /// It is a veth whose peer is in another network namespace, where no program can be put from
+    /// here.
     PeerElsewhere,
 }
 
-/// What a target needs to take redirected frames. `ours` are the interfaces that carry a pass program of
-/// ours: such an interface takes frames now, but perhaps only because of that program.
+/// What a target needs to take redirected frames. `ours` are the interfaces that carry a pass
+/// program of ours: such an interface takes frames now, but perhaps only because of that program.
 fn reachability(
     target: &Interface,
     all: &[Interface],
@@ -123,8 +125,8 @@ fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
     if present.is_empty() {
         return Ok(present);
     }
-    // An interface that is gone, or in another network namespace, leaves its link behind, and another
-    // interface may have its index now. A pin that is no link was made by hand.
+    // An interface that is gone, or in another network namespace, leaves its link behind, and
+    // another interface may have its index now. A pin that is no link was made by hand.
     let carriers = Carriers::ask().map_err(io::Error::other)?;
     let mut stale = Vec::new();
     for (index, link) in &present {
@@ -186,14 +188,15 @@ pub fn inspect<'a>(
     Ok(found.collect())
 }
 
-/// Puts pass programs where the `wanted` interfaces need them, and removes those that none of them needs.
-/// `wanted` are all interfaces that a ruleset in force redirects to, or one that is about to be.
+/// Puts pass programs where the `wanted` interfaces need them, and removes those that none of them
+/// needs. `wanted` are all interfaces that a ruleset in force redirects to, or one that is about to
+/// be.
 pub fn reconcile(namespace: &Locked, wanted: &[u32]) -> Result<Vec<Outcome>> {
     reconcile_around(namespace, wanted, None)
 }
 
-/// As [`reconcile`], where one interface is about to get the filter itself, which serves as well as a
-/// pass program. A pass program that it carries stays until [`detach_pass_program`] removes it.
+/// As [`reconcile`], where one interface is about to get the filter itself, which serves as well as
+/// a pass program. A pass program that it carries stays until [`detach_pass_program`] removes it.
 pub fn reconcile_around(
     namespace: &Locked,
     wanted: &[u32],
@@ -235,7 +238,8 @@ pub fn reconcile_around(
                     };
                     let directory = namespace.create_pass_directory()?;
                     let program = program.program().context("open the pass program")?;
-                    // Only the interface's own refusal is reported as such; other errors end the command.
+                    // Only the interface's own refusal is reported as such; other errors end the
+                    // command.
                     match bpf::create_xdp_link(program, carrier, NATIVE) {
                         Ok(link) => {
                             pin(&link, &directory.join(carrier.to_string()))

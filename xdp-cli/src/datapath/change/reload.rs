@@ -60,7 +60,8 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
         interface: &before.metadata.interface,
         mode: before.metadata.mode,
         link_type: attachment.link_type()?,
-        // A file given to this reload is read only once: the next reload reads the one given at attach.
+        // A file given to this reload is read only once: the next reload reads the one given at
+        // attach.
         config: &before.metadata.config,
         loaded_from,
         attached_at: before.metadata.attached_at,
@@ -75,8 +76,8 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
 /// Puts rulesets in force. Entries added at run time stay as they are, but for those that have ended.
 /// Where one interface fails, the others still get their rulesets.
 ///
-/// Returns `None`, and changes nothing, where something else has come into force on one of them since
-/// these rulesets were prepared: their counters and their generation may be taken by now.
+/// Returns `None`, and changes nothing, where something else has come into force on one of them
+/// since these rulesets were prepared: their counters and their generation may be taken by now.
 pub fn activate(
     namespace: &Locked,
     attached: &Attachments,
@@ -94,7 +95,8 @@ pub fn activate(
         current.push(attachment);
     }
 
-    // Before the reload: pass programs for the targets both of the rulesets in force and of those to come.
+    // Before the reload: pass programs for the targets both of the rulesets in force and of those
+    // to come.
     let standing = redirect_targets::targets(attached.iter());
     let coming: Vec<u32> = changes.iter().flat_map(|change| change.prepared.targets()).collect();
     let made_ready = if coming.is_empty() {

@@ -53,10 +53,11 @@ pub fn prepare(
     kernel::prepare(configured.ruleset, &context)
 }
 
-/// Puts this version's program, with a ruleset, in the place of the one that is attached, in the same
-/// link: no packet goes by without a program. Counters are kept where they have this version's layout,
-/// entries added at run time where their maps have it; [`Attached::lost`] says what is not kept. `None`
-/// where something has changed since it was prepared: `before` is the attachment as it was then.
+/// Puts this version's program, with a ruleset, in the place of the one that is attached, in the
+/// same link: no packet goes by without a program. Counters are kept where they have this version's
+/// layout, entries added at run time where their maps have it; [`Attached::lost`] says what is not
+/// kept. `None` where something has changed since it was prepared: `before` is the attachment as it
+/// was then.
 pub fn replace(
     namespace: &Locked,
     attached: &Attachments,
@@ -84,8 +85,8 @@ pub fn replace(
     kernel::activate(&maps, prepared)?.release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
     bpf::update_link(attachment.link()?, program).context("exchange the program")?;
-    // From here on the new program runs. Pins of the old one's maps are replaced here or, if this is cut
-    // off, by the next command.
+    // From here on the new program runs. Pins of the old one's maps are replaced here or, if this
+    // is cut off, by the next command.
     let mut deferred = Deferred::default();
     let mut carriers = Carriers::default();
     if let Some(found) = deferred.note(Attachment::open(attachment.pins(), &mut carriers)) {
@@ -126,7 +127,8 @@ fn load_on(
     let mut lost = vec!["the counters begin anew: the program before counted in another layout"];
     let entries = those(|replaced| replaced == OnReplace::KeptAlways);
     if entries.iter().all(|map| is_pinned(directory, *map)) {
-        // A map of maps does not say what its inner maps look like, but the verifier refuses other ones.
+        // A map of maps does not say what its inner maps look like, but the verifier refuses other
+        // ones.
         match load::load_filter_on(&entries, directory, link_type) {
             Ok(loaded) => return Ok((loaded, lost)),
             Err(error) => log::info!("not on the run-time entries that are there: {error}"),

@@ -1,13 +1,13 @@
 //! Removing what was left of network namespaces that no longer exist.
 //!
-//! Pins hold maps even where no interface is left that a packet could come from. What was attached in a
-//! namespace when the namespace was deleted would keep its memory until the machine restarts. No command
-//! can run in that namespace any more, so commands in other ones remove it.
+//! Pins hold maps even where no interface is left that a packet could come from. What was attached
+//! in a namespace when the namespace was deleted would keep its memory until the machine restarts.
+//! No command can run in that namespace any more, so commands in other ones remove it.
 //!
 //! Nothing is removed that might still be in use. The namespace has to be gone for certain
-//! ([`loopback`]), each pinned link has to be on no interface (a network card goes back to the machine
-//! when its namespace is deleted, with the program still on it), and no command may hold the namespace's
-//! lock. Where one of these cannot be told, everything is left alone.
+//! ([`loopback`]), each pinned link has to be on no interface (a network card goes back to the
+//! machine when its namespace is deleted, with the program still on it), and no command may hold
+//! the namespace's lock. Where one of these cannot be told, everything is left alone.
 
 use std::fs;
 use std::io;
@@ -40,8 +40,8 @@ pub fn sweep() -> Result<Vec<Result<Swept>>> {
 }
 
 fn sweep_one(pins: &PinRoot, cookie: u64) -> Result<Option<Swept>> {
-    // Asked without the lock, so that commands in live namespaces do not wait for this one. A directory
-    // that is not root's alone is skipped: those commands report it.
+    // Asked without the lock, so that commands in live namespaces do not wait for this one. A
+    // directory that is not root's alone is skipped: those commands report it.
     let Ok(Some(directory)) = pins.existing_dir(cookie, &[]) else { return Ok(None) };
     let is_left =
         || loopback::is_gone(&directory) && is_on_no_interface(&directory).is_ok_and(|no| no);
@@ -54,8 +54,8 @@ fn sweep_one(pins: &PinRoot, cookie: u64) -> Result<Option<Swept>> {
         return Ok(None);
     }
     let swept = look(&directory);
-    // Files go first, and last the map by which the namespace is known to be gone: wherever this sweep
-    // stops, the next one goes on.
+    // Files go first, and last the map by which the namespace is known to be gone: wherever this
+    // sweep stops, the next one goes on.
     let what = format!("remove {}", pins.shown(&directory).display());
     if let Some(run) = RunDir::existing(cookie)? {
         run.remove()?;

@@ -1,7 +1,7 @@
 //! What a user should know about an interface before, or because, a program is attached to it.
 //!
-//! A note stops no command. What it says of a driver is what the driver's source does in some versions
-//! and settings, so it says "may".
+//! A note stops no command. What it says of a driver is what the driver's source does in some
+//! versions and settings, so it says "may".
 
 use std::fmt;
 
@@ -46,8 +46,8 @@ impl Plan {
 const GENERIC_ONLY: [&str; 7] =
     ["bridge", "ipvlan", "ipvtap", "macvlan", "macvtap", "team", "vlan"];
 
-/// Drivers that stop and start the interface, or reset the device, at least when the first program is
-/// attached and when the last one is detached.
+/// Drivers that stop and start the interface, or reset the device, at least when the first program
+/// is attached and when the last one is detached.
 const RESTARTS_INTERFACE: [&str; 14] = [
     "atlantic",
     "fec",
@@ -71,8 +71,8 @@ const RESTARTS_QUEUES: [&str; 6] = ["bnxt_en", "ena", "ice", "mlx5_core", "nfp",
 /// The usual MTU in bytes, with which every driver can do native mode.
 const COMMON_MTU: u32 = 1500;
 
-/// What there is to know about attaching to `interface`. `others` are the interfaces of the same network
-/// namespace, from which the names of a peer or a parent are taken.
+/// What there is to know about attaching to `interface`. `others` are the interfaces of the same
+/// network namespace, from which the names of a peer or a parent are taken.
 pub fn attach(interface: &Interface, others: &[Interface], plan: Plan) -> Vec<Note> {
     let mut notes = Vec::new();
     notes.extend(down(interface));
@@ -130,7 +130,8 @@ fn no_xdp_transmit(target: &Interface) -> Option<Note> {
     let lost = match known {
         Some(true) => return None,
         Some(false) => "are lost",
-        // Before Linux 6.3 no driver can be asked: only the two that are known to lose frames get a note.
+        // Before Linux 6.3 no driver can be asked: only the two that are known to lose frames get a
+        // note.
         None if veth || target.driver.as_deref() == Some("virtio_net") => "may be lost",
         None => return None,
     };
@@ -255,8 +256,8 @@ fn vlan_tags(interface: &Interface, others: &[Interface], plan: Plan) -> Option<
         (false, false) => return None,
     };
     if is_kind(interface, "veth") {
-        // There is no wire. The sending side leaves the tag beside the frame, and this end's offload
-        // setting does not change that.
+        // There is no wire. The sending side leaves the tag beside the frame, and this end's
+        // offload setting does not change that.
         let peer = lower(interface, others).map_or("PEER", |peer| &peer.name);
         return Some(note(
             format!("VLAN tags that the peer's host adds may not reach the program: {consequence}"),
@@ -319,8 +320,8 @@ fn is_kind(interface: &Interface, kind: &str) -> bool {
     interface.kind.as_deref() == Some(kind)
 }
 
-/// The peer or parent. `None` where it is in another network namespace: the same index here means another
-/// interface.
+/// The peer or parent. `None` where it is in another network namespace: the same index here means
+/// another interface.
 fn lower<'a>(interface: &Interface, others: &'a [Interface]) -> Option<&'a Interface> {
     if interface.link_netns.is_some() {
         return None;

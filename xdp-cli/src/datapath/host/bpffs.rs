@@ -108,8 +108,8 @@ impl PinRoot {
         let visible = || Self { base: PathBuf::from(MOUNT_POINT), held: None };
         match mount_namespace::outer().map_err(Error::Namespace)? {
             Outer::Same => {
-                // A container that was started under `ip netns exec`. A bpffs that its owner mounted here is
-                // used; one that xdpctl mounted unasked would be a surprise.
+                // A container that was started under `ip netns exec`. A bpffs that its owner
+                // mounted here is used; one that xdpctl mounted unasked would be a surprise.
                 if if_missing == IfMissing::Mount
                     && bpffs(IfMissing::Leave)?.is_none()
                     && let Some(name) = mount_namespace::made_by_ip_netns()
@@ -170,25 +170,26 @@ impl PinRoot {
         private_dir::existing(&self.base, &names(&cookie, below)).map_err(|e| self.told(e))
     }
 
-    /// Removes the directories `below` that one, from the innermost outwards, as far as they are empty. The
-    /// directory itself is removed with its lock.
+    /// Removes the directories `below` that one, from the innermost outwards, as far as they are
+    /// empty. The directory itself is removed with its lock.
     pub fn remove_dir(&self, cookie: u64, below: &[&str]) -> Result<(), Error> {
         let Some(directory) = self.existing_dir(cookie, &[])? else { return Ok(()) };
         private_dir::remove_if_empty(&directory, below).map_err(|e| self.told(e))
     }
 
-    /// Takes the lock of that directory, which is made if it is not there. It waits while another command
-    /// has the lock, and tells `say` after a while which command that is.
+    /// Takes the lock of that directory, which is made if it is not there. It waits while another
+    /// command has the lock, and tells `say` after a while which command that is.
     ///
-    /// Commands of a network namespace exclude each other here, and not under `/run`: two of them may see
-    /// different `/run`s, as in containers, and change pins on the same bpffs.
+    /// Commands of a network namespace exclude each other here, and not under `/run`: two of them
+    /// may see different `/run`s, as in containers, and change pins on the same bpffs.
     pub fn lock(&self, cookie: u64, patience: Patience, say: &mut Say<'_>) -> Result<Lock, Error> {
         let cookie = cookie.to_string();
         let lock = Lock::acquire(&self.base, &names(&cookie, &[]), patience, say);
         lock.map_err(|error| self.not_locked(error))
     }
 
-    /// As [`Self::lock`], without waiting; `None` where another command has it or there is no directory.
+    /// As [`Self::lock`], without waiting; `None` where another command has it or there is no
+    /// directory.
     pub fn try_lock(&self, cookie: u64) -> Result<Option<Lock>, Error> {
         let cookie = cookie.to_string();
         Lock::try_acquire(&self.base, &names(&cookie, &[])).map_err(|error| self.not_locked(error))

@@ -2,8 +2,8 @@
 //! namespace.
 //!
 //! To ask a link is not enough. It names its interface by an index, and goes on doing so when that
-//! interface is moved to another network namespace. The index counts there; here another interface may
-//! have it.
+//! interface is moved to another network namespace. The index counts there; here another interface
+//! may have it.
 
 use std::io;
 
@@ -44,7 +44,8 @@ impl Carriers {
         }
     }
 
-    /// The interface with that index, and the mode that the program runs in, if it carries that program.
+    /// The interface with that index, and the mode that the program runs in, if it carries that
+    /// program.
     pub fn carries(&self, index: u32, program_id: u32) -> Option<(&Interface, Mode)> {
         let interface = self.by_index(index)?;
         let attached = interface.xdp.iter().find(|attached| attached.program_id == program_id)?;

@@ -96,7 +96,8 @@ pub struct Interface {
     /// The name proper, even if the interface was found by an alternative one.
     pub name: String,
     pub mtu: u32,
-    /// Frames can come in: it is switched on, has a carrier, and its operational state is up or unknown.
+    /// Frames can come in: it is switched on, has a carrier, and its operational state is up or
+    /// unknown.
     pub up: bool,
     /// Switched on (IFF_UP).
     pub admin_up: bool,
@@ -113,8 +114,8 @@ pub struct Interface {
     pub kind: Option<String>,
     /// The bond, bridge, team or VRF that this is a port of.
     pub master: Option<u32>,
-    /// Index of a veth's peer, or of the interface that a VLAN or macvlan stands on. It counts in another
-    /// network namespace if `link_netns` is set.
+    /// Index of a veth's peer, or of the interface that a VLAN or macvlan stands on. It counts in
+    /// another network namespace if `link_netns` is set.
     pub link: Option<u32>,
     /// The caller's id for the network namespace that `link` is in, if it is another one.
     pub link_netns: Option<i32>,
@@ -283,7 +284,8 @@ impl Request {
     }
 }
 
-/// Every interface, sorted by index, without what rtnetlink does not say: driver, offloads, XDP features.
+/// Every interface, sorted by index, without what rtnetlink does not say: driver, offloads, XDP
+/// features.
 pub(super) fn dump() -> io::Result<Vec<Interface>> {
     let request = Request::all(RTM_GETLINK, &ifinfomsg(0)).without_statistics();
     let messages = Netlink::open(NETLINK_ROUTE)?.ask(request)?;
@@ -403,8 +405,8 @@ impl XdpFeatures {
         Ok(Self { netlink, family })
     }
 
-    /// Looks through all families. Asked for one by a name that it does not know, the kernel would run
-    /// modprobe and wait for it.
+    /// Looks through all families. Asked for one by a name that it does not know, the kernel would
+    /// run modprobe and wait for it.
     fn find_family(netlink: &mut Netlink) -> io::Result<Option<u16>> {
         let messages = netlink.ask(Request::all(GENL_ID_CTRL, &[CTRL_CMD_GETFAMILY, 1, 0, 0]))?;
         let mut families = messages.iter().filter_map(|message| message.get(GENLMSGHDR_LEN..));
@@ -416,8 +418,8 @@ impl XdpFeatures {
     fn of(&mut self, index: u32) -> Option<u64> {
         let request = Request::one(self.family?, &[NETDEV_CMD_DEV_GET, 1, 0, 0])
             .attribute(NETDEV_A_DEV_IFINDEX, &index.to_ne_bytes());
-        // An interface that has gone meanwhile is an error here: then the features are unknown, as they
-        // are on an old kernel.
+        // An interface that has gone meanwhile is an error here: then the features are unknown, as
+        // they are on an old kernel.
         let messages = self.netlink.ask(request).ok()?;
         let rest = messages.first()?.get(GENLMSGHDR_LEN..)?;
         attribute(rest, NETDEV_A_DEV_XDP_FEATURES).and_then(read_u64)

@@ -2,10 +2,10 @@
 //!
 //! Generic mode hands a packet over from its link layer header on (net/core/dev.c,
 //! `bpf_prog_run_generic_xdp`). Where a link has no such header, it starts where the driver set the
-//! header's offset: for most drivers at the packet's own start (`skb_reset_mac_header`, in the kernel
-//! since 5.14), for some at the header of a tunnel around it or of the link below. So interfaces without
-//! Ethernet headers are accepted by their kind, and only kinds whose packets were seen to begin with IP,
-//! on Linux 6.1 and 6.12.
+//! header's offset: for most drivers at the packet's own start (`skb_reset_mac_header`, in the
+//! kernel since 5.14), for some at the header of a tunnel around it or of the link below. So
+//! interfaces without Ethernet headers are accepted by their kind, and only kinds whose packets
+//! were seen to begin with IP, on Linux 6.1 and 6.12.
 
 use xdp_common::packet::LinkType;
 

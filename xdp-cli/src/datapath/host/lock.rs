@@ -45,11 +45,11 @@ impl Error {
     }
 }
 
-/// The lock of a directory, held until this is dropped or the process ends, however it ends: the kernel
-/// releases it with the descriptor, so no stale lock is ever left to clean up.
+/// The lock of a directory, held until this is dropped or the process ends, however it ends: the
+/// kernel releases it with the descriptor, so no stale lock is ever left to clean up.
 ///
-/// Only its holder may remove the directory, and does so last: a lock on a removed directory keeps nobody
-/// out.
+/// Only its holder may remove the directory, and does so last: a lock on a removed directory keeps
+/// nobody out.
 #[derive(Debug)]
 pub struct Lock {
     base: PathBuf,
@@ -57,8 +57,8 @@ pub struct Lock {
     _held: Held,
 }
 
-/// A locked directory, unlocked when this is dropped. `Flock` itself would panic on drop where the kernel
-/// refuses to unlock.
+/// A locked directory, unlocked when this is dropped. `Flock` itself would panic on drop where the
+/// kernel refuses to unlock.
 #[derive(Debug)]
 struct Held(Option<Flock<File>>);
 
@@ -74,8 +74,8 @@ impl Drop for Held {
 }
 
 impl Lock {
-    /// Takes the lock of `base`/`names[0]`/`names[1]`/…, which is made if it is not there. It waits while
-    /// another command has the lock, and tells `say` after a while which command that is.
+    /// Takes the lock of `base`/`names[0]`/`names[1]`/…, which is made if it is not there. It waits
+    /// while another command has the lock, and tells `say` after a while which command that is.
     pub fn acquire(
         base: &Path,
         names: &[&str],
@@ -91,7 +91,8 @@ impl Lock {
         }
     }
 
-    /// Takes the lock of a directory; `None` where it is not there or another process has locked it.
+    /// Takes the lock of a directory; `None` where it is not there or another process has locked
+    /// it.
     pub fn try_acquire(base: &Path, names: &[&str]) -> Result<Option<Self>, Error> {
         let Some(path) = private_dir::existing(base, names)? else { return Ok(None) };
         let now = FlockArg::LockExclusiveNonblock;

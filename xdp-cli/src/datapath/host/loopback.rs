@@ -6,10 +6,10 @@
 //! apart: it cannot be deleted, nor be moved to another namespace. So an empty map means that the
 //! namespace is gone, and its cookie is never given again.
 //!
-//! Other signs mislead. A link on no interface says that an interface is gone, but its namespace may
-//! live. That no name in /run/netns and no process in /proc leads to a namespace proves nothing: a
-//! descriptor or a mount in another mount namespace keeps one too, and a PID namespace shows only its
-//! own processes.
+//! Other signs mislead. A link on no interface says that an interface is gone, but its namespace
+//! may live. That no name in /run/netns and no process in /proc leads to a namespace proves
+//! nothing: a descriptor or a mount in another mount namespace keeps one too, and a PID namespace
+//! shows only its own processes.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,8 +27,8 @@ const SIGNATURE: MapSignature = MapSignature::new(kind::DEVMAP, 4, 4);
 /// LOOPBACK_IFINDEX, include/net/net_namespace.h: the same in each network namespace.
 const IFINDEX: u32 = 1;
 
-/// Pins the caller's loopback interface in the directory of its network namespace, where nothing may be
-/// pinned under that name yet.
+/// Pins the caller's loopback interface in the directory of its network namespace, where nothing
+/// may be pinned under that name yet.
 pub fn pin(directory: &Path) -> io::Result<()> {
     let map = bpf::create_map(SIGNATURE.kind, 4, 1, 0, "xdpctl_loopback")?;
     // Before it is pinned: with an empty map the namespace would be taken for gone.
@@ -41,14 +41,14 @@ pub fn is_pinned(directory: &Path) -> bool {
     matches!(held(&directory.join(PIN)), Ok(Some(_)))
 }
 
-/// Whether the network namespace of that directory is gone. Where the map is missing or cannot be read,
-/// it counts as alive.
+/// Whether the network namespace of that directory is gone. Where the map is missing or cannot be
+/// read, it counts as alive.
 pub fn is_gone(directory: &Path) -> bool {
     matches!(held(&directory.join(PIN)), Ok(None))
 }
 
-/// Index of the interface in the map; `None` where the map is empty. The error is `NotFound` where nothing
-/// is pinned, and `InvalidData` where something else is.
+/// Index of the interface in the map; `None` where the map is empty. The error is `NotFound` where
+/// nothing is pinned, and `InvalidData` where something else is.
 fn held(path: &Path) -> io::Result<Option<u32>> {
     let map: OwnedFd = bpf::open_pin(path)?;
     let info = bpf::map_info(&map)?;

@@ -1,8 +1,8 @@
 //! Which mount namespace outlives the caller, and how to act inside it.
 //!
-//! `ip netns exec` runs its command in a mount namespace of its own, with a fresh sysfs on /sys. What is
-//! mounted there ends with the command, so pins have to be made in the mount namespace that the machine
-//! itself runs in.
+//! `ip netns exec` runs its command in a mount namespace of its own, with a fresh sysfs on /sys.
+//! What is mounted there ends with the command, so pins have to be made in the mount namespace that
+//! the machine itself runs in.
 
 use std::fs::{self, File};
 use std::io;
@@ -31,16 +31,17 @@ pub(super) enum Outer {
 #[derive(Debug)]
 pub(super) struct Mounts {
     namespace: File,
-    /// The process's root directory. Entering the mount namespace leads to the namespace's own root, which
-    /// is another one where the process runs under chroot(8), perhaps along with all other processes.
+    /// The process's root directory. Entering the mount namespace leads to the namespace's own
+    /// root, which is another one where the process runs under chroot(8), perhaps along with all
+    /// other processes.
     root: File,
 }
 
 /// Finds the machine's mount namespace.
 ///
-/// The first of these that may be looked at decides: PID 1, the kernel's own threads (which never leave
-/// the first mount namespace), and the outermost of the caller's ancestors. A security module or a
-/// container may keep even root from looking at PID 1.
+/// The first of these that may be looked at decides: PID 1, the kernel's own threads (which never
+/// leave the first mount namespace), and the outermost of the caller's ancestors. A security module
+/// or a container may keep even root from looking at PID 1.
 pub(super) fn outer() -> io::Result<Outer> {
     let own = identity(&fs::metadata("/proc/self/ns/mnt")?);
     for pid in [Some(1), kernel_thread()].into_iter().flatten() {
@@ -52,8 +53,8 @@ pub(super) fn outer() -> io::Result<Outer> {
     for pid in ancestors(parent_of).into_iter().rev() {
         if let Some(mounts) = mounts_of(pid) {
             let same = identity(&mounts.namespace.metadata()?) == own;
-            // An ancestor in the caller's own mount namespace proves nothing: the whole session may have been
-            // started inside a transient one.
+            // An ancestor in the caller's own mount namespace proves nothing: the whole session may
+            // have been started inside a transient one.
             return Ok(if same { Outer::Unseen } else { Outer::Other(mounts) });
         }
     }
@@ -69,10 +70,11 @@ pub(super) fn made_by_ip_netns() -> Option<String> {
     (named && source != "sysfs").then(|| source.to_owned())
 }
 
-/// Does `work` inside that mount namespace, below that root, on a thread of its own that ends afterwards.
+/// Does `work` inside that mount namespace, below that root, on a thread of its own that ends
+/// afterwards.
 ///
-/// A thread may enter another mount namespace once it shares its root and working directory with no other
-/// thread; the file descriptors that it opens there still belong to the whole process.
+/// A thread may enter another mount namespace once it shares its root and working directory with no
+/// other thread; the file descriptors that it opens there still belong to the whole process.
 pub(super) fn inside<T: Send>(mounts: &Mounts, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         // `Builder`, because `scope.spawn` panics where there is no memory for a thread.

@@ -21,17 +21,17 @@ impl Error {
     }
 }
 
-/// A name for the caller's network namespace that it has after a restart too: `host` for the machine's
-/// own, or for that of a container's first process; `netns-NAME` for one that ip-netns(8) named; `None`
-/// for any other.
+/// A name for the caller's network namespace that it has after a restart too: `host` for the
+/// machine's own, or for that of a container's first process; `netns-NAME` for one that ip-netns(8)
+/// named; `None` for any other.
 pub fn lasting_name() -> Result<Option<String>, Error> {
     /// The machine's own network namespace is the first to get a cookie (`net_ns_init` in
     /// net/core/net_namespace.c).
     const FIRST_COOKIE: u64 = 1;
     let identity = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
     let own = identity(Path::new("/proc/thread-self/ns/net"))?;
-    // Few may look at another process's namespace: a unit with only the privileges that xdpctl needs
-    // may not.
+    // Few may look at another process's namespace: a unit with only the privileges that xdpctl
+    // needs may not.
     let first_process = identity(Path::new("/proc/1/ns/net")).ok();
     if cookie()? == FIRST_COOKIE || first_process == Some(own) {
         return Ok(Some("host".to_owned()));
@@ -55,9 +55,10 @@ pub fn lasting_name() -> Result<Option<String>, Error> {
 /// Where ip-netns(8) keeps the names of network namespaces.
 const NAMED: &str = "/run/netns";
 
-/// The cookie of the caller's network namespace, a number that the kernel gives out only once between two
-/// boots. The inode number of `/proc/self/ns/net` would not do, because the kernel gives it to a later
-/// namespace again: then what a removed namespace left in `/run` would be taken for the new one's.
+/// The cookie of the caller's network namespace, a number that the kernel gives out only once
+/// between two boots. The inode number of `/proc/self/ns/net` would not do, because the kernel
+/// gives it to a later namespace again: then what a removed namespace left in `/run` would be taken
+/// for the new one's.
 pub fn cookie() -> Result<u64, Error> {
     let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
         .map_err(io::Error::from)?;

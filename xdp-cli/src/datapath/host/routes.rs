@@ -49,8 +49,8 @@ fn octets(ip: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Index of the interface that a packet to `destination` leaves by. The packet is taken to come from
-/// `source`, if that is an address of the host. `None` where there is no route.
+/// Index of the interface that a packet to `destination` leaves by. The packet is taken to come
+/// from `source`, if that is an address of the host. `None` where there is no route.
 pub fn interface_to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<Option<u32>> {
     let mut header = header(destination);
     header[1] = if destination.is_ipv6() { 128 } else { 32 };

@@ -68,9 +68,9 @@ impl RunDir {
         private_dir::remove_if_empty(&self.base, &self.names())
     }
 
-    /// Takes the lock for mounting a bpffs, in the mount namespace of the calling thread. The mount point
-    /// itself cannot be the lock: without a bpffs it is a directory of sysfs, which anybody can open and so
-    /// keep locked forever.
+    /// Takes the lock for mounting a bpffs, in the mount namespace of the calling thread. The mount
+    /// point itself cannot be the lock: without a bpffs it is a directory of sysfs, which anybody
+    /// can open and so keep locked forever.
     pub(super) fn lock_mounting() -> Result<Lock, lock::Error> {
         // A mount takes no time, so nobody has to be told of the wait.
         Lock::acquire(Path::new(BASE), &[PRODUCT, MOUNTING], Patience::COMMAND, &mut |_| {})

@@ -1,7 +1,8 @@
 //! The SSH connections that a command runs in.
 //!
-//! `SSH_CONNECTION` names one. sudo(8) strips it, so the environments of the processes above are read
-//! too. If one of those is an sshd, its sockets are read as well: these connections certainly exist now.
+//! `SSH_CONNECTION` names one. sudo(8) strips it, so the environments of the processes above are
+//! read too. If one of those is an sshd, its sockets are read as well: these connections certainly
+//! exist now.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 const VARIABLE: &str = "SSH_CONNECTION";
 /// At most as many processes above this one are looked at.
 const MOST_PROCESSES: usize = 256;
-/// At most as many bytes of an environment are read. Linux allows 6 MiB for arguments and environment.
+/// At most as many bytes of an environment are read. Linux allows 6 MiB for arguments and
+/// environment.
 const MOST_ENVIRONMENT: u64 = 8 << 20;
 /// TCP_ESTABLISHED and TCP_LISTEN, include/net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
@@ -73,8 +75,8 @@ pub fn connections() -> Vec<Connection> {
     each_once(own.or(above).into_iter().chain(from_sockets), &elsewhere)
 }
 
-/// Leaves out connections that were found twice, and those of another network namespace: their packets
-/// come in by none of the interfaces here.
+/// Leaves out connections that were found twice, and those of another network namespace: their
+/// packets come in by none of the interfaces here.
 fn each_once(
     found: impl Iterator<Item = Connection>,
     elsewhere: &[(SocketAddr, SocketAddr)],
@@ -104,8 +106,8 @@ fn ancestors() -> Vec<u32> {
     all
 }
 
-/// A process's parent: the second field behind its name in /proc/PID/stat. The name may hold anything, and
-/// ends with the line's last `)`.
+/// A process's parent: the second field behind its name in /proc/PID/stat. The name may hold
+/// anything, and ends with the line's last `)`.
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
@@ -133,8 +135,8 @@ fn environment(pid: u32) -> Option<(SocketAddr, SocketAddr)> {
 fn parse(text: &str) -> Option<(SocketAddr, SocketAddr)> {
     let mut fields = text.split_ascii_whitespace();
     let mut end = || {
-        // The zone of a link-local address (`%eth0`) is left out: the server's own address tells the
-        // interface as well.
+        // The zone of a link-local address (`%eth0`) is left out: the server's own address tells
+        // the interface as well.
         let address = fields.next()?.split('%').next()?;
         Some(SocketAddr::new(plain(address.parse().ok()?), fields.next()?.parse().ok()?))
     };
@@ -154,8 +156,8 @@ fn is_here(pid: u32) -> bool {
     own.is_some() && identity(format!("/proc/{pid}/ns/net")) == own
 }
 
-/// The connections of a process that came in to a port on which somebody listens; where there is none,
-/// all its connections.
+/// The connections of a process that came in to a port on which somebody listens; where there is
+/// none, all its connections.
 fn established(pid: u32) -> Vec<(SocketAddr, SocketAddr)> {
     let inodes = sockets(pid);
     let (mut held, mut listened) = (Vec::new(), Vec::new());
@@ -206,8 +208,8 @@ impl Socket {
     }
 }
 
-/// Reads an address and a port. The address is in words of four bytes, each printed as a number in this
-/// machine's byte order.
+/// Reads an address and a port. The address is in words of four bytes, each printed as a number in
+/// this machine's byte order.
 fn end(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let word = |at: usize| {

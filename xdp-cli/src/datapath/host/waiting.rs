@@ -1,4 +1,5 @@
-//! Waiting for a lock that another command holds: for a limited time, and with word of which command.
+//! Waiting for a lock that another command holds: for a limited time, and with word of which
+//! command.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -35,8 +36,8 @@ const NAME: usize = 64;
 /// The process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The command's name; for xdpctl, with its first argument too. The process sets it, so it may be
-    /// anything.
+    /// The command's name; for xdpctl, with its first argument too. The process sets it, so it may
+    /// be anything.
     pub command: String,
     pub pid: u32,
 }
@@ -51,7 +52,8 @@ impl fmt::Display for Holder {
 #[derive(Debug)]
 pub enum Error {
     Io(io::Error),
-    /// Another process still has it after that time. `holder` is `None` where the kernel does not tell who.
+    /// Another process still has it after that time. `holder` is `None` where the kernel does not
+    /// tell who.
     Held {
         holder: Option<Holder>,
         waited: Duration,
@@ -83,8 +85,8 @@ impl<'s> Waiting<'s> {
     /// Locks a file as soon as no other process has it locked.
     pub fn lock(&mut self, mut file: File) -> Result<Flock<File>, Error> {
         let mut pause = Duration::from_millis(1);
-        // A blocking flock(2) could not be given up: only a signal ends it, and signals are for the whole
-        // process.
+        // A blocking flock(2) could not be given up: only a signal ends it, and signals are for the
+        // whole process.
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
@@ -105,8 +107,9 @@ impl<'s> Waiting<'s> {
     }
 }
 
-/// Who holds the lock of a file, according to /proc/locks (see proc_locks(5)). `None` where that is not
-/// known: the process may be in another PID namespace, or has ended and left the lock to a child.
+/// Who holds the lock of a file, according to /proc/locks (see proc_locks(5)). `None` where that is
+/// not known: the process may be in another PID namespace, or has ended and left the lock to a
+/// child.
 pub fn holder(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let place = (metadata.dev(), metadata.ino());
@@ -203,7 +206,8 @@ mod tests {
         lock(open(&path), NEVER, &mut |_| {}).unwrap();
     }
 
-    /// A child inherits the lock from a process that has ended: another process may have its number.
+    /// A child inherits the lock from a process that has ended: another process may have its
+    /// number.
     #[test]
     fn a_process_that_is_gone_is_not_named() {
         let directory = tempfile::tempdir().unwrap();

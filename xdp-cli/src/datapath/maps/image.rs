@@ -1,8 +1,8 @@
 //! Images in the kernel: written through memory before they are in force, read back the same way.
 //!
-//! Each extent of an image is a map with one element. The first is in slot 0 of the map of maps `RULESET`.
-//! The others are in the half of its further slots that the image's header names, and the image before
-//! uses the other half. So one write to slot 0 exchanges the whole image.
+//! Each extent of an image is a map with one element. The first is in slot 0 of the map of maps
+//! `RULESET`. The others are in the half of its further slots that the image's header names, and
+//! the image before uses the other half. So one write to slot 0 exchanges the whole image.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -32,11 +32,11 @@ fn create_extent(blocks: &[Block]) -> io::Result<OwnedFd> {
     Ok(map)
 }
 
-/// Puts an image in force, or fails with the one before still in force. `more` is the slot of its second
-/// extent, as its header says.
+/// Puts an image in force, or fails with the one before still in force. `more` is the slot of its
+/// second extent, as its header says.
 ///
-/// Each step returns when no packet is judged any more by what it replaced: Linux waits for the readers
-/// of a map of maps (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
+/// Each step returns when no packet is judged any more by what it replaced: Linux waits for the
+/// readers of a map of maps (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
 pub fn activate(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
     let (Some(first), Some(others)) = (extents.first(), extents.get(1..)) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -47,17 +47,18 @@ pub fn activate(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<(
     bpf::update(outer, 0, &first.as_raw_fd().to_ne_bytes())
 }
 
-/// Releases what the image before the one in force held. Its slots are not emptied. They are all given the
-/// first extent, which is there anyway: that takes one call, and thus one wait, for all of them (on Linux
-/// before 6.8, a wait for each).
+/// Releases what the image before the one in force held. Its slots are not emptied. They are all
+/// given the first extent, which is there anyway: that takes one call, and thus one wait, for all
+/// of them (on Linux before 6.8, a wait for each).
 pub fn release(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
     let Some(first) = extents.first() else { return Ok(()) };
     let left = left_behind(outer, more, extents.len() as u32 - 1)?;
     bpf::update_batch(outer, &left, &vec![first.as_raw_fd() as u32; left.len()])
 }
 
-/// Slots that hold extents of another image than the one in force: of the image before, or of one that a
-/// killed command did not put in force any more. The slots of a half are filled from its first on.
+/// Slots that hold extents of another image than the one in force: of the image before, or of one
+/// that a killed command did not put in force any more. The slots of a half are filled from its
+/// first on.
 fn left_behind(outer: &OwnedFd, more: u32, used: u32) -> io::Result<Vec<u32>> {
     let mut left = Vec::new();
     for half in FIRST_MORE {
@@ -97,8 +98,8 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// Maps the image in force; `None` where there is none. The error is `InvalidData` where the maps are not
-    /// extents.
+    /// Maps the image in force; `None` where there is none. The error is `InvalidData` where the
+    /// maps are not extents.
     pub fn in_force(outer: &OwnedFd) -> io::Result<Option<Self>> {
         // Another command may replace and release it while it is being opened.
         for _ in 0..100 {

@@ -45,8 +45,8 @@ pub fn load_filter(link_type: LinkType) -> Result<Loaded, LoadError> {
     load_filter_on(&[], Path::new(""), link_type)
 }
 
-/// Loads the packet filter on the `kept` maps, which are pinned in a directory, and on new maps for the
-/// rest.
+/// Loads the packet filter on the `kept` maps, which are pinned in a directory, and on new maps for
+/// the rest.
 pub fn load_filter_on(
     kept: &[Map],
     directory: &Path,
@@ -148,7 +148,8 @@ mod tests {
         }
     }
 
-    /// The program declares its maps with types of another crate, which cannot be made from the registry.
+    /// The program declares its maps with types of another crate, which cannot be made from the
+    /// registry.
     #[test]
     fn the_object_has_the_maps_of_the_registry() {
         let object = Object::parse(&FILTER.0).unwrap();

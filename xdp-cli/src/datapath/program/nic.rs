@@ -1,5 +1,6 @@
-//! The program for a NIC, and its maps. They are made on the NIC by calls of bpf(2), because aya cannot
-//! make maps and programs there. aya-obj reads the object and puts the maps into the instructions.
+//! The program for a NIC, and its maps. They are made on the NIC by calls of bpf(2), because aya
+//! cannot make maps and programs there. aya-obj reads the object and puts the maps into the
+//! instructions.
 //!
 //! With 0 for the NIC, everything is made in the kernel, which tests use.
 
@@ -33,8 +34,8 @@ pub const V6: [&str; 2] = ["FIRST_V6", "SECOND_V6"];
 /// All of them.
 pub const MAPS: [&str; 6] = [SELECTOR, COUNTERS, V4[0], V4[1], V6[0], V6[1]];
 
-/// A NIC is asked for hashes of at least this many entries. Where it has no room for them, it is asked for
-/// half, and so on.
+/// A NIC is asked for hashes of at least this many entries. Where it has no room for them, it is
+/// asked for half, and so on.
 const ENTRIES: usize = 1 << 16;
 
 const MAP_CREATE: c_long = 0;
@@ -56,7 +57,8 @@ pub enum LoadError {
     Object(String),
 }
 
-/// The last line that a driver wrote to the verifier's log: these lines begin with its name in brackets.
+/// The last line that a driver wrote to the verifier's log: these lines begin with its name in
+/// brackets.
 fn said(log: &str) -> String {
     let line = log.lines().rev().find(|line| line.starts_with('['));
     line.map_or_else(String::new, |line| format!(" ({})", line.trim()))
@@ -98,8 +100,9 @@ fn object() -> Result<Object, LoadError> {
     Object::parse(&OBJECT.0).map_err(|error| LoadError::Object(chain(&error)))
 }
 
-/// Loads the program on the NIC of the interface with that index, or in the kernel where it is 0. Its
-/// hashes have room for the entries that are needed and more, or for as many as the NIC has room for.
+/// Loads the program on the NIC of the interface with that index, or in the kernel where it is 0.
+/// Its hashes have room for the entries that are needed and more, or for as many as the NIC has
+/// room for.
 pub fn load(nic: u32, needed: usize) -> Result<Loaded, LoadError> {
     let mut object = object()?;
     let mut capacity = needed.next_power_of_two().max(ENTRIES);
@@ -118,8 +121,8 @@ pub fn load(nic: u32, needed: usize) -> Result<Loaded, LoadError> {
     Ok(Loaded { program, maps, capacity })
 }
 
-/// Whether maps can be made on the NIC of the interface with that index. Before Linux 6.3 there is no
-/// other way to ask whether it runs programs.
+/// Whether maps can be made on the NIC of the interface with that index. Before Linux 6.3 there is
+/// no other way to ask whether it runs programs.
 pub fn takes_maps(nic: u32) -> bool {
     create_map(&CreateMap { map_type: ARRAY, key_size: 4, value_size: 8, ..one(nic) }, "probe")
         .is_ok()

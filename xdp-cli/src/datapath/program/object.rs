@@ -1,5 +1,5 @@
-//! Loading a program on existing maps. aya cannot: it loads an object with new maps, or with maps that are
-//! pinned in a directory.
+//! Loading a program on existing maps. aya cannot: it loads an object with new maps, or with maps
+//! that are pinned in a directory.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 

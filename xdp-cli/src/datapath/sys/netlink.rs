@@ -1,7 +1,8 @@
 //! One question to the kernel over netlink and all of its answer, blocking.
 //!
-//! Attributes are read one by one and not into typed messages. Of some hundred that an interface has, a
-//! dozen matter here, and a parser of all would fail where a newer kernel sends one in a new form.
+//! Attributes are read one by one and not into typed messages. Of some hundred that an interface
+//! has, a dozen matter here, and a parser of all would fail where a newer kernel sends one in a new
+//! form.
 
 use std::io;
 
@@ -45,7 +46,8 @@ impl Request {
         Self { bytes }
     }
 
-    /// Adds an attribute. `value` has to be shorter than 64 KiB, the most that its length field can say.
+    /// Adds an attribute. `value` has to be shorter than 64 KiB, the most that its length field can
+    /// say.
     pub(in crate::datapath) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
         let length = (NLA_HEADER_LEN + value.len()) as u16;
         self.bytes.extend_from_slice(&length.to_ne_bytes());

@@ -1,7 +1,7 @@
 //! Directories that are root's alone.
 //!
-//! Pins and run-time state are trusted when they are read back. So nobody but root may make or replace the
-//! files, nor make, replace or look into the directories that they are in.
+//! Pins and run-time state are trusted when they are read back. So nobody but root may make or
+//! replace the files, nor make, replace or look into the directories that they are in.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -68,11 +68,11 @@ impl Error {
 
 /// Makes `base`/`names[0]`/`names[1]`/…, each directory private to root, and returns the path.
 ///
-/// A directory that exists already is made private if only root can write to it, and refused otherwise.
-/// `base` itself is taken as it is.
+/// A directory that exists already is made private if only root can write to it, and refused
+/// otherwise. `base` itself is taken as it is.
 pub fn create(base: &Path, names: &[&str]) -> Result<PathBuf, Error> {
-    // A command in another network namespace may remove a directory that is still empty before the next
-    // one is made in it. Then this begins again.
+    // A command in another network namespace may remove a directory that is still empty before the
+    // next one is made in it. Then this begins again.
     for _ in 0..100 {
         match create_once(base, names) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -128,8 +128,8 @@ pub fn existing(base: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error> {
     Ok(Some(path))
 }
 
-/// Reads a file in a directory that is root's alone; `None` where there is none. Symbolic links are not
-/// followed, and a file that another user could have written is refused.
+/// Reads a file in a directory that is root's alone; `None` where there is none. Symbolic links are
+/// not followed, and a file that another user could have written is refused.
 pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let path = directory.join(name);
     let missing = |error: &Error| matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
@@ -153,7 +153,8 @@ pub fn read_file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error>
     Ok(Some(bytes))
 }
 
-/// Makes an empty file in a directory that is root's alone. The directory is made if it is not there.
+/// Makes an empty file, in the place of one that is there, in a directory that is root's alone. The
+/// directory is made if it is not there.
 pub fn create_file(directory: &Path, name: &str) -> Result<fs::File, Error> {
     let path = directory.join(name);
     match fs::DirBuilder::new().mode(MODE).create(directory) {
@@ -173,14 +174,14 @@ pub fn create_file(directory: &Path, name: &str) -> Result<fs::File, Error> {
         .map_err(|errno| io_error("make", &path, errno))
 }
 
-/// Opens a directory that [`create`] or [`existing`] returned, so that it can be locked. Those open it with
-/// `O_PATH` only, for which flock(2) is EBADF.
+/// Opens a directory that [`create`] or [`existing`] returned, so that it can be locked. Those open
+/// it with `O_PATH` only, for which flock(2) is EBADF.
 pub fn open_to_lock(path: &Path) -> Result<fs::File, Error> {
     open_own(path, OFlag::O_RDONLY).map(fs::File::from)
 }
 
-/// Opens a directory that belongs to the caller, who is root except in tests, without following a symbolic
-/// link.
+/// Opens a directory that belongs to the caller, who is root except in tests, without following a
+/// symbolic link.
 fn open_own(path: &Path, access: OFlag) -> Result<OwnedFd, Error> {
     let flags = access | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match open(path, flags, Mode::empty()) {
@@ -206,8 +207,8 @@ fn judge_own(path: &Path, owner: u32, mode: u32) -> Result<(), Error> {
     judge(path, owner, mode)
 }
 
-/// Removes the directories of `base`/`names[0]`/…, from the innermost outwards, as far as they are empty
-/// and nothing is mounted on them. `base` itself stays.
+/// Removes the directories of `base`/`names[0]`/…, from the innermost outwards, as far as they are
+/// empty and nothing is mounted on them. `base` itself stays.
 pub fn remove_if_empty(base: &Path, names: &[&str]) -> Result<(), Error> {
     for count in (1..=names.len()).rev() {
         let (outer, name) = (&names[..count - 1], names[count - 1]);
@@ -234,7 +235,8 @@ fn open_base(base: &Path) -> Result<(PathBuf, OwnedFd), Error> {
     Ok((base.to_owned(), directory))
 }
 
-/// Opens a directory by name without following a symbolic link, and checks that only root can write to it.
+/// Opens a directory by name without following a symbolic link, and checks that only root can write
+/// to it.
 fn open_private(parent: impl AsFd, name: &str, path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match openat(parent, name, flags, Mode::empty()) {

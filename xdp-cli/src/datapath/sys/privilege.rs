@@ -1,4 +1,5 @@
-//! Whether the caller has the privileges that xdpctl needs, and whether the running kernel is new enough.
+//! Whether the caller has the privileges that xdpctl needs, and whether the running kernel is new
+//! enough.
 
 use std::{fs, io};
 
@@ -84,7 +85,8 @@ pub fn require() -> Result<(), Error> {
     if !missing.is_empty() {
         return Err(Error::Missing(missing));
     }
-    // Root of a container's own user namespace seems to have all capabilities, but they do not count.
+    // Root of a container's own user namespace seems to have all capabilities, but they do not
+    // count.
     match fs::read_link(USER_NAMESPACE) {
         Ok(link) if link.as_os_str() != INITIAL_USER_NAMESPACE => Err(Error::UserNamespace),
         _ => Ok(()),

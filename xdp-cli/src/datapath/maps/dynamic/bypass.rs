@@ -14,8 +14,9 @@ pub fn is_on(maps: &Maps) -> Result<bool> {
     Ok(memory::read(&maps.switches).context("look whether bypass is on")?.bypass != 0)
 }
 
-/// Switches it, from the next packet on. Gives whether it was on before. One word is written, which is
-/// nobody else's: there is nothing to be cut off in, and no lock to be waited for.
+/// Switches bypass on or off, from the next packet on, and returns whether it was on before. It
+/// writes one word that nobody else writes, so it cannot be cut off half way and needs no lock, and
+/// it reads neither entries nor ruleset.
 ///
 /// # Errors
 ///

@@ -1,21 +1,22 @@
 //! Changes of records and of the entries that are made of them, all or none.
 //!
-//! The program looks into the tables while they are changed, and a command may be killed between any two
-//! steps. The order of the steps is what keeps them whole:
+//! The program looks into the tables while they are changed, and a command may be killed between
+//! any two steps. The order of the steps is what keeps them whole:
 //!
-//! - [`Switches::begin`] marks them as being changed, before anything else. A command that finds the mark
-//!   makes the tables what the records say, recounts everything and makes the filters anew.
-//! - A change makes the maps that are not there yet, sets the filter's bits and the flag that has the
-//!   program look into the table, writes the records, and then the entries of the table: with these it is
-//!   in force. Killed in between, it leaves some of the records, each of them whole, and the next command
-//!   puts them in force. Bits without an entry only cost time.
-//! - Where no record is left, the flag goes first, then the table, the filter and the records. A packet
-//!   that has found a table can use it to its end: the kernel frees the map only then.
-//! - During any change the program skips no entry that has ended, and afterwards a new epoch begins, so
-//!   that nothing is skipped that was changed ([`Skip`]).
+//! - [`Switches::begin`] marks them as being changed, before anything else. A command that finds
+//!   the mark makes the tables what the records say, recounts everything and makes the filters
+//!   anew.
+//! - A change makes the maps that are not there yet, sets the filter's bits and the flag that has
+//!   the program look into the table, writes the records, and then the entries of the table: with
+//!   these it is in force. Killed in between, it leaves some of the records, each of them whole,
+//!   and the next command puts them in force. Bits without an entry only cost time.
+//! - Where no record is left, the flag goes first, then the table, the filter and the records. A
+//!   packet that has found a table can use it to its end: the kernel frees the map only then.
+//! - During any change the program skips no entry that has ended, and afterwards a new epoch
+//!   begins, so that nothing is skipped that was changed ([`Skip`]).
 //! - A filter that has many bits without an entry is replaced by a new one, which is filled before.
-//! - An entry keeps its counters as long as somebody wants its kind, so that no packet goes uncounted
-//!   while it is replaced.
+//! - An entry keeps its counters as long as somebody wants its kind, so that no packet goes
+//!   uncounted while it is replaced.
 
 use std::io;
 
@@ -63,7 +64,8 @@ pub(super) struct Tables<'m> {
 }
 
 impl Tables<'_> {
-    /// Makes changes, all or none of them. The mark has to be set before, and stays where this fails.
+    /// Makes changes, all or none of them. The mark has to be set before, and stays where this
+    /// fails.
     pub(super) fn apply_all(&self, changes: &[Change]) -> io::Result<()> {
         for (nth, change) in changes.iter().enumerate() {
             if let Err(error) = self.apply(change) {

@@ -15,8 +15,8 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::maps::handles;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
 
-/// A page with fewer free counters than this is not used for new entries: it would give them few, and to
-/// know which counters are free costs a look at all entries each time.
+/// A page with fewer free counters than this is not used for new entries: it would give them few,
+/// and to know which counters are free costs a look at all entries each time.
 const WORTHWHILE: u32 = COUNTERS_PER_PAGE as u32 / 4;
 const NONE: PageBits = [0; COUNTERS_PER_PAGE / 64];
 
@@ -52,8 +52,8 @@ impl Used {
     }
 }
 
-/// Takes up to `wanted` counters that no entry has: fewer where there are no more. `used` says which ones
-/// entries have; it is called only where the page that was used last has too few.
+/// Takes up to `wanted` counters that no entry has: fewer where there are no more. `used` says
+/// which ones entries have; it is called only where the page that was used last has too few.
 pub(super) fn take(
     pages: &OwnedFd,
     switches: &Switches,
@@ -98,7 +98,8 @@ fn pop(page: u32, free: &mut PageBits, wanted: usize, taken: &mut Vec<u32>) {
     }
 }
 
-/// Releases pages on which no counter is used, but for the one from which the next counters are taken.
+/// Releases pages on which no counter is used, but for the one from which the next counters are
+/// taken.
 pub(super) fn give_back(pages: &OwnedFd, switches: &Switches, used: &Used) -> io::Result<()> {
     let none_is_used = (0..COUNTER_PAGES).all(|page| used.is_empty(page));
     if none_is_used {
@@ -132,7 +133,8 @@ impl<'m> Counted<'m> {
         Ok(Self { pages, blocks: FxHashMap::default(), values })
     }
 
-    /// The packets of a counter, summed over all CPUs; 0 for a number that is no counter's, as 0 is.
+    /// The packets of a counter, summed over all CPUs; 0 for a number that is no counter's, as 0
+    /// is.
     pub(super) fn packets(&mut self, counter: u32) -> io::Result<u64> {
         let Some(CounterPlace { page, block, word }) = CounterPlace::of(counter) else {
             return Ok(0);

@@ -51,8 +51,8 @@ impl MappedFilter {
     }
 }
 
-/// Calls `set` with the bits of a prefix in the filter of its table, and returns the flags, beside the
-/// table's own, that have the program look at them.
+/// Calls `set` with the bits of a prefix in the filter of its table, and returns the flags, beside
+/// the table's own, that have the program look at them.
 pub fn bits(multipliers: [u64; 2], prefix: &IpPrefix, mut set: impl FnMut(Range<u32>)) -> u32 {
     let mut one = |bit: u32| set(bit..bit + 1);
     match *prefix {
@@ -87,8 +87,9 @@ pub fn bits(multipliers: [u64; 2], prefix: &IpPrefix, mut set: impl FnMut(Range<
     }
 }
 
-/// How much a removed entry weighs in the decision to make its filter anew: as much as it has bits. An
-/// IPv6 prefix that is too short for bits sends all packets to the table, and weighs more than any.
+/// How much a removed entry weighs in the decision to make its filter anew: as much as it has bits.
+/// An IPv6 prefix that is too short for bits sends all packets to the table, and weighs more than
+/// any.
 pub fn weight(prefix: &IpPrefix) -> u64 {
     match prefix {
         IpPrefix::V4(prefix) => 1 << FILTER_BITS.saturating_sub(prefix.length.into()),

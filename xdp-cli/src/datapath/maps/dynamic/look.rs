@@ -43,15 +43,16 @@ pub fn count(maps: &Maps) -> Result<u64> {
     Ok(live.len() as u64)
 }
 
-/// The time, in nanoseconds of the kernel's clock, where an entry may have ended or a change was cut off.
-/// Otherwise the clock is not asked: any time gives the same answer.
+/// The time, in nanoseconds of the kernel's clock, where an entry may have ended or a change was
+/// cut off. Otherwise the clock is not asked: any time gives the same answer.
 pub(super) fn time_for(switches: &Switches) -> Result<u64> {
     let matters = switches.changing != 0 || switches.next_deadline != NEVER;
     if matters { clock::now() } else { Ok(0) }
 }
 
-/// The live entries that hold an address, in the order in which they decide: the longest prefix first and,
-/// for the same prefix, those that allow before those that block. `address` is a prefix of full length.
+/// The live entries that hold an address, in the order in which they decide: the longest prefix
+/// first and, for the same prefix, those that allow before those that block. `address` is a prefix
+/// of full length.
 ///
 /// # Errors
 ///
@@ -88,8 +89,9 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
     Ok(held)
 }
 
-/// The live entry that decides about a packet from `address`, a prefix of full length, and what it does.
-/// It is looked up as the program does it, in a few calls, however many prefixes could hold the address.
+/// The live entry that decides about a packet from `address`, a prefix of full length, and what it
+/// does. It is looked up as the program does it, in a few calls, however many prefixes could hold
+/// the address.
 ///
 /// # Errors
 ///
@@ -106,7 +108,8 @@ pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind
         while let Some(most) = bound {
             let found = table::longest(&map, &address.shortened(most)).context(what)?;
             let Some(entry) = found else { break };
-            // At most the length that was asked for, or a damaged entry would be found over and over.
+            // At most the length that was asked for, or a damaged entry would be found over and
+            // over.
             let length = u8::try_from(entry.length).unwrap_or(most).min(most);
             let now = match time {
                 Some(time) => time,

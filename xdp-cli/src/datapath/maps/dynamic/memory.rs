@@ -1,5 +1,5 @@
-//! Maps of one element as memory: the switches and the filters. They are written word by word, because the
-//! program reads them meanwhile.
+//! Maps of one element as memory: the switches and the filters. They are written word by word,
+//! because the program reads them meanwhile.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -109,8 +109,8 @@ impl Switches {
         field!(self, epoch, AtomicU32).store(0, Ordering::SeqCst);
     }
 
-    /// Removes the mark, and begins a new epoch. If the last epoch is used up, no new one begins until
-    /// [`Self::renew_epochs`]: meanwhile the program is slower, not wrong.
+    /// Removes the mark, and begins a new epoch. If the last epoch is used up, no new one begins
+    /// until [`Self::renew_epochs`]: meanwhile the program is slower, not wrong.
     pub(super) fn end(&self) {
         let last = field!(self, last_epoch, AtomicU64);
         let next = last.load(Ordering::Relaxed) as u32 + 1;
@@ -121,8 +121,8 @@ impl Switches {
         field!(self, changing, AtomicU64).store(0, Ordering::SeqCst);
     }
 
-    /// Begins again with the first epoch. Before, the caller has removed the skips of all epochs but the
-    /// last few from the entries.
+    /// Begins again with the first epoch. Before, the caller has removed the skips of all epochs
+    /// but the last few from the entries.
     pub(super) fn renew_epochs(&self) {
         field!(self, last_epoch, AtomicU64).store(0, Ordering::Relaxed);
     }
@@ -164,8 +164,9 @@ impl Switches {
         (page, free)
     }
 
-    /// Sets the page from which the next counters are taken. It writes zeros first: a command that is killed
-    /// in between leaves free counters that are found again later, and none that two entries could get.
+    /// Sets the page from which the next counters are taken. It writes zeros first: a command that
+    /// is killed in between leaves free counters that are found again later, and none that two
+    /// entries could get.
     pub(super) fn set_free_counters(&self, page: u32, free: &PageBits) {
         for at in 0..free.len() {
             field!(self, free_counters[at], AtomicU64).store(0, Ordering::SeqCst);

@@ -1,9 +1,9 @@
 //! Entries added at run time, in the kernel: changed in place, under the namespace's lock.
 //!
-//! What an owner asked for, for a prefix, is a record ([`records`]). The records are the truth. The tables
-//! that the program looks into are made of them: for each prefix they hold an entry that says what all
-//! owners together want. [`change`] says in which order they are changed, and what is left wherever a
-//! change stops.
+//! What an owner asked for, for a prefix, is a record ([`records`]). The records are the truth. The
+//! tables that the program looks into are made of them: for each prefix they hold an entry that
+//! says what all owners together want. [`change`] says in which order they are changed, and what is
+//! left wherever a change stops.
 
 pub mod bypass;
 mod change;

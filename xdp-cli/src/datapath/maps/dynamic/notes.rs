@@ -1,5 +1,5 @@
-//! The notes of entries, in a file beside the ruleset in force. A record holds the number of its note. No
-//! verdict depends on the file.
+//! The notes of entries, in a file beside the ruleset in force. A record holds the number of its
+//! note. No verdict depends on the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,7 +24,8 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Reads the notes; there are none where there is no file, or where this version did not write it.
+    /// Reads the notes; there are none where there is no file, or where this version did not write
+    /// it.
     pub(super) fn read(directory: PathBuf) -> Self {
         let (texts, unreadable) = match private_dir::read_file(&directory, FILE) {
             Ok(bytes) => (bytes.and_then(|bytes| decode(&bytes)).unwrap_or_default(), None),
@@ -33,8 +34,8 @@ impl Notes {
         Self { directory, texts, unreadable }
     }
 
-    /// Why the notes cannot be read, if so. Then none is written either, which would remove those in the
-    /// file.
+    /// Why the notes cannot be read, if so. Then none is written either, which would remove those
+    /// in the file.
     pub(super) fn unreadable(&self) -> Option<&Error> {
         self.unreadable.as_ref()
     }
@@ -46,8 +47,8 @@ impl Notes {
 
     /// The number of a text. A new text is written to the file.
     pub(super) fn number(&mut self, text: &str) -> Result<u32> {
-        // The number is a hash of the text. If the file is lost and begun anew, other texts do not get the
-        // numbers that entries in force still hold.
+        // The number is a hash of the text. If the file is lost and begun anew, other texts do not
+        // get the numbers that entries in force still hold.
         let mut number = hashed(text).max(1);
         loop {
             match self.texts.get(&number) {

@@ -1,5 +1,5 @@
-//! The owners of run-time entries: names and their numbers, in the kernel beside the records that hold
-//! these numbers.
+//! The owners of run-time entries: names and their numbers, in the kernel beside the records that
+//! hold these numbers.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,9 +1,9 @@
-//! What owners asked for: a record for each prefix and owner, in a map in the kernel, beside the table that
-//! is made of them. The program does not look there.
+//! What owners asked for: a record for each prefix and owner, in a map in the kernel, beside the
+//! table that is made of them. The program does not look there.
 //!
-//! They lie in the kernel and not in a file, so that they live exactly as long as the entries made of
-//! them: no reboot, namespace or full disk separates the two, and a record is written or removed in one
-//! step, whatever kills the command.
+//! They lie in the kernel and not in a file, so that they live exactly as long as the entries made
+//! of them: no reboot, namespace or full disk separates the two, and a record is written or removed
+//! in one step, whatever kills the command.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -46,8 +46,8 @@ pub type Owned = (IpPrefix, u32, Record);
 /// The records of each prefix, with their owners.
 pub(super) type ByPrefix = FxHashMap<IpPrefix, Vec<(u32, Record)>>;
 
-/// The entry for what all owners together want for a prefix: of each kind, the record that ends last
-/// counts. `None` where nobody wants anything. `counter` gives the number of a kind's counter.
+/// The entry for what all owners together want for a prefix: of each kind, the record that ends
+/// last counts. `None` where nobody wants anything. `counter` gives the number of a kind's counter.
 pub fn combined<'r>(
     prefix: &IpPrefix,
     records: impl IntoIterator<Item = &'r Record>,
@@ -82,12 +82,13 @@ pub(super) fn counter(entry: &Entry, kind: Kind) -> u32 {
     }
 }
 
-/// How many records a new map holds. One for the most that there can be would take 8 MiB for its buckets
-/// alone.
+/// How many records a new map holds. One for the most that there can be would take 8 MiB for its
+/// buckets alone.
 const PLACES: usize = 4_096;
 
-/// A new map for that many records with the contents of `before`; `None` where `before` has room for them,
-/// and not far too much. The program does not look there, so one map can replace another at any time.
+/// A new map for that many records with the contents of `before`; `None` where `before` has room
+/// for them, and not far too much. The program does not look there, so one map can replace another
+/// at any time.
 pub(super) fn resized(before: Option<&OwnedFd>, records: usize) -> io::Result<Option<OwnedFd>> {
     let room = match before {
         Some(map) => bpf::map_info(map)?.max_entries as usize,
@@ -156,7 +157,8 @@ pub fn element(key: &[u8], value: &[u8]) -> Option<Owned> {
     Some((prefix, word(&key[20..]), record))
 }
 
-/// All records of a table, including those that have ended. Elements that are not records are left out.
+/// All records of a table, including those that have ended. Elements that are not records are left
+/// out.
 pub(super) fn read(map: &OwnedFd, table: EntryTable) -> io::Result<Vec<Owned>> {
     let (keys, values) = bpf::all_elements(map, KEY, VALUE)?;
     let elements = keys.iter().zip(values.iter()).filter_map(|(key, value)| element(key, value));

@@ -22,7 +22,8 @@ pub(super) fn get(outer: &OwnedFd, slot: u32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// As [`get`], for a map whose elements are about to be read: they have to have the sizes that are read.
+/// As [`get`], for a map whose elements are about to be read: they have to have the sizes that are
+/// read.
 fn checked(outer: &OwnedFd, slot: u32, definition: MapDefinition) -> io::Result<Option<OwnedFd>> {
     let map = get(outer, slot)?;
     match &map {

@@ -54,8 +54,8 @@ pub struct Store<'m> {
 }
 
 impl<'m> Store<'m> {
-    /// Opens the entries of an attachment, whose notes lie in `state`, and sweeps: it removes entries that
-    /// have ended, and repairs what a killed command left.
+    /// Opens the entries of an attachment, whose notes lie in `state`, and sweeps: it removes
+    /// entries that have ended, and repairs what a killed command left.
     ///
     /// # Errors
     ///
@@ -66,8 +66,8 @@ impl<'m> Store<'m> {
         Ok(store)
     }
 
-    /// Opens the entries in maps that nobody else changes meanwhile, with a directory for the notes. Does
-    /// not sweep.
+    /// Opens the entries in maps that nobody else changes meanwhile, with a directory for the
+    /// notes. Does not sweep.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ impl<'m> Store<'m> {
     ///
     /// # Errors
     ///
-    /// Where they do not fit, the clock does not reach that far, or the kernel refuses: then everything is
-    /// as it was.
+    /// Where they do not fit, the clock does not reach that far, or the kernel refuses: then
+    /// everything is as it was.
     pub fn put(&mut self, prefixes: &[IpPrefix], order: &Order) -> Result<Put> {
         let now = if order.life.is_some() { clock::now()? } else { 0 };
         let deadline = match order.life {
@@ -100,8 +100,8 @@ impl<'m> Store<'m> {
                         .hint("omit `--for` for an entry that does not end")
                 })?,
         };
-        // Note and owner come before the records that name them: a note or an owner that no record names
-        // does no harm.
+        // Note and owner come before the records that name them: a note or an owner that no record
+        // names does no harm.
         let note = match &order.note {
             None => 0,
             Some(text) => self.notes.number(text)?,
@@ -125,8 +125,8 @@ impl<'m> Store<'m> {
         }
         let what = "put the run-time entries";
         self.tables.switches.begin();
-        // Counters are taken for all batches at once: a second search would find those free again that
-        // were taken and are in no table yet.
+        // Counters are taken for all batches at once: a second search would find those free again
+        // that were taken and are in no table yet.
         let without = batches.iter().flat_map(|batch| &batch.entries);
         let without = without.filter(|entry| counter_of(entry, order.kind).is_none()).count();
         let mut free = self.tables.take_counters(without).context(what)?.into_iter();
@@ -202,8 +202,8 @@ impl<'m> Store<'m> {
         Ok(Batch { table, prefixes, records, entries })
     }
 
-    /// The change that puts an owner's record for each prefix of a batch. Prefixes without a counter get one
-    /// from `free`.
+    /// The change that puts an owner's record for each prefix of a batch. Prefixes without a
+    /// counter get one from `free`.
     fn putting(
         &self,
         batch: &Batch,
@@ -228,8 +228,8 @@ impl<'m> Store<'m> {
         Ok(change)
     }
 
-    /// Removes entries, those of one owner or of all, and releases their memory. Returns the prefixes that
-    /// had no entry. Where it fails, none is removed.
+    /// Removes entries, those of one owner or of all, and releases their memory. Returns the
+    /// prefixes that had no entry. Where it fails, none is removed.
     ///
     /// # Errors
     ///
@@ -240,8 +240,8 @@ impl<'m> Store<'m> {
         Ok(missing)
     }
 
-    /// Removes entries that have ended, releases maps that hold nothing, and repairs what a killed command
-    /// left. Where there is nothing to do, it only reads the switches.
+    /// Removes entries that have ended, releases maps that hold nothing, and repairs what a killed
+    /// command left. Where there is nothing to do, it only reads the switches.
     ///
     /// # Errors
     ///
@@ -305,7 +305,8 @@ impl<'m> Store<'m> {
         Ok(missing)
     }
 
-    /// Undoes what the last command on this store changed, because the same failed on another interface.
+    /// Undoes what the last command on this store changed, because the same failed on another
+    /// interface.
     ///
     /// # Errors
     ///
@@ -344,9 +345,9 @@ impl<'m> Store<'m> {
         Ok(having)
     }
 
-    /// The live entries that keep an entry of this kind for one of these prefixes from acting, or from acting
-    /// on all of its addresses: a block is overruled by an allow for the same prefix, and either kind by the
-    /// opposite kind for a part of the prefix. The prefixes are sorted.
+    /// The live entries that keep an entry of this kind for one of these prefixes from acting, or
+    /// from acting on all of its addresses: a block is overruled by an allow for the same prefix,
+    /// and either kind by the opposite kind for a part of the prefix. The prefixes are sorted.
     ///
     /// # Errors
     ///
@@ -357,8 +358,8 @@ impl<'m> Store<'m> {
         } else if kind == Kind::Block {
             self.list_exactly(prefixes)?
         } else {
-            // No prefix is longer than a single address, and of two entries for the same one an allow
-            // decides.
+            // No prefix is longer than a single address, and of two entries for the same one an
+            // allow decides.
             Vec::new()
         };
         // Where somebody allows the same prefix, a block does nothing.

@@ -17,17 +17,18 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::sys::bpf;
 use crate::views::entries::Kind;
 
-/// A filter is made anew once more than this many entries were removed (as [`super::filter::weight`] counts
-/// them), and more than half as many as are left.
+/// A filter is made anew once more than this many entries were removed (as
+/// [`super::filter::weight`] counts them), and more than half as many as are left.
 const STALE: u32 = 4096;
 
-/// From this epoch on, the next sweep writes all entries anew, without skips, and the epochs begin again
-/// with the first. That is early enough that no skip is left when its epoch is used for the second time.
+/// From this epoch on, the next sweep writes all entries anew, without skips, and the epochs begin
+/// again with the first. That is early enough that no skip is left when its epoch is used for the
+/// second time.
 const RENEW_AT: u64 = Skip::LAST_EPOCH as u64 - 55;
 
 impl Tables<'_> {
-    /// As `Store::sweep`. `keep` is called where all records were read, with the owners and the notes that
-    /// some record names.
+    /// As `Store::sweep`. `keep` is called where all records were read, with the owners and the
+    /// notes that some record names.
     pub(super) fn sweep(&self, keep: impl FnOnce(&Borne) -> io::Result<()>) -> Result<()> {
         let what = "sweep the run-time entries";
         let raw = self.switches.read();
@@ -100,8 +101,8 @@ impl Tables<'_> {
             wanted.entry(*prefix).or_default().push((*owner, *record));
         }
         if live.is_empty() {
-            // With the flag cleared the program does not look there any more. The kernel frees the maps when
-            // the last packet is done with them.
+            // With the flag cleared the program does not look there any more. The kernel frees the
+            // maps when the last packet is done with them.
             self.switches.clear_flags(match table {
                 EntryTable::PrefixesV6 => table.flag() | flag::V6_FILTER,
                 _ => table.flag(),
@@ -114,7 +115,8 @@ impl Tables<'_> {
             return Ok(Swept { records: live, counters: Vec::new() });
         }
         if anew {
-            // It holds the bits of everything that will be in the table, those for the flags before too.
+            // It holds the bits of everything that will be in the table, those for the flags before
+            // too.
             self.make_filter(table, wanted.keys())?;
         }
         let (change, counters) = self.sweeping(table, &wanted, &ended, renew)?;
@@ -142,7 +144,8 @@ impl Tables<'_> {
         change.records.extend(gone);
         let not_wanted = there.iter().filter(|(prefix, _)| !wanted.contains_key(prefix));
         change.entries.extend(not_wanted.map(|(prefix, entry)| (*prefix, [Some(*entry), None])));
-        // The entry names the counters, and a killed command may have left records without an entry.
+        // The entry names the counters, and a killed command may have left records without an
+        // entry.
         let counter = |prefix: &IpPrefix, kind| {
             there.get(prefix).map_or(0, |entry| records::counter(entry, kind))
         };
@@ -190,8 +193,8 @@ impl Tables<'_> {
         for prefix in prefixes {
             flags |= filter.add(multipliers, prefix);
         }
-        // The filter comes before the flags: it also has the bits that the old flags have the program look
-        // at.
+        // The filter comes before the flags: it also has the bits that the old flags have the
+        // program look at.
         slots::put(&self.maps.ban_filters, table as u32, &map)?;
         self.switches.set_flags(flags);
         if table == EntryTable::PrefixesV6 {

@@ -49,8 +49,8 @@ pub(super) fn create(table: EntryTable) -> io::Result<OwnedFd> {
     create_map(maps::table(table), name)
 }
 
-/// The key of a prefix in its table: for a single address its words as numbers in this machine's byte
-/// order, as the program has them; else a length, and an address in network order.
+/// The key of a prefix in its table: for a single address its words as numbers in this machine's
+/// byte order, as the program has them; else a length, and an address in network order.
 fn key(prefix: &IpPrefix) -> ([u8; LONGEST_KEY], usize) {
     let mut bytes = [0; LONGEST_KEY];
     let table = of(prefix);
@@ -75,8 +75,8 @@ fn key(prefix: &IpPrefix) -> ([u8; LONGEST_KEY], usize) {
     (bytes, key_size(table))
 }
 
-/// The prefix that a key stands for, without bits beyond its length, which others may have written: the
-/// kernel ignores them.
+/// The prefix that a key stands for, without bits beyond its length, which others may have written:
+/// the kernel ignores them.
 fn prefix(table: EntryTable, key: &[u8]) -> IpPrefix {
     let word = |at: usize| key[at..at + 4].try_into().unwrap_or([0; 4]);
     let long = |at: usize| key[at..at + 8].try_into().unwrap_or([0; 8]);
@@ -133,7 +133,8 @@ pub(super) fn read(map: &OwnedFd, table: EntryTable) -> io::Result<Vec<(IpPrefix
     Ok(elements.filter_map(|(key, value)| element(table, key, value)).collect())
 }
 
-/// Reads an entry from its key and value in the table; `None` where these do not have an entry's sizes.
+/// Reads an entry from its key and value in the table; `None` where these do not have an entry's
+/// sizes.
 pub fn element(table: EntryTable, key: &[u8], value: &[u8]) -> Option<(IpPrefix, Entry)> {
     let fits = key.len() == key_size(table) && value.len() == VALUE;
     fits.then(|| (prefix(table, key), entry(value)))
@@ -171,8 +172,8 @@ pub(super) fn exactly(map: &OwnedFd, prefix: &IpPrefix) -> io::Result<Option<Ent
     Ok(found.filter(|entry| entry.length == u32::from(length(prefix))))
 }
 
-/// The entry of the longest prefix in the table that holds all of `prefix`, which may be `prefix` itself;
-/// whether that entry has ended or not.
+/// The entry of the longest prefix in the table that holds all of `prefix`, which may be `prefix`
+/// itself; whether that entry has ended or not.
 pub(super) fn longest(map: &OwnedFd, prefix: &IpPrefix) -> io::Result<Option<Entry>> {
     let mut value = [0; VALUE];
     let (bytes, size) = key(prefix);

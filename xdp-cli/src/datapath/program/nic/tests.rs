@@ -1,5 +1,5 @@
-//! The object, instruction by instruction: it has only those that a NIC's compiler takes. Without such a
-//! NIC no kernel would say so.
+//! The object, instruction by instruction: it has only those that a NIC's compiler takes. Without
+//! such a NIC no kernel would say so.
 
 use aya_obj::generated::BPF_PSEUDO_MAP_FD;
 

@@ -37,8 +37,8 @@ pub(in crate::datapath) unsafe fn bpf_fd<T>(
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// The number of a descriptor. It takes a reference, because an owned descriptor would be closed before the
-/// call.
+/// The number of a descriptor. It takes a reference, because an owned descriptor would be closed
+/// before the call.
 pub(in crate::datapath) fn raw(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd() as u32
 }

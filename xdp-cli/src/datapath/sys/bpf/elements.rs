@@ -11,8 +11,8 @@ use libc::c_long;
 
 const MAP_DELETE_BATCH: c_long = 27;
 
-/// Keys or values of one size, one behind the other, to be written to a map whose keys or values have that
-/// size, or read from it.
+/// Keys or values of one size, one behind the other, to be written to a map whose keys or values
+/// have that size, or read from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elements {
     size: usize,
@@ -66,11 +66,11 @@ pub fn lookup_keyed(map: impl AsFd, key: &[u8], value: &mut [u8]) -> io::Result<
     }
 }
 
-/// Writes elements in as few calls as possible. Each replaces one with the same key. Keys and values have
-/// the map's sizes. Where it fails, some of the elements may have been written.
+/// Writes elements in as few calls as possible. Each replaces one with the same key. Keys and
+/// values have the map's sizes. Where it fails, some of the elements may have been written.
 pub fn update_elements(map: impl AsFd, keys: &Elements, values: &Elements) -> io::Result<()> {
-    /// Tries without progress, 1 ms apart. The kernel allocates elements without waiting, from a store
-    /// that it fills again a moment later.
+    /// Tries without progress, 1 ms apart. The kernel allocates elements without waiting, from a
+    /// store that it fills again a moment later.
     const PATIENCE: u32 = 100;
     assert_eq!(keys.len(), values.len());
     let (mut done, mut tried) = (0, 0);
@@ -101,8 +101,8 @@ pub fn update_elements(map: impl AsFd, keys: &Elements, values: &Elements) -> io
     Ok(())
 }
 
-/// Removes elements in as few calls as possible, and returns the positions in `keys` of those that were not
-/// there.
+/// Removes elements in as few calls as possible, and returns the positions in `keys` of those that
+/// were not there.
 pub fn delete_elements(map: impl AsFd, keys: &Elements) -> io::Result<Vec<usize>> {
     let mut missing = Vec::new();
     let mut done = 0;

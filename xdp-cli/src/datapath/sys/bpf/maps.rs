@@ -87,8 +87,8 @@ pub(super) struct Element {
     pub(super) flags: u64,
 }
 
-/// Reads an element into `value`, whose length must be the size of the map's values, which is what the
-/// kernel writes. `None` where there is no such element. For per-CPU maps there is
+/// Reads an element into `value`, whose length must be the size of the map's values, which is what
+/// the kernel writes. `None` where there is no such element. For per-CPU maps there is
 /// [`PerCpuValues`](super::PerCpuValues).
 pub fn lookup(map: impl AsFd, key: u32, value: &mut [u8]) -> io::Result<Option<()>> {
     let mut attributes = Element {
@@ -162,8 +162,8 @@ pub fn update_batch(map: impl AsFd, keys: &[u32], values: &[u32]) -> io::Result<
     unsafe { bpf(MAP_UPDATE_BATCH, &mut attributes) }.map(drop)
 }
 
-/// Reads all `count` elements of an array in one call into `values`, which has room for them, each as
-/// long as for [`lookup`].
+/// Reads all `count` elements of an array in one call into `values`, which has room for them, each
+/// as long as for [`lookup`].
 pub fn lookup_batch(map: impl AsFd, count: u32, values: &mut [u8]) -> io::Result<()> {
     let mut keys = vec![0u32; count as usize];
     let mut position = 0u32;

@@ -1,5 +1,5 @@
-//! bpf(2), for what aya cannot do: links with the interface that they are on, maps that are filled through
-//! memory or in one call, per-CPU values, programs on existing maps, and test runs.
+//! bpf(2), for what aya cannot do: links with the interface that they are on, maps that are filled
+//! through memory or in one call, per-CPU values, programs on existing maps, and test runs.
 //!
 //! The attribute blocks are those of include/uapi/linux/bpf.h, `union bpf_attr`, one structure
 //! for each command that is used here.

@@ -95,8 +95,8 @@ pub(super) unsafe fn object_info<T>(object: impl AsFd, info: &mut T) -> io::Resu
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attributes) }.map(drop)
 }
 
-/// Checks that a descriptor is of that kind of object, by what the kernel says in /proc. Information about
-/// another kind would be misread without an error: all begin with numbers.
+/// Checks that a descriptor is of that kind of object, by what the kernel says in /proc.
+/// Information about another kind would be misread without an error: all begin with numbers.
 pub(super) fn require(object: impl AsFd, kind: &str) -> io::Result<()> {
     let path = format!("/proc/self/fd/{}", object.as_fd().as_raw_fd());
     // `anon_inode:bpf-map`; for links, kernels differ between `bpf-link` and `bpf_link`.
@@ -132,7 +132,8 @@ struct ProgramInfo {
 pub struct Program {
     pub id: u32,
     pub name: String,
-    /// The kernel's hash of its instructions: programs with the same tag have the same instructions.
+    /// The kernel's hash of its instructions: programs with the same tag have the same
+    /// instructions.
     pub tag: [u8; 8],
     pub map_ids: Vec<u32>,
 }
@@ -153,8 +154,9 @@ pub fn program_info(program: impl AsFd) -> io::Result<Program> {
     Ok(Program { id: info.id, name: text(&info.name), tag: info.tag, map_ids: ids })
 }
 
-/// How many instructions the verifier processed before it accepted a program. It counts an instruction
-/// each time it reaches it in another state, so these are far more than the program has.
+/// How many instructions the verifier processed before it accepted a program. It counts an
+/// instruction each time it reaches it in another state, so these are far more than the program
+/// has.
 pub fn verified_instructions(program: impl AsFd) -> io::Result<u32> {
     require(&program, "prog")?;
     // SAFETY: a structure of integers, for which all zeroes are valid.

@@ -1,10 +1,11 @@
 //! Values of per-CPU maps: each element has a share for every possible CPU.
 //!
-//! The kernel reads and writes as many shares as it has possible CPUs, however small the buffer is. No call
-//! says how many CPUs that are. /sys/devices/system/cpu/possible does, but something else can be mounted
-//! over that file, as some container runtimes do, and then a buffer could be too short. So the kernel is
-//! made to write a value, and the bytes are counted ([`possible_cpus`]). Every access to a per-CPU map
-//! goes through [`PerCpuValues`], which compares its buffer with the map's sizes first.
+//! The kernel reads and writes as many shares as it has possible CPUs, however small the buffer is.
+//! No call says how many CPUs that are. /sys/devices/system/cpu/possible does, but something else
+//! can be mounted over that file, as some container runtimes do, and then a buffer could be too
+//! short. So the kernel is made to write a value, and the bytes are counted ([`possible_cpus`]).
+//! Every access to a per-CPU map goes through [`PerCpuValues`], which compares its buffer with the
+//! map's sizes first.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -23,7 +24,8 @@ use crate::datapath::sys::bpf::maps::{
 };
 use xdp_common::maps::kind;
 
-/// A share is rounded up to a multiple of this many bytes (`bpf_map_value_size`, kernel/bpf/syscall.c).
+/// A share is rounded up to a multiple of this many bytes (`bpf_map_value_size`,
+/// kernel/bpf/syscall.c).
 const WORD: usize = size_of::<u64>();
 
 /// Elements of a per-CPU array, each with a share for every possible CPU.
@@ -43,7 +45,8 @@ impl PerCpuValues {
         Ok(Self { value_size, cpus, bytes: vec![0; size] })
     }
 
-    /// Reads one element; `None` where there is no such element. There has to be room for exactly one.
+    /// Reads one element; `None` where there is no such element. There has to be room for exactly
+    /// one.
     pub fn lookup(&mut self, map: impl AsFd, key: u32) -> io::Result<Option<()>> {
         self.require(&map, 1)?;
         lookup(map, key, &mut self.bytes)
@@ -96,8 +99,8 @@ impl PerCpuValues {
     }
 }
 
-/// How many CPUs the kernel keeps a value for. It is asked once for each process: the number stays the
-/// same from boot on.
+/// How many CPUs the kernel keeps a value for. It is asked once for each process: the number stays
+/// the same from boot on.
 pub fn possible_cpus() -> io::Result<usize> {
     static COUNT: OnceLock<usize> = OnceLock::new();
     if let Some(&count) = COUNT.get() {

@@ -44,8 +44,9 @@ pub struct DebugInfo<'a> {
     pub line_size: usize,
 }
 
-// The kernel refuses attributes in which bytes are set that it does not know. Padding that the compiler
-// adds at the end of a structure may hold anything, so these structures have a field for it.
+// The kernel refuses attributes in which bytes are set that it does not know. Padding that the
+// compiler adds at the end of a structure may hold anything, so these structures have a field for
+// it.
 const _: () = assert!(size_of::<LoadBtf>() == offset_of!(LoadBtf, padding) + 4);
 const _: () = assert!(size_of::<LoadProgram>() == offset_of!(LoadProgram, padding) + 4);
 const _: () = assert!(size_of::<TestRun>() == offset_of!(TestRun, padding) + 4);
@@ -142,8 +143,8 @@ struct TestRun {
     padding: u32,
 }
 
-/// struct xdp_md: where the frame begins and ends in the bytes that are given. The first `data` bytes of
-/// these come before the frame.
+/// struct xdp_md: where the frame begins and ends in the bytes that are given. The first `data`
+/// bytes of these come before the frame.
 #[repr(C)]
 #[derive(Default)]
 struct Context {
@@ -164,11 +165,11 @@ pub struct Run {
     pub length: usize,
 }
 
-/// Runs an XDP program on one frame, and writes the frame that comes of it into `out` (`ENOSPC` where it
-/// does not fit). The program's maps are used and changed as by a frame that comes in.
+/// Runs an XDP program on one frame, and writes the frame that comes of it into `out` (`ENOSPC`
+/// where it does not fit). The program's maps are used and changed as by a frame that comes in.
 ///
-/// `linear` is how many bytes of the frame lie in the first buffer; with `None` the kernel fills a page.
-/// Frames below 14 bytes are `EINVAL`.
+/// `linear` is how many bytes of the frame lie in the first buffer; with `None` the kernel fills a
+/// page. Frames below 14 bytes are `EINVAL`.
 pub fn run_xdp(
     program: impl AsFd,
     frame: &[u8],
