@@ -62,6 +62,8 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
     let name = plain(&attachment.name());
     let sources = match namespace.sources(attachment.key(), in_force) {
         Ok(Some(sources)) => sources,
+        // Another command may be at it: what it takes away or replaces needs nothing kept.
+        Ok(None) if !is_still_so(namespace, attachment) => return Vec::new(),
         Ok(None) => {
             return vec![format!(
                 "the ruleset in force is not kept under /run/xdpctl any more, so `explain`, `lookup` \
@@ -92,6 +94,16 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
             .push(format!("{} more changed since they were loaded", counted(more as u64, "file")));
     }
     changes
+}
+
+/// Whether, looked at once more, the same ruleset is in force on the same link and still not kept.
+fn is_still_so(namespace: &Namespace, attachment: &Attachment) -> bool {
+    let Ok(attached) = namespace.attachments() else { return false };
+    let Some(now) = attached.get(attachment.key()).filter(|now| now.is_as(attachment)) else {
+        return false;
+    };
+    let sources = now.in_force().map(|in_force| namespace.sources(now.key(), in_force));
+    matches!(sources, Some(Ok(None)))
 }
 
 fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> Status {
