@@ -173,6 +173,8 @@ fn what_tcpdump_prints_can_be_pasted() {
     let (done, out, err) = typed(&file, b"nonsense");
     assert!(!done && out.is_empty(), "{out}");
     assert!(err.contains("the frame on standard input: 'n', character 1, is no digit"), "{err}");
+    let (done, out, err) = typed(&file, b"\n");
+    assert!(!done && out.is_empty() && err.contains("there are no bytes in it"), "{out}{err}");
     let (done, _, err) = typed(&file, &[0xff; 10]);
     assert!(!done && err.contains("it is not text"), "{err}");
     let (done, _, err) = typed(&file, &vec![b' '; (1 << 20) + 1]);

@@ -173,7 +173,12 @@ fn typed(input: impl Read) -> Result<Vec<u8>, (String, Option<&'static str>)> {
         return Err(wrong(format!("it is longer than {MOST_TEXT} bytes of text")));
     }
     let text = String::from_utf8(text).map_err(|_| wrong("it is not text".to_owned()))?;
-    dump::parse(&text).map_err(wrong)
+    let frame = dump::parse(&text).map_err(wrong)?;
+    if frame.is_empty() {
+        // What was to print one has failed: that is no verdict on a frame of no bytes.
+        return Err(wrong("there are no bytes in it".to_owned()));
+    }
+    Ok(frame)
 }
 
 fn open(path: &Path) -> Result<Capture<'static>, pcap::Error> {
