@@ -1,0 +1,6 @@
+//! xdpctl beside the programs that it has to get on with, as Debian has them. `scripts/setup
+//! --programs` installs those; `.ci/run` takes these tests although they are ignored elsewhere:
+//! `scripts/test --test programs -- --ignored`. They need root.
+
+#[allow(dead_code, reason = "made for tests/kernel, which uses all of it")]
+mod lab;

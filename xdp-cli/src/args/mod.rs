@@ -1,0 +1,128 @@
+//! The command line: the commands here, what each of them takes in the files beside.
+
+mod change;
+mod entries;
+mod judge;
+mod look;
+mod time;
+
+pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
+pub use entries::{Bans, Prefixes, Put, Unblock};
+pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, PacketArg, ProtocolArg};
+pub use look::{Check, Show, Stats, Status};
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Packet filter and redirector on XDP. Rulesets are TOML files; `xdpctl reload` exchanges a
+/// ruleset between two packets, without touching the program.
+#[derive(Debug, Parser)]
+#[command(name = "xdpctl", version, max_term_width = 100)]
+pub struct Cli {
+    /// Say more on standard error; twice, everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Put the program with a ruleset on an interface
+    ///
+    /// Checks the configuration, loads the program, fills its maps, attaches and pins. Nothing
+    /// stays running: the data plane lives on in the kernel until it is detached.
+    Attach(Attach),
+    /// Read configurations again and put them in force
+    ///
+    /// Checks all of them first, then exchanges each ruleset in one step, and says what is different
+    /// from the ruleset before. Whatever fails leaves the rulesets that were in force.
+    Reload(Reload),
+    /// Keep what `attach --confirm` put in force, before its time is over
+    Confirm(Confirm),
+    /// Let everything pass, whatever the ruleset says, until it is switched off
+    ///
+    /// The emergency switch: it acts from the next packet on, before everything else, and on malformed
+    /// frames too. It stays on over reloads; `status` and `stats` show it.
+    Bypass(Bypass),
+    /// Take the program off and remove every pin
+    Detach(Detach),
+    /// Show counters with rates until Ctrl-C
+    Stats(Stats),
+    /// Show what is attached, and what is wrong
+    Status(Status),
+    /// Show the ruleset in force, as a configuration that loads again
+    ///
+    /// It is what was loaded: what list files gave is written out as it was then, whatever they hold
+    /// now. Prefixes and values of rules stand in order, each once; defaults are written out.
+    Show(Show),
+    /// Say whether a configuration would load; needs no root and no kernel
+    Check(Check),
+    /// Drop what comes from an address or a prefix, at once and without a reload
+    ///
+    /// The entry holds until it is removed or its time is over, whatever the ruleset says but for
+    /// its allowlists, and over reloads. The longest entry that holds a source decides; for one prefix,
+    /// each owner has an entry, and of these an allow comes before a block while it lives.
+    Block(Put),
+    /// Let pass what comes from an address or a prefix, whatever the ruleset says
+    ///
+    /// An entry as that of `block`, and asked before allowlists, blocklists and rules.
+    Allow(Put),
+    /// Remove entries of `block` and `allow`
+    ///
+    /// Of each prefix given, the run-time entries that have exactly this prefix, whether they block or
+    /// allow, of one owner or of all. Entries of longer and shorter prefixes stay, and so does what the configuration lists.
+    /// Where a prefix has no entry, nothing is removed at all, and the status is 1.
+    Unblock(Unblock),
+    /// Show the entries of `block` and `allow`
+    Bans(Bans),
+    /// Say what the attached program would do to a frame, and what decides it
+    ///
+    /// The program itself is asked, loaded once more on the maps in force with counters of its own:
+    /// no live counter moves. With --config, a configuration is asked that need not be in force. The
+    /// frame is given in hexadecimal, comes from a capture, or is built from its addresses and ports.
+    Explain(Box<Explain>),
+    /// Show every list and run-time entry that holds an address, the deciding one first
+    Lookup(Lookup),
+    /// Print a shell's completion script
+    Completions { shell: Shell },
+    /// Print the manual page (roff)
+    Man,
+}
+
+impl Command {
+    /// Whether what is printed is to be JSON, errors too. `check` prints its own.
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::Reload(args) => args.json,
+            Self::Stats(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Show(args) => args.json,
+            Self::Bans(args) => args.json,
+            // Of a capture, each line is a frame's.
+            Self::Explain(args) => args.json && args.pcap.is_none(),
+            Self::Lookup(args) => args.json,
+            Self::Attach(_)
+            | Self::Bypass(_)
+            | Self::Confirm(_)
+            | Self::Detach(_)
+            | Self::Check(_)
+            | Self::Block(_)
+            | Self::Allow(_)
+            | Self::Unblock(_)
+            | Self::Completions { .. }
+            | Self::Man => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
