@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use xdp_common::image::{EXTENT_LINES, LINE_WORDS, Line};
 use xdp_common::lookup::lpm::{
-    BUCKET, BUCKET_WORDS, BYTE_SHIFT, BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, KIND,
-    LENGTH_SHIFT, LINE_SLOTS, MAX_LENGTH, MAX_RECORDS, NODE, NODE_WORDS, RANGES_SHIFT, RECORD,
-    RECORD_NODE, RECORD_VALUES, RECORDS, ROOT_LINES, VALUE, WORD_NUMBERS, WORD_RANGES,
+    BUCKET, BUCKET_WORDS, BYTE_SHIFT, BYTES, BYTES_MAX, BYTES_SHIFT, COUNT_SHIFT, EVEN,
+    EVEN_NUMBERS, KIND, LENGTH_SHIFT, LINE_SLOTS, MAX_LENGTH, MAX_RECORDS, NODE, NODE_WORDS,
+    RANGES_SHIFT, RECORD, RECORD_NODE, RECORD_VALUES, RECORDS, ROOT_LINES, VALUE, WORD_NUMBERS,
+    WORD_RANGES,
 };
 
 use super::interval_tree::LineWriter;
@@ -169,11 +170,11 @@ impl IndexWriter {
 
     /// Writes a region as a bucket; `None` if its prefixes do not fit one.
     fn bucket<A: Address>(&mut self, region: &Region<'_, A>) -> Result<Option<u32>, TooLarge> {
-        let Some(words) = bucket(region) else { return Ok(None) };
+        let Some((kind, words)) = bucket(region) else { return Ok(None) };
         let line = self.take(|this| &mut this.buckets, 1)?;
         let start = self.place(line);
         self.words[start..start + LINE_WORDS].copy_from_slice(&words);
-        Ok(Some(BUCKET | line))
+        Ok(Some(kind | line))
     }
 
     /// Writes a region of few parts as records: each leads to the value of a prefix, or to a node
@@ -390,7 +391,8 @@ fn bytes<A: Address>(region: &Region<'_, A>) -> Option<u32> {
 /// Up to so many prefixes take less room as records than as a bucket.
 const FEW: usize = 3;
 
-fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
+/// A region as a bucket, with its slot's kind: an even one if it fits that.
+fn bucket<A: Address>(region: &Region<'_, A>) -> Option<(u32, Line)> {
     const BITS: u8 = 16;
     let depth = region.depth;
     let value = region.prefixes.first()?.value;
@@ -414,6 +416,12 @@ fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
     }
     let (numbers, ranges): (Vec<_>, Vec<_>) =
         ranges.into_iter().partition(|(first, last)| first == last);
+    if let Some(words) = even_bucket(&numbers, &ranges) {
+        let mut line: Line = [0; LINE_WORDS];
+        line[0] = u64::from(value) << 32;
+        line[1..].copy_from_slice(&words);
+        return Some((EVEN, line));
+    }
     let words_of_numbers = numbers.len().div_ceil(WORD_NUMBERS);
     let words_of_ranges = ranges.len().div_ceil(WORD_RANGES);
     if words_of_numbers + words_of_ranges > BUCKET_WORDS {
@@ -422,18 +430,52 @@ fn bucket<A: Address>(region: &Region<'_, A>) -> Option<Line> {
     let counts = words_of_numbers as u64 | (words_of_ranges as u64) << RANGES_SHIFT;
     let mut line: Line = [0; LINE_WORDS];
     line[0] = u64::from(value) << 32 | counts;
-    let numbers = numbers.chunks(WORD_NUMBERS).map(|numbers| {
-        let repeated = numbers.iter().chain(std::iter::repeat(&numbers[numbers.len() - 1]));
-        repeated.take(WORD_NUMBERS).fold(0, |word, &(number, _)| word << 16 | u64::from(number))
-    });
-    let ranges = ranges.chunks(WORD_RANGES).map(|ranges| {
-        let half = |&(first, last): &(u32, u32)| u64::from((last - first) << 16 | first);
-        half(&ranges[ranges.len() - 1]) << 32 | half(&ranges[0])
-    });
+    let numbers = numbers.chunks(WORD_NUMBERS).map(word_of_numbers);
+    let ranges = ranges.chunks(WORD_RANGES).map(word_of_ranges);
     for (word, bits) in line[1..].iter_mut().zip(numbers.chain(ranges)) {
         *word = bits;
     }
-    Some(line)
+    Some((BUCKET, line))
+}
+
+/// The words of an even bucket after its first; `None` if there is too much for one. Single numbers
+/// beyond its words of these are ranges of one.
+fn even_bucket(numbers: &[(u32, u32)], ranges: &[(u32, u32)]) -> Option<[u64; BUCKET_WORDS]> {
+    const NUMBERS: usize = EVEN_NUMBERS * WORD_NUMBERS;
+    const RANGES: usize = (BUCKET_WORDS - EVEN_NUMBERS) * WORD_RANGES;
+    let (numbers, beyond) = numbers.split_at(numbers.len().min(NUMBERS));
+    let ranges = [ranges, beyond].concat();
+    if ranges.len() > RANGES {
+        return None;
+    }
+    // Something that is there: a range's first number, or a number as a range.
+    let any = *ranges.first().or(numbers.first())?;
+    let filled = |some: &[(u32, u32)], room: usize| {
+        let mut some = some.to_vec();
+        some.resize(room, any);
+        some
+    };
+    let mut words = [0; BUCKET_WORDS];
+    let (of_numbers, of_ranges) = words.split_at_mut(EVEN_NUMBERS);
+    for (word, four) in of_numbers.iter_mut().zip(filled(numbers, NUMBERS).chunks(WORD_NUMBERS)) {
+        *word = word_of_numbers(four);
+    }
+    for (word, two) in of_ranges.iter_mut().zip(filled(&ranges, RANGES).chunks(WORD_RANGES)) {
+        *word = word_of_ranges(two);
+    }
+    Some(words)
+}
+
+/// Up to four numbers, the last repeated.
+fn word_of_numbers(numbers: &[(u32, u32)]) -> u64 {
+    let repeated = numbers.iter().chain(std::iter::repeat(&numbers[numbers.len() - 1]));
+    repeated.take(WORD_NUMBERS).fold(0, |word, &(number, _)| word << 16 | u64::from(number))
+}
+
+/// One range or two.
+fn word_of_ranges(ranges: &[(u32, u32)]) -> u64 {
+    let half = |&(first, last): &(u32, u32)| u64::from((last - first) << 16 | first);
+    half(&ranges[ranges.len() - 1]) << 32 | half(&ranges[0])
 }
 
 /// A record that matches the addresses with the bits of `address` from `depth` to `length`.

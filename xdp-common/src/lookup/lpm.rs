@@ -25,6 +25,7 @@
 //!             records of 16 bytes. The first record that matches decides; if none does, 0
 //!   RECORD    the next byte (8 bits), and the place of one record; other bytes have 0
 //!   BUCKET    the line of a bucket
+//!   EVEN      the line of an even bucket
 //! node      4 x u64: a bit for each byte below which something is listed
 //!           4 x u64: a bit for each of these bytes whose slot is not the one before it
 //!           4 x u8: for each word of the latter bits, how many are set in the words before it
@@ -36,6 +37,8 @@
 //!           words of 4 x u16: single numbers, the last repeated
 //!           words of 2 x u32: ranges, the first number in the lower half, how many follow it in the
 //!           upper; the last is repeated
+//! even      as a bucket, of 4 words of single numbers and 3 of ranges; what would be empty repeats
+//!           something. Nothing in it has to be asked before the next word can be compared
 //! ```
 //!
 //! The worst that a list can do: an IPv6 lookup reads a slot, a record and a node (two lines) for
@@ -61,6 +64,7 @@ pub const NODE: u32 = 2 << 29;
 pub const RECORDS: u32 = 3 << 29;
 pub const BUCKET: u32 = 4 << 29;
 pub const RECORD: u32 = 5 << 29;
+pub const EVEN: u32 = 6 << 29;
 
 /// Greatest value of slots of kind [`BYTES`], and where it stands in them.
 pub const BYTES_MAX: u32 = 31;
@@ -88,6 +92,8 @@ pub const WORD_NUMBERS: usize = 4;
 pub const WORD_RANGES: usize = 2;
 /// Where a bucket's first half word has its number of words of ranges.
 pub const RANGES_SHIFT: u32 = 8;
+/// Words of single numbers in an even bucket; the rest are of ranges.
+pub const EVEN_NUMBERS: usize = 4;
 
 /// Words of a node before the line of its slots.
 pub const NODE_WORDS: usize = 8;
@@ -126,6 +132,9 @@ pub fn find<L: Lines>(lines: &L, root: u32, address: [u64; 2]) -> Option<u32> {
         }
         if slot & KIND == BYTES {
             return Some(value_of_byte(slot, high));
+        }
+        if slot & KIND == EVEN {
+            return Some(value_in_even_bucket(lines.span(slot & !KIND)?, high));
         }
         if slot & KIND == BUCKET {
             return Some(value_in_bucket(lines.span(slot & !KIND)?, high));
@@ -224,9 +233,37 @@ const fn value_of_byte(slot: u32, high: u64) -> u32 {
     }
 }
 
+/// A one in each of the four parts of a word.
+const EACH: u64 = 0x0001_0001_0001_0001;
+
+/// All words are compared, and one branch decides, which goes the same way for most packets. Which
+/// word matches cannot be guessed, and a branch guessed wrong costs more than all comparisons.
+#[inline(always)]
+fn value_in_even_bucket(bucket: &Span, high: u64) -> u32 {
+    let number = high >> 48;
+    let everywhere = number * EACH;
+    let mut equal = 0;
+    for word in &bucket[1..1 + EVEN_NUMBERS] {
+        let differs = word ^ everywhere;
+        equal |= differs.wrapping_sub(EACH) & !differs;
+    }
+    // How far the number lies behind the last of a range is positive or 0 inside, so the upper bit
+    // stays where all ranges were missed.
+    let mut outside = u64::MAX;
+    for word in &bucket[1 + EVEN_NUMBERS..=BUCKET_WORDS] {
+        let follows = |range: u64| number.wrapping_sub(range) & 0xffff;
+        outside &= (word >> 16 & 0xffff).wrapping_sub(follows(*word));
+        outside &= (word >> 48).wrapping_sub(follows(word >> 32));
+    }
+    // EACH << 15 has the upper bit too.
+    if black_box((equal & EACH << 15) | (!outside & 1 << 63)) == 0 {
+        return 0;
+    }
+    (bucket[0] >> 32) as u32
+}
+
 #[inline(always)]
 fn value_in_bucket(bucket: &Span, high: u64) -> u32 {
-    const EACH: u64 = 0x0001_0001_0001_0001;
     let number = high >> 48;
     let value = (bucket[0] >> 32) as u32;
     let words = bucket[0] & 7;
