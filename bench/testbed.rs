@@ -157,7 +157,7 @@ impl Testbed {
         let ruleset = self.filter.map(maps::Map::RULESET)?;
         let more = image.header().more_extents;
         image::activate(&ruleset, &extents, more)?;
-        image::release(&ruleset, &extents, more)?;
+        image::release(&ruleset)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
         Ok(())
     }

@@ -61,6 +61,8 @@ mod statistics;
 mod swap;
 #[path = "kernel/together.rs"]
 mod together;
+#[path = "kernel/trial.rs"]
+mod trial;
 #[path = "kernel/unread.rs"]
 mod unread;
 #[path = "kernel/unread_output.rs"]

@@ -125,7 +125,7 @@ impl Filter {
         };
         let prepared = kernel::prepare(&ruleset, &context).map_err(|error| error.to_string())?;
         let before = self.named_counts();
-        kernel::activate(self.maps, &prepared).map_err(|error| error.to_string())?;
+        kernel::activate(self.maps, &prepared, None).map_err(|error| error.to_string())?;
         kernel::drop_unused_counters(self.maps, &prepared.metadata).unwrap();
         self.in_force = Some(InForce {
             map_id: image::slot_id(&self.maps.ruleset, 0).unwrap().expect("an image"),

@@ -26,9 +26,9 @@ pub const MAX_OWNER_NAME: usize = 80;
 
 /// Extents of an image beside its first, of 1 MiB each.
 pub const MORE_EXTENTS: u32 = 511;
-/// Slots of extents: one for the first of the image in force, and those for the others of two
-/// images.
-pub const EXTENT_SLOTS: usize = 1 + 2 * MORE_EXTENTS as usize;
+/// Slots of extents: one for the first of the image in force, those for the others of two images,
+/// and one for the first of the image that comes back if the one in force is not confirmed.
+pub const EXTENT_SLOTS: usize = 1 + 2 * MORE_EXTENTS as usize + 1;
 
 /// Counters of lists and rules lie in pages of this many, so that their number can grow without
 /// moving one that is in use.

@@ -24,8 +24,13 @@
 //! through a slot of the map of maps that holds the extents. Slot 0 has the first extent of the
 //! image in force; the other slots are two halves, so that the image in force and the next one
 //! have their further extents side by side.
+//!
+//! An image may be there to be tried (`reload --confirm`): then its header has a deadline, and slot
+//! [`BEFORE`] the first extent of the image before it. From the deadline on the program judges by
+//! that one, which is whole: nothing that it refers to is written or released until then. No
+//! process has to be there for it.
 
-use crate::capacity::MORE_EXTENTS;
+use crate::capacity::{EXTENT_SLOTS, MORE_EXTENTS};
 use crate::verifier::black_box;
 
 /// Words of a block.
@@ -55,6 +60,11 @@ pub type Extent = [u64; (EXTENT_BLOCKS + SLACK_BLOCKS) * BLOCK_WORDS];
 /// extents follow it.
 pub const FIRST_MORE: [u32; 2] = [1, 1 + MORE_EXTENTS];
 
+/// The slot of the first extent of the image that comes back after a [`Header::deadline`].
+pub const BEFORE: u32 = EXTENT_SLOTS as u32 - 1;
+
+const _: () = assert!(FIRST_MORE[1] + MORE_EXTENTS <= BEFORE);
+
 /// Blocks at the end of an extent in which nothing begins.
 pub const SLACK_BLOCKS: usize = 3;
 
@@ -73,7 +83,7 @@ const _: () = assert!(
 pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// The version of everything in this file, of the counters' layout and of the program's maps.
 /// It goes up with any change that an older program or command line would misread.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
@@ -134,6 +144,9 @@ pub struct Header {
     pub flags: u32,
     /// Goes up by one with each ruleset; never 0.
     pub generation: u64,
+    /// In nanoseconds of the kernel's monotonic clock: from then on, the image in slot [`BEFORE`] is
+    /// in force again. 0: never. Written through memory when the image is confirmed.
+    pub deadline: u64,
     /// All of the image's blocks.
     pub blocks: u32,
     /// The slot of its second extent, if it has one: see [`FIRST_MORE`].
@@ -192,7 +205,7 @@ pub struct Header {
     pub metadata: u32,
     pub metadata_bytes: u32,
     pub padding: u32,
-    pub reserved: [u64; 42],
+    pub reserved: [u64; 41],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());
@@ -210,6 +223,13 @@ impl Header {
     pub const fn to_block(self) -> Block {
         // SAFETY: same size, and every bit pattern is a block.
         unsafe { core::mem::transmute::<Self, Block>(self) }
+    }
+
+    /// The deadline, read anew: the command line may write it at any time.
+    #[inline(always)]
+    pub fn deadline(&self) -> u64 {
+        // SAFETY: a reference is valid to read from, and a word is read in one.
+        unsafe { core::ptr::read_volatile(&self.deadline) }
     }
 
     /// Whether a flag is set.

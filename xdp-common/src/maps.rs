@@ -184,7 +184,8 @@ macro_rules! for_each_map {
         $each! {
             /// The ruleset in force: its first extent in slot 0, the others in the slots that the
             /// first one's header names. The command line writes those slots first, and then slot
-            /// 0, which the program reads once a packet.
+            /// 0, which the program reads once a packet. The last slot has the first extent of the
+            /// ruleset that comes back if the one in force is not confirmed in time.
             RULESET ruleset {
                 declared: ArrayOfMaps<ExtentMap, EXTENT_SLOTS>,
                 created: MapDefinition::of_maps(EXTENT_SLOTS),

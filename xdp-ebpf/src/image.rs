@@ -1,6 +1,7 @@
 //! The image in force, in the kernel's maps.
 
-use xdp_common::image::{Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Lines, Span};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use xdp_common::image::{BEFORE, Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Lines, Span};
 use xdp_common::verifier::black_box;
 
 use crate::maps::RULESET;
@@ -12,9 +13,15 @@ pub struct Image {
 }
 
 impl Image {
+    /// The image that is to be judged by: the one before, if this one was not confirmed in time.
     #[inline(always)]
     pub fn in_force() -> Option<Self> {
-        Some(Self { first: RULESET.get(0)?.get(0)? })
+        let image = Self { first: RULESET.get(0)?.get(0)? };
+        let deadline = image.header().deadline();
+        if deadline != 0 && is_over(deadline) {
+            return Some(Self { first: RULESET.get(BEFORE)?.get(0)? });
+        }
+        Some(image)
     }
 
     /// The header: block 0.
@@ -23,6 +30,12 @@ impl Image {
         // SAFETY: an extent begins with a block, and has its alignment.
         Header::of(unsafe { &*self.first.as_ptr().cast::<Block>() })
     }
+}
+
+#[inline(always)]
+fn is_over(deadline: u64) -> bool {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_ns() >= deadline }
 }
 
 impl Lines for Image {

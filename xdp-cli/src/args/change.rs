@@ -57,6 +57,11 @@ pub struct Reload {
     /// Say what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Have the ruleset before come back unless the new one is confirmed within that time, such as
+    /// 30s: by Enter in this terminal, or by `xdpctl confirm IFACE` from another. The program in the
+    /// kernel keeps the time: it goes back even if this command is killed
+    #[arg(long, value_name = "TIME", value_parser = interval, conflicts_with = "dry_run")]
+    pub confirm: Option<Duration>,
     /// Print a JSON object a line for each interface
     #[arg(long)]
     pub json: bool,

@@ -38,7 +38,7 @@ pub enum Command {
     /// Checks all of them first, then exchanges each ruleset in one step, and says what is different
     /// from the ruleset before. Whatever fails leaves the rulesets that were in force.
     Reload(Reload),
-    /// Keep what `attach --confirm` put in force, before its time is over
+    /// Keep what `attach --confirm` or `reload --confirm` put in force, before its time is over
     Confirm(Confirm),
     /// Let everything pass, whatever the ruleset says, until it is switched off
     ///

@@ -2,10 +2,12 @@
 
 use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use xdp_common::packet::LinkType;
 
 use super::configuration::{self, Loaded};
+use super::confirm::Limit;
 use super::lockout::{self, Coming};
 use super::{Failure, Session, confirm};
 use crate::args::{Attach, ModeArg};
@@ -13,7 +15,7 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::attach::Wanted;
-use crate::datapath::change::outcome::{Attached, Deferred};
+use crate::datapath::change::outcome::Attached;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
@@ -68,7 +70,8 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     match (held, args.confirm, stop) {
         // Wait even if printing failed: if the terminal is gone, the wait takes it off again.
         (Some(held), Some(life), Some(stop)) => {
-            confirm::wait(&done.interface.name, held, life, &stop, session)
+            let limit = Limit { life, stop: &stop, since: Instant::now() };
+            confirm::wait(&done.interface.name, held, &limit, session)
         }
         _ => said,
     }
@@ -311,7 +314,7 @@ fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<
             error.hint.as_deref(),
         ),
     }
-    say_deferred(&interface.name, &attached.deferred, session);
+    super::say_deferred(&interface.name, &attached.deferred, session);
     let Attached { mode, generation, .. } = attached;
     let name = plain(&interface.name);
     let verb = if replaced { "replaced the program on" } else { "attached to" };
@@ -356,16 +359,6 @@ pub fn say_never_matching(
                 never.join(", ")
             ),
             None,
-        );
-    }
-}
-
-/// Reports what is left to do for a later command.
-pub fn say_deferred(name: &str, deferred: &Deferred, session: &mut Session<'_>) {
-    for error in &deferred.0 {
-        session.reporter.warning(
-            &format!("{name}: the ruleset is in force, but xdpctl {}", error.message),
-            Some("the next `xdpctl reload` sees to it"),
         );
     }
 }

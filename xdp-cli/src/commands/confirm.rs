@@ -13,6 +13,8 @@ use crate::args::Confirm;
 use crate::datapath::attached::pending::{self, Held};
 use crate::datapath::change::confirm::{self, Settled, Wish};
 use crate::datapath::change::detach;
+use crate::datapath::change::outcome::Deferred;
+use crate::datapath::change::trial::{self, Now, Tried};
 use crate::datapath::error::Error;
 use crate::notation::plain;
 use crate::views::stats::stop::Stop;
@@ -20,20 +22,42 @@ use crate::views::stats::stop::Stop;
 /// The time between two looks whether another command has confirmed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Confirms what another command attached for a while, so that it stays.
+/// Confirms what another command put in force for a while, so that it stays.
 pub fn run(args: &Confirm, session: &mut Session<'_>) -> Result<(), Failure> {
-    session.locked(|namespace| {
+    let (kept, deferred) = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let attachment = attached.require(&args.interface)?;
-        if attachment.pending().is_none() {
-            return Err(Error::new(format!(
-                "nothing on {} waits to be confirmed: what is attached there stays",
-                plain(&attachment.name())
-            )));
+        if attachment.pending().is_some() {
+            confirm::keep(&namespace, attachment)?;
+            return Ok((Kept::Attachment, Deferred::default()));
         }
-        confirm::keep(&namespace, attachment)
+        if attachment.trial().is_some() {
+            let generation = attachment.in_force().map_or(0, |in_force| in_force.generation);
+            let deferred = trial::keep(&namespace, attachment)?;
+            return Ok((Kept::Ruleset { generation }, deferred));
+        }
+        Err(Error::new(format!(
+            "nothing on {} waits to be confirmed: what is in force there stays",
+            plain(&attachment.name())
+        )))
     })?;
-    session.print(format_args!("confirmed {}: it stays attached\n", plain(&args.interface)))
+    super::say_deferred(&args.interface, &deferred, session);
+    say_kept(&plain(&args.interface), kept, session)
+}
+
+/// What was confirmed.
+#[derive(Clone, Copy)]
+enum Kept {
+    Attachment,
+    Ruleset { generation: u64 },
+}
+
+fn say_kept(name: &str, kept: Kept, session: &mut Session<'_>) -> Result<(), Failure> {
+    match kept {
+        Kept::Attachment => session.print(format_args!("confirmed {name}: it stays attached\n")),
+        Kept::Ruleset { generation } => session
+            .print(format_args!("confirmed {name}: generation {generation} stays in force\n")),
+    }
 }
 
 /// Catches the signals that stop the wait. Called before anything is attached that they could leave
@@ -52,56 +76,43 @@ pub fn listen() -> Result<Stop, Error> {
 }
 
 /// Why the wait ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Entered,
-    /// Another command confirmed the attachment, or took it off.
+    /// Another command settled it.
     Elsewhere,
     TimeOver,
     Stopped,
+}
+
+impl End {
+    fn wish(self) -> Wish {
+        if self == Self::Entered { Wish::Keep } else { Wish::Undo }
+    }
+}
+
+/// How long to wait, and what ends the wait early.
+pub struct Limit<'s> {
+    pub life: Duration,
+    pub stop: &'s Stop,
+    /// Since when the time runs.
+    pub since: Instant,
 }
 
 /// Waits until the attachment is confirmed, and takes it off if it is not in time.
 pub fn wait(
     name: &str,
     held: Held,
-    life: Duration,
-    stop: &Stop,
+    limit: &Limit<'_>,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let deadline = Instant::now() + life;
     let name = plain(name);
-    let life = humantime::format_duration(life);
-    let terminal = Some(io::stdin()).filter(|stdin| stdin.is_terminal());
-    let enter = if terminal.is_some() { "press Enter to keep it, or say " } else { "" };
-    // If the terminal is gone, reading from it shows that below.
-    let _ = session.print(format_args!(
-        "{enter}`xdpctl confirm {name}` {}within {life}; else it is taken off again\n",
-        if terminal.is_some() { "elsewhere, " } else { "keeps it, " }
-    ));
-    let _ = session.out.flush();
-    let end = loop {
-        if stop.is_set() {
-            break End::Stopped;
-        }
-        if !pending::is_noted(&held.state) {
-            break End::Elsewhere;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break End::TimeOver;
-        }
-        let pause = left.min(PAUSE);
-        match terminal.as_ref().map(|stdin| typed(stdin, pause)) {
-            Some(Typed::Enter) => break End::Entered,
-            Some(Typed::HungUp) => break End::Stopped,
-            Some(Typed::Nothing) => {}
-            Some(Typed::NotOurs) | None => {
-                stop.wait_until(Some(Instant::now() + pause));
-            }
-        }
-    };
+    let life = humantime::format_duration(limit.life);
+    let terminal = terminal();
+    session.ask(&terminal, &name, limit, "it is taken off again", false);
+    let end = until_settled(&terminal, limit, || !pending::is_noted(&held.state));
     let Held { key, link_id, link, .. } = held;
-    let wish = if matches!(end, End::Entered) { Wish::Keep } else { Wish::Undo };
+    let wish = end.wish();
     // Without a pin the program ends with this link, at once: what is left to be removed can wait for
     // another command, and the program must not. With a pin, another command has confirmed it.
     let link = Some(link).filter(|_| wish == Wish::Keep);
@@ -120,10 +131,8 @@ pub fn wait(
         (settled, _) => settled,
     };
     match (settled, end) {
-        (Settled::Kept, _) => session.print(format_args!("confirmed {name}: it stays attached\n")),
-        (Settled::Gone, _) => {
-            Err(Error::new(format!("{name} was detached before it was confirmed")).into())
-        }
+        (Settled::Kept, _) => say_kept(&name, Kept::Attachment, session),
+        (Settled::Gone, _) => Err(gone(&name).into()),
         (Settled::Undone, End::Stopped) => {
             let told = format!("stopped before {name} was confirmed: it is detached again");
             Err(Error::new(told).into())
@@ -131,6 +140,113 @@ pub fn wait(
         (Settled::Undone, _) => {
             let told = format!("{name} was not confirmed within {life}: it is detached again");
             Err(Error::new(told).into())
+        }
+    }
+}
+
+/// Waits until the rulesets are confirmed. If they are not in time, the program has the ones before
+/// in force again; if the wait is stopped, this puts them back. With `json`, what else is said goes
+/// to standard error.
+pub fn wait_for_rulesets(
+    all: &[Tried],
+    limit: &Limit<'_>,
+    json: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let life = humantime::format_duration(limit.life);
+    let terminal = terminal();
+    let (name, back) = match all {
+        [one] => (plain(&one.name), format!("generation {} comes back", one.before)),
+        _ => ("IFACE".into(), "the rulesets before come back".to_owned()),
+    };
+    session.ask(&terminal, &name, limit, &back, json);
+    let waits = |tried: &Tried| tried.now() == Now::Waiting;
+    let end = until_settled(&terminal, limit, || !all.iter().any(waits));
+    let mut failed = Vec::new();
+    for tried in all {
+        let settled =
+            session.locked(|namespace| confirm::settle_ruleset(&namespace, tried, end.wish()));
+        let Tried { generation, before, .. } = tried;
+        let name = plain(&tried.name);
+        let settled = settled.map(|(settled, deferred)| {
+            super::say_deferred(&tried.name, &deferred, session);
+            settled
+        });
+        match (settled, end) {
+            (Ok(Settled::Kept), _) if json => {}
+            (Ok(Settled::Kept), _) => {
+                say_kept(&name, Kept::Ruleset { generation: *generation }, session)?;
+            }
+            (Ok(Settled::Gone), _) => failed.push(gone(&name)),
+            (Ok(Settled::Undone), End::Stopped) => failed.push(Error::new(format!(
+                "stopped before {name} was confirmed: generation {before} is in force again"
+            ))),
+            (Ok(Settled::Undone), _) => failed.push(Error::new(format!(
+                "{name}: generation {generation} was not confirmed within {life}: generation {before} \
+                 is in force again"
+            ))),
+            (Err(error), _) => failed.push(error),
+        }
+    }
+    session.all_but_last(failed).map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn gone(name: &str) -> Error {
+    Error::new(format!("{name} was detached before it was confirmed"))
+}
+
+fn terminal() -> Option<Stdin> {
+    Some(io::stdin()).filter(|stdin| stdin.is_terminal())
+}
+
+impl Session<'_> {
+    /// Says how to confirm, and what happens `otherwise`. If nobody can read it, the wait shows that.
+    fn ask(
+        &mut self,
+        terminal: &Option<Stdin>,
+        name: &str,
+        limit: &Limit<'_>,
+        otherwise: &str,
+        aside: bool,
+    ) {
+        let life = humantime::format_duration(limit.life);
+        let (enter, where_else) = match terminal {
+            Some(_) => ("press Enter to keep it, or say ", "elsewhere, "),
+            None => ("", "keeps it, "),
+        };
+        let told =
+            format!("{enter}`xdpctl confirm {name}` {where_else}within {life}; else {otherwise}");
+        if aside {
+            self.reporter.note(&told, None);
+        } else {
+            let _ = self.print(format_args!("{told}\n"));
+            let _ = self.out.flush();
+        }
+    }
+}
+
+/// Waits for Enter, for another command, for the end of the time, or to be stopped.
+fn until_settled(terminal: &Option<Stdin>, limit: &Limit<'_>, elsewhere: impl Fn() -> bool) -> End {
+    let deadline = limit.since + limit.life;
+    loop {
+        if limit.stop.is_set() {
+            return End::Stopped;
+        }
+        if elsewhere() {
+            return End::Elsewhere;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return End::TimeOver;
+        }
+        let pause = left.min(PAUSE);
+        match terminal.as_ref().map(|stdin| typed(stdin, pause)) {
+            Some(Typed::Enter) => return End::Entered,
+            Some(Typed::HungUp) => return End::Stopped,
+            Some(Typed::Nothing) => {}
+            Some(Typed::NotOurs) | None => {
+                limit.stop.wait_until(Some(Instant::now() + pause));
+            }
         }
     }
 }

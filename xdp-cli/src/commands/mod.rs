@@ -28,6 +28,7 @@ use std::io::{self, Write};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::namespace::{Locked, Namespace};
+use crate::datapath::change::outcome::Deferred;
 use crate::datapath::change::sweep::{self, Swept};
 use crate::datapath::error::Error;
 use crate::datapath::host::waiting;
@@ -152,6 +153,16 @@ fn look_at(interface: &str) -> Result<(Namespace, Attachment), Error> {
     let namespace = Namespace::look()?.ok_or_else(|| not_attached(interface, &[]))?;
     let attachment = namespace.attachments()?.into_required_here(interface)?;
     Ok((namespace, attachment))
+}
+
+/// Reports what is left to do for a later command.
+fn say_deferred(name: &str, deferred: &Deferred, session: &mut Session<'_>) {
+    for error in &deferred.0 {
+        session.reporter.warning(
+            &format!("{name}: the ruleset is in force, but xdpctl {}", error.message),
+            Some("the next `xdpctl reload` sees to it"),
+        );
+    }
 }
 
 fn nothing_attached() -> Error {

@@ -1,15 +1,19 @@
 //! `xdpctl reload`.
 
+use std::time::{Duration, Instant};
+
 use xdp_common::packet::LinkType;
 
+use super::confirm::Limit;
 use super::lockout::{self, Coming};
-use super::{Failure, Session, attach, bypass, configuration};
+use super::{Failure, Session, attach, bypass, configuration, confirm};
 use crate::args::Reload;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::{Attachments, not_attached};
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::outcome::Reloaded;
 use crate::datapath::change::reload::{self, Change, Prepared};
+use crate::datapath::change::trial::Tried;
 use crate::datapath::change::{detach, memory};
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
@@ -20,6 +24,7 @@ use crate::views::difference::{MapBytes, Reload as View, json, text};
 /// Reads all configurations again, and then exchanges each ruleset, or with `--dry-run` only says
 /// what would change.
 pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
+    let stop = args.confirm.map(|_| confirm::listen()).transpose()?;
     for _ in 0..super::ATTEMPTS {
         let namespace = Namespace::look()?;
         let namespace = match (&namespace, &args.interface) {
@@ -34,7 +39,11 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         let link_types: Result<Vec<LinkType>, Error> =
             chosen.iter().map(|attachment| attachment.link_type()).collect();
         let link_types = link_types?;
+        let since = Instant::now();
         let prepared = prepare(namespace, &chosen, &loaded).and_then(|ready| {
+            if args.confirm.is_some() {
+                refuse_on_nics(&ready)?;
+            }
             for ready in &ready {
                 keep_connection(&ready.change, args.force, session)?;
             }
@@ -42,7 +51,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         });
         let done = match &prepared {
             Ok(prepared) if !args.dry_run => {
-                put_in_force(prepared, session).map(|done| match done {
+                put_in_force(prepared, args.confirm, session).map(|done| match done {
                     Some(done) => Outcome::Done(done),
                     None => Outcome::Outpaced,
                 })
@@ -66,7 +75,16 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             Outcome::Done(results) => Some(results),
             Outcome::Asked | Outcome::Outpaced => None,
         };
-        return tell(prepared?, results, args.json, session);
+        let (tried, said) = tell(prepared?, results, args.json, session);
+        return match (args.confirm, stop) {
+            // Wait even if printing failed: if the terminal is gone, the wait takes it back.
+            (Some(life), Some(stop)) if !tried.is_empty() => {
+                let limit = Limit { life, stop: &stop, since };
+                let waited = confirm::wait_for_rulesets(&tried, &limit, args.json, session);
+                waited.and(said)
+            }
+            _ => said,
+        };
     }
     Err(super::outpaced().into())
 }
@@ -177,6 +195,23 @@ fn compare(
     })
 }
 
+/// Refuses to try a ruleset where nothing could take it back.
+fn refuse_on_nics(all: &[Ready<'_>]) -> Result<(), Error> {
+    for ready in all {
+        if let Prepared::Nic(_) = ready.change.prepared {
+            let name = ready.change.before.name();
+            return Err(Error::new(format!(
+                "{name} is attached in offload mode, and its NIC keeps one ruleset alone: without \
+                 this command, nothing could put the one before back"
+            ))
+            .hint(format!(
+                "`xdpctl reload {name}` without --confirm; or attach it in native mode"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses what would cut off the connection that this command runs in.
 fn keep_connection(
     change: &Change<'_>,
@@ -218,23 +253,24 @@ fn missing(name: &str, prepared: &Prepared) -> Vec<Error> {
 /// Puts all rulesets in force; `None` if another command changed something in between.
 fn put_in_force(
     ready: &[Ready<'_>],
+    life: Option<Duration>,
     session: &mut Session<'_>,
 ) -> Result<Option<Vec<Result<Reloaded, Error>>>, Error> {
     let changes: Vec<&Change<'_>> = ready.iter().map(|ready| &ready.change).collect();
     session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
-        reload::activate(&namespace, &attached, &changes)
+        reload::activate(&namespace, &attached, &changes, life)
     })
 }
 
-/// Reports what was done, or without `results` what would be.
+/// Reports what was done, or without `results` what would be. Returns what has to be confirmed.
 fn tell(
     all: Vec<Ready<'_>>,
     results: Option<Vec<Result<Reloaded, Error>>>,
     json: bool,
     session: &mut Session<'_>,
-) -> Result<(), Failure> {
-    let (mut told, mut failed) = (Vec::new(), Vec::new());
+) -> (Vec<Tried>, Result<(), Failure>) {
+    let (mut told, mut failed, mut tried) = (Vec::new(), Vec::new(), Vec::new());
     let (number, dry_run) = (all.len(), results.is_none());
     let results: Vec<Option<Result<Reloaded, Error>>> = match results {
         Some(results) => results.into_iter().map(Some).collect(),
@@ -252,8 +288,9 @@ fn tell(
         let in_force = attachment.in_force();
         let generation = match result {
             None => in_force.map_or(0, |in_force| in_force.generation),
-            Some(Ok(reloaded)) => {
-                attach::say_deferred(&name, &reloaded.deferred, session);
+            Some(Ok(mut reloaded)) => {
+                tried.extend(reloaded.tried.take());
+                super::say_deferred(&name, &reloaded.deferred, session);
                 if let (Some(interface), Some(in_force)) = (attachment.interface(), in_force) {
                     let mode = in_force.metadata.mode;
                     attach::say_redirects(&interface, mode, &reloaded.redirects, session);
@@ -274,7 +311,9 @@ fn tell(
     let failed = session.all_but_last(failed);
     for view in &told {
         let write = if json { json::write } else { text::write };
-        write(session.out, view).map_err(Failure::from_output)?;
+        if let Err(error) = write(session.out, view) {
+            return (tried, Err(Failure::from_output(error)));
+        }
     }
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    (tried, failed.map_or(Ok(()), |error| Err(error.into())))
 }

@@ -8,6 +8,7 @@ use crate::config::file::Disk;
 use crate::config::sources::Since;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
+use crate::datapath::attached::in_force::Trial;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::kernel;
 use crate::datapath::change::redirect_targets::{self, Outcome};
@@ -136,6 +137,16 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         problems.push(format!(
             "not confirmed: it is taken off in {} unless `xdpctl confirm {name}` keeps it",
             duration(left)
+        ));
+    }
+    if let Some(Trial { left: Some(left), before }) = attachment.trial() {
+        let back = before.as_ref().map_or_else(
+            || "the ruleset before".to_owned(),
+            |before| format!("generation {}", before.generation),
+        );
+        problems.push(format!(
+            "the ruleset is not confirmed: {back} comes back in {} unless `xdpctl confirm {name}` keeps it",
+            duration(left.as_millis().div_ceil(1000) as u64)
         ));
     }
     let ifindex = attachment.ifindex().unwrap_or(attachment.key().ifindex());

@@ -13,7 +13,7 @@ use std::path::Path;
 use xdp_common::capacity::COUNTER_PAGES;
 use xdp_common::packet::LinkType;
 
-use crate::datapath::attached::in_force::{InForce, Reading, read_in_force};
+use crate::datapath::attached::in_force::{InForce, Reading, Trial, read_in_force, read_trial};
 use crate::datapath::attached::key::{Key, PinDirectory};
 use crate::datapath::attached::nic::Nic;
 use crate::datapath::attached::pending::{self, Pending};
@@ -25,6 +25,7 @@ use crate::datapath::maps::handles::{Maps, memory};
 use crate::datapath::maps::{dynamic, image};
 use crate::datapath::program::load::link_type_of;
 use crate::datapath::sys::{bpf, private_dir};
+use crate::notation::duration;
 
 /// The link's pin: while it is there, the interface is attached.
 pub const LINK: &str = "link";
@@ -72,6 +73,8 @@ pub struct Attachment {
     nic: Option<Nic>,
     /// `None` where another version's layout keeps it from being read.
     in_force: Option<InForce>,
+    /// A ruleset that has to be confirmed.
+    trial: Option<Trial>,
 }
 
 impl Attachment {
@@ -127,6 +130,10 @@ impl Attachment {
             (None, Some(maps)) => read_in_force(maps)?,
             (None, None) => None,
         };
+        let trial = match &maps {
+            Some(maps) if in_force.is_some() => read_trial(maps)?,
+            _ => None,
+        };
         let place = match on {
             Some(here) => here,
             None if info.ifindex != 0 => Place::Moved,
@@ -139,7 +146,7 @@ impl Attachment {
         };
         let pins = pins.clone();
         let link = pending.map_or(Link::Pinned(link), Link::Pending);
-        Ok(Found::Attached(Box::new(Self { pins, link, info, place, maps, nic, in_force })))
+        Ok(Found::Attached(Box::new(Self { pins, link, info, place, maps, nic, in_force, trial })))
     }
 
     /// The name of its directories of pins and of state.
@@ -173,7 +180,10 @@ impl Attachment {
 
     /// Whether neither the link nor the ruleset in force has changed since `before` was opened.
     pub fn is_as(&self, before: &Self) -> bool {
-        self.info == before.info && self.place == before.place && self.in_force == before.in_force
+        self.info == before.info
+            && self.place == before.place
+            && self.in_force == before.in_force
+            && self.trial.is_some() == before.trial.is_some()
     }
 
     /// The interface as it is now; `None` where it is gone or in another network namespace.
@@ -278,6 +288,28 @@ impl Attachment {
         }
     }
 
+    /// The ruleset that `reload --confirm` put in force and nobody has confirmed yet, if there is
+    /// one: [`Self::in_force`] is that ruleset or, where its time is over, the one before it.
+    pub fn trial(&self) -> Option<&Trial> {
+        self.trial.as_ref()
+    }
+
+    /// The error for what has to wait until the ruleset on trial is confirmed, or its time is over.
+    pub fn on_trial(&self) -> Option<Error> {
+        let left = self.trial.as_ref()?.left?;
+        let name = self.name();
+        Some(
+            Error::new(format!(
+                "the ruleset in force on {name} waits to be confirmed: until then, it is not \
+                 exchanged for another one"
+            ))
+            .hint(format!(
+                "`xdpctl confirm {name}` keeps it; else the ruleset before it comes back in {}",
+                duration(left.as_millis().div_ceil(1000) as u64)
+            )),
+        )
+    }
+
     /// The ruleset in force, if this version can read it.
     pub fn in_force(&self) -> Option<&InForce> {
         self.in_force.as_ref()
@@ -359,7 +391,8 @@ impl Attachment {
             let matrix = read_matrix(maps).context("read the counters")?;
             let counters = read_rule_counters(maps, &in_force.metadata)
                 .context("read the counters of lists and rules")?;
-            let after = image::slot_id(&maps.ruleset, 0).context("look at the ruleset in force")?;
+            let after = image::Current::of(&maps.ruleset).id();
+            let after = after.context("look at the ruleset in force")?;
             if after == Some(in_force.map_id) {
                 return Ok(Reading { in_force, matrix, counted: counters });
             }

@@ -1,6 +1,7 @@
 //! What is in force: the ruleset, by what its image says of itself, and the counters beside it.
 
 use std::io;
+use std::time::Duration;
 
 use xdp_common::capacity::{MAX_COUNTERS, MAX_LISTS, MAX_REDIRECTS, MAX_RULES, REDIRECT_SLOTS};
 use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC};
@@ -8,7 +9,7 @@ use xdp_common::stats::counter::{Counter, Matrix};
 
 use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::handles::Maps;
-use crate::datapath::maps::image::Mapped;
+use crate::datapath::maps::image::{Current, Mapped, Standing};
 use crate::image::metadata::Metadata;
 
 /// The ruleset in force.
@@ -66,6 +67,38 @@ pub struct Reading {
     pub matrix: Matrix,
     /// For each of the metadata's `counted`: its counter, and that of the packets that were lost.
     pub counted: Vec<(Counter, Option<Counter>)>,
+}
+
+/// A ruleset that is in force for a while, to be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// How long it still is, unless it is confirmed; `None` where the time is over.
+    pub left: Option<Duration>,
+    /// What comes back then; `None` where this version cannot read it. Where the time is over, it is
+    /// in force.
+    pub before: Option<InForce>,
+}
+
+/// Whether the ruleset that was put in force last has to be confirmed; `None` where it stays.
+pub fn read_trial(maps: &Maps) -> Result<Option<Trial>> {
+    let look = || -> io::Result<Option<Trial>> {
+        let left = match Current::of(&maps.ruleset).look()? {
+            None | Some((_, Standing::Settled)) => return Ok(None),
+            Some((_, Standing::Tried(left))) => Some(left),
+            Some((_, Standing::Over)) => None,
+        };
+        let before = Mapped::before(&maps.ruleset)?;
+        Ok(Some(Trial { left, before: before.and_then(|image| InForce::of(image.id, &image)) }))
+    };
+    match look() {
+        // Another version's maps; or another command has just settled it, and nothing stands there.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) =>
+        {
+            Ok(None)
+        }
+        other => other.context("see whether the ruleset in force is confirmed"),
+    }
 }
 
 /// The ruleset in force; `None` where it is of a layout that this version does not know.

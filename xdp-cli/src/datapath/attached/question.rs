@@ -95,12 +95,13 @@ impl<'m> Explainer<'m> {
     /// Runs the program on a frame of up to [`LONGEST`] bytes.
     pub fn ask(&mut self, frame: &[u8]) -> Result<Asked> {
         let what = "run the program on the frame";
+        let mut current = image::Current::of(&self.maps.ruleset);
         // After a reload in between nobody could tell which ruleset judged the frame.
         for _ in 0..100 {
-            let image = image::slot_id(&self.maps.ruleset, 0).context(what)?;
+            let image = current.id().context(what)?;
             let answer = self.run(frame).context(what)?;
             if let Some(image) = image
-                && image::slot_id(&self.maps.ruleset, 0).context(what)? == Some(image)
+                && current.id().context(what)? == Some(image)
             {
                 return Ok(Asked { answer, image });
             }

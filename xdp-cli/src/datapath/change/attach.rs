@@ -128,7 +128,8 @@ pub fn attach(
             if prepared.metadata.mode != mode {
                 prepared = compile(interface, configured, mode)?;
             }
-            kernel::activate(&maps, &prepared)?.release(&maps)?;
+            kernel::activate(&maps, &prepared, None)?;
+            kernel::release(&maps)?;
             if mode == Mode::Native && settled.is_none() {
                 let wanted = [standing.clone(), kernel::targets(&prepared)].concat();
                 settled = Some(redirect_targets::reconcile_around(

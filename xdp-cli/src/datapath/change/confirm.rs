@@ -1,14 +1,16 @@
-//! What is in force for a while only, until somebody confirms it.
+//! What is in force for a while only, until somebody confirms it: an attachment, or a ruleset.
 
 use crate::datapath::attached::attachment::{Attachment, LINK};
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::attached::pending;
 use crate::datapath::change::detach;
+use crate::datapath::change::outcome::Deferred;
+use crate::datapath::change::trial::{self, Tried};
 use crate::datapath::error::{Context, Result};
 use crate::datapath::sys::bpf;
 
-/// What is to become of an attachment that waits to be confirmed.
+/// What is to become of what waits to be confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     Keep,
@@ -21,7 +23,7 @@ pub enum Settled {
     /// It stays: by this command, or because another one confirmed it before.
     Kept,
     Undone,
-    /// Somebody took it off before.
+    /// Somebody detached before.
     Gone,
 }
 
@@ -47,6 +49,36 @@ pub fn settle(namespace: &Locked, key: Key, link_id: u32, wish: Wish) -> Result<
         Wish::Undo => {
             let results = detach::detach(namespace, &attached, &[attachment]);
             results.into_iter().collect::<Result<Vec<_>>>().map(|_| Settled::Undone)
+        }
+    }
+}
+
+/// Keeps the ruleset on trial or puts the one before back, unless another command did either in the
+/// meantime. What is left to be released afterwards may be deferred.
+pub fn settle_ruleset(
+    namespace: &Locked,
+    tried: &Tried,
+    wish: Wish,
+) -> Result<(Settled, Deferred)> {
+    let mut deferred = Deferred::default();
+    let attached = detach::tidy(namespace)?;
+    let Some(attachment) = attached.get(tried.key).filter(|it| it.link_id() == tried.link_id)
+    else {
+        return Ok((Settled::Gone, deferred));
+    };
+    let (_, in_force) = attachment.readable()?;
+    if in_force.map_id == tried.image_before {
+        return Ok((Settled::Undone, deferred));
+    }
+    if attachment.trial().is_none() {
+        return Ok((Settled::Kept, deferred));
+    }
+    match wish {
+        Wish::Keep => Ok((Settled::Kept, trial::keep(namespace, attachment)?)),
+        Wish::Undo => {
+            deferred = trial::undo(namespace, attachment)?;
+            deferred.note(trial::settle_targets(namespace));
+            Ok((Settled::Undone, deferred))
         }
     }
 }

@@ -6,13 +6,17 @@ use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::{self, Locked};
 use crate::datapath::change::outcome::Detached;
 use crate::datapath::change::redirect_targets::{self};
+use crate::datapath::change::trial;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::sys::bpf;
 
 /// Removes what an interrupted command left, and says what is attached. Each command that changes
 /// something begins with it.
 pub fn tidy(namespace: &Locked) -> Result<Attachments> {
-    let attached = namespace.attachments()?;
+    let mut attached = namespace.attachments()?;
+    if trial::end(namespace, &attached)? {
+        attached = namespace.attachments()?;
+    }
     namespace.clean_up(&attached)?;
     redirect_targets::reconcile(namespace, &redirect_targets::targets(attached.iter()))?;
     Ok(attached)

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
 use xdp_common::packet::LinkType;
@@ -200,22 +200,15 @@ fn refuse_rewrites(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<()> 
     Ok(())
 }
 
-/// An image that is in force.
-pub struct Activated {
-    extents: Vec<OwnedFd>,
-    more: u32,
+/// Releases what the ruleset before held. What fails here is done by the next reload.
+pub fn release(maps: &Maps) -> Result<()> {
+    image::release(&maps.ruleset).context("release what the ruleset before held")
 }
 
-impl Activated {
-    /// Releases what the image before held. What fails here is done by the next reload.
-    pub fn release(&self, maps: &Maps) -> Result<()> {
-        image::release(&maps.ruleset, &self.extents, self.more)
-            .context("release what the ruleset before held")
-    }
-}
-
-/// Puts a prepared ruleset in force in these maps, or fails with the one before still in force.
-pub fn activate(maps: &Maps, prepared: &PreparedKernel) -> Result<Activated> {
+/// Puts a prepared ruleset in force in these maps, or fails with the one before still in force. With
+/// `life`, that one comes back after so long, unless the new one is confirmed. What the ruleset
+/// before held stays, see [`release`].
+pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) -> Result<()> {
     fill_redirects(&maps.redirects, prepared).context("write the redirect targets")?;
     provide_counters(&maps.rule_counters, prepared).context("provide counters for the ruleset")?;
     let blocks = prepared.image.blocks();
@@ -223,9 +216,12 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel) -> Result<Activated> {
         "create maps of {} KiB for the ruleset",
         size_of_val(blocks) / 1024
     ))?;
+    if let Some(life) = life {
+        image::limit(&maps.ruleset, &extents, life)
+            .context("have the ruleset before come back later")?;
+    }
     let more = prepared.image.header().more_extents;
-    image::activate(&maps.ruleset, &extents, more).context("put the ruleset in force")?;
-    Ok(Activated { extents, more })
+    image::activate(&maps.ruleset, &extents, more).context("put the ruleset in force")
 }
 
 /// Writes each target as a struct bpf_devmap_val: its interface index, and no program to run on it.
@@ -242,6 +238,12 @@ fn fill_redirects(map: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Empties the slots of redirect targets that the ruleset of a generation had, or was to have.
+pub fn empty_redirects(map: &OwnedFd, generation: u64) -> io::Result<()> {
+    let first_slot = (generation % 2) as u32 * MAX_REDIRECTS;
+    (first_slot..first_slot + MAX_REDIRECTS).try_for_each(|slot| bpf::delete(map, slot))
 }
 
 /// The pages of counters that a ruleset uses.

@@ -19,3 +19,4 @@ mod refusal;
 pub mod reload;
 pub mod replace;
 pub mod sweep;
+pub mod trial;

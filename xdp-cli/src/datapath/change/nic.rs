@@ -159,6 +159,7 @@ pub fn reload(
     std::thread::sleep(IN_FLIGHT);
     kept_ruleset::keep_only(&namespace.state_directory(key), prepared.generation);
     Ok(Reloaded {
+        tried: None,
         generation: prepared.generation,
         redirects: Vec::new(),
         deferred: Deferred::default(),

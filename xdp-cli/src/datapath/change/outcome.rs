@@ -2,6 +2,7 @@
 
 use crate::datapath::attached::pending::Held;
 use crate::datapath::change::redirect_targets::Outcome;
+use crate::datapath::change::trial::Tried;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::host::interface::Mode;
 
@@ -24,6 +25,8 @@ pub struct Attached {
 /// The result of a reload.
 pub struct Reloaded {
     pub generation: u64,
+    /// Where it has to be confirmed: what to wait for.
+    pub tried: Option<Tried>,
     pub redirects: Vec<Outcome>,
     pub deferred: Deferred,
 }

@@ -147,12 +147,16 @@ fn present(directory: Option<&Path>) -> io::Result<BTreeMap<u32, OwnedFd>> {
     Ok(present)
 }
 
-/// The interfaces that these rulesets in force redirect to.
+/// The interfaces that these rulesets in force redirect to, and those that may come back.
 pub fn targets<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec<u32> {
     let mut targets: Vec<u32> = attachments
         .into_iter()
         // In generic mode the stack sends them, and needs no program on the target.
-        .filter_map(|attachment| Some(&attachment.in_force()?.metadata))
+        .flat_map(|attachment| {
+            let before = attachment.trial().and_then(|trial| trial.before.as_ref());
+            [attachment.in_force(), before].into_iter().flatten()
+        })
+        .map(|in_force| &in_force.metadata)
         .filter(|metadata| metadata.mode == Mode::Native)
         .flat_map(|metadata| metadata.redirects.iter().filter_map(|redirect| redirect.ifindex))
         .collect();

@@ -1,10 +1,10 @@
 //! Another ruleset for what is attached.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::Attachments;
-use crate::datapath::attached::kept_ruleset;
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
@@ -13,7 +13,8 @@ use crate::datapath::change::nic;
 use crate::datapath::change::outcome::{Deferred, Reloaded};
 use crate::datapath::change::pins::repair_pins;
 use crate::datapath::change::redirect_targets::{self};
-use crate::datapath::error::{Context, Result};
+use crate::datapath::change::trial::{self, Tried};
+use crate::datapath::error::Result;
 use crate::datapath::host::interface::Mode;
 use crate::image::metadata::Redirect;
 use crate::ruleset::Ruleset;
@@ -55,6 +56,9 @@ pub struct Change<'a> {
 /// Compiles another ruleset for an attached interface, read from the file `loaded_from`. Changes
 /// nothing, and needs no lock.
 pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -> Result<Prepared> {
+    if let Some(error) = attachment.on_trial() {
+        return Err(error);
+    }
     let before = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
     let context = BuildContext {
         interface: &before.metadata.interface,
@@ -76,12 +80,15 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
 /// Puts rulesets in force. Entries added at run time stay as they are, but for those that have ended.
 /// Where one interface fails, the others still get their rulesets.
 ///
+/// With `life`, the rulesets before come back after so long, unless the new ones are confirmed.
+///
 /// Returns `None`, and changes nothing, where something else has come into force on one of them
 /// since these rulesets were prepared: their counters and their generation may be taken by now.
 pub fn activate(
     namespace: &Locked,
     attached: &Attachments,
     changes: &[&Change<'_>],
+    life: Option<Duration>,
 ) -> Result<Option<Vec<Result<Reloaded>>>> {
     let mut current = Vec::new();
     for change in changes {
@@ -107,15 +114,18 @@ pub fn activate(
     let mut results: Vec<Result<Reloaded>> = Vec::new();
     for (attachment, change) in current.into_iter().zip(changes) {
         let ready = if change.prepared.targets().is_empty() { Ok(()) } else { made_ready.clone() };
-        results.push(ready.and_then(|()| one(namespace, attachment, change)));
+        results.push(ready.and_then(|()| one(namespace, attachment, change, life)));
     }
 
-    // After it: only those for the targets of what is in force now.
+    // After it: only those for the targets of what is in force now, or may come back.
     let done = |key: Key| {
         let mut done = changes.iter().zip(&results).filter(|(_, result)| result.is_ok());
         done.find(|(change, _)| change.before.key() == key).map(|(change, _)| change)
     };
     let now = attached.iter().flat_map(|attachment| match done(attachment.key()) {
+        Some(change) if life.is_some() => {
+            [change.prepared.targets(), redirect_targets::targets([attachment])].concat()
+        }
         Some(change) => change.prepared.targets(),
         None => redirect_targets::targets([attachment]),
     });
@@ -131,10 +141,17 @@ pub fn activate(
     Ok(Some(results))
 }
 
-fn one(namespace: &Locked, attachment: &Attachment, change: &Change<'_>) -> Result<Reloaded> {
+fn one(
+    namespace: &Locked,
+    attachment: &Attachment,
+    change: &Change<'_>,
+    life: Option<Duration>,
+) -> Result<Reloaded> {
     let Change { configured, prepared, .. } = change;
     match (prepared, attachment.nic()) {
-        (Prepared::Kernel(prepared), _) => in_kernel(namespace, attachment, configured, prepared),
+        (Prepared::Kernel(prepared), _) => {
+            in_kernel(namespace, attachment, configured, prepared, life)
+        }
         (Prepared::Nic(prepared), Some(nic)) => {
             nic::reload(namespace, attachment, nic, configured, prepared)
         }
@@ -147,18 +164,19 @@ fn in_kernel(
     attachment: &Attachment,
     configured: &Configured<'_>,
     prepared: &kernel::PreparedKernel,
+    life: Option<Duration>,
 ) -> Result<Reloaded> {
     let (maps, _) = attachment.readable()?;
     keep(namespace, attachment.key(), configured, prepared)?;
-    let exchanged = kernel::activate(maps, prepared)?;
+    let tried = life.map(|_| Tried::prepare(attachment, maps, prepared.generation)).transpose()?;
+    kernel::activate(maps, prepared, life)?;
     let mut deferred = Deferred::default();
-    deferred.note(exchanged.release(maps));
-    kept_ruleset::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
-    deferred.note(
-        kernel::drop_unused_counters(maps, &prepared.metadata)
-            .context("give back counters that are not used any more"),
-    );
+    if life.is_none() {
+        let stays = (prepared.generation, &prepared.metadata);
+        trial::release(namespace, attachment.key(), maps, stays, &mut deferred);
+    }
     deferred.note(repair_pins(attachment));
     deferred.note(namespace.entries(attachment));
-    Ok(Reloaded { generation: prepared.generation, redirects: Vec::new(), deferred })
+    let generation = prepared.generation;
+    Ok(Reloaded { generation, tried, redirects: Vec::new(), deferred })
 }

@@ -39,6 +39,9 @@ pub fn prepare(
         .hint(format!("`xdpctl detach {name}`, then attach")));
     }
     let link_type = interface.link_type()?;
+    if let Some(error) = attachment.on_trial() {
+        return Err(error);
+    }
     let before = attachment.in_force();
     let attached_at = before.map_or_else(kernel::now, |before| before.metadata.attached_at);
     let context = BuildContext {
@@ -82,7 +85,8 @@ pub fn replace(
         redirect_targets::reconcile(namespace, &until_then)?;
     }
     keep(namespace, attachment.key(), configured, prepared)?;
-    kernel::activate(&maps, prepared)?.release(&maps)?;
+    kernel::activate(&maps, prepared, None)?;
+    kernel::release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
     bpf::update_link(attachment.link()?, program).context("exchange the program")?;
     // From here on the new program runs. Pins of the old one's maps are replaced here or, if this

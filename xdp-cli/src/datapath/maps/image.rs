@@ -3,19 +3,26 @@
 //! Each extent of an image is a map with one element. The first is in slot 0 of the map of maps
 //! `RULESET`. The others are in the half of its further slots that the image's header names, and
 //! the image before uses the other half. So one write to slot 0 exchanges the whole image.
+//!
+//! An image that has to be confirmed carries a deadline, and slot `BEFORE` the one that comes back
+//! then: the program goes by these two alone. So whoever asks here which image is in force is told
+//! by the program's clock.
 
 use std::io;
+use std::mem::offset_of;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xdp_common::capacity::MORE_EXTENTS;
 use xdp_common::image::{
-    Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, FIRST_MORE, Header, LINE_WORDS, Lines, Span,
+    BEFORE, Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, FIRST_MORE, Header, LINE_WORDS, Lines, Span,
 };
 
 use crate::datapath::maps::handles;
+use crate::datapath::program::clock;
 use crate::datapath::sys::bpf;
 use xdp_common::maps::EXTENT;
 
@@ -47,13 +54,69 @@ pub fn activate(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<(
     bpf::update(outer, 0, &first.as_raw_fd().to_ne_bytes())
 }
 
-/// Releases what the image before the one in force held. Its slots are not emptied. They are all
-/// given the first extent, which is there anyway: that takes one call, and thus one wait, for all
-/// of them (on Linux before 6.8, a wait for each).
-pub fn release(outer: &OwnedFd, extents: &[OwnedFd], more: u32) -> io::Result<()> {
-    let Some(first) = extents.first() else { return Ok(()) };
-    let left = left_behind(outer, more, extents.len() as u32 - 1)?;
+/// Has the image in force come back once `life` is over, if the one of these extents is activated
+/// before that and not confirmed until then.
+pub fn limit(outer: &OwnedFd, extents: &[OwnedFd], life: Duration) -> io::Result<()> {
+    let (Some(first), Some(id)) = (extents.first(), slot_id(outer, 0)?) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    let before = handles::open(id, EXTENT)?;
+    bpf::update(outer, BEFORE, &before.as_raw_fd().to_ne_bytes())?;
+    let life = u64::try_from(life.as_nanos()).unwrap_or(u64::MAX);
+    let deadline = now()?.saturating_add(life);
+    MappedExtent::map(first, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?.set_deadline(deadline);
+    Ok(())
+}
+
+/// Has the image in slot 0 stay, if it is in force. The error is `TimedOut` where its time is over:
+/// then the image before it is in force.
+pub fn confirm(outer: &OwnedFd) -> io::Result<()> {
+    let id = slot_id(outer, 0)?.ok_or(io::ErrorKind::NotFound)?;
+    let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let mut first = MappedExtent::map(&handles::open(id, EXTENT)?, writable)?;
+    let deadline = first.deadline();
+    if deadline != 0 && now()? >= deadline {
+        return Err(io::Error::from(io::ErrorKind::TimedOut));
+    }
+    first.set_deadline(0);
+    Ok(())
+}
+
+/// Puts the image back in slot 0 that was there before one that is not confirmed. Does nothing where
+/// the one there needs no confirmation.
+pub fn take_back(outer: &OwnedFd) -> io::Result<()> {
+    let id = slot_id(outer, 0)?.ok_or(io::ErrorKind::NotFound)?;
+    if open_extent(id)?.deadline() == 0 {
+        return Ok(());
+    }
+    let before = slot_id(outer, BEFORE)?.ok_or(io::ErrorKind::NotFound)?;
+    let before = handles::open(before, EXTENT)?;
+    bpf::update(outer, 0, &before.as_raw_fd().to_ne_bytes())
+}
+
+/// Releases what is held of all images but the one in slot 0. Their slots are not emptied. They are
+/// all given that one's first extent, which is there anyway: that takes one call, and thus one
+/// wait, for all of them (on Linux before 6.8, a wait for each).
+pub fn release(outer: &OwnedFd) -> io::Result<()> {
+    let Some(id) = slot_id(outer, 0)? else { return Ok(()) };
+    let first = handles::open(id, EXTENT)?;
+    let (blocks, more) = MappedExtent::map(&first, ProtFlags::PROT_READ)?.further();
+    let mut left = left_behind(outer, more, further_extents(blocks))?;
+    if slot_id(outer, BEFORE)?.is_some_and(|before| before != id) {
+        left.push(BEFORE);
+    }
     bpf::update_batch(outer, &left, &vec![first.as_raw_fd() as u32; left.len()])
+}
+
+/// How many extents an image of so many blocks has beside its first.
+fn further_extents(blocks: u32) -> u32 {
+    // The number comes from the image, and may be anything.
+    (blocks.div_ceil(EXTENT_BLOCKS as u32).saturating_sub(1)).min(MORE_EXTENTS)
+}
+
+/// The time by which images end.
+fn now() -> io::Result<u64> {
+    clock::now().map_err(|error| io::Error::other(error.message))
 }
 
 /// Slots that hold extents of another image than the one in force: of the image before, or of one
@@ -82,6 +145,7 @@ pub fn slot_id(outer: &OwnedFd, slot: u32) -> io::Result<Option<u32>> {
 /// The ids of all maps in the slots, each once.
 pub fn ids(outer: &OwnedFd) -> io::Result<Vec<u32>> {
     let mut ids: Vec<u32> = slot_id(outer, 0)?.into_iter().collect();
+    ids.extend(slot_id(outer, BEFORE)?);
     for slot in left_behind(outer, 0, 0)? {
         ids.extend(slot_id(outer, slot)?);
     }
@@ -90,7 +154,66 @@ pub fn ids(outer: &OwnedFd) -> io::Result<Vec<u32>> {
     Ok(ids)
 }
 
-/// The image in force, readable in place.
+/// Which image is in force: asked again and again, it reads little.
+pub struct Current<'m> {
+    outer: &'m OwnedFd,
+    /// The image in slot 0 when it was looked at last.
+    first: Option<(u32, MappedExtent)>,
+}
+
+/// Of the image in slot 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is in force, and stays.
+    Settled,
+    /// It is in force for so long, unless it is confirmed.
+    Tried(Duration),
+    /// It was not confirmed in time, and the one before it is in force.
+    Over,
+}
+
+impl<'m> Current<'m> {
+    /// Of the map of maps `RULESET`.
+    pub fn of(outer: &'m OwnedFd) -> Self {
+        Self { outer, first: None }
+    }
+
+    /// The id of the first map of the image in force; `None` where there is none.
+    pub fn id(&mut self) -> io::Result<Option<u32>> {
+        Ok(self.look()?.map(|(id, _)| id))
+    }
+
+    /// As [`Self::id`], and how the image in slot 0 stands.
+    pub fn look(&mut self) -> io::Result<Option<(u32, Standing)>> {
+        // Another command may release it while it is being opened.
+        for _ in 0..100 {
+            let Some(id) = slot_id(self.outer, 0)? else { return Ok(None) };
+            if self.first.as_ref().is_none_or(|(seen, _)| *seen != id) {
+                match open_extent(id) {
+                    Ok(extent) => self.first = Some((id, extent)),
+                    Err(_) if slot_id(self.outer, 0)? != Some(id) => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            let deadline = self.first.as_ref().map_or(0, |(_, extent)| extent.deadline());
+            if deadline == 0 {
+                return Ok(Some((id, Standing::Settled)));
+            }
+            let left = deadline.saturating_sub(now()?);
+            if left > 0 {
+                return Ok(Some((id, Standing::Tried(Duration::from_nanos(left)))));
+            }
+            return Ok(slot_id(self.outer, BEFORE)?.map(|before| (before, Standing::Over)));
+        }
+        Err(changes_too_fast())
+    }
+}
+
+fn changes_too_fast() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "the ruleset changes too fast to be read")
+}
+
+/// An image, readable in place.
 pub struct Mapped {
     /// Id of the first extent's map, to see later whether it is still the same.
     pub id: u32,
@@ -101,25 +224,29 @@ impl Mapped {
     /// Maps the image in force; `None` where there is none. The error is `InvalidData` where the
     /// maps are not extents.
     pub fn in_force(outer: &OwnedFd) -> io::Result<Option<Self>> {
+        let mut current = Current::of(outer);
         // Another command may replace and release it while it is being opened.
         for _ in 0..100 {
-            let Some(id) = slot_id(outer, 0)? else { return Ok(None) };
+            let Some(id) = current.id()? else { return Ok(None) };
             let opened = Self::open(outer, id);
-            if slot_id(outer, 0)? == Some(id) {
+            if current.id()? == Some(id) {
                 return opened.map(Some);
             }
         }
-        Err(io::Error::new(io::ErrorKind::ResourceBusy, "the ruleset changes too fast to be read"))
+        Err(changes_too_fast())
+    }
+
+    /// Maps the image that comes back if the one in force is not confirmed. `None` where there is
+    /// none; where the one in force is confirmed already, it may be any.
+    pub fn before(outer: &OwnedFd) -> io::Result<Option<Self>> {
+        slot_id(outer, BEFORE)?.map(|id| Self::open(outer, id)).transpose()
     }
 
     fn open(outer: &OwnedFd, id: u32) -> io::Result<Self> {
         let first = open_extent(id)?;
+        let (blocks, more) = first.further();
         let mut mapped = Self { id, extents: vec![first] };
-        let header = mapped.block(0).map(Header::of).copied();
-        let (blocks, more) = header.map_or((0, 0), |header| (header.blocks, header.more_extents));
-        let others = (blocks as usize).div_ceil(EXTENT_BLOCKS).saturating_sub(1);
-        // Both numbers come from the image, and may be anything.
-        for place in 0..(others as u32).min(MORE_EXTENTS) {
+        for place in 0..further_extents(blocks) {
             let slot = more.checked_add(place).ok_or(io::ErrorKind::InvalidData)?;
             let id = slot_id(outer, slot)?.ok_or(io::ErrorKind::InvalidData)?;
             mapped.extents.push(open_extent(id)?);
@@ -157,6 +284,30 @@ impl MappedExtent {
     fn extent(&self) -> &Extent {
         // SAFETY: the mapping is an extent, page aligned, and lives as long as `self`.
         unsafe { self.address.as_ref() }
+    }
+
+    /// The header of the image whose first extent this is.
+    fn header(&self) -> &Header {
+        // SAFETY: an extent begins with a block, and has its alignment.
+        Header::of(unsafe { self.address.cast::<Block>().as_ref() })
+    }
+
+    fn deadline(&self) -> u64 {
+        self.header().deadline()
+    }
+
+    /// How many blocks the image has, and the slot of its second extent.
+    fn further(&self) -> (u32, u32) {
+        (self.header().blocks, self.header().more_extents)
+    }
+
+    /// Writes the deadline of the image whose first extent this is, in one store: packets may be
+    /// judged by it. The mapping has to be writable.
+    fn set_deadline(&mut self, deadline: u64) {
+        let word = self.address.as_ptr().cast::<u8>().wrapping_add(offset_of!(Header, deadline));
+        // SAFETY: the word lies in the header, with which the extent begins, aligned as the header
+        // is; the mapping is writable, and no reference to it is alive.
+        unsafe { word.cast::<u64>().write_volatile(deadline) };
     }
 
     fn extent_mut(&mut self) -> &mut Extent {
