@@ -2,5 +2,4 @@
 //! --programs` installs those; `.ci/run` takes these tests although they are ignored elsewhere:
 //! `scripts/test --test programs -- --ignored`. They need root.
 
-#[allow(dead_code, reason = "made for tests/kernel, which uses all of it")]
 mod lab;
