@@ -255,6 +255,9 @@ pub enum Protocol {
     Icmpv6,
 }
 
+/// The names of TCP's flags, from bit 0 up (RFC 9293, section 3.1).
+pub const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
 /// Matches TCP packets whose flags byte, masked with `mask`, equals `value` (RFC 9293, section 3.1;
 /// fin is bit 0, cwr bit 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ pub(crate) mod report;
 mod rule;
 mod shadowed;
 mod source;
-mod spelling;
+pub(crate) mod spelling;
 mod syntax;
 mod table;
 mod taken;

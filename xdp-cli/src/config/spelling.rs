@@ -141,7 +141,7 @@ fn allowed(length: usize) -> usize {
 
 /// The number of insertions, deletions, replacements and swaps of neighbours that turn one word
 /// into the other.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {

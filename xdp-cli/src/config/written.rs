@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::notation::steers;
 use crate::ruleset::{
     Arp, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes, Protocol,
-    RedirectTarget, Rewrite, Rule, RuleAction, Side, TcpFlags, Vlan,
+    RedirectTarget, Rewrite, Rule, RuleAction, Side, TCP_FLAGS, TcpFlags, Vlan,
 };
 
 /// The value of a key.
@@ -278,11 +278,8 @@ fn ports((first, last): &(u16, u16)) -> Value {
     }
 }
 
-/// Flags of TCP, from bit 0 up (RFC 9293, section 3.1).
-const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
-
 fn write_flags(flags: TcpFlags) -> Value {
-    let asked = FLAGS.iter().enumerate().filter(|(bit, _)| flags.mask >> bit & 1 == 1);
+    let asked = TCP_FLAGS.iter().enumerate().filter(|(bit, _)| flags.mask >> bit & 1 == 1);
     let words = asked.map(|(bit, flag)| {
         let not = if flags.value >> bit & 1 == 1 { "" } else { "!" };
         format!("{not}{flag}")

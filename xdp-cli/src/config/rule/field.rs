@@ -10,7 +10,7 @@ use super::super::report::{Report, quote};
 use super::super::spelling::closest;
 use super::super::table::{Placed, TomlTable, did_you_mean};
 use super::super::value::{Value, integer};
-use crate::ruleset::{MAX_DSCP, Protocol, TcpFlags, Vlan};
+use crate::ruleset::{MAX_DSCP, Protocol, TCP_FLAGS, TcpFlags, Vlan};
 
 const PROTOCOL_HINT: &str =
     "write \"tcp\", \"udp\", \"sctp\", \"icmp\", \"icmpv6\", another name or a number of 0 to 255";
@@ -201,9 +201,6 @@ fn integers<T: TryFrom<i128>>(
     }
     Some(Placed { at: values.at, value: numbers })
 }
-
-/// Flags of TCP, from bit 0 up (RFC 9293, section 3.1).
-const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
 
 pub(super) fn tcp_flags(
     table: &mut TomlTable<'_>,

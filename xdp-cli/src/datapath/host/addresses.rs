@@ -1,11 +1,9 @@
 //! IP addresses of the network namespace's interfaces.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
-
-use crate::datapath::sys::netlink::{Netlink, Request, attribute, read_u32};
+use crate::datapath::sys::netlink::{Netlink, Request, attribute, read_ip, read_u32};
 
 // include/uapi/linux/rtnetlink.h and if_addr.h
 const RTM_GETADDR: u16 = 22;
@@ -29,7 +27,7 @@ pub struct Address {
 /// Every address of the caller's network namespace.
 pub fn all() -> io::Result<Vec<Address>> {
     let request = Request::all(RTM_GETADDR, &[0; IFADDRMSG_LEN]);
-    let messages = Netlink::open(NETLINK_ROUTE)?.ask(request)?;
+    let messages = Netlink::route()?.ask(request)?;
     Ok(messages.iter().filter_map(|message| parse(message)).collect())
 }
 
@@ -40,16 +38,8 @@ fn parse(message: &[u8]) -> Option<Address> {
     let flags = attribute(rest, IFA_FLAGS).and_then(read_u32).unwrap_or(header[2].into());
     Some(Address {
         ifindex: read_u32(&header[4..])?,
-        ip: ip(own)?,
+        ip: read_ip(own)?,
         prefix_length: header[1],
         is_dynamic: flags & IFA_F_PERMANENT == 0,
     })
-}
-
-/// Reads an address of 4 or 16 bytes, in network order.
-pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
-        return Some(Ipv4Addr::from(v4).into());
-    }
-    <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).into())
 }

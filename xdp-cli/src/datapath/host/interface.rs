@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::OnceLock;
 
-use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_GENERIC;
 
+use crate::config::spelling::distance;
 use crate::datapath::sys::ethtool::Ethtool;
 use crate::datapath::sys::netlink::{
     Netlink, Request, attribute, attributes, read_string, read_u16, read_u32, read_u64,
@@ -251,22 +252,6 @@ pub fn similar_names(name: &str, interfaces: &[Interface]) -> Vec<String> {
     candidates.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Insertions, deletions and replacements between two names.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 fn ifinfomsg(index: u32) -> [u8; IFINFOMSG_LEN] {
     let mut header = [0; IFINFOMSG_LEN];
     header[IFI_INDEX..IFI_INDEX + 4].copy_from_slice(&index.to_ne_bytes());
@@ -288,14 +273,14 @@ impl Request {
 /// features.
 pub(super) fn dump() -> io::Result<Vec<Interface>> {
     let request = Request::all(RTM_GETLINK, &ifinfomsg(0)).without_statistics();
-    let messages = Netlink::open(NETLINK_ROUTE)?.ask(request)?;
+    let messages = Netlink::route()?.ask(request)?;
     let mut all: Vec<_> = messages.iter().filter_map(|message| parse(message)).collect();
     all.sort_by_key(|interface| interface.index);
     Ok(all)
 }
 
 fn one(request: Request) -> io::Result<Interface> {
-    let messages = Netlink::open(NETLINK_ROUTE)?.ask(request)?;
+    let messages = Netlink::route()?.ask(request)?;
     let mut interface = messages
         .first()
         .and_then(|message| parse(message))

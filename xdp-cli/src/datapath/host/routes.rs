@@ -3,10 +3,9 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
-
-use super::addresses::ip;
-use crate::datapath::sys::netlink::{Netlink, Request, attribute, attributes, read_u16, read_u32};
+use crate::datapath::sys::netlink::{
+    Netlink, Request, attribute, attributes, read_ip, read_u16, read_u32,
+};
 
 // include/uapi/linux/rtnetlink.h
 const RTM_GETROUTE: u16 = 26;
@@ -62,7 +61,7 @@ pub fn interface_to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<O
             None => request,
         }
     };
-    let mut netlink = Netlink::open(NETLINK_ROUTE)?;
+    let mut netlink = Netlink::route()?;
     let answer = match netlink.ask(request(source)) {
         // The source is no address of this host.
         Err(error) if source.is_some() && error.raw_os_error() == Some(libc::EINVAL) => {
@@ -89,7 +88,7 @@ pub fn interface_to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<O
 
 /// Every next hop of every default route.
 pub fn defaults() -> io::Result<Vec<DefaultRoute>> {
-    let mut netlink = Netlink::open(NETLINK_ROUTE)?;
+    let mut netlink = Netlink::route()?;
     let mut all = Vec::new();
     for is_v6 in [false, true] {
         let mut header = [0; RTMSG_LEN];
@@ -125,8 +124,8 @@ fn ways(message: &[u8], is_v6: bool) -> Vec<DefaultRoute> {
 }
 
 fn gateway(attributes: &[u8]) -> Option<IpAddr> {
-    attribute(attributes, RTA_GATEWAY).and_then(ip).or_else(|| {
+    attribute(attributes, RTA_GATEWAY).and_then(read_ip).or_else(|| {
         // A gateway of another family than the route: the family's number, then the address.
-        attribute(attributes, RTA_VIA).and_then(|via| ip(via.get(2..)?))
+        attribute(attributes, RTA_VIA).and_then(|via| read_ip(via.get(2..)?))
     })
 }

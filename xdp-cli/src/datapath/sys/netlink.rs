@@ -5,11 +5,13 @@
 //! form.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
     NetlinkBuffer,
 };
+use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
 /// Bytes before every message's payload.
@@ -88,6 +90,11 @@ impl Netlink {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Opens a socket for questions about interfaces, addresses and routes, rtnetlink(7).
+    pub(in crate::datapath) fn route() -> io::Result<Self> {
+        Self::open(NETLINK_ROUTE)
     }
 
     /// Sends the request and returns the payload of each message of the answer.
@@ -171,6 +178,14 @@ pub(in crate::datapath) fn read_u32(bytes: &[u8]) -> Option<u32> {
 
 pub(in crate::datapath) fn read_u64(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
+}
+
+/// An address of 4 or 16 bytes, in network order.
+pub(in crate::datapath) fn read_ip(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(v4).into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).into())
 }
 
 /// Text up to the NUL that ends it.
