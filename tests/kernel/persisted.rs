@@ -3,11 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::dice::Dice;
 use crate::lab::bench::{Bench, JUDGED, drop, pass};
 use crate::lab::frame::*;
 
@@ -165,4 +169,96 @@ fn what_cannot_be_kept_is_said_and_is_in_no_ones_way() {
     kept.run("block 10.0.0.2 --persist");
     kept.bench.run(&[drop("as it should be", from("10.0.0.2"), "banned")]);
     kept.run("unblock 10.0.0.2");
+}
+
+/// Killed between the file and the kernel, a command left entries that nobody saw and nobody could
+/// remove, and the next attach put them in force.
+#[test]
+fn what_a_killed_command_kept_is_seen_and_removed() {
+    let kept = Kept::new();
+    kept.run("block 10.0.0.1 10.0.0.2 --persist --owner sshd");
+    kept.run("block 10.0.0.3 --persist");
+    let text = fs::read(kept.file()).expect("the file");
+    // As it is where a command wrote the file and was killed.
+    let again = || {
+        kept.run("unblock 10.0.0.1 10.0.0.2");
+        fs::write(kept.file(), &text).expect("written");
+    };
+    again();
+    let bans = |rest: &[&str]| kept.bench.xdpctl([&["bans", JUDGED], rest].concat());
+    let output = bans(&[]);
+    assert!(output.success().stdout.contains("10.0.0.3/32"), "{output:?}");
+    assert_eq!(output.stdout.lines().count(), 2, "{output:?}");
+    let told = "warning: 2 run-time entries are not in force, and the next attach puts back: \
+                10.0.0.1/32, 10.0.0.2/32\n";
+    assert!(output.stderr.starts_with(told), "{output:?}");
+    assert_eq!(bans(&["--owner", "cli"]).success().stderr, "");
+
+    // All of them or none, whether they are in force or not.
+    let output = kept.bench.xdpctl(["unblock", JUDGED, "10.0.0.1", "10.0.0.3", "10.0.0.4"]);
+    assert!(output.expect_status(1).stderr.contains("no run-time entry for 10.0.0.4/32"));
+    let output = kept.bench.xdpctl(["unblock", JUDGED, "10.0.0.1", "--owner", "cli"]);
+    output.expect_status(1);
+    let output = kept.bench.xdpctl(["unblock", JUDGED, "10.0.0.1", "10.0.0.3"]);
+    assert_eq!(output.success().stdout, "unblocked 2 prefixes on in0\n");
+    let output = bans(&[]);
+    let told =
+        "warning: 1 run-time entry is not in force, and the next attach puts back: 10.0.0.2/32";
+    assert!(output.success().stderr.starts_with(told), "{output:?}");
+    let output = bans(&["--owner", "cli", "--flush"]);
+    assert_eq!(output.success().stdout, "removed 0 run-time entries of cli on in0\n");
+    let output = bans(&["--flush"]);
+    assert_eq!(output.success().stdout, "removed 1 run-time entry on in0\n");
+    assert!(!kept.directory.exists(), "nothing is left of it");
+    assert_eq!(bans(&[]).success().stderr, "");
+
+    kept.run("block 10.0.0.1 10.0.0.2 10.0.0.3 --persist");
+    again();
+    assert!(kept.restart().contains("put back 3 run-time entries"));
+}
+
+/// At whatever instant.
+#[test]
+fn killed_commands_leave_nothing_that_cannot_be_removed() {
+    const SEED: u64 = 1;
+    const TIMES: usize = 12;
+    println!("seed {SEED}");
+    let mut dice = Dice::new(SEED);
+    let kept = Kept::new();
+    let all: String = (0..5_000u32).map(|n| format!("10.1.{}.{}\n", n >> 8, n & 0xff)).collect();
+    let file = kept.bench.write("all", &all);
+    let command = |name: &str| {
+        let rest: &[&str] = if name == "block" { &["--persist"] } else { &[] };
+        let mut command =
+            kept.bench.lab().xdpctl_command("dut", [&[name, JUDGED, "-"], rest].concat());
+        command.stdin(fs::File::open(&file).expect("the file"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let begun = Instant::now();
+    assert!(command("block").status().expect("it runs").success());
+    let whole = begun.elapsed();
+    let mut seen = Vec::new();
+    for turn in 0..TIMES {
+        // Half of them begin with everything blocked, half with nothing.
+        let name = if turn % 2 == 0 { "unblock" } else { "block" };
+        let mut child = command(name).spawn().expect("it starts");
+        sleep(whole.mul_f64(dice.below(1000) as f64 / 900.0));
+        let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+        child.wait().expect("it ends");
+        let output = kept.bench.xdpctl(["bans", JUDGED, "--json"]);
+        let listed = output.success().json().as_array().expect("an array").len();
+        let text = fs::read_to_string(kept.file()).unwrap_or_default();
+        let would_return = text.matches("\"prefix\"").count();
+        let not_in_force = would_return.saturating_sub(listed);
+        assert_eq!(output.stderr.contains("not in force"), not_in_force > 0, "turn {turn}");
+        seen.push((listed, would_return));
+        kept.run("bans --flush");
+        assert!(!kept.directory.exists(), "turn {turn}");
+        assert_eq!(kept.bans(), Vec::<Value>::new(), "turn {turn}");
+        if turn % 2 == 1 && turn + 1 < TIMES {
+            assert!(command("block").status().expect("it runs").success());
+        }
+    }
+    println!("listed and kept after each turn: {seen:?}");
 }

@@ -350,6 +350,7 @@ fn what_has_ended_gives_its_memory_back_to_the_next_command() {
     let listed = bans(&bench);
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["prefix"], "2001:db8::/64");
+    run(&bench, "block", &["2001:db8::/64"]);
     let swept = status(&bench)["map_bytes"].as_u64().expect("a number");
     assert!(swept < without + (2 << 20), "{swept} and {without}");
     run(&bench, "unblock", &["2001:db8::/64"]);

@@ -23,10 +23,19 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A number of things: `0 rules`, `1 rule`, `1,204 rules`.
+/// A number of things: `0 rules`, `1 rule`, `1,204 entries`.
 pub fn counted(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", grouped(number))
+    format!("{} {}", grouped(number), plural(number, thing))
+}
+
+/// The word for so many things: `rule` for one, else `rules`.
+pub fn plural(number: u64, thing: &str) -> String {
+    match (number, thing.strip_suffix('y')) {
+        (1, _) => thing.to_owned(),
+        (_, Some(stem)) => format!("{stem}ies"),
+        (_, None) if thing.ends_with(['s', 'x']) => format!("{thing}es"),
+        (_, None) => format!("{thing}s"),
+    }
 }
 
 /// Three digits and an SI prefix, without a space: `0`, `0.30`, `999`, `1.23M`.
@@ -81,6 +90,12 @@ pub fn percent(part: u64, whole: u64) -> String {
 pub fn timestamp(time: SystemTime) -> String {
     let last = UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
     humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last)).to_string()
+}
+
+/// Milliseconds since 1970-01-01 UTC, as files and rulesets in force hold a time; 0 for a time before.
+pub fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A duration in whole seconds: `1h 30m`.
@@ -176,6 +191,11 @@ mod tests {
         let texts = [0, 7, 999, 1_000, 123_456, u64::MAX].map(grouped);
         assert_eq!(texts, ["0", "7", "999", "1,000", "123,456", "18,446,744,073,709,551,615"]);
         assert_eq!([0, 1, 2].map(|n| counted(n, "rule")), ["0 rules", "1 rule", "2 rules"]);
+        assert_eq!(
+            [1, 2].map(|n| counted(n, "run-time entry")),
+            ["1 run-time entry", "2 run-time entries"]
+        );
+        assert_eq!([1, 2].map(|n| counted(n, "prefix")), ["1 prefix", "2 prefixes"]);
     }
 
     #[test]

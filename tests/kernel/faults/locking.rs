@@ -39,9 +39,9 @@ fn configurations_and_lists_are_read_without_it() {
             let command = bench.lab().xdpctl_command("dut", args);
             let read = format!("read /tmp/DIR/{name}");
             shim::run_with(command, Kind::Files, &read, || {
-                // `bans` takes the lock: it would wait forever for the command that this call holds
+                // That takes the lock: it would wait forever for the command that this call holds
                 // up.
-                bench.xdpctl(["bans", JUDGED]).success();
+                bench.xdpctl(["bans", JUDGED, "--flush"]).success();
             })
             .output
             .success();
@@ -75,6 +75,34 @@ fn who_waits_says_for_whom() {
     let block = waiting.borrow_mut().take().and_then(|mut block| block.wait(TIMEOUT));
     let output = block.expect("it ends");
     assert_eq!(output.success().stderr.lines().count(), 1, "{}", output.stderr);
+}
+
+/// Who looks waits for nobody.
+#[test]
+fn looking_takes_no_lock() {
+    let bench = attached();
+    bench.xdpctl(["block", JUDGED, "10.9.0.1"]).success();
+    let mut looked = 0;
+    let reload = bench.lab().xdpctl_command("dut", ["reload", JUDGED]);
+    let ran = shim::run_with(reload, Kind::Bpf, "MAP_UPDATE_ELEM RULESET", || {
+        looked += 1;
+        let output = bench.xdpctl(["bans", JUDGED]);
+        assert_eq!(output.success().stderr, "");
+        assert!(output.stdout.contains("10.9.0.1/32"), "{}", output.stdout);
+    });
+    ran.output.success();
+    assert!(looked > 0, "it was not held up");
+    // While entries are being put, those before are shown.
+    let mut looked = 0;
+    let block = bench.lab().xdpctl_command("dut", ["block", JUDGED, "10.9.0.2"]);
+    let ran = shim::run_with(block, Kind::Bpf, "MAP_UPDATE_BATCH xdpctl_records", || {
+        looked += 1;
+        let output = bench.xdpctl(["bans", JUDGED]);
+        assert_eq!(output.success().stderr, "");
+        assert!(output.stdout.contains("10.9.0.1/32"), "{}", output.stdout);
+    });
+    ran.output.success();
+    assert!(looked > 0, "{:?}", ran.calls);
 }
 
 /// This takes the whole time that a command waits.

@@ -37,6 +37,14 @@ pub fn chosen<'a>(attached: &'a Attachments, name: Option<&str>, all: bool) -> R
     }
 }
 
+/// An error on one interface. Where all were meant, its message names the interface.
+pub fn on(name: &str, all: bool, error: Error) -> Error {
+    match all {
+        true => Error { message: format!("{}: {}", plain(name), error.message), ..error },
+        false => error,
+    }
+}
+
 /// The files with the entries that outlive a restart, for the interfaces that a command is about.
 #[derive(Default)]
 pub struct Files {
@@ -85,9 +93,18 @@ impl Files {
 /// If this cannot be written to disk they are to be removed all the same, so the error is only
 /// returned.
 pub fn forget(names: &[String], prefixes: &[IpPrefix], owner: Option<&str>) -> Option<Error> {
+    forget_by(names, |kept| kept.remove(prefixes, owner))
+}
+
+/// The same for all entries of one owner, or of all.
+pub fn forget_all(name: String, owner: Option<&str>) -> Option<Error> {
+    forget_by(&[name], |kept| kept.clear(owner))
+}
+
+fn forget_by(names: &[String], forget: impl Fn(&mut Persisted) -> bool) -> Option<Error> {
     let mut files = Files::default();
     let added = names.iter().try_for_each(|name| files.add(name));
-    added.and_then(|()| files.change(|kept| Ok(kept.remove(prefixes, owner)))).err()
+    added.and_then(|()| files.change(|kept| Ok(forget(kept)))).err()
 }
 
 /// Warns that the next attach puts back entries that are no longer meant, and why.

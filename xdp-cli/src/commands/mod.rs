@@ -65,6 +65,15 @@ impl Session<'_> {
         work(namespace)
     }
 
+    /// As [`Self::locked`], but only if no other command has the lock; `None` otherwise.
+    fn locked_at_once<T>(
+        &mut self,
+        work: impl FnOnce(Locked) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let _kept_back = logging::keep_back();
+        Namespace::try_lock()?.map(work).transpose()
+    }
+
     /// Reports all errors but the last, and returns that for the command to end with.
     fn all_but_last(&mut self, mut errors: Vec<Error>) -> Option<Error> {
         let last = errors.pop();

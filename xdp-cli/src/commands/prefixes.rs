@@ -184,6 +184,19 @@ pub fn shown(prefixes: &[IpPrefix]) -> String {
     }
 }
 
+/// A message names at most so many prefixes.
+const NAMED: usize = 10;
+
+/// Prefixes for a message: the first ones, and how many more there are.
+pub fn named(prefixes: &[IpPrefix]) -> String {
+    let named: Vec<String> = prefixes.iter().take(NAMED).map(ToString::to_string).collect();
+    let rest = match prefixes.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        rest => format!(" and {} more", grouped(rest as u64)),
+    };
+    named.join(", ") + &rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,17 +1,15 @@
 //! `xdpctl unblock`.
 
 use super::holders::{self, Holders};
-use super::prefixes::{self, Given, shown};
+use super::prefixes::{self, Given, named, shown};
 use super::{Failure, Session};
 use crate::args::Unblock;
 use crate::config::prefix::IpPrefix;
+use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::change::detach;
 use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic::Store;
 use crate::notation::plain;
-
-/// A message names at most so many prefixes.
-const NAMED: usize = 10;
 
 /// Removes entries of either kind, of one owner or of all. Removes none if one of them does not
 /// exist. With all interfaces, it is enough if one interface has it.
@@ -22,36 +20,44 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
         let attached = detach::tidy(&namespace)?;
         let Holders { attachments, left_out } =
             holders::chosen(&attached, interface.as_deref(), all)?;
-        let mut there: Vec<(String, Store<'_>, Vec<IpPrefix>)> = Vec::new();
+        let mut there: Vec<Holder<'_>> = Vec::new();
         for attachment in attachments {
             let store = namespace.entries(attachment)?;
-            let there_on = store.having(&prefixes, owner)?;
-            there.push((attachment.name(), store, there_on));
+            let in_force = store.having(&prefixes, owner)?;
+            there.push(Holder { name: attachment.name(), store, in_force, kept: Vec::new() });
         }
-        let is_there = |prefix: &&IpPrefix| {
-            there.iter().any(|(.., there_on)| there_on.binary_search(prefix).is_ok())
-        };
-        let missing: Vec<IpPrefix> =
-            prefixes.iter().filter(|prefix| !is_there(prefix)).copied().collect();
+        if !not_there(&prefixes, &there).is_empty() {
+            // A command that was cut off may have left them only where the next attach finds them.
+            for holder in &mut there {
+                let kept = Persisted::read(&holder.name);
+                holder.kept =
+                    kept.map_or_else(|_| Vec::new(), |kept| kept.having(&prefixes, owner));
+            }
+        }
+        let missing = not_there(&prefixes, &there);
         if !missing.is_empty() {
-            let names: Vec<String> = there.iter().map(|(name, ..)| plain(name)).collect();
-            return Err(not_there(&missing, owner, &names));
+            let names: Vec<String> = there.iter().map(|holder| plain(&holder.name)).collect();
+            return Err(refusal(&missing, owner, &names));
         }
-        let mut done: Vec<(String, Vec<IpPrefix>)> = Vec::new();
         for nth in 0..there.len() {
-            let (name, store, there_on) = &mut there[nth];
-            if let Err(error) = store.take(there_on, owner) {
-                for (_, store, _) in &mut there[..nth] {
-                    store.take_back()?;
+            let Holder { name, store, in_force, .. } = &mut there[nth];
+            if let Err(error) = store.take(in_force, owner) {
+                let error = holders::on(name, all, error);
+                for holder in &mut there[..nth] {
+                    holder.store.take_back()?;
                 }
                 return Err(error);
             }
-            done.push((name.clone(), std::mem::take(there_on)));
         }
-        there.iter_mut().for_each(|(_, store, _)| store.sweep_removed());
+        there.iter_mut().for_each(|holder| holder.store.sweep_removed());
         // The entries are removed, even if that cannot be written to disk.
-        let names: Vec<String> = there.into_iter().map(|(name, ..)| name).collect();
+        let names: Vec<String> = there.iter().map(|holder| holder.name.clone()).collect();
         let would_return = holders::forget(&names, &prefixes, owner);
+        let was_in_force = there.iter().any(|holder| !holder.in_force.is_empty());
+        if let (Some(error), false) = (&would_return, was_in_force || prefixes.is_empty()) {
+            return Err(error.clone());
+        }
+        let done: Vec<_> = there.into_iter().map(Holder::removed).collect();
         Ok((done, left_out, would_return))
     })?;
     holders::tell_would_return(would_return, session);
@@ -62,18 +68,43 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn not_there(missing: &[IpPrefix], owner: Option<&str>, names: &[String]) -> Error {
-    let named: Vec<String> = missing.iter().take(NAMED).map(ToString::to_string).collect();
-    let rest = match missing.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        rest => format!(" and {rest} more"),
-    };
+/// An interface, and which of the prefixes have an entry there.
+struct Holder<'a> {
+    name: String,
+    store: Store<'a>,
+    /// Sorted.
+    in_force: Vec<IpPrefix>,
+    /// Those that the next attach would put back, if it was looked for them. Sorted.
+    kept: Vec<IpPrefix>,
+}
+
+impl Holder<'_> {
+    fn has(&self, prefix: &IpPrefix) -> bool {
+        self.in_force.binary_search(prefix).is_ok() || self.kept.binary_search(prefix).is_ok()
+    }
+
+    /// The interface's name, and what was removed there.
+    fn removed(self) -> (String, Vec<IpPrefix>) {
+        let mut removed = [self.in_force, self.kept].concat();
+        removed.sort_unstable();
+        removed.dedup();
+        (self.name, removed)
+    }
+}
+
+/// The prefixes that have no entry on any of these interfaces.
+fn not_there(prefixes: &[IpPrefix], there: &[Holder<'_>]) -> Vec<IpPrefix> {
+    let is_missing = |prefix: &&IpPrefix| there.iter().all(|holder| !holder.has(prefix));
+    prefixes.iter().filter(is_missing).copied().collect()
+}
+
+fn refusal(missing: &[IpPrefix], owner: Option<&str>, names: &[String]) -> Error {
     let of = owner.map_or_else(String::new, |owner| format!(" of {}", plain(owner)));
     let (has, name) = match names {
         [name] => (format!("{name} has no"), name.as_str()),
         _ => ("no attached interface has a".to_owned(), "IFACE"),
     };
-    let told = format!("{has} run-time entry{of} for {}{rest}", named.join(", "));
+    let told = format!("{has} run-time entry{of} for {}", named(missing));
     Error::new(told).hint(format!(
         "nothing was removed; an entry has the prefix that it was given, and `xdpctl bans {name}` \
          lists them"

@@ -64,6 +64,17 @@ impl Namespace {
         Ok(Locked { lock, namespace: Self { cookie, pins }, run })
     }
 
+    /// As [`Self::lock`], without waiting; `None` where another command has the lock, or nothing was
+    /// ever attached.
+    pub fn try_lock() -> Result<Option<Locked>> {
+        require()?;
+        let cookie = netns::cookie()?;
+        let Some(pins) = PinRoot::existing()? else { return Ok(None) };
+        let Some(lock) = pins.try_lock(cookie)? else { return Ok(None) };
+        let run = RunDir::create(cookie)?;
+        Ok(Some(Locked { lock: Some(lock), namespace: Self { cookie, pins }, run }))
+    }
+
     /// Whether pins go to the machine's bpffs, which is not the one that the caller sees.
     pub fn is_transient(&self) -> bool {
         self.pins.transient()

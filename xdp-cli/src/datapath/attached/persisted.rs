@@ -3,10 +3,12 @@
 //! The kernel alone says what is in force. The file says what the next attach puts back. It is
 //! written before an entry is put into the kernel's maps, so that no entry is in force that was
 //! promised to stay and would not. It is replaced as a whole, so that a command that is stopped
-//! anywhere leaves either the old file or the new one. Deadlines are by the wall clock, because the
-//! kernel's clock begins anew with each boot.
+//! anywhere leaves either the old file or the new one. If it is stopped between the file and the
+//! maps, the file has entries that are not in force: `bans` warns of them, `unblock` and
+//! `bans --flush` remove them like any other. Deadlines are by the wall clock, because the kernel's
+//! clock begins anew with each boot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,8 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::netns;
 use crate::datapath::maps::dynamic::{Order, Store};
 use crate::datapath::sys::private_dir;
-use crate::views::entries::Kind;
+use crate::notation::millis;
+use crate::views::entries::{Kind, Listed};
 
 const BASE: &str = "/var/lib";
 /// The directories below it: the product, and the version of the layout of its state. Below these
@@ -48,6 +51,12 @@ struct Kept {
     ends: Option<u64>,
     created: u64,
     note: Option<String>,
+}
+
+impl Kept {
+    fn is_live(&self, now: u64) -> bool {
+        self.ends.is_none_or(|ends| now < ends)
+    }
 }
 
 /// The file, as JSON.
@@ -134,6 +143,44 @@ impl Persisted {
         self.entries.len() != before
     }
 
+    /// Forgets the entries of one owner, or all. Returns whether there were some.
+    pub fn clear(&mut self, owner: Option<&str>) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|(_, of), _| owner.is_some_and(|owner| owner != of));
+        self.entries.len() != before
+    }
+
+    /// Which of these prefixes, which are sorted, have an entry that has not ended, of one owner or
+    /// of any. Sorted, each once.
+    pub fn having(&self, prefixes: &[IpPrefix], owner: Option<&str>) -> Vec<IpPrefix> {
+        let is_meant = |(prefix, of): &(IpPrefix, &str)| {
+            owner.is_none_or(|owner| owner == *of) && prefixes.binary_search(prefix).is_ok()
+        };
+        let mut having: Vec<IpPrefix> =
+            self.live().filter(is_meant).map(|(prefix, _)| prefix).collect();
+        having.dedup();
+        having
+    }
+
+    /// The prefixes of entries that have not ended, of one owner or of all, and that are not in
+    /// force: `in_force` are all that are. One for each owner, sorted.
+    pub fn not_in_force(&self, in_force: &[Listed], owner: Option<&str>) -> Vec<IpPrefix> {
+        let there: HashSet<(IpPrefix, &str)> =
+            in_force.iter().map(|listed| (listed.prefix, listed.owner.as_str())).collect();
+        self.live()
+            .filter(|(_, of)| owner.is_none_or(|owner| owner == *of))
+            .filter(|entry| !there.contains(entry))
+            .map(|(prefix, _)| prefix)
+            .collect()
+    }
+
+    /// The entries that have not ended, with their owners, sorted.
+    fn live(&self) -> impl Iterator<Item = (IpPrefix, &str)> {
+        let now = millis(SystemTime::now());
+        let live = self.entries.iter().filter(move |(_, kept)| kept.is_live(now));
+        live.map(|((prefix, owner), _)| (*prefix, owner.as_str()))
+    }
+
     /// Writes the file, without entries that have ended. Where none is left, the file is removed.
     ///
     /// # Errors
@@ -143,7 +190,7 @@ impl Persisted {
         let Some(names) = self.names() else { return Ok(()) };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (base, now) = (Path::new(BASE), millis(SystemTime::now()));
-        let live = self.entries.iter().filter(|(_, kept)| kept.ends.is_none_or(|ends| now < ends));
+        let live = self.entries.iter().filter(|(_, kept)| kept.is_live(now));
         let items: Vec<Item> = live
             .map(|((prefix, owner), kept)| Item {
                 prefix: prefix.to_string(),
@@ -157,13 +204,17 @@ impl Persisted {
         let file = format!("{}{ENDING}", self.interface);
         if items.is_empty() {
             if let Some(directory) = private_dir::existing(base, &names)? {
-                match fs::remove_file(directory.join(&file)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(error)
-                            .context(format!("remove {}", directory.join(&file).display()));
+                // A command that was killed may have left the file that it was writing.
+                for file in [file, format!("{}{NEW}", self.interface)] {
+                    match fs::remove_file(directory.join(&file)) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                            return Err(error)
+                                .context(format!("remove {}", directory.join(&file).display()));
+                        }
+                        _ => {}
                     }
-                    _ => private_dir::remove_if_empty(base, &names)?,
                 }
+                private_dir::remove_if_empty(base, &names)?;
             }
             return Ok(());
         }
@@ -254,12 +305,6 @@ fn decode(bytes: &[u8]) -> Option<BTreeMap<(IpPrefix, String), Kept>> {
     contents.entries.into_iter().map(entry).collect()
 }
 
-/// Milliseconds since 1970.
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +343,36 @@ mod tests {
 
         let mut nameless = Persisted { namespace: None, ..named() };
         assert!(nameless.put(&one, &sshd).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_and_not_in_force_is_found() {
+        let mut kept = named();
+        let both = prefixes(&["10.0.0.1", "10.0.0.2"]);
+        kept.put(&both, &order("sshd", Kind::Block, None)).unwrap();
+        kept.put(&both[..1], &order("web", Kind::Block, None)).unwrap();
+        // That one has ended.
+        let ended = prefixes(&["10.0.0.3"]);
+        kept.put(&ended, &order("web", Kind::Block, Some(Duration::from_secs(1)))).unwrap();
+        let listed = Listed {
+            prefix: both[0],
+            kind: Kind::Allow,
+            expires_in_seconds: None,
+            note: None,
+            owner: "sshd".to_owned(),
+            created: UNIX_EPOCH,
+            packets: 0,
+        };
+        assert_eq!(kept.not_in_force(&[listed], None), both);
+        assert_eq!(kept.not_in_force(&[], Some("web")), both[..1]);
+        assert_eq!(kept.having(&both, None), both);
+        assert_eq!(kept.having(&both, Some("web")), both[..1]);
+        assert_eq!(kept.having(&ended, None), []);
+        assert!(!kept.clear(Some("cli")));
+        assert!(kept.clear(Some("web")));
+        assert_eq!(kept.entries.len(), 2);
+        assert!(kept.clear(None));
+        assert!(kept.is_empty());
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use xdp_common::filter::dynamic::{EntryAction, EntryTable, NEVER, Switches};
+use rustc_hash::FxHashMap;
+use xdp_common::filter::dynamic::{Entry, EntryAction, EntryTable, NEVER, Switches};
 
 use crate::config::prefix::IpPrefix;
-use crate::datapath::error::{Context, Result};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::dynamic::counters::Counted;
 use crate::datapath::maps::dynamic::memory;
 use crate::datapath::maps::dynamic::notes::Notes;
@@ -41,6 +42,68 @@ pub fn count(maps: &Maps) -> Result<u64> {
         }
     }
     Ok(live.len() as u64)
+}
+
+/// What [`list`] found.
+pub struct Seen {
+    /// The live entries, sorted by prefix and then by owner.
+    pub listed: Vec<Listed>,
+    /// Why they are without their notes, if so.
+    pub without_notes: Option<Error>,
+    /// Whether a command is changing entries, or was killed while it did: then some that are listed
+    /// may not act, and some that act may not be listed.
+    pub changing: bool,
+}
+
+/// The live entries of one owner or of all. `notes` is where the notes lie, if anywhere.
+///
+/// # Errors
+///
+/// Where the kernel refuses to read them, or to say what time it is.
+pub fn list(maps: &Maps, notes: Option<PathBuf>, owner: Option<&str>) -> Result<Seen> {
+    let what = "read the run-time entries";
+    let is_changing =
+        || -> Result<bool> { Ok(memory::read(&maps.switches).context(what)?.changing != 0) };
+    let before = is_changing()?;
+    let owners = Owners::read(&maps.owners).context(what)?;
+    let notes = notes.map(Notes::read);
+    let listed = list_with(maps, &owners, notes.as_ref(), owner)?;
+    let without_notes = notes.as_ref().and_then(Notes::unreadable).cloned();
+    Ok(Seen { listed, without_notes, changing: before || is_changing()? })
+}
+
+/// As [`list`], with owners and notes that were read before.
+pub(super) fn list_with(
+    maps: &Maps,
+    owners: &Owners,
+    notes: Option<&Notes>,
+    owner: Option<&str>,
+) -> Result<Vec<Listed>> {
+    let what = "read the run-time entries";
+    let now = clock::now()?;
+    let number = owner.map(|name| owners.number(name));
+    let mut counted = Counted::new(&maps.entry_counters).context(what)?;
+    let mut all = Vec::new();
+    for table in EntryTable::ALL {
+        let Some(map) = slots::records(maps, table).context(what)? else { continue };
+        let records = records::read(&map, table).context(what)?;
+        let entries: FxHashMap<IpPrefix, Entry> = match slots::table(maps, table).context(what)? {
+            Some(map) => table::read(&map, table).context(what)?.into_iter().collect(),
+            None => FxHashMap::default(),
+        };
+        for (prefix, owner, record) in records {
+            if now >= record.deadline || number.is_some_and(|number| number != Some(owner)) {
+                continue;
+            }
+            let counter = entries.get(&prefix).map_or(0, |it| records::counter(it, record.kind));
+            let packets = counted.packets(counter).context(what)?;
+            let packets = packets.saturating_sub(record.base);
+            let note = notes.and_then(|notes| notes.text(record.note));
+            all.push(listed(prefix, &name(owners, owner), &record, now, packets, note));
+        }
+    }
+    all.sort_unstable_by(|one, other| (one.prefix, &one.owner).cmp(&(other.prefix, &other.owner)));
+    Ok(all)
 }
 
 /// The time, in nanoseconds of the kernel's clock, where an entry may have ended or a change was

@@ -27,7 +27,7 @@ use xdp_common::filter::dynamic::EntryTable;
 
 use crate::datapath::maps::handles::Maps;
 
-pub use look::{count, deciding, holding};
+pub use look::{Seen, count, deciding, holding, list};
 pub use store::{Order, Put, Store};
 
 /// The maps that exist only while there are entries.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use xdp_common::capacity::{MAX_ENTRIES, MAX_OWNERS};
 use xdp_common::filter::dynamic::{Entry, EntryTable, NEVER};
@@ -12,6 +12,7 @@ use crate::config::prefix::IpPrefix;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::dynamic::change::{Change, Tables};
 use crate::datapath::maps::dynamic::counters::Counted;
+use crate::datapath::maps::dynamic::look;
 use crate::datapath::maps::dynamic::memory::Switches;
 use crate::datapath::maps::dynamic::notes::Notes;
 use crate::datapath::maps::dynamic::owners::Owners;
@@ -21,7 +22,7 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::maps::dynamic::table;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::clock;
-use crate::notation::{grouped, plain};
+use crate::notation::{grouped, millis, plain};
 use crate::views::entries::{Kind, Listed};
 
 /// What an owner asks for, the same for all prefixes of a command.
@@ -406,34 +407,7 @@ impl<'m> Store<'m> {
     ///
     /// Where the kernel refuses to read them, or to say what time it is.
     pub fn list(&self, owner: Option<&str>) -> Result<Vec<Listed>> {
-        let what = "read the run-time entries";
-        let now = clock::now()?;
-        let number = owner.map(|name| self.owners.number(name));
-        let mut counted = Counted::new(&self.tables.maps.entry_counters).context(what)?;
-        let mut all = Vec::new();
-        for table in EntryTable::ALL {
-            let Some(map) = slots::records(self.tables.maps, table).context(what)? else {
-                continue;
-            };
-            let records = records::read(&map, table).context(what)?;
-            let entries = self.tables.entries(table).context(what)?;
-            for (prefix, owner, record) in records {
-                if now >= record.deadline || number.is_some_and(|number| number != Some(owner)) {
-                    continue;
-                }
-                let counter =
-                    entries.get(&prefix).map_or(0, |it| records::counter(it, record.kind));
-                let packets = counted.packets(counter).context(what)?;
-                let note = self.notes.text(record.note);
-                let packets = packets.saturating_sub(record.base);
-                let owner = name(&self.owners, owner);
-                all.push(listed(prefix, &owner, &record, now, packets, note));
-            }
-        }
-        all.sort_unstable_by(|one, other| {
-            (one.prefix, &one.owner).cmp(&(other.prefix, &other.owner))
-        });
-        Ok(all)
+        look::list_with(self.tables.maps, &self.owners, Some(&self.notes), owner)
     }
 }
 
@@ -466,12 +440,6 @@ impl Batch {
 /// The counter that an entry has for a kind.
 fn counter_of(entry: &Option<Entry>, kind: Kind) -> Option<u32> {
     entry.map(|entry| records::counter(&entry, kind)).filter(|&counter| counter != 0)
-}
-
-/// Milliseconds since 1970.
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The prefixes by table, sorted and each once: a trie takes them faster in order.

@@ -131,7 +131,8 @@ pub fn delete_elements(map: impl AsFd, keys: &Elements) -> io::Result<Vec<usize>
     Ok(missing)
 }
 
-/// Reads all elements of a hash or a trie that nobody else is changing.
+/// Reads all elements of a hash or a trie. Of those that another command puts or removes meanwhile,
+/// each may be among them or not; of a trie, an element may be among them twice.
 pub fn all_elements(
     map: impl AsFd,
     key_size: usize,
@@ -139,14 +140,17 @@ pub fn all_elements(
 ) -> io::Result<(Elements, Elements)> {
     /// Elements for each call. A bucket of a hash is read as a whole or not at all, and fits.
     const COUNT: usize = 1 << 14;
+    /// Tries without progress. The kernel gives up (EINTR) on a trie whose next keys were removed
+    /// before it could read their values.
+    const PATIENCE: u32 = 100;
     let most = map_info(&map)?.max_entries as usize;
     let (mut keys, mut values) = (Elements::new(key_size), Elements::new(value_size));
     // Where the kernel goes on: at the number of a hash's bucket, or a key of a trie.
     let mut position = [0u64; 32];
     assert!(key_size <= size_of_val(&position));
     let (mut some_keys, mut some_values) = (vec![0; COUNT * key_size], vec![0; COUNT * value_size]);
-    let mut begun = false;
-    // At most as many as the map holds, in case somebody changes it nevertheless.
+    let (mut begun, mut tried) = (false, 0);
+    // At most as many as the map holds, or changes could make this endless.
     while keys.len() <= most {
         let mut attributes = Batch {
             in_batch: if begun { position.as_ptr() as u64 } else { 0 },
@@ -164,15 +168,18 @@ pub fn all_elements(
         let end = match result {
             Ok(_) => false,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            // What it read before counts.
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) && tried < PATIENCE => false,
             Err(error) => return Err(error),
         };
         let count = (attributes.count as usize).min(COUNT);
+        tried = if count == 0 { tried + 1 } else { 0 };
         keys.bytes.extend_from_slice(&some_keys[..count * key_size]);
         values.bytes.extend_from_slice(&some_values[..count * value_size]);
         if end {
             break;
         }
-        begun = true;
+        begun |= count > 0;
     }
     Ok((keys, values))
 }
