@@ -22,6 +22,8 @@ pub struct Ruleset {
     /// then the files that it includes, then list files.
     #[serde(with = "path_bytes::list")]
     pub files: Vec<PathBuf>,
+    /// How many of these, the first ones, are not list files.
+    pub configurations: u16,
 }
 
 /// Serializes paths as bytes: serde's own implementation refuses a path that is not UTF-8.
@@ -104,12 +106,15 @@ pub struct List {
     pub name: String,
     /// Index into [`Ruleset::files`] of the configuration that it stands in.
     pub file: u16,
-    /// Where it stands in that.
+    /// Where its name stands in that, both from 1.
     pub line: u32,
+    pub column: u32,
     /// Which address of a packet it looks at. Allowlists always look at the source.
     pub side: Side,
     /// What a match does. Meaningless for an allowlist.
     pub action: ListAction,
+    /// Whether a line of its files that cannot be read is an error.
+    pub strict: bool,
     pub guards: Guards,
     pub v4: Vec<Entry<u32>>,
     pub v6: Vec<Entry<u128>>,
@@ -328,8 +333,10 @@ mod tests {
             name: "x".into(),
             file: 0,
             line: 1,
+            column: 1,
             side: Side::Source,
             action: ListAction::Drop,
+            strict: false,
             guards: Guards::default(),
             v4,
             v6: Vec::new(),

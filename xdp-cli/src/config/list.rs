@@ -31,6 +31,8 @@ pub(super) struct Lists {
     pub(super) places: Vec<usize>,
     /// The files that entries index by `file`: those of the configuration, then list files.
     pub(super) files: Vec<PathBuf>,
+    /// How many of these are files of the configuration.
+    pub(super) configurations: u16,
     /// Mistakes and warnings in list files.
     pub(super) found: Diagnostics,
     /// Whether all lists were read to their ends, not just up to a limit.
@@ -63,6 +65,8 @@ pub(super) fn read(
         blocklists,
         places,
         files: paths,
+        // It fits: it is at most the number of includes and one.
+        configurations: reading.configurations as u16,
         found: reading.found,
         complete: !reading.full,
     }
@@ -75,7 +79,6 @@ struct Draft {
     at: usize,
     /// The list without its entries.
     list: List,
-    strict: bool,
     entries: ListEntries,
     /// Whether something in it was wrong and reported. Too few entries are no further mistake then.
     failed: bool,
@@ -164,20 +167,22 @@ impl<'f> Reading<'f> {
         report: &mut Report<'_>,
     ) {
         self.held += entries.len();
+        let (line, column) = report.place(table.place());
         self.drafts.push(Draft {
             title: table.title.clone(),
             at: table.place(),
             list: List {
                 name: table.name.map(|name| name.value.to_owned()).unwrap_or_default(),
                 file: report.file(table.place()),
-                line: report.line(table.place()),
+                line,
+                column,
                 side,
                 action,
+                strict,
                 guards,
                 v4: Vec::new(),
                 v6: Vec::new(),
             },
-            strict,
             entries,
             failed,
         });
@@ -333,7 +338,8 @@ impl<'f> Reading<'f> {
             return self.refuse_without_entry(number, namings, findings, report);
         }
         let path = &self.named[usize::from(number)].path;
-        let strict = |strict: bool| namings.iter().any(|n| self.drafts[n.list].strict == strict);
+        let strict =
+            |strict: bool| namings.iter().any(|n| self.drafts[n.list].list.strict == strict);
         if strict(true) {
             let rest = findings.unreadable.clone();
             tell(path, rest, UNREADABLE, &mut self.found.errors);

@@ -151,6 +151,7 @@ fn read<'t>(
         blocklists: lists.blocklists,
         rules: rules.into_iter().filter_map(|table| rule::read(table, &names, report)).collect(),
         files: lists.files,
+        configurations: lists.configurations,
     };
     if lists.complete {
         limits::check_prefixes(&ruleset, &lists.places, report);

@@ -122,7 +122,8 @@ pub fn arp(arp: &Arp) -> Vec<Setting> {
 /// The keys of an allowlist or a blocklist, without its name and its entries.
 pub fn list(list: &List, is_blocklist: bool) -> Vec<Setting> {
     // The caller deals with its place, its name and its entries.
-    let List { name: _, file: _, line: _, v4: _, v6: _, side, action, guards } = list;
+    let List { name: _, file: _, line: _, column: _, v4: _, v6: _, side, action, strict, guards } =
+        list;
     let mut settings = Settings::default();
     if is_blocklist {
         let side = match side {
@@ -136,6 +137,9 @@ pub fn list(list: &List, is_blocklist: bool) -> Vec<Setting> {
         };
         settings.add("match", Value::text(side));
         settings.add("action", Value::text(action));
+    }
+    if *strict {
+        settings.add("strict", Value::Boolean(true));
     }
     write_guards(&mut settings, guards);
     settings.0

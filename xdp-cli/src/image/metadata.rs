@@ -136,8 +136,10 @@ mod tests {
             name: name.to_owned(),
             file: 0,
             line: 1,
+            column: 1,
             side: Side::Source,
             action: ListAction::Drop,
+            strict: false,
             guards: Guards::default(),
             v4: v4
                 .map(|(file, line)| Entry {

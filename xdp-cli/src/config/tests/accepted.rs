@@ -23,7 +23,11 @@ fn matches(conditions: &str) -> Matches {
 fn an_empty_file_has_the_defaults() {
     let setup = Setup::new(&[]);
     let loaded = setup.load("");
-    let expected = Ruleset { files: vec![setup.path().join("x.toml")], ..Ruleset::default() };
+    let expected = Ruleset {
+        files: vec![setup.path().join("x.toml")],
+        configurations: 1,
+        ..Ruleset::default()
+    };
     assert_eq!(loaded.ruleset, Some(expected));
     let policy = loaded.ruleset.unwrap().policy;
     assert_eq!(
@@ -95,8 +99,10 @@ set_destination_mac = "02:00:00:00:00:02"
             name: "office".into(),
             file: 0,
             line: 11,
+            column: 12,
             side: Side::Source,
             action: ListAction::Drop,
+            strict: false,
             guards: Guards::default(),
             v4: vec![
                 Entry { prefix: v4([198, 51, 100, 0], 24), file: 0, line: 12 },
@@ -112,8 +118,10 @@ set_destination_mac = "02:00:00:00:00:02"
             name: "spamhaus".into(),
             file: 0,
             line: 16,
+            column: 12,
             side: Side::Either,
             action: ListAction::Count,
+            strict: true,
             guards: Guards {
                 allow_empty: true,
                 catch_all: true,
@@ -165,6 +173,7 @@ set_destination_mac = "02:00:00:00:00:02"
         files: ["x.toml", "lists/partners.txt", "lists/drop.netset"]
             .map(|name| setup.path().join(name))
             .to_vec(),
+        configurations: 1,
     };
     assert_eq!(loaded.ruleset, Some(expected));
 }

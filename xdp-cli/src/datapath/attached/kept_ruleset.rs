@@ -21,7 +21,7 @@ use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
 const PREFIX: &str = "ruleset-";
 /// Marks a file of this version. Behind it comes the snapshot, then the snapshot's CRC-32, lowest
 /// byte first.
-const MAGIC: &[u8; 8] = b"xdpctl\x00\x06";
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x07";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -87,7 +87,7 @@ fn list<'a>(shown: &Shown, list: &'a List, is_blocklist: bool) -> OneList<'a> {
         keys: Keys(written::list(list, is_blocklist)),
         entries: list.entries(),
         files: files.collect(),
-        prefixes: prefixes(list, !shown.terse).collect(),
+        prefixes: prefixes(shown, list).collect(),
     }
 }
 

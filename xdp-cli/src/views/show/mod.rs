@@ -51,13 +51,18 @@ fn origins(list: &List) -> Vec<Origin> {
     counts.into_iter().map(|(file, entries)| Origin { file, entries }).collect()
 }
 
-/// The prefixes of a list, sorted, each once; without those from list files unless `files` is set.
-/// An entry that stands in the table itself has the file of the table.
-fn prefixes(list: &List, files: bool) -> impl Iterator<Item = String> {
-    let own = list.file;
-    let is_shown = move |file: u16| files || file == own;
-    let v4 = each_once(&list.v4).into_iter().filter(move |(_, file)| is_shown(*file));
-    let v6 = each_once(&list.v6).into_iter().filter(move |(_, file)| is_shown(*file));
+impl Shown {
+    /// Whether a file of [`Ruleset::files`] is named in place of its entries.
+    fn is_named(&self, file: u16) -> bool {
+        self.terse && file >= self.ruleset.configurations
+    }
+}
+
+/// The prefixes of a list, sorted, each once, without those of files that are named in their place.
+/// Those that stand for a name have the file that defines it.
+fn prefixes<'s>(shown: &'s Shown, list: &List) -> impl Iterator<Item = String> + use<'s> {
+    let v4 = each_once(&list.v4).into_iter().filter(|(_, file)| !shown.is_named(*file));
+    let v6 = each_once(&list.v6).into_iter().filter(|(_, file)| !shown.is_named(*file));
     v4.map(|(prefix, _)| prefix_v4(prefix)).chain(v6.map(|(prefix, _)| prefix_v6(prefix)))
 }
 

@@ -213,6 +213,38 @@ fn terse_names_files() {
     "#);
 }
 
+/// Once a file that defines a name was taken for a list file, and `strict` was lost.
+#[test]
+fn terse_writes_out_what_names_stand_for() {
+    let files = |path: &Path| -> Result<Vec<u8>, FileError> {
+        let text = match path.file_name().and_then(|name| name.to_str()) {
+            Some("list") => LIST,
+            Some("names.toml") => "[define]\nbad = [\"203.0.113.7\", \"10.0.0.1\"]\n",
+            _ => {
+                "include = [\"names.toml\"]\n[[blocklist]]\nname = \"drop\"\n\
+                 prefixes = [\"$bad\", \"2001:db8::1\"]\nfiles = [\"list\"]\nstrict = true\n"
+            }
+        };
+        Ok(text.as_bytes().to_vec())
+    };
+    let loaded = load_with(Path::new("/etc/xdpctl/x.toml"), &files);
+    let ruleset = loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+    let text = text(&Shown { ruleset, ..shown("", true) });
+    insta::assert_snapshot!(text.split_once("[[blocklist]]").unwrap().1, @r#"
+    name = "drop"
+    match = "source"
+    action = "drop"
+    strict = true
+    # 3 IPv4 and 2 IPv6 prefixes: 1 from /etc/xdpctl/x.toml, 2 from /etc/xdpctl/names.toml, 2 from /etc/xdpctl/list
+    prefixes = [
+        "10.0.0.1",
+        "203.0.113.7",
+        "2001:db8::1",
+    ]
+    files = ["/etc/xdpctl/list"]
+    "#);
+}
+
 #[test]
 fn as_json() {
     let mut out = Vec::new();

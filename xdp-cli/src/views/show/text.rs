@@ -30,7 +30,8 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
         timestamp(shown.loaded_at),
         plain(&shown.loaded_from.to_string_lossy())
     )?;
-    let Ruleset { policy, arp, allowlists, blocklists, rules, files: _ } = &shown.ruleset;
+    let Ruleset { policy, arp, allowlists, blocklists, rules, files: _, configurations: _ } =
+        &shown.ruleset;
     write!(out, "\n[policy]\n")?;
     settings(out, &written::policy(policy))?;
     write!(out, "\n[arp]\n")?;
@@ -74,11 +75,11 @@ fn one_list(
     }
     writeln!(out)?;
     writeln!(out, "prefixes = [")?;
-    for prefix in prefixes(list, !shown.terse) {
+    for prefix in prefixes(shown, list) {
         writeln!(out, "    \"{prefix}\",")?;
     }
     writeln!(out, "]")?;
-    let files = origins.iter().filter(|origin| shown.terse && origin.file != list.file);
+    let files = origins.iter().filter(|origin| shown.is_named(origin.file));
     let files: Vec<Value> = files.map(|origin| Value::Text(path(origin.file))).collect();
     if !files.is_empty() {
         writeln!(out, "files = {}", Value::Several(files))?;
