@@ -46,7 +46,7 @@ pub struct Put {
     /// /var/lib/xdpctl until then
     #[arg(long)]
     pub persist: bool,
-    /// Take 0.0.0.0/0 and ::/0 too, which hold every source there is
+    /// Take prefixes that hold every source too: 0.0.0.0/0, ::/0, or several that do so together
     #[arg(long)]
     pub catch_all: bool,
 }

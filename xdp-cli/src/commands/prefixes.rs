@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::{Failure, Session};
 use crate::args::Prefixes;
+use crate::config::guard;
 use crate::config::list::{UNREADABLE, tell};
 use crate::config::listfile::{self, ListEntries};
-use crate::config::prefix::{IpPrefix, masked_v6};
+use crate::config::prefix::{Family, IpPrefix, masked_v6};
 use crate::config::report::HOST_BITS;
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
@@ -55,26 +56,40 @@ fn read_all(
     Ok(prefixes)
 }
 
-/// Refuses a prefix that holds every source, unless that is meant.
+/// Refuses prefixes that hold every source of a family, one of them alone or several together,
+/// unless that is meant.
 pub fn refuse_catch_all(
     prefixes: &[IpPrefix],
     meant: bool,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let is_all = |prefix: &&IpPrefix| match prefix {
-        IpPrefix::V4(prefix) => prefix.length == 0,
-        IpPrefix::V6(prefix) => prefix.length == 0,
-    };
-    let all: Vec<String> = prefixes.iter().filter(is_all).map(ToString::to_string).collect();
-    if meant || all.is_empty() {
+    if meant {
         return Ok(());
     }
-    let told = match &all[..] {
-        [one] if one.contains(':') => format!("{one} holds every IPv6 source"),
-        [one] => format!("{one} holds every IPv4 source"),
-        both => format!("{} hold every source", both.join(" and ")),
-    };
-    session.reporter.error(&told, Some("give `--catch-all` where that is what you mean"));
+    let all = prefixes.iter().filter(|prefix| prefix.length() == 0);
+    let mut told: Vec<String> = all
+        .map(|prefix| format!("{prefix} holds every {} source", prefix.family().name()))
+        .collect();
+    let v4 = prefixes.iter().filter_map(|prefix| match prefix {
+        IpPrefix::V4(prefix) => Some(*prefix),
+        IpPrefix::V6(_) => None,
+    });
+    let v6 = prefixes.iter().filter_map(|prefix| match prefix {
+        IpPrefix::V6(prefix) => Some(*prefix),
+        IpPrefix::V4(_) => None,
+    });
+    for (together, family) in
+        [(guard::hold_all_v4(v4), Family::V4), (guard::hold_all_v6(v6), Family::V6)]
+    {
+        if together {
+            told.push(format!("these prefixes together hold every {} source", family.name()));
+        }
+    }
+    if told.is_empty() {
+        return Ok(());
+    }
+    let hint = "give `--catch-all` where that is what you mean";
+    session.reporter.error(&told.join(", and "), Some(hint));
     Err(Failure::Configuration)
 }
 
@@ -312,7 +327,18 @@ mod tests {
         for (prefixes, aggregate, told) in [
             (&["10.0.0.1", "0.0.0.0/0"][..], None, "0.0.0.0/0 holds every IPv4 source"),
             (&["::/0"], None, "::/0 holds every IPv6 source"),
-            (&["::/0", "0.0.0.0/0"], None, "0.0.0.0/0 and ::/0 hold every source"),
+            (
+                &["::/0", "0.0.0.0/0"],
+                None,
+                "0.0.0.0/0 holds every IPv4 source, and ::/0 holds every IPv6 source",
+            ),
+            (&["0.0.0.0/1", "128.0.0.0/1"], None, "these prefixes together hold every IPv4 source"),
+            (
+                &["0.0.0.0-9.255.255.255", "::1", "10.0.0.0-255.255.255.255"],
+                None,
+                "these prefixes together hold every IPv4 source",
+            ),
+            (&["::/1", "8000::1"], Some(1), "these prefixes together hold every IPv6 source"),
             (&["0.0.0.0-255.255.255.255"], None, "0.0.0.0/0 holds every IPv4 source"),
             (&["2001:db8::1"], Some(0), "::/0 holds every IPv6 source"),
         ] {
@@ -321,7 +347,7 @@ mod tests {
             assert_eq!(said, format!("error: {told}\n{hint}"));
             assert!(ask(prefixes, aggregate, true).0.is_some());
         }
-        assert!(ask(&["0.0.0.0/1", "128.0.0.0/1"], None, false).0.is_some());
+        assert!(ask(&["0.0.0.0/1", "128.0.0.0/2", "::/1"], None, false).0.is_some());
     }
 
     #[test]

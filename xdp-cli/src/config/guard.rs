@@ -8,8 +8,8 @@ use super::listfile::ListEntries;
 use super::prefix::Family;
 use super::report::{Report, quote};
 use super::table::TomlTable;
-use crate::notation::grouped;
-use crate::ruleset::{Entry, Guards, in_order};
+use crate::notation::{counted, grouped};
+use crate::ruleset::{Guards, Prefix, in_order};
 use xdp_common::capacity::MAX_PREFIXES;
 
 /// The number of prefixes that a ruleset can hold, both families together.
@@ -58,8 +58,8 @@ pub(super) fn check(
             report.error(
                 at,
                 format!(
-                    "{title}: {} entries, and min_entries is {}",
-                    grouped(number as u64),
+                    "{title}: {}, and min_entries is {}",
+                    counted(number as u64, "entry"),
                     grouped(least as u64)
                 ),
                 "see whether its files are whole, or lower min_entries",
@@ -68,8 +68,8 @@ pub(super) fn check(
     }
     // A single entry that holds every address has been reported at its own line.
     if !guards.catch_all {
-        let v4 = covers(&entries.v4, |address| u128::from(address) << 96);
-        let v6 = covers(&entries.v6, |address| address);
+        let v4 = hold_all_v4(entries.v4.iter().map(|entry| entry.prefix));
+        let v6 = hold_all_v6(entries.v6.iter().map(|entry| entry.prefix));
         for (_, family) in [(v4, Family::V4), (v6, Family::V6)].iter().filter(|(all, _)| *all) {
             report.error(
                 at,
@@ -85,22 +85,30 @@ fn distinct(entries: &ListEntries) -> usize {
     in_order(&entries.v4).len() + in_order(&entries.v6).len()
 }
 
-/// Whether entries hold every address of their family together, but none does alone. `0.0.0.0/1`
-/// and `128.0.0.0/1` do, for example. `left` shifts an address to the top of 128 bits.
-fn covers<A: Copy>(entries: &[Entry<A>], left: impl Fn(A) -> u128) -> bool {
-    if entries.iter().any(|entry| entry.prefix.length == 0) {
+/// Whether IPv4 prefixes hold every address together, but none does alone.
+pub(crate) fn hold_all_v4(prefixes: impl Iterator<Item = Prefix<u32>> + Clone) -> bool {
+    hold_all(prefixes.map(|it| (u128::from(it.address) << 96, it.length)))
+}
+
+/// The same of IPv6.
+pub(crate) fn hold_all_v6(prefixes: impl Iterator<Item = Prefix<u128>> + Clone) -> bool {
+    hold_all(prefixes.map(|it| (it.address, it.length)))
+}
+
+/// Whether prefixes hold every address of their family together, but none does alone. `0.0.0.0/1`
+/// and `128.0.0.0/1` do, for example. Addresses are shifted to the top of 128 bits.
+fn hold_all(prefixes: impl Iterator<Item = (u128, u8)> + Clone) -> bool {
+    if prefixes.clone().any(|(_, length)| length == 0) {
         return false;
     }
     let size = |length: u8| 1u128 << (128 - u32::from(length));
     // Most lists hold too few addresses to cover everything, however they lie.
-    let total = entries.iter().try_fold(0u128, |sum, it| sum.checked_add(size(it.prefix.length)));
-    if total.is_some() {
+    let mut sizes = prefixes.clone().map(|(_, length)| size(length));
+    if sizes.try_fold(0u128, u128::checked_add).is_some() {
         return false;
     }
-    let mut spans: Vec<(u128, u128)> = entries
-        .iter()
-        .map(|it| (left(it.prefix.address), left(it.prefix.address) | (size(it.prefix.length) - 1)))
-        .collect();
+    let mut spans: Vec<(u128, u128)> =
+        prefixes.map(|(address, length)| (address, address | (size(length) - 1))).collect();
     spans.sort_unstable();
     // The lowest address that no span so far holds; `None` past the last address.
     let mut next = Some(0);
@@ -117,13 +125,9 @@ fn covers<A: Copy>(entries: &[Entry<A>], left: impl Fn(A) -> u128) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ruleset::Prefix;
 
     fn together(prefixes: &[(u32, u8)]) -> bool {
-        let entry =
-            |&(address, length)| Entry { prefix: Prefix { address, length }, file: 0, line: 1 };
-        let entries: Vec<_> = prefixes.iter().map(entry).collect();
-        covers(&entries, |address| u128::from(address) << 96)
+        hold_all_v4(prefixes.iter().map(|&(address, length)| Prefix { address, length }))
     }
 
     #[test]

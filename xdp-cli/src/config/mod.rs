@@ -13,7 +13,7 @@ pub mod written;
 
 mod define;
 mod excerpt;
-mod guard;
+pub(crate) mod guard;
 mod include;
 mod limits;
 pub(crate) mod list;
