@@ -135,6 +135,56 @@ fn a_reload_that_cuts_the_session_off_changes_nothing() {
     assert_eq!(generation(&bench), before + 1);
 }
 
+/// Whoever blocks a whole network may sit in it.
+#[test]
+fn a_block_of_the_session_is_refused() {
+    let mut bench = addressed();
+    bench.attach("");
+    let none =
+        || assert_eq!(bench.xdpctl(["bans", JUDGED, "--json"]).json(), serde_json::json!([]));
+    for args in [
+        &["block", JUDGED, "10.0.0.1"][..],
+        &["block", JUDGED, "192.0.2.1", "10.0.0.0/8", "10.0.0.0/24"],
+        &["block", "10.0.0.0-10.0.0.9", "--all-interfaces"],
+        &["block", JUDGED, "0.0.0.0/0", "--catch-all"],
+    ] {
+        let output = within(&bench, SESSION, args);
+        refused(&output, "error: on in0, a block of ");
+        assert!(output.stderr.contains("by SSH_CONNECTION"), "{}", output.stderr);
+        none();
+    }
+    // The prefix that decides is named, and what would let the session in.
+    let output = within(&bench, SESSION, ["block", JUDGED, "10.0.0.0/8", "10.0.0.0/24"]);
+    assert!(output.stderr.contains("a block of 10.0.0.0/24 would cut off"), "{}", output.stderr);
+    assert!(output.stderr.contains("`xdpctl allow in0 10.0.0.1`"), "{}", output.stderr);
+
+    // Others, and what lets nobody out, are blocked without a word.
+    for (session, prefix) in
+        [(SESSION, "10.0.0.3"), ("10.1.0.1 50000 10.1.0.2 22", "10.1.0.1"), ("UNKNOWN", "10.0.0.1")]
+    {
+        let output = within(&bench, session, ["block", JUDGED, prefix]);
+        assert_eq!(output.success().stderr, "", "{session}");
+        bench.xdpctl(["unblock", JUDGED, prefix]).success();
+    }
+    within(&bench, SESSION, ["allow", JUDGED, "10.0.0.1"]).success();
+    // Another owner's allow lets it in, one's own is replaced by the block.
+    let again = ["block", JUDGED, "10.0.0.1"];
+    refused(&within(&bench, SESSION, again), "a block of 10.0.0.1/32");
+    within(&bench, SESSION, ["block", JUDGED, "10.0.0.0/24"]).success();
+    let other = within(&bench, SESSION, ["block", JUDGED, "10.0.0.1", "--owner", "sshd"]);
+    assert!(other.success().stderr.contains("a run-time entry of cli allows it"), "{other:?}");
+    bench.xdpctl(["bans", JUDGED, "--flush"]).success();
+
+    let output = within(&bench, SESSION, ["block", JUDGED, "10.0.0.1", "--force"]);
+    let warned = "warning: on in0, a block of 10.0.0.1/32 would cut off the connection";
+    assert!(output.success().stderr.starts_with(warned), "{}", output.stderr);
+    bench.xdpctl(["bans", JUDGED, "--flush"]).success();
+
+    bench.attach("[[allowlist]]\nname = \"me\"\nprefixes = [\"10.0.0.0/24\"]\n");
+    let output = within(&bench, SESSION, ["block", JUDGED, "10.0.0.1"]);
+    assert!(output.success().stderr.starts_with("warning: allowlist \"me\""), "{output:?}");
+}
+
 /// As it is after sudo(8).
 #[test]
 fn a_stripped_environment_is_found_above() {

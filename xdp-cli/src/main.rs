@@ -15,7 +15,6 @@ use xdpctl::logging;
 use xdpctl::notation::json_line;
 use xdpctl::report::{self, Reporter};
 use xdpctl::usage;
-use xdpctl::views::entries::Kind;
 
 fn main() -> ExitCode {
     oom::heed();
@@ -92,8 +91,8 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
             let Session { out, reporter, .. } = session;
             return Ok(commands::check::run(&args.file, args.json, *out, reporter));
         }
-        Command::Block(args) => changing(session, |s| commands::block::run(args, Kind::Block, s))?,
-        Command::Allow(args) => changing(session, |s| commands::block::run(args, Kind::Allow, s))?,
+        Command::Block(args) => changing(session, |s| commands::block::block(args, s))?,
+        Command::Allow(args) => changing(session, |s| commands::block::allow(args, s))?,
         Command::Unblock(args) => changing(session, |s| commands::unblock::run(args, s))?,
         Command::Bans(args) if args.flush => changing(session, |s| commands::bans::run(args, s))?,
         Command::Bans(args) => commands::bans::run(args, session)?,

@@ -52,6 +52,15 @@ pub struct Put {
 }
 
 #[derive(Args, Debug)]
+pub struct Block {
+    #[command(flatten)]
+    pub put: Put,
+    /// Also where that would cut off the connection that this command runs in
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args, Debug)]
 pub struct Unblock {
     /// The interface
     #[arg(value_name = "IFACE")]

@@ -7,7 +7,7 @@ mod look;
 mod time;
 
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
-pub use entries::{Bans, Prefixes, Put, Unblock};
+pub use entries::{Bans, Block, Prefixes, Put, Unblock};
 pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, PacketArg, ProtocolArg};
 pub use look::{Check, Show, Stats, Status};
 
@@ -63,7 +63,7 @@ pub enum Command {
     /// The entry holds until it is removed or its time is over, whatever the ruleset says but for
     /// its allowlists, and over reloads. The longest entry that holds a source decides; for one prefix,
     /// each owner has an entry, and of these an allow comes before a block while it lives.
-    Block(Put),
+    Block(Block),
     /// Let pass what comes from an address or a prefix, whatever the ruleset says
     ///
     /// An entry as that of `block`, and asked before allowlists, blocklists and rules.

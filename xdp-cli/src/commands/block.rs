@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use super::holders::{self, Files, Holders};
 use super::prefixes::{self, Given, shown};
-use super::{Failure, Session};
-use crate::args::Put;
+use super::{Failure, Session, lockout};
+use crate::args::{Block, Put};
 use crate::datapath::attached::allowlisted;
 use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::detach;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::maps::dynamic::{self, Order, Store};
@@ -16,12 +17,56 @@ use crate::ruleset::List;
 use crate::views::entries::{Kind, Listed, overruled};
 use xdp_common::capacity::MAX_SHOWN_WARNINGS;
 
+/// Blocks, unless that would cut off the connection that the command runs in.
+pub fn block(args: &Block, session: &mut Session<'_>) -> std::result::Result<(), Failure> {
+    let given = read(&args.put, session)?;
+    keep_connection(&given, args, session)?;
+    put(&args.put, Kind::Block, given, session)
+}
+
+pub fn allow(args: &Put, session: &mut Session<'_>) -> std::result::Result<(), Failure> {
+    let given = read(args, session)?;
+    put(args, Kind::Allow, given, session)
+}
+
+/// Reports mistakes in prefixes even without root, and before waiting for a lock.
+fn read(args: &Put, session: &mut Session<'_>) -> std::result::Result<Given, Failure> {
+    let given = prefixes::read(&args.interface, &args.prefixes, session)?;
+    prefixes::refuse_catch_all(&given.prefixes, args.catch_all, session)?;
+    Ok(given)
+}
+
+/// Refuses to block the source of the connection that this command runs in; with `--force`, only
+/// warns of it.
+fn keep_connection(given: &Given, args: &Block, session: &mut Session<'_>) -> Result<()> {
+    let connections = lockout::connections_from(&given.prefixes);
+    if connections.is_empty() {
+        return Ok(());
+    }
+    let Some(namespace) = Namespace::look()? else { return Ok(()) };
+    let attached = namespace.attachments()?;
+    let all = args.put.prefixes.all_interfaces;
+    let chosen = holders::chosen(&attached, given.interface.as_deref(), all)?;
+    let mut cut = chosen.attachments.into_iter().filter_map(|attachment| {
+        lockout::cut_off_by_block(attachment, &given.prefixes, &args.put.owner, &connections)
+    });
+    match cut.next() {
+        Some(error) if args.force => session.reporter.warning(&error.message, None),
+        Some(error) => return Err(error),
+        None => {}
+    }
+    Ok(())
+}
+
 /// Adds entries on an attached interface, or on all of them. If one interface cannot take them,
 /// none gets them.
-pub fn run(args: &Put, kind: Kind, session: &mut Session<'_>) -> std::result::Result<(), Failure> {
-    // Mistakes in prefixes are reported even without root, and before waiting for a lock.
-    let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
-    prefixes::refuse_catch_all(&prefixes, args.catch_all, session)?;
+fn put(
+    args: &Put,
+    kind: Kind,
+    given: Given,
+    session: &mut Session<'_>,
+) -> std::result::Result<(), Failure> {
+    let Given { interface, prefixes } = given;
     let (owner, life, note) = (args.owner.clone(), args.life, args.note.clone());
     let order = Order { owner, kind, life, note, created: SystemTime::now() };
     let all = args.prefixes.all_interfaces;

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use xdp_common::packet::LinkType;
 
+use crate::config::prefix::IpPrefix;
+use crate::datapath::attached::allowlisted;
+use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::Error;
 use crate::datapath::host::addresses::{self, Address};
 use crate::datapath::host::interface::Interface;
@@ -20,6 +23,7 @@ use crate::judgement::names::{RunTime, full};
 use crate::judgement::reach::{Ground, Role, Warning, decider, names_ipv6};
 use crate::notation::plain;
 use crate::ruleset::{PolicyAction, Ruleset};
+use crate::views::entries::{Kind, Listed};
 use crate::views::explain::entries::Address as PacketAddress;
 
 /// A ruleset that is about to be put on an interface.
@@ -82,6 +86,74 @@ pub fn cut_off(coming: &Coming<'_>) -> Option<Error> {
     })
 }
 
+/// The connections that this command runs in and whose peers one of these sorted prefixes holds.
+pub fn connections_from(prefixes: &[IpPrefix]) -> Vec<Connection> {
+    let mut connections = ssh::connections();
+    connections.retain(|connection| holding(prefixes, connection.peer.ip()).is_some());
+    connections
+}
+
+/// The error that blocking these sorted prefixes would cut off one of these connections. `None` if
+/// something lets it in before, or if that cannot be found out.
+pub fn cut_off_by_block(
+    attachment: &Attachment,
+    prefixes: &[IpPrefix],
+    owner: &str,
+    connections: &[Connection],
+) -> Option<Error> {
+    let interface = attachment.interface()?;
+    let interfaces = Interface::all().unwrap_or_default();
+    let addresses = addresses::all().unwrap_or_default();
+    connections.iter().find_map(|connection| {
+        let Connection { peer, own, evidence } = connection;
+        comes_by(connection, &interface, &interfaces, &addresses)?;
+        let by = holding(prefixes, peer.ip())?;
+        if is_let_in(attachment, prefixes, &by, owner, peer.ip()).unwrap_or(true) {
+            return None;
+        }
+        let (name, peer_ip) = (plain(&interface.name), peer.ip());
+        Some(
+            Error::new(format!(
+                "on {name}, a block of {by} would cut off the connection that this command runs in, \
+                 from {peer} to {own} (by {evidence})"
+            ))
+            .hint(format!(
+                "leave {by} out; or let {peer_ip} in first, by `xdpctl allow {name} {peer_ip}` or an \
+                 [[allowlist]]; or say `--force`"
+            )),
+        )
+    })
+}
+
+/// Whether an address is let in although these prefixes, of which `by` is the longest that holds
+/// it, are blocked by that owner: by an allowlist, or by a run-time entry that the owner's new one
+/// does not replace.
+fn is_let_in(
+    attachment: &Attachment,
+    prefixes: &[IpPrefix],
+    by: &IpPrefix,
+    owner: &str,
+    address: IpAddr,
+) -> Result<bool, Error> {
+    let address = full(packet_address(address));
+    if allowlisted::may_be(attachment, &[address])? {
+        return Ok(true);
+    }
+    let held = dynamic::holding(attachment.readable()?.0, None, address)?;
+    let is_replaced = |it: &Listed| it.owner == owner && prefixes.binary_search(&it.prefix).is_ok();
+    // The longest decides, and of those as long an allow.
+    let deciding = held.iter().find(|it| !is_replaced(it));
+    let at_least = |it: &Listed| it.prefix.length() >= by.length();
+    Ok(deciding.is_some_and(|it| it.kind == Kind::Allow && at_least(it)))
+}
+
+/// The longest of these sorted prefixes that holds an address.
+fn holding(prefixes: &[IpPrefix], address: IpAddr) -> Option<IpPrefix> {
+    let address = full(packet_address(address));
+    let lengths = (0..=address.length()).rev();
+    lengths.map(|length| address.shortened(length)).find(|it| prefixes.binary_search(it).is_ok())
+}
+
 /// Warnings of what a ruleset takes away from its interface.
 pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let Ok(link_type) = coming.interface.link_type() else { return Vec::new() };
@@ -127,12 +199,16 @@ fn ground<'a>(coming: &Coming<'a>, entries: &'a RunTimeEntries, link_type: LinkT
     }
 }
 
-/// The run-time entry that decides about an address, if one does.
-fn entries(maps: &Maps, ip: IpAddr) -> Option<RunTimeEntries> {
-    let source = match ip {
+fn packet_address(ip: IpAddr) -> PacketAddress {
+    match ip {
         IpAddr::V4(v4) => PacketAddress::V4(v4.to_bits()),
         IpAddr::V6(v6) => PacketAddress::V6(v6.to_bits()),
-    };
+    }
+}
+
+/// The run-time entry that decides about an address, if one does.
+fn entries(maps: &Maps, ip: IpAddr) -> Option<RunTimeEntries> {
+    let source = packet_address(ip);
     let (prefix, kind) = dynamic::deciding(maps, full(source)).ok().flatten()?;
     let mut entries = RunTimeEntries::default();
     entries.insert(source, RunTime { prefix, kind, expires_in_seconds: None, note: None });
