@@ -74,6 +74,59 @@ fn a_configuration_in_force_nowhere_is_asked() {
     assert_eq!(lookup("1.2.3.4"), json!([]));
 }
 
+/// The names that a configuration takes too.
+#[test]
+fn ports_protocols_and_types_by_name() {
+    let bench = Bench::new();
+    let rule = |name: &str, keys: &str| {
+        format!("[[rule]]\nname = \"{name}\"\n{keys}\naction = \"drop\"\n")
+    };
+    let file = bench.write(
+        "named.toml",
+        &[
+            rule("dns", "protocol = \"udp\"\nsource_port = \"ntp\"\ndestination_port = \"domain\""),
+            rule("web", "protocol = \"tcp\"\ndestination_port = 443"),
+            rule("gre", "protocol = \"gre\""),
+            rule("pong", "protocol = \"icmp\"\nicmp_type = 0"),
+            rule("solicit", "protocol = \"icmpv6\"\nicmp_type = 135"),
+        ]
+        .concat(),
+    );
+    let ask = |addresses: [&str; 2], rest: &str| {
+        let [source, destination] = addresses;
+        let named = ["--source", source, "--destination", destination];
+        let rest: Vec<&str> = rest.split(' ').collect();
+        without_the_kernel("explain", &file, [&named, &rest[..]].concat())
+    };
+    let (v4, v6) = (["192.0.2.9", "192.0.2.1"], ["2001:db8::9", "2001:db8::1"]);
+    for (addresses, rest, decided) in [
+        (v4, "--protocol udp --source-port ntp --destination-port domain", "dns"),
+        (v6, "--destination-port https", "web"),
+        (v4, "--protocol gre", "gre"),
+        (v4, "--protocol icmp --icmp-type echo-reply", "pong"),
+        (v6, "--protocol ipv6-icmp --icmp-type nd-neighbor-solicit", "solicit"),
+    ] {
+        let output = ask(addresses, rest);
+        let said = format!("drop: rule \"{decided}\"");
+        assert!(output.success().stdout.starts_with(&said), "{rest}: {output:?}");
+    }
+    for (rest, told) in [
+        ("--destination-port htps", "--destination-port cannot be \"htps\"\n  hint: did you mean "),
+        (
+            "--protocol icmp --icmp-type nd-redirect",
+            "--icmp-type cannot be \"nd-redirect\"\n  hint: that is a type of \"icmpv6\"",
+        ),
+        (
+            "--protocol tpc",
+            "invalid value 'tpc' for '--protocol <PROTOCOL>': did you mean \"tcp\"?",
+        ),
+        ("--source-port 65536", "a port is 0 to 65535"),
+    ] {
+        let output = ask(v4, rest);
+        assert!(output.expect_status(2).stderr.contains(told), "{rest}: {output:?}");
+    }
+}
+
 /// Packets of interfaces without Ethernet headers.
 #[test]
 fn frames_that_begin_with_ip_are_asked_with_a_link_type() {

@@ -2,11 +2,16 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use crate::config::file::Disk;
+use crate::config::names::Names;
+use crate::config::rule::field;
 use crate::frames::dump;
 use crate::notation::plain;
+use crate::ruleset::TCP_FLAGS;
 
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").args(["packet", "pcap", "source"]).required(true))]
@@ -72,21 +77,21 @@ pub struct Headers {
     /// Address that it goes to; with --source
     #[arg(long, value_name = "ADDRESS", requires = "source", value_parser = address)]
     pub destination: Option<IpAddr>,
-    /// tcp, udp, sctp, icmp (IPv4), icmpv6 (IPv6) or a number [default: tcp]
+    /// A name, such as tcp, udp, sctp, icmp (IPv4), icmpv6 (IPv6) or gre, or a number [default: tcp]
     #[arg(long, value_name = "PROTOCOL", requires = "source", value_parser = protocol)]
     pub protocol: Option<ProtocolArg>,
-    /// [default: 49152]
-    #[arg(long, value_name = "PORT", requires = "source")]
-    pub source_port: Option<u16>,
-    /// [default: 80]
-    #[arg(long, value_name = "PORT", requires = "source")]
-    pub destination_port: Option<u16>,
+    /// A number, or a name such as https [default: 49152]
+    #[arg(long, value_name = "PORT", requires = "source", value_parser = port)]
+    pub source_port: Option<Named<u16>>,
+    /// A number, or a name such as https [default: 80]
+    #[arg(long, value_name = "PORT", requires = "source", value_parser = port)]
+    pub destination_port: Option<Named<u16>>,
     /// Flags that are set, with commas between: fin syn rst psh ack urg ece cwr [default: syn]
     #[arg(long, value_name = "FLAGS", requires = "source", value_parser = tcp_flags)]
     pub tcp_flags: Option<u8>,
-    /// [default: that of an echo request]
-    #[arg(long, value_name = "TYPE", requires = "source")]
-    pub icmp_type: Option<u8>,
+    /// A number, or a name such as echo-reply [default: that of an echo request]
+    #[arg(long, value_name = "TYPE", requires = "source", value_parser = icmp_type)]
+    pub icmp_type: Option<Named<u8>>,
     /// Id of an 802.1Q tag [default: untagged]
     #[arg(
         long, value_name = "ID", requires = "source",
@@ -107,6 +112,24 @@ pub enum ProtocolArg {
     Icmp,
     Icmpv6,
     Number(u8),
+}
+
+/// A number, or a name that means one. Which one depends on the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named<T> {
+    Number(T),
+    Name(String),
+}
+
+impl<T: FromStr> Named<T> {
+    /// The error says which numbers there are.
+    fn of(text: &str, numbers: &str) -> Result<Self, String> {
+        // The number parser alone would accept a sign.
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Self::Name(text.to_owned()));
+        }
+        text.parse().map(Self::Number).map_err(|_| numbers.to_owned())
+    }
 }
 
 /// A frame, or whatever it was.
@@ -149,27 +172,30 @@ fn packet(text: &str) -> Result<PacketArg, String> {
 }
 
 fn protocol(text: &str) -> Result<ProtocolArg, String> {
-    Ok(match text {
-        "tcp" => ProtocolArg::Number(6),
-        "udp" => ProtocolArg::Number(17),
-        "sctp" => ProtocolArg::Number(132),
-        "icmp" => ProtocolArg::Icmp,
-        "icmpv6" => ProtocolArg::Icmpv6,
-        _ => ProtocolArg::Number(text.parse().map_err(|_| {
-            "write tcp, udp, sctp, icmp, icmpv6 or a number from 0 to 255".to_owned()
-        })?),
+    if let Ok(Named::Number(number)) = Named::of(text, "") {
+        return Ok(ProtocolArg::Number(number));
+    }
+    Names::new(&Disk).protocol(text).map(|number| match number {
+        1 => ProtocolArg::Icmp,
+        58 => ProtocolArg::Icmpv6,
+        number => ProtocolArg::Number(number),
     })
 }
 
-/// RFC 9293, section 3.1: the byte from its low bit.
-const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+fn port(text: &str) -> Result<Named<u16>, String> {
+    Named::of(text, "a port is 0 to 65535")
+}
+
+fn icmp_type(text: &str) -> Result<Named<u8>, String> {
+    Named::of(text, "an ICMP type is 0 to 255")
+}
 
 fn tcp_flags(text: &str) -> Result<u8, String> {
     let mut flags = 0;
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let Some(bit) = FLAGS.iter().position(|flag| *flag == name) else {
+        let Some(bit) = TCP_FLAGS.iter().position(|flag| *flag == name) else {
             let name = plain(name);
-            return Err(format!("\"{name}\" is no flag: write some of {}", FLAGS.join(",")));
+            return Err(format!("\"{name}\" is no flag: write some of {}", TCP_FLAGS.join(",")));
         };
         flags |= 1 << bit;
     }
@@ -177,15 +203,9 @@ fn tcp_flags(text: &str) -> Result<u8, String> {
 }
 
 fn mac(text: &str) -> Result<Mac, String> {
-    let wrong = || "write a MAC address such as 02:00:00:00:00:01".to_owned();
-    let mut bytes = [0; 6];
-    let mut parts = text.split([':', '-']);
-    for byte in &mut bytes {
-        let digits = |part: &&str| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit());
-        let part = parts.next().filter(digits).ok_or_else(wrong)?;
-        *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
-    }
-    if parts.next().is_some() { Err(wrong()) } else { Ok(Mac(bytes)) }
+    field::parse_mac(text)
+        .map(Mac)
+        .ok_or_else(|| "write a MAC address such as 02:00:00:00:00:01".to_owned())
 }
 
 #[cfg(test)]
@@ -199,7 +219,14 @@ mod tests {
         assert!(tcp_flags("!syn").is_err());
         assert_eq!(protocol("udp"), Ok(ProtocolArg::Number(17)));
         assert_eq!(protocol("255"), Ok(ProtocolArg::Number(255)));
+        assert_eq!(protocol("gre"), Ok(ProtocolArg::Number(47)));
+        assert_eq!(protocol("ipv6-icmp"), Ok(ProtocolArg::Icmpv6));
+        assert!(protocol("tpc").unwrap_err().starts_with("did you mean \"tcp\"?"));
         assert!(protocol("256").is_err());
+        assert_eq!(port("443"), Ok(Named::Number(443)));
+        assert_eq!(port("https"), Ok(Named::Name("https".to_owned())));
+        assert_eq!(port("65536").unwrap_err(), "a port is 0 to 65535");
+        assert!(icmp_type("256").is_err());
         assert_eq!(mac("02:00:00:00:00:fF"), Ok(Mac([2, 0, 0, 0, 0, 255])));
         for wrong in
             ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "+2:00:00:00:00:01"]

@@ -8,7 +8,7 @@ mod time;
 
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
 pub use entries::{Bans, Block, Prefixes, Put, Unblock};
-pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, PacketArg, ProtocolArg};
+pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, Named, PacketArg, ProtocolArg};
 pub use look::{Check, Show, Stats, Status};
 
 use clap::{Parser, Subcommand};

@@ -103,20 +103,30 @@ impl Database {
 }
 
 /// Looks up the names of ports and protocols.
-pub(super) struct Names<'f> {
+pub(crate) struct Names<'f> {
     files: &'f dyn Files,
     services: OnceCell<Database>,
     protocols: OnceCell<Database>,
 }
 
 impl<'f> Names<'f> {
-    pub(super) fn new(files: &'f dyn Files) -> Self {
+    pub(crate) fn new(files: &'f dyn Files) -> Self {
         Self { files, services: OnceCell::new(), protocols: OnceCell::new() }
     }
 
     /// The port of a service. If it has different ones for different protocols, `protocol` decides.
     /// The error is a hint.
     pub(super) fn port(&self, name: &str, protocol: Option<&str>) -> Result<u16, String> {
+        self.port_or(name, protocol, "a port such as 53, or a range such as \"1024-65535\"")
+    }
+
+    /// The same, with a hint that says what else may stand there.
+    pub(crate) fn port_or(
+        &self,
+        name: &str,
+        protocol: Option<&str>,
+        instead: &str,
+    ) -> Result<u16, String> {
         let database = self.services.get_or_init(|| Database::read(SERVICES, self.files));
         let all = database.entries.get(name).map(Vec::as_slice).unwrap_or_default();
         let of_protocol = all.iter().find(|(_, of)| Some(of.as_str()) == protocol);
@@ -135,17 +145,11 @@ impl<'f> Names<'f> {
             return Ok(*port);
         }
         let known = KNOWN_PORTS.iter().map(|(name, _)| *name);
-        Err(hint(
-            name,
-            database,
-            SERVICES,
-            known,
-            "a port such as 53, or a range such as \"1024-65535\"",
-        ))
+        Err(hint(name, database, SERVICES, known, instead))
     }
 
     /// The number of a protocol. The error is a hint.
-    pub(super) fn protocol(&self, name: &str) -> Result<u8, String> {
+    pub(crate) fn protocol(&self, name: &str) -> Result<u8, String> {
         if let Some((_, number)) = KNOWN_PROTOCOLS.iter().find(|(known, _)| *known == name) {
             return Ok(*number);
         }

@@ -2,9 +2,14 @@
 
 use xdp_common::packet::LinkType;
 
-use crate::args::{Headers, Mac, ProtocolArg};
+use crate::args::{Headers, Mac, Named, ProtocolArg};
+use crate::config::file::Disk;
+use crate::config::names::Names;
+use crate::config::rule::icmp;
 use crate::datapath::error::Error;
 use crate::frames::build::{self, Addresses, Description, Ethernet, Payload};
+use crate::notation::plain;
+use crate::ruleset::Protocol;
 
 /// A description of a frame, without mistakes.
 pub(super) struct Told {
@@ -17,15 +22,19 @@ pub(super) struct Told {
 }
 
 /// What is contradictory, and a hint.
-pub(super) type Mistake = (String, &'static str);
+pub(super) type Mistake = (String, String);
+
+fn mistake(message: impl Into<String>, hint: &str) -> Mistake {
+    (message.into(), hint.to_owned())
+}
 
 impl Told {
     pub(super) fn of(headers: &Headers) -> Result<Self, Mistake> {
         let (Some(source), Some(destination)) = (headers.source, headers.destination) else {
-            return Err(("no frame was given".to_owned(), "--source and --destination name one"));
+            return Err(mistake("no frame was given", "--source and --destination name one"));
         };
         let addresses = Addresses::new(source, destination).ok_or_else(|| {
-            (
+            mistake(
                 format!("{source} and {destination} are of two families"),
                 "a packet has two IPv4 or two IPv6 addresses",
             )
@@ -44,8 +53,8 @@ impl Told {
         let has_ethernet =
             self.vlan.is_some() || self.source_mac.is_some() || self.destination_mac.is_some();
         (link_type == LinkType::Raw && has_ethernet).then(|| {
-            let told = "packets of that interface have no Ethernet header".to_owned();
-            (told, "omit --vlan, --source-mac and --destination-mac")
+            let told = "packets of that interface have no Ethernet header";
+            mistake(told, "omit --vlan, --source-mac and --destination-mac")
         })
     }
 
@@ -68,34 +77,66 @@ impl Told {
 fn payload(headers: &Headers, addresses: Addresses) -> Result<Payload, Mistake> {
     let protocol = headers.protocol.unwrap_or(ProtocolArg::Number(6));
     let v4 = matches!(addresses, Addresses::V4(..));
-    let ports = [headers.source_port.unwrap_or(49152), headers.destination_port.unwrap_or(80)];
+    let ports = |of| -> Result<[u16; 2], Mistake> {
+        let source = port(headers.source_port.as_ref(), "--source-port", of)?;
+        let destination = port(headers.destination_port.as_ref(), "--destination-port", of)?;
+        Ok([source.unwrap_or(49152), destination.unwrap_or(80)])
+    };
+    let icmp = |of, default| -> Result<Payload, Mistake> {
+        let kind = icmp_type(headers.icmp_type.as_ref(), of)?.unwrap_or(default);
+        Ok(Payload::Icmp { kind })
+    };
     let payload = match protocol {
-        ProtocolArg::Number(6) => Payload::Tcp { ports, flags: headers.tcp_flags.unwrap_or(0x02) },
-        ProtocolArg::Number(17) => Payload::Udp { ports },
-        ProtocolArg::Number(132) => Payload::Sctp { ports },
-        ProtocolArg::Icmp if v4 => Payload::Icmp { kind: headers.icmp_type.unwrap_or(8) },
-        ProtocolArg::Icmpv6 if !v4 => Payload::Icmp { kind: headers.icmp_type.unwrap_or(128) },
+        ProtocolArg::Number(6) => {
+            Payload::Tcp { ports: ports("tcp")?, flags: headers.tcp_flags.unwrap_or(0x02) }
+        }
+        ProtocolArg::Number(17) => Payload::Udp { ports: ports("udp")? },
+        ProtocolArg::Number(132) => Payload::Sctp { ports: ports("sctp")? },
+        ProtocolArg::Icmp if v4 => icmp(Protocol::Icmp, 8)?,
+        ProtocolArg::Icmpv6 if !v4 => icmp(Protocol::Icmpv6, 128)?,
         ProtocolArg::Icmp => {
-            return Err(("icmp is IPv4's".to_owned(), "over IPv6 it is --protocol icmpv6"));
+            return Err(mistake("icmp is IPv4's", "over IPv6 it is --protocol icmpv6"));
         }
         ProtocolArg::Icmpv6 => {
-            return Err(("icmpv6 is IPv6's".to_owned(), "over IPv4 it is --protocol icmp"));
+            return Err(mistake("icmpv6 is IPv6's", "over IPv4 it is --protocol icmp"));
         }
         ProtocolArg::Number(protocol) => Payload::Other { protocol },
     };
     let has_ports =
         matches!(payload, Payload::Tcp { .. } | Payload::Udp { .. } | Payload::Sctp { .. });
     if !has_ports && (headers.source_port.is_some() || headers.destination_port.is_some()) {
-        let told = "that protocol has no ports".to_owned();
-        return Err((told, "tcp, udp and sctp have; omit the port"));
+        let told = "that protocol has no ports";
+        return Err(mistake(told, "tcp, udp and sctp have; omit the port"));
     }
     if !matches!(payload, Payload::Tcp { .. }) && headers.tcp_flags.is_some() {
-        let told = "that protocol has no flags".to_owned();
-        return Err((told, "tcp has; omit --tcp-flags"));
+        return Err(mistake("that protocol has no flags", "tcp has; omit --tcp-flags"));
     }
     if !matches!(payload, Payload::Icmp { .. }) && headers.icmp_type.is_some() {
-        let told = "that protocol has no ICMP type".to_owned();
-        return Err((told, "--protocol icmp or icmpv6 has"));
+        let told = "that protocol has no ICMP type";
+        return Err(mistake(told, "--protocol icmp or icmpv6 has"));
     }
     Ok(payload)
+}
+
+/// The port that is meant by an option, if it is given. `of` is the protocol's name in
+/// /etc/services.
+fn port(given: Option<&Named<u16>>, option: &str, of: &str) -> Result<Option<u16>, Mistake> {
+    match given {
+        None => Ok(None),
+        Some(Named::Number(port)) => Ok(Some(*port)),
+        Some(Named::Name(name)) => Names::new(&Disk)
+            .port_or(name, Some(of), "a port such as 53")
+            .map(Some)
+            .map_err(|hint| (format!("{option} cannot be \"{}\"", plain(name)), hint)),
+    }
+}
+
+/// The ICMP type that is meant, if it is given.
+fn icmp_type(given: Option<&Named<u8>>, of: Protocol) -> Result<Option<u8>, Mistake> {
+    match given {
+        None => Ok(None),
+        Some(Named::Number(kind)) => Ok(Some(*kind)),
+        Some(Named::Name(name)) => icmp::by_name(name, Some(of))
+            .map_err(|hint| (format!("--icmp-type cannot be \"{}\"", plain(name)), hint)),
+    }
 }

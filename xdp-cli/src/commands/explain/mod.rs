@@ -102,7 +102,7 @@ fn answer(
         }
         Question::Headers(headers) => {
             if let Some((message, hint)) = headers.contradicts(link_type) {
-                session.reporter.error(&message, Some(hint));
+                session.reporter.error(&message, Some(&hint));
                 return Err(Failure::Configuration);
             }
             let frame = headers.frame(own, link_type)?;
@@ -149,7 +149,7 @@ impl<'a> Question<'a> {
             return Ok(Self::Capture(Box::new(capture), path));
         }
         Told::of(&args.headers).map(Self::Headers).map_err(|(message, hint)| {
-            session.reporter.error(&message, Some(hint));
+            session.reporter.error(&message, Some(&hint));
             Failure::Configuration
         })
     }

@@ -377,7 +377,7 @@ pub(super) fn mac(
     address
 }
 
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
+pub(crate) fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let separator = if text.contains('-') { '-' } else { ':' };
     let mut parts = text.split(separator);
     let mut address = [0; 6];

@@ -136,7 +136,7 @@ pub(super) fn types(
 
 /// The type of that name. `None` if the protocol, which decides what the name means, is missing or
 /// is neither ICMP nor ICMPv6: that is a mistake of its own. The error is a hint.
-fn by_name(name: &str, protocol: Option<Protocol>) -> Result<Option<u8>, String> {
+pub(crate) fn by_name(name: &str, protocol: Option<Protocol>) -> Result<Option<u8>, String> {
     let (names, others, other) = match protocol {
         Some(Protocol::Icmp) => (V4.as_slice(), V6.as_slice(), "icmpv6"),
         Some(Protocol::Icmpv6) => (V6.as_slice(), V4.as_slice(), "icmp"),

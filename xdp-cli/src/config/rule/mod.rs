@@ -2,8 +2,8 @@
 
 mod action;
 mod contradiction;
-mod field;
-mod icmp;
+pub(crate) mod field;
+pub(crate) mod icmp;
 
 use super::names::Names;
 use super::prefix::IpPrefix;
