@@ -126,6 +126,22 @@ fn errors_of_commands_that_print_json() {
         let message = answer["errors"][0]["message"].as_str().expect("a message");
         assert!(output.stderr.starts_with(&format!("error: {message}\n")), "{args:?}: {answer}");
     }
+    // Mistakes in the command line too.
+    for args in [
+        &["bans", "--json"][..],
+        &["status", "in0", "out0", "--json"],
+        &["show", "--jsno", "--json"],
+    ] {
+        let output = bench.xdpctl(args);
+        let answer = output.expect_status(2).json();
+        assert_eq!(answer["ok"], false, "{args:?}: {answer}");
+        let message = answer["errors"][0]["message"].as_str().expect("a message");
+        let first = message.split(':').next().expect("a word");
+        assert!(output.stderr.starts_with(&format!("error: {first}")), "{args:?}: {output:?}");
+        assert!(answer["errors"][0]["hint"].is_string(), "{args:?}: {answer}");
+    }
+    assert_eq!(bench.xdpctl(["bans"]).expect_status(2).stdout, "");
+    assert!(bench.xdpctl(["bans", "--json", "--help"]).success().stdout.contains("Usage: "));
     // Without the flag, nothing is printed.
     assert_eq!(bench.xdpctl(["status", "nope0"]).expect_status(1).stdout, "");
     // Errors in a configuration have their places.

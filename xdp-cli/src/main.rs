@@ -5,7 +5,7 @@ mod oom;
 use std::cell::Cell;
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -13,14 +13,16 @@ use xdpctl::args::{Cli, Command};
 use xdpctl::commands::{self, Failure, Session, changing};
 use xdpctl::logging;
 use xdpctl::notation::json_line;
-use xdpctl::report::{self, Reporter};
+use xdpctl::report::{self, Failed, Reporter};
 use xdpctl::usage;
 
 fn main() -> ExitCode {
     oom::heed();
     let arguments: Vec<OsString> = env::args_os().collect();
-    let cli = Cli::try_parse_from(&arguments)
-        .unwrap_or_else(|error| usage::harmless(usage::suggest(error), &arguments).exit());
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => refuse(&usage::harmless(usage::suggest(error), &arguments), &arguments),
+    };
     logging::to_stderr(cli.verbose);
     // Stdout and stderr are not locked: a thread of this command that logs would wait for the one
     // that waits for it.
@@ -56,6 +58,19 @@ fn main() -> ExitCode {
             .and_then(|()| session.out.flush());
     }
     ExitCode::from(status)
+}
+
+/// Ends with what clap says of the arguments: a mistake, or what `--help` and `--version` ask for. A
+/// mistake in a command that was to print JSON is printed as JSON too.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ! {
+    if error.use_stderr() && usage::is_json(arguments) {
+        let (message, hint) = usage::told(error);
+        // If the output cannot be written, the mistake is still reported on stderr.
+        let _ = json_line(&Failed::by(message, hint))
+            .and_then(|line| io::stdout().write_all(&line))
+            .and_then(|()| io::stdout().flush());
+    }
+    error.exit()
 }
 
 /// Standard output that notes whether anything was written to it.

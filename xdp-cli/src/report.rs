@@ -69,6 +69,13 @@ pub struct Failed {
     errors: Vec<Told>,
 }
 
+impl Failed {
+    /// For one error without a place in a configuration.
+    pub fn by(message: String, hint: Option<String>) -> Self {
+        Self { ok: false, errors: vec![Told::Plain { message, hint }] }
+    }
+}
+
 impl<'o> Reporter<'o> {
     pub fn new(out: &'o mut dyn Write, colours: bool) -> Self {
         Self { out, colours, errors: None }

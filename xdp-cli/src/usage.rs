@@ -59,6 +59,29 @@ pub fn suggest(mut error: Error) -> Error {
     error
 }
 
+/// Whether the answer to these arguments was to be JSON.
+pub fn is_json(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).take_while(|it| *it != "--").any(|it| it == "--json")
+}
+
+/// What clap says of a mistake, without colours, as a message and a hint: its tips, or else the
+/// usage.
+pub fn told(error: &Error) -> (String, Option<String>) {
+    let text = error.render().to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let lines: Vec<&str> = message.lines().map(str::trim).collect();
+    let tips = rest.lines().filter_map(|line| line.trim_start().strip_prefix("tip: "));
+    let usage = rest.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let tips: Vec<&str> = tips.collect();
+    let hint = match (tips.is_empty(), usage) {
+        (false, _) => Some(tips.join("; ")),
+        (true, Some(usage)) => Some(format!("`{usage}`")),
+        (true, None) => None,
+    };
+    (lines.join(" "), hint)
+}
+
 /// Escapes in an error what controls a terminal. The error stays as it is if no argument has
 /// anything of that kind.
 pub fn harmless(mut error: Error, arguments: &[OsString]) -> Error {
@@ -97,6 +120,45 @@ mod tests {
 
     use super::*;
     use crate::args::Cli;
+
+    #[test]
+    fn mistakes_as_messages_and_hints() {
+        let said = |arguments: &[&str]| {
+            let arguments: Vec<OsString> =
+                ["xdpctl"].iter().chain(arguments).map(OsString::from).collect();
+            let error = Cli::try_parse_from(&arguments).expect_err("a wrong command line");
+            let (message, hint) = super::told(&harmless(suggest(error), &arguments));
+            format!("{message}\n{}\n", hint.unwrap_or_default())
+        };
+        let all = [
+            said(&["ban", "--json"]),
+            said(&["bans", "--json"]),
+            said(&["bans", "eth0", "--jsno"]),
+            said(&["stats", "--count", "x\ny", "--json"]),
+            said(&["explain", "--config", "x", "--json"]),
+        ];
+        insta::assert_snapshot!(all.concat(), @r"
+        unrecognized subcommand 'ban'
+        a similar subcommand exists: 'block'
+        the following required arguments were not provided: <IFACE>
+        `xdpctl bans --json <IFACE>`
+        unexpected argument '--jsno' found
+        a similar argument exists: '--json'
+        invalid value 'x\ny' for '--count <N>': invalid digit found in string
+
+        the following required arguments were not provided: <--packet <HEX>|--pcap <FILE>|--source <ADDRESS>>
+        `xdpctl explain --config <FILE> --json <--packet <HEX>|--pcap <FILE>|--source <ADDRESS>> [IFACE]`
+        ");
+    }
+
+    #[test]
+    fn json_is_asked_for_before_the_end_of_options() {
+        let ask =
+            |arguments: &[&str]| is_json(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(ask(&["xdpctl", "bans", "--json"]));
+        assert!(!ask(&["xdpctl", "bans", "--", "--json"]));
+        assert!(!ask(&["--json", "bans"]));
+    }
 
     /// What a wrong command line prints on a terminal with colours.
     fn told(arguments: &[&str]) -> String {
