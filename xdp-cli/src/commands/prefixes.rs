@@ -7,6 +7,7 @@ use super::{Failure, Session};
 use crate::args::Prefixes;
 use crate::config::guard;
 use crate::config::list::{UNREADABLE, tell};
+use crate::config::listfile::content::{self, NoList};
 use crate::config::listfile::{self, ListEntries};
 use crate::config::prefix::{Family, IpPrefix, masked_v6};
 use crate::config::report::HOST_BITS;
@@ -125,12 +126,28 @@ fn read_as_given(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPr
         session.reporter.error("standard input is longer than 1 GiB", None);
         return Err(Failure::Configuration);
     }
-    lines(&bytes, session)
+    lines(bytes, session)
 }
 
-fn lines(bytes: &[u8], session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
+/// Reads lines as those of a list file, which gzip may have compressed.
+fn lines(bytes: Vec<u8>, session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
+    let refuse = |no_list: NoList, session: &mut Session<'_>| {
+        let told = format!("standard input {}", no_list.message());
+        session.reporter.error(&told, Some(no_list.hint()));
+        Failure::Configuration
+    };
+    let text = content::read(bytes).map_err(|no_list| refuse(no_list, session))?;
+    if text.tail {
+        session.reporter.warning(
+            "what follows the gzip data on standard input is not gzip's, and was left aside",
+            None,
+        );
+    }
     let mut entries = ListEntries::default();
-    let findings = listfile::scan(bytes, 0, &mut entries);
+    let findings = listfile::scan(&text.data, 0, &mut entries);
+    if findings.is_of_hosts_file(&entries) {
+        return Err(refuse(content::HOSTS, session));
+    }
     if entries.overfull {
         let most = grouped(MAX_PREFIXES as u64);
         let told = format!("standard input has more than {most} prefixes of one family");
@@ -214,6 +231,11 @@ pub fn named(prefixes: &[IpPrefix]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
     use crate::notation::steers;
     use crate::report::Reporter;
@@ -234,7 +256,7 @@ mod tests {
     fn all_forms_of_list_files() {
         let text = "# today\r\n203.0.113.7\n\n10.0.0.0/8 ; SBL1\n2001:db8::/32\n\
                     192.0.2.4-192.0.2.6\n";
-        let (read, said) = read_by(|session| lines(text.as_bytes(), session));
+        let (read, said) = read_by(|session| lines(text.into(), session));
         let expected =
             ["203.0.113.7/32", "10.0.0.0/8", "192.0.2.4/31", "192.0.2.6/32", "2001:db8::/32"];
         assert_eq!(read.unwrap(), expected);
@@ -242,8 +264,32 @@ mod tests {
     }
 
     #[test]
+    fn standard_input_is_a_list_file() {
+        let mut gzipped = GzEncoder::new(Vec::new(), Compression::default());
+        gzipped.write_all(b"203.0.113.7\n").unwrap();
+        let gzipped = gzipped.finish().unwrap();
+        let (read, said) = read_by(|session| lines(gzipped.clone(), session));
+        assert_eq!((read, said.as_str()), (Some(vec!["203.0.113.7/32".to_owned()]), ""));
+        let hosts = "0.0.0.0 a.example\n0.0.0.0 b.example\n";
+        for (bytes, told) in [
+            (gzipped[..9].to_vec(), "standard input cannot be read: "),
+            (
+                b"<!DOCTYPE html>\n<p>10.0.0.1\n".to_vec(),
+                "standard input is an HTML or XML page, not a list of addresses\n  hint: look ",
+            ),
+            (b"PK\x03\x04".to_vec(), "standard input is a zip archive, not a list"),
+            (hosts.into(), "standard input is a hosts file, whose lines name hosts, not a list"),
+        ] {
+            let (read, said) = read_by(|session| lines(bytes, session));
+            assert_eq!(read, None);
+            assert!(said.starts_with(&format!("error: {told}")), "{said}");
+            assert_eq!(said.lines().count(), 2, "{said}");
+        }
+    }
+
+    #[test]
     fn nothing_is_taken_with_a_warning() {
-        let (read, said) = read_by(|session| lines(b"# nothing\n", session));
+        let (read, said) = read_by(|session| lines(b"# nothing\n".to_vec(), session));
         assert_eq!(read, Some(Vec::new()));
         assert!(said.starts_with("warning: standard input had no prefixes"), "{said}");
     }
@@ -251,7 +297,7 @@ mod tests {
     #[test]
     fn all_mistakes_are_told_and_nothing_is_taken() {
         let text = "203.0.113.7\nnonsense\n10.0.0.1/8\n10.0.0.0/33\n";
-        let (read, said) = read_by(|session| lines(text.as_bytes(), session));
+        let (read, said) = read_by(|session| lines(text.into(), session));
         assert_eq!(read, None);
         insta::assert_snapshot!(said);
     }

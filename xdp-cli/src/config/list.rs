@@ -328,9 +328,7 @@ impl<'f> Reading<'f> {
         let mut entries = ListEntries::default();
         let findings = listfile::scan(&text.data, number, &mut entries);
         drop(text);
-        // A hosts file would give a mistake for each line, so it is reported as a whole.
-        let hosts = findings.hosts_lines;
-        if hosts > entries.len() && 2 * hosts >= findings.unreadable.total {
+        if findings.is_of_hosts_file(&entries) {
             let (why, hint) = (content::HOSTS.message(), content::HOSTS.hint());
             return self.refuse(number, namings, &why, hint, report);
         }

@@ -31,7 +31,7 @@ const TAR: (usize, &[u8]) = (257, b"ustar");
 
 /// Why a file's content cannot be a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum NoList {
+pub(crate) enum NoList {
     /// It is a file of another kind.
     Is { what: &'static str, hint: &'static str },
     /// It is compressed, but cannot be unpacked.
@@ -39,14 +39,14 @@ pub(in crate::config) enum NoList {
 }
 
 /// A hosts file (hosts(5)): each line has names behind its address, for the resolver.
-pub(in crate::config) const HOSTS: NoList = NoList::Is {
+pub(crate) const HOSTS: NoList = NoList::Is {
     what: "a hosts file, whose lines name hosts",
     hint: "name a list of addresses, prefixes or ranges",
 };
 
 impl NoList {
     /// What is wrong, worded to follow the file's name.
-    pub(in crate::config) fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::Is { what, .. } => format!("is {what}, not a list of addresses"),
             Self::Damaged(damage) => format!("cannot be read: {damage}"),
@@ -54,7 +54,7 @@ impl NoList {
     }
 
     /// A hint that says what to do.
-    pub(in crate::config) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Is { hint, .. } => hint,
             Self::Damaged(Damage::TooLarge(_)) => "split the file",
@@ -65,7 +65,7 @@ impl NoList {
 
 /// The text of a list file, unpacked if it was compressed. Fails if the content is no list, or
 /// cannot be unpacked.
-pub(in crate::config) fn read(bytes: Vec<u8>) -> Result<Unpacked, NoList> {
+pub(crate) fn read(bytes: Vec<u8>) -> Result<Unpacked, NoList> {
     let text = match bytes.starts_with(&gzip::MAGIC) {
         false => Unpacked { data: bytes, tail: false },
         true => gzip::unpack(&bytes, MAX_FILE_SIZE).map_err(NoList::Damaged)?,

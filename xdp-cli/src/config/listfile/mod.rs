@@ -1,6 +1,6 @@
 //! List files: one entry a line, up to a million lines, read on every reload.
 
-pub(super) mod content;
+pub(crate) mod content;
 mod ipv4;
 mod line;
 
@@ -139,6 +139,14 @@ pub struct Findings {
     pub catch_all: Faults,
     /// How many of the unreadable lines look like those of a hosts file.
     pub hosts_lines: usize,
+}
+
+impl Findings {
+    /// Whether these are findings in a hosts file. It would give a mistake for each line, so it is
+    /// reported as a whole.
+    pub fn is_of_hosts_file(&self, entries: &ListEntries) -> bool {
+        self.hosts_lines > entries.len() && 2 * self.hosts_lines >= self.unreadable.total
+    }
 }
 
 /// Reads a list file's text, which need not be UTF-8, into `entries`. `file` is the number of the
