@@ -98,15 +98,24 @@ fn a_configuration_from_standard_input() {
         let told = told(&bench, args);
         assert_eq!(
             told,
-            "status 2\nerror: <stdin>: the ruleset in force was read from standard input, which \
-             cannot be read again\n  hint: name a file with `-c FILE`, or give it on standard input \
-             and say `-c -`\n"
+            "status 2\nerror: <stdin>: in0 was given its configuration on standard input at attach, \
+             which cannot be read again\n  hint: name a file with `-c FILE`, or give it on standard \
+             input and say `-c -`\n"
         );
     }
-    // Standard input is read once, for all interfaces.
+    // A file given to a reload is in force then, but the next reload does not read it by itself.
     bench.write("empty.toml", "");
     let empty = bench.directory().join("empty.toml");
     let empty = empty.to_str().expect("UTF-8");
+    bench.xdpctl(["reload", JUDGED, "-c", empty]).success();
+    let told = told(&bench, &["reload", JUDGED]);
+    let hint = "\n  hint: the ruleset in force is that of DIR/empty.toml: `xdpctl reload in0 -c \
+                DIR/empty.toml` reads it again; `xdpctl attach --replace in0 -c DIR/empty.toml` makes \
+                it the file that reloads read\n";
+    assert!(told.ends_with(hint), "{told}");
+    bench.xdpctl(["attach", "--replace", JUDGED, "-c", empty]).success();
+    bench.xdpctl(["reload", JUDGED]).success();
+    // Standard input is read once, for all interfaces.
     bench.xdpctl(["attach", "out0", "-c", empty, "--mode", "native"]).success();
     let (status, said) = given(&bench, &["reload", "-c", "/dev/stdin"], text);
     assert_eq!(status, Some(0), "{said}");

@@ -130,6 +130,15 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
+/// A name or a path as a shell takes it for one word, in quotes where that is necessary.
+pub fn word(text: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "._-/:@%+,=".contains(it);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Like [`plain`], for text that may have several lines, such as a verifier's log. All lines but
 /// the first are indented, so that none looks like one of ours.
 pub fn plain_lines(text: &str) -> String {
@@ -240,6 +249,14 @@ mod tests {
         assert_eq!(shortened("éééé", 4), "éééé");
         assert_eq!(shortened("ééééé", 4), "ééé…");
         assert_eq!(shortened("é", 0), "");
+    }
+
+    #[test]
+    fn words_for_a_shell() {
+        let words = ["eth0", "br-lan.7", "/etc/x.toml", "a;b", "a b", "it's", "$x", ""].map(word);
+        let expected =
+            ["eth0", "br-lan.7", "/etc/x.toml", "'a;b'", "'a b'", "'it'\\''s'", "'$x'", "''"];
+        assert_eq!(words, expected);
     }
 
     /// All of C0 and C1, DEL, and what changes the direction of text or breaks a line.

@@ -179,7 +179,10 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
             (None, in_force) => {
                 let path = match (&args.config, in_force) {
                     (Some(path), _) => path.clone(),
-                    (None, Some(in_force)) => in_force.metadata.config.clone(),
+                    (None, Some(in_force)) => {
+                        let given = configuration::given_at_attach(name, &in_force.metadata);
+                        configuration::or_told(given, session)?.to_owned()
+                    }
                     (None, None) => default_configuration(name, session)?,
                 };
                 configuration::load(&path, session)?

@@ -9,6 +9,7 @@ use crate::config::sources::{Recorded, Source};
 use crate::datapath::change::configured::Configured;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image::metadata::Metadata;
+use crate::notation::{plain, word};
 use crate::ruleset::Ruleset;
 
 /// A configuration without mistakes.
@@ -38,10 +39,6 @@ impl Loaded {
 /// Reads a configuration. The error is everything that is wrong with it. The file may lie on a
 /// server that does not answer, so no lock may be held meanwhile.
 pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
-    // A ruleset in force that came from standard input has this as its path.
-    if path == Path::new(STDIN) {
-        return Err(Diagnostics { errors: vec![not_again()], warnings: Vec::new() });
-    }
     let files = Recorded::new(&Disk);
     let loaded = config::load_given(path, &files);
     let Some(mut ruleset) = loaded.ruleset else { return Err(loaded.diagnostics) };
@@ -63,19 +60,41 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
     Ok(Loaded { path, text: loaded.text, sources, ruleset, warnings: loaded.diagnostics })
 }
 
-/// Says that a configuration that came from standard input cannot be read again.
-fn not_again() -> Diagnostic {
-    Diagnostic {
+/// The file that was given at attach, to be read again. There is none if the configuration came from
+/// standard input then.
+pub fn given_at_attach<'m>(
+    interface: &str,
+    in_force: &'m Metadata,
+) -> Result<&'m Path, Diagnostics> {
+    let Metadata { config, loaded_from, .. } = in_force;
+    if config != Path::new(STDIN) {
+        return Ok(config);
+    }
+    let name = word(interface);
+    let hint = match loaded_from == Path::new(STDIN) {
+        true => {
+            "name a file with `-c FILE`, or give it on standard input and say `-c -`".to_owned()
+        }
+        false => {
+            let file = word(&loaded_from.to_string_lossy());
+            format!(
+                "the ruleset in force is that of {file}: `xdpctl reload {name} -c {file}` reads it \
+                 again; `xdpctl attach --replace {name} -c {file}` makes it the file that reloads read"
+            )
+        }
+    };
+    let error = Diagnostic {
         file: STDIN.into(),
         line: 0,
         column: 0,
-        message: "the ruleset in force was read from standard input, which cannot be read again"
-            .into(),
-        hint: Some(
-            "name a file with `-c FILE`, or give it on standard input and say `-c -`".into(),
+        message: format!(
+            "{} was given its configuration on standard input at attach, which cannot be read again",
+            plain(interface)
         ),
+        hint: Some(hint),
         excerpt: None,
-    }
+    };
+    Err(Diagnostics { errors: vec![error], warnings: Vec::new() })
 }
 
 /// Reads a configuration that is to replace what is in force. Its lists may not have lost more than
@@ -105,7 +124,12 @@ pub fn refuse_shrunk(
 
 /// Reads a configuration, or reports all that is wrong with it.
 pub fn load(path: &Path, session: &mut Session<'_>) -> Result<Loaded, Failure> {
-    read(path).map_err(|diagnostics| {
+    or_told(read(path), session)
+}
+
+/// Reports what is wrong with a configuration.
+pub fn or_told<T>(result: Result<T, Diagnostics>, session: &mut Session<'_>) -> Result<T, Failure> {
+    result.map_err(|diagnostics| {
         session.reporter.diagnostics(&diagnostics);
         Failure::Configuration
     })

@@ -127,8 +127,11 @@ fn read(
     let mut all: Vec<Result<configuration::Loaded, Diagnostics>> = Vec::new();
     for attachment in chosen {
         let in_force = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
-        let path = args.config.as_ref().unwrap_or(&in_force.metadata.config);
-        all.push(configuration::read_in_place_of(path, &in_force.metadata));
+        let path = match &args.config {
+            Some(path) => Ok(path.as_path()),
+            None => configuration::given_at_attach(&attachment.name(), &in_force.metadata),
+        };
+        all.push(path.and_then(|path| configuration::read_in_place_of(path, &in_force.metadata)));
     }
     if all.iter().any(Result::is_err) {
         for one in &all {
