@@ -22,7 +22,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::advice::{self, Note, Plan};
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::judgement::reach::Warning;
-use crate::notation::{grouped, plain};
+use crate::notation::{counted, plain};
 use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
 
 /// The directory in which configurations are looked for.
@@ -307,9 +307,8 @@ fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<
     }
     match &attached.restored {
         Ok(0) => {}
-        Ok(1) => session.reporter.note("put back 1 run-time entry", None),
         Ok(number) => {
-            let told = format!("put back {} run-time entries", grouped(*number));
+            let told = format!("put back {}", counted(*number, "run-time entry"));
             session.reporter.note(&told, None);
         }
         Err(error) => session.reporter.warning(

@@ -3,7 +3,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::{Kind, Metadata};
-use crate::notation::grouped;
+use crate::notation::{counted, grouped};
 use crate::ruleset::{List, Ruleset};
 
 /// A diagnostic for each list that has lost too much. A list that is not in force by the same name
@@ -19,12 +19,15 @@ pub fn refusals(ruleset: &Ruleset, in_force: &Metadata) -> Vec<Diagnostic> {
         (lost * 100 > u128::from(before) * u128::from(most)).then(|| Diagnostic {
             file: ruleset.files.get(usize::from(list.file)).cloned().unwrap_or_default(),
             line: list.line,
-            column: 0,
+            column: list.column,
             message: format!(
-                "{title} \"{}\": {} entries, where {} are in force, and max_shrink is {most}%",
+                "{title} \"{}\": {}, where {} in force, and max_shrink is {most}%",
                 list.name,
-                grouped(now),
-                grouped(before)
+                counted(now, "entry"),
+                match before {
+                    1 => "1 is".to_owned(),
+                    before => grouped(before) + " are",
+                }
             ),
             hint: Some(
                 "see whether its files are whole; if that is meant, raise max_shrink".into(),
@@ -63,8 +66,9 @@ mod tests {
         for number in [50, 99, 200] {
             assert_eq!(said("blocklist", number, half), "");
         }
-        insta::assert_snapshot!(said("blocklist", 49, half), @r#"x.toml:2: blocklist "x": 49 entries, where 100 are in force, and max_shrink is 50% (see whether its files are whole; if that is meant, raise max_shrink)"#);
-        insta::assert_snapshot!(said("blocklist", 99, "max_shrink = \"0%\""), @r#"x.toml:2: blocklist "x": 99 entries, where 100 are in force, and max_shrink is 0% (see whether its files are whole; if that is meant, raise max_shrink)"#);
+        insta::assert_snapshot!(said("blocklist", 49, half), @r#"x.toml:2:8: blocklist "x": 49 entries, where 100 are in force, and max_shrink is 50% (see whether its files are whole; if that is meant, raise max_shrink)"#);
+        insta::assert_snapshot!(said("blocklist", 99, "max_shrink = \"0%\""), @r#"x.toml:2:8: blocklist "x": 99 entries, where 100 are in force, and max_shrink is 0% (see whether its files are whole; if that is meant, raise max_shrink)"#);
+        insta::assert_snapshot!(said("blocklist", 1, half), @r#"x.toml:2:8: blocklist "x": 1 entry, where 100 are in force, and max_shrink is 50% (see whether its files are whole; if that is meant, raise max_shrink)"#);
         assert_eq!(said("blocklist", 0, "max_shrink = \"100%\""), "");
         assert_eq!(said("blocklist", 0, ""), "");
         // A list of another kind is another list.

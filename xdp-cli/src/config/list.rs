@@ -9,7 +9,7 @@ use super::listfile::content;
 use super::listfile::{self, Fault, Faults, Findings, ListEntries};
 use super::prefix::{self, IpPrefix};
 use super::range;
-use super::report::{HOST_BITS, Report, counted, quote};
+use super::report::{HOST_BITS, Report, Words, counted, quote};
 use super::table::{Placed, TomlTable};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ruleset::{Guards, List, ListAction, Side};
@@ -480,13 +480,13 @@ impl<'f> Reading<'f> {
 const SLACK: usize = MAX_PREFIXES;
 
 /// What a diagnostic that counts lines which are no entries calls them.
-pub(crate) const UNREADABLE: &str = "lines that cannot be read";
+pub(crate) const UNREADABLE: Words = ["line that cannot be read", "lines that cannot be read"];
 
 /// What a diagnostic that counts entries which hold everything calls them.
-const CATCH_ALL: &str = "entries that hold every address";
+const CATCH_ALL: Words = ["entry that holds every address", "entries that hold every address"];
 
 /// Turns faults in a list file into diagnostics; one more counts those that are not shown.
-pub(crate) fn tell(path: &Path, faults: Faults, rest: &str, found: &mut Vec<Diagnostic>) {
+pub(crate) fn tell(path: &Path, faults: Faults, rest: Words, found: &mut Vec<Diagnostic>) {
     let more = faults.total - faults.shown.len();
     found.extend(faults.shown.into_iter().map(|Fault { line, column, message, hint }| {
         let hint = Some(hint);

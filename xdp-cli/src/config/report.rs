@@ -189,12 +189,12 @@ impl<'s> Report<'s> {
         let path = self.path(0);
         let (errors, more) = self.errors.finish();
         let mut errors = in_order(errors);
-        errors.extend(counted(path, more, "mistakes"));
+        errors.extend(counted(path, more, ["mistake", "mistakes"]));
         let (mut warnings, more_others) = self.warnings.finish();
         let (masked, more_masked) = self.masked.finish();
         warnings.extend(masked);
         let mut warnings = in_order(warnings);
-        warnings.extend(counted(path, more_others, "warnings"));
+        warnings.extend(counted(path, more_others, ["warning", "warnings"]));
         warnings.extend(counted(path, more_masked, HOST_BITS));
         Diagnostics { errors, warnings }
     }
@@ -210,16 +210,20 @@ impl<'s> Report<'s> {
     }
 }
 
+/// What a diagnostic that counts things calls one of them, and several.
+pub(crate) type Words = [&'static str; 2];
+
 /// What a diagnostic that counts prefixes with host bits calls them.
-pub(crate) const HOST_BITS: &str = "prefixes with bits set beyond their length";
+pub(crate) const HOST_BITS: Words =
+    ["prefix with bits set beyond its length", "prefixes with bits set beyond their length"];
 
 /// The diagnostic that says how many more there are than were shown; `None` if there are none.
-pub(crate) fn counted(path: &Path, more: usize, what: &str) -> Option<Diagnostic> {
+pub(crate) fn counted(path: &Path, more: usize, [one, several]: Words) -> Option<Diagnostic> {
     (more > 0).then(|| Diagnostic {
         file: path.to_owned(),
         line: 0,
         column: 0,
-        message: format!("{more} more {what}"),
+        message: format!("{more} more {}", if more == 1 { one } else { several }),
         hint: None,
         excerpt: None,
     })

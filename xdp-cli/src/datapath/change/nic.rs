@@ -34,7 +34,7 @@ use crate::datapath::sys::bpf;
 use crate::image::counters::{self as numbers, Assignment};
 use crate::image::metadata::Metadata;
 use crate::image::nic::{self as tables, NicTables, Unfit};
-use crate::notation::grouped;
+use crate::notation::{counted, grouped};
 use crate::ruleset::Ruleset;
 
 /// XDP_FLAGS_HW_MODE, include/uapi/linux/if_link.h.
@@ -196,8 +196,8 @@ fn has_room(tables: &NicTables, capacity: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "the NIC has room for {} addresses of a family, and the ruleset has {}",
-        grouped(most as u64),
+        "the NIC has room for {} of a family, and the ruleset has {}",
+        counted(most as u64, "address"),
         grouped(needed as u64)
     )))
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::{MapBytes, Reload};
 use crate::config::written::Value;
 use crate::difference::{Difference, EntryChange, Fate, KeyChange, ListChange, Move, RuleChange};
-use crate::notation::{grouped, memory, plain};
+use crate::notation::{counted, grouped, memory, plain};
 use crate::ruleset::EntryCount;
 
 /// Writes a reload. For a dry run, the first entries of each change are named.
@@ -82,8 +82,8 @@ fn list_change(list: &ListChange) -> String {
             }
         }
         (Fate::Changed, None) if list.before != list.after => {
-            let [before, after] = [list.before, list.after].map(|count| grouped(count.total()));
-            what.push(format!("{before} entries before, {after} now"));
+            let after = grouped(list.after.total());
+            what.push(format!("{} before, {after} now", entries(list.before.total())));
         }
         (Fate::Changed, None) => {}
     }
@@ -147,8 +147,7 @@ fn value(value: &Option<Value>) -> String {
 }
 
 fn entries(number: u64) -> String {
-    let plural = if number == 1 { "entry" } else { "entries" };
-    format!("{} {plural}", grouped(number))
+    counted(number, "entry")
 }
 
 fn map_bytes(MapBytes { before, meanwhile, after }: MapBytes) -> String {

@@ -7,7 +7,7 @@ use xdp_common::stats::verdict::{Reason, Verdict};
 
 use super::rate::{Before, Rate};
 use super::{Sample, sum};
-use crate::notation::{counted, grouped, percent, plain, shortened, si};
+use crate::notation::{counted, grouped, percent, plain, plural, shortened, si};
 
 /// How counts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +105,14 @@ pub(super) fn title(sample: &Sample, digits: Digits) -> String {
     let gone = if sample.gone { " (not on it any more)" } else { "" };
     let bypass = if sample.bypass { ", bypass on" } else { "" };
     format!(
-        "{}{gone}: {} mode, generation {}{bypass}, {} packets and {} bytes since attach",
+        "{}{gone}: {} mode, generation {}{bypass}, {} {} and {} {} since attach",
         plain(&sample.interface),
         sample.mode,
         sample.generation,
         count(total.packets),
+        plural(total.packets, "packet"),
         count(total.bytes),
+        plural(total.bytes, "byte"),
     )
 }
 
