@@ -16,7 +16,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
 use crate::datapath::maps::dynamic;
-use crate::notation::{counted, duration, plain};
+use crate::notation::{counted, duration, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
 
 /// Shows what is attached. Returns exit status 1 if something is wrong. It is no error if nothing
@@ -124,7 +124,8 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
             "the interface is gone: `xdpctl detach {name}` removes what is left of it"
         )),
         (Some(interface), Link::Down) if !interface.admin_up => {
-            problems.push(format!("the interface is down: `ip link set {name} up`"));
+            problems
+                .push(format!("the interface is down: `ip link set {} up`", word(&interface.name)));
         }
         (Some(_), Link::Down) => problems.push("the interface has no carrier".to_owned()),
         (Some(_), _) if attachment.left().is_some() => problems.push(format!(

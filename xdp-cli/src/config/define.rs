@@ -234,10 +234,13 @@ impl<'t> Resolving<'t> {
                 continue;
             }
             if let Some(first) = self.open.iter().position(|open| *open == other) {
-                let around = self.open[first..].iter().chain([&other]);
-                let around: Vec<_> = around.map(|name| format!("${name}")).collect();
-                let message = format!("{title} is made of itself: {}", around.join(" has "));
-                report.error(value.at, message, "leave one of them out");
+                let uses = self.open[first + 1..].iter().chain([&other]);
+                let uses: Vec<_> = uses.map(|name| format!("${name}")).collect();
+                let message = format!(
+                    "[define]: ${other} would stand for itself: it uses {}",
+                    uses.join(", which uses ")
+                );
+                report.error(value.at, message, "write values in place of one of these names");
                 is_whole = false;
             } else if !self.definitions.contains_key(other) {
                 unknown(&title, other, &value, self.definitions.keys().copied(), report);

@@ -270,7 +270,7 @@ const DSCP: [(&str, u8); 24] = [
     ("cs6", 48),
     ("cs7", 56),
 ];
-const DSCP_HINT: &str = "a code point is 0 to 63, or a name such as \"ef\", \"af41\" or \"cs5\"";
+const DSCP_HINT: &str = "a number of 0 to 63, or a name such as \"ef\", \"af41\" or \"cs5\"";
 
 pub(super) fn dscp(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<u8>> {
     let values = values(table, "dscp", report)?;
@@ -284,7 +284,7 @@ pub(super) fn dscp(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
                 }
                 _ => {
                     let raw = value.raw(report);
-                    (format!("dscp {raw} is out of range"), DSCP_HINT.into())
+                    (format!("dscp {raw} is out of range"), format!("write {DSCP_HINT}"))
                 }
             },
             DeValue::String(text) => {
@@ -301,7 +301,8 @@ pub(super) fn dscp(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
             }
             _ => {
                 let expected = "an integer, a string or an array of them";
-                table.wrong_type("dscp", expected, &value, DSCP_HINT, report);
+                let hint = format!("write {DSCP_HINT}");
+                table.wrong_type("dscp", expected, &value, hint, report);
                 continue;
             }
         };

@@ -25,6 +25,7 @@ use crate::datapath::maps::dynamic::Store;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
+use crate::notation::word;
 
 /// XDP_FLAGS_*, include/uapi/linux/if_link.h.
 const SKB_MODE: u32 = 1 << 1;
@@ -223,8 +224,9 @@ fn refuse_others(namespace: &Locked, interface: &Interface) -> Result<()> {
             "{name} carries another XDP program: {program} (id {program_id}, {mode} mode)"
         ))
         .hint(format!(
-            "whoever put it there should take it off; `ip link set dev {name} xdp off` does where \
-             it was attached without a link (`bpftool net`, `bpftool link` show it)"
+            "whoever put it there should take it off; `ip link set dev {} xdp off` does where it \
+             was attached without a link (`bpftool net`, `bpftool link` show it)",
+            word(name)
         )));
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::io;
 use crate::datapath::error::Error;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::program::error::LoadError;
+use crate::notation::word;
 
 /// The error that says why the kernel did not attach, as far as its errno and the interface tell
 /// (dev_xdp_attach and dev_xdp_install in net/core/dev.c, and the drivers' ndo_bpf).
@@ -14,7 +15,7 @@ pub fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
     let generic = format!("`xdpctl attach {name} --mode generic` works with every driver, slower");
     if mode == Mode::Native && interface.lro {
         return told("large receive offload is on, and merges frames before XDP sees them".into())
-            .hint(format!("`ethtool -K {name} lro off`"));
+            .hint(format!("`ethtool -K {} lro off`", word(name)));
     }
     match error.raw_os_error() {
         Some(libc::EOPNOTSUPP) if mode == Mode::Native => {
@@ -28,7 +29,7 @@ pub fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
             if mode == Mode::Native && interface.mtu > 1500 =>
         {
             told(format!("its MTU of {} is too large for the driver's XDP", interface.mtu))
-                .hint(format!("`ip link set {name} mtu 1500`; or {generic}"))
+                .hint(format!("`ip link set {} mtu 1500`; or {generic}", word(name)))
         }
         Some(libc::EBUSY | libc::EEXIST) => {
             told("another XDP program was put there in this moment".into())

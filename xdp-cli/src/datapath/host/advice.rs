@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
+use crate::notation::word;
 
 /// Something worth knowing, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub fn redirect_target(interface: &Interface, target: &Interface) -> Vec<Note> {
     if !target.up {
         notes.push(note(
             format!("{name} is down: what is redirected to it is dropped"),
-            (!target.admin_up).then(|| format!("`ip link set {name} up`")),
+            (!target.admin_up).then(|| format!("`ip link set {} up`", word(name))),
         ));
     }
     if target.mtu < interface.mtu {
@@ -161,7 +162,7 @@ fn down(interface: &Interface) -> Option<Note> {
     Some(if interface.admin_up {
         note(format!("{name} has no link: no frame comes in yet"), None)
     } else {
-        note(format!("{name} is switched off"), Some(format!("`ip link set {name} up`")))
+        note(format!("{name} is switched off"), Some(format!("`ip link set {} up`", word(name))))
     })
 }
 
@@ -292,7 +293,7 @@ fn mtu(interface: &Interface, plan: Plan) -> Option<Note> {
                 "{name} has an MTU of {mtu}, and its driver keeps each frame of native XDP in one \
                  buffer: it may refuse"
             ),
-            Some(format!("`ip link set {name} mtu {COMMON_MTU}`, or `--mode generic`")),
+            Some(format!("`ip link set {} mtu {COMMON_MTU}`, or `--mode generic`", word(name))),
         )
     })
 }
@@ -491,6 +492,9 @@ mod tests {
         let off = Interface { up: false, admin_up: false, ..plain() };
         let told = single(attach(&off, &[], Plan::default()));
         assert_eq!(told, "eth0 is switched off (`ip link set eth0 up`)");
+        let odd = Interface { name: "e;reboot".to_owned(), ..off.clone() };
+        let told = single(attach(&odd, &[], Plan::default()));
+        assert_eq!(told, "e;reboot is switched off (`ip link set 'e;reboot' up`)");
         let unplugged = Interface { up: false, carrier: false, ..plain() };
         assert!(single(attach(&unplugged, &[], Plan::default())).contains("no link"));
     }
