@@ -175,7 +175,10 @@ impl Victim {
         assert_eq!(status["link"], "up", "turn {turn}: {status}");
         assert_eq!(programs.len(), 1, "turn {turn}: {programs:?}");
         assert_eq!(status["program_id"], programs[0].program_id, "turn {turn}");
-        assert_eq!(status["problems"], Value::Array(Vec::new()), "turn {turn}: {status}");
+        // An exchange of programs may be killed between taking a pin away and putting the next one.
+        let problems = status["problems"].as_array().expect("an array").iter();
+        let other = problems.filter(|it| !it.to_string().contains(" pins it again"));
+        assert_eq!(other.count(), 0, "turn {turn}: {status}");
 
         let before = bench.sample();
         bench.port("src0").send(&frame().build());

@@ -335,6 +335,27 @@ fn something_else_in_the_place_of_a_file_of_state() {
     stand.detached("all is well again");
 }
 
+/// Nothing else is wrong then: once `status` was quiet.
+#[test]
+fn a_pin_that_somebody_removed_is_a_problem() {
+    let stand = Stand::new();
+    let whole = pinned(&stand.pins);
+    fs::remove_file(stand.pins.join("COUNTERS")).expect("a pin");
+    let output = stand.bench.xdpctl(["status", JUDGED]);
+    let told = format!(
+        "{} is gone: other tools do not find what was pinned there; `xdpctl reload in0` pins it again",
+        stand.pins.join("COUNTERS").display()
+    );
+    assert!(output.expect_status(1).stdout.contains(&told), "{}", output.stdout);
+    fs::remove_file(stand.pins.join("program")).expect("a pin");
+    let status = stand.bench.xdpctl(["status", "--json"]);
+    let problem = status.expect_status(1).json()[0]["problems"][0].to_string();
+    assert!(problem.contains("/COUNTERS is gone, and 1 more: "), "{problem}");
+    stand.repaired("two pins", &whole);
+    assert_eq!(stand.bench.xdpctl(["status"]).status, 0);
+    stand.detached("all is well again");
+}
+
 /// That map tells commands in other network namespaces when this one is gone.
 #[test]
 fn something_else_in_the_place_of_the_loopback_interface() {

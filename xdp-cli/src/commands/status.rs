@@ -10,8 +10,8 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::in_force::Trial;
 use crate::datapath::attached::namespace::Namespace;
-use crate::datapath::change::kernel;
 use crate::datapath::change::redirect_targets::{self, Outcome};
+use crate::datapath::change::{kernel, pins};
 use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
@@ -49,6 +49,7 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
     let view = |attachment| {
         let mut status = view(attachment, carriers, &outcomes);
         status.problems.extend(since_loaded(&namespace, attachment));
+        status.problems.extend(missing_pins(attachment));
         status
     };
     Ok(chosen.into_iter().map(view).collect())
@@ -95,6 +96,25 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
             .push(format!("{} more changed since they were loaded", counted(more as u64, "file")));
     }
     changes
+}
+
+/// Pins that somebody removed. The link leads to all that they led to, so that nothing else is wrong.
+fn missing_pins(attachment: &Attachment) -> Option<String> {
+    let missing = match pins::missing_pins(attachment) {
+        Ok(missing) => missing,
+        Err(error) => return Some(with_hint(error)),
+    };
+    let (first, rest) = missing.split_first()?;
+    let more = match rest.len() as u64 {
+        0 => String::new(),
+        number => format!(", and {number} more"),
+    };
+    Some(format!(
+        "{} is gone{more}: other tools do not find what was pinned there; `xdpctl reload {}` pins it \
+         again",
+        first.display(),
+        plain(&attachment.name())
+    ))
 }
 
 /// Whether, looked at once more, the same ruleset is in force on the same link and still not kept.

@@ -13,7 +13,7 @@ pub mod kernel;
 pub mod memory;
 pub mod nic;
 pub mod outcome;
-mod pins;
+pub mod pins;
 pub mod redirect_targets;
 mod refusal;
 pub mod reload;

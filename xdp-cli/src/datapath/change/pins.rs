@@ -1,8 +1,9 @@
 //! The pins of a program and its maps.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::datapath::attached::attachment::{Attachment, PROGRAM};
 use crate::datapath::attached::namespace::{self};
@@ -21,6 +22,28 @@ pub fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
         Ok(())
     };
     pin().context("pin the program and its maps")
+}
+
+/// The pins that an attachment should have and that are gone, as paths in the machine's own mount
+/// namespace.
+///
+/// # Errors
+///
+/// Where the directory cannot be looked into.
+pub fn missing_pins(attachment: &Attachment) -> Result<Vec<PathBuf>> {
+    // Another version made them: its pins are not ours to judge.
+    let Ok((maps, _)) = attachment.readable() else { return Ok(Vec::new()) };
+    let names = maps.iter().map(|(map, _)| map.name());
+    let mut missing = Vec::new();
+    for name in names.chain([PROGRAM]) {
+        let shown = attachment.pins().shown.join(name);
+        match fs::symlink_metadata(attachment.directory().join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(shown),
+            Err(error) => return Err(error).context(format!("look at {}", shown.display())),
+            Ok(_) => {}
+        }
+    }
+    Ok(missing)
 }
 
 /// Pins again what the link leads to, where a person or an interrupted exchange left pins of
