@@ -244,7 +244,7 @@ fn all_interfaces_are_told_at_once() {
     bench.run(&blocked("10.0.0.2"));
     assert_eq!(of("out0"), ["10.0.0.2/32 cli", "10.0.0.3/32 cli"]);
 
-    // It fails on one of them: nothing is left on the other either.
+    // It fails on one of them, which is named: nothing is left on the other either.
     let many: String =
         (0..262_144u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from_bits(n))).collect();
     let file = bench.write("many", &many);
@@ -257,7 +257,8 @@ fn all_interfaces_are_told_at_once() {
     assert!(child.status().expect("it runs").success());
     let before = of("in0");
     let output = bench.xdpctl(["block", "10.0.0.2", "10.0.0.9", "--all-interfaces", "--for", "1h"]);
-    assert!(output.expect_status(1).stderr.contains("do not fit"), "{}", output.stderr);
+    let said = &output.expect_status(1).stderr;
+    assert!(said.starts_with("error: out0: ") && said.contains("do not fit"), "{said}");
     assert_eq!(of("in0"), before);
     let listed = bench.xdpctl(["bans", JUDGED, "--json"]).success().json();
     assert_eq!(listed[1]["expires_in_seconds"], Value::Null, "nor is it replaced");

@@ -96,7 +96,7 @@ fn put(
                     for one in &mut stores[..nth] {
                         one.store.take_back()?;
                     }
-                    return Err(error);
+                    return Err(holders::on(&stores[nth].attachment.name(), all, error));
                 }
             }
         }
