@@ -21,6 +21,7 @@ mod name;
 pub(crate) mod names;
 mod policy;
 mod range;
+mod repeated;
 pub(crate) mod report;
 pub(crate) mod rule;
 mod shadowed;
@@ -158,9 +159,12 @@ fn read<'t>(
     }
     limits::check_targets(&ruleset, report);
     // With errors, conditions and rules that are wrong are left out, and others would seem to be
-    // shadowed.
-    if !report.has_errors() {
+    // shadowed. The same goes for lists.
+    if !report.has_errors() && lists.found.is_ok() {
         shadowed::warn(&ruleset.rules, &places, report);
+        let (allowlists, blocklists) = lists.places.split_at(ruleset.allowlists.len());
+        repeated::warn("allowlist", &ruleset.allowlists, allowlists, report);
+        repeated::warn("blocklist", &ruleset.blocklists, blocklists, report);
     }
     (ruleset, lists.found)
 }

@@ -192,7 +192,7 @@ fn tables_keep_the_order_of_the_text() {
         "rule = [{ name = 'z', action = 'pass', vlan = 1 }, { name = 'a', action = 'bounce' }]\n\
          [[blocklist]]\nname = 'y'\nprefixes = ['::1']\n\
          [[allowlist]]\nname = 'c'\nprefixes = ['::1']\n\
-         [[blocklist]]\nname = 'b'\nprefixes = ['::1']\n",
+         [[blocklist]]\nname = 'b'\nprefixes = ['::2']\n",
     );
     let names: Vec<_> = ruleset.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["z", "a"]);

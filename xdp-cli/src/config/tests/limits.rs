@@ -29,8 +29,8 @@ fn rules() {
 #[test]
 fn lists() {
     let setup = Setup::new(&[]);
-    let lists = "[[blocklist]]\nname = 'b#'\nprefixes = ['::1']\n\
-                 [[allowlist]]\nname = 'a#'\nprefixes = ['::1']\n";
+    let lists = "[[blocklist]]\nname = 'b#'\nprefixes = ['::#']\n\
+                 [[allowlist]]\nname = 'a#'\nprefixes = ['::#']\n";
     assert_eq!(setup.said(tables(MAX_LISTS / 2, lists)), "");
     insta::assert_snapshot!(setup.said(tables(MAX_LISTS / 2 + 1, lists)), @"error: DIR/x.toml:3073:1: 1026 allowlists and blocklists, 1024 are the most (put entries that share an action into one list)");
 }
@@ -195,6 +195,12 @@ fn tokens() {
     insta::assert_snapshot!(setup.said(comments), @"error: DIR/x.toml:8000001:1: more than 16000000 words, values, signs, blanks and line ends (put prefixes into list files, which may be larger)");
 }
 
+/// What is said, without the warnings of lists that repeat another.
+fn without_repetitions((said, lists): (String, usize)) -> (String, usize) {
+    let is_other = |line: &&str| !line.contains(" repeats ") && !line.ends_with(" more warnings");
+    (said.lines().filter(is_other).collect(), lists)
+}
+
 /// Once, all lists were read before any was counted: a thousand took 2.7 GB.
 #[test]
 fn entries_of_all_lists_together() {
@@ -203,7 +209,7 @@ fn entries_of_all_lists_together() {
     let table = "[[blocklist]]\nname = 'b#'\nfiles = ['list']\n";
     let most = MAX_LIST_ENTRIES / number;
     let fitting = Same::new(tables(most, table), &list);
-    assert_eq!(fitting.said(), (String::new(), most));
+    assert_eq!(without_repetitions(fitting.said()), (String::new(), most));
     assert_eq!(fitting.reads.get(), 1);
 
     let one_more = Same::new(tables(most + 1, table), &list);
@@ -229,7 +235,7 @@ fn duplicates_inside_a_list_are_no_entries_of_their_own() {
         .collect();
     let files = Same::new(text, &list);
     assert!(3 * 7 * number > MAX_LIST_ENTRIES + MAX_PREFIXES);
-    assert_eq!(files.said(), (String::new(), 3));
+    assert_eq!(without_repetitions(files.said()), (String::new(), 3));
     assert_eq!(files.reads.get(), 21);
 }
 
