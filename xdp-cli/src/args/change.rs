@@ -12,7 +12,7 @@ pub struct Attach {
     /// The interface
     #[arg(value_name = "IFACE")]
     pub interface: String,
-    /// The configuration [default: /etc/xdpctl/IFACE.toml, else /etc/xdpctl/xdpctl.toml]
+    /// The configuration; `-` is standard input [default: /etc/xdpctl/IFACE.toml, else /etc/xdpctl/xdpctl.toml]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// Where the program runs; `auto` is the best that can be had, any other is that or an error
@@ -48,7 +48,7 @@ pub struct Reload {
     /// The interface [default: every attached one of this network namespace]
     #[arg(value_name = "IFACE")]
     pub interface: Option<String>,
-    /// Another configuration, this once [default: the one given at attach]
+    /// Another configuration, this once; `-` is standard input [default: the one given at attach]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// Also where the ruleset would cut off the connection that this command runs in

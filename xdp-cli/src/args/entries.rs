@@ -42,8 +42,8 @@ pub struct Put {
     /// prefix, and of several the one that ends last counts
     #[arg(long, value_name = "NAME", default_value = "cli", value_parser = owner)]
     pub owner: String,
-    /// Keep it over a restart: the next attach to an interface of that name puts it back, in
-    /// /var/lib/xdpctl until then
+    /// Keep it over a restart, in /var/lib/xdpctl: the next attach to an interface of that name puts
+    /// it back
     #[arg(long)]
     pub persist: bool,
     /// Take prefixes that hold every source too: 0.0.0.0/0, ::/0, or several that do so together
@@ -80,7 +80,7 @@ pub struct Bans {
     /// Show that owner's entries alone [default: those of all owners]
     #[arg(long, value_name = "NAME", value_parser = owner)]
     pub owner: Option<String>,
-    /// Remove them, and say how many there were
+    /// Remove them, and say how many there were; with --json, print them
     #[arg(long)]
     pub flush: bool,
     /// Print a JSON array

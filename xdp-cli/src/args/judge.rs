@@ -37,11 +37,11 @@ pub struct Explain {
     /// link type has to be the interface's: Ethernet, or RAW
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub pcap: Option<PathBuf>,
-    #[command(flatten)]
-    pub headers: Headers,
     /// Print a JSON object a line for each frame
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub headers: Headers,
 }
 
 /// Who is asked: what is attached to an interface, or a configuration that need not be in force.
@@ -51,7 +51,8 @@ pub struct Judge {
     #[arg(value_name = "IFACE", required_unless_present = "config")]
     pub interface: Option<String>,
     /// Ask this configuration, in place of what is attached to an interface: it is compiled and
-    /// judged by the same code, without root and without a kernel, and without run-time entries
+    /// judged by the same code, without root and without a kernel, and without run-time entries; `-`
+    /// is standard input
     #[arg(
         short, long, value_name = "FILE", value_hint = ValueHint::FilePath,
         conflicts_with = "interface"

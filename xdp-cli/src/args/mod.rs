@@ -50,6 +50,8 @@ pub enum Command {
     /// Show counters with rates until Ctrl-C
     Stats(Stats),
     /// Show what is attached, and what is wrong
+    ///
+    /// The exit status is 1 where something is wrong.
     Status(Status),
     /// Show the ruleset in force, as a configuration that loads again
     ///
@@ -72,7 +74,8 @@ pub enum Command {
     ///
     /// Of each prefix given, the run-time entries that have exactly this prefix, whether they block or
     /// allow, of one owner or of all. Entries of longer and shorter prefixes stay, and so does what the configuration lists.
-    /// Where a prefix has no entry, nothing is removed at all, and the status is 1.
+    /// Where a prefix has no entry, nothing is removed at all, and the status is 1; with
+    /// --all-interfaces, an entry on one of them is enough.
     Unblock(Unblock),
     /// Show the entries of `block` and `allow`
     Bans(Bans),
