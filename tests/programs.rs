@@ -3,3 +3,6 @@
 //! `scripts/test --test programs -- --ignored`. They need root.
 
 mod lab;
+
+#[path = "programs/fail2ban.rs"]
+mod fail2ban;

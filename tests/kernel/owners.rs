@@ -274,6 +274,47 @@ fn all_interfaces_are_told_at_once() {
     assert_eq!(output.success().stdout, "unblocked 10.0.0.2/32 on in0\n");
     bench.run(&left_alone("10.0.0.2"));
     assert_eq!(of("in0"), ["10.0.0.1/32 a", "10.0.0.3/32 cli"]);
+
+    // What lists and removes them takes all interfaces too.
+    bench.xdpctl(["block", "out0", "10.0.0.1", "--owner", "a"]).success();
+    let listed = bench.xdpctl(["bans", "--all-interfaces", "--json"]).success().json();
+    let name = |it: &Value| {
+        format!("{} {} {}", it["interface"], it["prefix"], it["owner"]).replace('"', "")
+    };
+    let mut names: Vec<String> = listed.as_array().expect("an array").iter().map(name).collect();
+    names.sort();
+    assert_eq!(names, ["in0 10.0.0.1/32 a", "in0 10.0.0.3/32 cli", "out0 10.0.0.1/32 a"]);
+    let text = bench.xdpctl(["bans", "--all-interfaces"]).success().stdout.clone();
+    assert!(text.contains("in0:\nPREFIX") && text.contains("out0:\nPREFIX"), "{text}");
+    let flushed = bench.xdpctl(["bans", "--all-interfaces", "--flush", "--owner", "a"]);
+    let mut lines: Vec<&str> = flushed.success().stdout.lines().collect();
+    lines.sort_unstable();
+    let said = ["in0", "out0"].map(|name| format!("removed 1 run-time entry of a on {name}"));
+    assert_eq!(lines, said);
+    assert_eq!((of("in0"), of("out0")), (vec!["10.0.0.3/32 cli".to_owned()], Vec::new()));
+    bench.run(&[left_alone("10.0.0.1"), blocked("10.0.0.3")].concat());
+    bench.xdpctl(["bans", JUDGED, "--all-interfaces"]).expect_status(2);
+}
+
+/// With `--if-present`, what has no entry is passed over.
+#[test]
+fn entries_that_are_not_there_are_passed_over_where_that_is_asked_for() {
+    let bench = attached();
+    run(&bench, "block 10.0.0.1 --owner sshd");
+    let unblock = |rest: &[&str]| {
+        let args = [&["unblock", JUDGED, "10.0.0.1", "10.0.0.2", "--owner"], rest].concat();
+        bench.xdpctl(args)
+    };
+    unblock(&["sshd"]).expect_status(1);
+    bench.run(&blocked("10.0.0.1"));
+    assert_eq!(unblock(&["web", "--if-present"]).success().stdout, "");
+    bench.run(&blocked("10.0.0.1"));
+    let unblocked = unblock(&["sshd", "--if-present"]);
+    assert_eq!(unblocked.success().stdout, "unblocked 10.0.0.1/32 on in0\n");
+    bench.run(&left_alone("10.0.0.1"));
+    let again = unblock(&["sshd", "--if-present"]);
+    assert_eq!((&*again.success().stdout, &*again.stderr), ("", ""));
+    bench.xdpctl(["unblock", "nowhere", "10.0.0.1", "--if-present"]).expect_status(1);
 }
 
 /// An entry's counter shows the packets that it decided since it was put: not those that an

@@ -451,6 +451,15 @@ fn bans() {
 }
 
 #[test]
+fn bans_flush() {
+    Stand::new().check(&Row {
+        args: &["bans", "--all-interfaces", "--flush"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
 fn stats() {
     Stand::new().check(&Row {
         args: &["stats", "--once", "--json"],

@@ -70,13 +70,19 @@ pub struct Unblock {
     /// Remove that owner's entries alone [default: those of all owners]
     #[arg(long, value_name = "NAME", value_parser = owner)]
     pub owner: Option<String>,
+    /// Pass over prefixes that have no entry: no error, and the others are removed
+    #[arg(long)]
+    pub if_present: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct Bans {
     /// The interface
-    #[arg(value_name = "IFACE")]
-    pub interface: String,
+    #[arg(value_name = "IFACE", required_unless_present = "all_interfaces")]
+    pub interface: Option<String>,
+    /// Those of every attached interface of this network namespace; omit IFACE
+    #[arg(long, conflicts_with = "interface")]
+    pub all_interfaces: bool,
     /// Show that owner's entries alone [default: those of all owners]
     #[arg(long, value_name = "NAME", value_parser = owner)]
     pub owner: Option<String>,

@@ -12,7 +12,8 @@ use crate::datapath::maps::dynamic::Store;
 use crate::notation::plain;
 
 /// Removes entries of either kind, of one owner or of all. Removes none if one of them does not
-/// exist. With all interfaces, it is enough if one interface has it.
+/// exist, unless missing ones are to be passed over. With all interfaces, it is enough if one
+/// interface has it.
 pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
     let (owner, all) = (args.owner.as_deref(), args.prefixes.all_interfaces);
@@ -35,7 +36,7 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
             }
         }
         let missing = not_there(&prefixes, &there);
-        if !missing.is_empty() {
+        if !missing.is_empty() && !args.if_present {
             let names: Vec<String> = there.iter().map(|holder| plain(&holder.name)).collect();
             return Err(refusal(&missing, owner, &names));
         }
@@ -62,7 +63,7 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     })?;
     holders::tell_would_return(would_return, session);
     holders::tell_left_out(&left_out, session);
-    for (name, removed) in done.iter().filter(|(_, removed)| !removed.is_empty() || !all) {
+    for (name, removed) in done.iter().filter(|(_, removed)| !removed.is_empty()) {
         session.print(format_args!("unblocked {} on {}\n", shown(removed), plain(name)))?;
     }
     Ok(())

@@ -37,6 +37,20 @@ pub fn write(out: &mut dyn Write, all: &[Listed], now: SystemTime) -> io::Result
     out.flush()
 }
 
+/// Writes a table for each interface, below its name.
+pub fn write_all(
+    out: &mut dyn Write,
+    all: &[(String, Vec<Listed>)],
+    now: SystemTime,
+) -> io::Result<()> {
+    for (nth, (interface, listed)) in all.iter().enumerate() {
+        let gap = if nth == 0 { "" } else { "\n" };
+        writeln!(out, "{gap}{}:", plain(interface))?;
+        write(out, listed, now)?;
+    }
+    out.flush()
+}
+
 fn row(listed: &Listed, now: SystemTime) -> [String; 7] {
     // If the clock was set back, an entry could seem to come from the future: its age is 0.
     let age = now.duration_since(listed.created).unwrap_or_default();
