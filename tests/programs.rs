@@ -6,3 +6,5 @@ mod lab;
 
 #[path = "programs/fail2ban.rs"]
 mod fail2ban;
+#[path = "programs/manual.rs"]
+mod manual;

@@ -117,8 +117,9 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
             commands::completions::completions(*shell, &mut Cli::command(), session.out)
                 .map_err(Failure::from_output)?;
         }
-        Command::Man => {
-            commands::man::man(&Cli::command(), session.out).map_err(Failure::from_output)?;
+        Command::Man(args) => {
+            commands::man::man(args.page, &Cli::command(), session.out)
+                .map_err(Failure::from_output)?;
         }
     }
     Ok(0)

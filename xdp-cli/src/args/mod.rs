@@ -4,12 +4,14 @@ mod change;
 mod entries;
 mod judge;
 mod look;
+mod manual;
 mod time;
 
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
 pub use entries::{Bans, Block, Prefixes, Put, Unblock};
 pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, Named, PacketArg, ProtocolArg};
 pub use look::{Check, Show, Stats, Status};
+pub use manual::{ManPage, Manual};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -89,8 +91,8 @@ pub enum Command {
     Lookup(Lookup),
     /// Print a shell's completion script
     Completions { shell: Shell },
-    /// Print the manual page (roff)
-    Man,
+    /// Print a manual page (roff)
+    Man(Manual),
 }
 
 impl Command {
@@ -114,7 +116,7 @@ impl Command {
             | Self::Allow(_)
             | Self::Unblock(_)
             | Self::Completions { .. }
-            | Self::Man => false,
+            | Self::Man(_) => false,
         }
     }
 }

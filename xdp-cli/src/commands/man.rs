@@ -1,4 +1,5 @@
-//! `xdpctl man`: one manual page with all subcommands.
+//! `xdpctl man`: the manual pages. Both are written by hand, in man/; into that of the command go its
+//! options and commands, from the command line's own description.
 
 use std::io::{self, Write};
 
@@ -6,33 +7,105 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::Roff;
 
-/// What `roff` puts before everything it writes; a page needs it once.
+use crate::args::ManPage;
+
+/// xdpctl(8).
+const COMMAND: &str = include_str!("../../../man/xdpctl.8");
+/// xdpctl.toml(5).
+const CONFIGURATION: &str = include_str!("../../../man/xdpctl.toml.5");
+
+/// The lines in [`COMMAND`] where the generated parts go.
+const OPTIONS: &str = ".\\\" @OPTIONS@\n";
+const COMMANDS: &str = ".\\\" @COMMANDS@\n";
+const VERSION: &str = "@VERSION@";
+
+/// What `roff` puts before everything it writes; the page does without.
 const PREAMBLE: [&str; 2] = [".ie \\n(.g", ".el .ds Aq"];
 
-/// Writes the page, in roff.
-pub fn man(command: &Command, out: &mut dyn Write) -> io::Result<()> {
+/// Longest line of a page's source. Beyond it, `mandoc -T lint` complains.
+const WIDTH: usize = 79;
+
+/// Writes a page, in roff.
+pub fn man(page: ManPage, command: &Command, out: &mut dyn Write) -> io::Result<()> {
+    let text = match page {
+        ManPage::Command => whole(COMMAND, command)?,
+        ManPage::Configuration => CONFIGURATION.to_owned(),
+    };
+    let version = command.get_version().unwrap_or_default();
+    out.write_all(text.replace(VERSION, version).as_bytes())?;
+    out.flush()
+}
+
+/// The command's page with its options and commands.
+fn whole(page: &str, command: &Command) -> io::Result<String> {
     let mut command = command.clone().disable_help_subcommand(true);
     command.build();
-    let man = Man::new(command.clone()).section("8").manual("System Administration");
-    let mut page = Vec::new();
-    man.render_title(&mut page)?;
-    for render in [
-        Man::render_name_section,
-        Man::render_synopsis_section,
-        Man::render_description_section,
-        Man::render_options_section,
-    ] {
-        page.extend(section(|out| render(&man, out))?.into_bytes());
-    }
-    page.extend(b".SH COMMANDS\n");
+    let man = Man::new(command.clone());
+    let options = tidy(&body(|out| man.render_options_section(out))?);
+    let mut commands = String::new();
     for subcommand in shown(&command) {
-        page.extend(described(subcommand)?.into_bytes());
+        commands.push_str(&described(subcommand)?);
     }
-    if has_more(&command) {
-        page.extend(section(|out| man.render_extra_section(out))?.into_bytes());
+    Ok(page.replace(OPTIONS, &options).replace(COMMANDS, &tidy(&commands)))
+}
+
+/// Generated roff as one would write it: no line is empty or long, no break or paragraph follows
+/// another, and words between backquotes are bold.
+fn tidy(generated: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in generated.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+        if line.starts_with('.') {
+            let is_paragraph = |line: &str| matches!(line, ".br" | ".PP");
+            let last = lines.last().map_or("", String::as_str);
+            // What begins a block breaks the line by itself.
+            let begins = [".RS", ".SS", ".TP", ".PP"].iter().any(|it| line.starts_with(it));
+            if is_paragraph(line) && (is_paragraph(last) || last.starts_with(".SS")) {
+                continue;
+            }
+            if begins && is_paragraph(last) {
+                lines.pop();
+            }
+            lines.push(line.to_owned());
+        } else {
+            // An apostrophe, by the name that the preamble would define.
+            lines.extend(wrapped(&emphasized(&line.replace(r"\*(Aq", r"\(aq"))));
+        }
     }
-    out.write_all(&page)?;
-    out.flush()
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Text with its `words` in bold.
+fn emphasized(line: &str) -> String {
+    let mut parts = line.split('`');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    let rest: Vec<&str> = parts.collect();
+    for pair in rest.chunks(2) {
+        match pair {
+            [inside, after] => text.push_str(&format!("\\fB{inside}\\fR{after}")),
+            // A backquote without another one.
+            _ => text.push_str(&format!("\\(ga{}", pair.concat())),
+        }
+    }
+    text
+}
+
+/// Breaks a line of text between words. A word that roff would take for a request is kept from
+/// beginning a line as such.
+fn wrapped(line: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split(' ').filter(|word| !word.is_empty()) {
+        let last = lines.last_mut().expect("never empty");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.len() + 1 + word.len() <= WIDTH {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            let guard = if word.starts_with(['.', '\'']) { "\\&" } else { "" };
+            lines.push(format!("{guard}{word}"));
+        }
+    }
+    lines
 }
 
 /// The section of a subcommand and its own subcommands. Options that every command has are left
@@ -92,9 +165,10 @@ fn body(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Str
 
 #[cfg(test)]
 pub(super) mod tests {
-    use clap::{Arg, ArgAction};
+    use clap::{Arg, ArgAction, CommandFactory as _};
 
     use super::*;
+    use crate::args::Cli;
 
     /// A command line of the same shape as that of xdpctl.
     pub(in crate::commands) fn command() -> Command {
@@ -121,8 +195,68 @@ pub(super) mod tests {
 
     #[test]
     fn one_page_has_all_commands_with_their_options() {
+        let frame = "before\n.\\\" @OPTIONS@\nbetween\n.\\\" @COMMANDS@\nafter\n";
+        insta::assert_snapshot!(whole(frame, &command()).unwrap());
+    }
+
+    /// The part of the page from a heading to the next one of the same kind.
+    fn part<'p>(page: &'p str, kind: &str, title: &str) -> &'p str {
+        let (_, rest) = page
+            .split_once(&format!("\n{kind} {title}\n"))
+            .unwrap_or_else(|| panic!("no {kind} {title} in\n{page}"));
+        rest.split("\n.SS ").next().unwrap_or_default().split("\n.SH ").next().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_page_of_the_command_is_whole() {
         let mut page = Vec::new();
-        man(&command(), &mut page).unwrap();
-        insta::assert_snapshot!(String::from_utf8(page).unwrap());
+        man(ManPage::Command, &Cli::command(), &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        assert!(!page.contains('@'), "a part was not put in:\n{page}");
+        for section in [
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "EXAMPLES",
+            "FILES",
+            "\"EXIT STATUS\"",
+            "\"SEE ALSO\"",
+            "OPTIONS",
+        ] {
+            let section = section.trim_matches('"');
+            assert!(!part(&page, ".SH", section).is_empty(), "{section} is empty");
+        }
+        let mut all = Cli::command();
+        all.build();
+        let mut flags = 0;
+        for command in shown(&all).filter(|command| command.get_name() != "help") {
+            let part = part(&page, ".SS", &format!("\"xdpctl {}\"", command.get_name()));
+            for argument in command.get_arguments() {
+                let Some(long) = argument.get_long() else { continue };
+                if argument.is_global_set() || long == "help" {
+                    continue;
+                }
+                let tag = format!("\\fB\\-\\-{}\\fR", long.replace('-', "\\-"));
+                let tags = part.lines().filter(|line| line.contains(&tag)).count();
+                assert!(tags >= 2, "{tag} is not described in\n{part}");
+                flags += 1;
+            }
+        }
+        assert!(flags > 20, "{flags}");
+    }
+
+    #[test]
+    fn generated_text_is_made_fit() {
+        let long = "word ".repeat(20);
+        let given = format!(".PP\n.PP\n\nuse `a b` or `c\n.br\n\n.br\n{long}.x 'y\n");
+        assert_eq!(
+            tidy(&given),
+            format!(
+                ".PP\nuse \\fBa b\\fR or \\(gac\n.br\n{}\n{}\n",
+                "word ".repeat(16).trim_end(),
+                "word word word word .x 'y"
+            )
+        );
+        assert_eq!(wrapped(&format!("{} .x", "x".repeat(79))), ["x".repeat(79).as_str(), "\\&.x"]);
     }
 }

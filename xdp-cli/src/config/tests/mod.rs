@@ -5,6 +5,7 @@ mod defined;
 mod guards;
 mod included;
 mod limits;
+mod manual;
 mod mutated;
 mod refused;
 mod shadowed;
