@@ -4,6 +4,8 @@
 
 mod lab;
 
+#[path = "programs/completions.rs"]
+mod completions;
 #[path = "programs/fail2ban.rs"]
 mod fail2ban;
 #[path = "programs/manual.rs"]

@@ -19,6 +19,11 @@ use xdpctl::usage;
 fn main() -> ExitCode {
     oom::heed();
     let arguments: Vec<OsString> = env::args_os().collect();
+    match commands::completions::answer(Cli::command, &arguments) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => error.exit(),
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => refuse(&usage::harmless(usage::suggest(error), &arguments), &arguments),
@@ -114,7 +119,7 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         Command::Explain(args) => commands::explain::run(args, session)?,
         Command::Lookup(args) => commands::lookup::run(args, session)?,
         Command::Completions { shell } => {
-            commands::completions::completions(*shell, &mut Cli::command(), session.out)
+            commands::completions::completions(*shell, session.out)
                 .map_err(Failure::from_output)?;
         }
         Command::Man(args) => {

@@ -164,14 +164,14 @@ fn body(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Str
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use clap::{Arg, ArgAction, CommandFactory as _};
 
     use super::*;
     use crate::args::Cli;
 
     /// A command line of the same shape as that of xdpctl.
-    pub(in crate::commands) fn command() -> Command {
+    fn command() -> Command {
         let verbose = Arg::new("verbose").short('v').global(true).action(ArgAction::Count);
         let interface = Arg::new("IFACE").help("The interface's name");
         Command::new("xdpctl")
