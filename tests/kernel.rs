@@ -31,6 +31,8 @@ mod gone;
 mod killed;
 #[path = "kernel/lockout.rs"]
 mod lockout;
+#[path = "kernel/metrics.rs"]
+mod metrics;
 #[path = "kernel/mounts.rs"]
 mod mounts;
 #[path = "kernel/moved.rs"]

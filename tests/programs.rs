@@ -10,3 +10,5 @@ mod completions;
 mod fail2ban;
 #[path = "programs/manual.rs"]
 mod manual;
+#[path = "programs/prometheus.rs"]
+mod prometheus;

@@ -274,6 +274,8 @@ fn without_rights() {
         &["detach", "--all"],
         &["stats", "--once"],
         &["status"],
+        &["metrics", "--listen", "127.0.0.1:0"],
+        &["metrics", "--textfile", "/tmp/never-written.prom"],
     ] {
         let output = as_nobody(&bench, args);
         let lacks = "error: not permitted: this process lacks CAP_BPF or CAP_SYS_ADMIN";

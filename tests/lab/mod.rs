@@ -44,7 +44,7 @@ pub use namespace::Namespace;
 pub use pnet_base::MacAddr;
 pub use port::Port;
 pub use process::{Background, Output};
-pub use sample::{Difference, Sample};
+pub use sample::{Count, Difference, Sample};
 pub use traffic::Traffic;
 pub use tun::Tun;
 

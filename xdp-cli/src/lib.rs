@@ -4,6 +4,7 @@
 //! compiles that into the bytes that the program judges by, and [`datapath`] puts those into the
 //! kernel. Only the last of these talks to a kernel.
 
+pub mod agent;
 pub mod args;
 pub mod commands;
 pub mod config;

@@ -88,12 +88,13 @@ impl Stand {
         Self { bench }
     }
 
-    /// Arguments, in which `OLD` and `NEW` are files.
+    /// Arguments, in which `OLD`, `NEW` and `METRICS` are files.
     fn args(&self, args: &[&str]) -> Vec<String> {
         let path = |name: &str| self.bench.directory().join(name).display().to_string();
         let arg = |arg: &&str| match *arg {
             "OLD" => path("old.toml"),
             "NEW" => path("new.toml"),
+            "METRICS" => path("in0.prom"),
             other => other.to_owned(),
         };
         args.iter().map(arg).collect()
@@ -472,6 +473,15 @@ fn stats() {
 fn status() {
     Stand::new().check(&Row {
         args: &["status", "--json"],
+        prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn metrics() {
+    Stand::new().check(&Row {
+        args: &["metrics", "--textfile", "METRICS"],
         prepare: Stand::with_entries,
         leaves: Leaves::Looked,
     });

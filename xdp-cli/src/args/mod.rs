@@ -5,6 +5,7 @@ mod entries;
 mod judge;
 mod look;
 mod manual;
+mod metrics;
 mod time;
 
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
@@ -12,6 +13,7 @@ pub use entries::{Bans, Block, Prefixes, Put, Unblock};
 pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, Named, PacketArg, ProtocolArg};
 pub use look::{Check, Show, Stats, Status};
 pub use manual::{ManPage, Manual};
+pub use metrics::{Listen, Metrics};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -89,6 +91,11 @@ pub enum Command {
     Explain(Box<Explain>),
     /// Show every list and run-time entry that holds an address, the deciding one first
     Lookup(Lookup),
+    /// Give Prometheus what `stats` and `status` know, of every attached interface
+    ///
+    /// Interfaces that are attached and detached meanwhile come and go. Names of rules and lists are
+    /// among the labels, addresses are not. It takes no lock: other commands never wait for it.
+    Metrics(Metrics),
     /// Print a shell's completion script
     Completions { shell: Shell },
     /// Print a manual page (roff)
@@ -115,6 +122,7 @@ impl Command {
             | Self::Block(_)
             | Self::Allow(_)
             | Self::Unblock(_)
+            | Self::Metrics(_)
             | Self::Completions { .. }
             | Self::Man(_) => false,
         }

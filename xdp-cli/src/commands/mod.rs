@@ -14,6 +14,7 @@ mod holders;
 mod lockout;
 pub mod lookup;
 pub mod man;
+pub mod metrics;
 mod prefixes;
 pub mod reload;
 pub mod show;

@@ -58,7 +58,8 @@ fn sample(interface: Option<&str>) -> Result<Vec<Sample>, Error> {
     chosen.into_iter().map(|attachment| Ok(view(attachment, attachment.read()?))).collect()
 }
 
-fn view(attachment: &Attachment, reading: Reading) -> Sample {
+/// The sample that a reading makes.
+pub(super) fn view(attachment: &Attachment, reading: Reading) -> Sample {
     let metadata = reading.in_force.metadata;
     let redirects = metadata.redirects.iter().map(|redirect| redirect.to.to_string()).collect();
     let counted = metadata.counted.into_iter().zip(reading.counted);

@@ -46,13 +46,21 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
     };
     let outcomes = redirect_targets::inspect(&namespace, chosen.iter().copied())?;
     let carriers = attached.carriers();
-    let view = |attachment| {
-        let mut status = view(attachment, carriers, &outcomes);
-        status.problems.extend(since_loaded(&namespace, attachment));
-        status.problems.extend(missing_pins(attachment));
-        status
-    };
+    let view = |attachment| of(&namespace, attachment, carriers, &outcomes);
     Ok(chosen.into_iter().map(view).collect())
+}
+
+/// The status of one attachment.
+pub(super) fn of(
+    namespace: &Namespace,
+    attachment: &Attachment,
+    carriers: &Carriers,
+    outcomes: &[Outcome],
+) -> Status {
+    let mut status = view(attachment, carriers, outcomes);
+    status.problems.extend(since_loaded(namespace, attachment));
+    status.problems.extend(missing_pins(attachment));
+    status
 }
 
 /// How many changed files are named; the rest are counted.

@@ -5,6 +5,7 @@ pub mod difference;
 pub mod entries;
 pub mod explain;
 pub mod lookup;
+pub mod metrics;
 pub mod show;
 pub mod stats;
 pub mod status;

@@ -400,6 +400,14 @@ impl Attachment {
         Err(self.unreadable())
     }
 
+    /// How often the attached program has run, and for how long; `None` where the kernel has not
+    /// measured it.
+    pub fn runs(&self) -> Result<Option<bpf::Runs>> {
+        let runs = bpf::program_by_id(self.info.program_id).and_then(bpf::program_runs);
+        let runs = runs.context("look at the attached program")?;
+        Ok((runs.count > 0).then_some(runs))
+    }
+
     /// Bytes of kernel memory that the maps take.
     pub fn map_bytes(&self) -> Result<u64> {
         let Some(maps) = &self.maps else {

@@ -15,17 +15,30 @@ pub struct Attachments {
 
 impl Attachments {
     /// Opens what is pinned in these directories.
-    pub(super) fn open(mut directories: Vec<PinDirectory>) -> Result<Self> {
+    pub(super) fn open(directories: Vec<PinDirectory>) -> Result<Self> {
+        let (opened, failed) = Self::open_each(directories)?;
+        match failed.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(opened),
+        }
+    }
+
+    /// As [`Self::open`], but one that cannot be opened does not hide the others. Returns those that
+    /// can, and the errors of those that cannot.
+    pub(super) fn open_each(
+        mut directories: Vec<PinDirectory>,
+    ) -> Result<(Self, Vec<(Key, Error)>)> {
         directories.sort_by_key(|directory| directory.key);
         let mut carriers = Carriers::ask()?;
-        let (mut all, mut leftovers) = (Vec::new(), Vec::new());
+        let (mut all, mut leftovers, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for directory in &directories {
-            match Attachment::open(directory, &mut carriers)? {
-                Found::Attached(attachment) => all.push(*attachment),
-                Found::Leftover => leftovers.push(directory.key),
+            match Attachment::open(directory, &mut carriers) {
+                Ok(Found::Attached(attachment)) => all.push(*attachment),
+                Ok(Found::Leftover) => leftovers.push(directory.key),
+                Err(error) => failed.push((directory.key, error)),
             }
         }
-        Ok(Self { all, leftovers, carriers })
+        Ok((Self { all, leftovers, carriers }, failed))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Attachment> {

@@ -10,7 +10,7 @@ use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::attached::kept_ruleset::{self, Snapshot};
 use crate::datapath::attached::key::{Key, PinDirectory};
-use crate::datapath::error::{Context, Result};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::bpffs::PinRoot;
 use crate::datapath::host::lock::Lock;
 use crate::datapath::host::run_dir::RunDir;
@@ -88,6 +88,11 @@ impl Namespace {
     /// Everything that is attached, by key.
     pub fn attachments(&self) -> Result<Attachments> {
         Attachments::open(self.directories()?)
+    }
+
+    /// Everything that is attached and can be opened, and why the rest cannot.
+    pub fn attachments_each(&self) -> Result<(Attachments, Vec<(Key, Error)>)> {
+        Attachments::open_each(self.directories()?)
     }
 
     /// Directories of interfaces.

@@ -20,7 +20,7 @@ pub use maps::{
     update, update_batch,
 };
 pub use objects::{
-    Program, link_by_id, map_by_id, open_pin, pin, program_by_id, program_info,
+    Program, Runs, link_by_id, map_by_id, open_pin, pin, program_by_id, program_info, program_runs,
     verified_instructions,
 };
 pub use per_cpu::{PerCpuValues, possible_cpus};

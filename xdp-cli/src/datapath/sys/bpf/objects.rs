@@ -154,14 +154,32 @@ pub fn program_info(program: impl AsFd) -> io::Result<Program> {
     Ok(Program { id: info.id, name: text(&info.name), tag: info.tag, map_ids: ids })
 }
 
+/// How often a program has run, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runs {
+    pub count: u64,
+    pub nanoseconds: u64,
+}
+
+/// How often a program has run, and for how long, as far as the kernel measured it: while the sysctl
+/// kernel.bpf_stats_enabled is on, or a process holds BPF_ENABLE_STATS. Zeroes where it never did.
+pub fn program_runs(program: impl AsFd) -> io::Result<Runs> {
+    let info = whole_info(program)?;
+    Ok(Runs { count: info.run_cnt, nanoseconds: info.run_time_ns })
+}
+
 /// How many instructions the verifier processed before it accepted a program. It counts an
 /// instruction each time it reaches it in another state, so these are far more than the program
 /// has.
 pub fn verified_instructions(program: impl AsFd) -> io::Result<u32> {
+    Ok(whole_info(program)?.verified_insns)
+}
+
+fn whole_info(program: impl AsFd) -> io::Result<bpf_prog_info> {
     require(&program, "prog")?;
     // SAFETY: a structure of integers, for which all zeroes are valid.
     let mut info: bpf_prog_info = unsafe { mem::zeroed() };
     // SAFETY: struct bpf_prog_info itself; all addresses are null with counts of zero.
     unsafe { object_info(program, &mut info) }?;
-    Ok(info.verified_insns)
+    Ok(info)
 }

@@ -1,0 +1,3 @@
+//! Parts of commands that keep running.
+
+pub mod http;
