@@ -209,3 +209,23 @@ fn another_versions_maps_are_left_alone() {
     assert_eq!(bench.lab().programs("dut", JUDGED), []);
     bench.lab().assert_nothing_kept("dut");
 }
+
+/// As `ip route replace` adds a route that was not there.
+#[test]
+fn where_nothing_is_attached_it_attaches() {
+    let bench = Bench::new();
+    let file = bench.write("in0.toml", BLOCKED).display().to_string();
+    let args = ["attach", "--replace", JUDGED, "-c", &file, "--mode", "native"];
+    let output = bench.xdpctl(args);
+    assert_eq!(output.success().stdout, "attached to in0 in native mode, generation 1\n");
+    let output = bench.xdpctl(args);
+    assert_eq!(
+        output.success().stdout,
+        "replaced the program on in0 in native mode, generation 2\n"
+    );
+    // What is wrong with the configuration is said first as before.
+    bench.xdpctl(["detach", JUDGED]).success();
+    let wrong = bench.write("in0.toml", "x = 1").display().to_string();
+    bench.xdpctl(["attach", "--replace", JUDGED, "-c", &wrong]).expect_status(2);
+    bench.lab().assert_nothing_kept("dut");
+}

@@ -18,8 +18,8 @@ pub struct Attach {
     /// Where the program runs; `auto` is the best that can be had, any other is that or an error
     #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
     pub mode: ModeArg,
-    /// Exchange the program of an attached interface for this version's, in the same link and
-    /// without a gap; counters go on
+    /// Where xdpctl is attached already, exchange the program for this version's, in the same link
+    /// and without a gap, and read the configuration again; counters go on
     #[arg(long)]
     pub replace: bool,
     /// Also where the ruleset would cut off the connection that this command runs in

@@ -32,7 +32,8 @@ const ETC: &str = "/etc/xdpctl";
 pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     // A missing interface is reported before a missing file that is named after it.
     let interface = Interface::by_name(&args.interface).map_err(Error::from)?;
-    if args.replace {
+    // As `ip route replace`: where there is nothing to replace, it is new.
+    if args.replace && is_attached(&interface)? {
         return replace(args, session);
     }
     // Then the configuration: its mistakes are reported even without root.
@@ -75,6 +76,14 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         }
         _ => said,
     }
+}
+
+/// Whether the interface carries xdpctl's program.
+fn is_attached(interface: &Interface) -> Result<bool, Error> {
+    let Some(namespace) = Namespace::look()? else { return Ok(false) };
+    let attached = namespace.attachments()?;
+    let mut here = attached.iter().filter(|attachment| attachment.mode().is_some());
+    Ok(here.any(|attachment| attachment.ifindex() == Some(interface.index)))
 }
 
 /// What was done, and where.
