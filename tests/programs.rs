@@ -12,3 +12,5 @@ mod fail2ban;
 mod manual;
 #[path = "programs/prometheus.rs"]
 mod prometheus;
+#[path = "programs/systemd.rs"]
+mod systemd;
