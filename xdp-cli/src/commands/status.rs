@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::{Failure, Session};
 use crate::args;
 use crate::config::file::Disk;
-use crate::config::sources::Since;
+use crate::config::sources::{Compared, Since};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::in_force::Trial;
@@ -46,19 +46,21 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
     };
     let outcomes = redirect_targets::inspect(&namespace, chosen.iter().copied())?;
     let carriers = attached.carriers();
-    let view = |attachment| of(&namespace, attachment, carriers, &outcomes);
+    let mut compared = Compared::default();
+    let view = |attachment| of(&namespace, attachment, carriers, &outcomes, &mut compared);
     Ok(chosen.into_iter().map(view).collect())
 }
 
-/// The status of one attachment.
+/// The status of one attachment. `compared` is what it found out about files, for the next one.
 pub(super) fn of(
     namespace: &Namespace,
     attachment: &Attachment,
     carriers: &Carriers,
     outcomes: &[Outcome],
+    compared: &mut Compared,
 ) -> Status {
     let mut status = view(attachment, carriers, outcomes);
-    status.problems.extend(since_loaded(namespace, attachment));
+    status.problems.extend(since_loaded(namespace, attachment, compared));
     status.problems.extend(missing_pins(attachment));
     status
 }
@@ -67,7 +69,11 @@ pub(super) fn of(
 const NAMED: usize = 10;
 
 /// What has happened to the files that the ruleset in force was read from.
-fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
+fn since_loaded(
+    namespace: &Namespace,
+    attachment: &Attachment,
+    compared: &mut Compared,
+) -> Vec<String> {
     let Some(in_force) = attachment.in_force() else { return Vec::new() };
     let name = plain(&attachment.name());
     let sources = match namespace.sources(attachment.key(), in_force) {
@@ -84,7 +90,7 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment) -> Vec<String> {
     };
     let changes = sources.iter().filter_map(|source| {
         let path = source.path.display();
-        match source.since(&Disk) {
+        match source.since(&Disk, compared) {
             Since::Same => None,
             Since::Changed => Some(format!(
                 "{path} changed since it was loaded: `xdpctl reload {name}` puts it in force, \

@@ -2,6 +2,7 @@
 //! tell whether one of them has changed.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,10 +39,9 @@ pub enum Since {
 
 impl Source {
     fn of(path: &Path, id: FileId, bytes: &[u8], now: SystemTime) -> Self {
-        let settled = changed_at(id).and_then(|at| now.duration_since(at).ok());
         Self {
             path: path.to_owned(),
-            id: settled.filter(|since| *since > STEP).map(|_| id),
+            id: is_settled(id, now).then_some(id),
             size: bytes.len() as u64,
             crc32: crc32fast::hash(bytes),
         }
@@ -49,19 +49,49 @@ impl Source {
 
     /// Compares the file with what is there now. If its inode is another or has changed, its
     /// content is read and compared.
-    pub fn since(&self, files: &dyn Files) -> Since {
+    pub fn since(&self, files: &dyn Files, compared: &mut Compared) -> Since {
         let id = files.identity(&self.path);
         if id.is_some() && id == self.id {
             return Since::Same;
         }
-        match files.read(&self.path) {
-            Err(error) => Since::Unreadable(error),
-            Ok(bytes) => {
-                let same = bytes.len() as u64 == self.size && crc32fast::hash(&bytes) == self.crc32;
-                if same { Since::Same } else { Since::Changed }
+        let content = (self.size, self.crc32);
+        let same = match (id, compared.0.get(&self.path)) {
+            (Some(id), Some(before)) if before.id == id && before.with == content => before.same,
+            _ => {
+                let now = SystemTime::now();
+                let bytes = match files.read(&self.path) {
+                    Err(error) => return Since::Unreadable(error),
+                    Ok(bytes) => bytes,
+                };
+                let same = (bytes.len() as u64, crc32fast::hash(&bytes)) == content;
+                if let Some(id) = id.filter(|id| is_settled(*id, now)) {
+                    let comparison = Comparison { id, with: content, same };
+                    compared.0.insert(self.path.clone(), comparison);
+                }
+                same
             }
-        }
+        };
+        if same { Since::Same } else { Since::Changed }
     }
+}
+
+/// What comparing contents gave, by path. Whoever asks again and again with it reads a file that has
+/// changed once, and not each time.
+#[derive(Debug, Default)]
+pub struct Compared(HashMap<PathBuf, Comparison>);
+
+#[derive(Debug)]
+struct Comparison {
+    id: FileId,
+    /// The size and the CRC that its content was compared with.
+    with: (u64, u32),
+    same: bool,
+}
+
+/// Whether a file's inode changed so long ago that a change from now on gives it another time.
+fn is_settled(id: FileId, now: SystemTime) -> bool {
+    let since = changed_at(id).and_then(|at| now.duration_since(at).ok());
+    since.is_some_and(|since| since > STEP)
 }
 
 fn changed_at(id: FileId) -> Option<SystemTime> {
@@ -125,8 +155,12 @@ mod tests {
         recorded.into_sources()
     }
 
+    fn since(source: &Source) -> Since {
+        source.since(&Disk, &mut Compared::default())
+    }
+
     fn is_same(source: &Source) -> bool {
-        matches!(source.since(&Disk), Since::Same)
+        matches!(since(source), Since::Same)
     }
 
     /// A disk whose files may be looked up, but not read.
@@ -158,12 +192,12 @@ mod tests {
         let sources = read(folder.path());
         // The same number of bytes, written at nearly the same time.
         fs::write(&list, "10.0.0.2\n").unwrap();
-        assert!(matches!(sources[1].since(&Disk), Since::Changed));
+        assert!(matches!(since(&sources[1]), Since::Changed));
         assert!(is_same(&sources[0]));
         fs::remove_file(&list).unwrap();
-        assert!(matches!(sources[1].since(&Disk), Since::Unreadable(FileError::Io(_))));
+        assert!(matches!(since(&sources[1]), Since::Unreadable(FileError::Io(_))));
         fs::create_dir(&list).unwrap();
-        assert!(matches!(sources[1].since(&Disk), Since::Unreadable(FileError::NotRegular(_))));
+        assert!(matches!(since(&sources[1]), Since::Unreadable(FileError::NotRegular(_))));
     }
 
     #[test]
@@ -191,9 +225,25 @@ mod tests {
         let id = Disk.identity(&list).unwrap();
         let at = changed_at(id).unwrap();
         let source = |later| Source::of(&list, id, b"10.0.0.1\n", at + later);
-        assert!(matches!(source(2 * STEP).since(&Unread), Since::Same));
+        assert!(matches!(source(2 * STEP).since(&Unread, &mut Compared::default()), Since::Same));
         assert_eq!(source(STEP).id, None);
         assert_eq!(Source::of(&list, id, b"", at - STEP).id, None);
+    }
+
+    /// Somebody who asks again and again does not read a large list each time.
+    #[test]
+    fn what_has_changed_is_compared_once() {
+        // A file that did not change just now.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let id = Disk.identity(&file).unwrap();
+        let source = |content: &[u8]| Source::of(&file, id, content, UNIX_EPOCH);
+        let (same, other) = (source(&fs::read(&file).unwrap()), source(b"other"));
+        let mut compared = Compared::default();
+        assert!(matches!(other.since(&Disk, &mut compared), Since::Changed));
+        assert!(matches!(other.since(&Unread, &mut compared), Since::Changed));
+        // With something else, it is another question.
+        assert!(matches!(same.since(&Disk, &mut compared), Since::Same));
+        assert!(matches!(same.since(&Unread, &mut compared), Since::Same));
     }
 
     #[test]
