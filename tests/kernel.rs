@@ -27,6 +27,8 @@ mod foreign;
 mod generic;
 #[path = "kernel/gone.rs"]
 mod gone;
+#[path = "kernel/journal.rs"]
+mod journal;
 #[path = "kernel/killed.rs"]
 mod killed;
 #[path = "kernel/lockout.rs"]

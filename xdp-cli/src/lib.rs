@@ -11,6 +11,7 @@ pub mod config;
 pub mod datapath;
 pub mod diagnostic;
 pub mod difference;
+pub mod event;
 pub mod frames;
 mod gzip;
 pub mod image;

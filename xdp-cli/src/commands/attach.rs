@@ -9,7 +9,7 @@ use xdp_common::packet::LinkType;
 use super::configuration::{self, Loaded};
 use super::confirm::Limit;
 use super::lockout::{self, Coming};
-use super::{Failure, Session, confirm};
+use super::{Failure, Session, confirm, told};
 use crate::args::{Attach, ModeArg};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
@@ -21,6 +21,7 @@ use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
 use crate::datapath::host::advice::{self, Note, Plan};
 use crate::datapath::host::interface::{Interface, Mode};
+use crate::event::What;
 use crate::judgement::reach::Warning;
 use crate::notation::{counted, plain};
 use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
@@ -56,6 +57,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut taken = Vec::new();
     let stop = args.confirm.map(|_| confirm::listen()).transpose()?;
     let done = under_lock(args, &interface, &loaded, wanted, &mut taken, session);
+    tell(&done, &loaded, args);
     session.reporter.diagnostics(&loaded.warnings);
     say_taken(&taken, session);
     say_what_never_matches_on(&interface, &loaded.ruleset, session);
@@ -84,6 +86,20 @@ fn is_attached(interface: &Interface) -> Result<bool, Error> {
     let attached = namespace.attachments()?;
     let mut here = attached.iter().filter(|attachment| attachment.mode().is_some());
     Ok(here.any(|attachment| attachment.ifindex() == Some(interface.index)))
+}
+
+/// Tells what was done, if it was.
+fn tell(done: &Result<Done, Error>, loaded: &Loaded, args: &Attach) {
+    let Ok(Done { interface, attached, .. }) = done else { return };
+    let what = What::Attach {
+        mode: attached.mode.to_string(),
+        generation: attached.generation,
+        config: loaded.configured().path.display().to_string(),
+        replaced: args.replace,
+        confirm_seconds: args.confirm.map(told::seconds),
+        restored: attached.restored.as_ref().map_or(0, |number| *number),
+    };
+    told::tell([told::Done::on(&interface.name, Some(interface.index), what)]);
 }
 
 /// What was done, and where.
@@ -202,15 +218,15 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         }
         let notes = advice_for(&interface, &loaded.ruleset, Some(mode));
         let done = exchange(before, &interface, &loaded, mode, args.force, session);
-        if let Ok(None) = done {
-            continue;
-        }
+        let done = match done.transpose() {
+            None => continue,
+            Some(done) => done,
+        };
+        tell(&done, &loaded, args);
         session.reporter.diagnostics(&loaded.warnings);
         say_what_never_matches_on(&interface, &loaded.ruleset, session);
         say_notes(&notes, session);
-        if let Some(done) = done? {
-            return say_result(&done, true, session);
-        }
+        return say_result(&done?, true, session);
     }
     Err(super::outpaced().into())
 }

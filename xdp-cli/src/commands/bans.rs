@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::holders::{self, Holders};
 use super::prefixes::named;
-use super::{Failure, Session};
+use super::{Failure, Session, told};
 use crate::args::Bans;
 use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::attachment::Attachment;
@@ -13,6 +13,7 @@ use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::maps::dynamic::{self, Seen, Store};
+use crate::event::What;
 use crate::notation::{counted, plain};
 use crate::views::entries::{Listed, json, text};
 
@@ -111,10 +112,21 @@ fn tell_not_in_force(one: &Found, owner: Option<&str>, session: &mut Session<'_>
 /// The entries of one interface, while they are removed.
 struct OfOne<'m> {
     name: String,
+    ifindex: Option<u32>,
     store: Store<'m>,
     listed: Vec<Listed>,
     /// How many more only the next attach would put back.
     kept: usize,
+}
+
+/// What was removed from one interface.
+struct Removed {
+    name: String,
+    ifindex: Option<u32>,
+    listed: Vec<Listed>,
+    prefixes: Vec<IpPrefix>,
+    /// With those that only the next attach would have put back.
+    number: u64,
 }
 
 /// Removes the entries of an interface or of all, those too that only the next attach would put back.
@@ -130,28 +142,36 @@ fn flush(args: &Bans, session: &mut Session<'_>) -> std::result::Result<(), Fail
             let listed = store.list(owner)?;
             let kept = Persisted::read(&attachment.name());
             let kept = kept.map_or(0, |kept| kept.not_in_force(&listed, owner).len());
-            all.push(OfOne { name: attachment.name(), store, listed, kept });
+            let (name, ifindex) = (attachment.name(), attachment.ifindex());
+            all.push(OfOne { name, ifindex, store, listed, kept });
         }
         remove(&mut all, owner)?;
         let mut would_return = None;
         let without_notes = all.iter().find_map(|one| one.store.without_notes().cloned());
         let mut removed = Vec::new();
-        for OfOne { name, listed, kept, .. } in all {
+        for OfOne { name, ifindex, listed, kept, .. } in all {
             let forgotten = holders::forget_all(name.clone(), owner);
             let number = listed.len() + if forgotten.is_none() { kept } else { 0 };
             would_return = would_return.or(forgotten);
-            removed.push((name, listed, number as u64));
+            let prefixes = listed.iter().map(|listed| listed.prefix).collect();
+            removed.push(Removed { name, ifindex, listed, prefixes, number: number as u64 });
         }
         Ok((removed, without_notes, would_return, left_out))
     })?;
+    told::tell(
+        removed
+            .iter()
+            .filter(|one| !one.prefixes.is_empty())
+            .map(|one| told::Done::on(&one.name, one.ifindex, What::unset(owner, &one.prefixes))),
+    );
     holders::tell_would_return(would_return, session);
     holders::tell_left_out(&left_out, session);
     if args.json {
-        let listed = removed.into_iter().map(|(name, listed, _)| (name, listed)).collect();
+        let listed = removed.into_iter().map(|one| (one.name, one.listed)).collect();
         return show(listed, without_notes, args, session);
     }
     let of = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
-    for (name, _, number) in &removed {
+    for Removed { name, number, .. } in &removed {
         let entries = counted(*number, "run-time entry");
         session.print(format_args!("removed {entries}{of} on {}\n", plain(name)))?;
     }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::holders::{self, Files, Holders};
 use super::prefixes::{self, Given, shown};
-use super::{Failure, Session, lockout};
+use super::{Failure, Session, lockout, told};
 use crate::args::{Block, Put};
 use crate::datapath::attached::allowlisted;
 use crate::datapath::attached::attachment::Attachment;
@@ -12,6 +12,7 @@ use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::detach;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::maps::dynamic::{self, Order, Store};
+use crate::event::What;
 use crate::notation::{grouped, plain};
 use crate::ruleset::List;
 use crate::views::entries::{Kind, Listed, overruled};
@@ -110,6 +111,7 @@ fn put(
         // The entries are in force. Failing to find out what keeps them from acting is no failure.
         let done = stores.into_iter().zip(puts).map(|(Opened { attachment, store }, put)| Done {
             name: attachment.name(),
+            ifindex: attachment.ifindex(),
             put,
             against: store.against(&prefixes, kind),
             may_be_allowlisted: match kind {
@@ -119,6 +121,12 @@ fn put(
         });
         Ok((done.collect::<Vec<_>>(), left_out, would_return))
     })?;
+    let set = || {
+        let life = order.life.map(told::seconds);
+        What::set(kind, &order.owner, life, order.note.as_deref(), &prefixes)
+    };
+    let set_on = |done: &Done| told::Done::on(&done.name, done.ifindex, set()).at(order.created);
+    told::tell(done.iter().filter(|_| !prefixes.is_empty()).map(set_on));
     holders::tell_left_out(&left_out, session);
     holders::tell_would_return(would_return, session);
 
@@ -130,7 +138,7 @@ fn put(
         .life
         .map_or_else(String::new, |life| format!(" for {}", humantime::format_duration(life)));
     let several = done.len() > 1;
-    for Done { name, put, against, may_be_allowlisted } in done {
+    for Done { name, put, against, may_be_allowlisted, .. } in done {
         let replaced = match put.replaced {
             0 => String::new(),
             _ if prefixes.len() == 1 => ", in place of an entry before".to_owned(),
@@ -156,6 +164,7 @@ struct Opened<'a> {
 /// What was done on one interface, and what may keep the entries from acting.
 struct Done {
     name: String,
+    ifindex: Option<u32>,
     put: dynamic::Put,
     against: Result<Vec<Listed>>,
     may_be_allowlisted: Result<bool>,

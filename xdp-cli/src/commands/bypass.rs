@@ -1,9 +1,10 @@
 //! `xdpctl bypass`.
 
-use super::{Failure, Session};
+use super::{Failure, Session, told};
 use crate::args::{Bypass, Switch};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::maps::dynamic::bypass;
+use crate::event::What;
 use crate::notation::plain;
 
 /// Lets everything pass, or makes the ruleset judge again.
@@ -13,6 +14,9 @@ pub fn run(args: &Bypass, session: &mut Session<'_>) -> Result<(), Failure> {
     let (namespace, attachment) = super::look_at(&args.interface)?;
     let was_on = bypass::set(attachment.readable()?.0, on)?;
     drop(namespace);
+    if on != was_on {
+        told::tell([told::Done::to(&attachment, What::Bypass { on })]);
+    }
     let name = plain(&attachment.name());
     let told = match (on, was_on) {
         (true, false) => {

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{getpgrp, tcgetpgrp};
 
-use super::{Failure, Session};
+use super::{Failure, Session, told};
 use crate::args::Confirm;
 use crate::datapath::attached::pending::{self, Held};
 use crate::datapath::change::confirm::{self, Settled, Wish};
@@ -16,6 +16,7 @@ use crate::datapath::change::detach;
 use crate::datapath::change::outcome::Deferred;
 use crate::datapath::change::trial::{self, Now, Tried};
 use crate::datapath::error::Error;
+use crate::event::{Unconfirmed, What};
 use crate::notation::plain;
 use crate::views::stats::stop::Stop;
 
@@ -24,23 +25,26 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Confirms what another command put in force for a while, so that it stays.
 pub fn run(args: &Confirm, session: &mut Session<'_>) -> Result<(), Failure> {
-    let (kept, deferred) = session.locked(|namespace| {
+    let (kept, deferred, done) = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let attachment = attached.require(&args.interface)?;
         if attachment.pending().is_some() {
             confirm::keep(&namespace, attachment)?;
-            return Ok((Kept::Attachment, Deferred::default()));
+            let done = told::Done::to(attachment, What::Confirm {});
+            return Ok((Kept::Attachment, Deferred::default(), done));
         }
         if attachment.trial().is_some() {
             let generation = attachment.in_force().map_or(0, |in_force| in_force.generation);
             let deferred = trial::keep(&namespace, attachment)?;
-            return Ok((Kept::Ruleset { generation }, deferred));
+            let done = told::Done::to(attachment, What::Confirm {});
+            return Ok((Kept::Ruleset { generation }, deferred, done));
         }
         Err(Error::new(format!(
             "nothing on {} waits to be confirmed: what is in force there stays",
             plain(&attachment.name())
         )))
     })?;
+    told::tell([done]);
     super::say_deferred(&args.interface, &deferred, session);
     say_kept(&plain(&args.interface), kept, session)
 }
@@ -106,7 +110,7 @@ pub fn wait(
     limit: &Limit<'_>,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let name = plain(name);
+    let (told_of, name) = (name, plain(name));
     let life = humantime::format_duration(limit.life);
     let terminal = terminal();
     session.ask(&terminal, &name, limit, "it is taken off again", false);
@@ -130,6 +134,14 @@ pub fn wait(
         (Settled::Gone, End::TimeOver | End::Stopped) => Settled::Undone,
         (settled, _) => settled,
     };
+    let what = match (settled, &end) {
+        (Settled::Kept, End::Entered) => Some(What::Confirm {}),
+        (Settled::Undone, End::Stopped) => Some(What::Rollback { why: Unconfirmed::Stopped }),
+        (Settled::Undone, _) => Some(What::Rollback { why: Unconfirmed::Timeout }),
+        // Another command did it, and told.
+        (Settled::Kept | Settled::Gone, _) => None,
+    };
+    told::tell(what.map(|what| told::Done::on(told_of, Some(key.ifindex()), what)));
     match (settled, end) {
         (Settled::Kept, _) => say_kept(&name, Kept::Attachment, session),
         (Settled::Gone, _) => Err(gone(&name).into()),

@@ -1,6 +1,6 @@
 //! `xdpctl detach`.
 
-use super::{Failure, Session};
+use super::{Failure, Session, told};
 use crate::args::Detach;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::Attachments;
@@ -8,6 +8,7 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::detach;
 use crate::datapath::change::outcome::Detached;
 use crate::datapath::error::Error;
+use crate::event::What;
 use crate::notation::plain;
 
 /// Takes the program off one interface, or off all of them.
@@ -19,10 +20,13 @@ pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
         let finished = if result.is_ok() || is_empty() { namespace.finish() } else { Ok(()) };
         Ok((result?, finished))
     })?;
+    told::tell(results.iter().flatten().map(|Detached { name, ifindex, was_moved }| {
+        told::Done::on(name, *ifindex, What::Detach { moved: *was_moved })
+    }));
     let mut failed = Vec::new();
     for result in results {
         match result {
-            Ok(Detached { name, was_moved }) => {
+            Ok(Detached { name, was_moved, .. }) => {
                 let note = if was_moved { ", which is in another network namespace" } else { "" };
                 session.print(format_args!("detached from {}{note}\n", plain(&name)))?;
             }

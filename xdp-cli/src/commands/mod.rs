@@ -21,6 +21,7 @@ pub mod show;
 mod shrink;
 pub mod stats;
 pub mod status;
+mod told;
 pub mod unblock;
 
 use std::fmt;
@@ -33,6 +34,7 @@ use crate::datapath::change::outcome::Deferred;
 use crate::datapath::change::sweep::{self, Swept};
 use crate::datapath::error::Error;
 use crate::datapath::host::waiting;
+use crate::event::What;
 use crate::logging;
 use crate::notation::memory;
 use crate::report::Reporter;
@@ -125,6 +127,8 @@ pub fn changing(
     for one in swept {
         match one {
             Ok(Swept { interfaces, map_bytes }) => {
+                let what = What::Sweep { interfaces: interfaces.clone(), map_bytes };
+                told::tell([told::Done::elsewhere(what)]);
                 let mut left = vec![format!("{} of maps", memory(map_bytes))];
                 if !interfaces.is_empty() {
                     left.insert(0, interfaces.join(", "));

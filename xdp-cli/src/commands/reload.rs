@@ -6,7 +6,7 @@ use xdp_common::packet::LinkType;
 
 use super::confirm::Limit;
 use super::lockout::{self, Coming};
-use super::{Failure, Session, attach, bypass, configuration, confirm};
+use super::{Failure, Session, attach, bypass, configuration, confirm, told};
 use crate::args::Reload;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::{Attachments, not_attached};
@@ -18,6 +18,7 @@ use crate::datapath::change::{detach, memory};
 use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
 use crate::difference::Difference;
+use crate::event::{Changes, What};
 use crate::ruleset::Ruleset;
 use crate::views::difference::{MapBytes, Reload as View, json, text};
 
@@ -61,6 +62,13 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
         if let Ok(Outcome::Outpaced) = done {
             // Another command was faster, and may have read newer files than this one did.
             continue;
+        }
+        if let (Ok(ready), Ok(Outcome::Done(results))) = (&prepared, &done) {
+            told::tell(
+                ready.iter().zip(results).filter_map(|(ready, result)| {
+                    Some(ready.told(result.as_ref().ok()?.generation))
+                }),
+            );
         }
         for error in &left_out {
             session.reporter.warning(&error.message, error.hint.as_deref());
@@ -162,6 +170,15 @@ struct Ready<'a> {
     unkept: Option<Error>,
     difference: Difference,
     map_bytes: MapBytes,
+}
+
+impl Ready<'_> {
+    /// What to tell once it is in force.
+    fn told(&self, generation: u64) -> told::Done {
+        let config = self.change.configured.path.display().to_string();
+        let changes = Changes::of(&text::lines(&self.difference, false));
+        told::Done::to(self.change.before, What::Reload { generation, config, changes })
+    }
 }
 
 /// Compiles a ruleset and compares it with what is in force. Changes nothing.

@@ -2,13 +2,14 @@
 
 use super::holders::{self, Holders};
 use super::prefixes::{self, Given, named, shown};
-use super::{Failure, Session};
+use super::{Failure, Session, told};
 use crate::args::Unblock;
 use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::change::detach;
 use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic::Store;
+use crate::event::What;
 use crate::notation::plain;
 
 /// Removes entries of either kind, of one owner or of all. Removes none if one of them does not
@@ -25,7 +26,8 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
         for attachment in attachments {
             let store = namespace.entries(attachment)?;
             let in_force = store.having(&prefixes, owner)?;
-            there.push(Holder { name: attachment.name(), store, in_force, kept: Vec::new() });
+            let (name, ifindex) = (attachment.name(), attachment.ifindex());
+            there.push(Holder { name, ifindex, store, in_force, kept: Vec::new() });
         }
         if !not_there(&prefixes, &there).is_empty() {
             // A command that was cut off may have left them only where the next attach finds them.
@@ -61,10 +63,15 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
         let done: Vec<_> = there.into_iter().map(Holder::removed).collect();
         Ok((done, left_out, would_return))
     })?;
+    told::tell(
+        done.iter().filter(|done| !done.prefixes.is_empty()).map(|done| {
+            told::Done::on(&done.name, done.ifindex, What::unset(owner, &done.prefixes))
+        }),
+    );
     holders::tell_would_return(would_return, session);
     holders::tell_left_out(&left_out, session);
-    for (name, removed) in done.iter().filter(|(_, removed)| !removed.is_empty()) {
-        session.print(format_args!("unblocked {} on {}\n", shown(removed), plain(name)))?;
+    for Removed { name, prefixes, .. } in done.iter().filter(|one| !one.prefixes.is_empty()) {
+        session.print(format_args!("unblocked {} on {}\n", shown(prefixes), plain(name)))?;
     }
     Ok(())
 }
@@ -72,6 +79,7 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
 /// An interface, and which of the prefixes have an entry there.
 struct Holder<'a> {
     name: String,
+    ifindex: Option<u32>,
     store: Store<'a>,
     /// Sorted.
     in_force: Vec<IpPrefix>,
@@ -84,13 +92,20 @@ impl Holder<'_> {
         self.in_force.binary_search(prefix).is_ok() || self.kept.binary_search(prefix).is_ok()
     }
 
-    /// The interface's name, and what was removed there.
-    fn removed(self) -> (String, Vec<IpPrefix>) {
+    /// What was removed there.
+    fn removed(self) -> Removed {
         let mut removed = [self.in_force, self.kept].concat();
         removed.sort_unstable();
         removed.dedup();
-        (self.name, removed)
+        Removed { name: self.name, ifindex: self.ifindex, prefixes: removed }
     }
+}
+
+/// An interface, and the prefixes whose entries were removed there.
+struct Removed {
+    name: String,
+    ifindex: Option<u32>,
+    prefixes: Vec<IpPrefix>,
 }
 
 /// The prefixes that have no entry on any of these interfaces.

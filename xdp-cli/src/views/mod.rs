@@ -6,6 +6,7 @@ pub mod entries;
 pub mod explain;
 pub mod lookup;
 pub mod metrics;
+pub mod monitor;
 pub mod show;
 pub mod stats;
 pub mod status;

@@ -74,7 +74,8 @@ fn one(namespace: &Locked, attachment: &Attachment) -> Result<Detached> {
     }
     let name = attachment.name();
     namespace.forget(attachment.key()).map_err(|error| half_done(&name, error))?;
-    Ok(Detached { name, was_moved: attachment.is_moved() })
+    let (ifindex, was_moved) = (attachment.ifindex(), attachment.is_moved());
+    Ok(Detached { name, ifindex, was_moved })
 }
 
 fn half_done(name: &str, error: Error) -> Error {

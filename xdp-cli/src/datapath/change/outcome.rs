@@ -35,6 +35,8 @@ pub struct Reloaded {
 pub struct Detached {
     /// The interface's name, or the last known one.
     pub name: String,
+    /// The interface's index; `None` where it is not in this network namespace.
+    pub ifindex: Option<u32>,
     /// It was taken off an interface of another network namespace.
     pub was_moved: bool,
 }

@@ -1,10 +1,13 @@
-//! The machine that a command runs on: its interfaces, where pins and state go, and the lock.
+//! The machine that a command runs on: its interfaces, where pins and state go, the lock, and who is
+//! told of what happens.
 
+pub mod actor;
 pub mod addresses;
 pub mod advice;
 pub mod bpffs;
 pub mod carriers;
 pub mod interface;
+pub mod journal;
 pub mod link_type;
 pub mod lock;
 pub mod loopback;

@@ -52,6 +52,13 @@ pub fn lasting_name() -> Result<Option<String>, Error> {
     Ok(None)
 }
 
+/// What to call the caller's network namespace: [`lasting_name`], or its cookie where it has none;
+/// `None` where the kernel tells neither.
+pub fn name() -> Option<String> {
+    let lasting = lasting_name().ok().flatten();
+    lasting.or_else(|| cookie().ok().map(|cookie| cookie.to_string()))
+}
+
 /// Where ip-netns(8) keeps the names of network namespaces.
 const NAMED: &str = "/run/netns";
 

@@ -143,7 +143,7 @@ fn has_open(pid: u32, place: (u64, u64)) -> bool {
 }
 
 /// A command by its words, each of which ends with a zero.
-fn command(words: &[u8]) -> Option<String> {
+pub(super) fn command(words: &[u8]) -> Option<String> {
     let mut words = words.split(|&byte| byte == 0).map(String::from_utf8_lossy);
     let program = words.next()?;
     let program = program.rsplit('/').next().filter(|name| !name.is_empty())?;

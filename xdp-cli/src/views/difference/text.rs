@@ -29,8 +29,9 @@ pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-/// A line for each change, or one line that says that there is none.
-fn lines(difference: &Difference, names: bool) -> Vec<String> {
+/// A line for each change, or one line that says that there is none. With `names`, the first entries
+/// that were added and removed are named.
+pub fn lines(difference: &Difference, names: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for (table, changes) in [("policy", &difference.policy), ("arp", &difference.arp)] {
         lines.extend(changes.iter().map(|change| format!("{table} {}", key_change(change))));
