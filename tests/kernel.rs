@@ -35,6 +35,8 @@ mod killed;
 mod lockout;
 #[path = "kernel/metrics.rs"]
 mod metrics;
+#[path = "kernel/monitor.rs"]
+mod monitor;
 #[path = "kernel/mounts.rs"]
 mod mounts;
 #[path = "kernel/moved.rs"]

@@ -1,4 +1,8 @@
-//! What happens on an interface, as plain data: what commands write to the journal.
+//! What happens on an interface, as plain data: what commands write to the journal, tell a running
+//! `xdpctl monitor`, and what that prints.
+//!
+//! Serialized, an event is what `xdpctl monitor --json` prints. Commands tell monitors in the same
+//! form, so an event cannot lose anything on the way.
 
 use std::time::SystemTime;
 

@@ -22,3 +22,4 @@ pub mod report;
 pub mod ruleset;
 pub mod usage;
 pub mod views;
+pub mod watch;

@@ -6,6 +6,7 @@ mod judge;
 mod look;
 mod manual;
 mod metrics;
+mod monitor;
 mod time;
 
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
@@ -14,6 +15,7 @@ pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, Named, Packet
 pub use look::{Check, Show, Stats, Status};
 pub use manual::{ManPage, Manual};
 pub use metrics::{Listen, Metrics};
+pub use monitor::Monitor;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -53,6 +55,12 @@ pub enum Command {
     Detach(Detach),
     /// Show counters with rates until Ctrl-C
     Stats(Stats),
+    /// Tell what happens, until Ctrl-C
+    ///
+    /// Attach, reload with what it changed, detach, confirm, bypass; run-time entries set, removed and
+    /// ended; interfaces up, down, renamed, moved or gone, and those that rules redirect to. Each with who did it,
+    /// where a command did. What happened before is in the journal (`journalctl -t xdpctl`).
+    Monitor(Monitor),
     /// Show what is attached, and what is wrong
     ///
     /// The exit status is 1 where something is wrong.
@@ -114,6 +122,7 @@ impl Command {
             // Of a capture, each line is a frame's.
             Self::Explain(args) => args.json && args.pcap.is_none(),
             Self::Lookup(args) => args.json,
+            Self::Monitor(args) => args.json,
             Self::Attach(_)
             | Self::Bypass(_)
             | Self::Confirm(_)

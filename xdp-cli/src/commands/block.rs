@@ -125,6 +125,7 @@ fn put(
         let life = order.life.map(told::seconds);
         What::set(kind, &order.owner, life, order.note.as_deref(), &prefixes)
     };
+    // `xdpctl monitor` recognizes the entries by the time that they were put.
     let set_on = |done: &Done| told::Done::on(&done.name, done.ifindex, set()).at(order.created);
     told::tell(done.iter().filter(|_| !prefixes.is_empty()).map(set_on));
     holders::tell_left_out(&left_out, session);

@@ -15,6 +15,7 @@ mod lockout;
 pub mod lookup;
 pub mod man;
 pub mod metrics;
+pub mod monitor;
 mod prefixes;
 pub mod reload;
 pub mod show;

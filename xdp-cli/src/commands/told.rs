@@ -1,4 +1,4 @@
-//! Tells the journal what a command did.
+//! Tells what a command did: the journal, and every `xdpctl monitor` of its network namespace.
 //!
 //! It is told once it is done and the lock is released, before anything is printed: a reader that
 //! does not read must not keep it from the journal. Nothing here can fail the command.
@@ -6,8 +6,9 @@
 use std::time::{Duration, SystemTime};
 
 use crate::datapath::attached::attachment::Attachment;
-use crate::datapath::host::{actor, journal, netns};
+use crate::datapath::host::{actor, events, journal, netns};
 use crate::event::{Event, What};
+use crate::notation::json_line;
 use crate::views::monitor::journal as view;
 
 /// Something that this command did.
@@ -55,6 +56,9 @@ pub fn tell(all: impl IntoIterator<Item = Done>) {
         let event = Event { time, interface, ifindex, what, by, namespace };
         let priority = view::priority(&event.what);
         journal::write(&view::fields(&event), priority, &view::message(&event));
+        if let Ok(line) = json_line(&event) {
+            events::send(&line);
+        }
     }
 }
 

@@ -290,7 +290,7 @@ fn one(request: Request) -> io::Result<Interface> {
 }
 
 /// Reads an RTM_NEWLINK message: struct ifinfomsg, then attributes.
-fn parse(message: &[u8]) -> Option<Interface> {
+pub(super) fn parse(message: &[u8]) -> Option<Interface> {
     let (header, rest) = message.split_at_checked(IFINFOMSG_LEN)?;
     let flags = read_u32(&header[IFI_FLAGS..])?;
     let mut operstate = IF_OPER_UNKNOWN;

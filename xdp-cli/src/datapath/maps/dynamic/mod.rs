@@ -9,6 +9,7 @@ pub mod bypass;
 mod change;
 mod counters;
 pub mod filter;
+mod live;
 mod look;
 mod memory;
 pub mod notes;
@@ -27,6 +28,7 @@ use xdp_common::filter::dynamic::EntryTable;
 
 use crate::datapath::maps::handles::Maps;
 
+pub use live::{Live, Mark, live, mark};
 pub use look::{Seen, count, deciding, holding, list};
 pub use store::{Order, Put, Store};
 
