@@ -73,6 +73,8 @@ mod trial;
 mod unread;
 #[path = "kernel/unread_output.rs"]
 mod unread_output;
+#[path = "kernel/verbose.rs"]
+mod verbose;
 #[path = "kernel/verdicts/mod.rs"]
 mod verdicts;
 #[path = "kernel/verifier.rs"]

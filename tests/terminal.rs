@@ -150,7 +150,7 @@ fn files_and_their_names_are_escaped() {
 fn log_lines_are_escaped() {
     for steering in STEERING.into_iter().chain(["\n[ERROR xdpctl] "]) {
         let path = format!("x{steering}y");
-        let ran = fails_harmlessly(&["-v", "check", &path], 2, &path);
+        let ran = fails_harmlessly(&["-vv", "check", &path], 2, &path);
         let first = path.lines().next().expect("a line");
         let logged = format!("[DEBUG xdpctl::config::file] reading {}", plain(first));
         assert!(ran.stderr.starts_with(&logged), "{}", ran.stderr);

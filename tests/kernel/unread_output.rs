@@ -109,7 +109,7 @@ fn no_command_is_stopped_by_it() {
         (&["attach", "out0", "-c", many], Stream::Err),
         (&["attach", "--replace", JUDGED, "-c", many], Stream::Err),
         // The verifier's log.
-        (&["-v", "attach", "--replace", JUDGED], Stream::Err),
+        (&["-vv", "attach", "--replace", JUDGED], Stream::Err),
         (&["detach", "out0"], Stream::Out),
     ];
     for (args, stream) in stopped {

@@ -1,6 +1,9 @@
 //! Writes log lines to stderr, but keeps them back while a command holds the lock of its network
 //! namespace.
 //!
+//! A step of a command is logged as a sentence, at the level of information, and shown by `-v` as it
+//! is, as are warnings. What is below that is for those who work on xdpctl.
+//!
 //! Whoever reads them may be slow, or not read at all. A command that waits for its reader under
 //! the lock would stop every other command.
 
@@ -19,20 +22,23 @@ fn kept() -> MutexGuard<'static, Option<Vec<u8>>> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts to log. `-v` logs this program's own steps with the verifier's log, `-vv` those of its
-/// libraries too. `RUST_LOG` overrides both.
+/// Starts to log. `-v` logs the steps of a command; `-vv` more of this program, with the verifier's
+/// log. `RUST_LOG` overrides both, and shows what its libraries log too.
 pub fn to_stderr(verbose: u8) {
     let filter = match verbose {
         0 => "off",
-        1 => "xdpctl=debug",
-        _ => "debug",
+        1 => "xdpctl=info",
+        _ => "xdpctl=debug",
     };
     let environment = env_logger::Env::default().default_filter_or(filter);
     let mut builder = env_logger::Builder::from_env(environment);
     builder.target(env_logger::Target::Pipe(Box::new(Lines))).format(|out, record| {
-        let style = out.default_level_style(record.level());
         let (level, target) = (record.level(), record.target());
         let message = plain_lines(&record.args().to_string());
+        if level <= log::Level::Info && target.starts_with(env!("CARGO_PKG_NAME")) {
+            return writeln!(out, "{message}");
+        }
+        let style = out.default_level_style(level);
         writeln!(out, "[{style}{level:<5}{style:#} {target}] {message}")
     });
     if env::var_os(env_logger::DEFAULT_WRITE_STYLE_ENV).is_none() {

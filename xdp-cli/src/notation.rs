@@ -103,6 +103,16 @@ pub fn duration(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
+/// How long something took: `0.4 ms`, `210 ms`, `1.3 s`.
+pub fn took(time: Duration) -> String {
+    let millis = time.as_secs_f64() * 1e3;
+    match millis {
+        ..9.95 => format!("{millis:.1} ms"),
+        ..999.5 => format!("{millis:.0} ms"),
+        _ => format!("{:.1} s", millis / 1e3),
+    }
+}
+
 /// Whether a character controls a terminal instead of being shown: control characters (C0, DEL and
 /// C1), which line feeds and escape sequences are made of; the formatting characters for the
 /// direction of text (Unicode UAX #9, section 2), by which `drop` can be shown as `pord`; and
@@ -239,6 +249,10 @@ mod tests {
         let after = UNIX_EPOCH + Duration::from_secs(u64::MAX / 4);
         assert_eq!(timestamp(after), "9999-12-31T23:59:59.000Z");
         assert_eq!(duration(5400), "1h 30m");
+        let took = [0, 49, 9_940, 9_960, 210_400, 999_400, 999_600, 61_000_000]
+            .map(|micros| took(Duration::from_micros(micros)));
+        let texts = ["0.0 ms", "0.0 ms", "9.9 ms", "10 ms", "210 ms", "999 ms", "1.0 s", "61.0 s"];
+        assert_eq!(took, texts);
         assert_eq!(duration(0), "0s");
     }
 

@@ -25,7 +25,7 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "xdpctl", version, max_term_width = 100)]
 pub struct Cli {
-    /// Say more on standard error; twice, everything
+    /// Say each step on standard error; twice, with details and the verifier's log
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     #[command(subcommand)]

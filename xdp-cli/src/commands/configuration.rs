@@ -1,6 +1,7 @@
 //! Reads a configuration for a command that puts it in force.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::{Failure, Session, shrink};
 use crate::config;
@@ -9,7 +10,7 @@ use crate::config::sources::{Recorded, Source};
 use crate::datapath::change::configured::Configured;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image::metadata::Metadata;
-use crate::notation::{plain, word};
+use crate::notation::{counted, grouped, plain, took, word};
 use crate::ruleset::Ruleset;
 
 /// A configuration without mistakes.
@@ -39,7 +40,7 @@ impl Loaded {
 /// Reads a configuration. The error is everything that is wrong with it. The file may lie on a
 /// server that does not answer, so no lock may be held meanwhile.
 pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
-    let files = Recorded::new(&Disk);
+    let (begun, files) = (Instant::now(), Recorded::new(&Disk));
     let loaded = config::load_given(path, &files);
     let Some(mut ruleset) = loaded.ruleset else { return Err(loaded.diagnostics) };
     let absolute = |path: &Path| {
@@ -57,7 +58,23 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
     for source in &mut sources {
         source.path = absolute(&source.path);
     }
+    log::info!("{} in {}", what_was_read(&path, &sources, &ruleset), took(begun.elapsed()));
     Ok(Loaded { path, text: loaded.text, sources, ruleset, warnings: loaded.diagnostics })
+}
+
+fn what_was_read(path: &Path, sources: &[Source], ruleset: &Ruleset) -> String {
+    let more = match sources.len().saturating_sub(1) as u64 {
+        0 => String::new(),
+        more => format!(" and {}", counted(more, "more file")),
+    };
+    let lists = ruleset.allowlists.iter().chain(&ruleset.blocklists);
+    let entries: usize = lists.map(|list| list.v4.len() + list.v6.len()).sum();
+    let entries = match entries as u64 {
+        1 => "1 entry".to_owned(),
+        entries => format!("{} entries", grouped(entries)),
+    };
+    let rules = counted(ruleset.rules.len() as u64, "rule");
+    format!("read {}{more} ({entries}, {rules})", path.display())
 }
 
 /// The file that was given at attach, to be read again. There is none if the configuration came from

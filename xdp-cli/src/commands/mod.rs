@@ -27,6 +27,7 @@ pub mod unblock;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::time::Instant;
 
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
@@ -37,7 +38,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::waiting;
 use crate::event::What;
 use crate::logging;
-use crate::notation::memory;
+use crate::notation::{memory, took};
 use crate::report::Reporter;
 
 /// Where a command prints.
@@ -62,11 +63,16 @@ impl Session<'_> {
     /// written afterwards.
     fn locked<T>(&mut self, work: impl FnOnce(Locked) -> Result<T, Error>) -> Result<T, Error> {
         let _kept_back = logging::keep_back();
-        let reporter = &mut self.reporter;
+        let (reporter, begun) = (&mut self.reporter, Instant::now());
         let namespace = Namespace::lock(&mut |holder| {
             reporter.note(&format!("waiting for {}", waiting::named(holder)), None);
         })?;
-        work(namespace)
+        let locked = Instant::now();
+        let waited = took(locked.duration_since(begun));
+        log::info!("locked this network namespace for other commands after {waited}");
+        let result = work(namespace);
+        log::info!("unlocked it after {}", took(locked.elapsed()));
+        result
     }
 
     /// As [`Self::locked`], but only if no other command has the lock; `None` otherwise.

@@ -19,6 +19,7 @@ use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
 use crate::difference::Difference;
 use crate::event::{Changes, What};
+use crate::notation::took;
 use crate::ruleset::Ruleset;
 use crate::views::difference::{MapBytes, Reload as View, json, text};
 
@@ -208,11 +209,19 @@ fn compare(
     after: &Ruleset,
 ) -> Result<(Difference, Option<Error>), Error> {
     let in_force = before.in_force().ok_or_else(|| before.unreadable())?;
-    Ok(match namespace.kept_ruleset(before.key(), in_force) {
+    let begun = Instant::now();
+    let compared = match namespace.kept_ruleset(before.key(), in_force) {
         Ok(Some(kept)) => (Difference::between(&kept.ruleset, after), None),
         Ok(None) => (Difference::by_numbers(&in_force.metadata, after), None),
         Err(error) => (Difference::by_numbers(&in_force.metadata, after), Some(error)),
-    })
+    };
+    log::info!(
+        "compared it with generation {}, which is in force on {}, in {}",
+        in_force.generation,
+        before.name(),
+        took(begun.elapsed())
+    );
+    Ok(compared)
 }
 
 /// Refuses to try a ruleset where nothing could take it back.

@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use xdp_common::packet::LinkType;
 
@@ -25,7 +26,7 @@ use crate::datapath::maps::dynamic::Store;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
-use crate::notation::word;
+use crate::notation::{took, word};
 
 /// XDP_FLAGS_*, include/uapi/linux/if_link.h.
 const SKB_MODE: u32 = 1 << 1;
@@ -122,6 +123,8 @@ pub fn attach(
     let restored = restore(&maps, namespace.state_directory(key), name);
     let attach = || -> Result<Attached> {
         pin_all(&directory, &loaded, &maps)?;
+        let shown = namespace.shown(&directory);
+        log::info!("pinned the program and its maps under {}", shown.display());
         let mut instead_of = modes.instead_of;
         let mut settled = None;
         let candidates = modes.candidates.len();
@@ -144,12 +147,16 @@ pub fn attach(
             // The link comes last: until it is pinned it ends with this process, and once it is
             // pinned everything that it needs is there.
             let program = loaded.program().context("open the loaded program")?;
+            let begun = Instant::now();
             match bpf::create_xdp_link(program, interface.index, flags(mode)) {
                 Ok(link) => {
+                    let time = took(begun.elapsed());
+                    log::info!("attached the program to {name} in {mode} mode in {time}");
                     let held = match until {
                         Some(until) => Some(hold(namespace, key, link, until)?),
                         None => {
                             bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
+                            log::info!("pinned the link as {}", shown.join(LINK).display());
                             None
                         }
                     };

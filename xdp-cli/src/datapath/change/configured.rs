@@ -39,5 +39,8 @@ pub fn keep_ruleset(
 ) -> Result<()> {
     let Configured { text, sources, ruleset, .. } = *configured;
     let snapshot = kept_ruleset::Borrowed { loaded_at, text, sources, ruleset };
-    kept_ruleset::write(&namespace.state_directory(key), generation, &snapshot)
+    let directory = namespace.state_directory(key);
+    kept_ruleset::write(&directory, generation, &snapshot)?;
+    log::info!("kept the ruleset under {}", directory.display());
+    Ok(())
 }

@@ -73,7 +73,12 @@ fn one(namespace: &Locked, attachment: &Attachment) -> Result<Detached> {
         return Err(error).context("detach the program");
     }
     let name = attachment.name();
+    log::info!("took the program off {name}");
     namespace.forget(attachment.key()).map_err(|error| half_done(&name, error))?;
+    log::info!(
+        "removed the pins under {} and the state of {name}",
+        namespace.shown(attachment.directory()).display()
+    );
     let (ifindex, was_moved) = (attachment.ifindex(), attachment.is_moved());
     Ok(Detached { name, ifindex, was_moved })
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
 use xdp_common::packet::LinkType;
@@ -28,7 +28,7 @@ use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::metadata::{Metadata, Mode, Redirect};
-use crate::notation::millis;
+use crate::notation::{memory, millis, took};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
 
@@ -66,6 +66,7 @@ pub fn now() -> u64 {
 
 /// Compiles a ruleset for an interface. Changes nothing.
 pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<PreparedKernel> {
+    let begun = Instant::now();
     let generation = context.before.map_or(1, |before| before.generation + 1);
     let before = context.before.map(|before| &before.metadata);
     refuse_rewrites(ruleset, context)?;
@@ -87,6 +88,12 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     };
     let image = Image::build(ruleset, generation, &metadata)
         .map_err(|error| Error::new(error.to_string()))?;
+    log::info!(
+        "compiled the ruleset for {}: an image of {} in {}",
+        context.interface,
+        memory(size_of_val(image.blocks()) as u64),
+        took(begun.elapsed())
+    );
     Ok(PreparedKernel { image, metadata, generation, link_type: context.link_type, fresh, missing })
 }
 
@@ -210,6 +217,7 @@ pub fn release(maps: &Maps) -> Result<()> {
 /// `life`, that one comes back after so long, unless the new one is confirmed. What the ruleset
 /// before held stays, see [`release`].
 pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) -> Result<()> {
+    let begun = Instant::now();
     fill_redirects(&maps.redirects, prepared).context("write the redirect targets")?;
     provide_counters(&maps.rule_counters, prepared).context("provide counters for the ruleset")?;
     let blocks = prepared.image.blocks();
@@ -222,7 +230,13 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
             .context("have the ruleset before come back later")?;
     }
     let more = prepared.image.header().more_extents;
-    image::activate(&maps.ruleset, &extents, more).context("put the ruleset in force")
+    image::activate(&maps.ruleset, &extents, more).context("put the ruleset in force")?;
+    log::info!(
+        "wrote the image to maps and made it the program's ruleset, generation {}, in {}",
+        prepared.generation,
+        took(begun.elapsed())
+    );
+    Ok(())
 }
 
 /// Writes each target as a struct bpf_devmap_val: its interface index, and no program to run on it.

@@ -250,7 +250,7 @@ fn not_loaded(error: LoadError) -> Error {
     let told = Error::new(error.to_string());
     match error {
         LoadError::Program { .. } => told.hint(
-            "`xdpctl -v attach …` shows the verifier's log; or `--mode native`, or omit `--mode`",
+            "`xdpctl -vv attach …` shows the verifier's log; or `--mode native`, or omit `--mode`",
         ),
         _ => told.hint("`--mode native`, or omit `--mode`"),
     }

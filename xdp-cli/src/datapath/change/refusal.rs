@@ -59,8 +59,8 @@ pub fn not_loaded(error: LoadError) -> Error {
     match error {
         LoadError::Verifier(_) => told.hint(
             "that should not happen: please report it with the kernel's version and the output of \
-             `xdpctl -v attach …`, which has the verifier's log",
+             `xdpctl -vv attach …`, which has the verifier's log",
         ),
-        LoadError::Other(_) => told.hint("`xdpctl -v attach …` says more"),
+        LoadError::Other(_) => told.hint("`xdpctl -vv attach …` says more"),
     }
 }

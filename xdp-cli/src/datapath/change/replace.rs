@@ -89,6 +89,7 @@ pub fn replace(
     kernel::release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
     bpf::update_link(attachment.link()?, program).context("exchange the program")?;
+    log::info!("exchanged the program in the link of {}", attachment.name());
     // From here on the new program runs. Pins of the old one's maps are replaced here or, if this
     // is cut off, by the next command.
     let mut deferred = Deferred::default();

@@ -23,12 +23,15 @@ pub fn write(fields: &[(&'static str, String)], priority: u8, message: &str) {
     if socket.set_nonblocking(true).is_err() {
         return;
     }
-    let sent = match socket.send_to(&native(fields), JOURNAL) {
-        Err(error) if is_missing(&error) => socket.send_to(&syslog(priority, message), SYSLOG),
-        other => other,
+    let (place, sent) = match socket.send_to(&native(fields), JOURNAL) {
+        Err(error) if is_missing(&error) => {
+            ("syslog", socket.send_to(&syslog(priority, message), SYSLOG))
+        }
+        sent => ("the journal", sent),
     };
-    if let Err(error) = sent {
-        log::debug!("nothing was written to the journal: {error}");
+    match sent {
+        Ok(_) => log::info!("wrote to {place}: {message}"),
+        Err(error) => log::info!("nothing was written to the journal or to syslog: {error}"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use aya::maps::Map as AyaMap;
 use aya::programs::{ProgramError, Xdp};
@@ -12,6 +13,8 @@ use xdp_common::packet::LinkType;
 
 use crate::datapath::program::error::{LoadError, chain};
 use crate::datapath::program::object::Object;
+use crate::datapath::sys::bpf;
+use crate::notation::{grouped, took};
 
 /// Object files must be aligned like the structures in them.
 #[repr(C, align(8))]
@@ -89,6 +92,7 @@ fn load(
     } else {
         VerifierLogLevel::DISABLE
     };
+    let begun = Instant::now();
     let mut ebpf = loader.verifier_log_level(level).load(object).map_err(|error| other(&error))?;
     let program: &mut Xdp = ebpf
         .program_mut(name)
@@ -96,13 +100,30 @@ fn load(
         .try_into()
         .map_err(|error: ProgramError| other(&error))?;
     match program.load() {
-        Ok(()) => Ok(Loaded { ebpf, name }),
+        Ok(()) => {
+            let loaded = Loaded { ebpf, name };
+            say_loaded(name, loaded.program(), begun);
+            Ok(loaded)
+        }
         Err(ProgramError::LoadError { io_error, verifier_log }) => {
             log::debug!("verifier log of {name}:\n{verifier_log}");
             Err(LoadError::Verifier(io_error))
         }
         Err(error) => Err(other(&error)),
     }
+}
+
+/// Logs that a program was loaded. What it cost the verifier is asked only for that.
+fn say_loaded(name: &str, program: io::Result<BorrowedFd<'_>>, begun: Instant) {
+    let time = took(begun.elapsed());
+    if !log::log_enabled!(log::Level::Info) {
+        return;
+    }
+    let processed = match program.and_then(bpf::verified_instructions) {
+        Ok(number) => format!("{} instructions processed", grouped(number.into())),
+        Err(error) => format!("how many instructions were processed is not known: {error}"),
+    };
+    log::info!("loaded the program {name} into the kernel: {processed}, in {time}");
 }
 
 impl Loaded {

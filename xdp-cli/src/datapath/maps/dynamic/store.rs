@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use xdp_common::capacity::{MAX_ENTRIES, MAX_OWNERS};
 use xdp_common::filter::dynamic::{Entry, EntryTable, NEVER};
@@ -22,7 +22,7 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::maps::dynamic::table;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::clock;
-use crate::notation::{grouped, millis, plain};
+use crate::notation::{counted, grouped, millis, plain, took};
 use crate::views::entries::{Kind, Listed};
 
 /// What an owner asks for, the same for all prefixes of a command.
@@ -89,6 +89,7 @@ impl<'m> Store<'m> {
     /// Where they do not fit, the clock does not reach that far, or the kernel refuses: then
     /// everything is as it was.
     pub fn put(&mut self, prefixes: &[IpPrefix], order: &Order) -> Result<Put> {
+        let begun = Instant::now();
         let now = if order.life.is_some() { clock::now()? } else { 0 };
         let deadline = match order.life {
             None => NEVER,
@@ -138,6 +139,11 @@ impl<'m> Store<'m> {
         self.tables.apply_all(&changes).context(what)?;
         self.tables.switches.end();
         self.changed = changes;
+        log::info!(
+            "put {} into the kernel's tables in {}",
+            counted(all as u64, "run-time record"),
+            took(begun.elapsed())
+        );
         Ok(Put { added: all - replaced, replaced })
     }
 
@@ -275,7 +281,7 @@ impl<'m> Store<'m> {
     ///
     /// Where the kernel refuses: then everything is as it was.
     pub fn take(&mut self, prefixes: &[IpPrefix], owner: Option<&str>) -> Result<Vec<IpPrefix>> {
-        let what = "remove the run-time entries";
+        let (what, begun) = ("remove the run-time entries", Instant::now());
         // An owner without a number has no entry.
         let number = owner.map(|name| self.owners.number(name));
         let is_meant = |owner: u32| number.is_none_or(|number| number == Some(owner));
@@ -301,6 +307,12 @@ impl<'m> Store<'m> {
         self.tables.switches.begin();
         self.tables.apply_all(&changes).context(what)?;
         self.tables.switches.end();
+        let records: usize = changes.iter().map(|change| change.records.len()).sum();
+        log::info!(
+            "took {} out of the kernel's tables in {}",
+            counted(records as u64, "run-time record"),
+            took(begun.elapsed())
+        );
         self.changed = changes;
         missing.sort_unstable();
         Ok(missing)
