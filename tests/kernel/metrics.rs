@@ -383,6 +383,12 @@ fn slow_and_hostile_clients_keep_nobody_out() {
         7.0
     );
 
+    // They gave up their places to those that came after them, and not when their time was over:
+    // then this one would have been told so.
+    let mut told = Vec::new();
+    held[0].read_to_end(&mut told).expect("ended");
+    assert_eq!(String::from_utf8_lossy(&told), "");
+
     // Headers without end are not read to their end.
     let mut stream = served.connect(&bench);
     let (mut sent, line) = (0, [b'a'; 1024]);
