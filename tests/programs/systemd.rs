@@ -340,7 +340,9 @@ fn they_write_only_where_they_may() {
         // Mounts of their own first: the flag is of a mount.
         let script = format!(
             "{bind}\nmount --make-rprivate /\n{writable}\
-             mount -o remount,bind,ro /\nmount -o remount,bind,ro /sys\n{rest}"
+             mount -o remount,bind,ro /\nmount -o remount,bind,ro /sys\n\
+             for place in /var /run /sys/fs; do\n\
+             if mkdir $place/of-this-test 2>/dev/null; then exit 9; fi\ndone\n{rest}"
         );
         let mut command = bench.lab().command("dut", "unshare");
         command.args(["--mount", "sh", "-ec"]).arg(script);
