@@ -14,3 +14,5 @@ mod manual;
 mod prometheus;
 #[path = "programs/systemd.rs"]
 mod systemd;
+#[path = "programs/package.rs"]
+mod package;

@@ -69,8 +69,9 @@ fn the_first_ruleset_does_not_cut_the_reader_off() {
     let attach = lines.iter().position(|line| line == "xdpctl attach eth0").expect("it is typed");
     let detach = lines.iter().position(|line| line == "xdpctl detach eth0").expect("it is typed");
     assert!(lines[..attach].iter().any(|line| line.starts_with("cp ")), "{lines:?}");
-    // Building is not for here, and what redraws until Ctrl-C has to end.
-    let here = |line: &&String| !line.starts_with("cargo ") && !line.starts_with("install ");
+    // Building and installing are not for here, and what redraws until Ctrl-C has to end.
+    let elsewhere = ["cargo ", "install ", "scripts/", "apt "];
+    let here = |line: &&String| !elsewhere.iter().any(|start| line.starts_with(start));
     let ending = |line: &String| line.replace("xdpctl stats eth0", "xdpctl stats eth0 --once");
     let typed_first: Vec<String> = lines[..detach].iter().filter(here).map(ending).collect();
     let etc = tempfile::tempdir().expect("a folder");
