@@ -11,6 +11,7 @@ use xdpctl::datapath::attached::namespace::Namespace;
 use xdpctl::datapath::host::events;
 use xdpctl::datapath::maps::dynamic::bypass;
 
+use crate::faults::shim::{self, Kind, Refusal};
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::patience::{EVENT, patient};
 use crate::lab::{Background, Output};
@@ -252,6 +253,54 @@ fn what_no_command_says() {
     let events = monitor.events(2);
     assert_eq!((&events[1]["event"], &events[1]["by"]), (&json!("detach"), &Value::Null));
     assert_eq!(monitor.end().len(), 2);
+}
+
+/// A command that was killed before it could say what it did leaves what one leaves whose word is
+/// refused.
+#[test]
+fn what_a_command_could_not_say() {
+    let mut bench = Bench::new();
+    bench.attach(OLD);
+    let monitor = Monitor::start(&bench, &[]);
+    let run = |args: &[&str], refusal| {
+        let ran = shim::run(bench.lab().xdpctl_command("dut", args), refusal);
+        ran.output.success();
+        ran
+    };
+    let commands: [[&[&str]; 2]; 3] = [
+        [&["reload", JUDGED], &["reload", JUDGED]],
+        [&["block", JUDGED, "10.1.0.1"], &["block", JUDGED, "10.1.0.2", "10.1.0.3"]],
+        [&["unblock", JUDGED, "10.1.0.1"], &["unblock", JUDGED, "10.1.0.3"]],
+    ];
+    let mut count = 0;
+    for [said, unsaid] in commands {
+        let calls = run(said, None).calls;
+        let calls: Vec<_> = calls.iter().filter(|call| call.kind == Kind::Network).collect();
+        // Of all that a command sends by netlink, only its word has no answer.
+        let is_word = |nth: &usize| {
+            let named = |nth: usize| calls.get(nth).map_or("", |call| call.name.as_str());
+            [named(nth - 1), named(*nth)] == ["getsockname", "sendto"]
+                && named(nth + 1) != "recvfrom"
+        };
+        let nth = (1..calls.len()).rfind(is_word).expect("a word");
+        let kind = Kind::Network;
+        let ran = run(unsaid, Some(Refusal { kind, nth, errno: libc::ENOBUFS }));
+        assert_eq!(ran.refused.expect("refused").name, "sendto");
+        count += 2;
+        let events = monitor.events(count);
+        let [first, second] = &events[count - 2..] else { panic!("{events:#?}") };
+        assert_eq!(first["event"], second["event"]);
+        assert_eq!(first["by"]["command"], format!("xdpctl {}", said[0]), "{first}");
+        assert_eq!(second["by"], Value::Null, "{second}");
+    }
+    let events = monitor.end();
+    assert_eq!(events.len(), 6, "{events:#?}");
+    assert_eq!((&events[0]["generation"], &events[1]["generation"]), (&json!(2), &json!(3)));
+    assert_eq!(events[3]["prefixes"], json!(["10.1.0.2/32", "10.1.0.3/32"]));
+    assert_eq!(
+        (&events[5]["prefixes"], &events[5]["owner"]),
+        (&json!(["10.1.0.3/32"]), &json!("cli"))
+    );
 }
 
 #[test]
