@@ -82,6 +82,13 @@ fn each_step_is_a_sentence() {
     unlocked it after N ms
     (the journal)
     ");
+    let check = steps(&bench, &["check", file]);
+    insta::assert_snapshot!(check, @"
+    read DIR/in0.toml and the files that it names in N ms
+    compiled the ruleset: an image of N KiB in N ms
+    ");
+    let explain = steps(&bench, &["explain", JUDGED, "--packet", "00"]);
+    insta::assert_snapshot!(explain, @"loaded the program xdpctl into the kernel: N instructions processed, in N ms");
     let detach = steps(&bench, &["detach", JUDGED]);
     insta::assert_snapshot!(pins(detach), @"
     locked this network namespace for other commands after N ms

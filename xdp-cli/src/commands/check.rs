@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::config::file::{STDIN, means_stdin};
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::Metadata;
 use crate::image::{BuildError, Image};
-use crate::notation::{counted, grouped, json_line, plain};
+use crate::notation::{counted, grouped, json_line, memory, plain, took};
 use crate::report::Reporter;
 use crate::ruleset::{EntryCount, List, Ruleset};
 
@@ -25,8 +26,10 @@ struct Answer<'a> {
 /// Checks a configuration with its list files. Says on `out` that it is good, or with `json` all
 /// that was found, and on `err` what is wrong. Returns the exit status.
 pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>) -> u8 {
+    let begun = Instant::now();
     let mut loaded = config::load(file);
     let file = if means_stdin(file) { Path::new(STDIN) } else { file };
+    log::info!("read {} and the files that it names in {}", file.display(), took(begun.elapsed()));
     if let Some(ruleset) = &loaded.ruleset {
         let of_the_whole = |message, hint| {
             let file = file.to_owned();
@@ -70,7 +73,11 @@ pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>)
 /// redirects go.
 fn compiled(ruleset: &Ruleset) -> Result<(Image, Metadata), BuildError> {
     let metadata = Metadata::unbound(ruleset);
-    Image::build(ruleset, 1, &metadata).map(|image| (image, metadata))
+    let begun = Instant::now();
+    let image = Image::build(ruleset, 1, &metadata)?;
+    let size = memory(size_of_val(image.blocks()) as u64);
+    log::info!("compiled the ruleset: an image of {size} in {}", took(begun.elapsed()));
+    Ok((image, metadata))
 }
 
 fn write_json(out: &mut dyn Write, answer: &Answer<'_>) -> io::Result<()> {

@@ -67,7 +67,10 @@ pub fn load_filter_beside(
     link_type: LinkType,
     maps: &[(&str, BorrowedFd<'_>)],
 ) -> Result<OwnedFd, LoadError> {
-    Object::parse(&FILTER.0)?.load_xdp(filter_name(link_type), maps)
+    let (name, begun) = (filter_name(link_type), Instant::now());
+    let program = Object::parse(&FILTER.0)?.load_xdp(name, maps)?;
+    say_loaded(name, Ok(program.as_fd()), begun);
+    Ok(program)
 }
 
 /// Loads the program that passes everything.
