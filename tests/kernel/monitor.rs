@@ -345,6 +345,46 @@ fn what_was_confirmed_and_what_was_not() {
 }
 
 #[test]
+fn what_was_tried() {
+    let mut bench = Bench::new();
+    bench.attach(OLD);
+    let monitor = Monitor::start(&bench, &[]);
+    let reload = |life| bench.lab().spawn_xdpctl("dut", ["reload", JUDGED, "--confirm", life]);
+    let mut waiting = reload("1h");
+    assert_eq!(monitor.events(1)[0]["confirm_seconds"], 3600);
+    bench.xdpctl(["confirm", JUDGED]).success();
+    waiting.wait(EVENT).expect("it ends").success();
+    let mut waiting = reload("1h");
+    monitor.events(3);
+    waiting.signal(Signal::SIGINT);
+    waiting.wait(EVENT).expect("it ends").expect_status(1);
+    reload("500ms").wait(EVENT).expect("it ends").expect_status(1);
+    let mut waiting = reload("5s");
+    monitor.events(7);
+    // The program goes back by itself, and nobody is left to say so.
+    waiting.signal(Signal::SIGKILL);
+    waiting.wait(EVENT).expect("it is dead");
+    let events = monitor.events(8);
+    monitor.end();
+    let told: Vec<(&Value, &Value, &Value)> =
+        events.iter().map(|event| (&event["event"], &event["generation"], &event["why"])).collect();
+    let reload = json!("reload");
+    let expected = [
+        (&reload, &json!(2), &Value::Null),
+        (&json!("confirm"), &json!(2), &Value::Null),
+        (&reload, &json!(3), &Value::Null),
+        (&json!("rollback"), &json!(2), &json!("stopped")),
+        (&reload, &json!(3), &Value::Null),
+        (&json!("rollback"), &json!(2), &json!("timeout")),
+        (&reload, &json!(3), &Value::Null),
+        (&json!("rollback"), &json!(2), &json!("timeout")),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(events[5]["by"]["command"], "xdpctl reload");
+    assert_eq!(events[7]["by"], Value::Null);
+}
+
+#[test]
 fn one_interface_alone() {
     let mut bench = Bench::new();
     bench.attach("");

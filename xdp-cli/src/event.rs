@@ -71,16 +71,23 @@ pub enum What {
         config: String,
         /// What is different, a line each.
         changes: Changes,
+        /// The ruleset before comes back unless it is confirmed within that time.
+        confirm_seconds: Option<u64>,
     },
     Detach {
         /// It was taken off an interface of another network namespace.
         moved: bool,
     },
     /// What waited to be confirmed stays.
-    Confirm {},
+    Confirm {
+        /// Of the ruleset that waited; `None` where the attachment did.
+        generation: Option<u64>,
+    },
     /// What waited to be confirmed ended.
     Rollback {
         why: Unconfirmed,
+        /// Of the ruleset that is in force again; `None` where nothing is attached any more.
+        generation: Option<u64>,
     },
     /// Run-time entries were set by one command.
     Set {
@@ -209,7 +216,7 @@ impl What {
             Self::Attach { .. } => "attach",
             Self::Reload { .. } => "reload",
             Self::Detach { .. } => "detach",
-            Self::Confirm {} => "confirm",
+            Self::Confirm { .. } => "confirm",
             Self::Rollback { .. } => "rollback",
             Self::Set { .. } => "set",
             Self::Unset { .. } => "unset",
@@ -225,8 +232,8 @@ impl What {
     pub const fn is_done(&self) -> bool {
         match self {
             Self::Ended { .. } | Self::Link { .. } | Self::Target { .. } => false,
-            // The kernel took it off.
-            Self::Rollback { why } => !matches!(why, Unconfirmed::Killed),
+            // Where no command says so, the kernel took it off, or the program went back by itself.
+            Self::Rollback { .. } => false,
             _ => true,
         }
     }
@@ -282,7 +289,7 @@ mod tests {
         let line = String::from_utf8(json_line(&event).unwrap()).unwrap();
         insta::assert_snapshot!(line, @r#"{"time":"2026-01-31T12:00:00.007Z","interface":"eth0","ifindex":2,"event":"set","kind":"block","owner":"sshd","for_seconds":600,"note":"a\u001bb","count":2,"prefixes":["10.0.0.1/32","2001:db8::/32"],"by":{"user":"alice","uid":1000,"pid":77,"command":"xdpctl block"},"namespace":"host"}"#);
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
-        let empty = Event { what: What::Confirm {}, ..event };
+        let empty = Event { what: What::Confirm { generation: None }, ..event };
         let line = json_line(&empty).unwrap();
         assert_eq!(serde_json::from_slice::<Event>(&line).unwrap(), empty);
     }

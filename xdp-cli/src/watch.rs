@@ -35,8 +35,10 @@ pub struct Seen {
     pub mode: String,
     pub generation: u64,
     pub config: String,
-    /// It waits to be confirmed.
+    /// The attachment waits to be confirmed.
     pub pending: bool,
+    /// The ruleset in force waits to be confirmed.
+    pub trial: bool,
     pub bypass: bool,
     pub targets: Vec<SeenTarget>,
     /// `None` where they are as they were at the look before.
@@ -92,12 +94,30 @@ struct Found {
 enum Change {
     Appeared(What),
     Exchanged(What),
-    Reloaded { generation: u64, config: String },
-    Vanished { was_pending: bool },
-    Confirmed,
+    Reloaded {
+        generation: u64,
+        config: String,
+    },
+    Vanished {
+        was_pending: bool,
+    },
+    Confirmed {
+        generation: Option<u64>,
+    },
+    /// The ruleset on trial gave way to the one before.
+    WentBack {
+        generation: u64,
+    },
     Bypass(bool),
-    Set { prefix: IpPrefix, owner: String, entry: Entry },
-    Unset { prefix: IpPrefix, owner: String },
+    Set {
+        prefix: IpPrefix,
+        owner: String,
+        entry: Entry,
+    },
+    Unset {
+        prefix: IpPrefix,
+        owner: String,
+    },
 }
 
 /// Knows what was, and tells what is different.
@@ -183,17 +203,23 @@ impl Watch {
             events.push(on(seen, what, now, &namespace));
         }
         if before.pending && !seen.pending {
-            self.find(seen, Change::Confirmed, now);
+            self.find(seen, Change::Confirmed { generation: None }, now);
         }
         if before.bypass != seen.bypass {
             self.find(seen, Change::Bypass(seen.bypass), now);
         }
         if before.program_id != seen.program_id {
             self.find(seen, Change::Exchanged(attach(seen, true)), now);
+        } else if before.trial && seen.generation < before.generation {
+            self.find(seen, Change::WentBack { generation: seen.generation }, now);
         } else if before.generation != seen.generation {
             let (generation, config) = (seen.generation, seen.config.clone());
             self.find(seen, Change::Reloaded { generation, config }, now);
         } else {
+            if before.trial && !seen.trial {
+                let generation = Some(seen.generation);
+                self.find(seen, Change::Confirmed { generation }, now);
+            }
             // With another ruleset, its targets are others.
             for (before, after) in before.targets.iter().zip(&seen.targets) {
                 if before.target != after.target {
@@ -320,7 +346,12 @@ fn explains(what: &What, created: u64, change: &Change) -> bool {
             generation == found
         }
         (What::Detach { .. } | What::Rollback { .. }, Change::Vanished { .. }) => true,
-        (What::Confirm {}, Change::Confirmed) => true,
+        (What::Confirm { generation }, Change::Confirmed { generation: found }) => {
+            generation == found
+        }
+        (What::Rollback { generation, .. }, Change::WentBack { generation: found }) => {
+            *generation == Some(*found)
+        }
         (What::Bypass { on }, Change::Bypass(found)) => on == found,
         (What::Set { kind, owner, .. }, Change::Set { owner: of, entry, .. }) => {
             (kind, owner, created) == (&entry.kind, of, entry.created)
@@ -339,11 +370,17 @@ fn told(change: Change, since: Instant) -> (What, Vec<IpPrefix>) {
     let what = match change {
         Change::Appeared(what) | Change::Exchanged(what) => what,
         Change::Reloaded { generation, config } => {
-            What::Reload { generation, config, changes: Changes::default() }
+            let changes = Changes::default();
+            What::Reload { generation, config, changes, confirm_seconds: None }
         }
         Change::Vanished { was_pending: false } => What::Detach { moved: false },
-        Change::Vanished { was_pending: true } => What::Rollback { why: Unconfirmed::Killed },
-        Change::Confirmed => What::Confirm {},
+        Change::Vanished { was_pending: true } => {
+            What::Rollback { why: Unconfirmed::Killed, generation: None }
+        }
+        Change::WentBack { generation } => {
+            What::Rollback { why: Unconfirmed::Timeout, generation: Some(generation) }
+        }
+        Change::Confirmed { generation } => What::Confirm { generation },
         Change::Bypass(on) => What::Bypass { on },
         Change::Set { prefix, owner, entry: Entry { kind, ends, note, .. } } => {
             let left = ends.map(|ends| ends.saturating_duration_since(since));

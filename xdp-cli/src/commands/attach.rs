@@ -57,7 +57,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut taken = Vec::new();
     let stop = args.confirm.map(|_| confirm::listen()).transpose()?;
     let done = under_lock(args, &interface, &loaded, wanted, &mut taken, session);
-    tell(&done, &loaded, args);
+    tell(&done, &loaded, args, false);
     session.reporter.diagnostics(&loaded.warnings);
     say_taken(&taken, session);
     say_what_never_matches_on(&interface, &loaded.ruleset, session);
@@ -89,13 +89,13 @@ fn is_attached(interface: &Interface) -> Result<bool, Error> {
 }
 
 /// Tells what was done, if it was.
-fn tell(done: &Result<Done, Error>, loaded: &Loaded, args: &Attach) {
+fn tell(done: &Result<Done, Error>, loaded: &Loaded, args: &Attach, replaced: bool) {
     let Ok(Done { interface, attached, .. }) = done else { return };
     let what = What::Attach {
         mode: attached.mode.to_string(),
         generation: attached.generation,
         config: loaded.configured().path.display().to_string(),
-        replaced: args.replace,
+        replaced,
         confirm_seconds: args.confirm.map(told::seconds),
         restored: attached.restored.as_ref().map_or(0, |number| *number),
     };
@@ -222,7 +222,7 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
             None => continue,
             Some(done) => done,
         };
-        tell(&done, &loaded, args);
+        tell(&done, &loaded, args, true);
         session.reporter.diagnostics(&loaded.warnings);
         say_what_never_matches_on(&interface, &loaded.ruleset, session);
         say_notes(&notes, session);

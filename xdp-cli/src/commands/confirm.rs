@@ -30,13 +30,14 @@ pub fn run(args: &Confirm, session: &mut Session<'_>) -> Result<(), Failure> {
         let attachment = attached.require(&args.interface)?;
         if attachment.pending().is_some() {
             confirm::keep(&namespace, attachment)?;
-            let done = told::Done::to(attachment, What::Confirm {});
+            let done = told::Done::to(attachment, What::Confirm { generation: None });
             return Ok((Kept::Attachment, Deferred::default(), done));
         }
         if attachment.trial().is_some() {
             let generation = attachment.in_force().map_or(0, |in_force| in_force.generation);
             let deferred = trial::keep(&namespace, attachment)?;
-            let done = told::Done::to(attachment, What::Confirm {});
+            let what = What::Confirm { generation: Some(generation) };
+            let done = told::Done::to(attachment, what);
             return Ok((Kept::Ruleset { generation }, deferred, done));
         }
         Err(Error::new(format!(
@@ -93,6 +94,18 @@ impl End {
     fn wish(self) -> Wish {
         if self == Self::Entered { Wish::Keep } else { Wish::Undo }
     }
+
+    /// What to tell of what became of it; `None` if another command did it, and told. `kept` and
+    /// `back` are the generations of a ruleset that stays, and of the one that comes back.
+    fn told(self, settled: Settled, kept: Option<u64>, back: Option<u64>) -> Option<What> {
+        let rollback = |why| Some(What::Rollback { why, generation: back });
+        match (settled, self) {
+            (Settled::Kept, Self::Entered) => Some(What::Confirm { generation: kept }),
+            (Settled::Undone, Self::Stopped) => rollback(Unconfirmed::Stopped),
+            (Settled::Undone, _) => rollback(Unconfirmed::Timeout),
+            (Settled::Kept | Settled::Gone, _) => None,
+        }
+    }
 }
 
 /// How long to wait, and what ends the wait early.
@@ -134,13 +147,7 @@ pub fn wait(
         (Settled::Gone, End::TimeOver | End::Stopped) => Settled::Undone,
         (settled, _) => settled,
     };
-    let what = match (settled, &end) {
-        (Settled::Kept, End::Entered) => Some(What::Confirm {}),
-        (Settled::Undone, End::Stopped) => Some(What::Rollback { why: Unconfirmed::Stopped }),
-        (Settled::Undone, _) => Some(What::Rollback { why: Unconfirmed::Timeout }),
-        // Another command did it, and told.
-        (Settled::Kept | Settled::Gone, _) => None,
-    };
+    let what = end.told(settled, None, None);
     told::tell(what.map(|what| told::Done::on(told_of, Some(key.ifindex()), what)));
     match (settled, end) {
         (Settled::Kept, _) => say_kept(&name, Kept::Attachment, session),
@@ -178,7 +185,11 @@ pub fn wait_for_rulesets(
     for tried in all {
         let settled =
             session.locked(|namespace| confirm::settle_ruleset(&namespace, tried, end.wish()));
-        let Tried { generation, before, .. } = tried;
+        let Tried { key, generation, before, .. } = tried;
+        if let Ok((settled, _)) = &settled {
+            let what = end.told(*settled, Some(*generation), Some(*before));
+            told::tell(what.map(|what| told::Done::on(&tried.name, Some(key.ifindex()), what)));
+        }
         let name = plain(&tried.name);
         let settled = settled.map(|(settled, deferred)| {
             super::say_deferred(&tried.name, &deferred, session);

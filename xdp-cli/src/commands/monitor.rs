@@ -216,6 +216,7 @@ impl Eyes {
             generation: attachment.in_force().map_or(0, |in_force| in_force.generation),
             config: metadata.map_or_else(String::new, |it| it.loaded_from.display().to_string()),
             pending: attachment.pending().is_some(),
+            trial: attachment.trial().is_some_and(|trial| trial.left.is_some()),
             bypass,
             targets: redirects.iter().map(|redirect| target(redirect, carriers)).collect(),
             entries,

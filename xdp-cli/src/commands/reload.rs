@@ -65,11 +65,9 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             continue;
         }
         if let (Ok(ready), Ok(Outcome::Done(results))) = (&prepared, &done) {
-            told::tell(
-                ready.iter().zip(results).filter_map(|(ready, result)| {
-                    Some(ready.told(result.as_ref().ok()?.generation))
-                }),
-            );
+            told::tell(ready.iter().zip(results).filter_map(|(ready, result)| {
+                Some(ready.told(result.as_ref().ok()?.generation, args.confirm))
+            }));
         }
         for error in &left_out {
             session.reporter.warning(&error.message, error.hint.as_deref());
@@ -175,10 +173,12 @@ struct Ready<'a> {
 
 impl Ready<'_> {
     /// What to tell once it is in force.
-    fn told(&self, generation: u64) -> told::Done {
+    fn told(&self, generation: u64, confirm: Option<Duration>) -> told::Done {
         let config = self.change.configured.path.display().to_string();
         let changes = Changes::of(&text::lines(&self.difference, false));
-        told::Done::to(self.change.before, What::Reload { generation, config, changes })
+        let confirm_seconds = confirm.map(told::seconds);
+        let what = What::Reload { generation, config, changes, confirm_seconds };
+        told::Done::to(self.change.before, what)
     }
 }
 

@@ -36,6 +36,7 @@ fn seen() -> Seen {
         generation: 1,
         config: "/a.toml".into(),
         pending: false,
+        trial: false,
         bypass: false,
         targets: vec![SeenTarget {
             to: "out0".into(),
@@ -146,6 +147,7 @@ fn what_a_command_says_is_not_told_again() {
         generation,
         config: "/a.toml".into(),
         changes: Changes::default(),
+        confirm_seconds: None,
     };
     let all: [(Option<Seen>, Option<Seen>, &[What]); 8] = [
         (None, Some(seen()), &[attach(1, false)]),
@@ -162,7 +164,7 @@ fn what_a_command_says_is_not_told_again() {
         (
             Some(Seen { pending: true, ..seen() }),
             None,
-            &[What::Rollback { why: Unconfirmed::Timeout }],
+            &[What::Rollback { why: Unconfirmed::Timeout, generation: None }],
         ),
         (Some(seen()), Some(Seen { bypass: true, ..seen() }), &[What::Bypass { on: true }]),
     ];
@@ -178,6 +180,27 @@ fn what_a_command_says_is_not_told_again() {
     let elsewhere = Event { ifindex: Some(3), ..said(reload(3), 7) };
     let told = unsaid(Some(seen()), Some(Seen { generation: 3, ..seen() }), &[elsewhere]);
     assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn a_ruleset_on_trial_stays_or_goes_back() {
+    let tried = || Some(Seen { generation: 2, trial: true, ..seen() });
+    let stays = || Some(Seen { generation: 2, ..seen() });
+    let confirm = |generation| What::Confirm { generation };
+    assert_eq!(unsaid(tried(), stays(), &[said(confirm(Some(2)), 7)]), [""; 0]);
+    assert_eq!(
+        unsaid(tried(), stays(), &[said(confirm(None), 7)]),
+        ["eth0: confirmed, generation 2 stays in force, by a command that did not say so"]
+    );
+    let back = |why| said(What::Rollback { why, generation: Some(1) }, 7);
+    for why in [Unconfirmed::Timeout, Unconfirmed::Stopped] {
+        assert_eq!(unsaid(tried(), Some(seen()), &[back(why)]), [""; 0]);
+    }
+    // The command that would have said so was killed.
+    assert_eq!(
+        unsaid(tried(), Some(seen()), &[]),
+        ["eth0: not confirmed in time, generation 1 is in force again"]
+    );
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub fn fields(event: &Event) -> Vec<Field> {
             add("XDPCTL_CONFIG", Some(config.clone()));
             add("XDPCTL_CONFIRM_SECONDS", confirm_seconds.map(|seconds| seconds.to_string()));
         }
-        What::Reload { generation, config, changes } => {
+        What::Reload { generation, config, changes, confirm_seconds } => {
+            add("XDPCTL_CONFIRM_SECONDS", confirm_seconds.map(|seconds| seconds.to_string()));
             add("XDPCTL_GENERATION", Some(generation.to_string()));
             add("XDPCTL_CONFIG", Some(config.clone()));
             for change in &changes.0 {
@@ -59,9 +60,10 @@ pub fn fields(event: &Event) -> Vec<Field> {
         What::Bypass { on } => {
             add("XDPCTL_BYPASS", Some(if *on { "on" } else { "off" }.to_owned()));
         }
+        What::Confirm { generation } | What::Rollback { generation, .. } => {
+            add("XDPCTL_GENERATION", generation.map(|number| number.to_string()));
+        }
         What::Detach { .. }
-        | What::Confirm {}
-        | What::Rollback { .. }
         | What::Sweep { .. }
         | What::Ended { .. }
         | What::Link { .. }
@@ -95,7 +97,7 @@ const fn message_id(what: &What) -> &'static str {
         What::Attach { .. } => "e88497ef2b214616a307296f26a3fe27",
         What::Reload { .. } => "18268ac196d54ea989f648dbf00b0341",
         What::Detach { .. } => "497cc68cc6394bb0afb9642cc4dcaf52",
-        What::Confirm {} => "cf20a40ec794476ab21144e194d94498",
+        What::Confirm { .. } => "cf20a40ec794476ab21144e194d94498",
         What::Rollback { .. } => "479b368a99fc4f548fd2bb6b4d4742fc",
         What::Set { .. } => "424c0c7d7c10443c851e0904826bcbc4",
         What::Unset { .. } => "9a457cabd42e43cfb65562f439cc63ef",

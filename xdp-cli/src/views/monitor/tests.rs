@@ -40,7 +40,12 @@ fn all() -> Vec<What> {
         let lines: Vec<String> = (1..=count).map(|nth| format!("rule r{nth}: added")).collect();
         Changes::of(&lines)
     };
-    let reload = |count| What::Reload { generation: 2, config: config(), changes: lines(count) };
+    let reload = |count| What::Reload {
+        generation: 2,
+        config: config(),
+        changes: lines(count),
+        confirm_seconds: (count == 1).then_some(30),
+    };
     let four = prefixes(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "2001:db8::/32"]);
     let one = &four[..1];
     let link = |link| What::Link { link, from: None };
@@ -55,9 +60,10 @@ fn all() -> Vec<What> {
         reload(5),
         What::Detach { moved: false },
         What::Detach { moved: true },
-        What::Confirm {},
-        What::Rollback { why: Unconfirmed::Timeout },
-        What::Rollback { why: Unconfirmed::Stopped },
+        What::Confirm { generation: None },
+        What::Confirm { generation: Some(2) },
+        What::Rollback { why: Unconfirmed::Timeout, generation: None },
+        What::Rollback { why: Unconfirmed::Stopped, generation: Some(1) },
         What::set(Kind::Block, "sshd", Some(600), Some("5 \"times\""), one),
         What::set(Kind::Allow, "cli", None, None, &four),
         What::unset(None, one),
@@ -104,13 +110,14 @@ fn every_event_is_a_line() {
     eth0: attached in native mode, generation 1, from /etc/xdpctl/eth0.toml, 1 run-time entry put back, to be confirmed within 30s, by alice (xdpctl reload, process 77)
     eth0: program replaced in native mode, generation 1, from /etc/xdpctl/eth0.toml, 1,204 run-time entries put back, by alice (xdpctl reload, process 77)
     eth0: reloaded from /etc/xdpctl/eth0.toml, generation 2, by alice (xdpctl reload, process 77)
-    eth0: reloaded from /etc/xdpctl/eth0.toml, generation 2 [rule r1: added], by alice (xdpctl reload, process 77)
+    eth0: reloaded from /etc/xdpctl/eth0.toml, generation 2, to be confirmed within 30s [rule r1: added], by alice (xdpctl reload, process 77)
     eth0: reloaded from /etc/xdpctl/eth0.toml, generation 2 [rule r1: added | rule r2: added | rule r3: added | rule r4: added | 1 more change], by alice (xdpctl reload, process 77)
     eth0: detached, by alice (xdpctl reload, process 77)
     eth0: detached, in another network namespace, by alice (xdpctl reload, process 77)
     eth0: confirmed, it stays attached, by alice (xdpctl reload, process 77)
-    eth0: not confirmed in time, detached again, by alice (xdpctl reload, process 77)
-    eth0: stopped before it was confirmed, detached again, by alice (xdpctl reload, process 77)
+    eth0: confirmed, generation 2 stays in force, by alice (xdpctl reload, process 77)
+    eth0: not confirmed in time, detached again
+    eth0: stopped before it was confirmed, generation 1 is in force again
     eth0: blocked 10.0.0.1/32 for 10m (owner sshd, note "5 "times""), by alice (xdpctl reload, process 77)
     eth0: allowed 4 prefixes, 10.0.0.1/32, 10.0.0.2/32, 10.0.0.3/32 and 1 more (owner cli), by alice (xdpctl reload, process 77)
     eth0: unblocked 10.0.0.1/32, by alice (xdpctl reload, process 77)
@@ -138,7 +145,7 @@ fn who_did_not_say_so_is_not_made_up() {
     let unsaid = |what| Event { by: None, ..event(what) };
     let events = [
         unsaid(What::Bypass { on: true }),
-        unsaid(What::Rollback { why: Unconfirmed::Killed }),
+        unsaid(What::Rollback { why: Unconfirmed::Killed, generation: None }),
         Event {
             interface: None,
             ifindex: None,
@@ -217,7 +224,8 @@ fn the_journal_has_fields() {
     XDPCTL_PREFIX=10.0.0.2/32
     "#);
     let changes = Changes::of(&["rule a: added".to_owned(), "rule b: removed".to_owned()]);
-    let reload = What::Reload { generation: 7, config: "/a.toml".into(), changes };
+    let reload =
+        What::Reload { generation: 7, config: "/a.toml".into(), changes, confirm_seconds: None };
     let elsewhere = Event { namespace: Some("netns-blue".into()), ..event(reload) };
     insta::assert_snapshot!(shown(&elsewhere), @"
     MESSAGE=eth0: reloaded from /a.toml, generation 7 [rule a: added | rule b: removed], by alice (xdpctl reload, process 77), in network namespace netns-blue

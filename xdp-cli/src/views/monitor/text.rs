@@ -50,19 +50,26 @@ fn what(what: &What) -> String {
             if *restored > 0 {
                 text.push_str(&format!(", {} put back", entries(*restored)));
             }
-            if let Some(seconds) = confirm_seconds {
-                text.push_str(&format!(", to be confirmed within {}", duration(*seconds)));
-            }
+            text.push_str(&to_confirm(*confirm_seconds));
             text
         }
-        What::Reload { generation, config, changes } => {
-            let from = plain(config);
-            format!("reloaded from {from}, generation {generation}{}", difference(changes))
+        What::Reload { generation, config, changes, confirm_seconds } => {
+            let (from, changes) = (plain(config), difference(changes));
+            let confirm = to_confirm(*confirm_seconds);
+            format!("reloaded from {from}, generation {generation}{confirm}{changes}")
         }
         What::Detach { moved: false } => "detached".to_owned(),
         What::Detach { moved: true } => "detached, in another network namespace".to_owned(),
-        What::Confirm {} => "confirmed, it stays attached".to_owned(),
-        What::Rollback { why } => format!("{}, detached again", unconfirmed(*why)),
+        What::Confirm { generation: None } => "confirmed, it stays attached".to_owned(),
+        What::Confirm { generation: Some(generation) } => {
+            format!("confirmed, generation {generation} stays in force")
+        }
+        What::Rollback { why, generation: None } => {
+            format!("{}, detached again", unconfirmed(*why))
+        }
+        What::Rollback { why, generation: Some(generation) } => {
+            format!("{}, generation {generation} is in force again", unconfirmed(*why))
+        }
         What::Set { kind, owner, for_seconds, note, count, prefixes } => {
             let verb = match kind {
                 Kind::Block => "blocked",
@@ -122,6 +129,12 @@ fn what(what: &What) -> String {
             }
         }
     }
+}
+
+fn to_confirm(seconds: Option<u64>) -> String {
+    seconds.map_or_else(String::new, |seconds| {
+        format!(", to be confirmed within {}", duration(seconds))
+    })
 }
 
 const fn unconfirmed(why: Unconfirmed) -> &'static str {
