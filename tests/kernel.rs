@@ -7,6 +7,8 @@ mod lab;
 
 #[path = "kernel/bypass.rs"]
 mod bypass;
+#[path = "kernel/capture.rs"]
+mod capture;
 #[path = "kernel/changes.rs"]
 mod changes;
 #[path = "kernel/configured.rs"]

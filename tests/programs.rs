@@ -4,15 +4,17 @@
 
 mod lab;
 
+#[path = "programs/capture.rs"]
+mod capture;
 #[path = "programs/completions.rs"]
 mod completions;
 #[path = "programs/fail2ban.rs"]
 mod fail2ban;
 #[path = "programs/manual.rs"]
 mod manual;
+#[path = "programs/package.rs"]
+mod package;
 #[path = "programs/prometheus.rs"]
 mod prometheus;
 #[path = "programs/systemd.rs"]
 mod systemd;
-#[path = "programs/package.rs"]
-mod package;

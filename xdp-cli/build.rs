@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-const PROGRAMS: [&str; 5] = ["xdpctl", "pass", "clock", "nic", "bench"];
+const PROGRAMS: [&str; 6] = ["xdpctl", "pass", "clock", "capture", "nic", "bench"];
 const INSTALL: &str = "scripts/setup installs what is missing";
 
 fn main() {

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write, in seconds since 1970.
-const LAST_SECOND: u64 = 253_402_300_799;
+pub const LAST_SECOND: u64 = 253_402_300_799;
 
 /// A number with its thousands separated: `1,204`.
 pub fn grouped(number: u64) -> String {

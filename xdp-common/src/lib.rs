@@ -11,6 +11,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod capacity;
+pub mod capture;
 pub mod filter;
 pub mod image;
 pub mod lookup;

@@ -6,6 +6,8 @@
 //! map is one entry here.
 //!
 //! A new map, or one with another name or signature, needs a new [`crate::image::LAYOUT`].
+//!
+//! Two more maps of the program stand in [`crate::capture::slot`], which says why.
 
 use crate::capacity::{
     COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNER_NAME, MAX_OWNERS, REDIRECT_SLOTS,
@@ -19,10 +21,12 @@ use crate::stats::per_cpu::PerCpu;
 pub mod kind {
     pub const HASH: u32 = 1;
     pub const ARRAY: u32 = 2;
+    pub const PROG_ARRAY: u32 = 3;
     pub const PERCPU_ARRAY: u32 = 6;
     pub const LPM_TRIE: u32 = 11;
     pub const ARRAY_OF_MAPS: u32 = 12;
     pub const DEVMAP: u32 = 14;
+    pub const RINGBUF: u32 = 27;
 }
 
 /// Flags of maps (include/uapi/linux/bpf.h).

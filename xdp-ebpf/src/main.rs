@@ -2,12 +2,14 @@
 //!
 //! [`filter`] reads the frame into the CPU's scratch (`xdp_common::packet`). [`judge_frame`] judges
 //! it by the ruleset in force (`xdp_common::filter::order`) and leaves its effect in the scratch
-//! (`xdp_common::filter::effect`): what becomes of the packet. [`apply`] does that, and [`exit`] is
-//! the one place where anything is counted.
+//! (`xdp_common::filter::effect`): what becomes of the packet. [`apply`] does that, [`exit`] is the
+//! one place where anything is counted, and behind it a capture may look ([`capture`]).
 
 #![no_std]
 #![no_main]
 
+mod action;
+mod capture;
 mod dynamic;
 mod frame;
 mod image;
@@ -24,7 +26,6 @@ use xdp_common::filter::order::{Scratch, judge};
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::{Counter, CounterId};
 use xdp_common::stats::per_cpu::PerCpu;
-use xdp_common::stats::verdict::Verdict;
 use xdp_common::verifier::{black_box, launder};
 
 /// Lets the kernel's GPL-only helpers be called, and says under which terms.
@@ -66,7 +67,9 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     judge_frame(&mut cpu.scratch);
     let cpu = launder(cpu);
     apply(&ctx, &mut cpu.scratch.effect);
-    exit(cpu)
+    let action = exit(cpu);
+    capture::show(&ctx);
+    action
 }
 
 /// Judges what lies in the scratch by the ruleset in force. The image is looked up here and nowhere
@@ -123,15 +126,8 @@ fn exit(cpu: &mut PerCpu) -> u32 {
     count(rule, bytes);
     dynamic::count(entry);
     count(failure, bytes);
-    XDP_ACTIONS >> (4 * (decision.verdict() & 7)) & 0xf
+    action::of(decision)
 }
-
-/// The kernel's number for each verdict, in four bits each: the lowest four are verdict 0's.
-const XDP_ACTIONS: u32 = xdp_action::XDP_PASS << (4 * Verdict::Pass as u32)
-    | xdp_action::XDP_DROP << (4 * Verdict::Drop as u32)
-    | xdp_action::XDP_TX << (4 * Verdict::Tx as u32)
-    | xdp_action::XDP_REDIRECT << (4 * Verdict::Redirect as u32)
-    | xdp_action::XDP_ABORTED << (4 * Verdict::Aborted as u32);
 
 /// Counts the packet to a list or a rule.
 #[inline(always)]

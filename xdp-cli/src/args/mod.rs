@@ -1,5 +1,6 @@
 //! The command line: the commands here, what each of them takes in the files beside.
 
+mod capture;
 mod change;
 mod entries;
 mod judge;
@@ -9,6 +10,7 @@ mod metrics;
 mod monitor;
 mod time;
 
+pub use capture::Capture;
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
 pub use entries::{Bans, Block, Prefixes, Put, Unblock};
 pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, Named, PacketArg, ProtocolArg};
@@ -104,6 +106,13 @@ pub enum Command {
     /// Interfaces that are attached and detached meanwhile come and go. Names of rules and lists are
     /// among the labels, addresses are not. It takes no lock: other commands never wait for it.
     Metrics(Metrics),
+    /// Show frames as they come in, with verdict, reason, rule and entry, until Ctrl-C
+    ///
+    /// The frames are those that the attached program judges, as it got them: before MAC addresses are
+    /// rewritten, and those too that it drops. A line a frame, or pcapng with comments. Where they are
+    /// not read fast enough, frames are lost to the capture and counted; what becomes of them stays the
+    /// same. Two captures can run on an interface at a time.
+    Capture(Capture),
     /// Print a shell's completion script
     Completions { shell: Shell },
     /// Print a manual page (roff)
@@ -128,6 +137,7 @@ impl Command {
             | Self::Confirm(_)
             | Self::Detach(_)
             | Self::Check(_)
+            | Self::Capture(_)
             | Self::Block(_)
             | Self::Allow(_)
             | Self::Unblock(_)

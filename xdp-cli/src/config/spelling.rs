@@ -1,7 +1,7 @@
 //! Finds the word that a mistyped or foreign one was meant to be.
 
 /// The candidate that a mistyped word is closest to, if it is close at all.
-pub(super) fn closest<'c>(
+pub(crate) fn closest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {

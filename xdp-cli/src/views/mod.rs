@@ -1,6 +1,7 @@
 //! What commands show: plain values in, text or JSON out, written to a `dyn Write`. Nothing here
 //! asks a kernel.
 
+pub mod capture;
 pub mod difference;
 pub mod entries;
 pub mod explain;

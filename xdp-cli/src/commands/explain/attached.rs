@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use xdp_common::packet::LinkType;
 use xdp_common::stats::verdict::Reason;
 
-use crate::commands::{Failure, Session};
+use crate::commands::{Failure, Session, named};
 use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::attachment::Attachment;
-use crate::datapath::attached::in_force::InForce;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::attached::question::Explainer;
 use crate::datapath::error::Error;
-use crate::datapath::host::interface::Interface;
 use crate::datapath::maps::dynamic;
 use crate::datapath::maps::handles::Maps;
 use crate::judgement::answer::Answer;
@@ -20,7 +18,7 @@ use crate::judgement::names::{Names, RunTime, addresses, full};
 use crate::notation::plain;
 use crate::views::entries::Kind;
 use crate::views::explain::Explained;
-use crate::views::explain::entries::{Address, ListedEntries};
+use crate::views::explain::entries::Address;
 
 /// The attached program, and what is known about the ruleset that it judges by.
 pub(super) struct Asking<'a> {
@@ -69,26 +67,8 @@ impl<'a> Asking<'a> {
         session: &mut Session<'_>,
     ) -> Result<Known, Failure> {
         let in_force = attachment.in_force_now()?;
-        let kept = match namespace.kept_ruleset(attachment.key(), &in_force) {
-            Ok(Some(kept)) => Some(kept),
-            Ok(None) => {
-                session.reporter.warning(
-                    "the ruleset in force is not kept any more: its entries cannot be named",
-                    Some("`xdpctl reload` keeps it again"),
-                );
-                None
-            }
-            Err(error) => {
-                session.reporter.warning(
-                    &format!("{}; entries cannot be named", error.message),
-                    error.hint.as_deref(),
-                );
-                None
-            }
-        };
-        let entries = kept.map(|kept| ListedEntries::of(kept.ruleset));
-        let InForce { map_id, metadata, .. } = in_force;
-        Ok(Known { map_id, names: Names::new(metadata, entries, interface_name) })
+        let names = named::names(namespace, attachment, &in_force, session);
+        Ok(Known { map_id: in_force.map_id, names })
     }
 
     pub(super) fn ask(
@@ -143,8 +123,4 @@ impl<'a> Asking<'a> {
             found.map_or((None, None), |entry| (entry.expires_in_seconds, entry.note));
         Ok(RunTime { prefix, kind, expires_in_seconds, note })
     }
-}
-
-fn interface_name(index: u32) -> Option<String> {
-    Interface::by_index(index).ok().map(|interface| interface.name)
 }

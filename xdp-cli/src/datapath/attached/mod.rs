@@ -3,6 +3,7 @@
 pub mod allowlisted;
 pub mod attachment;
 pub mod attachments;
+pub mod capture;
 pub mod in_force;
 pub mod kept_ruleset;
 pub mod key;

@@ -9,6 +9,7 @@ use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use xdp_common::capture::slot;
 use xdp_common::filter::order::Scratch;
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::LinkType;
@@ -60,13 +61,15 @@ impl<'m> Explainer<'m> {
             let made = handles::create_like(map, "xdpctl_explain");
             own.push((map, made.context("make maps for the question")?));
         }
-        let given: Vec<(&str, BorrowedFd<'_>)> = shared
-            .iter()
-            .map(|(map, handle)| {
-                let own = own.iter().find(|(own, _)| *own == map).map(|(_, handle)| handle);
-                (map.name(), own.unwrap_or(handle).as_fd())
-            })
-            .collect();
+        // No capture looks at the question.
+        let slot = handles::create(slot::DEFINITION, "xdpctl_explain");
+        let slot = slot.context("make maps for the question")?;
+        let given = shared.iter().map(|(map, handle)| {
+            let own = own.iter().find(|(own, _)| *own == map).map(|(_, handle)| handle);
+            (map.name(), own.unwrap_or(handle).as_fd())
+        });
+        let given: Vec<(&str, BorrowedFd<'_>)> =
+            given.chain(slot::ALL.map(|(name, _)| (name, slot.as_fd()))).collect();
         let program = load::load_filter_beside(link_type, &given).map_err(not_loaded)?;
         let counted = PerCpuValues::zeroed(size_of::<PerCpu>(), 1);
         let counted = counted.context("count the processors")?;

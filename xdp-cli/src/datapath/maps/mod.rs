@@ -5,3 +5,4 @@ pub mod dynamic;
 pub mod handles;
 pub mod image;
 pub mod nic;
+pub mod ring;

@@ -23,6 +23,8 @@ struct Aligned<T: ?Sized>(T);
 static FILTER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/xdpctl.bpf")));
 static PASS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/pass.bpf")));
 static CLOCK: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/clock.bpf")));
+static CAPTURE: &Aligned<[u8]> =
+    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/capture.bpf")));
 
 /// A program in the kernel, with its maps.
 pub struct Loaded {
@@ -62,7 +64,8 @@ pub fn load_filter_on(
     load(loader, &FILTER.0, filter_name(link_type))
 }
 
-/// Loads the packet filter once more, on existing maps: all of the registry, by name.
+/// Loads the packet filter once more, on existing maps: all of the registry and the slots of
+/// captures, by name.
 pub fn load_filter_beside(
     link_type: LinkType,
     maps: &[(&str, BorrowedFd<'_>)],
@@ -81,6 +84,12 @@ pub fn load_pass() -> Result<Loaded, LoadError> {
 /// Loads the program that tells the time.
 pub fn load_clock() -> Result<Loaded, LoadError> {
     load(EbpfLoader::new(), &CLOCK.0, "xdpctl_clock")
+}
+
+/// Loads a capture's program, of that name, on existing maps: those of the filter and of the
+/// capture.
+pub fn load_capture(name: &str, maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
+    Object::parse(&CAPTURE.0)?.load_xdp(name, maps)
 }
 
 fn load(
@@ -159,6 +168,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use aya_obj::Object;
+    use xdp_common::capture;
     use xdp_common::maps::{MapDefinition, MapSignature};
 
     use super::*;
@@ -172,12 +182,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_capture_has_its_own_maps_as_declared() {
+        let object = Object::parse(&CAPTURE.0).unwrap();
+        for (name, wanted) in capture::map::ALL {
+            assert_eq!(definition(&object.maps[name]), wanted, "{name}");
+        }
+        for (_, program) in capture::slot::ALL {
+            assert!(object.programs.contains_key(program), "{program}");
+        }
+    }
+
     /// The program declares its maps with types of another crate, which cannot be made from the
     /// registry.
     #[test]
     fn the_object_has_the_maps_of_the_registry() {
         let object = Object::parse(&FILTER.0).unwrap();
-        let mut names: Vec<&str> = Map::ALL.iter().map(|map| map.name()).collect();
+        let slots = capture::slot::ALL.map(|(slot, _)| slot);
+        for slot in slots {
+            assert_eq!(definition(&object.maps[slot]), capture::slot::DEFINITION, "{slot}");
+        }
+        let mut names: Vec<&str> = Map::ALL.iter().map(|map| map.name()).chain(slots).collect();
         names.sort_unstable();
         let mut found: Vec<&str> = object.maps.keys().map(String::as_str).collect();
         found.sort_unstable();
