@@ -173,10 +173,11 @@ fn packet(text: &str) -> Result<PacketArg, String> {
 }
 
 fn protocol(text: &str) -> Result<ProtocolArg, String> {
-    if let Ok(Named::Number(number)) = Named::of(text, "") {
-        return Ok(ProtocolArg::Number(number));
-    }
-    Names::new(&Disk).protocol(text).map(|number| match number {
+    let name = match Named::of(text, "a protocol is a name or a number from 0 to 255")? {
+        Named::Number(number) => return Ok(ProtocolArg::Number(number)),
+        Named::Name(name) => name,
+    };
+    Names::new(&Disk).protocol(&name).map(|number| match number {
         1 => ProtocolArg::Icmp,
         58 => ProtocolArg::Icmpv6,
         number => ProtocolArg::Number(number),
