@@ -273,7 +273,9 @@ fn status_tells_that_the_ruleset_is_not_kept() {
     let bench = attached();
     let (path, _) =
         kept(&bench).into_iter().find(|(path, _)| path.ends_with("ruleset-1")).expect("kept");
-    fs::write(&path, "xdpctl\0\u{6}nonsense").expect("written");
+    // With this version's mark.
+    let mark = fs::read(&path).expect("kept")[..8].to_vec();
+    fs::write(&path, [&mark[..], b"nonsense"].concat()).expect("written");
     let (status, all) = problems(&bench);
     assert_eq!((status, all.len()), (1, 1), "{all:?}");
     assert!(

@@ -230,7 +230,7 @@ fn terse_writes_out_what_names_stand_for() {
     let loaded = load_with(Path::new("/etc/xdpctl/x.toml"), &files);
     let ruleset = loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
     let text = text(&Shown { ruleset, ..shown("", true) });
-    insta::assert_snapshot!(text.split_once("[[blocklist]]").unwrap().1, @r#"
+    insta::assert_snapshot!(text.split_once("[[blocklist]]\n").unwrap().1, @r#"
     name = "drop"
     match = "source"
     action = "drop"
