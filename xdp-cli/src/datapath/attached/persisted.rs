@@ -143,11 +143,12 @@ impl Persisted {
         self.entries.len() != before
     }
 
-    /// Forgets the entries of one owner, or all. Returns whether there were some.
+    /// Forgets the entries of one owner, or all. Returns whether the file is to be written: there
+    /// were some, or none is left, and then a file that a killed command was writing may be.
     pub fn clear(&mut self, owner: Option<&str>) -> bool {
         let before = self.entries.len();
         self.entries.retain(|(_, of), _| owner.is_some_and(|owner| owner != of));
-        self.entries.len() != before
+        self.entries.len() != before || self.is_empty()
     }
 
     /// Which of these prefixes, which are sorted, have an entry that has not ended, of one owner or
