@@ -397,6 +397,33 @@ fn a_reload_while_it_runs() {
     interrupt(all);
 }
 
+/// A ruleset that is not confirmed names its frames while it is in force, and the one before does so
+/// again afterwards.
+#[test]
+fn a_ruleset_on_trial_while_it_runs() {
+    let bench = attached();
+    let following = capture(&bench, &[]);
+    let file = bench
+        .write("tried.toml", "[[blocklist]]\nname = \"tried\"\nprefixes = [\"203.0.113.0/24\"]\n");
+    let path = file.to_str().expect("UTF-8");
+    let args = ["reload", JUDGED, "-c", path, "--confirm", "3s"];
+    let mut trying = bench.lab().spawn_xdpctl("dut", args);
+    let deadline = Instant::now() + patient(EVENT);
+    let named = |name: &str| following.stdout().lines().any(|line| line.contains(name));
+    while !named("tried") && trying.is_running() {
+        assert!(Instant::now() < deadline, "{}", following.stdout());
+        bench.port("src0").send(&blocked().build());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(named("drop: blocklist tried 203.0.113.0/24"), "{}", following.stdout());
+    trying.wait(EVENT).expect("its time is over");
+    let before = following.stdout().lines().count();
+    bench.port("src0").send(&blocked().build());
+    let line = following.lines(before + 1, EVENT).pop().expect("a line");
+    assert!(line.ends_with("drop: blocklist spamhaus 203.0.113.0/24"), "{line}");
+    interrupt(following);
+}
+
 #[test]
 fn another_program_while_it_runs() {
     let bench = attached();

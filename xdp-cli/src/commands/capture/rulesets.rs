@@ -65,7 +65,8 @@ impl Rulesets {
     ) -> Result<bool, Error> {
         self.met.clear();
         let (maps, _) = attachment.readable()?;
-        let now = image::slot_id(&maps.ruleset, 0).context("look at the ruleset in force")?;
+        let now = image::Current::of(&maps.ruleset).id();
+        let now = now.context("look at the ruleset in force")?;
         if now == self.known.last().map(|known| known.map_id) {
             return Ok(false);
         }
@@ -138,22 +139,28 @@ impl Rulesets {
         Ok(explained)
     }
 
+    /// The newest of that generation: after a ruleset that was not confirmed, the number comes again.
     fn find(&self, generation: u64) -> Option<usize> {
-        self.known.iter().position(|known| known.generation == generation)
+        self.known.iter().rposition(|known| known.generation == generation)
     }
 
     /// The ruleset that judged a frame: the one in force when it was captured, unless that lacks a
-    /// list or rule that counted the frame. Then a reload came in between, and it was the one before:
-    /// no two rulesets in a row give one counter to different ones.
+    /// list or rule that counted the frame. Then another one came in between, and it was the one
+    /// before: no two rulesets in a row give one counter to different ones.
     fn judge_of(&mut self, captured: &Captured) -> Option<&mut Known> {
         let answer = &captured.answer;
         let rule = answer.action.map_or(CounterId::NONE, |action| CounterId(action.counter));
-        let mut counted = [answer.list, rule].into_iter().filter(|id| *id != CounterId::NONE);
+        let counted = [answer.list, rule].into_iter().filter(|id| *id != CounterId::NONE);
+        let has_all = |known: &Known| {
+            counted.clone().all(|id| known.counters.iter().any(|(_, counter)| *counter == id))
+        };
         let place = self.find(captured.generation)?;
-        let counters = &self.known[place].counters;
-        let has_all = counted.all(|id| counters.iter().any(|(_, counter)| *counter == id));
-        let before = self.find(captured.generation.wrapping_sub(1)).filter(|_| !has_all);
-        self.known.get_mut(before.unwrap_or(place))
+        let judge = if has_all(&self.known[place]) {
+            place
+        } else {
+            self.known.iter().rposition(has_all).unwrap_or(place)
+        };
+        self.known.get_mut(judge)
     }
 
     /// The run-time entry that decided about the source of a frame, if one did.
