@@ -191,7 +191,7 @@ impl Drop for Typed {
 
 fn attached() -> Bench {
     let mut bench = Bench::new();
-    bench.attach("");
+    bench.attach("[[blocklist]]\nname = \"spamhaus\"\nprefixes = [\"203.0.113.0/24\"]\n");
     bench
 }
 
@@ -222,6 +222,8 @@ fn a_tab_completes_the_line() {
             ("xdpctl check rules.", "xdpctl check rules.toml"),
             ("xdpctl explain in0 --pcap rules.n", "xdpctl explain in0 --pcap rules.netset"),
             ("xdpctl man xdpctl.", "xdpctl man xdpctl.toml"),
+            ("xdpctl capture in0 --verdict dr", "xdpctl capture in0 --verdict drop"),
+            ("xdpctl capture in0 --rule sp", "xdpctl capture in0 --rule spamhaus"),
         ] {
             assert_eq!(typed.completed(start), expected, "{shell:?}");
         }

@@ -17,6 +17,7 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{CompleteEnv, Shells};
 
+use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::error::Result;
 use crate::datapath::host::interface::Interface;
@@ -95,6 +96,7 @@ fn with_candidates(command: Command) -> Command {
         match takes.as_str() {
             "interface" if is_attach => argument.add(ArgValueCandidates::new(links)),
             "interface" => argument.add(ArgValueCandidates::new(attached)),
+            "rule" => argument.add(ArgValueCandidates::new(rules)),
             "config" | "file" if is_path(&argument) => {
                 argument.add(ArgValueCompleter::new(configurations))
             }
@@ -124,10 +126,24 @@ fn attached() -> Vec<CompletionCandidate> {
 }
 
 fn names() -> Result<BTreeSet<String>> {
+    here(|attachment| vec![attachment.name()])
+}
+
+/// The lists and rules in force on any interface.
+fn rules() -> Vec<CompletionCandidate> {
+    let names = here(|attachment| {
+        let in_force = attachment.in_force().into_iter();
+        in_force.flat_map(|it| &it.metadata.counted).map(|it| it.name.clone()).collect()
+    });
+    names.unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Names of what is attached in this network namespace, each once.
+fn here(names: impl FnMut(&Attachment) -> Vec<String>) -> Result<BTreeSet<String>> {
     let Some(namespace) = Namespace::look()? else { return Ok(BTreeSet::new()) };
     let attachments = namespace.attachments()?;
     let here = attachments.iter().filter(|attachment| !attachment.is_moved());
-    Ok(here.map(|attachment| attachment.name()).collect())
+    Ok(here.flat_map(names).collect())
 }
 
 /// Files that may be configurations: those in TOML or, where there is none, any. Before a path is
