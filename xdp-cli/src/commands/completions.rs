@@ -146,6 +146,18 @@ fn here(names: impl FnMut(&Attachment) -> Vec<String>) -> Result<BTreeSet<String
     Ok(here.flat_map(names).collect())
 }
 
+/// The lists and rules in force on all attached interfaces; none without root.
+fn rules() -> Vec<CompletionCandidate> {
+    let names = || -> Result<BTreeSet<String>> {
+        let Some(namespace) = Namespace::look()? else { return Ok(BTreeSet::new()) };
+        let attachments = namespace.attachments()?;
+        let all = attachments.iter().filter_map(|attachment| attachment.in_force());
+        let all = all.flat_map(|in_force| &in_force.metadata.counted);
+        Ok(all.map(|counted| counted.name.clone()).collect())
+    };
+    names().unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
+}
+
 /// Files that may be configurations: those in TOML or, where there is none, any. Before a path is
 /// begun, also those in [`CONFIGURATIONS`].
 fn configurations(current: &OsStr) -> Vec<CompletionCandidate> {
@@ -185,6 +197,31 @@ mod tests {
         drop(reader);
         let error = completions(Shell::Bash, &mut writer).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn arguments_have_candidates_by_what_they_take() {
+        let argument = |id: &'static str| Arg::new(id).long(id);
+        let path = Arg::new("config").long("config").value_hint(clap::ValueHint::FilePath);
+        let command = Command::new("xdpctl").subcommand(Command::new("x").args([
+            argument("interface"),
+            argument("rule"),
+            argument("n"),
+            path,
+        ]));
+        let command = with_candidates(command);
+        let x = command.find_subcommand("x").unwrap();
+        let has = |id: &str| {
+            let found = x.get_arguments().find(|argument| argument.get_id() == id).unwrap();
+            (
+                found.get::<ArgValueCandidates>().is_some(),
+                found.get::<ArgValueCompleter>().is_some(),
+            )
+        };
+        assert_eq!(has("interface"), (true, false));
+        assert_eq!(has("rule"), (true, false));
+        assert_eq!(has("config"), (false, true));
+        assert_eq!(has("n"), (false, false));
     }
 
     #[test]
