@@ -221,6 +221,7 @@ fn a_tab_completes_the_line() {
             ("xdpctl reload --config ru", "xdpctl reload --config rules.toml"),
             ("xdpctl check rules.", "xdpctl check rules.toml"),
             ("xdpctl explain in0 --pcap rules.n", "xdpctl explain in0 --pcap rules.netset"),
+            ("xdpctl capture in0 --rule spam", "xdpctl capture in0 --rule spamhaus"),
             ("xdpctl man xdpctl.", "xdpctl man xdpctl.toml"),
             ("xdpctl capture in0 --verdict dr", "xdpctl capture in0 --verdict drop"),
             ("xdpctl capture in0 --rule sp", "xdpctl capture in0 --rule spamhaus"),
