@@ -129,7 +129,7 @@ fn names() -> Result<BTreeSet<String>> {
     here(|attachment| vec![attachment.name()])
 }
 
-/// The lists and rules in force on any interface.
+/// The lists and rules in force on any interface; none without root.
 fn rules() -> Vec<CompletionCandidate> {
     let names = here(|attachment| {
         let in_force = attachment.in_force().into_iter();
@@ -144,18 +144,6 @@ fn here(names: impl FnMut(&Attachment) -> Vec<String>) -> Result<BTreeSet<String
     let attachments = namespace.attachments()?;
     let here = attachments.iter().filter(|attachment| !attachment.is_moved());
     Ok(here.flat_map(names).collect())
-}
-
-/// The lists and rules in force on all attached interfaces; none without root.
-fn rules() -> Vec<CompletionCandidate> {
-    let names = || -> Result<BTreeSet<String>> {
-        let Some(namespace) = Namespace::look()? else { return Ok(BTreeSet::new()) };
-        let attachments = namespace.attachments()?;
-        let all = attachments.iter().filter_map(|attachment| attachment.in_force());
-        let all = all.flat_map(|in_force| &in_force.metadata.counted);
-        Ok(all.map(|counted| counted.name.clone()).collect())
-    };
-    names().unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// Files that may be configurations: those in TOML or, where there is none, any. Before a path is

@@ -1,5 +1,6 @@
 //! `xdpctl status`.
 
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Failure, Session};
@@ -115,7 +116,9 @@ fn since_loaded(
 /// Pins that somebody removed. The link leads to all that they led to, so that nothing else is wrong.
 fn missing_pins(attachment: &Attachment) -> Option<String> {
     let missing = match pins::missing_pins(attachment) {
-        Ok(missing) => missing,
+        Ok(missing) if missing.is_empty() => return None,
+        // A command that exchanges or removes them may be at it: then it has the lock.
+        Ok(_) => still_missing(attachment),
         Err(error) => return Some(with_hint(error)),
     };
     let (first, rest) = missing.split_first()?;
@@ -129,6 +132,16 @@ fn missing_pins(attachment: &Attachment) -> Option<String> {
         first.display(),
         plain(&attachment.name())
     ))
+}
+
+/// The pins that are missing while no other command changes anything; none where one does.
+fn still_missing(attachment: &Attachment) -> Vec<PathBuf> {
+    let look = || -> Result<Option<Vec<PathBuf>>, Error> {
+        let Some(namespace) = Namespace::try_lock()? else { return Ok(None) };
+        let attached = namespace.attachments()?;
+        attached.get(attachment.key()).map(pins::missing_pins).transpose()
+    };
+    look().ok().flatten().unwrap_or_default()
 }
 
 /// Whether, looked at once more, the same ruleset is in force on the same link and still not kept.
