@@ -393,12 +393,6 @@ fn nothing_to_take_off() {
         status 0
         []
     ");
-    let file = write(&bench, "");
-    insta::assert_snapshot!(run(&bench, &["attach", "--replace", JUDGED, "-c", &file]), @"
-        status 1
-        error: xdpctl is not attached to in0
-          hint: `xdpctl attach in0` attaches it
-    ");
     bench.attach("");
     insta::assert_snapshot!(run(&bench, &["detach", "out0"]), @"
         status 1
