@@ -29,6 +29,20 @@ pub struct Subject {
     pub banned: Vec<IpPrefix>,
     /// Blocked at run time too, but these entries have ended, and nothing has swept them away.
     pub ended: Vec<IpPrefix>,
+    /// What else is in force.
+    pub beside: Beside,
+}
+
+/// What is in force beside a ruleset, which a packet may pay for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beside {
+    #[default]
+    Nothing,
+    Bypass,
+    /// The ruleset has to be confirmed.
+    Trial,
+    /// A capture of one frame in so many.
+    Capture(u32),
 }
 
 /// One row of the table.
@@ -81,6 +95,11 @@ pub struct Group {
 impl Subject {
     fn plain(text: &str) -> Self {
         Self { text: text.to_owned(), ..Self::default() }
+    }
+
+    /// This, beside the plainest ruleset.
+    fn beside(beside: Beside) -> Self {
+        Self { beside, ..Self::plain(DEFAULT_DROP) }
     }
 
     /// Lists of these prefixes, in so many files, and perhaps rules.
@@ -277,6 +296,40 @@ pub fn groups() -> Vec<Group> {
                     .goal(Goal::Floor(1.10)),
                 case(Usual, "no rules, default drop, IPv6", any_v6, Reason::Default),
             ],
+        },
+        Group {
+            subject: Some(("bypass", || Subject::beside(Beside::Bypass))),
+            cases: vec![Case {
+                floor: Floor::Pass,
+                ..case(Usual, "bypass, to bare pass", any_v4, Reason::Bypass)
+            }],
+        },
+        Group {
+            subject: Some(("reload --confirm", || Subject::beside(Beside::Trial))),
+            cases: vec![case(
+                Usual,
+                "no rules, default drop, not confirmed",
+                any_v4,
+                Reason::Default,
+            )],
+        },
+        Group {
+            subject: Some(("capture", || Subject::beside(Beside::Capture(1)))),
+            cases: vec![case(
+                Usual,
+                "no rules, default drop, captured and not read",
+                any_v4,
+                Reason::Default,
+            )],
+        },
+        Group {
+            subject: Some(("capture --sample 1000", || Subject::beside(Beside::Capture(1000)))),
+            cases: vec![case(
+                Usual,
+                "no rules, default drop, 1 in 1,000 captured",
+                any_v4,
+                Reason::Default,
+            )],
         },
         Group {
             subject: Some(("no rules, default pass", || Subject::plain(""))),

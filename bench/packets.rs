@@ -181,6 +181,7 @@ fn run_group(testbed: &mut Testbed, group: &Group, report: &mut Report) -> Resul
             let start = Instant::now();
             testbed.put_in_force(compiled.image())?;
             testbed.block(&subject.banned, &subject.ended)?;
+            testbed.put_beside(subject.beside)?;
             report.builds.push(compiled.build(name, start.elapsed()));
             subject
         }

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 use aya::maps::Map;
 use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use xdp_common::capture::Settings;
 use xdp_common::maps::{self, COUNTER_PAGE};
 use xdp_common::packet::LinkType;
-use xdp_common::stats::counter::{Counter, Matrix};
+use xdp_common::stats::counter::{Counter, CounterId, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::IpPrefix;
-use xdpctl::datapath::maps::dynamic::{Order, Store};
+use xdpctl::datapath::attached::capture::{Capture, Hooked};
+use xdpctl::datapath::maps::dynamic::{Order, Store, bypass};
 use xdpctl::datapath::maps::handles::{Maps, create};
 use xdpctl::datapath::maps::image;
 use xdpctl::datapath::program::load::{self, Loaded};
@@ -23,6 +25,7 @@ use xdpctl::image::Image;
 use xdpctl::views::entries::Kind;
 
 use crate::Result;
+use crate::cases::Beside;
 use crate::clock::Clock;
 use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
 use crate::prototype::{Block, Leaf, Structure};
@@ -108,6 +111,7 @@ pub struct Testbed {
     pub clock: Clock,
     /// At run time.
     blocked: Vec<IpPrefix>,
+    capture: Option<Capture>,
 }
 
 /// A generator, with traffic of its own, and the bare programs.
@@ -138,7 +142,8 @@ impl Testbed {
         })?;
         let behind = lab.attach_behind(floor)?;
         let blocked = Vec::new();
-        Ok(Self { lab, generator, filter, links, _behind: behind, clock, blocked })
+        let capture = None;
+        Ok(Self { lab, generator, filter, links, _behind: behind, clock, blocked, capture })
     }
 
     /// Another generator, for another thread.
@@ -183,6 +188,34 @@ impl Testbed {
             store.put(ended, &order(Some(Duration::from_nanos(1))))?;
         }
         self.blocked = [prefixes, ended].concat();
+        Ok(())
+    }
+
+    /// Puts something in force beside the ruleset, in place of what was there before.
+    pub fn put_beside(&mut self, beside: Beside) -> Result<()> {
+        let maps = Maps::of_loaded(&self.filter)?;
+        bypass::set(&maps, beside == Beside::Bypass)?;
+        self.capture = None;
+        match beside {
+            Beside::Nothing | Beside::Bypass => {}
+            Beside::Trial => {
+                // The same image comes again, as one on trial.
+                let id = image::slot_id(&maps.ruleset, 0)?.ok_or("no ruleset is in force")?;
+                let first = bpf::map_by_id(id)?;
+                image::limit(&maps.ruleset, &[first], Duration::from_secs(3600))?;
+            }
+            Beside::Capture(sample) => {
+                let (verdicts, reasons) = (Settings::ALL, Settings::ALL);
+                let counter = CounterId::NONE;
+                let settings = Settings { snaplen: 96, sample, verdicts, reasons, counter };
+                let mut capture = Capture::new(&settings)?;
+                let id = bpf::program_info(self.filter.program()?)?.id;
+                if capture.hook_to(&maps, id)? != Hooked::There {
+                    return Err("the capture found no place".into());
+                }
+                self.capture = Some(capture);
+            }
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use xdp_common::packet::{LinkType, NO_MACS, Packet};
 
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::{Context, Error, Result};
-use crate::datapath::maps::handles;
+use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::ring::Ring;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
@@ -41,6 +41,16 @@ pub struct Capture {
     ring: Ring,
     /// The filter's map that the program is in. The kernel empties it when it is closed.
     slot: Option<OwnedFd>,
+}
+
+/// Whether a capture is hooked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooked {
+    There,
+    /// The program has no places for captures: another version's.
+    NoPlace,
+    /// Both places are taken.
+    Full,
 }
 
 /// A captured frame, without its bytes.
@@ -97,16 +107,29 @@ impl Capture {
     /// Where the attached program is on a NIC or another version's, has two captures already, or the
     /// kernel refuses it.
     pub fn hook(&mut self, attachment: &Attachment) -> Result<()> {
-        self.unhook();
         let (filter, _) = attachment.readable()?;
+        match self.hook_to(filter, attachment.program_id())? {
+            Hooked::There => Ok(()),
+            Hooked::NoPlace => Err(attachment.unreadable()),
+            Hooked::Full => {
+                let name = plain(&attachment.name());
+                Err(Error::new(format!("two captures run on {name} already"))
+                    .hint("end one of them (Ctrl-C): there is room for two"))
+            }
+        }
+    }
+
+    /// As [`Capture::hook`], to the filter with these maps and that program's id.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses it.
+    pub fn hook_to(&mut self, filter: &Maps, program_id: u32) -> Result<Hooked> {
+        self.unhook();
         let what = "look for the capture's place in the attached program";
-        let slots = slots(attachment.program_id()).context(what)?;
-        let Some(slots) = slots else { return Err(attachment.unreadable()) };
-        let Some(place) = free(&slots).context(what)? else {
-            let name = plain(&attachment.name());
-            return Err(Error::new(format!("two captures run on {name} already"))
-                .hint("end one of them (Ctrl-C): there is room for two"));
-        };
+        let slots = slots(program_id).context(what)?;
+        let Some(slots) = slots else { return Ok(Hooked::NoPlace) };
+        let Some(place) = free(&slots).context(what)? else { return Ok(Hooked::Full) };
         let shared = filter.iter().map(|(map, handle)| (map.name(), handle.as_fd()));
         let own = self.maps.iter().map(|(name, handle)| (*name, handle.as_fd()));
         let those = slot::ALL.iter().zip(&slots).map(|((name, _), slot)| (*name, slot.map.as_fd()));
@@ -121,7 +144,7 @@ impl Capture {
         let slot = settled(id, &program).context(what)?;
         bpf::update(&slot, 0, &program.as_raw_fd().to_ne_bytes()).context(what)?;
         self.slot = Some(slot);
-        Ok(())
+        Ok(Hooked::There)
     }
 
     /// Takes the program away. What was captured can still be read.
