@@ -18,3 +18,5 @@ mod package;
 mod prometheus;
 #[path = "programs/systemd.rs"]
 mod systemd;
+#[path = "programs/top.rs"]
+mod top;

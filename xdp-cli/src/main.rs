@@ -105,6 +105,7 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         Command::Confirm(args) => changing(session, |s| commands::confirm::run(args, s))?,
         Command::Detach(args) => changing(session, |s| commands::detach::run(args, s))?,
         Command::Stats(args) => commands::stats::run(args, session)?,
+        Command::Top(args) => return commands::top::run(args, session),
         Command::Monitor(args) => commands::monitor::run(args, session)?,
         Command::Show(args) => commands::show::run(args, session)?,
         Command::Status(args) => return commands::status::run(args, session),

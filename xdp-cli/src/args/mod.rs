@@ -9,6 +9,7 @@ mod manual;
 mod metrics;
 mod monitor;
 mod time;
+mod top;
 
 pub use capture::Capture;
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
@@ -18,6 +19,7 @@ pub use look::{Check, Show, Stats, Status};
 pub use manual::{ManPage, Manual};
 pub use metrics::{Listen, Metrics};
 pub use monitor::Monitor;
+pub use top::Top;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -57,6 +59,12 @@ pub enum Command {
     Detach(Detach),
     /// Show counters with rates until Ctrl-C
     Stats(Stats),
+    /// Show counters, rates and the busiest sources on the whole screen, until `q`
+    ///
+    /// Verdicts with their rates, lists and rules by rate, and the sources that send most, which are
+    /// found in a sample of the frames. `b` blocks the selected source for 10 minutes; `?` shows all
+    /// keys. It needs a terminal; `stats` needs none.
+    Top(Top),
     /// Tell what happens, until Ctrl-C
     ///
     /// Attach, reload with what it changed, detach, confirm, bypass; run-time entries set, removed and
@@ -142,6 +150,7 @@ impl Command {
             | Self::Allow(_)
             | Self::Unblock(_)
             | Self::Metrics(_)
+            | Self::Top(_)
             | Self::Completions { .. }
             | Self::Man(_) => false,
         }

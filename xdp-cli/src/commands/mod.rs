@@ -25,6 +25,7 @@ mod shrink;
 pub mod stats;
 pub mod status;
 mod told;
+pub mod top;
 pub mod unblock;
 
 use std::fmt;

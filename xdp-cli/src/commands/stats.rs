@@ -39,7 +39,7 @@ pub fn run(args: &Stats, session: &mut Session<'_>) -> Result<(), Failure> {
 
 /// Takes a sample. Attachments are opened anew each time, since meanwhile one may have been
 /// detached, or another attached.
-fn sample(interface: Option<&str>) -> Result<Vec<Sample>, Error> {
+pub(super) fn sample(interface: Option<&str>) -> Result<Vec<Sample>, Error> {
     let Some(namespace) = Namespace::look()? else { return Err(super::nothing_attached()) };
     let attached = namespace.attachments()?;
     let chosen = match interface {

@@ -1,5 +1,5 @@
-//! What commands show: plain values in, text or JSON out, written to a `dyn Write`. Nothing here
-//! asks a kernel.
+//! What commands show: plain values in, text or JSON out, written to a `dyn Write`, or a picture.
+//! Nothing here asks a kernel.
 
 pub mod capture;
 pub mod difference;
@@ -11,3 +11,4 @@ pub mod monitor;
 pub mod show;
 pub mod stats;
 pub mod status;
+pub mod top;

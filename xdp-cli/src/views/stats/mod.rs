@@ -6,7 +6,7 @@ pub mod follow;
 pub mod json;
 pub mod rate;
 pub mod stop;
-mod table;
+pub(in crate::views) mod table;
 pub mod terminal;
 pub mod text;
 

@@ -20,12 +20,12 @@ pub(super) enum Digits {
 
 /// One line of the table.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) kind: &'static str,
-    pub(super) name: String,
-    pub(super) action: String,
-    pub(super) counter: Counter,
-    pub(super) rate: Option<Rate>,
+pub(in crate::views) struct Row {
+    pub(in crate::views) kind: &'static str,
+    pub(in crate::views) name: String,
+    pub(in crate::views) action: String,
+    pub(in crate::views) counter: Counter,
+    pub(in crate::views) rate: Option<Rate>,
 }
 
 impl Row {
@@ -49,12 +49,12 @@ impl Row {
     }
 }
 
-const VERDICT: &str = "verdict";
-const REASON: &str = "reason";
+pub(in crate::views) const VERDICT: &str = "verdict";
+pub(in crate::views) const REASON: &str = "reason";
 
 /// The rows of a sample: verdicts, reasons, then lists and rules, the busiest first, and below a
 /// redirect rule what it lost. Rows that have counted nothing are left out, unless `all` is set.
-pub(super) fn rows(sample: &Sample, before: Option<Before<'_>>, all: bool) -> Vec<Row> {
+pub(in crate::views) fn rows(sample: &Sample, before: Option<Before<'_>>, all: bool) -> Vec<Row> {
     let row = |kind, name: &str, action: &str, now, then: Counter| Row {
         kind,
         name: plain(name),
