@@ -59,7 +59,11 @@ pub fn draw(frame: &mut Frame<'_>, top: &Top) {
     let below = below(top, width);
     let mut area = Area { rest: area, is_spacious: area.height >= SPACIOUS };
     // What waits for an answer is there even where nothing else fits.
-    let below_area = area.bottom(lines(&below, width).min(area.rest.height.div_ceil(2)));
+    let most = match top.asking {
+        Asking::Block(_) => area.rest.height,
+        _ => area.rest.height.div_ceil(2),
+    };
+    let below_area = area.bottom(lines(&below, width).min(most));
     let style = if top.asking == Asking::Nothing { Style::new() } else { Style::new().bold() };
     frame.render_widget(Paragraph::new(below).wrap(Wrap { trim: false }).style(style), below_area);
     if let Some(row) = area.row() {

@@ -151,7 +151,7 @@ fn no_size_is_too_small() {
     all[5].count(Sample { gone: true, bypass: true, ..sample(12) }, SECOND);
     press(&mut all[5], "k ");
     for top in &all {
-        for width in (0..90).step_by(3) {
+        for width in (0..90).step_by(7) {
             for height in 0..30 {
                 drawn(top, width, height);
             }
