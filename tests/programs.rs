@@ -8,6 +8,8 @@ mod lab;
 mod capture;
 #[path = "programs/completions.rs"]
 mod completions;
+#[path = "programs/crowdsec.rs"]
+mod crowdsec;
 #[path = "programs/fail2ban.rs"]
 mod fail2ban;
 #[path = "programs/manual.rs"]

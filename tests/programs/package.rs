@@ -58,7 +58,9 @@ fn contents() -> Vec<(String, String)> {
 fn everything_is_in_its_place() {
     let contents = contents();
     let mode = |path: &str| contents.iter().find(|(_, it)| it == path).map(|(mode, _)| &**mode);
-    assert_eq!(mode("/usr/sbin/xdpctl"), Some("-rwxr-xr-x"));
+    for path in ["/usr/sbin/xdpctl", "/usr/sbin/xdpctl-crowdsec-bouncer"] {
+        assert_eq!(mode(path), Some("-rwxr-xr-x"), "{path}");
+    }
     for path in [
         "/usr/share/man/man8/xdpctl.8.gz",
         "/usr/share/man/man5/xdpctl.toml.5.gz",
@@ -66,6 +68,7 @@ fn everything_is_in_its_place() {
         "/usr/share/zsh/vendor-completions/_xdpctl",
         "/usr/share/fish/vendor_completions.d/xdpctl.fish",
         "/etc/fail2ban/action.d/xdpctl.conf",
+        "/usr/share/doc/xdpctl/examples/crowdsec/crowdsec-bouncer.toml",
         "/usr/share/doc/xdpctl/copyright",
         "/usr/share/doc/xdpctl/changelog.Debian.gz",
         "/usr/share/doc/xdpctl/examples/host.toml",

@@ -15,7 +15,12 @@ use crate::lab::frame::udp4;
 use crate::lab::patience::EVENT;
 use crate::lab::{Background, Output, Traffic};
 
-const UNITS: [&str; 3] = ["xdpctl@.service", "xdpctl-virtual@.service", "xdpctl-metrics.service"];
+const UNITS: [&str; 4] = [
+    "xdpctl@.service",
+    "xdpctl-virtual@.service",
+    "xdpctl-metrics.service",
+    "xdpctl-crowdsec-bouncer.service",
+];
 /// Ten times the exposure that `systemd-analyze security` may find, of 100: 5 and less it calls "OK",
 /// and most of what is left is root and its capabilities for bpf(2).
 const EXPOSURE: &str = "35";
@@ -45,8 +50,12 @@ fn installed() -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |unit: &str| {
         let binary = format!("={} ", env!("CARGO_BIN_EXE_xdpctl"));
+        let bouncer = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../contrib/crowdsec/xdpctl-crowdsec-bouncer");
+        let bouncer = format!("={}\n", bouncer.display());
+        let text = text(unit).replace("=xdpctl ", &binary);
         let path = folder.path().join(unit);
-        fs::write(&path, text(unit).replace("=xdpctl ", &binary)).expect("written");
+        fs::write(&path, text.replace("=xdpctl-crowdsec-bouncer\n", &bouncer)).expect("written");
         path
     };
     let paths = UNITS.map(write).into();
@@ -230,9 +239,10 @@ fn expanded(name: &str) -> Vec<String> {
     names.flat_map(|name| expanded(name.trim())).collect()
 }
 
-/// Holds what a traced command did against what its unit allows: system calls, families of sockets, and
-/// where it wrote.
-fn assert_allowed(unit: &str, trace: &str) {
+/// Holds what a traced command did, from the start of `program` on, against what its unit allows: system
+/// calls, families of sockets, and where it wrote.
+#[track_caller]
+pub(super) fn assert_allowed(unit: &str, program: &str, trace: &str) {
     let allowed = allowed_calls(unit);
     // That it was read as systemd reads it.
     assert!(
@@ -247,7 +257,7 @@ fn assert_allowed(unit: &str, trace: &str) {
     let (mut calls, mut sockets, mut elsewhere) = (BTreeSet::new(), 0, Vec::new());
     let mut lines = trace.lines().map(|line| line.split_once(' ').map_or(line, |(_, rest)| rest));
     // What comes before is setpriv's.
-    lines.by_ref().find(|line| line.contains("execve(") && line.contains("/xdpctl\""));
+    lines.by_ref().find(|line| line.contains("execve(") && line.contains(&format!("/{program}\"")));
     for line in lines {
         let line = line.trim_start();
         let Some((call, arguments)) = line.split_once('(') else { continue };
@@ -273,6 +283,7 @@ fn assert_allowed(unit: &str, trace: &str) {
             && path.starts_with('/')
             && !inside
             && !path.starts_with("/proc/self/fd/")
+            && path != "/dev/null"
         {
             elsewhere.push(line.to_owned());
         }
@@ -298,7 +309,7 @@ fn they_do_nothing_that_they_may_not() {
     for key in ["ExecStart", "ExecStart", "ExecReload"] {
         let output = run(command(&bench, unit, key, JUDGED, &traced));
         output.success();
-        assert_allowed(unit, &fs::read_to_string(&trace).expect("a trace"));
+        assert_allowed(unit, "xdpctl", &fs::read_to_string(&trace).expect("a trace"));
     }
     let unit = UNITS[2];
     bench.lab().ip("dut", ["link", "set", "lo", "up"]);
@@ -319,7 +330,7 @@ fn they_do_nothing_that_they_may_not() {
     let process = traced.split_whitespace().next().and_then(|word| word.parse().ok());
     kill(Pid::from_raw(process.expect("a process id")), Signal::SIGTERM).expect("a signal");
     serving.wait(EVENT).expect("it ends").success();
-    assert_allowed(unit, &fs::read_to_string(&trace).expect("a trace"));
+    assert_allowed(unit, "xdpctl", &fs::read_to_string(&trace).expect("a trace"));
 }
 
 /// With all of the file system read-only but for what the unit may write, as ProtectSystem=strict and
