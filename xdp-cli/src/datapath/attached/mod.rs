@@ -12,3 +12,4 @@ pub mod nic;
 pub mod pending;
 pub mod persisted;
 pub mod question;
+pub mod tried;

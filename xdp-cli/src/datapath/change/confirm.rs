@@ -4,9 +4,10 @@ use crate::datapath::attached::attachment::{Attachment, LINK};
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::attached::pending;
+use crate::datapath::attached::tried::Tried;
 use crate::datapath::change::detach;
 use crate::datapath::change::outcome::Deferred;
-use crate::datapath::change::trial::{self, Tried};
+use crate::datapath::change::trial;
 use crate::datapath::error::{Context, Result};
 use crate::datapath::sys::bpf;
 

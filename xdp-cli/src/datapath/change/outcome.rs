@@ -1,8 +1,8 @@
 //! The results of changes, for whoever reports them.
 
 use crate::datapath::attached::pending::Held;
+use crate::datapath::attached::tried::Tried;
 use crate::datapath::change::redirect_targets::Outcome;
-use crate::datapath::change::trial::Tried;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::host::interface::Mode;
 
