@@ -100,8 +100,16 @@ impl Difference {
     /// Compares all of two rulesets. Sorts the entries of each list, and holds in memory a sorted
     /// copy of those of one list at a time, from both rulesets.
     pub fn between(before: &Ruleset, after: &Ruleset) -> Self {
-        let Ruleset { policy, arp, allowlists, blocklists, rules, files: _, configurations: _ } =
-            after;
+        let Ruleset {
+            policy,
+            arp,
+            allowlists,
+            blocklists,
+            domains: _,
+            rules,
+            files: _,
+            configurations: _,
+        } = after;
         let mut lists = list_changes(Kind::Allowlist, &before.allowlists, allowlists);
         lists.extend(list_changes(Kind::Blocklist, &before.blocklists, blocklists));
         Self {

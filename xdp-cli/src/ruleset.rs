@@ -3,9 +3,13 @@
 //! Only [`crate::config`] makes one from text. It is plain data that knows no kernel, and it is
 //! what is kept in a file beside the pins as the ruleset in force.
 
+pub mod domains;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use domains::DomainList;
 
 /// A validated ruleset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +20,8 @@ pub struct Ruleset {
     pub allowlists: Vec<List>,
     /// In file order.
     pub blocklists: Vec<List>,
+    /// In file order.
+    pub domains: Vec<DomainList>,
     /// In file order, which is the order of matching.
     pub rules: Vec<Rule>,
     /// The files that `file` in lists, entries and rules is an index into: first the configuration,

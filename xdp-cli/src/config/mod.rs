@@ -150,6 +150,7 @@ fn read<'t>(
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),
         allowlists: lists.allowlists,
         blocklists: lists.blocklists,
+        domains: Vec::new(),
         rules: rules.into_iter().filter_map(|table| rule::read(table, &names, report)).collect(),
         files: lists.files,
         configurations: lists.configurations,

@@ -30,8 +30,16 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
         timestamp(shown.loaded_at),
         plain(&shown.loaded_from.to_string_lossy())
     )?;
-    let Ruleset { policy, arp, allowlists, blocklists, rules, files: _, configurations: _ } =
-        &shown.ruleset;
+    let Ruleset {
+        policy,
+        arp,
+        allowlists,
+        blocklists,
+        domains: _,
+        rules,
+        files: _,
+        configurations: _,
+    } = &shown.ruleset;
     write!(out, "\n[policy]\n")?;
     settings(out, &written::policy(policy))?;
     write!(out, "\n[arp]\n")?;
