@@ -10,11 +10,13 @@
 //! then, found through the header, with what all or most packets need first:
 //!   lines of 64 bytes  rule actions (half a line each), memberships (see `Membership`) and search
 //!                      trees (see `lookup::interval_tree`)
+//!   lines of 64 bytes  keys for names (see `lookup::names`), if names are listed
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `filter::rules`
 //!   lines            the tries of the addresses that rules name, see `lookup::lpm`
 //!   filters          of large lists, 4,096 blocks for IPv4 and 64 for IPv6
 //!   lines            the tries of listed addresses, which can be millions
+//!   lines            what lists say of names, and the table of listed names, see `lookup::names`
 //!   metadata         names, for the command line alone
 //! ```
 //!
@@ -83,7 +85,7 @@ const _: () = assert!(
 pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// The version of everything in this file, of the counters' layout and of the program's maps.
 /// It goes up with any change that an older program or command line would misread.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
@@ -96,6 +98,12 @@ pub trait Lines {
     fn line(&self, line: u32) -> Option<&Line> {
         // SAFETY: a line is the first words of a span.
         self.span(line).map(|span| unsafe { &*span.as_ptr().cast() })
+    }
+
+    /// A line that is known to lie in the image's first extent.
+    #[inline(always)]
+    fn near(&self, line: u32) -> Option<&Line> {
+        self.line(line)
     }
 
     /// A whole block.
@@ -130,6 +138,10 @@ pub mod flag {
     pub const RULE_DESTINATION_MAC: u32 = 1 << 15;
     /// DSCP; then [`RULE_TAGS`] is set too.
     pub const RULE_DSCP: u32 = 1 << 16;
+    /// There are lists of domain names.
+    pub const DOMAINS: u32 = 1 << 17;
+    /// Some of them look at some question types only.
+    pub const DOMAIN_TYPES: u32 = 1 << 18;
 }
 
 /// Block 0. Places are counted from the start of the image, in lines (`_tree`, `_root`, `_filter`,
@@ -204,8 +216,25 @@ pub struct Header {
     /// Where the metadata begin (blocks), and how long they are (bytes).
     pub metadata: u32,
     pub metadata_bytes: u32,
+    /// The first line of keys for names: in the image's first extent, see
+    /// [`crate::lookup::names`].
+    pub name_keys: u32,
+    /// The first bucket of listed names, and how many buckets there are.
+    pub name_table: u32,
+    pub name_buckets: u32,
+    /// The most labels of a listed name.
+    pub name_depth: u32,
+    /// The value of the root, which stands in no bucket; 0 if it is not listed.
+    pub root_name: u32,
+    /// What the lists say of a name, two lines for each value: of the name itself, and of those
+    /// below it. See [`crate::filter::domains::Membership`].
+    pub name_memberships: u32,
+    /// What the lists of names do, see [`crate::filter::domains::ListedAction`].
+    pub domain_actions: u32,
+    /// Directory of classes by question type.
+    pub qtype_directory: u32,
     pub padding: u32,
-    pub reserved: [u64; 41],
+    pub reserved: [u64; 37],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

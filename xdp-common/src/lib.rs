@@ -18,5 +18,6 @@ pub mod lookup;
 pub mod maps;
 pub mod nic;
 pub mod packet;
+pub mod stages;
 pub mod stats;
 pub mod verifier;

@@ -14,7 +14,9 @@ use crate::capacity::{
 };
 use crate::filter::dynamic::{self, EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
 use crate::image::Extent;
+use crate::stages;
 use crate::stats::counter::Counter;
+use crate::stats::names::Names;
 use crate::stats::per_cpu::PerCpu;
 
 /// Kinds of maps, by the kernel's numbers (`enum bpf_map_type` in include/uapi/linux/bpf.h).
@@ -212,6 +214,24 @@ macro_rules! for_each_map {
             COUNTERS counters {
                 declared: PerCpuArray<PerCpu, 1>,
                 created: MapDefinition::array(kind::PERCPU_ARRAY, size_of::<PerCpu>(), 1, 0),
+                inner: None,
+                replace: Kept,
+                explain: Own,
+            }
+            /// The programs that the filter goes on with (`stages`). Written when the filter is loaded,
+            /// and never afterwards. The kernel empties it when it is neither pinned nor open any
+            /// more, even if the filter still runs.
+            STAGES stages {
+                declared: ProgramArray<{ stages::COUNT }>,
+                created: MapDefinition::array(kind::PROG_ARRAY, 4, stages::COUNT, 0),
+                inner: None,
+                replace: Anew,
+                explain: Own,
+            }
+            /// Where a CPU works on a DNS message, and what it counts of those.
+            NAMES names {
+                declared: PerCpuArray<Names, 1>,
+                created: MapDefinition::array(kind::PERCPU_ARRAY, size_of::<Names>(), 1, 0),
                 inner: None,
                 replace: Kept,
                 explain: Own,

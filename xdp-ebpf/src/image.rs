@@ -1,7 +1,9 @@
 //! The image in force, in the kernel's maps.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use xdp_common::image::{BEFORE, Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Lines, Span};
+use xdp_common::image::{
+    BEFORE, Block, EXTENT_LINES, Extent, Header, LINE_WORDS, Line, Lines, Span,
+};
 use xdp_common::verifier::black_box;
 
 use crate::maps::RULESET;
@@ -39,6 +41,13 @@ fn is_over(deadline: u64) -> bool {
 }
 
 impl Lines for Image {
+    #[inline(always)]
+    fn near(&self, line: u32) -> Option<&Line> {
+        let inside = black_box(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
+        // SAFETY: `inside` is a line of the first extent before its slack.
+        Some(unsafe { &*self.first.as_ptr().add(inside * LINE_WORDS).cast::<Line>() })
+    }
+
     #[inline(always)]
     fn span(&self, line: u32) -> Option<&Span> {
         let mut extent = self.first;

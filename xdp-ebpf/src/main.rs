@@ -3,7 +3,8 @@
 //! [`filter`] reads the frame into the CPU's scratch (`xdp_common::packet`). [`judge_frame`] judges
 //! it by the ruleset in force (`xdp_common::filter::order`) and leaves its effect in the scratch
 //! (`xdp_common::filter::effect`): what becomes of the packet. [`apply`] does that, [`exit`] is the
-//! one place where anything is counted, and behind it a capture may look ([`capture`]).
+//! one place where anything is counted, and behind it a capture may look ([`capture`]). Where lists
+//! of domain names have to be asked, another program goes on from there ([`names`]).
 
 #![no_std]
 #![no_main]
@@ -14,12 +15,14 @@ mod dynamic;
 mod frame;
 mod image;
 mod maps;
+mod names;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use frame::{Linear, Scattered, length};
 use image::Image;
+use names::GoOn;
 use xdp_common::capacity::REDIRECT_SLOTS;
 use xdp_common::filter::effect::{Decision, Effect};
 use xdp_common::filter::order::{Scratch, judge};
@@ -64,7 +67,7 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
         }
     }
     let cpu = launder(cpu);
-    judge_frame(&mut cpu.scratch);
+    judge_frame(&ctx, &mut cpu.scratch);
     let cpu = launder(cpu);
     apply(&ctx, &mut cpu.scratch.effect);
     let action = exit(cpu);
@@ -75,9 +78,9 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
 /// Judges what lies in the scratch by the ruleset in force. The image is looked up here and nowhere
 /// else, so whatever is read of it is of one ruleset.
 #[inline(always)]
-fn judge_frame(scratch: &mut Scratch) {
+fn judge_frame(ctx: &XdpContext, scratch: &mut Scratch) {
     match Image::in_force() {
-        Some(image) => judge(&image, &dynamic::InForce, image.header(), scratch),
+        Some(image) => judge(&image, &dynamic::InForce, &mut GoOn { ctx }, image.header(), scratch),
         None => scratch.effect.conclude(Decision::BROKEN),
     }
 }

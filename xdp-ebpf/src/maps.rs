@@ -1,6 +1,6 @@
 //! All maps of the program, as `xdp_common::maps` declares them, and the kinds of their inner maps.
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use xdp_common::capacity::{
     COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNERS, REDIRECT_SLOTS,
@@ -8,6 +8,8 @@ use xdp_common::capacity::{
 use xdp_common::filter::dynamic::{self, CounterBlock, EntryFilter, Switches, Value};
 use xdp_common::image::Extent;
 use xdp_common::maps::{OwnerName, RecordKey, RecordValue, map_flag};
+use xdp_common::stages;
+use xdp_common::stats::names::Names;
 use xdp_common::stats::per_cpu::PerCpu;
 
 /// Flags of maps that the command line maps into its memory.

@@ -2,6 +2,7 @@
 
 use xdp_common::image::Action;
 use xdp_common::packet::Packet;
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -12,6 +13,11 @@ pub struct Answer {
     pub reason: Reason,
     /// The counter of the list that decided, or that only counted the frame.
     pub list: CounterId,
+    /// The counter of the list of names that decided, or that let the message go on.
+    pub domain: CounterId,
+    /// Why the question of a DNS message could not be read; `None` if it could, or was not asked
+    /// for.
+    pub unreadable: Option<Unreadable>,
     /// The number of the counter of the run-time entry that decided; 0 if none did.
     pub entry: u32,
     /// The action of the rule that decided; `None` if no rule did.

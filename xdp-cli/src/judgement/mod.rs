@@ -6,12 +6,14 @@
 //! called. No kernel is asked here, so a ruleset need not be in force to be asked about.
 
 pub mod answer;
+mod dns;
 pub mod names;
 pub mod reach;
 
 use xdp_common::filter::dynamic::{Deciding, DynamicEntries, EntryAction};
 use xdp_common::filter::order::{self, Scratch};
 use xdp_common::image::Action;
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::packet::{LinkType, Network};
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -62,18 +64,28 @@ pub fn judge(
 ) -> Answer {
     let mut scratch = Scratch::LEFT_BEHIND;
     scratch.read(link_type, frame);
-    order::judge(image, entries, image.header(), &mut scratch);
+    let mut names = dns::Names::new(frame);
+    order::judge(image, entries, &mut names, image.header(), &mut scratch);
+    let Scratch { packet, effect, .. } = &mut scratch;
+    let answered = effect.is_answered().then(|| names.answered(packet, effect)).flatten();
+    if effect.is_answered() && answered.is_none() {
+        effect.decision = effect.decision.dropped();
+    }
     let Scratch { packet, malformed, effect, .. } = scratch;
     let broken = (Verdict::Aborted, Reason::Default);
     let (verdict, reason) = effect.decision.parts().unwrap_or(broken);
+    let rewritten =
+        || effect.leaves().then(|| rewritten(&effect.action, link_type, frame)).flatten();
     Answer {
         verdict,
         reason,
         list: effect.list,
+        domain: effect.domain,
+        unreadable: Unreadable::of(effect.unreadable),
         entry: effect.entry,
         action: (reason == Reason::Rule).then_some(effect.action),
         packet: (malformed == 0).then_some(packet),
-        changed: effect.leaves().then(|| rewritten(&effect.action, link_type, frame)).flatten(),
+        changed: answered.or_else(rewritten),
     }
 }
 

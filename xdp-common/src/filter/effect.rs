@@ -16,6 +16,9 @@ impl Decision {
     /// There is no image, or a corrupt one: the program's own failure, which no packet can cause.
     pub const BROKEN: Self = Self::new(Verdict::Aborted, Reason::Default);
 
+    /// A DNS query is answered in its place.
+    pub const ANSWERED: Self = Self::new(Verdict::Tx, Reason::Domain);
+
     #[inline(always)]
     pub const fn new(verdict: Verdict, reason: Reason) -> Self {
         Self((verdict as u32) << 8 | reason as u32)
@@ -72,6 +75,14 @@ pub struct Effect {
     pub entry: u32,
     /// The rule's counter for packets that it could not redirect, if this is one.
     pub failure: CounterId,
+    /// The list of names that decided, or one that let the message go on.
+    pub domain: CounterId,
+    /// Why the question of a DNS message could not be read, an
+    /// [`Unreadable`](crate::packet::dns::Unreadable); 0 where it could, or was not asked for.
+    pub unreadable: u32,
+    /// How a query is answered, an [`Action`](crate::filter::domains::Action): where the verdict is
+    /// [`Verdict::Tx`] for [`Reason::Domain`].
+    pub answer: u32,
     /// How the packet leaves: where to, and which MAC addresses are written before.
     pub action: Action,
 }
@@ -84,6 +95,9 @@ impl Effect {
         rule: CounterId(u32::MAX),
         entry: u32::MAX,
         failure: CounterId(u32::MAX),
+        domain: CounterId(u32::MAX),
+        unreadable: u32::MAX,
+        answer: u32::MAX,
         action: Action::DROP,
     };
 
@@ -94,6 +108,8 @@ impl Effect {
         self.rule = CounterId::NONE;
         self.entry = 0;
         self.failure = CounterId::NONE;
+        self.domain = CounterId::NONE;
+        self.unreadable = 0;
     }
 
     /// Takes a decision that no list, rule or entry counts.
@@ -103,11 +119,18 @@ impl Effect {
         self.decision = decision;
     }
 
-    /// Whether the packet leaves by an interface, so that `action` says how.
+    /// Whether the packet leaves by an interface as a rule's action says, so that `action` says how.
     #[inline(always)]
     pub const fn leaves(&self) -> bool {
         let verdict = self.decision.verdict();
-        verdict == Verdict::Tx as u32 || verdict == Verdict::Redirect as u32
+        (verdict == Verdict::Tx as u32 || verdict == Verdict::Redirect as u32)
+            && !self.is_answered()
+    }
+
+    /// Whether the packet is turned around into an answer, so that `answer` says which.
+    #[inline(always)]
+    pub const fn is_answered(&self) -> bool {
+        self.decision.0 == Decision::ANSWERED.0
     }
 
     /// The slot of the map `REDIRECTS` that the packet goes to, if it is redirected.

@@ -3,8 +3,10 @@
 use crate::filter::dynamic::DynamicEntries;
 use crate::filter::effect::{Decision, Effect, Stage, policy};
 use crate::filter::rules::Classes;
-use crate::filter::{arp, bypass, dynamic, fragments, lists, rules};
+use crate::filter::{arp, bypass, domains, dynamic, fragments, lists, rules};
 use crate::image::{Header, Lines, flag};
+use crate::lookup::names::Search;
+use crate::packet::dns::Message;
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
 use crate::stats::verdict::Reason;
 
@@ -48,26 +50,70 @@ impl Scratch {
     }
 }
 
+/// Who asks the lists of names. They need the packet's payload, and in the kernel another program
+/// (`xdp-ebpf/src/names.rs`), which judges the packet to its end ([`judge_from_names`]).
+pub trait AskNames {
+    /// What [`domains::judge`] says of the packet.
+    fn judge<L: Lines>(
+        &mut self,
+        lines: &L,
+        header: &Header,
+        packet: &Packet,
+        effect: &mut Effect,
+    ) -> Stage;
+}
+
 /// Judges the frame that was read into `scratch` by a ruleset and the entries added at run time, and
 /// leaves there what becomes of it.
 #[inline(always)]
-pub fn judge<L: Lines, E: DynamicEntries>(
+pub fn judge<L: Lines, E: DynamicEntries, N: AskNames>(
     lines: &L,
     entries: &E,
+    names: &mut N,
     header: &Header,
     scratch: &mut Scratch,
 ) {
     scratch.effect.begin();
     let (Stage::Break(decision) | Stage::Continue(decision)) =
-        ask_stages(lines, entries, header, scratch);
+        ask_stages(lines, entries, names, header, scratch);
     scratch.effect.decision = decision;
+}
+
+/// Goes on with a packet whose judgement stopped at the lists of names: asks them, by the message
+/// that was copied from it, and the stages behind them.
+#[inline(always)]
+pub fn judge_from_names<L: Lines>(
+    lines: &L,
+    header: &Header,
+    message: &mut Message,
+    search: &mut Search,
+    scratch: &mut Scratch,
+) {
+    let (Stage::Break(decision) | Stage::Continue(decision)) =
+        ask_from_names(lines, header, message, search, scratch);
+    scratch.effect.decision = decision;
+}
+
+#[inline(always)]
+fn ask_from_names<L: Lines>(
+    lines: &L,
+    header: &Header,
+    message: &mut Message,
+    search: &mut Search,
+    scratch: &mut Scratch,
+) -> Stage<Decision> {
+    let Scratch { packet, classes, effect, .. } = scratch;
+    domains::judge(lines, header, packet, message, search, effect)?;
+    rules::judge(lines, header, packet, classes, effect)?;
+    Stage::Continue(policy(header, flag::DEFAULT_DROP, Reason::Default))
 }
 
 /// Asks one stage after the other, until one decides.
 #[inline(always)]
-fn ask_stages<L: Lines, E: DynamicEntries>(
+fn ask_stages<L: Lines, E: DynamicEntries, N: AskNames>(
     lines: &L,
     entries: &E,
+    names: &mut N,
     header: &Header,
     scratch: &mut Scratch,
 ) -> Stage<Decision> {
@@ -86,7 +132,9 @@ fn ask_stages<L: Lines, E: DynamicEntries>(
         dynamic::block(entry, effect)?;
         fragments::judge(header, packet)?;
         lists::judge(found, lines, header, packet, effect)?;
-        // Blocked names are asked for here.
+        if domains::concerns(header, packet) {
+            names.judge(lines, header, packet, effect)?;
+        }
     }
     rules::judge(lines, header, packet, classes, effect)?;
     Stage::Continue(policy(header, flag::DEFAULT_DROP, Reason::Default))

@@ -44,7 +44,12 @@ fn page_entry<L: Lines>(lines: &L, header: &Header, page: u32, index: u32) -> Op
 
 /// The class of a 16-bit value, by way of a directory.
 #[inline(always)]
-fn paged_class<L: Lines>(lines: &L, header: &Header, directory: u32, value: u32) -> Option<u32> {
+pub fn paged_class<L: Lines>(
+    lines: &L,
+    header: &Header,
+    directory: u32,
+    value: u32,
+) -> Option<u32> {
     let page = page_entry(lines, header, directory, value >> 8)?;
     page_entry(lines, header, page, value)
 }

@@ -4,3 +4,4 @@
 pub mod bits;
 pub mod interval_tree;
 pub mod lpm;
+pub mod names;

@@ -7,7 +7,9 @@
 //! cut short or that is too deep to judge is [`Malformed`]; that depends on the packet alone, never
 //! on a ruleset.
 
+pub mod answer;
 pub mod arp;
+pub mod dns;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;

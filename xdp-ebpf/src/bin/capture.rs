@@ -126,7 +126,10 @@ fn is_asked_for(scratch: &Scratch, settings: &Settings) -> bool {
     let counter = settings.counter;
     settings.verdicts >> (verdict & 31) & 1 != 0
         && settings.reasons >> (reason & 31) & 1 != 0
-        && (counter == CounterId::NONE || counter == effect.list || counter == effect.rule)
+        && (counter == CounterId::NONE
+            || counter == effect.list
+            || counter == effect.rule
+            || counter == effect.domain)
 }
 
 /// Copies a structure of whole words, word by word: LLVM makes a plain assignment a loop over

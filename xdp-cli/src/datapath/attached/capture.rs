@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use xdp_common::capture::{Counts, Record, Settings, map, slot};
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::packet::{LinkType, NO_MACS, Packet};
 
 use crate::datapath::attached::attachment::Attachment;
@@ -345,6 +346,8 @@ fn captured(record: &Record) -> Captured {
             verdict,
             reason,
             list: effect.list,
+            domain: effect.domain,
+            unreadable: Unreadable::of(effect.unreadable),
             entry: effect.entry,
             action: (reason == Reason::Rule).then_some(effect.action),
             packet: (record.malformed == 0).then_some(record.packet),

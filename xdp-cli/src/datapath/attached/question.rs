@@ -13,6 +13,7 @@ use xdp_common::capture::slot;
 use xdp_common::filter::order::Scratch;
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::LinkType;
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::{Counter, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::Reason;
@@ -45,6 +46,8 @@ pub struct Explainer<'m> {
     maps: &'m Maps,
     program: OwnedFd,
     counters: OwnedFd,
+    /// The kernel empties it when nobody has it open any more.
+    _stages: OwnedFd,
     /// What the counters were before the last frame, and after it, for all CPUs.
     before: PerCpuValues,
     after: PerCpuValues,
@@ -73,13 +76,17 @@ impl<'m> Explainer<'m> {
         let program = load::load_filter_beside(link_type, &given).map_err(not_loaded)?;
         let counted = PerCpuValues::zeroed(size_of::<PerCpu>(), 1);
         let counted = counted.context("count the processors")?;
-        let counters = own.into_iter().find(|(map, _)| *map == Map::COUNTERS);
-        let (_, counters) =
-            counters.ok_or_else(|| Error::new("the counters are not the question's own"))?;
+        let mut take = |wanted: Map| {
+            let place = own.iter().position(|(map, _)| *map == wanted);
+            let found = place.map(|place| own.swap_remove(place).1);
+            found.ok_or_else(|| Error::new(format!("{} is not the question's own", wanted.name())))
+        };
+        let (counters, stages) = (take(Map::COUNTERS)?, take(Map::STAGES)?);
         Ok(Self {
             maps: shared,
             program,
             counters,
+            _stages: stages,
             before: counted.clone(),
             after: counted,
             frame: vec![0; LONGEST + 1],
@@ -128,6 +135,8 @@ impl<'m> Explainer<'m> {
             verdict,
             reason,
             list: scratch.effect.list,
+            domain: scratch.effect.domain,
+            unreadable: Unreadable::of(scratch.effect.unreadable),
             entry: scratch.effect.entry,
             action: (reason == Reason::Rule).then_some(scratch.effect.action),
             packet: (scratch.malformed == 0).then_some(scratch.packet),

@@ -1,7 +1,7 @@
 //! The eBPF programs that this binary carries, and loading them.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use xdp_common::maps::Map;
 use xdp_common::packet::LinkType;
+use xdp_common::stages::{self, NAMES_PROGRAM, filter_name};
 
 use crate::datapath::program::error::{LoadError, chain};
 use crate::datapath::program::object::Object;
@@ -30,14 +31,6 @@ static CAPTURE: &Aligned<[u8]> =
 pub struct Loaded {
     ebpf: Ebpf,
     name: &'static str,
-}
-
-/// The name of the packet filter for links of that type.
-const fn filter_name(link_type: LinkType) -> &'static str {
-    match link_type {
-        LinkType::Ethernet => "xdpctl",
-        LinkType::Raw => "xdpctl_raw",
-    }
 }
 
 /// The type of links that the program of that name is for.
@@ -61,19 +54,46 @@ pub fn load_filter_on(
     for map in kept {
         loader.map_pin_path(map.name(), directory.join(map.name()));
     }
-    load(loader, &FILTER.0, filter_name(link_type))
+    let mut loaded = load(loader, &FILTER.0, filter_name(link_type))?;
+    load_program(&mut loaded.ebpf, NAMES_PROGRAM)?;
+    let fill = || -> io::Result<()> {
+        let map = loaded.map(Map::STAGES)?;
+        fill_stages(&map, loaded.program()?, loaded.program_named(NAMES_PROGRAM)?)
+    };
+    fill().map_err(|error| {
+        LoadError::Other(format!("cannot say what the filter goes on with: {error}"))
+    })?;
+    Ok(loaded)
 }
 
 /// Loads the packet filter once more, on existing maps: all of the registry and the slots of
-/// captures, by name.
+/// captures, by name. The map `STAGES` among them is filled, and has to stay open: see there.
 pub fn load_filter_beside(
     link_type: LinkType,
     maps: &[(&str, BorrowedFd<'_>)],
 ) -> Result<OwnedFd, LoadError> {
-    let (name, begun) = (filter_name(link_type), Instant::now());
-    let program = Object::parse(&FILTER.0)?.load_xdp(name, maps)?;
-    say_loaded(name, Ok(program.as_fd()), begun);
-    Ok(program)
+    let mut object = Object::parse(&FILTER.0)?.on_maps(maps)?;
+    let mut load = |name| {
+        let begun = Instant::now();
+        let program = object.load_xdp(name)?;
+        say_loaded(name, Ok(program.as_fd()), begun);
+        Ok(program)
+    };
+    let (filter, names) = (load(filter_name(link_type))?, load(NAMES_PROGRAM)?);
+    let stages = maps.iter().find(|(name, _)| *name == Map::STAGES.name());
+    let (_, stages) = stages.ok_or_else(|| LoadError::Other("no map for the stages".into()))?;
+    fill_stages(stages, filter.as_fd(), names.as_fd()).map_err(|error| {
+        LoadError::Other(format!("cannot say what the filter goes on with: {error}"))
+    })?;
+    Ok(filter)
+}
+
+/// Writes which programs the filter goes on with.
+fn fill_stages(map: impl AsFd, filter: BorrowedFd<'_>, names: BorrowedFd<'_>) -> io::Result<()> {
+    for (place, program) in [(stages::FILTER, filter), (stages::NAMES, names)] {
+        bpf::update(&map, place, &program.as_raw_fd().to_ne_bytes())?;
+    }
+    Ok(())
 }
 
 /// Loads the program that passes everything.
@@ -89,7 +109,7 @@ pub fn load_clock() -> Result<Loaded, LoadError> {
 /// Loads a capture's program, of that name, on existing maps: those of the filter and of the
 /// capture.
 pub fn load_capture(name: &str, maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
-    Object::parse(&CAPTURE.0)?.load_xdp(name, maps)
+    Object::parse(&CAPTURE.0)?.on_maps(maps)?.load_xdp(name)
 }
 
 fn load(
@@ -104,8 +124,15 @@ fn load(
     } else {
         VerifierLogLevel::DISABLE
     };
-    let begun = Instant::now();
     let mut ebpf = loader.verifier_log_level(level).load(object).map_err(|error| other(&error))?;
+    load_program(&mut ebpf, name)?;
+    Ok(Loaded { ebpf, name })
+}
+
+/// Loads a program of an object whose maps are made.
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let other = |error: &dyn std::error::Error| LoadError::Other(chain(error));
+    let begun = Instant::now();
     let program: &mut Xdp = ebpf
         .program_mut(name)
         .ok_or_else(|| LoadError::Other(format!("no program {name} in the object")))?
@@ -113,9 +140,9 @@ fn load(
         .map_err(|error: ProgramError| other(&error))?;
     match program.load() {
         Ok(()) => {
-            let loaded = Loaded { ebpf, name };
-            say_loaded(name, loaded.program(), begun);
-            Ok(loaded)
+            let loaded = program.fd().map(AsFd::as_fd).map_err(io::Error::other);
+            say_loaded(name, loaded, begun);
+            Ok(())
         }
         Err(ProgramError::LoadError { io_error, verifier_log }) => {
             log::debug!("verifier log of {name}:\n{verifier_log}");
@@ -141,9 +168,13 @@ fn say_loaded(name: &str, program: io::Result<BorrowedFd<'_>>, begun: Instant) {
 impl Loaded {
     /// The program's descriptor.
     pub fn program(&self) -> io::Result<BorrowedFd<'_>> {
+        self.program_named(self.name)
+    }
+
+    fn program_named(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
         let program: &Xdp = self
             .ebpf
-            .program(self.name)
+            .program(name)
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| io::Error::other("the program is not there"))?;
         Ok(program.fd().map_err(io::Error::other)?.as_fd())
@@ -158,7 +189,8 @@ impl Loaded {
             AyaMap::Array(data)
             | AyaMap::ArrayOfMaps(data)
             | AyaMap::DevMap(data)
-            | AyaMap::PerCpuArray(data) => data,
+            | AyaMap::PerCpuArray(data)
+            | AyaMap::ProgramArray(data) => data,
             _ => return Err(missing()),
         };
         data.fd().as_fd().try_clone_to_owned()

@@ -14,6 +14,12 @@ pub struct Object {
     object: aya_obj::Object,
 }
 
+/// An object whose programs use given maps.
+pub struct OnMaps {
+    object: aya_obj::Object,
+    btf: Option<OwnedFd>,
+}
+
 impl Object {
     /// Parses an object file, whose bytes are aligned as the structures in them.
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
@@ -21,12 +27,8 @@ impl Object {
         Ok(Self { object })
     }
 
-    /// Loads an XDP program on these maps, which have to be all the maps that it uses.
-    pub fn load_xdp(
-        mut self,
-        name: &str,
-        maps: &[(&str, BorrowedFd<'_>)],
-    ) -> Result<OwnedFd, LoadError> {
+    /// Has the programs use these maps, which have to be all the maps that they name.
+    pub fn on_maps(mut self, maps: &[(&str, BorrowedFd<'_>)]) -> Result<OnMaps, LoadError> {
         let btf = self.load_btf()?;
         let object = &mut self.object;
         let sections = object.functions.keys().map(|(section, _)| *section).collect();
@@ -41,6 +43,25 @@ impl Object {
         object.relocate_maps(given.into_iter(), &sections).map_err(|error| other(&error))?;
         object.relocate_calls(&sections).map_err(|error| other(&error))?;
         object.sanitize_functions(aya::features());
+        Ok(OnMaps { object: self.object, btf })
+    }
+
+    /// Loads the object's type information, reduced to what this kernel understands.
+    fn load_btf(&mut self) -> Result<Option<OwnedFd>, LoadError> {
+        let Some(features) = aya::features().btf() else { return Ok(None) };
+        let btf = self.object.fixup_and_sanitize_btf(features).map_err(|error| other(&error))?;
+        let Some(btf) = btf else { return Ok(None) };
+        let loaded = bpf::load_btf(&btf.to_bytes());
+        loaded.map(Some).map_err(|error| {
+            LoadError::Other(format!("the kernel refused the program's type information: {error}"))
+        })
+    }
+}
+
+impl OnMaps {
+    /// Loads an XDP program.
+    pub fn load_xdp(&mut self, name: &str) -> Result<OwnedFd, LoadError> {
+        let Self { object, btf } = self;
         let program = object
             .programs
             .get(name)
@@ -66,17 +87,6 @@ impl Object {
             debug,
         };
         bpf::load_xdp(&xdp).map_err(LoadError::Verifier)
-    }
-
-    /// Loads the object's type information, reduced to what this kernel understands.
-    fn load_btf(&mut self) -> Result<Option<OwnedFd>, LoadError> {
-        let Some(features) = aya::features().btf() else { return Ok(None) };
-        let btf = self.object.fixup_and_sanitize_btf(features).map_err(|error| other(&error))?;
-        let Some(btf) = btf else { return Ok(None) };
-        let loaded = bpf::load_btf(&btf.to_bytes());
-        loaded.map(Some).map_err(|error| {
-            LoadError::Other(format!("the kernel refused the program's type information: {error}"))
-        })
     }
 }
 

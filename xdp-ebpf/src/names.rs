@@ -1,0 +1,174 @@
+//! The program that the filter goes on with where lists of names have to be asked: it reads the
+//! question of a DNS message, and judges the packet to its end.
+//!
+//! It is a program of its own, so that other packets do not pay for it, and so that the verifier
+//! follows each way through it only once. What the filter read and decided so far lies in the CPU's
+//! scratch. If the ruleset was exchanged in between, the filter judges the packet once more from the
+//! beginning: no packet is judged by parts of two.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use xdp_common::filter::effect::{Decision, Effect, Stage};
+use xdp_common::filter::order::{self, AskNames, Scratch};
+use xdp_common::image::{Header, Lines};
+use xdp_common::packet::answer::{self, BEFORE};
+use xdp_common::packet::dns::{self, COPIED, Message};
+use xdp_common::packet::{NO_MACS, Packet};
+use xdp_common::stages::{FILTER, NAMES as NAMES_STAGE};
+use xdp_common::stats::names::Names;
+use xdp_common::verifier::{black_box, launder};
+
+use crate::frame::Linear;
+use crate::image::Image;
+use crate::maps::{NAMES, STAGES};
+use crate::{apply, capture, count, exit, this_cpu};
+
+/// Goes on with [`xdpctl_names`].
+pub struct GoOn<'a> {
+    pub ctx: &'a XdpContext,
+}
+
+impl AskNames for GoOn<'_> {
+    /// Does not come back, unless that program is not there: then the filter is broken.
+    #[inline(always)]
+    fn judge<L: Lines>(&mut self, _: &L, header: &Header, _: &Packet, _: &mut Effect) -> Stage {
+        if let Some(names) = NAMES.get_ptr_mut(0) {
+            // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
+            unsafe { (*names).generation = header.generation };
+            // SAFETY: what this program knows of the packet lies in the scratch.
+            unsafe { STAGES.tail_call(self.ctx, NAMES_STAGE) };
+        }
+        Stage::Break(Decision::BROKEN)
+    }
+}
+
+/// Asks the lists of names, and the stages behind them.
+#[xdp(frags)]
+#[inline(always)]
+pub fn xdpctl_names(ctx: XdpContext) -> u32 {
+    let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
+    let Some(names) = NAMES.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
+    let names = unsafe { &mut *names };
+    match Image::in_force() {
+        Some(image) => {
+            let header = image.header();
+            if header.generation != names.generation {
+                // SAFETY: nothing was counted so far, and the filter begins anew.
+                unsafe { STAGES.tail_call(&ctx, FILTER) };
+            }
+            copy_message(&ctx, &cpu.scratch.packet, &mut names.message);
+            let Names { message, search, .. } = launder(names);
+            order::judge_from_names(&image, header, message, search, &mut cpu.scratch);
+        }
+        None => cpu.scratch.effect.conclude(Decision::BROKEN),
+    }
+    let (cpu, names) = (launder(cpu), launder(names));
+    if cpu.scratch.effect.is_answered() {
+        if turn_around(&ctx, &cpu.scratch, names).is_none() {
+            cpu.scratch.effect.decision = cpu.scratch.effect.decision.dropped();
+        }
+    } else {
+        apply(&ctx, &mut cpu.scratch.effect);
+    }
+    let cpu = launder(cpu);
+    names.count(&cpu.scratch.effect, cpu.scratch.length);
+    count(cpu.scratch.effect.domain, cpu.scratch.length.into());
+    let action = exit(cpu);
+    capture::show(&ctx);
+    action
+}
+
+/// Copies the message from the frame. One that cannot be copied has no byte, and so no question.
+#[inline(always)]
+fn copy_message(ctx: &XdpContext, packet: &Packet, message: &mut Message) {
+    message.length = 0;
+    message.is_first_fragment = 0;
+    // As in the capture's program: Linux 6.1 learns nothing from a comparison with 0.
+    let less = black_box(u64::from(Message::wanted(packet)).wrapping_sub(1));
+    if less >= COPIED.into() {
+        return;
+    }
+    let length = less as u32 + 1;
+    let to = message.bytes.as_mut_ptr().cast();
+    // SAFETY: the context is the kernel's own, and the buffer has room for as many bytes.
+    if unsafe { bpf_xdp_load_bytes(ctx.as_ptr().cast(), packet.parts.l4, to, length) } != 0 {
+        return;
+    }
+    message.length = length;
+    if message.claims_more(packet) {
+        let mut flags = [0_u8; 2];
+        let at = packet.parts.l3 + dns::IPV4_FLAGS;
+        // SAFETY: as above.
+        unsafe { bpf_xdp_load_bytes(ctx.as_ptr().cast(), at, flags.as_mut_ptr().cast(), 2) };
+        message.is_first_fragment =
+            u32::from(dns::is_first_fragment(packet, u16::from_be_bytes(flags)));
+    }
+}
+
+/// Turns the query around into its answer. `None` where that cannot be done; then the frame is to be
+/// dropped, for it may be half an answer.
+#[inline(always)]
+fn turn_around(ctx: &XdpContext, scratch: &Scratch, names: &mut Names) -> Option<()> {
+    const ETHERNET: u32 = 14;
+    let packet = &scratch.packet;
+    let Names { message, answer, .. } = names;
+    let raw = ctx.as_ptr().cast();
+    let mut before = [0_u8; BEFORE as usize];
+    if packet.parts.l3 > ETHERNET {
+        let at = packet.parts.l3 - BEFORE;
+        // SAFETY: the context is the kernel's own, and the buffer has room for as many bytes.
+        if unsafe { bpf_xdp_load_bytes(raw, at, before.as_mut_ptr().cast(), BEFORE) } != 0 {
+            return None;
+        }
+    }
+    let before = u32::from_be_bytes(before);
+    let action = scratch.effect.answer;
+    answer::turn_around(packet, before, scratch.length, action, message, answer)?;
+    let (answer, message) = (launder(answer), launder(message));
+    let ip_length = if answer.ip_length == 40 { 40 } else { 20 };
+    let ip = answer.ip.as_mut_ptr().cast();
+    // SAFETY: as above: the header has as many bytes.
+    if unsafe { bpf_xdp_store_bytes(raw, packet.parts.l3, ip, ip_length) } != 0 {
+        return None;
+    }
+    let less = black_box(u64::from(answer.message_length).wrapping_sub(1));
+    if less >= COPIED.into() {
+        return None;
+    }
+    let bytes = message.bytes.as_mut_ptr().cast();
+    // SAFETY: as above: the message has as many bytes.
+    if unsafe { bpf_xdp_store_bytes(raw, packet.parts.l4, bytes, less as u32 + 1) } != 0 {
+        return None;
+    }
+    if answer.session_length != 0 {
+        let mut length = (answer.session_length as u16).to_be_bytes();
+        let at = packet.parts.l3.wrapping_sub(BEFORE);
+        // SAFETY: as above.
+        if unsafe { bpf_xdp_store_bytes(raw, at, length.as_mut_ptr().cast(), 2) } != 0 {
+            return None;
+        }
+    }
+    if packet.macs != NO_MACS {
+        let frame = Linear::new(ctx, 0);
+        let [destination, source] = [packet.destination_mac(), packet.source_mac()];
+        frame.write_mac(0, &mac(source));
+        frame.write_mac(6, &mac(destination));
+    }
+    let shorter = answer.frame_length.wrapping_sub(scratch.length) as i32;
+    // SAFETY: the context is the kernel's own; no pointer into the packet is used afterwards.
+    if shorter != 0 && unsafe { bpf_xdp_adjust_tail(raw, shorter) } != 0 {
+        return None;
+    }
+    Some(())
+}
+
+/// The bytes of a MAC address, which lies in the lower 48 bits.
+#[inline(always)]
+fn mac(address: u64) -> [u8; 6] {
+    let [_, _, a, b, c, d, e, f] = address.to_be_bytes();
+    [a, b, c, d, e, f]
+}
