@@ -7,7 +7,7 @@ mod lab;
 
 #[path = "kernel/bypass.rs"]
 mod bypass;
-#[path = "kernel/capture.rs"]
+#[path = "kernel/capture/mod.rs"]
 mod capture;
 #[path = "kernel/changes.rs"]
 mod changes;

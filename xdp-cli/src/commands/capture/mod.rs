@@ -226,7 +226,7 @@ impl Capturing<'_> {
     /// Looks what is in force now, and goes on with that.
     fn look(&mut self, session: &mut Session<'_>) -> Result<(), Failure> {
         match program_now(&self.attachment)? {
-            Some(program) if program == self.attachment.program_id() => {}
+            Some(program) if program == self.attachment.program_id() => self.capture.stay()?,
             Some(_) => {
                 // `attach --replace`: what is captured next are the frames that the new program
                 // judges, by names of its own.

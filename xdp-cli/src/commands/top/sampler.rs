@@ -102,7 +102,7 @@ impl Sampler {
     pub(super) fn follow(&mut self, session: &mut Session<'_>) -> Result<(), Error> {
         let name = self.attachment.name();
         match program_now(&self.attachment)? {
-            Some(program) if program == self.attachment.program_id() => Ok(()),
+            Some(program) if program == self.attachment.program_id() => self.capture.stay(),
             Some(_) => {
                 let (_, attachment) = look_at(&name)?;
                 self.link_type = attachment.link_type()?;

@@ -28,11 +28,8 @@ use crate::judgement::answer::Answer;
 use crate::notation::plain;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
-/// How long the kernel may take to empty a slot that nobody has open any more, while it has not much
-/// else to do.
+/// How long is waited for the kernel to empty a slot that nobody has open any more.
 const SOON: Duration = Duration::from_secs(1);
-/// And while it has.
-const LATEST: Duration = Duration::from_secs(30);
 /// Between two looks.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -40,8 +37,15 @@ const MOMENT: Duration = Duration::from_millis(1);
 pub struct Capture {
     maps: Vec<(&'static str, OwnedFd)>,
     ring: Ring,
+    place: Option<Place>,
+}
+
+/// Where a capture has joined the filter.
+struct Place {
     /// The filter's map that the program is in. The kernel empties it when it is closed.
-    slot: Option<OwnedFd>,
+    slot: OwnedFd,
+    program: OwnedFd,
+    program_id: u32,
 }
 
 /// Whether a capture is hooked.
@@ -82,7 +86,7 @@ impl Capture {
             maps.push((name, handles::create(definition, "xdpctl_capture").context(what)?));
         }
         let ring = find(&maps, map::RING)?.try_clone().and_then(Ring::open).context(what)?;
-        let capture = Self { maps, ring, slot: None };
+        let capture = Self { maps, ring, place: None };
         capture.set(settings)?;
         Ok(capture)
     }
@@ -143,16 +147,36 @@ impl Capture {
         drop(slots);
         let what = "have the attached program go on with the capture's";
         let slot = settled(id, &program).context(what)?;
-        bpf::update(&slot, 0, &program.as_raw_fd().to_ne_bytes()).context(what)?;
-        self.slot = Some(slot);
+        let program_id = bpf::program_info(&program).context(what)?.id;
+        let place = Place { slot, program, program_id };
+        place.put().context(what)?;
+        self.place = Some(place);
         Ok(Hooked::There)
+    }
+
+    /// Has the attached program go on with the capture's again, where the kernel took it away (see
+    /// [`settled`]). To be called now and then.
+    ///
+    /// # Errors
+    ///
+    /// Where another capture has its place, or the kernel refuses it.
+    pub fn stay(&self) -> Result<()> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let what = "have the attached program go on with the capture's";
+        match occupant(&place.slot).context(what)? {
+            None => place.put().context(what),
+            Some(program) if program == place.program_id => Ok(()),
+            Some(_) => Err(Error::new("another capture took the place of this one".to_owned())
+                .hint("start it again")),
+        }
     }
 
     /// Takes the program away. What was captured can still be read.
     pub fn unhook(&mut self) {
-        if let Some(slot) = self.slot.take() {
+        let Some(place) = self.place.take() else { return };
+        if occupant(&place.slot).is_ok_and(|program| program == Some(place.program_id)) {
             // The kernel does it too, soon after the slot is closed.
-            let _ = bpf::delete(&slot, 0);
+            let _ = bpf::delete(&place.slot, 0);
         }
     }
 
@@ -254,7 +278,7 @@ fn free(slots: &[Slot]) -> io::Result<Option<usize>> {
     let deadline = Instant::now() + SOON;
     loop {
         for (place, slot) in slots.iter().enumerate() {
-            if is_empty(&slot.map)? {
+            if occupant(&slot.map)?.is_none() {
                 return Ok(Some(place));
             }
         }
@@ -265,8 +289,10 @@ fn free(slots: &[Slot]) -> io::Result<Option<usize>> {
     }
 }
 
-fn is_empty(slot: &OwnedFd) -> io::Result<bool> {
-    Ok(bpf::lookup(slot, 0, &mut [0; 4])?.is_none())
+/// The id of the program in a slot.
+fn occupant(slot: &OwnedFd) -> io::Result<Option<u32>> {
+    let mut id = [0; 4];
+    Ok(bpf::lookup(slot, 0, &mut id)?.map(|()| u32::from_ne_bytes(id)))
 }
 
 /// Opens a slot so that it keeps what is put there from now on.
@@ -275,22 +301,34 @@ fn is_empty(slot: &OwnedFd) -> io::Result<bool> {
 /// each command that looks at the attachment opens and closes it. What is put there meanwhile would be
 /// lost. So the program is put there to be emptied: once it is gone, the worker is done, and as long
 /// as the slot is open, it has no more to do.
+///
+/// Where the slot is not emptied, another process has it open, such as one that looks at all maps
+/// of the system. As long as both have it open, the kernel does not empty it either. Or the worker
+/// has not come to it yet: then [`Capture::stay`] mends that.
 fn settled(id: u32, program: &OwnedFd) -> io::Result<OwnedFd> {
     let number = program.as_raw_fd().to_ne_bytes();
     bpf::update(bpf::map_by_id(id)?, 0, &number)?;
-    let deadline = Instant::now() + LATEST;
-    while Instant::now() < deadline {
+    let deadline = Instant::now() + SOON;
+    loop {
         let slot = bpf::map_by_id(id)?;
         let soon = Instant::now() + SOON / 4;
         while Instant::now() < soon {
-            if is_empty(&slot)? {
+            if occupant(&slot)?.is_none() {
                 return Ok(slot);
             }
             thread::sleep(MOMENT);
         }
+        if Instant::now() >= deadline {
+            return Ok(slot);
+        }
         // Another command may have had it open when it was closed here. It is closed once more.
     }
-    Err(io::Error::other("the kernel does not empty it"))
+}
+
+impl Place {
+    fn put(&self) -> io::Result<()> {
+        bpf::update(&self.slot, 0, &self.program.as_raw_fd().to_ne_bytes())
+    }
 }
 
 /// Writes the MAC addresses back that the filter read, since it may have written others.

@@ -1,5 +1,7 @@
 //! `capture`: the frames as they came in, with what became of each.
 
+mod places;
+
 use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
@@ -230,38 +232,6 @@ fn one_of_so_many_and_no_more_than_asked_for() {
     assert!(output.stderr.contains("3 frames captured"), "{}", output.stderr);
 }
 
-#[test]
-fn two_captures_do_not_disturb_each_other() {
-    let bench = attached();
-    let (one, two) = (capture(&bench, &[]), capture(&bench, &["--verdict", "drop"]));
-    let third = bench.xdpctl(["capture", JUDGED]);
-    third.expect_status(1);
-    assert!(third.stderr.contains("two captures run on in0 already"), "{}", third.stderr);
-    bench.port("src0").send(&other().build());
-    one.lines(1, EVENT);
-    bench.port("src0").send(&blocked().build());
-    assert!(one.lines(2, EVENT)[1].contains("drop: blocklist"));
-    assert!(two.lines(1, EVENT)[0].contains("drop: blocklist"));
-    // One is killed: the other goes on, and there is room again.
-    let ring = ring_of(one.id());
-    one.signal(Signal::SIGKILL);
-    let deadline = Instant::now() + patient(EVENT);
-    while users_of(ring) > 0 {
-        assert!(Instant::now() < deadline, "its program is still there");
-        thread::sleep(Duration::from_millis(1));
-    }
-    bench.port("src0").send(&blocked().build());
-    two.lines(2, EVENT);
-    let one = capture(&bench, &[]);
-    bench.port("src0").send(&blocked().build());
-    one.lines(1, EVENT);
-    two.lines(3, EVENT);
-    interrupt(one);
-    interrupt(two);
-    // What is decided stays the same through both.
-    assert_eq!(bench.sample().total().packets, 4);
-}
-
 /// Nobody reads the capture: packets flow, and what is lost to it is counted and said.
 #[test]
 fn a_reader_that_does_not_read_costs_frames_of_the_capture_only() {
@@ -310,54 +280,6 @@ fn a_reader_that_does_not_read_costs_frames_of_the_capture_only() {
     let lost: u64 = lost.and_then(|text| text.replace(',', "").parse().ok()).expect("a number");
     assert!(lost > 1000, "{}", said());
     assert!(said().contains("the capture was read too slowly"), "{}", said());
-}
-
-/// The id of the ring buffer that a process has open, as the kernel says in /proc.
-fn ring_of(process: u32) -> u32 {
-    let entries = fs::read_dir(format!("/proc/{process}/fdinfo")).expect("its descriptors");
-    let found = entries.flatten().find_map(|entry| {
-        let text = fs::read_to_string(entry.path()).unwrap_or_default();
-        // BPF_MAP_TYPE_RINGBUF.
-        let id = text.lines().find_map(|line| line.strip_prefix("map_id:"))?.trim().parse().ok();
-        id.filter(|_| text.contains("map_type:\t27\n"))
-    });
-    found.expect("a ring buffer")
-}
-
-/// How many programs use a map.
-fn users_of(map: u32) -> usize {
-    let uses = |program: &aya::programs::ProgramInfo| {
-        program.map_ids().is_ok_and(|ids| ids.is_some_and(|ids| ids.contains(&map)))
-    };
-    aya::programs::loaded_programs().flatten().filter(uses).count()
-}
-
-fn is_loaded(map: u32) -> bool {
-    aya::maps::loaded_maps().flatten().any(|info| info.id() == map)
-}
-
-#[test]
-fn a_killed_capture_leaves_nothing() {
-    let bench = attached();
-    let kept = bench.lab().kept("dut");
-    let before = bench.lab().programs("dut", JUDGED);
-    let mut following = capture(&bench, &[]);
-    let ring = ring_of(following.id());
-    assert_eq!(users_of(ring), 1);
-    following.signal(Signal::SIGKILL);
-    following.wait(EVENT).expect("it ends");
-    let deadline = Instant::now() + patient(EVENT);
-    while users_of(ring) > 0 || is_loaded(ring) {
-        assert!(Instant::now() < deadline, "its program or its ring buffer is still there");
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(bench.lab().kept("dut"), kept);
-    assert_eq!(bench.lab().programs("dut", JUDGED), before);
-    // Packets are judged as before, and a capture can begin anew.
-    let following = capture(&bench, &[]);
-    bench.port("src0").send(&blocked().build());
-    following.lines(1, EVENT);
-    interrupt(following);
 }
 
 /// The names are those of the ruleset that judged the frame, and a rule is followed by its name.
