@@ -33,6 +33,8 @@ mod counters;
 mod filter;
 #[path = "differential/kinds.rs"]
 mod kinds;
+#[path = "differential/kinds_ip.rs"]
+mod kinds_ip;
 #[path = "differential/large.rs"]
 mod large;
 #[path = "differential/lost.rs"]
@@ -45,3 +47,5 @@ mod product;
 mod raw;
 #[path = "differential/structured.rs"]
 mod structured;
+#[path = "differential/table.rs"]
+mod table;

@@ -15,9 +15,10 @@ use crate::disagreement::tell;
 use crate::filter::{Filter, Given, SHORTEST};
 use crate::frames::{Edges, frame, to_cut};
 use crate::judge::judge;
-use crate::kinds::{ALL, ENDS, Kind, Table, look};
+use crate::kinds::{ALL, ENDS, Kind, look};
 use crate::rulesets;
 use crate::structured;
+use crate::table::Table;
 
 /// How many are at work side by side, each with a program and a network namespace of its own. The
 /// number is part of what a seed means.
