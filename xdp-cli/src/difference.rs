@@ -240,8 +240,8 @@ fn compare_entries(
             }
         }
     }
-    let before = EntryCount { ipv4: before_v4, ipv6: old.len() as u64 };
-    let after = EntryCount { ipv4: after_v4, ipv6: new.len() as u64 };
+    let before = EntryCount { ipv4: before_v4, ipv6: old.len() as u64, names: 0 };
+    let after = EntryCount { ipv4: after_v4, ipv6: new.len() as u64, names: 0 };
     (before, after, change)
 }
 

@@ -129,7 +129,11 @@ pub struct List {
 impl List {
     /// How many different prefixes it holds. Its entries can name one several times.
     pub fn entries(&self) -> EntryCount {
-        EntryCount { ipv4: in_order(&self.v4).len() as u64, ipv6: in_order(&self.v6).len() as u64 }
+        EntryCount {
+            ipv4: in_order(&self.v4).len() as u64,
+            ipv6: in_order(&self.v6).len() as u64,
+            names: 0,
+        }
     }
 }
 
@@ -141,26 +145,28 @@ pub fn in_order<A: Copy + Ord>(entries: &[Entry<A>]) -> Vec<Prefix<A>> {
     prefixes
 }
 
-/// Prefixes of a list, each counted once.
+/// Entries of a list, each counted once: prefixes by family, and names of the Domain Name System.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryCount {
     pub ipv4: u64,
     pub ipv6: u64,
+    pub names: u64,
 }
 
 impl EntryCount {
-    /// The sum of both families; `u64::MAX` if it is too large.
+    /// All of them; `u64::MAX` if it is too large.
     pub const fn total(self) -> u64 {
-        self.ipv4.saturating_add(self.ipv6)
+        self.ipv4.saturating_add(self.ipv6).saturating_add(self.names)
     }
 
-    /// Adds two counts, each family by itself. Saturates: counts read back from the kernel may be
+    /// Adds two counts, each kind of entry by itself. Saturates: counts read back from the kernel may be
     /// any numbers, so a sum may not fit.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
             ipv4: self.ipv4.saturating_add(other.ipv4),
             ipv6: self.ipv6.saturating_add(other.ipv6),
+            names: self.names.saturating_add(other.names),
         }
     }
 }
@@ -170,9 +176,9 @@ impl EntryCount {
 pub struct Guards {
     /// It may hold nothing.
     pub allow_empty: bool,
-    /// It may hold every address of a family.
+    /// It may hold every address of a family, or every name.
     pub catch_all: bool,
-    /// The list must hold at least so many entries, each prefix counted once.
+    /// The list must hold at least so many entries, each counted once.
     pub min_entries: Option<u32>,
     /// When it replaces a list in force, at most this share of its entries may be lost, in percent.
     pub max_shrink: Option<u8>,
@@ -347,7 +353,7 @@ mod tests {
             v4,
             v6: Vec::new(),
         };
-        assert_eq!(list.entries(), EntryCount { ipv4: 3, ipv6: 0 });
+        assert_eq!(list.entries(), EntryCount { ipv4: 3, ipv6: 0, names: 0 });
         let ordered = in_order(&list.v4);
         assert_eq!(
             ordered.iter().map(|it| (it.address, it.length)).collect::<Vec<_>>(),
@@ -358,8 +364,8 @@ mod tests {
     /// Counts come from the kernel, where anybody with privilege may have written them.
     #[test]
     fn counts_that_cannot_be_added_are_the_most() {
-        let most = EntryCount { ipv4: u64::MAX, ipv6: u64::MAX };
-        assert_eq!(most.plus(EntryCount { ipv4: 1, ipv6: 0 }), most);
+        let most = EntryCount { ipv4: u64::MAX, ipv6: u64::MAX, names: u64::MAX };
+        assert_eq!(most.plus(EntryCount { ipv4: 1, ipv6: 0, names: 1 }), most);
         assert_eq!(most.total(), u64::MAX);
     }
 }

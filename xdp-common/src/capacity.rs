@@ -8,7 +8,9 @@ pub const MAX_PREFIXES: usize = 1_000_000;
 pub const MAX_LIST_ENTRIES: usize = 4 * MAX_PREFIXES;
 /// Rules of a ruleset.
 pub const MAX_RULES: usize = 4_096;
-/// Allowlists and blocklists of a ruleset, together.
+/// Names of all domains lists of a ruleset together, each counted once in each list that holds it.
+pub const MAX_NAMES: usize = 1_000_000;
+/// Allowlists, blocklists and domains lists of a ruleset, together.
 pub const MAX_LISTS: usize = 1_024;
 /// Interfaces that a ruleset redirects to.
 pub const MAX_REDIRECTS: u32 = 64;

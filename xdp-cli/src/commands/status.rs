@@ -290,7 +290,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         entries: EntryCounts {
             ipv4: listed.ipv4,
             ipv6: listed.ipv6,
-            domains: 0,
+            domains: listed.names,
             rules: u64::from(in_force.rules),
             bans,
         },

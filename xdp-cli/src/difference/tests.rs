@@ -43,7 +43,7 @@ fn rules(names: &str) -> String {
 }
 
 fn count(ipv4: u64, ipv6: u64) -> EntryCount {
-    EntryCount { ipv4, ipv6 }
+    EntryCount { ipv4, ipv6, names: 0 }
 }
 
 /// No difference: lines, the order of sets, prefixes named twice, and list files instead of

@@ -39,6 +39,12 @@ pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
         };
         (&list.name, Kind::Blocklist, action, Some(list.entries()))
     }));
+    let lists = lists.chain(
+        ruleset
+            .domains
+            .iter()
+            .map(|list| (&list.name, Kind::Domains, list.action.as_str(), Some(list.entries()))),
+    );
     let rules = ruleset.rules.iter().map(|rule| {
         let action = match rule.action {
             RuleAction::Pass => "pass",

@@ -25,7 +25,7 @@ pub struct Metadata {
     /// 1970-01-01 UTC.
     pub attached_at: u64,
     pub loaded_at: u64,
-    /// Lists and rules, in the order of the configuration: allowlists, blocklists, rules.
+    /// Lists and rules, in the order of judgement: allowlists, blocklists, domains lists, rules.
     pub counted: Vec<Counted>,
     pub redirects: Vec<Redirect>,
     /// Whether some rule has a `vlan` condition.
@@ -84,7 +84,7 @@ pub struct Counted {
     pub kind: Kind,
     /// The action's name in the configuration; "pass" for an allowlist.
     pub action: String,
-    /// How many different prefixes a list has; `None` for a rule.
+    /// How many different entries a list has; `None` for a rule.
     pub entries: Option<EntryCount>,
     /// Number of the counter.
     pub number: u32,
@@ -97,6 +97,7 @@ pub struct Counted {
 pub enum Kind {
     Allowlist,
     Blocklist,
+    Domains,
     Rule,
 }
 
@@ -105,6 +106,7 @@ impl Kind {
         match self {
             Self::Allowlist => "allowlist",
             Self::Blocklist => "blocklist",
+            Self::Domains => "domains",
             Self::Rule => "rule",
         }
     }
@@ -127,6 +129,7 @@ pub struct Redirect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ruleset::domains::{DomainAction, DomainList, DomainName, ListedName, Names};
     use crate::ruleset::{Entry, Guards, List, ListAction, Prefix, Ruleset, Side};
 
     fn list(name: &str, ipv4: u32, ipv6: u32) -> List {
@@ -158,19 +161,41 @@ mod tests {
         }
     }
 
+    fn domains(name: &str, labels: &[&str]) -> DomainList {
+        let mut names = Names::default();
+        for label in labels {
+            let wire = [&[label.len() as u8], label.as_bytes()].concat();
+            let name = DomainName::of_wire(&wire);
+            names.push(ListedName { name, below_only: false, file: 0, line: 1 }).unwrap();
+        }
+        DomainList {
+            name: name.to_owned(),
+            file: 0,
+            line: 1,
+            column: 1,
+            action: DomainAction::Drop,
+            qtypes: None,
+            strict: false,
+            guards: Guards::default(),
+            names,
+        }
+    }
+
     #[test]
     fn each_list_says_how_many_entries_it_has() {
         let ruleset = Ruleset {
             allowlists: vec![list("office", 1, 2)],
             blocklists: vec![list("drop", 3, 0), list("office6", 0, 4)],
+            domains: vec![domains("malware", &["org", "example"])],
             ..Ruleset::default()
         };
         let metadata = Metadata::unbound(&ruleset);
         let of = |kind, name| metadata.list_entries(kind, name);
-        assert_eq!(of(Kind::Allowlist, "office"), Some(EntryCount { ipv4: 1, ipv6: 2 }));
-        assert_eq!(of(Kind::Blocklist, "office6"), Some(EntryCount { ipv4: 0, ipv6: 4 }));
+        assert_eq!(of(Kind::Allowlist, "office"), Some(EntryCount { ipv4: 1, ipv6: 2, names: 0 }));
+        assert_eq!(of(Kind::Blocklist, "office6"), Some(EntryCount { ipv4: 0, ipv6: 4, names: 0 }));
         assert_eq!(of(Kind::Blocklist, "office"), None);
-        assert_eq!(metadata.entries(), EntryCount { ipv4: 4, ipv6: 6 });
-        assert_eq!(metadata.entries().total(), 10);
+        assert_eq!(of(Kind::Domains, "malware"), Some(EntryCount { ipv4: 0, ipv6: 0, names: 2 }));
+        assert_eq!(metadata.entries(), EntryCount { ipv4: 4, ipv6: 6, names: 2 });
+        assert_eq!(metadata.entries().total(), 12);
     }
 }

@@ -62,6 +62,12 @@ pub fn fits(ruleset: &Ruleset) -> Result<(), Unfit> {
             unfit.push(format!("{kind} \"{name}\", of which {named}{more} {what}"));
         }
     }
+    if !ruleset.domains.is_empty() {
+        let named: Vec<String> =
+            ruleset.domains.iter().take(NAMED).map(|list| format!("\"{}\"", list.name)).collect();
+        let more = more(ruleset.domains.len());
+        unfit.push(format!("domains {}{more}, since it does not read names", named.join(", ")));
+    }
     if lists.len() > MAX_LISTS {
         let mut text = String::new();
         for (nth, (kind, list)) in lists.iter().skip(MAX_LISTS).take(NAMED).enumerate() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Guards;
+use super::{EntryCount, Guards};
 
 /// A `[[domains]]` list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,13 @@ pub struct DomainList {
     pub strict: bool,
     pub guards: Guards,
     pub names: Names,
+}
+
+impl DomainList {
+    /// How many names it holds; `example.org` and `*.example.org` are two.
+    pub fn entries(&self) -> EntryCount {
+        EntryCount { names: self.names.len() as u64, ..EntryCount::default() }
+    }
 }
 
 /// What a list does with a message that asks for one of its names.
@@ -61,6 +68,9 @@ impl DomainAction {
 /// is no byte at all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DomainName<'a>(&'a [u8]);
+
+/// Bytes of the longest label.
+pub const LONGEST_LABEL: usize = 63;
 
 /// Bytes of the longest name, without the root's label.
 pub const LONGEST_NAME: usize = 254;
@@ -125,7 +135,8 @@ impl fmt::Debug for DomainName<'_> {
     }
 }
 
-/// The names of a list, with their places: a million of them, so their bytes lie in one piece.
+/// The names of a list, with their places: a million of them, so their bytes lie in one piece. The
+/// loader leaves each name there once, with its first place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
     bytes: Vec<u8>,
@@ -199,6 +210,14 @@ impl Names {
         let NamePlace { start, length, below_only, file, line } = *self.places.get(number)?;
         let wire = self.bytes.get(start as usize..)?.get(..length.into())?;
         Some(ListedName { name: DomainName(wire), below_only, file, line })
+    }
+
+    /// Whether every place lies within the bytes. What [`Self::push`] made does; what was read back
+    /// from a file may not.
+    pub fn is_whole(&self) -> bool {
+        self.places
+            .iter()
+            .all(|place| place.start as usize + usize::from(place.length) <= self.bytes.len())
     }
 
     /// All of them, in the order in which they were added.

@@ -140,6 +140,7 @@ set_destination_mac = "02:00:00:00:00:02"
                 line: 2,
             }],
         }],
+        domains: vec![],
         rules: vec![Rule {
             name: "dns-to-sensor".into(),
             file: 0,

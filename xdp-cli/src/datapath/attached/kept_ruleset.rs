@@ -15,13 +15,14 @@ use crate::config::prefix::{masked_v4, masked_v6};
 use crate::config::sources::Source;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::sys::private_dir;
+use crate::ruleset::domains::{DomainList, DomainName, LONGEST_LABEL, LONGEST_NAME, ListedName};
 use crate::ruleset::{List, Matches, Prefix, Prefixes, Ruleset, Vlan};
-use xdp_common::capacity::{MAX_LISTS, MAX_RULES};
+use xdp_common::capacity::{MAX_LISTS, MAX_NAMES, MAX_RULES};
 
 const PREFIX: &str = "ruleset-";
 /// Marks a file of this version. Behind it comes the snapshot, then the snapshot's CRC-32, lowest
 /// byte first.
-const MAGIC: &[u8; 8] = b"xdpctl\x00\x07";
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x08";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,16 +192,22 @@ pub fn decode_body(body: &[u8]) -> std::result::Result<Snapshot, Damage> {
 }
 
 /// Whether the loader could have made this ruleset, as far as other code relies on it: no more than
-/// a ruleset has room for, prefixes without bits beyond their length, ranges from low to high, and
-/// origins in files that the snapshot lists.
+/// a ruleset has room for, prefixes without bits beyond their length, names in the form of a
+/// message, ranges from low to high, and origins in files that the snapshot lists.
 fn is_possible(ruleset: &Ruleset) -> bool {
     let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
     let is_there = |file: u16| ruleset.files.len() > file.into();
+    let names = |list: &DomainList| {
+        let possible = |it: ListedName<'_>| is_name(it.name) && is_there(it.file);
+        is_there(list.file) && list.names.is_whole() && list.names.iter().all(possible)
+    };
     let origins = |list: &List| {
         let v4 = list.v4.iter().all(|it| is_v4(&it.prefix) && is_there(it.file));
         is_there(list.file) && v4 && list.v6.iter().all(|it| is_v6(&it.prefix) && is_there(it.file))
     };
-    lists().count() <= MAX_LISTS
+    lists().count() + ruleset.domains.len() <= MAX_LISTS
+        && ruleset.domains.iter().map(|list| list.names.len()).sum::<usize>() <= MAX_NAMES
+        && ruleset.domains.iter().all(names)
         && ruleset.rules.len() <= MAX_RULES
         && lists().all(origins)
         && ruleset.rules.iter().all(|rule| is_there(rule.file) && can_ask(&rule.matches))
@@ -223,6 +230,17 @@ fn can_ask(matches: &Matches) -> bool {
         && ports(&matches.source_port)
         && ports(&matches.destination_port)
         && vlan
+}
+
+/// Whether a name's labels are all there and not too long, and no letter is a capital.
+fn is_name(name: DomainName<'_>) -> bool {
+    let wire = name.wire();
+    let labelled: usize = name.labels().map(|label| 1 + label.len()).sum();
+    wire.len() <= LONGEST_NAME
+        && labelled == wire.len()
+        && name.labels().all(|label| {
+            (1..=LONGEST_LABEL).contains(&label.len()) && !label.iter().any(u8::is_ascii_uppercase)
+        })
 }
 
 fn is_v4(prefix: &Prefix<u32>) -> bool {

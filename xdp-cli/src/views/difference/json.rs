@@ -8,7 +8,7 @@ use super::{MapBytes, Reload};
 use crate::difference::{EntryChange, Fate, KeyChange, ListChange, Move, RuleChange};
 use crate::image::metadata::Kind;
 use crate::notation::json_line;
-use crate::ruleset::EntryCount;
+use crate::views::list_size::ListSize;
 
 #[derive(Serialize)]
 struct Object<'a> {
@@ -31,11 +31,11 @@ struct List<'a> {
     #[serde(serialize_with = "kind")]
     kind: Kind,
     change: Fate,
-    before: EntryCount,
-    after: EntryCount,
+    before: ListSize,
+    after: ListSize,
     /// `null` if the entries before are not known.
-    added: Option<EntryCount>,
-    removed: Option<EntryCount>,
+    added: Option<ListSize>,
+    removed: Option<ListSize>,
     settings: &'a [KeyChange],
     moved: Option<Move>,
 }
@@ -59,7 +59,10 @@ impl<'a> From<&'a ListChange> for List<'a> {
             Some(EntryChange { added, removed, .. }) => [Some(*added), Some(*removed)],
             None => [None, None],
         };
-        let (kind, change, before, after, moved) = (*kind, *fate, *before, *after, *moved);
+        let size = |count| ListSize::of(*kind, count);
+        let (before, after) = (size(*before), size(*after));
+        let (added, removed) = (added.map(size), removed.map(size));
+        let (kind, change, moved) = (*kind, *fate, *moved);
         Self { name, kind, change, before, after, added, removed, settings, moved }
     }
 }

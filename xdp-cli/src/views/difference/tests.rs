@@ -27,7 +27,7 @@ fn ports(ports: std::ops::Range<u32>) -> Option<Value> {
 }
 
 fn count(ipv4: u64, ipv6: u64) -> EntryCount {
-    EntryCount { ipv4, ipv6 }
+    EntryCount { ipv4, ipv6, names: 0 }
 }
 
 fn all_kinds() -> Difference {

@@ -13,6 +13,8 @@ use xdp_common::stats::counter::Counter;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 use super::{Interface, Scrape, State};
+use crate::image::metadata::Kind;
+use crate::ruleset::EntryCount;
 use crate::views::stats::Sample;
 use crate::views::status::Link;
 
@@ -157,8 +159,13 @@ fn rulesets(out: &mut Families<'_>, scrape: &Scrape) -> fmt::Result {
     )?;
     let lists = in_force().flat_map(|(name, ruleset)| {
         ruleset.lists.iter().flat_map(move |list| {
-            let families = [("ipv4", list.entries.ipv4), ("ipv6", list.entries.ipv6)];
-            families.map(|(family, number)| {
+            let EntryCount { ipv4, ipv6, names } = list.entries;
+            let families: &[(&str, u64)] = match list.kind {
+                Kind::Domains => &[("domains", names)],
+                Kind::Allowlist | Kind::Blocklist | Kind::Rule => &[("ipv4", ipv4), ("ipv6", ipv6)],
+            };
+            let families = families.to_vec();
+            families.into_iter().map(move |(family, number)| {
                 let labels = vec![
                     ("interface", name),
                     ("name", list.name.as_str()),
@@ -171,7 +178,8 @@ fn rulesets(out: &mut Families<'_>, scrape: &Scrape) -> fmt::Result {
     });
     out.gauge(
         "xdpctl_list_entries",
-        "Entries of a list in force, by family. An entry of two lists counts in both.",
+        "Entries of a list in force: prefixes by family, or domains. An entry of two lists counts in \
+         both.",
         lists.collect(),
     )
 }

@@ -54,7 +54,7 @@ fn everything() -> Interface {
         lists: vec![List {
             name: "bad".into(),
             kind: Kind::Blocklist,
-            entries: EntryCount { ipv4: 4, ipv6: 1 },
+            entries: EntryCount { ipv4: 4, ipv6: 1, names: 0 },
         }],
     };
     let state = State {

@@ -7,8 +7,10 @@ use serde::{Serialize, Serializer};
 
 use super::{Shown, origins, prefixes};
 use crate::config::written::{self, Setting};
+use crate::image::metadata::Kind;
 use crate::notation::{json_line, timestamp};
-use crate::ruleset::{EntryCount, List, Rule};
+use crate::ruleset::{List, Rule};
+use crate::views::list_size::ListSize;
 
 #[derive(Serialize)]
 struct Object<'a> {
@@ -42,7 +44,7 @@ struct OneList<'a> {
     name: &'a str,
     #[serde(flatten)]
     keys: Keys,
-    entries: EntryCount,
+    entries: ListSize,
     files: Vec<Origin>,
     prefixes: Vec<String>,
 }
@@ -85,7 +87,7 @@ fn list<'a>(shown: &Shown, list: &'a List, is_blocklist: bool) -> OneList<'a> {
     OneList {
         name: &list.name,
         keys: Keys(written::list(list, is_blocklist)),
-        entries: list.entries(),
+        entries: ListSize::of(Kind::Blocklist, list.entries()),
         files: files.collect(),
         prefixes: prefixes(shown, list).collect(),
     }
