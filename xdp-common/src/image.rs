@@ -106,6 +106,12 @@ pub trait Lines {
         self.line(line)
     }
 
+    /// A line that is known to lie behind the image's first extent.
+    #[inline(always)]
+    fn far(&self, line: u32) -> Option<&Line> {
+        self.line(line)
+    }
+
     /// A whole block.
     #[inline(always)]
     fn block(&self, block: u32) -> Option<&Block> {
@@ -219,7 +225,8 @@ pub struct Header {
     /// The first line of keys for names: in the image's first extent, see
     /// [`crate::lookup::names`].
     pub name_keys: u32,
-    /// The first bucket of listed names, and how many buckets there are.
+    /// The first bucket of listed names, behind the image's first extent: so the verifier has one way
+    /// to follow and not two. And how many buckets there are.
     pub name_table: u32,
     pub name_buckets: u32,
     /// The most labels of a listed name.

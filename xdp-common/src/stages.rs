@@ -5,10 +5,14 @@ use crate::packet::LinkType;
 
 /// The filter itself, which begins anew.
 pub const FILTER: u32 = 0;
-/// The program that asks the lists of names.
-pub const NAMES: u32 = 1;
+/// The program that reads the question of a DNS message.
+pub const QUESTION: u32 = 1;
+/// The program that asks the lists of names about it.
+pub const NAMES: u32 = 2;
+/// The program that goes on from there: rules, and what follows them.
+pub const RULES: u32 = 3;
 /// How many places there are.
-pub const COUNT: usize = 2;
+pub const COUNT: usize = 4;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -18,5 +22,6 @@ pub const fn filter_name(link_type: LinkType) -> &'static str {
     }
 }
 
-/// The name of the program for the lists of names.
-pub const NAMES_PROGRAM: &str = "xdpctl_names";
+/// The programs beside the filter, with their places.
+pub const OTHERS: [(u32, &str); COUNT - 1] =
+    [(QUESTION, "xdpctl_question"), (NAMES, "xdpctl_names"), (RULES, "xdpctl_rules")];

@@ -42,6 +42,15 @@ fn is_over(deadline: u64) -> bool {
 
 impl Lines for Image {
     #[inline(always)]
+    fn far(&self, line: u32) -> Option<&Line> {
+        let slot = self.header().more_extents.wrapping_add((line / EXTENT_LINES).wrapping_sub(1));
+        let extent = RULESET.get(slot)?.get(0)?;
+        let inside = black_box(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
+        // SAFETY: `inside` is a line of the extent before its slack.
+        Some(unsafe { &*extent.as_ptr().add(inside * LINE_WORDS).cast::<Line>() })
+    }
+
+    #[inline(always)]
     fn near(&self, line: u32) -> Option<&Line> {
         let inside = black_box(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
         // SAFETY: `inside` is a line of the first extent before its slack.

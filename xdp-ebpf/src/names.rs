@@ -1,24 +1,29 @@
-//! The program that the filter goes on with where lists of names have to be asked: it reads the
-//! question of a DNS message, and judges the packet to its end.
+//! The programs that the filter goes on with where lists of names have to be asked: the first reads
+//! the question of a DNS message, the second asks the lists, the third asks the rules and decides.
 //!
-//! It is a program of its own, so that other packets do not pay for it, and so that the verifier
-//! follows each way through it only once. What the filter read and decided so far lies in the CPU's
-//! scratch. If the ruleset was exchanged in between, the filter judges the packet once more from the
-//! beginning: no packet is judged by parts of two.
+//! They are programs of their own, so that other packets do not pay for them, and so that the verifier
+//! follows the ways through one of them without those through the others. What was read and decided
+//! so far lies in the CPU's scratch. If the ruleset was exchanged in between, the filter judges the
+//! packet once more from the beginning: no packet is judged by parts of two.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_csum_diff, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use xdp_common::filter::domains;
 use xdp_common::filter::effect::{Decision, Effect, Stage};
 use xdp_common::filter::order::{self, AskNames, Scratch};
 use xdp_common::image::{Header, Lines};
-use xdp_common::packet::answer::{self, BEFORE};
+use xdp_common::lookup::names::Found;
+use xdp_common::packet::answer::{self, BEFORE, LONGEST};
 use xdp_common::packet::dns::{self, COPIED, Message};
 use xdp_common::packet::{NO_MACS, Packet};
-use xdp_common::stages::{FILTER, NAMES as NAMES_STAGE};
+use xdp_common::stages;
 use xdp_common::stats::names::Names;
+use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::verifier::{black_box, launder};
 
 use crate::frame::Linear;
@@ -26,7 +31,7 @@ use crate::image::Image;
 use crate::maps::{NAMES, STAGES};
 use crate::{apply, capture, count, exit, this_cpu};
 
-/// Goes on with [`xdpctl_names`].
+/// Goes on with [`xdpctl_question`].
 pub struct GoOn<'a> {
     pub ctx: &'a XdpContext,
 }
@@ -34,51 +39,120 @@ pub struct GoOn<'a> {
 impl AskNames for GoOn<'_> {
     /// Does not come back, unless that program is not there: then the filter is broken.
     #[inline(always)]
-    fn judge<L: Lines>(&mut self, _: &L, header: &Header, _: &Packet, _: &mut Effect) -> Stage {
-        if let Some(names) = NAMES.get_ptr_mut(0) {
-            // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
-            unsafe { (*names).generation = header.generation };
-            // SAFETY: what this program knows of the packet lies in the scratch.
-            unsafe { STAGES.tail_call(self.ctx, NAMES_STAGE) };
-        }
+    fn judge<L: Lines>(&mut self, _: &L, _: &Header, _: &Packet, _: &mut Effect) -> Stage {
+        // SAFETY: what this program knows of the packet lies in the scratch.
+        unsafe { STAGES.tail_call(self.ctx, stages::QUESTION) };
         Stage::Break(Decision::BROKEN)
     }
 }
 
-/// Asks the lists of names, and the stages behind them.
+/// Reads the question, and begins the search for its name.
+#[xdp(frags)]
+#[inline(always)]
+pub fn xdpctl_question(ctx: XdpContext) -> u32 {
+    let (Some(cpu), Some(names)) = (this_cpu(), this_cpus_names()) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
+    let Scratch { packet, effect, .. } = &mut cpu.scratch;
+    copy_message(&ctx, packet, &mut names.message);
+    let Names { message, search, .. } = launder(names);
+    let mut next = stages::RULES;
+    if domains::read(packet, message, effect) {
+        next = stages::NAMES;
+        if search.begin(&image, image.header(), launder(message).labels()).is_none() {
+            return broken(cpu);
+        }
+    }
+    // SAFETY: what was read lies in this CPU's maps.
+    unsafe { STAGES.tail_call(&ctx, next) };
+    broken(cpu)
+}
+
+/// Goes on with the search, and decides by what it finds.
 #[xdp(frags)]
 #[inline(always)]
 pub fn xdpctl_names(ctx: XdpContext) -> u32 {
-    let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
-    let Some(names) = NAMES.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
-    // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
-    let names = unsafe { &mut *names };
-    match Image::in_force() {
-        Some(image) => {
-            let header = image.header();
-            if header.generation != names.generation {
-                // SAFETY: nothing was counted so far, and the filter begins anew.
-                unsafe { STAGES.tail_call(&ctx, FILTER) };
-            }
-            copy_message(&ctx, &cpu.scratch.packet, &mut names.message);
-            let Names { message, search, .. } = launder(names);
-            order::judge_from_names(&image, header, message, search, &mut cpu.scratch);
+    let (Some(cpu), Some(names)) = (this_cpu(), this_cpus_names()) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
+    let Names { message, search, .. } = &mut *names;
+    let (header, effect) = (image.header(), &mut cpu.scratch.effect);
+    let found = match search.advance(&image, header, message) {
+        Some(Found::Said(found)) => found,
+        Some(Found::More) => {
+            // SAFETY: as above.
+            unsafe { STAGES.tail_call(&ctx, stages::NAMES) };
+            return broken(cpu);
         }
-        None => cpu.scratch.effect.conclude(Decision::BROKEN),
-    }
-    let (cpu, names) = (launder(cpu), launder(names));
-    if cpu.scratch.effect.is_answered() {
-        if turn_around(&ctx, &cpu.scratch, names).is_none() {
-            cpu.scratch.effect.decision = cpu.scratch.effect.decision.dropped();
-        }
-    } else {
-        apply(&ctx, &mut cpu.scratch.effect);
-    }
+        None => return broken(cpu),
+    };
+    let stage = domains::judge(&image, header, message, found, effect);
     let cpu = launder(cpu);
-    names.count(&cpu.scratch.effect, cpu.scratch.length);
-    count(cpu.scratch.effect.domain, cpu.scratch.length.into());
+    let Stage::Break(decision) = stage else {
+        // SAFETY: as above.
+        unsafe { STAGES.tail_call(&ctx, stages::RULES) };
+        return broken(cpu);
+    };
+    cpu.scratch.effect.decision = decision;
+    if decision == Decision::ANSWERED && turn_around(&ctx, &cpu.scratch, launder(names)).is_none() {
+        cpu.scratch.effect.decision = decision.dropped();
+    }
+    end(&ctx, launder(cpu))
+}
+
+/// Where this CPU works on DNS messages.
+#[inline(always)]
+fn this_cpus_names() -> Option<&'static mut Names> {
+    // SAFETY: the value is this CPU's own, and the program does not interrupt itself there.
+    NAMES.get_ptr_mut(0).map(|names| unsafe { &mut *names })
+}
+
+/// Asks the rules, and decides by what follows them.
+#[xdp(frags)]
+#[inline(always)]
+pub fn xdpctl_rules(ctx: XdpContext) -> u32 {
+    let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
+    let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
+    order::judge_from_rules(&image, image.header(), &mut cpu.scratch);
+    let cpu = launder(cpu);
+    apply(&ctx, &mut cpu.scratch.effect);
+    end(&ctx, cpu)
+}
+
+/// The image by which the packet was judged so far. If another one is in force now, begins anew with
+/// the filter, and does not come back.
+#[inline(always)]
+fn same_image(ctx: &XdpContext, scratch: &Scratch) -> Option<Image> {
+    let image = Image::in_force()?;
+    if image.header().generation != scratch.generation {
+        // SAFETY: nothing was counted so far.
+        unsafe { STAGES.tail_call(ctx, stages::FILTER) };
+        return None;
+    }
+    Some(image)
+}
+
+/// Counts a packet that cannot be judged to its end, and ends.
+#[inline(always)]
+fn broken(cpu: &mut PerCpu) -> u32 {
+    cpu.scratch.effect.conclude(Decision::BROKEN);
+    exit(launder(cpu))
+}
+
+/// Counts the packet, to a list of names too, and shows it to a capture.
+#[inline(always)]
+fn end(ctx: &XdpContext, cpu: &mut PerCpu) -> u32 {
+    let Scratch { effect, length, .. } = &cpu.scratch;
+    count(effect.domain, (*length).into());
+    if effect.unreadable != 0
+        && let Some(names) = this_cpus_names()
+    {
+        names.count(effect, *length);
+    }
     let action = exit(cpu);
-    capture::show(&ctx);
+    capture::show(ctx);
     action
 }
 
@@ -128,6 +202,15 @@ fn turn_around(ctx: &XdpContext, scratch: &Scratch, names: &mut Names) -> Option
     let before = u32::from_be_bytes(before);
     let action = scratch.effect.answer;
     answer::turn_around(packet, before, scratch.length, action, message, answer)?;
+    let (answer, message) = (launder(answer), launder(message));
+    let bytes = message.bytes.as_mut_ptr();
+    let summed = answer::summed(answer);
+    if summed > LONGEST {
+        return None;
+    }
+    // SAFETY: the message has as many bytes; nothing is taken away from the sum.
+    let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast(), summed, 0) };
+    answer::write_checksum(answer, sum as u32, message);
     let (answer, message) = (launder(answer), launder(message));
     let ip_length = if answer.ip_length == 40 { 40 } else { 20 };
     let ip = answer.ip.as_mut_ptr().cast();

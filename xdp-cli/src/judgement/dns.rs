@@ -1,10 +1,10 @@
 //! DNS messages in frames: what `xdp-ebpf/src/names.rs` does in the kernel.
 
 use xdp_common::filter::domains;
-use xdp_common::filter::effect::{Effect, Stage};
+use xdp_common::filter::effect::{Effect, Stage, intact};
 use xdp_common::filter::order::AskNames;
 use xdp_common::image::{Header, Lines};
-use xdp_common::lookup::names::Search;
+use xdp_common::lookup::names::{Found, Search};
 use xdp_common::packet::answer::{self, Answer, BEFORE};
 use xdp_common::packet::dns::{self, Message};
 use xdp_common::packet::{NO_MACS, Packet};
@@ -49,6 +49,12 @@ impl<'f> Names<'f> {
         let (mut answer, length) = (Answer::LEFT_BEHIND, self.frame.len() as u32);
         let message = &mut self.message;
         answer::turn_around(packet, before, length, effect.answer, message, &mut answer)?;
+        let summed = answer::summed(&answer) as usize;
+        let words = message.bytes.get(..summed)?.as_chunks().0.iter();
+        let sum: u64 = words.map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+        let folded = (sum & 0xffff_ffff) + (sum >> 32);
+        let folded = (folded & 0xffff_ffff) + (folded >> 32);
+        answer::write_checksum(&answer, folded as u32, message);
         let mut frame = self.frame.to_vec();
         let mut put = |at: usize, bytes: &[u8]| -> Option<()> {
             frame.get_mut(at..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -79,6 +85,16 @@ impl AskNames for Names<'_> {
     ) -> Stage {
         self.copy(packet);
         let mut search = Search::LEFT_BEHIND;
-        domains::judge(lines, header, packet, &mut self.message, &mut search, effect)
+        if !domains::read(packet, &mut self.message, effect) {
+            return Stage::Continue(());
+        }
+        intact(search.begin(lines, header, self.message.labels()))?;
+        let found = loop {
+            match intact(search.advance(lines, header, &self.message))? {
+                Found::Said(found) => break found,
+                Found::More => {}
+            }
+        };
+        domains::judge(lines, header, &self.message, found, effect)
     }
 }

@@ -3,7 +3,6 @@
 use crate::filter::effect::{Effect, Stage, decide, intact};
 use crate::filter::rules::paged_class;
 use crate::image::{Header, Lines, flag};
-use crate::lookup::names::{self, Search};
 use crate::packet::Packet;
 use crate::packet::dns::{self, Asks, Message};
 use crate::stats::counter::CounterId;
@@ -56,29 +55,30 @@ pub fn concerns(header: &Header, packet: &Packet) -> bool {
     header.has(flag::DOMAINS) && dns::is_message(packet)
 }
 
-/// Decides by the question of a message that was copied from the packet.
+/// Reads the question of a message that was copied from the packet. Whether there is one to ask the
+/// lists about.
+#[inline(always)]
+pub fn read(packet: &Packet, message: &mut Message, effect: &mut Effect) -> bool {
+    match message.read_question(packet) {
+        Ok(Asks::One) => !(message.is_answer() && dns::is_query_alone(packet)),
+        Ok(Asks::Nothing) => false,
+        Err(unreadable) => {
+            effect.unreadable = unreadable as u32;
+            false
+        }
+    }
+}
+
+/// Decides by what is said of the name of a question that was read, as a search
+/// ([`Search`](crate::lookup::names::Search)) found it.
 #[inline(always)]
 pub fn judge<L: Lines>(
     lines: &L,
     header: &Header,
-    packet: &Packet,
-    message: &mut Message,
-    search: &mut Search,
+    message: &Message,
+    found: u32,
     effect: &mut Effect,
 ) -> Stage {
-    match message.read_question(packet) {
-        Ok(Asks::One) => {}
-        Ok(Asks::Nothing) => return Stage::Continue(()),
-        Err(unreadable) => {
-            effect.unreadable = unreadable as u32;
-            return Stage::Continue(());
-        }
-    }
-    let is_answer = message.is_answer();
-    if is_answer && dns::is_query_alone(packet) {
-        return Stage::Continue(());
-    }
-    let found = intact(names::find(lines, header, message, search))?;
     if found <= 1 {
         return Stage::Continue(());
     }
@@ -90,7 +90,7 @@ pub fn judge<L: Lines>(
     if action == Action::Pass {
         return Stage::Continue(());
     }
-    if is_answer || action == Action::Drop {
+    if message.is_answer() || action == Action::Drop {
         return decide(Verdict::Drop, Reason::Domain);
     }
     effect.answer = list.action;

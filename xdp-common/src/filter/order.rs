@@ -5,8 +5,6 @@ use crate::filter::effect::{Decision, Effect, Stage, policy};
 use crate::filter::rules::Classes;
 use crate::filter::{arp, bypass, domains, dynamic, fragments, lists, rules};
 use crate::image::{Header, Lines, flag};
-use crate::lookup::names::Search;
-use crate::packet::dns::Message;
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
 use crate::stats::verdict::Reason;
 
@@ -18,6 +16,8 @@ use crate::stats::verdict::Reason;
 pub struct Scratch {
     /// What was read of the packet.
     pub packet: Packet,
+    /// The generation of the ruleset by which it is judged, once another program goes on with it.
+    pub generation: u64,
     /// Length of the frame with all its buffers, in bytes.
     pub length: u32,
     /// Whether it is malformed: 0 or 1. Then nothing is known of it but its length.
@@ -35,6 +35,7 @@ impl Scratch {
     /// A scratch with what another packet left in it, for tests and for judging in user space.
     pub const LEFT_BEHIND: Self = Self {
         packet: Packet::LEFT_BEHIND,
+        generation: u64::MAX,
         length: 0,
         malformed: 1,
         zero: 0,
@@ -51,7 +52,7 @@ impl Scratch {
 }
 
 /// Who asks the lists of names. They need the packet's payload, and in the kernel another program
-/// (`xdp-ebpf/src/names.rs`), which judges the packet to its end ([`judge_from_names`]).
+/// (`xdp-ebpf/src/names.rs`); a third one goes on from there ([`judge_from_rules`]).
 pub trait AskNames {
     /// What [`domains::judge`] says of the packet.
     fn judge<L: Lines>(
@@ -79,31 +80,24 @@ pub fn judge<L: Lines, E: DynamicEntries, N: AskNames>(
     scratch.effect.decision = decision;
 }
 
-/// Goes on with a packet whose judgement stopped at the lists of names: asks them, by the message
-/// that was copied from it, and the stages behind them.
+/// Goes on with a packet whose judgement stopped at the lists of names, and judges it to its end: by
+/// the rules, and what follows them.
 #[inline(always)]
-pub fn judge_from_names<L: Lines>(
-    lines: &L,
-    header: &Header,
-    message: &mut Message,
-    search: &mut Search,
-    scratch: &mut Scratch,
-) {
+pub fn judge_from_rules<L: Lines>(lines: &L, header: &Header, scratch: &mut Scratch) {
+    let Scratch { packet, classes, effect, .. } = scratch;
     let (Stage::Break(decision) | Stage::Continue(decision)) =
-        ask_from_names(lines, header, message, search, scratch);
-    scratch.effect.decision = decision;
+        ask_from_rules(lines, header, packet, classes, effect);
+    effect.decision = decision;
 }
 
 #[inline(always)]
-fn ask_from_names<L: Lines>(
+fn ask_from_rules<L: Lines>(
     lines: &L,
     header: &Header,
-    message: &mut Message,
-    search: &mut Search,
-    scratch: &mut Scratch,
+    packet: &Packet,
+    classes: &mut Classes,
+    effect: &mut Effect,
 ) -> Stage<Decision> {
-    let Scratch { packet, classes, effect, .. } = scratch;
-    domains::judge(lines, header, packet, message, search, effect)?;
     rules::judge(lines, header, packet, classes, effect)?;
     Stage::Continue(policy(header, flag::DEFAULT_DROP, Reason::Default))
 }
@@ -117,7 +111,7 @@ fn ask_stages<L: Lines, E: DynamicEntries, N: AskNames>(
     header: &Header,
     scratch: &mut Scratch,
 ) -> Stage<Decision> {
-    let Scratch { packet, malformed, classes, effect, .. } = scratch;
+    let Scratch { packet, generation, malformed, classes, effect, .. } = scratch;
     bypass::judge(entries)?;
     if *malformed != 0 {
         return Stage::Continue(policy(header, flag::MALFORMED_DROP, Reason::Malformed));
@@ -133,9 +127,9 @@ fn ask_stages<L: Lines, E: DynamicEntries, N: AskNames>(
         fragments::judge(header, packet)?;
         lists::judge(found, lines, header, packet, effect)?;
         if domains::concerns(header, packet) {
+            *generation = header.generation;
             names.judge(lines, header, packet, effect)?;
         }
     }
-    rules::judge(lines, header, packet, classes, effect)?;
-    Stage::Continue(policy(header, flag::DEFAULT_DROP, Reason::Default))
+    ask_from_rules(lines, header, packet, classes, effect)
 }

@@ -119,12 +119,15 @@ pub struct Search {
     /// are to be read.
     label: u32,
     left: u32,
+    /// The line of keys for the next eight bytes.
+    piece: u32,
     /// Where its next eight bytes are, and how many bytes of it are left.
     at: u32,
     rest: u32,
     /// The value of the longest suffix that was found, and its leftmost label.
     found: u32,
     found_at: u32,
+    padding: u32,
 }
 
 impl Search {
@@ -133,32 +136,49 @@ impl Search {
         sums: Sums([u64::MAX; 4]),
         label: u32::MAX,
         left: u32::MAX,
+        piece: u32::MAX,
         at: u32::MAX,
         rest: u32::MAX,
         found: u32::MAX,
         found_at: u32::MAX,
+        padding: u32::MAX,
     };
 
+    /// Begins a search for a name of so many labels. `None` is a corrupt image.
     #[inline(always)]
-    fn begin<L: Lines>(&mut self, lines: &L, header: &Header, labels: u32) -> Option<()> {
+    pub fn begin<L: Lines>(&mut self, lines: &L, header: &Header, labels: u32) -> Option<()> {
         self.sums = Sums::of_root(lines.near(header.name_keys)?);
         self.label = labels;
         self.left = if labels < header.name_depth { labels } else { header.name_depth };
         self.rest = 0;
+        self.piece = 1;
         self.found = header.root_name;
         self.found_at = labels;
         Some(())
     }
 
-    /// Goes on by eight bytes. Whether there were any; the outer `None` is a corrupt image.
+    /// Goes on with a search, by up to [`STEPS`] times eight bytes. `None` is a corrupt image.
     #[inline(always)]
-    fn step<L: Lines>(
+    pub fn advance<L: Lines>(
         &mut self,
         lines: &L,
         header: &Header,
         message: &Message,
-        piece: u32,
-    ) -> Option<bool> {
+    ) -> Option<Found> {
+        let mut steps = 0;
+        while steps < STEPS {
+            if !launder(self).step(lines, header, message)? {
+                let this = launder(self);
+                return Some(Found::Said(this.found << 1 | u32::from(this.found_at != 0)));
+            }
+            steps += 1;
+        }
+        Some(Found::More)
+    }
+
+    /// Goes on by eight bytes. Whether there were any; the outer `None` is a corrupt image.
+    #[inline(always)]
+    fn step<L: Lines>(&mut self, lines: &L, header: &Header, message: &Message) -> Option<bool> {
         if self.rest == 0 {
             if self.left == 0 {
                 return Some(false);
@@ -169,9 +189,13 @@ impl Search {
             self.rest = u32::from(message.u8(self.at)) + 1;
         }
         let this = launder(self);
-        let count = if this.rest < 8 { this.rest } else { 8 };
+        // The lesser of the rest and 8, without a branch, of which the verifier would follow both ways
+        // through the hash.
+        let is_less = black_box(((this.rest.wrapping_sub(8) as i32) >> 31) as u32 as u64) as u32;
+        let count = this.rest & is_less | 8 & !is_less;
         let bytes = lower_case(message.eight(this.at), count);
-        this.sums.add(lines.near(header.name_keys.wrapping_add(piece))?, bytes);
+        this.sums.add(lines.near(header.name_keys.wrapping_add(this.piece))?, bytes);
+        this.piece += 1;
         this.at += 8;
         this.rest -= count;
         let this = launder(this);
@@ -186,23 +210,18 @@ impl Search {
     }
 }
 
-/// What is said of the name that a message asks for: twice the value of its longest suffix that is
-/// listed, plus 1 if that is not the whole name. 0 or 1 where none is listed. `None` is a corrupt
-/// image.
-#[inline(always)]
-pub fn find<L: Lines>(
-    lines: &L,
-    header: &Header,
-    message: &Message,
-    search: &mut Search,
-) -> Option<u32> {
-    search.begin(lines, header, message.labels())?;
-    let mut piece = 1;
-    while piece < 6 && launder(search).step(lines, header, message, piece)? {
-        piece += 1;
-    }
-    let search = launder(search);
-    Some(search.found << 1 | u32::from(search.found_at != 0))
+/// Steps of a search that the program takes at once; it goes on with itself for more. More steps would
+/// take longer to verify, fewer would have longer names pay for going on.
+pub const STEPS: u32 = 16;
+
+/// What is said of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Twice the value of its longest suffix that is listed, plus 1 if that is not the whole name. 0
+    /// or 1 where none is listed.
+    Said(u32),
+    /// Not known yet: go on.
+    More,
 }
 
 /// The value of a suffix; 0 if it is not listed.
@@ -210,10 +229,10 @@ pub fn find<L: Lines>(
 fn value_of<L: Lines>(lines: &L, header: &Header, sums: &Sums) -> Option<u64> {
     let (table, buckets) = (header.name_table, header.name_buckets);
     let fingerprint = sums.fingerprint();
-    let bucket = lines.line(table.wrapping_add(sums.bucket(buckets)))?;
+    let bucket = lines.far(table.wrapping_add(sums.bucket(buckets)))?;
     let mut value = value_in(bucket, fingerprint);
     if value == 0 && bucket[1] & OVERFLOW != 0 {
-        let bucket = lines.line(table.wrapping_add(sums.second_bucket(buckets)))?;
+        let bucket = lines.far(table.wrapping_add(sums.second_bucket(buckets)))?;
         value = value_in(bucket, fingerprint);
     }
     Some(value)

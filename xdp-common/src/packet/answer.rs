@@ -12,7 +12,7 @@
 use super::dns::{self, Message, OPT_LENGTH};
 use super::{Network, Packet, transport};
 use crate::filter::domains::Action;
-use crate::verifier::black_box;
+use crate::verifier::launder;
 
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
@@ -32,7 +32,7 @@ pub const BEFORE: u32 = 4;
 /// not.
 const SHORTEST: u32 = 60;
 /// The most bytes of an answer's message with its UDP header: a multiple of 4.
-const LONGEST: u32 = dns::COPIED.next_multiple_of(4);
+pub const LONGEST: u32 = dns::COPIED.next_multiple_of(4);
 
 /// What to write into the frame so that it becomes the answer, beside its message. The MAC addresses
 /// change places.
@@ -49,6 +49,8 @@ pub struct Answer {
     pub session_length: u32,
     /// How long the frame becomes, in bytes.
     pub frame_length: u32,
+    /// The sum of the pseudo header's words.
+    sum: u64,
 }
 
 impl Answer {
@@ -59,6 +61,7 @@ impl Answer {
         message_length: u32::MAX,
         session_length: u32::MAX,
         frame_length: u32::MAX,
+        sum: u64::MAX,
     };
 }
 
@@ -83,7 +86,8 @@ impl Encapsulation {
     }
 }
 
-/// Makes an answer of the message, and says what else to write. `before` are the [`BEFORE`] bytes
+/// Makes an answer of the message, but for its checksum ([`write_checksum`]), and says what else to
+/// write. `before` are the [`BEFORE`] bytes
 /// before the packet, in network order; 0 where nothing can be there but an Ethernet header. `None`
 /// where there can be no answer.
 #[inline(always)]
@@ -101,8 +105,10 @@ pub fn turn_around(
         return None;
     }
     answer.ip_length = ip_length;
-    let length = answer_message(action, message)?;
-    answer.message_length = length;
+    answer.message_length = answer_message(action, message)?;
+    // The verifier would follow each length through all that comes after.
+    let (answer, message) = (launder(answer), launder(message));
+    let (ip_length, length) = (answer.ip_length, answer.message_length);
     answer.session_length = match Encapsulation::of(before) {
         Encapsulation::Plain => 0,
         // PPP's protocol is counted too (RFC 2516, section 4).
@@ -112,12 +118,13 @@ pub fn turn_around(
     let end = packet.parts.l4.wrapping_add(length);
     let shortest = if frame_length < SHORTEST { frame_length } else { SHORTEST };
     answer.frame_length = if end < shortest { shortest } else { end };
-    let sum = if is_v6 {
+    let answer = launder(answer);
+    answer.sum = if is_v6 {
         write_ipv6(packet, length, &mut answer.ip)
     } else {
         write_ipv4(packet, length, &mut answer.ip)
     };
-    write_udp(length, sum, message);
+    write_udp(launder(answer).message_length, message);
     Some(())
 }
 
@@ -236,9 +243,10 @@ fn put_word(ip: &mut [u8; IPV6_HEADER as usize], word: usize, bytes: [u8; 4]) {
     [ip[at], ip[at + 1], ip[at + 2], ip[at + 3]] = bytes;
 }
 
-/// Writes the UDP header: ports change places, and the checksum is computed over everything.
+/// Writes the UDP header: ports change places. Its checksum is left at 0, and behind the message are
+/// zeros up to the next multiple of 4.
 #[inline(always)]
-fn write_udp(length: u32, mut sum: u64, message: &mut Message) {
+fn write_udp(length: u32, message: &mut Message) {
     let ports = [message.u8(0), message.u8(1), message.u8(2), message.u8(3)];
     let [length_upper, length_lower] = (length as u16).to_be_bytes();
     message.put(0, ports[2]);
@@ -249,25 +257,27 @@ fn write_udp(length: u32, mut sum: u64, message: &mut Message) {
     message.put(5, length_lower);
     message.put(6, 0);
     message.put(7, 0);
-    let mut at = 0;
-    while at < LONGEST {
-        let rest = length.wrapping_sub(at);
-        if at >= length {
-            break;
-        }
-        let mut word = message.eight(at) & 0xffff_ffff;
-        if rest < 4 {
-            word &= black_box((1 << (rest * 8 & 31)) - 1);
-        }
-        // In the order in which the bytes lie, whatever the machine's is.
-        sum += u64::from((word as u32).to_le());
-        at += 4;
-    }
-    let checksum = fold(sum);
+    message.put(length, 0);
+    message.put(length + 1, 0);
+    message.put(length + 2, 0);
+}
+
+/// How many bytes of the message are to be summed up: a multiple of 4, at most [`LONGEST`].
+#[inline(always)]
+pub fn summed(answer: &Answer) -> u32 {
+    (answer.message_length + 3) & 0x1fc
+}
+
+/// Writes the checksum. `sum` is that of the message's 32-bit words, in the order in which the bytes
+/// lie, with carries added back.
+#[inline(always)]
+pub fn write_checksum(answer: &Answer, sum: u32, message: &mut Message) {
+    let checksum = fold(answer.sum + u64::from(sum));
     // 0 says that there is none (RFC 768).
-    let [upper, lower] = if checksum == 0 { [0xff, 0xff] } else { checksum.to_ne_bytes() };
-    message.put(6, upper);
-    message.put(7, lower);
+    let checksum = if checksum == 0 { u16::MAX } else { checksum };
+    let [first, second] = checksum.to_ne_bytes();
+    message.put(6, first);
+    message.put(7, second);
 }
 
 /// The ones' complement of the ones' complement sum of the 16-bit words in a sum of 32-bit words

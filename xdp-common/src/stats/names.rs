@@ -12,8 +12,6 @@ use crate::stats::counter::Counter;
 pub struct Names {
     /// Messages whose question could not be read, by [`Unreadable`].
     pub unreadable: [Counter; Unreadable::COUNT],
-    /// The generation by which the filter judged the packet, as far as it did.
-    pub generation: u64,
     pub message: Message,
     pub search: Search,
     pub answer: Answer,

@@ -10,7 +10,7 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use xdp_common::maps::Map;
 use xdp_common::packet::LinkType;
-use xdp_common::stages::{self, NAMES_PROGRAM, filter_name};
+use xdp_common::stages::{self, OTHERS, filter_name};
 
 use crate::datapath::program::error::{LoadError, chain};
 use crate::datapath::program::object::Object;
@@ -55,14 +55,17 @@ pub fn load_filter_on(
         loader.map_pin_path(map.name(), directory.join(map.name()));
     }
     let mut loaded = load(loader, &FILTER.0, filter_name(link_type))?;
-    load_program(&mut loaded.ebpf, NAMES_PROGRAM)?;
+    for (_, name) in OTHERS {
+        load_program(&mut loaded.ebpf, name)?;
+    }
     let fill = || -> io::Result<()> {
         let map = loaded.map(Map::STAGES)?;
-        fill_stages(&map, loaded.program()?, loaded.program_named(NAMES_PROGRAM)?)
+        fill_stage(&map, stages::FILTER, loaded.program()?)?;
+        OTHERS
+            .iter()
+            .try_for_each(|(place, name)| fill_stage(&map, *place, loaded.program_named(name)?))
     };
-    fill().map_err(|error| {
-        LoadError::Other(format!("cannot say what the filter goes on with: {error}"))
-    })?;
+    fill().map_err(|error| not_filled(&error))?;
     Ok(loaded)
 }
 
@@ -79,21 +82,26 @@ pub fn load_filter_beside(
         say_loaded(name, Ok(program.as_fd()), begun);
         Ok(program)
     };
-    let (filter, names) = (load(filter_name(link_type))?, load(NAMES_PROGRAM)?);
+    let filter = load(filter_name(link_type))?;
     let stages = maps.iter().find(|(name, _)| *name == Map::STAGES.name());
-    let (_, stages) = stages.ok_or_else(|| LoadError::Other("no map for the stages".into()))?;
-    fill_stages(stages, filter.as_fd(), names.as_fd()).map_err(|error| {
-        LoadError::Other(format!("cannot say what the filter goes on with: {error}"))
-    })?;
+    let (_, map) = stages.ok_or_else(|| LoadError::Other("no map for the stages".into()))?;
+    let mut fill = |place, program: &OwnedFd| {
+        fill_stage(map, place, program.as_fd()).map_err(|error| not_filled(&error))
+    };
+    fill(stages::FILTER, &filter)?;
+    for (place, name) in OTHERS {
+        fill(place, &load(name)?)?;
+    }
     Ok(filter)
 }
 
-/// Writes which programs the filter goes on with.
-fn fill_stages(map: impl AsFd, filter: BorrowedFd<'_>, names: BorrowedFd<'_>) -> io::Result<()> {
-    for (place, program) in [(stages::FILTER, filter), (stages::NAMES, names)] {
-        bpf::update(&map, place, &program.as_raw_fd().to_ne_bytes())?;
-    }
-    Ok(())
+/// Writes a program that the filter goes on with.
+fn fill_stage(map: impl AsFd, place: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+    bpf::update(map, place, &program.as_raw_fd().to_ne_bytes())
+}
+
+fn not_filled(error: &io::Error) -> LoadError {
+    LoadError::Other(format!("the kernel refused a program that the filter goes on with: {error}"))
 }
 
 /// Loads the program that passes everything.
