@@ -132,7 +132,7 @@ fn read_as_given(texts: &[String], session: &mut Session<'_>) -> Result<Vec<IpPr
 /// Reads lines as those of a list file, which gzip may have compressed.
 fn lines(bytes: Vec<u8>, session: &mut Session<'_>) -> Result<Vec<IpPrefix>, Failure> {
     let refuse = |no_list: NoList, session: &mut Session<'_>| {
-        let told = format!("standard input {}", no_list.message());
+        let told = format!("standard input {}", no_list.message("addresses"));
         session.reporter.error(&told, Some(no_list.hint()));
         Failure::Configuration
     };

@@ -13,16 +13,17 @@ use crate::ruleset::{Guards, Prefix, in_order};
 use xdp_common::capacity::MAX_PREFIXES;
 
 /// The number of prefixes that a ruleset can hold, both families together.
-const MOST_ENTRIES: u32 = 2 * MAX_PREFIXES as u32;
+pub(super) const MOST_PREFIXES: u32 = 2 * MAX_PREFIXES as u32;
 
-pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Guards {
+/// Reads the keys of a list that can have at most so many entries.
+pub(super) fn read(table: &mut TomlTable<'_>, most: u32, report: &mut Report<'_>) -> Guards {
     Guards {
         allow_empty: table.boolean("allow_empty", report).unwrap_or(false),
         catch_all: table.boolean("catch_all", report).unwrap_or(false),
         min_entries: table.number(
             "min_entries",
-            MOST_ENTRIES,
-            &format!("write a number of entries, 0 to {MOST_ENTRIES}"),
+            most,
+            &format!("write a number of entries, 0 to {most}"),
             report,
         ),
         max_shrink: percent(table, "max_shrink", report),
@@ -51,21 +52,7 @@ pub(super) fn check(
     entries: &ListEntries,
     report: &mut Report<'_>,
 ) {
-    if let Some(least) = guards.min_entries {
-        let least = least as usize;
-        let number = distinct(entries);
-        if number < least {
-            report.error(
-                at,
-                format!(
-                    "{title}: {}, and min_entries is {}",
-                    counted(number as u64, "entry"),
-                    grouped(least as u64)
-                ),
-                "see whether its files are whole, or lower min_entries",
-            );
-        }
-    }
+    check_number(title, at, guards, || distinct(entries), report);
     // A single entry that holds every address has been reported at its own line.
     if !guards.catch_all {
         let v4 = hold_all_v4(entries.v4.iter().map(|entry| entry.prefix));
@@ -77,6 +64,29 @@ pub(super) fn check(
                 "where that is meant, say catch_all = true",
             );
         }
+    }
+}
+
+/// Checks that a list holds enough entries. `number` counts each once.
+pub(super) fn check_number(
+    title: &str,
+    at: usize,
+    guards: &Guards,
+    number: impl FnOnce() -> usize,
+    report: &mut Report<'_>,
+) {
+    let Some(least) = guards.min_entries else { return };
+    let number = number();
+    if number < least as usize {
+        report.error(
+            at,
+            format!(
+                "{title}: {}, and min_entries is {}",
+                counted(number as u64, "entry"),
+                grouped(least.into())
+            ),
+            "see whether its files are whole, or lower min_entries",
+        );
     }
 }
 

@@ -11,16 +11,18 @@ use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES};
 pub(super) fn check_tables(
     allowlists: &[TomlTable<'_>],
     blocklists: &[TomlTable<'_>],
+    domains: &[TomlTable<'_>],
     rules: &[TomlTable<'_>],
     report: &mut Report<'_>,
 ) {
-    let mut lists: Vec<usize> = allowlists.iter().chain(blocklists).map(|list| list.at).collect();
+    let lists = allowlists.iter().chain(blocklists).chain(domains);
+    let mut lists: Vec<usize> = lists.map(|list| list.at).collect();
     lists.sort_unstable();
     if let Some(&at) = lists.get(MAX_LISTS) {
         let number = lists.len();
         report.error(
             at,
-            format!("{number} allowlists and blocklists, {MAX_LISTS} are the most"),
+            format!("{number} allowlists, blocklists and domains, {MAX_LISTS} are the most"),
             "put entries that share an action into one list",
         );
     }

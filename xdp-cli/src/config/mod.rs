@@ -5,9 +5,11 @@
 //! right. The files that it includes and the list files that it names are read on the way. Neither
 //! a kernel nor root is needed.
 
+pub mod domain_name;
 pub mod file;
 pub mod listfile;
 pub mod prefix;
+pub mod qtype;
 pub mod sources;
 pub mod written;
 
@@ -133,24 +135,17 @@ fn read<'t>(
 
     let kinds = [&mut allowlists, &mut blocklists, &mut domains, &mut rules];
     taken::take(kinds.into_iter().flatten().collect(), report);
-    limits::check_tables(&allowlists, &blocklists, &rules, report);
-    for table in domains {
-        report.error(
-            table.at,
-            format!("{}: [[domains]] is not supported by this version", table.title),
-            "leave the table out",
-        );
-    }
+    limits::check_tables(&allowlists, &blocklists, &domains, &rules, report);
 
     let names = Names::new(files);
     let places: Vec<usize> = rules.iter().map(TomlTable::place).collect();
-    let lists = list::read(allowlists, blocklists, files, report);
+    let lists = list::read(allowlists, blocklists, domains, files, report);
     let ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),
         allowlists: lists.allowlists,
         blocklists: lists.blocklists,
-        domains: Vec::new(),
+        domains: lists.domains,
         rules: rules.into_iter().filter_map(|table| rule::read(table, &names, report)).collect(),
         files: lists.files,
         configurations: lists.configurations,
@@ -163,7 +158,8 @@ fn read<'t>(
     // shadowed. The same goes for lists.
     if !report.has_errors() && lists.found.is_ok() {
         shadowed::warn(&ruleset.rules, &places, report);
-        let (allowlists, blocklists) = lists.places.split_at(ruleset.allowlists.len());
+        let (allowlists, others) = lists.places.split_at(ruleset.allowlists.len());
+        let (blocklists, _) = others.split_at(ruleset.blocklists.len());
         repeated::warn("allowlist", &ruleset.allowlists, allowlists, report);
         repeated::warn("blocklist", &ruleset.blocklists, blocklists, report);
     }

@@ -37,7 +37,7 @@ fn plain(word: &str) -> String {
 
 /// What nftables, iptables, ipset and others call something, and what it is called here. If a word
 /// has several meanings, the first one that may stand in its place is suggested.
-const SYNONYMS: [(&str, &str); 77] = [
+const SYNONYMS: [(&str, &str); 82] = [
     // Keys of rules.
     ("proto", "protocol"),
     ("l4proto", "protocol"),
@@ -100,6 +100,10 @@ const SYNONYMS: [(&str, &str); 77] = [
     ("side", "match"),
     ("min", "min_entries"),
     ("minimum", "min_entries"),
+    ("domains", "names"),
+    ("hosts", "names"),
+    ("type", "qtype"),
+    ("types", "qtype"),
     // Tables.
     ("whitelist", "allowlist"),
     ("blacklist", "blocklist"),
@@ -113,6 +117,7 @@ const SYNONYMS: [(&str, &str); 77] = [
     ("allow", "pass"),
     ("permit", "pass"),
     ("deny", "drop"),
+    ("reject", "refuse"),
     ("reject", "drop"),
     ("block", "drop"),
     ("discard", "drop"),

@@ -1,6 +1,7 @@
 //! Names of the Domain Name System, and lists of them.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 
 use serde::{Deserialize, Serialize};
 
@@ -205,6 +206,64 @@ impl Names {
         Ok(())
     }
 
+    /// Adds all names of another list.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::push`] does.
+    pub fn extend(&mut self, other: &Self) -> Result<(), TooManyNames> {
+        let base = u32::try_from(self.bytes.len()).map_err(|_| TooManyNames)?;
+        base.checked_add(u32::try_from(other.bytes.len()).map_err(|_| TooManyNames)?)
+            .ok_or(TooManyNames)?;
+        self.bytes.extend_from_slice(&other.bytes);
+        let moved = |place: &NamePlace| NamePlace { start: base + place.start, ..*place };
+        self.places.extend(other.places.iter().map(moved));
+        Ok(())
+    }
+
+    /// Removes duplicates: leaves the first of each name.
+    pub fn keep_first(&mut self) {
+        // With a key that nobody knows: names come from lists that others write, who could choose
+        // some of the same hash.
+        let hasher = RandomState::new();
+        let mut hashed: Vec<(u64, u32)> = Vec::with_capacity(self.len());
+        for number in 0..self.places.len() {
+            hashed.push((hasher.hash_one(self.key(number as u32)), number as u32));
+        }
+        // Those of the same name lie behind the first of them.
+        hashed.sort_unstable();
+        let mut is_repeat = vec![false; self.len()];
+        for run in hashed.chunk_by(|(one, _), (other, _)| one == other) {
+            for (at, &(_, later)) in run.iter().enumerate().skip(1) {
+                let repeats = |&(_, earlier): &(u64, u32)| self.key(earlier) == self.key(later);
+                is_repeat[later as usize] = run[..at].iter().any(repeats);
+            }
+        }
+        drop(hashed);
+        if !is_repeat.contains(&true) {
+            return;
+        }
+        let mut end = 0;
+        let mut is_repeat = is_repeat.into_iter();
+        let bytes = &mut self.bytes;
+        self.places.retain_mut(|place| {
+            let keep = !is_repeat.next().unwrap_or(false);
+            if keep {
+                let start = place.start as usize;
+                bytes.copy_within(start..start + usize::from(place.length), end);
+                place.start = end as u32;
+                end += usize::from(place.length);
+            }
+            keep
+        });
+        bytes.truncate(end);
+    }
+
+    /// What makes a name another one.
+    fn key(&self, number: u32) -> Option<(DomainName<'_>, bool)> {
+        self.get(number as usize).map(|listed| (listed.name, listed.below_only))
+    }
+
     /// The name of that number, from 0.
     pub fn get(&self, number: usize) -> Option<ListedName<'_>> {
         let NamePlace { start, length, below_only, file, line } = *self.places.get(number)?;
@@ -230,5 +289,64 @@ impl Names {
                 line: 0,
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(all: &[(u8, bool)]) -> Names {
+        let mut names = Names::default();
+        for (line, &(letter, below_only)) in all.iter().enumerate() {
+            let wire = [1, b'a' + letter];
+            let name = if letter == 0 { DomainName::ROOT } else { DomainName::of_wire(&wire) };
+            let line = line as u32;
+            names.push(ListedName { name, below_only, file: 3, line }).unwrap();
+        }
+        names
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_of_each_name_is_left(
+            all in prop::collection::vec((0u8..6, any::<bool>()), 0..40),
+        ) {
+            let mut left = names(&all);
+            left.keep_first();
+            let first = |(at, one): &(usize, &(u8, bool))| !all[..*at].contains(one);
+            let expected: Vec<(u32, String)> = all.iter().enumerate().filter(first)
+                .map(|(at, _)| (at as u32, names(&all).get(at).unwrap().to_string()))
+                .collect();
+            let shown: Vec<_> = left.iter().map(|it| (it.line, it.to_string())).collect();
+            prop_assert_eq!(shown, expected);
+            prop_assert!(left.is_whole());
+        }
+
+        #[test]
+        fn two_lists_one_after_the_other(
+            one in prop::collection::vec((0u8..6, any::<bool>()), 0..9),
+            other in prop::collection::vec((0u8..6, any::<bool>()), 0..9),
+        ) {
+            let mut both = names(&one);
+            both.extend(&names(&other)).unwrap();
+            let (first, second) = (names(&one), names(&other));
+            let shown = |names: &Names| names.iter().map(|it| it.to_string()).collect::<Vec<_>>();
+            prop_assert_eq!(shown(&both), [shown(&first), shown(&second)].concat());
+        }
+    }
+
+    #[test]
+    fn names_as_text() {
+        let listed = |wire, below_only| {
+            let name = DomainName::of_wire(wire);
+            ListedName { name, below_only, file: 0, line: 0 }.to_string()
+        };
+        assert_eq!(listed(b"\x07example\x03org", false), "example.org");
+        assert_eq!(listed(b"\x07example\x03org", true), "*.example.org");
+        assert_eq!(listed(b"\x04a.b\\\x01\xff", false), r"a\.b\\.\255");
+        assert_eq!((listed(b"", false), listed(b"", true)), (".".into(), "*.".into()));
     }
 }

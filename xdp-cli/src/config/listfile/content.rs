@@ -45,10 +45,10 @@ pub(crate) const HOSTS: NoList = NoList::Is {
 };
 
 impl NoList {
-    /// What is wrong, worded to follow the file's name.
-    pub(crate) fn message(&self) -> String {
+    /// What is wrong, worded to follow the file's name. `entries` is what the list is of.
+    pub(crate) fn message(&self, entries: &str) -> String {
         match self {
-            Self::Is { what, .. } => format!("is {what}, not a list of addresses"),
+            Self::Is { what, .. } => format!("is {what}, not a list of {entries}"),
             Self::Damaged(damage) => format!("cannot be read: {damage}"),
         }
     }

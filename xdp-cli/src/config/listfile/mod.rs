@@ -3,6 +3,7 @@
 pub(crate) mod content;
 mod ipv4;
 mod line;
+pub mod names;
 
 use line::Line;
 

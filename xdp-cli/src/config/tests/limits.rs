@@ -32,7 +32,7 @@ fn lists() {
     let lists = "[[blocklist]]\nname = 'b#'\nprefixes = ['::#']\n\
                  [[allowlist]]\nname = 'a#'\nprefixes = ['::#']\n";
     assert_eq!(setup.said(tables(MAX_LISTS / 2, lists)), "");
-    insta::assert_snapshot!(setup.said(tables(MAX_LISTS / 2 + 1, lists)), @"error: DIR/x.toml:3073:1: 1026 allowlists and blocklists, 1024 are the most (put entries that share an action into one list)");
+    insta::assert_snapshot!(setup.said(tables(MAX_LISTS / 2 + 1, lists)), @"error: DIR/x.toml:3073:1: 1026 allowlists, blocklists and domains, 1024 are the most (put entries that share an action into one list)");
 }
 
 #[test]

@@ -15,6 +15,7 @@ fn known() -> BTreeMap<&'static str, Vec<String>> {
         ("[arp]", "[arp]"),
         ("[[allowlist]]", "[[allowlist]]"),
         ("[[blocklist]]", "[[blocklist]]"),
+        ("[[domains]]", "[[domains]]"),
         ("[[rule]]", "[[rule]]"),
     ];
     let keys = |table: &str| {
@@ -57,7 +58,7 @@ fn every_table_of_the_page_is_looked_at() {
     let known = known();
     for table in &known["Top of the file"] {
         let is_seen = known.keys().any(|section| section.trim_matches(['[', ']']) == table);
-        let has_keys = !matches!(table.as_str(), "include" | "define" | "domains");
+        let has_keys = !matches!(table.as_str(), "include" | "define");
         assert_eq!(is_seen, has_keys, "{table}");
     }
 }
@@ -76,6 +77,7 @@ fn the_examples_load() {
         ("lists/partners.txt", list),
         ("lists/drop.txt", long.as_bytes()),
         ("lists/spamhaus-drop.txt", list),
+        ("lists/hosts.txt", b"0.0.0.0 tracker.example\n"),
     ]);
     for example in examples {
         assert_eq!(setup.said(&example), "", "{example}");

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod defined;
+mod domains;
 mod guards;
 mod included;
 mod limits;

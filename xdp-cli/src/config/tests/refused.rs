@@ -81,7 +81,6 @@ fn structure() {
             ("a table twice over", "[[policy]]\ndefault = \"pass\"\n"),
             ("one table for many", "[blocklist]\nname = \"x\"\n"),
             ("an array of no tables", "rule = [1]\n"),
-            ("domains", "[[domains]]\nname = \"malware\"\nnames = [\"example.org\"]\n"),
             ("an action that is none", "[policy]\ndefault = \"dorp\"\nmalformed = \"reject\"\n"),
             ("a float", "[policy]\ndefault = 1.5\n"),
             ("a date", "[policy]\nfragments = 2026-01-31\n"),

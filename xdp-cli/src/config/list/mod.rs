@@ -1,23 +1,26 @@
-//! `[[allowlist]]` and `[[blocklist]]`, with the files that they name.
+//! `[[allowlist]]`, `[[blocklist]]` and `[[domains]]`, with the files that they name.
+
+mod domains;
+mod files;
+
+pub(crate) use files::{UNREADABLE, tell};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::file::{FileKey, Files};
 use super::guard;
-use super::listfile::content;
-use super::listfile::{self, Fault, Faults, Findings, ListEntries};
+use super::listfile::ListEntries;
+use super::listfile::names::NameEntries;
 use super::prefix::{self, IpPrefix};
 use super::range;
-use super::report::{HOST_BITS, Report, Words, counted, quote};
+use super::report::{Report, quote};
 use super::table::{Placed, TomlTable};
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::Diagnostics;
+use crate::ruleset::domains::DomainList;
 use crate::ruleset::{Guards, List, ListAction, Side};
+use files::NamedFile;
 use xdp_common::capacity::{MAX_LIST_ENTRIES, MAX_PREFIXES};
-
-/// The greatest number of list files beside a configuration of one file: entries name their file in
-/// 16 bits, and the configuration is number 0.
-const MAX_FILES: usize = u16::MAX as usize;
 
 const SIDES: [(&str, Side); 3] =
     [("source", Side::Source), ("destination", Side::Destination), ("either", Side::Either)];
@@ -27,7 +30,8 @@ const ACTIONS: [(&str, ListAction); 2] = [("drop", ListAction::Drop), ("count", 
 pub(super) struct Lists {
     pub(super) allowlists: Vec<List>,
     pub(super) blocklists: Vec<List>,
-    /// The place of each list's name, or else of its header; allowlists first.
+    pub(super) domains: Vec<DomainList>,
+    /// The place of each list's name, or else of its header: allowlists, blocklists, domains.
     pub(super) places: Vec<usize>,
     /// The files that entries index by `file`: those of the configuration, then list files.
     pub(super) files: Vec<PathBuf>,
@@ -43,6 +47,7 @@ pub(super) struct Lists {
 pub(super) fn read(
     allowlists: Vec<TomlTable<'_>>,
     blocklists: Vec<TomlTable<'_>>,
+    domains: Vec<TomlTable<'_>>,
     files: &dyn Files,
     report: &mut Report<'_>,
 ) -> Lists {
@@ -54,15 +59,30 @@ pub(super) fn read(
     for table in blocklists {
         reading.blocklist(table, report);
     }
+    for table in domains {
+        reading.domains(table, report);
+    }
+    reading.check_every_name(report);
     reading.read_files(report);
     reading.check_guards(report);
     let places = reading.drafts.iter().map(|draft| draft.at).collect();
-    let mut allowlists: Vec<List> = reading.drafts.into_iter().map(Draft::finish).collect();
+    let (mut allowlists, mut domains) = (Vec::new(), Vec::new());
+    for draft in reading.drafts {
+        match draft.content {
+            Content::Prefixes(list, entries) => {
+                allowlists.push(List { v4: entries.v4, v6: entries.v6, ..list });
+            }
+            Content::Names(list, entries) => {
+                domains.push(DomainList { names: entries.names, ..list });
+            }
+        }
+    }
     let blocklists = allowlists.split_off(allowlist_count);
     let paths = reading.named.into_iter().map(|file| file.path).collect();
     Lists {
         allowlists,
         blocklists,
+        domains,
         places,
         files: paths,
         // It fits: it is at most the number of includes and one.
@@ -77,20 +97,20 @@ struct Draft {
     title: String,
     /// The place of its name, or else of its header.
     at: usize,
-    /// The list without its entries.
-    list: List,
-    entries: ListEntries,
+    strict: bool,
+    guards: Guards,
+    content: Content,
     /// Whether something in it was wrong and reported. Too few entries are no further mistake then.
     failed: bool,
 }
 
-impl Draft {
-    fn finish(self) -> List {
-        List { v4: self.entries.v4, v6: self.entries.v6, ..self.list }
-    }
+/// A list without its entries, and the entries that were read so far.
+enum Content {
+    Prefixes(List, ListEntries),
+    Names(DomainList, NameEntries),
 }
 
-/// What a list's table says, without its name and its place.
+/// What a table of an allowlist or a blocklist says, without its name and its place.
 struct TableRead {
     /// The entries that stand in the table itself.
     entries: ListEntries,
@@ -98,19 +118,6 @@ struct TableRead {
     strict: bool,
     guards: Guards,
     failed: bool,
-}
-
-/// A file, and which lists name it.
-struct NamedFile {
-    path: PathBuf,
-    namings: Vec<Naming>,
-}
-
-#[derive(Clone, Copy)]
-struct Naming {
-    /// Index into the drafts.
-    list: usize,
-    at: usize,
 }
 
 struct Reading<'f> {
@@ -121,8 +128,11 @@ struct Reading<'f> {
     named: Vec<NamedFile>,
     numbers: HashMap<FileKey, u16>,
     drafts: Vec<Draft>,
-    /// Number of entries of all drafts together, duplicates included.
+    /// Number of prefixes and of names of all drafts together, duplicates included.
     held: usize,
+    held_names: usize,
+    /// Names in tables that stand for every name, with the index of their draft.
+    every_name: Vec<(usize, Placed<String>)>,
     /// The draft that was last added to.
     last: usize,
     found: Diagnostics,
@@ -141,6 +151,8 @@ impl<'f> Reading<'f> {
             numbers: HashMap::new(),
             drafts: Vec::new(),
             held: 0,
+            held_names: 0,
+            every_name: Vec::new(),
             last: 0,
             found: Diagnostics::default(),
             full: false,
@@ -171,19 +183,23 @@ impl<'f> Reading<'f> {
         self.drafts.push(Draft {
             title: table.title.clone(),
             at: table.place(),
-            list: List {
-                name: table.name.map(|name| name.value.to_owned()).unwrap_or_default(),
-                file: report.file(table.place()),
-                line,
-                column,
-                side,
-                action,
-                strict,
-                guards,
-                v4: Vec::new(),
-                v6: Vec::new(),
-            },
-            entries,
+            strict,
+            guards,
+            content: Content::Prefixes(
+                List {
+                    name: table.name.map(|name| name.value.to_owned()).unwrap_or_default(),
+                    file: report.file(table.place()),
+                    line,
+                    column,
+                    side,
+                    action,
+                    strict,
+                    guards,
+                    v4: Vec::new(),
+                    v6: Vec::new(),
+                },
+                entries,
+            ),
             failed,
         });
         table.finish(report);
@@ -197,7 +213,7 @@ impl<'f> Reading<'f> {
         let (prefixes, is_partial) = table.strings_and_names("prefixes", hint, report);
         let files = table.strings("files", "write paths, such as [\"lists/drop.netset\"]", report);
         let strict = table.boolean("strict", report).unwrap_or(false);
-        let guards = guard::read(table, report);
+        let guards = guard::read(table, guard::MOST_PREFIXES, report);
 
         // Values of the wrong type have been reported; the list is not reported as empty too.
         let wrong = |key| table.has(key) && !table.is_empty_array(key);
@@ -246,183 +262,27 @@ impl<'f> Reading<'f> {
         TableRead { entries, strict, guards, failed }
     }
 
-    /// Notes that the list being read names a file.
-    fn name_file(&mut self, title: &str, name: Placed<&str>, report: &mut Report<'_>) {
-        if name.value.is_empty() {
-            report.error(
-                name.at,
-                format!("{title}: \"\" is not a path"),
-                "write a path, relative to the configuration's folder or absolute",
-            );
-            return;
-        }
-        let folder = report.path(name.at).parent().unwrap_or(Path::new(""));
-        let path = folder.join(name.value);
-        let key = FileKey::of(self.files, &path);
-        let naming = Naming { list: self.drafts.len(), at: name.at };
-        if let Some(number) = self.numbers.get(&key) {
-            let namings = &mut self.named[usize::from(*number)].namings;
-            // A list that names a file twice gets its entries once.
-            if namings.last().is_none_or(|last| last.list != naming.list) {
-                namings.push(naming);
-            }
-            return;
-        }
-        let number = self.named.len();
-        // Reported once, at the first file too many.
-        if number == MAX_FILES + 1 {
-            report.error(
-                name.at,
-                format!("{title}: more than {} list files", self.most_files()),
-                format!("{} different files are the most", self.most_files()),
-            );
-            self.named.push(NamedFile { path, namings: Vec::new() });
-        } else if let Ok(number) = u16::try_from(number) {
-            self.named.push(NamedFile { path, namings: vec![naming] });
-            self.numbers.insert(key, number);
-        }
-    }
-
-    /// How many list files there may be, beside the files of the configuration.
-    fn most_files(&self) -> usize {
-        MAX_FILES + 1 - self.configurations
-    }
-
-    fn read_files(&mut self, report: &mut Report<'_>) {
-        // The number of configuration files fits 16 bits: it is at most that of includes and one.
-        for number in self.configurations as u16..=u16::MAX {
-            let Some(file) = self.named.get_mut(usize::from(number)) else { break };
-            if self.full {
-                break;
-            }
-            let namings = std::mem::take(&mut file.namings);
-            self.read_file(number, &namings, report);
-        }
-        self.check(0, report);
-    }
-
-    /// Reads a file into all lists that name it.
-    fn read_file(&mut self, number: u16, namings: &[Naming], report: &mut Report<'_>) {
-        let path = &self.named[usize::from(number)].path;
-        let text = self.files.read(path).map_err(|error| {
-            let message = format!("cannot be read: {error}");
-            (message, error.hint())
-        });
-        let text = text.and_then(|bytes| {
-            content::read(bytes).map_err(|no_list| (no_list.message(), no_list.hint()))
-        });
-        let text = match text {
-            Ok(text) => text,
-            Err((message, hint)) => return self.refuse(number, namings, &message, hint, report),
-        };
-        if text.tail {
-            self.found.warnings.push(Diagnostic {
-                file: path.clone(),
-                line: 0,
-                column: 0,
-                message: "what follows its gzip data is not gzip's, and was left aside".into(),
-                hint: Some("`gzip -t` says so too; fetch the file again".into()),
-                excerpt: None,
-            });
-        }
-        let mut entries = ListEntries::default();
-        let findings = listfile::scan(&text.data, number, &mut entries);
-        drop(text);
-        if findings.is_of_hosts_file(&entries) {
-            let (why, hint) = (content::HOSTS.message(), content::HOSTS.hint());
-            return self.refuse(number, namings, &why, hint, report);
-        }
-        if !findings.yields {
-            return self.refuse_without_entry(number, namings, findings, report);
-        }
-        let path = &self.named[usize::from(number)].path;
-        let strict =
-            |strict: bool| namings.iter().any(|n| self.drafts[n.list].list.strict == strict);
-        if strict(true) {
-            let rest = findings.unreadable.clone();
-            tell(path, rest, UNREADABLE, &mut self.found.errors);
-        }
-        if strict(false) {
-            tell(path, findings.unreadable, UNREADABLE, &mut self.found.warnings);
-        }
-        tell(path, findings.host_bits, HOST_BITS, &mut self.found.warnings);
-        let guarded = namings.iter().map(|it| &self.drafts[it.list]);
-        if let Some(list) = guarded.into_iter().find(|draft| !draft.list.guards.catch_all) {
-            let mut faults = findings.catch_all;
-            for fault in &mut faults.shown {
-                fault.message = format!("{}: {}", list.title, fault.message);
-            }
-            tell(path, faults, CATCH_ALL, &mut self.found.errors);
-        }
-
-        let Some((last, others)) = namings.split_last() else { return };
-        if !others.is_empty() {
-            entries.fold();
-        }
-        for naming in others {
-            self.add(naming.list, |list| list.extend(&entries), report);
-            if self.full {
-                return;
-            }
-        }
-        self.add(last.list, |list| list.append(entries), report);
-    }
-
-    /// Reports to all lists that name a file why nothing is taken from it.
-    fn refuse(
-        &mut self,
-        number: u16,
-        namings: &[Naming],
-        why: &str,
-        hint: &str,
-        report: &mut Report<'_>,
-    ) {
-        let shown = quote(&self.named[usize::from(number)].path.to_string_lossy(), 200);
-        for Naming { list, at } in namings {
-            let draft = &mut self.drafts[*list];
-            draft.failed = true;
-            report.error(*at, format!("{}: the list file {shown} {why}", draft.title), hint);
-        }
-    }
-
-    /// Refuses a file without any entry. If it has lines that cannot be read, it is refused even by
-    /// a list that may be empty.
-    fn refuse_without_entry(
-        &mut self,
-        number: u16,
-        namings: &[Naming],
-        findings: Findings,
-        report: &mut Report<'_>,
-    ) {
-        if let Some(Fault { line, message, hint, .. }) = findings.unreadable.shown.first() {
-            let why = format!("holds no entry: in line {line}, {message}");
-            return self.refuse(number, namings, &why, hint, report);
-        }
-        let refusing: Vec<Naming> = namings
-            .iter()
-            .filter(|naming| !self.drafts[naming.list].list.guards.allow_empty)
-            .copied()
-            .collect();
-        let hint = "see whether it was fetched whole; where it is meant to be empty, its list says \
-                    allow_empty = true";
-        self.refuse(number, &refusing, "holds no entry", hint, report);
-    }
-
     /// Checks the lists that were read to their ends against their guards.
     fn check_guards(&self, report: &mut Report<'_>) {
         // Lists that were cut off at a limit have been refused already.
         if self.full {
             return;
         }
-        for Draft { title, at, list, entries, failed, .. } in &self.drafts {
-            if !failed {
-                guard::check(title, *at, &list.guards, entries, report);
+        for Draft { title, at, guards, content, failed, .. } in &self.drafts {
+            match content {
+                _ if *failed => {}
+                Content::Prefixes(_, entries) => {
+                    guard::check(title, *at, guards, entries, report);
+                }
+                Content::Names(_, entries) => {
+                    guard::check_number(title, *at, guards, || entries.len(), report);
+                }
             }
         }
     }
 
     fn add(&mut self, list: usize, add: impl FnOnce(&mut ListEntries), report: &mut Report<'_>) {
-        let entries = &mut self.drafts[list].entries;
+        let Content::Prefixes(_, entries) = &mut self.drafts[list].content else { return };
         self.held -= entries.len();
         add(entries);
         self.held += entries.len();
@@ -434,11 +294,13 @@ impl<'f> Reading<'f> {
     /// Duplicates inside a list do not count; they are removed only once there are more than
     /// `slack` entries too many.
     fn check(&mut self, slack: usize, report: &mut Report<'_>) {
-        let Some(Draft { title, at, entries, .. }) = self.drafts.get(self.last) else { return };
+        let Some(Draft { title, at, content, .. }) = self.drafts.get(self.last) else { return };
         if self.full {
             return;
         }
-        if entries.overfull {
+        if let Content::Prefixes(_, entries) = content
+            && entries.overfull
+        {
             self.full = true;
             let (number, family) = match (entries.v4.len(), entries.v6.len()) {
                 (v4, v6) if v4 > v6 => (v4, "IPv4"),
@@ -456,8 +318,13 @@ impl<'f> Reading<'f> {
         if self.held <= MAX_LIST_ENTRIES + slack {
             return;
         }
-        self.drafts.iter_mut().for_each(|draft| draft.entries.fold());
-        self.held = self.drafts.iter().map(|draft| draft.entries.len()).sum();
+        self.held = 0;
+        for draft in &mut self.drafts {
+            if let Content::Prefixes(_, entries) = &mut draft.content {
+                entries.fold();
+                self.held += entries.len();
+            }
+        }
         if self.held > MAX_LIST_ENTRIES {
             self.full = true;
             let Draft { title, at, .. } = &self.drafts[self.last];
@@ -478,22 +345,6 @@ impl<'f> Reading<'f> {
 /// How many entries too many may be held before duplicates are removed. Without this, they would be
 /// searched again after each of many small files.
 const SLACK: usize = MAX_PREFIXES;
-
-/// What a diagnostic that counts lines which are no entries calls them.
-pub(crate) const UNREADABLE: Words = ["line that cannot be read", "lines that cannot be read"];
-
-/// What a diagnostic that counts entries which hold everything calls them.
-const CATCH_ALL: Words = ["entry that holds every address", "entries that hold every address"];
-
-/// Turns faults in a list file into diagnostics; one more counts those that are not shown.
-pub(crate) fn tell(path: &Path, faults: Faults, rest: Words, found: &mut Vec<Diagnostic>) {
-    let more = faults.total - faults.shown.len();
-    found.extend(faults.shown.into_iter().map(|Fault { line, column, message, hint }| {
-        let hint = Some(hint);
-        Diagnostic { file: path.to_owned(), line, column, message, hint, excerpt: None }
-    }));
-    found.extend(counted(path, more, rest));
-}
 
 /// The prefixes that one value in a configuration stands for.
 pub(super) enum Prefixes {

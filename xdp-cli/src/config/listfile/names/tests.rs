@@ -1,0 +1,286 @@
+use super::*;
+
+/// The names that a text lists, each with its line, and what else was found.
+fn scanned(text: impl AsRef<[u8]>) -> (Vec<String>, NameFindings) {
+    let mut entries = NameEntries::default();
+    let findings = scan(text.as_ref(), 7, &mut entries);
+    let shown = entries.names.iter().map(|it| {
+        assert_eq!(it.file, 7);
+        format!("{}: {it}", it.line)
+    });
+    (shown.collect(), findings)
+}
+
+/// The names that a text lists, with no lines, where nothing is wrong with it.
+fn names(text: &str) -> String {
+    let (names, findings) = scanned(text);
+    assert_eq!(findings.unreadable, Faults::default(), "{text}");
+    let names = names.iter().map(|name| name.split_once(": ").unwrap().1.to_owned());
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// Why a text cannot be read.
+fn faults(text: &str) -> Vec<String> {
+    let (_, findings) = scanned(text);
+    let shown = findings.unreadable.shown.iter();
+    shown.map(|it| format!("{}:{}: {}", it.line, it.column, it.message)).collect()
+}
+
+fn skipped(text: &str) -> (usize, usize, usize) {
+    let Skipped { exceptions, rules, records } = scanned(text).1.skipped;
+    (exceptions, rules, records)
+}
+
+#[test]
+fn lines_of_all_kinds_keep_their_numbers() {
+    let text = "\u{feff}example.org\r\n# comment\r\na b\n*.ads.example ; x\n\
+                0.0.0.0 a.example b.example# c.example\n||d.example^\n! e\n\
+                address=/f.example/g.example/0.0.0.0\nlocal-zone: \"h.example\" refuse\n\
+                \n\tBÜCHER.example \ni.example CNAME .\nend";
+    let (names, findings) = scanned(text);
+    assert_eq!(
+        names,
+        [
+            "1: example.org",
+            "4: *.ads.example",
+            "5: a.example",
+            "5: b.example",
+            "6: d.example",
+            "8: f.example",
+            "8: g.example",
+            "9: h.example",
+            "11: xn--bcher-kva.example",
+            "12: i.example",
+            "13: end",
+        ]
+    );
+    assert!(findings.yields);
+    assert_eq!(findings.unreadable.total, 1);
+    assert_eq!(faults(text), [r#"3:1: "a b" is no name: there is a blank in it"#]);
+}
+
+#[test]
+fn hosts_files() {
+    let text = "127.0.0.1 localhost localhost.localdomain\n::1\tip6-localhost LOCALHOST\n\
+                fe80::1%lo0 localhost\n255.255.255.255 broadcasthost\n0.0.0.0 0.0.0.0\n\
+                0.0.0.0\tads.example  # x\n:: six.example\n192.0.2.7 sinkhole.example alias\n\
+                127.0.0.1 local.example localhost.example\n";
+    assert_eq!(
+        names(text),
+        "ads.example six.example sinkhole.example alias local.example localhost.example"
+    );
+    // Of a line, only what is no name is left out.
+    let text = "0.0.0.0 a.example bad/name b.example\n";
+    assert_eq!(faults(text), [r#"1:19: "bad/name" is no name: there is a "/" in it"#]);
+    assert_eq!(scanned(text).0, ["1: a.example", "1: b.example"]);
+}
+
+#[test]
+fn ad_blockers() {
+    let text = "[Adblock Plus 2.0]\n! Title: x\n||a.example^\n||*.b.example^\n||c.example^|\n\
+                @@||d.example^\n||e.example^$third-party\n||f.example/path\n|https://g.example\n\
+                h.example##.banner\ni.example#@#.ad\n###top\n&advert=\n||ad*.j.example^\n\
+                ||192.0.2.1^\n/regex/\nk.example\n";
+    assert_eq!(names(text), "a.example *.b.example c.example k.example");
+    // `###top` begins like a comment.
+    assert_eq!(skipped(text), (1, 9, 0));
+    // Outside such a list, the same line is a mistake.
+    assert_eq!(faults("&advert=\n"), [r#"1:1: "&advert=" is no name: there is a "&" in it"#]);
+    let long = format!("||{}.example^\n", "a".repeat(64));
+    assert_eq!(faults(&long).len(), 1);
+}
+
+#[test]
+fn dnsmasq_lines() {
+    let text = "# x\naddress=/a.example/\naddress=/b.example/c.example/0.0.0.0 # x/y\n\
+                address=/.d.example/#\nlocal=/e.example/\nserver=/f.example/\n\
+                server=/g.example/192.0.2.53\nserver=/h.example/#\naddress=/i.example/::\n";
+    assert_eq!(
+        names(text),
+        "a.example b.example c.example d.example e.example f.example i.example"
+    );
+    assert_eq!(skipped(text), (2, 0, 0));
+    assert_eq!(scanned("address=/#/0.0.0.0\n").1.catch_all.total, 1);
+    assert_eq!(
+        faults("address=/a.example\naddress=//0.0.0.0\nport=53\n"),
+        [
+            r#"1:1: "address=/a.example" has no slash behind its names"#,
+            r#"2:10: "" is no name: it is empty"#,
+            r#"3:1: "port=53" is no name: there is a "=" in it"#,
+        ]
+    );
+}
+
+#[test]
+fn unbound_zones() {
+    let text = "server:\n  local-zone: \"a.example\" always_nxdomain\nlocal-zone: b.example. static\n\
+                local-zone:\"c.example\" refuse # x\nlocal-zone: \"d.example\" transparent\n\
+                local-zone: \"e.example\" redirect\nlocal-data: \"e.example A 0.0.0.0\"\n\
+                local-zone: \"f.example\" block_a\n";
+    assert_eq!(names(text), "a.example b.example c.example e.example");
+    assert_eq!(skipped(text), (1, 0, 2));
+    assert_eq!(
+        faults("local-zone: \"a.example\" nothing\n"),
+        [r#"1:25: "nothing" is no type of a local-zone"#]
+    );
+}
+
+#[test]
+fn response_policy_zones() {
+    let text = "$TTL 300 ; x\n@ SOA localhost. root.localhost. (\n  1 ; serial\n  43200 3600\n  86400 300 )\n\
+                \tNS localhost.\n; comment\na.example CNAME .\n*.a.example 300 IN CNAME .\n\
+                b.example IN CNAME *.\nc.example CNAME rpz-drop.\nd.example CNAME rpz-tcp-only.\n\
+                e.example CNAME rpz-passthru.\nf.example CNAME walled.garden.example.\n\
+                g.example A 192.0.2.1\n32.1.2.0.192.rpz-ip CNAME .\nns.example.rpz-nsdname CNAME .\n\
+                h.example. CNAME .\n";
+    assert_eq!(names(text), "a.example *.a.example b.example c.example d.example h.example");
+    assert_eq!(skipped(text), (1, 0, 4));
+    assert_eq!(faults("$INCLUDE other\n"), [r#"1:1: "$INCLUDE" is not read in a zone file"#]);
+    assert_eq!(scanned("$TTL 60\n* CNAME .\n").1.catch_all.total, 1);
+}
+
+#[test]
+fn names_are_relative_to_their_zone() {
+    let text = "$ORIGIN rpz.test.\n@ SOA ns. root. 1 2 3 4 5\na.example CNAME .\n\
+                b.example.rpz.test. CNAME .\n*.b.example.RPZ.test. CNAME .\n\
+                elsewhere.example. CNAME .\nrpz.test. CNAME .\n\
+                $ORIGIN example.rpz.test.\nc CNAME .\n* CNAME .\n";
+    assert_eq!(names(text), "a.example b.example *.b.example c.example *.example");
+    assert_eq!(skipped(text), (0, 0, 2));
+    // The zone's name may stand before its SOA record alone.
+    let text = "rpz.test. SOA ns. root. 1 2 3 4 5\n\tNS ns.\na.example CNAME .\n\
+                b.example.rpz.test. CNAME .\n";
+    assert_eq!(names(text), "a.example b.example");
+}
+
+#[test]
+fn the_first_ten_are_shown_and_the_rest_counted() {
+    let (names, findings) = scanned("good.example\nbad name\n".repeat(11));
+    assert_eq!(names.len(), 11);
+    assert_eq!((findings.unreadable.shown.len(), findings.unreadable.total), (10, 11));
+}
+
+#[test]
+fn a_list_of_addresses_is_one() {
+    let is = |text: &str| {
+        let mut entries = NameEntries::default();
+        scan(text.as_bytes(), 1, &mut entries).is_of_addresses(&entries)
+    };
+    assert!(is("192.0.2.1\n10.0.0.0/8\n2001:db8::/32\n"));
+    assert!(!is("192.0.2.1\nexample.org\n"));
+    assert!(!is("example.org\n"));
+    assert!(!is("a b\nc d\ne f\n192.0.2.1\n"));
+}
+
+#[test]
+fn nothing_but_comments_yields_nothing() {
+    for text in ["", "\n\n", "# a\n; b\n! c", "127.0.0.1 localhost\n", "$TTL 1\n@ NS x.\n"] {
+        let (names, findings) = scanned(text);
+        assert_eq!((names.len(), findings.yields), (0, false), "{text:?}");
+        assert_eq!(findings, NameFindings::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_have_a_place() {
+    let (names, findings) = scanned(b"a.example\n  \xff\xfe.b\nc.example # caf\xe9\n");
+    assert_eq!(names, ["1: a.example", "3: c.example"]);
+    let fault = &findings.unreadable.shown[0];
+    assert_eq!((fault.line, fault.column), (2, 3));
+}
+
+#[test]
+fn duplicates_do_not_pile_up() {
+    let mut entries = NameEntries::default();
+    let findings = scan("a.b\n".repeat(2 * MAX_NAMES + 5).as_bytes(), 1, &mut entries);
+    assert!(findings.yields && !entries.overfull);
+    assert_eq!(entries.len(), 6);
+    assert_eq!(entries.names.get(0).unwrap().line, 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_can_be_scanned(bytes: Vec<u8>) {
+        let mut entries = NameEntries::default();
+        let findings = scan(&bytes, 0, &mut entries);
+        proptest::prop_assert_eq!(findings.yields, !entries.is_empty());
+    }
+
+    /// Lines of parts that mean something, in any order.
+    #[test]
+    fn lines_of_known_parts_can_be_scanned(
+        parts in proptest::collection::vec(proptest::sample::select(PARTS), 0..30),
+    ) {
+        let mut entries = NameEntries::default();
+        let findings = scan(parts.concat().as_bytes(), 0, &mut entries);
+        proptest::prop_assert_eq!(findings.yields, !entries.is_empty());
+        proptest::prop_assert!(entries.names.is_whole());
+    }
+}
+
+const PARTS: &[&str] = &[
+    "a",
+    "example.org",
+    ".",
+    "*.",
+    "*",
+    " ",
+    "\t",
+    "\n",
+    "#",
+    ";",
+    "||",
+    "^",
+    "|",
+    "@@",
+    "$",
+    "$ORIGIN ",
+    "$TTL ",
+    "@",
+    " CNAME ",
+    " SOA ",
+    "rpz-ip",
+    "rpz-passthru.",
+    "(",
+    ")",
+    "\\",
+    "\\046",
+    "address=/",
+    "/",
+    "server=/",
+    "local-zone:",
+    "\"",
+    "transparent",
+    "0.0.0.0 ",
+    "::1 ",
+    "ü",
+    "localhost",
+    "IN",
+    "300",
+    "##",
+    "[",
+    "]",
+    "!",
+];
+
+/// Prints how long reading took. It does not test speed, since a busy machine would fail that.
+#[test]
+#[ignore = "a measurement, for a release build"]
+fn a_million_lines() {
+    use std::fmt::Write;
+
+    let mut text = String::new();
+    for number in 0..1_000_000u32 {
+        let label = number.wrapping_mul(2_654_435_761);
+        writeln!(text, "0.0.0.0 www.{label:08x}.tracker{}.example", number % 1000).unwrap();
+    }
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        let mut entries = NameEntries::default();
+        let findings = scan(text.as_bytes(), 1, &mut entries);
+        let read = start.elapsed();
+        entries.fold();
+        println!("{} names in {read:?}, each once in {:?}", entries.len(), start.elapsed());
+        assert!(findings.yields);
+    }
+}
