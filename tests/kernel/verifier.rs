@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use xdp_common::capacity::MAX_VERIFIED_INSTRUCTIONS;
+use xdp_common::capture::{map, slot};
 use xdp_common::packet::LinkType;
-use xdpctl::datapath::program::{load, nic};
+use xdpctl::datapath::maps::handles::{self, Maps};
+use xdpctl::datapath::program::load::{self, Loaded};
+use xdpctl::datapath::program::nic;
 use xdpctl::datapath::sys::bpf;
 
 /// Prints a line past the test harness, which hides the output of tests that pass: a number that
@@ -24,6 +27,20 @@ fn verified(name: &str, program: impl AsFd) -> (String, u32) {
     (name.to_owned(), processed)
 }
 
+/// Loads a capture's program on the maps of a filter, and on maps of its own.
+#[track_caller]
+fn capture(name: &str, filter: &Loaded) -> OwnedFd {
+    let shared = Maps::of_loaded(filter).expect("the filter's maps");
+    let created = map::ALL.into_iter().chain(slot::ALL.map(|(slot, _)| (slot, slot::DEFINITION)));
+    let own: Vec<(&str, OwnedFd)> = created
+        .map(|(name, map)| (name, handles::create(map, "xdpctl_test").expect("a map")))
+        .collect();
+    let shared = shared.iter().map(|(map, handle)| (map.name(), handle.as_fd()));
+    let own = own.iter().map(|(name, map)| (*name, map.as_fd()));
+    let maps: Vec<_> = shared.chain(own).collect();
+    load::load_capture(name, &maps).expect("the capture's program loads")
+}
+
 #[test]
 fn every_program_stays_below_its_limit_of_verified_instructions() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
@@ -31,12 +48,14 @@ fn every_program_stays_below_its_limit_of_verified_instructions() {
     let raw = load::load_filter(LinkType::Raw).expect("the filter for other links loads");
     let pass = load::load_pass().expect("the pass program loads");
     let nic = nic::load(0, 0).expect("the NIC's program loads");
+    let captures = slot::ALL.map(|(_, name)| verified(name, capture(name, &filter)));
     let programs = [
         verified("xdpctl", filter.program().expect("loaded")),
         verified("xdpctl_raw", raw.program().expect("loaded")),
         verified("xdpctl_pass", pass.program().expect("loaded")),
         verified("xdpctl_nic", &nic.program),
     ];
+    let programs = programs.into_iter().chain(captures).collect::<Vec<_>>();
     for (name, processed) in &programs {
         say(&format!(
             "verifier: Linux {}, {name}: {processed} instructions processed, at most \

@@ -7,5 +7,6 @@ mod locking;
 mod opened;
 mod pins;
 pub mod shim;
+mod stand;
 mod state;
 mod table;

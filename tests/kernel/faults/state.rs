@@ -31,6 +31,8 @@ pub struct State {
     /// Id of the program on `in0`. Where there is none, the other fields are empty.
     pub program: Option<u32>,
     pub generation: u64,
+    /// Whether the attachment or its ruleset waits to be confirmed.
+    pub is_unconfirmed: bool,
     /// What is decided of each frame of [`frames`].
     pub judged: Vec<String>,
 }
@@ -50,12 +52,15 @@ impl State {
                 }
             }
         }
-        let mut state = Self { programs, program, generation: 0, judged: Vec::new() };
+        let mut state =
+            Self { programs, program, generation: 0, is_unconfirmed: false, judged: Vec::new() };
         let Some(program) = program else { return state };
         let attachment = attachment(bench);
         assert_eq!(attachment.program_id(), program, "the link has another program");
         let mut before = attachment.read().expect("counters");
         state.generation = before.in_force.generation;
+        let on_trial = attachment.trial().is_some_and(|trial| trial.left.is_some());
+        state.is_unconfirmed = on_trial || attachment.pending().is_some();
         for frame in frames() {
             bench.port("src0").send(&frame.build());
             let after = next(&attachment, &before);
@@ -75,6 +80,7 @@ impl State {
     pub fn came_like(&self, before: &Self, from: &Self, to: &Self) -> bool {
         let exchanged = |one: &Self, other: &Self| one.program != other.program;
         self.programs == to.programs
+            && self.is_unconfirmed == to.is_unconfirmed
             && self.judged == to.judged
             && exchanged(before, self) == exchanged(from, to)
             && self.generation.wrapping_sub(before.generation)
@@ -102,6 +108,12 @@ fn frames() -> [Frame; 5] {
         udp6("2001:db8:9::1", "2001:db8::1", 1024, 9),
         udp4("10.2.0.1", "192.0.2.1", 1024, 9),
     ]
+}
+
+/// Packets that the program on `in0` has counted.
+#[track_caller]
+pub fn counted(bench: &Bench) -> u64 {
+    packets(&attachment(bench).read().expect("counters").matrix)
 }
 
 fn packets(matrix: &Matrix) -> u64 {

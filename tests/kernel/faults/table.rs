@@ -12,34 +12,11 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::shim::{self, Call, Kind, Ran, Refusal};
-use super::state::{State, topology};
-use crate::lab::bench::{Bench, JUDGED};
+use super::shim::{Call, Kind, Ran, Refusal};
+use super::stand::Stand;
+use super::state::State;
+use crate::lab::bench::JUDGED;
 use crate::lab::facts::pinned;
-
-/// The ruleset before, with a redirect to an interface that needs a pass program.
-const OLD: &str = r#"
-    [[blocklist]]
-    name = "old"
-    prefixes = ["10.1.0.0/16"]
-    [[rule]]
-    name = "on"
-    destination_port = 7
-    action = "redirect"
-    to = "out0"
-"#;
-const NEW: &str = r#"
-    [policy]
-    default = "drop"
-    [[blocklist]]
-    name = "new"
-    prefixes = ["10.1.0.1"]
-    [[rule]]
-    name = "on"
-    destination_port = 7
-    action = "redirect"
-    to = "out0"
-"#;
 
 /// If this environment variable is set, each call is refused, and not only the first and the last
 /// of those that do the same.
@@ -75,84 +52,7 @@ enum Leaves {
     Looked,
 }
 
-/// The lab, with the files that the commands name.
-struct Stand {
-    bench: Bench,
-}
-
 impl Stand {
-    fn new() -> Self {
-        let bench = Bench::on(topology());
-        bench.write("old.toml", OLD);
-        bench.write("new.toml", NEW);
-        Self { bench }
-    }
-
-    /// Arguments, in which `OLD`, `NEW` and `METRICS` are files.
-    fn args(&self, args: &[&str]) -> Vec<String> {
-        let path = |name: &str| self.bench.directory().join(name).display().to_string();
-        let arg = |arg: &&str| match *arg {
-            "OLD" => path("old.toml"),
-            "NEW" => path("new.toml"),
-            "METRICS" => path("in0.prom"),
-            other => other.to_owned(),
-        };
-        args.iter().map(arg).collect()
-    }
-
-    #[track_caller]
-    fn xdpctl(&self, args: &[&str]) {
-        self.bench.xdpctl(self.args(args)).success();
-    }
-
-    fn detached(&self) {
-        // Status 1 where nothing was attached.
-        self.bench.xdpctl(["detach", "--all"]);
-        self.assert_nothing_left();
-    }
-
-    /// Attached with the old ruleset, and a run-time entry.
-    fn attached_in(&self, mode: &str) {
-        if self.bench.lab().programs("dut", JUDGED).is_empty() {
-            self.xdpctl(&["attach", JUDGED, "-c", "OLD", "--mode", mode]);
-        } else {
-            self.xdpctl(&["reload", JUDGED, "-c", "OLD"]);
-        }
-        self.xdpctl(&["block", JUDGED, "10.9.0.1", "--note", "scanner"]);
-    }
-
-    fn attached(&self) {
-        self.attached_in("native");
-    }
-
-    /// As [`Self::attached`], without the entries that the command adds.
-    fn without_entries(&self) {
-        self.attached();
-        // Status 1 where they were not there.
-        for prefix in ["10.9.1.0/24", "2001:db8:9::1"] {
-            self.bench.xdpctl(["unblock", JUDGED, prefix]);
-        }
-    }
-
-    /// As [`Self::attached`], with entries of both families.
-    fn with_entries(&self) {
-        self.attached();
-        self.xdpctl(&["block", JUDGED, "10.9.1.0/24", "2001:db8:9::1", "--for", "1h"]);
-    }
-
-    #[track_caller]
-    fn assert_nothing_left(&self) {
-        let lab = self.bench.lab();
-        lab.assert_nothing_kept("dut");
-        for interface in [JUDGED, "far0", "out0"] {
-            assert_eq!(lab.programs("dut", interface), [], "{interface}");
-        }
-    }
-
-    fn run(&self, args: &[String], refusal: Option<Refusal>) -> Ran {
-        shim::run(self.bench.lab().xdpctl_command("dut", args), refusal)
-    }
-
     /// Runs a row: all calls of all kinds. Panics at the end with everything that was wrong.
     #[track_caller]
     fn check(&self, row: &Row) {
@@ -400,6 +300,54 @@ fn reload() {
 fn reload_dry_run() {
     Stand::new().check(&Row {
         args: &["reload", "--dry-run", JUDGED, "-c", "NEW"],
+        prepare: Stand::attached,
+        leaves: Leaves::Looked,
+    });
+}
+
+/// Where no process waits any more.
+#[test]
+fn confirm_a_ruleset() {
+    Stand::new().check(&Row {
+        args: &["confirm", JUDGED],
+        prepare: Stand::tried,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn confirm_an_attachment() {
+    Stand::new().check(&Row {
+        args: &["confirm", JUDGED],
+        prepare: Stand::attached_unconfirmed,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn bypass_on() {
+    Stand::new().check(&Row {
+        args: &["bypass", JUDGED, "on"],
+        prepare: Stand::not_bypassed,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn bypass_off() {
+    Stand::new().check(&Row {
+        args: &["bypass", JUDGED, "off"],
+        prepare: Stand::bypassed,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+/// `top` has no row: it needs a terminal, and what it asks of the kernel, `stats`, `capture` and
+/// `block` ask too.
+#[test]
+fn capture() {
+    Stand::with_traffic().check(&Row {
+        args: &["capture", JUDGED, "--count", "1"],
         prepare: Stand::attached,
         leaves: Leaves::Looked,
     });

@@ -31,9 +31,11 @@ pub enum Settled {
 /// Lets an attachment stay after the command that made it has ended.
 pub fn keep(namespace: &Locked, attachment: &Attachment) -> Result<()> {
     let link = attachment.link()?;
-    // Once it is pinned it is an attachment like any other, and the note means nothing any more.
     bpf::pin(&link, &attachment.directory().join(LINK)).context("pin the link")?;
-    pending::remove(&namespace.state_directory(attachment.key()))
+    // It is an attachment like any other now. The note means nothing any more, so it does no harm
+    // where it cannot be removed.
+    let _ = pending::remove(&namespace.state_directory(attachment.key()));
+    Ok(())
 }
 
 /// Keeps the attachment of that link, or takes it off; unless another command did either in the meantime.
