@@ -15,7 +15,7 @@ use crate::agent::http::request::{Method, Request, prefers_openmetrics};
 use crate::agent::http::response::{Response, Status as HttpStatus};
 use crate::agent::http::server::serve;
 use crate::args::{Listen, Metrics};
-use crate::config::sources::Compared;
+use crate::config::asked::Asked;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::change::redirect_targets;
@@ -74,7 +74,7 @@ struct Seen {
     /// What could not be read the last time: it is reported once, not at each scrape.
     told: BTreeSet<String>,
     /// What is known of files that have changed: a list may be large, and is not read at each scrape.
-    compared: Compared,
+    asked: Asked,
 }
 
 impl Exporter {
@@ -110,7 +110,7 @@ impl Exporter {
     fn scrape(&self) -> (Result<Scrape, Error>, Vec<Error>) {
         // Counts and texts are each consistent by themselves, even after a panic.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (interfaces, errors) = match gather(&mut seen.compared) {
+        let (interfaces, errors) = match gather(&mut seen.asked) {
             Ok((interfaces, errors)) => (Ok(interfaces), errors),
             Err(error) => (Err(error.clone()), vec![error]),
         };
@@ -138,7 +138,7 @@ fn say(errors: &[Error]) {
 /// Writes metrics to a file. What cannot be read of one interface is a warning; if nothing can be
 /// read, the file stays as it was.
 fn to_file(path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
-    let (interfaces, errors) = gather(&mut Compared::default())?;
+    let (interfaces, errors) = gather(&mut Asked::default())?;
     for error in errors {
         session.reporter.warning(&error.message, error.hint.as_deref());
     }
@@ -182,18 +182,18 @@ const LOOKS: usize = 3;
 
 /// Everything that is attached, each name once, and what could not be read of it. Fails only if
 /// nothing can be read at all.
-fn gather(compared: &mut Compared) -> Result<(Vec<Interface>, Vec<Error>), Error> {
-    let mut found = look(compared)?;
+fn gather(asked: &mut Asked) -> Result<(Vec<Interface>, Vec<Error>), Error> {
+    let mut found = look(asked)?;
     for _ in 1..LOOKS {
         if found.1.is_empty() {
             break;
         }
-        found = look(compared)?;
+        found = look(asked)?;
     }
     Ok(found)
 }
 
-fn look(compared: &mut Compared) -> Result<(Vec<Interface>, Vec<Error>), Error> {
+fn look(asked: &mut Asked) -> Result<(Vec<Interface>, Vec<Error>), Error> {
     let Some(namespace) = Namespace::look()? else { return Ok((Vec::new(), Vec::new())) };
     let (attached, failed) = namespace.attachments_each()?;
     let mut errors = Vec::new();
@@ -208,7 +208,7 @@ fn look(compared: &mut Compared) -> Result<(Vec<Interface>, Vec<Error>), Error> 
     all.sort_by_key(|attachment| attachment.ifindex().is_none());
     let mut interfaces: BTreeMap<String, Interface> = BTreeMap::new();
     for attachment in all {
-        let status = status::of(&namespace, attachment, carriers, &outcomes, compared);
+        let status = status::of(&namespace, attachment, carriers, &outcomes, asked);
         match interfaces.get_mut(&status.interface) {
             Some(Interface { state: Some(state), .. }) => {
                 state.problems += status.problems.len() as u64;

@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Failure, Session};
 use crate::args;
+use crate::config::asked::Asked;
 use crate::config::file::Disk;
-use crate::config::sources::{Compared, Since};
+use crate::config::sources::Since;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::in_force::Trial;
@@ -47,21 +48,21 @@ fn gather(interface: Option<&str>) -> Result<Vec<Status>, Error> {
     };
     let outcomes = redirect_targets::inspect(&namespace, chosen.iter().copied())?;
     let carriers = attached.carriers();
-    let mut compared = Compared::default();
-    let view = |attachment| of(&namespace, attachment, carriers, &outcomes, &mut compared);
+    let mut asked = Asked::default();
+    let view = |attachment| of(&namespace, attachment, carriers, &outcomes, &mut asked);
     Ok(chosen.into_iter().map(view).collect())
 }
 
-/// The status of one attachment. `compared` is what it found out about files, for the next one.
+/// The status of one attachment. `asked` is what it found out about files, for the next one.
 pub(super) fn of(
     namespace: &Namespace,
     attachment: &Attachment,
     carriers: &Carriers,
     outcomes: &[Outcome],
-    compared: &mut Compared,
+    asked: &mut Asked,
 ) -> Status {
     let mut status = view(attachment, carriers, outcomes);
-    status.problems.extend(since_loaded(namespace, attachment, compared));
+    status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
     status
 }
@@ -70,11 +71,7 @@ pub(super) fn of(
 const NAMED: usize = 10;
 
 /// What has happened to the files that the ruleset in force was read from.
-fn since_loaded(
-    namespace: &Namespace,
-    attachment: &Attachment,
-    compared: &mut Compared,
-) -> Vec<String> {
+fn since_loaded(namespace: &Namespace, attachment: &Attachment, asked: &mut Asked) -> Vec<String> {
     let Some(in_force) = attachment.in_force() else { return Vec::new() };
     let name = plain(&attachment.name());
     let sources = match namespace.sources(attachment.key(), in_force) {
@@ -91,7 +88,7 @@ fn since_loaded(
     };
     let changes = sources.iter().filter_map(|source| {
         let path = source.path.display();
-        match source.since(&Disk, compared) {
+        match asked.since(source, &Disk) {
             Since::Same => None,
             Since::Changed => Some(format!(
                 "{path} changed since it was loaded: `xdpctl reload {name}` puts it in force, \
@@ -100,6 +97,10 @@ fn since_loaded(
             Since::Unreadable(error) => Some(format!(
                 "{path} cannot be read any more: {error}; what was loaded from it stays in force, and \
                  the next reload fails"
+            )),
+            Since::Unanswered => Some(format!(
+                "{path} does not answer, as a file on a server that is gone: what was loaded from it \
+                 stays in force, and the next reload waits for it"
             )),
         }
     });

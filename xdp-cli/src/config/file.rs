@@ -96,6 +96,7 @@ impl<F: Fn(&Path) -> Result<Vec<u8>, FileError>> Files for F {
 }
 
 /// The files of this machine.
+#[derive(Clone, Copy)]
 pub struct Disk;
 
 impl Files for Disk {

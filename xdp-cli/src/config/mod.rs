@@ -5,6 +5,7 @@
 //! right. The files that it includes and the list files that it names are read on the way. Neither
 //! a kernel nor root is needed.
 
+pub mod asked;
 pub mod domain_name;
 pub mod file;
 pub mod listfile;

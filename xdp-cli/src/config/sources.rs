@@ -35,6 +35,8 @@ pub enum Since {
     Changed,
     /// It cannot be read any more.
     Unreadable(FileError),
+    /// Not known yet: its file system does not answer.
+    Unanswered,
 }
 
 impl Source {
@@ -80,7 +82,19 @@ impl Source {
 #[derive(Debug, Default)]
 pub struct Compared(HashMap<PathBuf, Comparison>);
 
-#[derive(Debug)]
+impl Compared {
+    /// What is known of one file.
+    pub(super) fn of(&self, path: &Path) -> Self {
+        Self(self.0.get_key_value(path).map(|(path, it)| (path.clone(), *it)).into_iter().collect())
+    }
+
+    /// Takes what another one has found out.
+    pub(super) fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Comparison {
     id: FileId,
     /// The size and the CRC that its content was compared with.
