@@ -8,6 +8,7 @@ use std::time::Instant;
 use aya::maps::Map as AyaMap;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use xdp_common::capture::slot;
 use xdp_common::maps::Map;
 use xdp_common::packet::LinkType;
 use xdp_common::stages::{self, OTHERS, filter_name};
@@ -66,6 +67,10 @@ pub fn load_filter_on(
             .try_for_each(|(place, name)| fill_stage(&map, *place, loaded.program_named(name)?))
     };
     fill().map_err(|error| not_filled(&error))?;
+    // Captures join the filter through these: nobody else may have them open, see `slot`.
+    for (slot, _) in slot::ALL {
+        drop(loaded.ebpf.take_map(slot));
+    }
     Ok(loaded)
 }
 
