@@ -348,6 +348,11 @@ fn without_a_place_for_a_capture_the_rest_is_shown() {
         screen.contains("not sampled: two captures run on in0 already")
             && line(screen, "pass").is_some_and(|line| line.contains('█'))
     });
+    // As soon as one ends, there are sources.
+    drop(captures.into_iter().next());
+    pane.await_screen("sources", |screen| {
+        screen.contains("SOURCES, sampled 1 in") && screen.contains(LOUD)
+    });
     pane.keys("q");
     pane.await_screen("ended", |screen| screen.contains("status=0\n"));
 }

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use log::LevelFilter;
 use ratatui::crossterm::event::{self, Event};
 
-use super::{Failure, Session, block, changing, stats};
+use super::{Failure, Session, block, changing, look_at, stats};
 use crate::args::{self, Prefixes, Put};
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::capture::Capture;
 use crate::datapath::error::Error;
 use crate::notation::plain;
 use crate::report::Reporter;
@@ -63,13 +65,13 @@ fn require_terminal(interface: &str, session: &mut Session<'_>) -> Result<(), Fa
 fn show(args: &args::Top, before: &Before, session: &mut Session<'_>) -> Result<(), Failure> {
     let stop =
         Stop::on_signals().map_err(|error| Error::new(format!("cannot catch Ctrl-C: {error}")))?;
-    let (_, attachment) = super::look_at(&args.interface)?;
+    let (_, attachment) = look_at(&args.interface)?;
     if let Some(error) = attachment.stranded() {
         return Err(error.into());
     }
     let name = attachment.name();
     let first = sample(&name)?;
-    let sampler = Sampler::begin(attachment, session);
+    let sampler = begin(attachment, session);
     let colours = session.colours;
     let mut showing = Showing::new(args.interval, name, first, sampler, colours);
     let keys = read_keys().map_err(|error| Error::new(format!("cannot read keys: {error}")))?;
@@ -80,6 +82,18 @@ fn show(args: &args::Top, before: &Before, session: &mut Session<'_>) -> Result<
     let failed = |error: io::Error| Error::new(format!("cannot draw on the terminal: {error}"));
     let mut screen = Screen::open(before).map_err(failed)?;
     showing.follow(&mut screen, &keys, &stop)
+}
+
+/// Begins to sample, if there is room for another capture.
+fn begin(attachment: Attachment, session: &mut Session<'_>) -> Sampled {
+    match Sampler::begin(attachment, session) {
+        Ok(sampler) => Sampled::On(Box::new(sampler)),
+        Err((attachment, error)) => {
+            let is_full = matches!(Capture::has_room(&attachment), Ok(false));
+            let why = told(&error);
+            if is_full { Sampled::NoRoom(attachment, why) } else { Sampled::Off(why) }
+        }
+    }
 }
 
 /// The counters of one interface.
@@ -101,12 +115,30 @@ fn read_keys() -> io::Result<Receiver<Event>> {
     Ok(keys)
 }
 
+/// How it stands with the sample of sources.
+enum Sampled {
+    On(Box<Sampler>),
+    /// Captures have all the places. One may end.
+    NoRoom(Attachment, String),
+    /// Not at all any more, and why.
+    Off(String),
+}
+
+impl Sampled {
+    fn as_shown(&self) -> Sampling {
+        match self {
+            Self::On(sampler) => Sampling::OneIn(sampler.one_in()),
+            Self::NoRoom(_, why) | Self::Off(why) => Sampling::Off(why.clone()),
+        }
+    }
+}
+
 /// A picture that goes on.
 struct Showing {
     interval: Duration,
     name: String,
     top: Top,
-    sampler: Option<Sampler>,
+    sampler: Sampled,
     /// When the counters were read.
     sampled: Instant,
 }
@@ -116,15 +148,11 @@ impl Showing {
         interval: Duration,
         name: String,
         first: Sample,
-        sampler: Result<Sampler, Error>,
+        sampler: Sampled,
         colours: bool,
     ) -> Self {
-        let sampling = match &sampler {
-            Ok(sampler) => Sampling::OneIn(sampler.one_in()),
-            Err(error) => Sampling::Off(told(error)),
-        };
-        let top = Top::new(first, sampling, colours);
-        Self { interval, name, top, sampler: sampler.ok(), sampled: Instant::now() }
+        let top = Top::new(first, sampler.as_shown(), colours);
+        Self { interval, name, top, sampler, sampled: Instant::now() }
     }
 
     /// Draws until a signal or a key ends it: after each interval, and after keys.
@@ -165,7 +193,8 @@ impl Showing {
                 self.sampled = Instant::now();
                 self.top.count(sample(&self.name)?, elapsed);
                 self.attempt(|sampler| quietly(|session| sampler.follow(session)).0);
-                if let Some(sampler) = &mut self.sampler {
+                self.retry();
+                if let Sampled::On(sampler) = &mut self.sampler {
                     let sources = sampler.rank();
                     self.top.rank(sources, Sampling::OneIn(sampler.one_in()));
                 }
@@ -194,11 +223,25 @@ impl Showing {
 
     /// Does something with the sampler. If that fails, the picture goes on without it.
     fn attempt(&mut self, work: impl FnOnce(&mut Sampler) -> Result<(), Error>) {
-        let Some(sampler) = &mut self.sampler else { return };
+        let Sampled::On(sampler) = &mut self.sampler else { return };
         if let Err(error) = work(sampler) {
-            self.top.rank(Vec::new(), Sampling::Off(told(&error)));
-            self.sampler = None;
+            self.sampler = Sampled::Off(told(&error));
+            self.top.rank(Vec::new(), self.sampler.as_shown());
         }
+    }
+
+    /// Begins to sample where a capture has ended that had the place.
+    fn retry(&mut self) {
+        let Sampled::NoRoom(attachment, _) = &self.sampler else { return };
+        if !Capture::has_room(attachment).unwrap_or(false) {
+            return;
+        }
+        let (sampler, _) = quietly(|session| match look_at(&self.name) {
+            Ok((_, attachment)) => begin(attachment, session),
+            Err(error) => Sampled::Off(told(&error)),
+        });
+        self.sampler = sampler;
+        self.top.rank(Vec::new(), self.sampler.as_shown());
     }
 }
 

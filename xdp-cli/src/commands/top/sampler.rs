@@ -44,10 +44,20 @@ fn settings(sample: u32) -> Settings {
 
 impl Sampler {
     /// Begins. Until this ends, one of the two places for captures is taken.
-    pub(super) fn begin(attachment: Attachment, session: &mut Session<'_>) -> Result<Self, Error> {
-        let link_type = attachment.link_type()?;
-        let mut capture = Capture::new(&settings(FIRST))?;
-        session.locked(|_namespace| capture.hook(&attachment))?;
+    pub(super) fn begin(
+        attachment: Attachment,
+        session: &mut Session<'_>,
+    ) -> Result<Self, (Attachment, Error)> {
+        let mut begin = || -> Result<(LinkType, Capture), Error> {
+            let link_type = attachment.link_type()?;
+            let mut capture = Capture::new(&settings(FIRST))?;
+            session.locked(|_namespace| capture.hook(&attachment))?;
+            Ok((link_type, capture))
+        };
+        let (link_type, capture) = match begin() {
+            Ok(begun) => begun,
+            Err(error) => return Err((attachment, error)),
+        };
         let now = Instant::now();
         Ok(Self {
             attachment,

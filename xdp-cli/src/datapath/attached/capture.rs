@@ -124,6 +124,24 @@ impl Capture {
         }
     }
 
+    /// Whether the attached program has a place for another capture now. [`Capture::hook`] may
+    /// find another one there first.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not say it.
+    pub fn has_room(attachment: &Attachment) -> Result<bool> {
+        let look = || -> io::Result<bool> {
+            for slot in slots(attachment.program_id())?.into_iter().flatten() {
+                if occupant(&slot.map)?.is_none() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        look().context("look for the capture's place in the attached program")
+    }
+
     /// As [`Capture::hook`], to the filter with these maps and that program's id.
     ///
     /// # Errors

@@ -77,6 +77,7 @@ impl Top {
                     Sort::Packets => Sort::Name,
                     Sort::Name => Sort::Rate,
                 };
+                self.above = 0;
             }
             KeyCode::Char('/') => self.asking = Asking::Filter { before: self.filter.clone() },
             KeyCode::Char(' ') => {
@@ -87,6 +88,8 @@ impl Top {
             }
             KeyCode::Char('j') | KeyCode::Down => self.select(1),
             KeyCode::Char('k') | KeyCode::Up => self.select(-1),
+            KeyCode::PageDown => self.scroll(1),
+            KeyCode::PageUp => self.scroll(-1),
             KeyCode::Char('b') => match self.selected {
                 Some(source) => self.asking = Asking::Block(source),
                 None => self.say("select a source first, with ↑ and ↓ or j and k".to_owned()),
@@ -113,7 +116,16 @@ impl Top {
         self.selected = Some(sources[place].address);
     }
 
+    /// Shows the lists and rules that come so many pages later.
+    fn scroll(&mut self, pages: isize) {
+        let page = self.page.get().max(1);
+        let last = self.rules().len().saturating_sub(page);
+        let by = pages.saturating_mul(isize::try_from(page).unwrap_or(1));
+        self.above = self.above.saturating_add_signed(by).min(last);
+    }
+
     fn write_filter(&mut self, code: KeyCode, is_control: bool, before: String) {
+        self.above = 0;
         match code {
             KeyCode::Enter => return,
             KeyCode::Esc => {

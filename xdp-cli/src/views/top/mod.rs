@@ -10,6 +10,7 @@ pub mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -37,6 +38,10 @@ pub struct Top {
     /// Only lists and rules with this in their names are shown.
     filter: String,
     asking: Asking,
+    /// How many lists and rules are above those that are shown.
+    above: usize,
+    /// How many were shown last.
+    page: Cell<usize>,
     /// The source that is selected. It is shown as long as it is, even where it sends no more.
     selected: Option<IpAddr>,
     /// What came of the last thing that was asked for; until the next key.
@@ -91,6 +96,8 @@ impl Top {
             sort: Sort::default(),
             filter: String::new(),
             asking: Asking::default(),
+            above: 0,
+            page: Cell::new(0),
             selected: None,
             message: None,
         }

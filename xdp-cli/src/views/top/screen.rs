@@ -34,12 +34,14 @@ const NARROWEST: usize = 34;
 /// The selected source, and all others.
 const MARKS: [&str; 2] = ["> ", "  "];
 
-const HELP: [&str; 15] = [
+const HELP: [&str; 17] = [
     "s        sort lists and rules by rate,",
     "         packets or name",
     "/        show those with a text in",
     "         their names; Enter keeps it,",
     "         Esc takes it back",
+    "PgUp     show the lists and rules that",
+    "PgDn     the screen has no room for",
     "space    pause, and go on",
     "↑ ↓ j k  select a source",
     "b        block it for 10 minutes",
@@ -282,8 +284,12 @@ fn draw_rules(frame: &mut Frame<'_>, area: &mut Area, top: &Top, rules: &[&Row],
     let names = sorted(if is_wide { "NAME" } else { "LIST OR RULE" }, Sort::Name);
     frame.render_widget(Line::from(line("KIND", &names, "ACTION", numbers)).style(head()), row);
     let height = usize::from(height);
-    let shown = if rules.len() > height { height.saturating_sub(1) } else { rules.len() };
-    let (shown, hidden) = rules.split_at(shown);
+    let most = if rules.len() > height { height.saturating_sub(1) } else { rules.len() };
+    top.page.set(most);
+    // The last page is a whole one.
+    let above = top.above.min(rules.len() - most);
+    let below = rules.len() - most - above;
+    let shown = &rules[above..above + most];
     for rule in shown {
         let Some(row) = area.row() else { return };
         let (rate, bits) = per_second(rule.rate);
@@ -291,11 +297,13 @@ fn draw_rules(frame: &mut Frame<'_>, area: &mut Area, top: &Top, rules: &[&Row],
         let text = line(rule.kind, &rule.name, &rule.action, [&packets, &rate, &bits]);
         frame.render_widget(Line::from(text), row);
     }
-    let rest = match hidden.len() {
-        0 if !shown.is_empty() => return,
-        0 if top.filter.is_empty() => "the ruleset has no list and no rule".to_owned(),
-        0 => "no name of a list or rule has that in it".to_owned(),
-        more => format!("… and {more} more"),
+    let rest = match (above, below) {
+        (0, 0) if !shown.is_empty() => return,
+        (0, 0) if top.filter.is_empty() => "the ruleset has no list and no rule".to_owned(),
+        (0, 0) => "no name of a list or rule has that in it".to_owned(),
+        (0, below) => format!("… and {below} more (PgDn)"),
+        (above, 0) => format!("… and {above} above (PgUp)"),
+        (above, below) => format!("… and {above} above (PgUp), {below} more (PgDn)"),
     };
     if height > 0
         && let Some(row) = area.row()

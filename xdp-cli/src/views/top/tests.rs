@@ -197,6 +197,52 @@ fn lists_and_rules_are_sorted_and_filtered() {
     assert_eq!(names(&top).split(' ').next(), Some("spamhaus"));
 }
 
+/// On 24 rows or fewer, many lists and rules are shown in pages, each exactly once.
+#[test]
+fn lists_and_rules_are_shown_in_pages() {
+    let mut sample = sample(1);
+    let rule = |number: usize| CountedSample {
+        name: format!("rule-{number:03}"),
+        kind: Kind::Rule,
+        action: "drop".into(),
+        counter: Counter::default(),
+        lost: None,
+    };
+    sample.counted = (0..50).map(rule).collect();
+    let mut top = Top::new(sample, Sampling::OneIn(1024), false);
+    press(&mut top, "ss");
+    let page = |top: &Top| -> Vec<String> {
+        let picture = picture(top, 80, 24);
+        let words = picture.split_whitespace().filter(|word| word.starts_with("rule-"));
+        words.map(str::to_owned).collect()
+    };
+    let mut seen = page(&top);
+    let first = seen.len();
+    assert!(first > 3, "{first}");
+    assert!(picture(&top, 80, 24).contains(&format!("… and {} more (PgDn)", 50 - first)));
+    while seen.last().is_some_and(|last| last != "rule-049") {
+        top.press(KeyCode::PageDown.into());
+        let shown = page(&top);
+        let new = shown.iter().position(|name| Some(name) > seen.last().as_ref().copied());
+        let new = new.expect("another page");
+        seen.extend_from_slice(&shown[new..]);
+    }
+    let all: Vec<String> = (0..50).map(|number| format!("rule-{number:03}")).collect();
+    assert_eq!(seen, all);
+    // There is nothing behind the last page, and one key leads back from it.
+    top.press(KeyCode::PageDown.into());
+    assert!(picture(&top, 80, 24).contains(&format!("… and {} above (PgUp)", 50 - first)));
+    top.press(KeyCode::PageUp.into());
+    let both = format!("… and {} above (PgUp), {first} more (PgDn)", 50 - 2 * first);
+    assert!(picture(&top, 80, 24).contains(&both), "{}", picture(&top, 80, 24));
+    // What is sorted or filtered anew begins at its beginning.
+    press(&mut top, "/rule\n");
+    assert_eq!(page(&top)[0], "rule-000");
+    top.press(KeyCode::PageDown.into());
+    press(&mut top, "sss");
+    assert_eq!(page(&top)[0], "rule-000");
+}
+
 #[test]
 fn a_source_stays_selected_until_another_is() {
     let mut top = busy();
