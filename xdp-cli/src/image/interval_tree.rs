@@ -138,7 +138,7 @@ fn join(first: u32, second: u32) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-fn line_of(words: [u32; 2 * LINE_WORDS]) -> Line {
+pub fn line_of(words: [u32; 2 * LINE_WORDS]) -> Line {
     let mut line = [0; LINE_WORDS];
     for (word, pair) in line.iter_mut().zip(words.chunks_exact(2)) {
         *word = join(pair[0], pair[1]);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::domains::Seed;
 use crate::ruleset::{EntryCount, RedirectTarget, path_bytes};
 
 /// The metadata of an image.
@@ -30,6 +31,8 @@ pub struct Metadata {
     pub redirects: Vec<Redirect>,
     /// Whether some rule has a `vlan` condition.
     pub vlan_rules: bool,
+    /// What the keys for names are drawn from.
+    pub seed: Seed,
 }
 
 impl Metadata {

@@ -4,6 +4,7 @@
 //! `xdp_common::image` has the layout.
 
 pub mod counters;
+pub mod domains;
 mod filter;
 mod interval_tree;
 mod intervals;
@@ -15,6 +16,7 @@ mod rules;
 mod unbound;
 
 use xdp_common::capacity::MORE_EXTENTS;
+use xdp_common::filter::domains::MAX_TYPE_CLASSES;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
     LINE_WORDS, Line, Lines, MAGIC, SLACK_BLOCKS, Span, flag,
@@ -22,6 +24,7 @@ use xdp_common::image::{
 use xdp_common::stats::counter::CounterId;
 
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
+use domains::Domains;
 use interval_tree::LineWriter;
 use intervals::flatten;
 use lists::{Lists as CompiledLists, MembershipTable};
@@ -39,6 +42,12 @@ pub enum BuildError {
         rules::MAX_CLASSES
     )]
     TooVaried,
+    /// Lists of names look at question types in too many ways.
+    #[error(
+        "the lists of names look at question types in more than {MAX_TYPE_CLASSES} different ways; \
+         give several of them the same `qtype`"
+    )]
+    TooManyTypes,
     /// The lists' indexes are too large.
     #[error("the lists would take more than half a gigabyte in the kernel; list fewer prefixes")]
     TooLarge,
@@ -90,6 +99,11 @@ impl Image {
         };
         let table = table(ruleset, metadata, &mut header);
         let mut lines = LineWriter::new(BLOCK_LINES);
+        // First, because it has to lie in the first extent.
+        let domains = domains(ruleset, metadata)?;
+        if let Some(domains) = &domains {
+            domains.write_near(&mut header, &mut lines);
+        }
         header.actions = lines.next();
         compile_actions(ruleset, metadata, &mut lines);
         header.memberships = lines.next();
@@ -105,11 +119,17 @@ impl Image {
         let next = |blocks: &Vec<Block>| blocks.len() as u32;
         header.pages = next(&blocks);
         blocks.extend(rules.page_blocks());
+        if let Some(domains) = &domains {
+            domains.write_pages(&mut header, &mut blocks);
+        }
         header.vectors = next(&blocks);
         blocks.extend(rules.vector_blocks());
         let mut lines = LineWriter::new(next(&blocks) * BLOCK_LINES);
         named.write(&mut header, &mut lines)?;
         write_lists(&table, &mut header, &mut lines)?;
+        if let Some(domains) = domains {
+            domains.write_far(&mut header, &mut lines);
+        }
         append_lines(&mut blocks, lines);
         header.metadata = next(&blocks);
         let bytes = postcard::to_stdvec(metadata).expect("plain data fits into memory");
@@ -133,6 +153,12 @@ impl Image {
     pub fn header(&self) -> &Header {
         Header::of(&self.blocks[0])
     }
+}
+
+fn domains(ruleset: &Ruleset, metadata: &Metadata) -> Result<Option<Domains>, BuildError> {
+    let counted = metadata.counted.iter().filter(|counted| counted.kind == Kind::Domains);
+    let counters: Vec<u32> = counted.map(|counted| counted.number).collect();
+    Domains::new(&ruleset.domains, &counters, metadata.seed)
 }
 
 fn policy_flags(ruleset: &Ruleset) -> u32 {

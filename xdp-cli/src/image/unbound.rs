@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::counters;
+use super::domains::Seed;
 use super::metadata::{Metadata, Mode, Redirect};
 use crate::ruleset::{RuleAction, Ruleset};
 
@@ -32,6 +33,7 @@ impl Metadata {
             counted: counters::assign(ruleset, &[]).counted,
             redirects,
             vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+            seed: Seed::default(),
         }
     }
 }

@@ -75,6 +75,12 @@ impl Sums {
         [a >> 32 | b & UPPER, c & UPPER]
     }
 
+    /// The hash that chooses the bucket.
+    #[inline(always)]
+    pub const fn place(&self) -> u32 {
+        (self.0[3] >> 32) as u32
+    }
+
     /// The bucket, among `buckets`.
     #[inline(always)]
     pub const fn bucket(&self, buckets: u32) -> u32 {

@@ -27,6 +27,7 @@ use crate::datapath::maps::image;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
+use crate::image::domains::Seed;
 use crate::image::metadata::{Metadata, Mode, Redirect};
 use crate::notation::{memory, millis, took};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
@@ -85,6 +86,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         counted,
         redirects,
         vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+        seed: Seed::random(),
     };
     let image = Image::build(ruleset, generation, &metadata)
         .map_err(|error| Error::new(error.to_string()))?;

@@ -32,6 +32,7 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
 use crate::datapath::sys::bpf;
 use crate::image::counters::{self as numbers, Assignment};
+use crate::image::domains::Seed;
 use crate::image::metadata::Metadata;
 use crate::image::nic::{self as tables, NicTables, Unfit};
 use crate::notation::{counted, grouped};
@@ -185,6 +186,7 @@ fn compile(
         counted,
         redirects: Vec::new(),
         vlan_rules: false,
+        seed: Seed::default(),
     };
     let generation = context.before.map_or(1, |before: &InForce| before.generation + 1);
     Ok(PreparedNic { tables, metadata, generation, fresh })

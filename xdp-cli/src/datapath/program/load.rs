@@ -90,7 +90,7 @@ pub fn load_filter_beside(
     let filter = load(filter_name(link_type))?;
     let stages = maps.iter().find(|(name, _)| *name == Map::STAGES.name());
     let (_, map) = stages.ok_or_else(|| LoadError::Other("no map for the stages".into()))?;
-    let mut fill = |place, program: &OwnedFd| {
+    let fill = |place, program: &OwnedFd| {
         fill_stage(map, place, program.as_fd()).map_err(|error| not_filled(&error))
     };
     fill(stages::FILTER, &filter)?;

@@ -1,0 +1,543 @@
+//! Compiles lists of domain names: what they say of each listed name, and the table in which a name
+//! is looked up (`xdp_common::lookup::names`).
+//!
+//! What the lists say of a name is folded with what they say of its parents: a name that says the
+//! same as the parent around it is left out, and a packet that finds its longest listed suffix knows
+//! everything.
+
+use rustc_hash::FxHashMap;
+use xdp_common::capacity::MAX_LISTS;
+use xdp_common::filter::domains::{Action, MAX_TYPE_CLASSES, Membership};
+use xdp_common::filter::rules::PAGE_ENTRIES;
+use xdp_common::image::{BLOCK_WORDS, Block, EXTENT_LINES, Header, LINE_WORDS, Line, flag};
+use xdp_common::lookup::names::{
+    KEY_LINES, OVERFLOW, SLOTS, Sums, VALUE, lower_case, second_bucket,
+};
+use xdp_common::stats::counter::CounterId;
+
+use super::BuildError;
+use super::interval_tree::{LineWriter, line_of};
+use crate::ruleset::domains::{DomainAction, DomainList, DomainName};
+
+/// The keys of an image: they are drawn for it, and known to nobody but root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Seed([u64; 4]);
+
+impl Seed {
+    /// A seed that nobody can guess: the standard library's hash tables are keyed by the system's
+    /// random numbers.
+    pub fn random() -> Self {
+        use std::hash::{BuildHasher as _, RandomState};
+        Self([0; 4].map(|_: u64| RandomState::new().hash_one(0_u64)))
+    }
+
+    /// Another one, made from this one.
+    fn next(self) -> Self {
+        let mut generator = Generator::new(self);
+        Self([0; 4].map(|_: u64| generator.next()))
+    }
+}
+
+/// xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", ACM
+/// Transactions on Mathematical Software 47, 2021). No answer of the filter depends on its numbers,
+/// so that nobody can learn them: it need not be a cipher.
+struct Generator([u64; 4]);
+
+impl Generator {
+    fn new(Seed(seed): Seed) -> Self {
+        // A state of zeros would stay one. The numbers are the generator's own for that case.
+        let all_zero = seed == [0; 4];
+        Self(if all_zero { [0x9e37_79b9_7f4a_7c15, 1, 2, 3] } else { seed })
+    }
+
+    fn next(&mut self) -> u64 {
+        let [a, b, c, d] = &mut self.0;
+        let number = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
+        let shifted = *b << 17;
+        *c ^= *a;
+        *d ^= *b;
+        *b ^= *c;
+        *a ^= *d;
+        *c ^= shifted;
+        *d = d.rotate_left(45);
+        number
+    }
+}
+
+/// Lists of names, compiled but for their places in the image.
+pub struct Domains {
+    keys: Vec<Line>,
+    actions: Vec<Line>,
+    /// Pairs: what is said of a name, and of those below it.
+    memberships: Vec<[Membership; 2]>,
+    types: TypeClasses,
+    buckets: Vec<Line>,
+    depth: u32,
+    root: u32,
+}
+
+impl Domains {
+    /// Compiles lists, which have these counters. `None` where there are no lists.
+    pub fn new(
+        lists: &[DomainList],
+        counters: &[u32],
+        seed: Seed,
+    ) -> Result<Option<Self>, BuildError> {
+        if lists.is_empty() {
+            return Ok(None);
+        }
+        let types = TypeClasses::new(lists)?;
+        let mut seed = seed;
+        loop {
+            let keys = keys(seed);
+            // Two names with the same hash are as likely as being hit by two meteorites; then there are
+            // other keys.
+            if let Some(mut names) = ListedNames::gather(lists, &keys) {
+                let folded = names.fold(lists, &keys, &types);
+                if let Some(buckets) = names.place(seed) {
+                    return Ok(Some(Self {
+                        keys,
+                        actions: actions(lists, counters),
+                        memberships: folded.pairs,
+                        types,
+                        buckets,
+                        depth: names.depth,
+                        root: folded.root,
+                    }));
+                }
+            }
+            seed = seed.next();
+        }
+    }
+
+    /// Writes what is small and read for each message: the first lines of the image.
+    pub fn write_near(&self, header: &mut Header, lines: &mut LineWriter) {
+        header.flags |= flag::DOMAINS;
+        header.name_keys = lines.append(self.keys.clone());
+        header.domain_actions = lines.append(self.actions.clone());
+        header.name_depth = self.depth;
+        header.root_name = self.root;
+        header.name_buckets = self.buckets.len() as u32;
+    }
+
+    /// Writes the pages of question types, which the last pages of rules are followed by.
+    pub fn write_pages(&self, header: &mut Header, blocks: &mut Vec<Block>) {
+        if self.types.classes <= 1 {
+            return;
+        }
+        header.flags |= flag::DOMAIN_TYPES;
+        let first = blocks.len() as u32 - header.pages;
+        header.qtype_directory = first;
+        blocks.extend(self.types.pages(first));
+    }
+
+    /// Writes what is said of names, and the table, which begins behind the first extent.
+    pub fn write_far(self, header: &mut Header, lines: &mut LineWriter) {
+        header.name_memberships = lines.next();
+        for membership in self.memberships.iter().flatten() {
+            lines.push(line_of(*membership));
+        }
+        if lines.next() < EXTENT_LINES {
+            let missing = EXTENT_LINES - lines.next();
+            lines.append(vec![[0; LINE_WORDS]; missing as usize]);
+        }
+        header.name_table = lines.append(self.buckets);
+    }
+}
+
+fn keys(seed: Seed) -> Vec<Line> {
+    let mut generator = Generator::new(seed);
+    (0..KEY_LINES).map(|_| [0; LINE_WORDS].map(|_: u64| generator.next())).collect()
+}
+
+fn actions(lists: &[DomainList], counters: &[u32]) -> Vec<Line> {
+    let words: Vec<u64> = lists
+        .iter()
+        .zip(counters)
+        .map(|(list, &number)| {
+            let action = match list.action {
+                DomainAction::Drop => Action::Drop,
+                DomainAction::Nxdomain => Action::Nxdomain,
+                DomainAction::Refuse => Action::Refuse,
+                DomainAction::Truncate => Action::Truncate,
+                DomainAction::Pass => Action::Pass,
+            };
+            // As `ListedAction` lies in memory: the action first.
+            let parts = [action as u32, CounterId::new(number).0].map(u32::to_ne_bytes);
+            u64::from_ne_bytes(*parts.as_flattened().first_chunk().expect("two times four bytes"))
+        })
+        .collect();
+    words
+        .chunks(LINE_WORDS)
+        .map(|words| {
+            let mut line = [0; LINE_WORDS];
+            line[..words.len()].copy_from_slice(words);
+            line
+        })
+        .collect()
+}
+
+/// Question types in classes: two types that the same lists look at are of one class. Class 0 is that
+/// of types that no list names.
+struct TypeClasses {
+    /// The class of each named type, sorted by type.
+    named: Vec<(u16, u16)>,
+    classes: usize,
+    /// For each class, a bit for each list that looks at it.
+    looks: Vec<Vec<bool>>,
+}
+
+impl TypeClasses {
+    fn new(lists: &[DomainList]) -> Result<Self, BuildError> {
+        let mut types: Vec<u16> =
+            lists.iter().filter_map(|it| it.qtypes.as_ref()).flatten().copied().collect();
+        types.sort_unstable();
+        types.dedup();
+        let looks_at = |kind: Option<u16>| -> Vec<bool> {
+            let looks = |list: &DomainList| match (&list.qtypes, kind) {
+                (None, _) => true,
+                (Some(types), Some(kind)) => types.contains(&kind),
+                (Some(_), None) => false,
+            };
+            lists.iter().map(looks).collect()
+        };
+        let mut looks = vec![looks_at(None)];
+        let mut named = Vec::new();
+        for kind in types {
+            let wanted = looks_at(Some(kind));
+            let class = looks.iter().position(|known| *known == wanted).unwrap_or_else(|| {
+                looks.push(wanted);
+                looks.len() - 1
+            });
+            named.push((kind, class as u16));
+        }
+        if looks.len() > MAX_TYPE_CLASSES {
+            return Err(BuildError::TooManyTypes);
+        }
+        Ok(Self { named, classes: looks.len(), looks })
+    }
+
+    /// A directory, and the pages that it names, the first of which is for types that no list names.
+    fn pages(&self, first: u32) -> Vec<Block> {
+        let mut directory = [first as u16 + 1; PAGE_ENTRIES];
+        let mut pages = vec![[0; PAGE_ENTRIES]];
+        for of_page in self.named.chunk_by(|(a, _), (b, _)| a >> 8 == b >> 8) {
+            let mut page = [0; PAGE_ENTRIES];
+            for (kind, class) in of_page {
+                page[usize::from(kind & 0xff)] = *class;
+            }
+            directory[usize::from(of_page[0].0 >> 8)] = first as u16 + 1 + pages.len() as u16;
+            pages.push(page);
+        }
+        std::iter::once(&directory).chain(&pages).map(page_block).collect()
+    }
+}
+
+fn page_block(page: &[u16; PAGE_ENTRIES]) -> Block {
+    let mut block = [0; BLOCK_WORDS];
+    for (word, entries) in block.iter_mut().zip(page.as_chunks::<4>().0) {
+        let bytes = entries.map(u16::to_ne_bytes);
+        *word =
+            u64::from_ne_bytes(*bytes.as_flattened().first_chunk().expect("four times two bytes"));
+    }
+    block
+}
+
+/// A name, with the lists that hold it.
+struct Listed {
+    fingerprint: [u64; 2],
+    /// The upper half of the hash that chooses the bucket.
+    place: u32,
+    /// The list that holds it and its number there.
+    list: u16,
+    labels: u8,
+    number: u32,
+    /// The first of its entries in `ListedNames::entries`.
+    entries: u32,
+    /// What is said of it: a pair's number, from 1; 0 while that is not known.
+    value: u32,
+    /// Whether its parent says the same.
+    is_left_out: bool,
+}
+
+/// A list that holds a name.
+struct Entry {
+    list: u16,
+    below_only: bool,
+    /// The name's next entry; `NO_ENTRY` behind the last.
+    next: u32,
+}
+
+const NO_ENTRY: u32 = u32::MAX;
+
+/// Every name once.
+struct ListedNames {
+    names: Vec<Listed>,
+    entries: Vec<Entry>,
+    /// By a part of the hash.
+    by_hash: FxHashMap<u64, u32>,
+    depth: u32,
+}
+
+/// What was folded.
+struct Folded {
+    /// Number 0 is of names that no list says anything of.
+    pairs: Vec<[Membership; 2]>,
+    root: u32,
+}
+
+/// A suffix of a name, while it is hashed.
+struct Suffix {
+    sums: Sums,
+    /// How many labels it has, without the root's.
+    labels: u32,
+    /// Where it begins in the name's bytes.
+    start: usize,
+}
+
+/// Hashes the suffixes of a name, the shortest first, from the root on.
+fn for_each_suffix(name: DomainName<'_>, keys: &[Line], mut each: impl FnMut(&Suffix)) {
+    let wire = name.wire();
+    let mut suffix = Suffix { sums: Sums::of_root(&keys[0]), labels: 0, start: wire.len() };
+    each(&suffix);
+    let mut starts = [0_u8; 128];
+    let (mut count, mut at) = (0, 0);
+    while at < wire.len() && count < starts.len() {
+        starts[count] = at as u8;
+        count += 1;
+        at += 1 + usize::from(wire[at]);
+    }
+    let mut lines = keys[1..].iter();
+    for &start in starts[..count].iter().rev() {
+        let start = usize::from(start);
+        let label = &wire[start..(start + 1 + usize::from(wire[start])).min(wire.len())];
+        for piece in label.chunks(8) {
+            let mut bytes = [0; 8];
+            bytes[..piece.len()].copy_from_slice(piece);
+            let Some(line) = lines.next() else { return };
+            suffix.sums.add(line, lower_case(u64::from_le_bytes(bytes), piece.len() as u32));
+        }
+        suffix.labels += 1;
+        suffix.start = start;
+        each(&suffix);
+    }
+}
+
+impl ListedNames {
+    /// All names of the lists. `None` where two have the same hash.
+    fn gather(lists: &[DomainList], keys: &[Line]) -> Option<Self> {
+        let count: usize = lists.iter().map(|list| list.names.len()).sum();
+        let mut this = Self {
+            names: Vec::with_capacity(count),
+            entries: Vec::with_capacity(count),
+            by_hash: FxHashMap::with_capacity_and_hasher(count, Default::default()),
+            depth: 0,
+        };
+        debug_assert!(lists.len() <= MAX_LISTS);
+        for (list, of_list) in (0..).zip(lists) {
+            for (number, listed) in (0..).zip(of_list.names.iter()) {
+                let mut whole = None;
+                for_each_suffix(listed.name, keys, |suffix| {
+                    whole = Some((suffix.sums, suffix.labels))
+                });
+                let (sums, labels) = whole?;
+                let entry = this.entries.len() as u32;
+                let below_only = listed.below_only;
+                let key = key(&sums);
+                let Some(&known) = this.by_hash.get(&key) else {
+                    this.entries.push(Entry { list, below_only, next: NO_ENTRY });
+                    this.by_hash.insert(key, this.names.len() as u32);
+                    this.depth = this.depth.max(labels);
+                    this.names.push(Listed {
+                        fingerprint: sums.fingerprint(),
+                        place: sums.place(),
+                        list,
+                        labels: labels as u8,
+                        number,
+                        entries: entry,
+                        value: 0,
+                        is_left_out: false,
+                    });
+                    continue;
+                };
+                let known = &mut this.names[known as usize];
+                if name_of(lists, known)? != listed.name {
+                    return None;
+                }
+                this.entries.push(Entry { list, below_only, next: known.entries });
+                known.entries = entry;
+            }
+        }
+        Some(this)
+    }
+
+    /// Finds what is said of each name, with what is said of its parents.
+    fn fold(&mut self, lists: &[DomainList], keys: &[Line], types: &TypeClasses) -> Folded {
+        let nothing = [[0; MAX_TYPE_CLASSES]; 2];
+        let mut folded = Folded { pairs: vec![nothing], root: 0 };
+        let mut numbers: FxHashMap<[Membership; 2], u32> = FxHashMap::default();
+        numbers.insert(nothing, 0);
+        // Parents have fewer labels, so they come first.
+        let mut order: Vec<u32> = (0..self.names.len() as u32).collect();
+        order.sort_by_key(|&name| self.names[name as usize].labels);
+        let mut last = (nothing, 0);
+        for number in order {
+            let listed = &self.names[number as usize];
+            let name = name_of(lists, listed).unwrap_or(DomainName::ROOT);
+            let own = u32::from(listed.labels);
+            let mut parent = 0;
+            for_each_suffix(name, keys, |suffix| {
+                if suffix.labels < own
+                    && let Some(&known) = self.by_hash.get(&key(&suffix.sums))
+                    && let known = &self.names[known as usize]
+                    && let Some(listed) = name_of(lists, known)
+                    && Some(listed.wire()) == name.wire().get(suffix.start..)
+                {
+                    parent = known.value;
+                }
+            });
+            let around = folded.pairs[parent as usize][1];
+            let said = self.said(listed, around, types);
+            let value = if said == last.0 {
+                last.1
+            } else {
+                *numbers.entry(said).or_insert_with(|| {
+                    folded.pairs.push(said);
+                    folded.pairs.len() as u32 - 1
+                })
+            };
+            last = (said, value);
+            if own == 0 {
+                folded.root = value;
+            }
+            let listed = &mut self.names[number as usize];
+            listed.value = value;
+            listed.is_left_out = own == 0 || said == [around; 2];
+        }
+        folded
+    }
+
+    /// What is said of a name and of those below it. `around` is what the parent says of those below
+    /// it.
+    fn said(&self, listed: &Listed, around: Membership, types: &TypeClasses) -> [Membership; 2] {
+        // The first list for each class, from 1; of the name itself, of those below.
+        let mut first = [[0; MAX_TYPE_CLASSES]; 2];
+        let mut next = listed.entries;
+        while let Some(entry) = self.entries.get(next as usize) {
+            let number = u32::from(entry.list) + 1;
+            for (class, looks) in types.looks.iter().enumerate() {
+                if !looks[usize::from(entry.list)] {
+                    continue;
+                }
+                let lower = |known: u32| if known == 0 { number } else { known.min(number) };
+                first[1][class] = lower(first[1][class]);
+                if !entry.below_only {
+                    first[0][class] = lower(first[0][class]);
+                }
+            }
+            next = entry.next;
+        }
+        for side in &mut first {
+            for (own, around) in side.iter_mut().zip(around) {
+                *own = if *own == 0 { around } else { *own };
+            }
+        }
+        first
+    }
+
+    /// Puts the names into buckets. `None` where two names of one bucket have the same fingerprint.
+    fn place(&self, seed: Seed) -> Option<Vec<Line>> {
+        let placed: Vec<u32> = (0..self.names.len() as u32)
+            .filter(|&name| !self.names[name as usize].is_left_out)
+            .collect();
+        // Eleven names to four buckets: room enough that few names are in their second.
+        let mut buckets = (placed.len() * 4).div_ceil(11).max(1);
+        let mut generator = Generator::new(seed.next());
+        loop {
+            if let Some(slots) = self.fill(&placed, buckets as u32, &mut generator) {
+                return self.write(&slots, buckets as u32);
+            }
+            buckets += buckets / 8 + 1;
+        }
+    }
+
+    fn bucket(&self, name: u32, buckets: u32) -> u32 {
+        let place = u64::from(self.names[name as usize].place);
+        (place * u64::from(buckets) >> 32) as u32
+    }
+
+    fn second_bucket(&self, name: u32, buckets: u32) -> u32 {
+        second_bucket(self.names[name as usize].fingerprint[1], buckets)
+    }
+
+    /// The name in each slot; `None` if there are too few buckets. Names that find no room put others
+    /// out of theirs (Pagh and Rodler, "Cuckoo hashing", Journal of Algorithms 51, 2004).
+    fn fill(
+        &self,
+        placed: &[u32],
+        buckets: u32,
+        generator: &mut Generator,
+    ) -> Option<Vec<[u32; SLOTS]>> {
+        const EMPTY: u32 = u32::MAX;
+        const MAX_MOVES: usize = 1_000;
+        let mut slots = vec![[EMPTY; SLOTS]; buckets as usize];
+        for &name in placed {
+            let mut name = name;
+            let mut moves = 0;
+            'placing: loop {
+                let both = [self.bucket(name, buckets), self.second_bucket(name, buckets)];
+                for bucket in both {
+                    let bucket = &mut slots[bucket as usize];
+                    if let Some(slot) = bucket.iter_mut().find(|slot| **slot == EMPTY) {
+                        *slot = name;
+                        break 'placing;
+                    }
+                }
+                if moves == MAX_MOVES {
+                    return None;
+                }
+                moves += 1;
+                let random = generator.next();
+                let bucket = both[(random >> 32) as usize % 2];
+                let slot = random as usize % SLOTS;
+                std::mem::swap(&mut slots[bucket as usize][slot], &mut name);
+            }
+        }
+        Some(slots)
+    }
+
+    fn write(&self, slots: &[[u32; SLOTS]], buckets: u32) -> Option<Vec<Line>> {
+        let mut lines = vec![[0; LINE_WORDS]; slots.len()];
+        for (bucket, names) in (0..).zip(slots) {
+            for (slot, &number) in names.iter().enumerate() {
+                let Some(name) = self.names.get(number as usize) else { continue };
+                let [first, second] = name.fingerprint;
+                let same =
+                    |other: &&[u64]| other[0] == first && other[1] & !VALUE & !OVERFLOW == second;
+                if lines[bucket as usize].chunks_exact(2).take(slot).any(|other| same(&other)) {
+                    return None;
+                }
+                let words = &mut lines[bucket as usize][2 * slot..];
+                words[0] = first;
+                // The flag of the bucket may be there already.
+                words[1] |= second | u64::from(name.value);
+                let own = self.bucket(number, buckets);
+                if own != bucket {
+                    lines[own as usize][1] |= OVERFLOW;
+                }
+            }
+        }
+        Some(lines)
+    }
+}
+
+/// The name itself.
+fn name_of<'a>(lists: &'a [DomainList], listed: &Listed) -> Option<DomainName<'a>> {
+    let names = &lists[usize::from(listed.list)].names;
+    names.get(listed.number as usize).map(|listed| listed.name)
+}
+
+/// A part of the hash: by it names are found here, where they are compared besides.
+fn key(sums: &Sums) -> u64 {
+    sums.fingerprint()[0]
+}
