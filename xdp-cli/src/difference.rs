@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::config::written::{self, Setting, Value};
 use crate::image::metadata::{Kind, Metadata};
+use crate::ruleset::domains::{DomainList, DomainName, ListedName};
 use crate::ruleset::{EntryCount, List, Rule, Ruleset, in_order};
 
 /// The changes from one ruleset to the next. What stays as it is does not appear.
@@ -19,7 +20,7 @@ pub struct Difference {
     pub policy: Vec<KeyChange>,
     /// Changes in `[arp]`.
     pub arp: Vec<KeyChange>,
-    /// Allowlists, then blocklists.
+    /// Allowlists, then blocklists, then domains.
     pub lists: Vec<ListChange>,
     pub rules: Vec<RuleChange>,
     /// Only names and entry counts of the ruleset before are known, so neither values of keys nor
@@ -74,7 +75,7 @@ pub struct ListChange {
     pub moved: Option<Move>,
 }
 
-/// The prefixes that a list has in only one of two rulesets.
+/// The entries that a list has in only one of two rulesets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryChange {
     pub added: EntryCount,
@@ -93,7 +94,7 @@ pub struct RuleChange {
     pub moved: Option<Move>,
 }
 
-/// How many of the prefixes added to a list, and how many of those removed, are named.
+/// How many of the entries added to a list, and how many of those removed, are named.
 pub const NAMED: usize = 10;
 
 impl Difference {
@@ -105,13 +106,14 @@ impl Difference {
             arp,
             allowlists,
             blocklists,
-            domains: _,
+            domains,
             rules,
             files: _,
             configurations: _,
         } = after;
         let mut lists = list_changes(Kind::Allowlist, &before.allowlists, allowlists);
         lists.extend(list_changes(Kind::Blocklist, &before.blocklists, blocklists));
+        lists.extend(list_changes(Kind::Domains, &before.domains, domains));
         Self {
             policy: key_changes(written::policy(&before.policy), written::policy(policy)),
             arp: key_changes(written::arp(&before.arp), written::arp(arp)),
@@ -128,10 +130,9 @@ impl Difference {
             let of_kind = before.counted.iter().filter(move |counted| counted.kind == kind);
             of_kind.map(|counted| (counted.name.as_str(), counted.entries.unwrap_or_default()))
         };
-        let lists = |kind: Kind, after: &[List]| {
+        let lists = |kind: Kind, after: Vec<(&str, EntryCount)>| {
             let before: Vec<(&str, EntryCount)> = counted(kind).collect();
-            let after = after.iter().map(|list| (list.name.as_str(), list.entries()));
-            let pairs = pair(&before, &after.collect::<Vec<_>>(), |(name, _)| *name);
+            let pairs = pair(&before, &after, |(name, _)| *name);
             let changes = pairs.into_iter().filter_map(|pair| {
                 let name = pair.either().0.to_owned();
                 let [before, after] =
@@ -166,8 +167,9 @@ impl Difference {
             policy: Vec::new(),
             arp: Vec::new(),
             lists: [
-                lists(Kind::Allowlist, &after.allowlists),
-                lists(Kind::Blocklist, &after.blocklists),
+                lists(Kind::Allowlist, sizes(&after.allowlists)),
+                lists(Kind::Blocklist, sizes(&after.blocklists)),
+                lists(Kind::Domains, sizes(&after.domains)),
             ]
             .concat(),
             rules: rules.collect(),
@@ -176,16 +178,77 @@ impl Difference {
     }
 }
 
-fn list_changes(kind: Kind, before: &[List], after: &[List]) -> Vec<ListChange> {
-    let before: Vec<&List> = before.iter().collect();
-    let after: Vec<&List> = after.iter().collect();
-    let pairs = pair(&before, &after, |list| list.name.as_str()).into_iter();
+/// A list whose entries can be compared with those of another.
+trait Compared {
+    fn name(&self) -> &str;
+
+    fn entries(&self) -> EntryCount;
+
+    /// Its keys, without its name and its entries.
+    fn settings(&self, kind: Kind) -> Vec<Setting>;
+
+    /// Counts the entries before and after, and finds those that only one of the two lists has.
+    fn compare(
+        before: Option<&Self>,
+        after: Option<&Self>,
+    ) -> (EntryCount, EntryCount, EntryChange);
+}
+
+impl Compared for List {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn entries(&self) -> EntryCount {
+        self.entries()
+    }
+
+    fn settings(&self, kind: Kind) -> Vec<Setting> {
+        written::list(self, kind == Kind::Blocklist)
+    }
+
+    fn compare(
+        before: Option<&Self>,
+        after: Option<&Self>,
+    ) -> (EntryCount, EntryCount, EntryChange) {
+        compare_entries(before, after)
+    }
+}
+
+impl Compared for DomainList {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn entries(&self) -> EntryCount {
+        self.entries()
+    }
+
+    fn settings(&self, _: Kind) -> Vec<Setting> {
+        written::domains(self)
+    }
+
+    fn compare(
+        before: Option<&Self>,
+        after: Option<&Self>,
+    ) -> (EntryCount, EntryCount, EntryChange) {
+        compare_names(before, after)
+    }
+}
+
+/// Name and number of entries of each list.
+fn sizes<L: Compared>(lists: &[L]) -> Vec<(&str, EntryCount)> {
+    lists.iter().map(|list| (list.name(), list.entries())).collect()
+}
+
+fn list_changes<L: Compared>(kind: Kind, before: &[L], after: &[L]) -> Vec<ListChange> {
+    let before: Vec<&L> = before.iter().collect();
+    let after: Vec<&L> = after.iter().collect();
+    let pairs = pair(&before, &after, |list| list.name()).into_iter();
     let changes = pairs.filter_map(|pair| {
-        let name = pair.either().name.clone();
-        let (before, after, entries) = compare_entries(pair.before, pair.after);
-        let settings = |list: Option<&List>| {
-            list.map(|list| written::list(list, kind == Kind::Blocklist)).unwrap_or_default()
-        };
+        let name = pair.either().name().to_owned();
+        let (before, after, entries) = L::compare(pair.before, pair.after);
+        let settings = |list: Option<&L>| list.map(|list| list.settings(kind)).unwrap_or_default();
         let settings = match (pair.before, pair.after) {
             (Some(_), Some(_)) => key_changes(settings(pair.before), settings(pair.after)),
             // A list that was added or removed has no changed keys.
@@ -204,7 +267,7 @@ fn list_changes(kind: Kind, before: &[List], after: &[List]) -> Vec<ListChange> 
     changes.collect()
 }
 
-/// Counts the entries before and after, and finds those that only one of the two lists has.
+/// Compares the prefixes of two lists.
 fn compare_entries(
     before: Option<&List>,
     after: Option<&List>,
@@ -243,6 +306,38 @@ fn compare_entries(
     let before = EntryCount { ipv4: before_v4, ipv6: old.len() as u64, names: 0 };
     let after = EntryCount { ipv4: after_v4, ipv6: new.len() as u64, names: 0 };
     (before, after, change)
+}
+
+/// The same of names. Those below one and that one itself are two.
+fn compare_names(
+    before: Option<&DomainList>,
+    after: Option<&DomainList>,
+) -> (EntryCount, EntryCount, EntryChange) {
+    fn in_order(list: Option<&DomainList>) -> Vec<(DomainName<'_>, bool)> {
+        let names = list.into_iter().flat_map(|list| list.names.iter());
+        let mut names: Vec<_> = names.map(|listed| (listed.name, listed.below_only)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    let text = |(name, below_only)| ListedName { name, below_only, file: 0, line: 0 }.to_string();
+    let mut change = EntryChange::default();
+    let (old, new) = (in_order(before), in_order(after));
+    for difference in Merge::of(&old, &new) {
+        match difference {
+            Alone::Before(one) => {
+                change.removed.names += 1;
+                name(&mut change.first_removed, || text(one));
+            }
+            Alone::After(one) => {
+                change.added.names += 1;
+                name(&mut change.first_added, || text(one));
+            }
+        }
+    }
+    let count = |names: usize| EntryCount { names: names as u64, ..EntryCount::default() };
+    (count(old.len()), count(new.len()), change)
 }
 
 fn name(named: &mut Vec<String>, prefix: impl FnOnce() -> String) {

@@ -4,6 +4,7 @@
 //! what is kept in a file beside the pins as the ruleset in force.
 
 pub mod domains;
+pub mod name_index;
 
 use std::path::PathBuf;
 

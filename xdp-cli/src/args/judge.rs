@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use crate::config::domain_name::{NameBuffer, NameError};
 use crate::config::file::Disk;
 use crate::config::names::Names;
 use crate::config::rule::field;
@@ -149,9 +150,9 @@ pub struct Mac(pub [u8; 6]);
 pub struct Lookup {
     #[command(flatten)]
     pub judge: Judge,
-    /// An IPv4 or IPv6 address
-    #[arg(value_name = "ADDRESS", required = true, value_parser = address)]
-    pub address: IpAddr,
+    /// An IPv4 or IPv6 address, or a name of the Domain Name System
+    #[arg(value_name = "ADDRESS|NAME", required = true, value_parser = looked_up)]
+    pub what: LookedUp,
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,
@@ -163,6 +164,44 @@ fn address(text: &str) -> Result<IpAddr, String> {
          brackets"
             .to_owned()
     })
+}
+
+/// What `lookup` looks up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LookedUp {
+    Address(IpAddr),
+    /// A name in the form that it has in a message, without the root's label.
+    Name(Vec<u8>),
+}
+
+fn looked_up(text: &str) -> Result<LookedUp, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(LookedUp::Address(address));
+    }
+    let mut buffer = NameBuffer::default();
+    let read = buffer.read(text.as_bytes());
+    // Who leaves out a number, or has one too many, means an address.
+    let last = buffer.name().labels().last().unwrap_or_default();
+    match read {
+        Ok(()) if buffer.below_only() => {
+            Err("write the name that is asked for, such as www.example.org".to_owned())
+        }
+        Ok(()) if last.is_empty() || !last.iter().all(u8::is_ascii_digit) => {
+            Ok(LookedUp::Name(buffer.name().wire().to_vec()))
+        }
+        Err(
+            error @ (NameError::LongLabel
+            | NameError::LongName
+            | NameError::EmptyLabel
+            | NameError::Url
+            | NameError::Idn
+            | NameError::Star
+            | NameError::Escape),
+        ) => Err(format!("it {}", error.message())),
+        _ => Err("write a name, such as example.org, or one address, such as 203.0.113.7 or \
+                  2001:db8::1, without a length, a port, a zone or brackets"
+            .to_owned()),
+    }
 }
 
 fn packet(text: &str) -> Result<PacketArg, String> {
@@ -213,6 +252,30 @@ fn mac(text: &str) -> Result<Mac, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_and_names_are_looked_up() {
+        let name = |wire: &[u8]| Ok(LookedUp::Name(wire.to_vec()));
+        assert_eq!(looked_up("WWW.example."), name(b"\x03www\x07example"));
+        assert_eq!(looked_up("."), name(b""));
+        assert_eq!(looked_up("bücher"), name(b"\x0dxn--bcher-kva"));
+        assert_eq!(looked_up("dead"), name(b"\x04dead"));
+        assert_eq!(looked_up("::1"), Ok(LookedUp::Address("::1".parse().unwrap())));
+        for (wrong, why) in [
+            ("10.0.0", "write a name, such as example.org, or one address"),
+            ("10.0.0.1.2", "write a name"),
+            ("10.0.0.0/8", "write a name"),
+            ("203.0.113.7:53", "write a name"),
+            ("fe80::1%eth0", "write a name"),
+            ("", "write a name"),
+            ("*.example.org", "write the name that is asked for"),
+            ("a..b", "it is no name: there is nothing between two dots"),
+            ("https://example.org", "it is a URL, not a name"),
+        ] {
+            let said = looked_up(wrong).unwrap_err();
+            assert!(said.starts_with(why), "{wrong}: {said}");
+        }
+    }
 
     #[test]
     fn words_of_headers() {

@@ -14,7 +14,9 @@ mod top;
 pub use capture::Capture;
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
 pub use entries::{Bans, Block, Prefixes, Put, Unblock};
-pub use judge::{Explain, Headers, Judge, LinkTypeArg, Lookup, Mac, Named, PacketArg, ProtocolArg};
+pub use judge::{
+    Explain, Headers, Judge, LinkTypeArg, LookedUp, Lookup, Mac, Named, PacketArg, ProtocolArg,
+};
 pub use look::{Check, Show, Stats, Status};
 pub use manual::{ManPage, Manual};
 pub use metrics::{Listen, Metrics};
@@ -107,7 +109,7 @@ pub enum Command {
     /// no live counter moves. With --config, a configuration is asked that need not be in force. The
     /// frame is given in hexadecimal, comes from a capture, or is built from its addresses and ports.
     Explain(Box<Explain>),
-    /// Show every list and run-time entry that holds an address, the deciding one first
+    /// Show every list and run-time entry that holds an address or a name, the deciding one first
     Lookup(Lookup),
     /// Give Prometheus what `stats` and `status` know, of every attached interface
     ///

@@ -14,6 +14,7 @@ use crate::image::metadata::Metadata;
 use crate::image::{BuildError, Image};
 use crate::notation::{counted, grouped, json_line, memory, plain, took};
 use crate::report::Reporter;
+use crate::ruleset::domains::DomainList;
 use crate::ruleset::{EntryCount, List, Ruleset};
 
 #[derive(Serialize)]
@@ -87,11 +88,16 @@ fn write_json(out: &mut dyn Write, answer: &Answer<'_>) -> io::Result<()> {
 fn write_summary(out: &mut dyn Write, file: &Path, ruleset: &Ruleset) -> io::Result<()> {
     let lists = || ruleset.allowlists.iter().chain(&ruleset.blocklists);
     let entries = lists().map(List::entries).fold(EntryCount::default(), EntryCount::plus);
+    let domains = ruleset.domains.iter().map(DomainList::entries);
+    let names = match domains.fold(EntryCount::default(), EntryCount::plus).names {
+        0 => String::new(),
+        names => format!(" and {}", counted(names, "name")),
+    };
     writeln!(
         out,
-        "{}: ok: {} with {} IPv4 and {} IPv6 prefixes, {}",
+        "{}: ok: {} with {} IPv4 and {} IPv6 prefixes{names}, {}",
         plain(&file.to_string_lossy()),
-        counted(lists().count() as u64, "list"),
+        counted((lists().count() + ruleset.domains.len()) as u64, "list"),
         grouped(entries.ipv4),
         grouped(entries.ipv6),
         counted(ruleset.rules.len() as u64, "rule"),

@@ -3,22 +3,26 @@
 use std::net::IpAddr;
 
 use super::{Failure, Session, configuration};
-use crate::args::Lookup;
+use crate::args::{LookedUp, Lookup};
+use crate::config::qtype;
 use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic;
 use crate::image::metadata::Kind;
 use crate::judgement::names::full;
 use crate::notation::plain;
+use crate::ruleset::domains::DomainName;
 use crate::ruleset::{ListAction, Ruleset, Side};
 use crate::views::entries::{Kind as EntryKind, Listed};
 use crate::views::explain::entries::{Address, Held, ListedEntries};
+use crate::views::explain::names::HeldName;
 use crate::views::lookup::{Holding, json, text};
 
-/// Shows what holds an address. It is no error if nothing does.
+/// Shows what holds an address or a name. It is no error if nothing does.
 pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
-    let address = match args.address {
-        IpAddr::V4(address) => Address::V4(address.to_bits()),
-        IpAddr::V6(address) => Address::V6(address.to_bits()),
+    let address = match &args.what {
+        LookedUp::Address(IpAddr::V4(address)) => Some(Address::V4(address.to_bits())),
+        LookedUp::Address(IpAddr::V6(address)) => Some(Address::V6(address.to_bits())),
+        LookedUp::Name(_) => None,
     };
     let (entries, ruleset) = match (&args.judge.config, &args.judge.interface) {
         (Some(path), _) => {
@@ -28,24 +32,36 @@ pub fn run(args: &Lookup, session: &mut Session<'_>) -> Result<(), Failure> {
         }
         (None, interface) => in_force(interface.as_deref().unwrap_or_default(), address)?,
     };
-    let held = ListedEntries::of(ruleset).holding(address);
-    let all = in_order(&entries, &held);
+    let mut listed = ListedEntries::of(ruleset);
+    let (all, nothing) = match &args.what {
+        LookedUp::Name(wire) => {
+            let name = DomainName::of_wire(wire);
+            let held = listed.holding_name(name);
+            (held.iter().map(of_name).collect(), format!("no list holds {name}"))
+        }
+        LookedUp::Address(shown) => {
+            let held = address.map(|address| listed.holding(address)).unwrap_or_default();
+            let nothing = format!("no list and no run-time entry holds {shown}");
+            (in_order(&entries, &held), nothing)
+        }
+    };
     let written = if args.json {
         json::write(session.out, &all)
     } else {
-        text::write(session.out, &args.address.to_string(), &all)
+        text::write(session.out, &nothing, &all)
     };
     written.map_err(Failure::from_output)
 }
 
-/// The run-time entries of an interface that hold an address, and the ruleset in force there.
-fn in_force(interface: &str, address: Address) -> Result<(Vec<Listed>, Ruleset), Error> {
+/// The run-time entries of an interface that hold an address, and the ruleset in force there. None
+/// holds a name.
+fn in_force(interface: &str, address: Option<Address>) -> Result<(Vec<Listed>, Ruleset), Error> {
     let (namespace, attachment) = super::look_at(interface)?;
     let key = attachment.key();
-    let entries = match attachment.nic() {
+    let entries = match (attachment.nic(), address) {
         // A NIC has no run-time entries.
-        Some(_) => Vec::new(),
-        None => {
+        (Some(_), _) | (_, None) => Vec::new(),
+        (None, Some(address)) => {
             let (maps, _) = attachment.readable()?;
             let notes = namespace.notes_directory(key)?;
             dynamic::holding(maps, notes, full(address))?
@@ -94,6 +110,21 @@ fn of_entry(entry: &Listed) -> Holding {
         expires_in_seconds: entry.expires_in_seconds,
         note: entry.note.clone(),
         owner: Some(entry.owner.clone()),
+        ..Holding::default()
+    }
+}
+
+fn of_name(held: &HeldName) -> Holding {
+    let qtypes = held.qtypes.as_ref();
+    Holding {
+        kind: Kind::Domains.as_str(),
+        name: Some(held.list.clone()),
+        entry: held.place.entry.clone(),
+        action: held.action.as_str(),
+        side: "question",
+        qtype: qtypes.map(|types| types.iter().map(|number| qtype::text(*number)).collect()),
+        file: Some(held.place.file.clone()),
+        line: Some(held.place.line),
         ..Holding::default()
     }
 }

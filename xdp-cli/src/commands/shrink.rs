@@ -4,22 +4,20 @@
 use crate::diagnostic::Diagnostic;
 use crate::image::metadata::{Kind, Metadata};
 use crate::notation::{counted, grouped};
-use crate::ruleset::{List, Ruleset};
+use crate::ruleset::{EntryCount, Guards, Ruleset};
 
 /// A diagnostic for each list that has lost too much. A list that is not in force by the same name
 /// and kind has lost nothing.
 pub fn refusals(ruleset: &Ruleset, in_force: &Metadata) -> Vec<Diagnostic> {
-    let allowlists = ruleset.allowlists.iter().map(|list| (Kind::Allowlist, "allowlist", list));
-    let blocklists = ruleset.blocklists.iter().map(|list| (Kind::Blocklist, "blocklist", list));
-    let refusal = |(kind, title, list): (Kind, &str, &List)| {
-        let most = list.guards.max_shrink?;
-        let before = in_force.list_entries(kind, &list.name)?.total();
-        let now = list.entries().total();
+    let refusal = |list: Listed<'_>| {
+        let (title, most) = (list.kind.as_str(), list.guards.max_shrink?);
+        let before = in_force.list_entries(list.kind, list.name)?.total();
+        let now = (list.entries)().total();
         let lost = u128::from(before.saturating_sub(now));
         (lost * 100 > u128::from(before) * u128::from(most)).then(|| Diagnostic {
-            file: ruleset.files.get(usize::from(list.file)).cloned().unwrap_or_default(),
-            line: list.line,
-            column: list.column,
+            file: ruleset.files.get(usize::from(list.place.0)).cloned().unwrap_or_default(),
+            line: list.place.1,
+            column: list.place.2,
             message: format!(
                 "{title} \"{}\": {}, where {} in force, and max_shrink is {most}%",
                 list.name,
@@ -35,7 +33,37 @@ pub fn refusals(ruleset: &Ruleset, in_force: &Metadata) -> Vec<Diagnostic> {
             excerpt: None,
         })
     };
-    allowlists.chain(blocklists).filter_map(refusal).collect()
+    listed(ruleset).filter_map(refusal).collect()
+}
+
+/// A list of either kind of entries.
+struct Listed<'r> {
+    kind: Kind,
+    name: &'r str,
+    guards: &'r Guards,
+    /// File, line and column.
+    place: (u16, u32, u32),
+    /// Counts the entries, which takes long.
+    entries: Box<dyn Fn() -> EntryCount + 'r>,
+}
+
+fn listed(ruleset: &Ruleset) -> impl Iterator<Item = Listed<'_>> {
+    let allowlists = ruleset.allowlists.iter().map(|list| (Kind::Allowlist, list));
+    let blocklists = ruleset.blocklists.iter().map(|list| (Kind::Blocklist, list));
+    let of_prefixes = allowlists.chain(blocklists).map(|(kind, list)| Listed {
+        kind,
+        name: &list.name,
+        guards: &list.guards,
+        place: (list.file, list.line, list.column),
+        entries: Box::new(|| list.entries()),
+    });
+    of_prefixes.chain(ruleset.domains.iter().map(|list| Listed {
+        kind: Kind::Domains,
+        name: &list.name,
+        guards: &list.guards,
+        place: (list.file, list.line, list.column),
+        entries: Box::new(|| list.entries()),
+    }))
 }
 
 #[cfg(test)]
@@ -79,5 +107,20 @@ mod tests {
     fn a_list_that_was_empty_loses_nothing() {
         let in_force = Metadata::unbound(&ruleset("blocklist", 0, ""));
         assert_eq!(refusals(&ruleset("blocklist", 0, "max_shrink = \"0%\""), &in_force), []);
+    }
+
+    #[test]
+    fn names_are_guarded_too() {
+        let names = |number: usize| {
+            let names: String = (0..number).map(|it| format!("\"{it}.example\",")).collect();
+            let text =
+                format!("[[domains]]\nname = \"x\"\nnames = [{names}]\nmax_shrink = \"50%\"\n");
+            let read_file = |_: &Path| Ok(text.clone().into_bytes());
+            load_with(Path::new("x.toml"), &read_file).ruleset.unwrap()
+        };
+        let in_force = Metadata::unbound(&names(100));
+        assert_eq!(refusals(&names(50), &in_force), []);
+        let said = refusals(&names(49), &in_force)[0].to_string();
+        insta::assert_snapshot!(said, @r#"x.toml:2:8: domains "x": 49 entries, where 100 are in force, and max_shrink is 50% (see whether its files are whole; if that is meant, raise max_shrink)"#);
     }
 }

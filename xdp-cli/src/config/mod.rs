@@ -25,6 +25,7 @@ pub(crate) mod names;
 mod policy;
 mod range;
 mod repeated;
+mod repeated_names;
 pub(crate) mod report;
 pub(crate) mod rule;
 mod shadowed;
@@ -160,9 +161,10 @@ fn read<'t>(
     if !report.has_errors() && lists.found.is_ok() {
         shadowed::warn(&ruleset.rules, &places, report);
         let (allowlists, others) = lists.places.split_at(ruleset.allowlists.len());
-        let (blocklists, _) = others.split_at(ruleset.blocklists.len());
+        let (blocklists, domains) = others.split_at(ruleset.blocklists.len());
         repeated::warn("allowlist", &ruleset.allowlists, allowlists, report);
         repeated::warn("blocklist", &ruleset.blocklists, blocklists, report);
+        repeated_names::warn(&ruleset.domains, domains, report);
     }
     (ruleset, lists.found)
 }

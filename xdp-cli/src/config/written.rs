@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
+use super::qtype;
 use crate::notation::steers;
+use crate::ruleset::domains::DomainList;
 use crate::ruleset::{
     Arp, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes, Protocol,
     RedirectTarget, Rewrite, Rule, RuleAction, Side, TCP_FLAGS, TcpFlags, Vlan,
@@ -138,6 +140,29 @@ pub fn list(list: &List, is_blocklist: bool) -> Vec<Setting> {
         settings.add("match", Value::text(side));
         settings.add("action", Value::text(action));
     }
+    if *strict {
+        settings.add("strict", Value::Boolean(true));
+    }
+    write_guards(&mut settings, guards);
+    settings.0
+}
+
+/// The keys of a list of names, without its name and its entries.
+pub fn domains(list: &DomainList) -> Vec<Setting> {
+    let DomainList {
+        name: _,
+        file: _,
+        line: _,
+        column: _,
+        names: _,
+        action,
+        qtypes,
+        strict,
+        guards,
+    } = list;
+    let mut settings = Settings::default();
+    settings.add("action", Value::text(action.as_str()));
+    settings.several("qtype", qtypes.as_deref(), |number| Value::text(qtype::text(*number)));
     if *strict {
         settings.add("strict", Value::Boolean(true));
     }

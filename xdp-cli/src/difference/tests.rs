@@ -112,6 +112,41 @@ fn lists_come_and_go_and_the_first_entries_are_named() {
     assert!(difference.lists.iter().all(|list| list.moved.is_none()));
 }
 
+#[test]
+fn names_are_compared_one_by_one() {
+    let before = "[[domains]]\nname = 'x'\nnames = ['a.example', '*.b.example', 'c.example']\n\
+        qtype = 'ANY'";
+    let after = "[[domains]]\nname = 'x'\nnames = ['C.example.', 'b.example', 'd.example']\n\
+        action = 'refuse'";
+    let difference = between(before, after);
+    let [list] = &difference.lists[..] else { panic!("{difference:?}") };
+    let names = |names| EntryCount { names, ..EntryCount::default() };
+    assert_eq!((list.fate, list.kind, &*list.name), (Fate::Changed, Kind::Domains, "x"));
+    assert_eq!((list.before, list.after), (names(3), names(3)));
+    let entries = list.entries.as_ref().unwrap();
+    assert_eq!((entries.added, entries.removed), (names(2), names(2)));
+    assert_eq!(entries.first_added, ["b.example", "d.example"]);
+    assert_eq!(entries.first_removed, ["a.example", "*.b.example"]);
+    let text = |text: &str| Some(Value::Text(text.into()));
+    let settings = [
+        KeyChange { key: "action", before: text("drop"), after: text("refuse") },
+        KeyChange { key: "qtype", before: text("ANY"), after: None },
+    ];
+    assert_eq!(list.settings, settings);
+    // The same names in another order are the same list.
+    let one = "[[domains]]\nname = 'x'\nnames = ['a.example', 'b.example']";
+    let other = "[[domains]]\nname = 'x'\nnames = ['B.example', 'a.example', 'b.example.']";
+    assert_eq!(between(one, other), Difference::default());
+    // By numbers alone, the list is there as well.
+    let after = ruleset(one);
+    let by_numbers = Difference::by_numbers(&Metadata::unbound(&ruleset(before)), &after);
+    let [list] = &by_numbers.lists[..] else { panic!("{by_numbers:?}") };
+    assert_eq!(
+        (list.fate, list.kind, list.before, list.after),
+        (Fate::Changed, Kind::Domains, names(3), names(2))
+    );
+}
+
 /// An allowlist and a blocklist of the same name are two lists, as they are for counters.
 #[test]
 fn a_list_that_becomes_of_another_kind_is_another() {

@@ -1,10 +1,14 @@
 //! Finds the entry of a list that decided about a packet. The program knows only the list.
+//!
+//! Of prefixes, here; of names, in [`names`](super::names).
 
 use std::collections::HashMap;
 
 use super::Place;
+use super::names::{HeldName, NameIndexes, NamePlace};
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::image::metadata::Kind;
+use crate::ruleset::domains::DomainName;
 use crate::ruleset::{Entry, List, ListAction, PolicyAction, Prefix, Ruleset, Side};
 
 /// An IPv4 or IPv6 address, in host order.
@@ -14,11 +18,12 @@ pub enum Address {
     V6(u128),
 }
 
-/// The entries of a ruleset, which can be found by an address that they hold. A list is sorted when
-/// it is first asked for.
+/// The entries of a ruleset, which can be found by an address or a name that they hold. A list is
+/// sorted when it is first asked for.
 pub struct ListedEntries {
     ruleset: Ruleset,
     lists: HashMap<(Kind, usize), Index>,
+    names: NameIndexes,
 }
 
 /// An entry that holds an address, and its list.
@@ -33,7 +38,7 @@ pub struct Held {
 
 impl ListedEntries {
     pub fn of(ruleset: Ruleset) -> Self {
-        Self { ruleset, lists: HashMap::new() }
+        Self { ruleset, lists: HashMap::new(), names: NameIndexes::default() }
     }
 
     /// The entry of a list that decides about a packet: the longest one that holds an address the
@@ -83,6 +88,24 @@ impl ListedEntries {
             (held.kind == Kind::Blocklist, counts, u8::MAX - length(held.place.prefix))
         });
         held
+    }
+
+    /// The entry of a list of names that decides about a message with this question: the most
+    /// specific one that holds its name, in whatever case that is. `None` if the list does not look
+    /// at that question type.
+    pub fn deciding_name(
+        &mut self,
+        list: &str,
+        queried: DomainName<'_>,
+        qtype: u16,
+    ) -> Option<NamePlace> {
+        self.names.deciding(&self.ruleset, list, queried, qtype)
+    }
+
+    /// Every entry of lists of names that holds a name, in the order in which they would decide if
+    /// all lists looked at its question type.
+    pub fn holding_name(&mut self, queried: DomainName<'_>) -> Vec<HeldName> {
+        self.names.holding(&self.ruleset, queried)
     }
 
     fn lists(&self, kind: Kind) -> &[List] {
@@ -264,5 +287,43 @@ mod tests {
             [("a", 30), ("second", 25), ("first", 24), ("second", 24), ("trial", 32)]
         );
         assert_eq!(entries.holding(v4("10.0.1.1")), []);
+    }
+
+    #[test]
+    fn the_most_specific_name_decides_and_then_the_first_list() {
+        let configuration = "[[domains]]\nname = \"any\"\nnames = [\".\"]\nqtype = [\"ANY\"]\n\
+                             [[domains]]\nname = \"a\"\nnames = [\"org\", \"*.example.org\"]\n\
+                             [[domains]]\nname = \"b\"\naction = \"pass\"\nfiles = [\"list.txt\"]\n";
+        let list = "example.org\nWWW.example.org\n";
+        let (_folder, mut entries) = entries(configuration, list);
+        let www = DomainName::of_wire(b"\x03wWw\x07EXAMPLE\x03org");
+        let held = entries.holding_name(www);
+        let shown: Vec<_> = held
+            .iter()
+            .map(|it| (it.list.as_str(), it.place.entry.as_str(), it.place.line))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("b", "www.example.org", 2),
+                ("a", "*.example.org", 7),
+                ("b", "example.org", 1),
+                ("a", "org", 7),
+                ("any", ".", 3),
+            ]
+        );
+        assert!(held[0].place.file.ends_with("list.txt") && held[1].place.file.ends_with("c.toml"));
+        assert_eq!(
+            (held[4].qtypes.as_deref(), held[0].action.as_str()),
+            (Some(&[255][..]), "pass")
+        );
+        let mut decides = |list, name, qtype| {
+            entries.deciding_name(list, name, qtype).map(|place| (place.entry, place.line))
+        };
+        assert_eq!(decides("a", www, 1), Some(("*.example.org".into(), 7)));
+        assert_eq!(decides("any", www, 255), Some((".".into(), 3)));
+        assert_eq!(decides("any", www, 1), None);
+        assert_eq!(decides("a", DomainName::of_wire(b"\x03net"), 1), None);
+        assert_eq!(decides("none", www, 1), None);
     }
 }

@@ -3,6 +3,7 @@
 pub mod entries;
 pub mod flow;
 pub mod json;
+pub mod names;
 pub mod text;
 
 use serde::Serialize;

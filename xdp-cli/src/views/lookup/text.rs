@@ -1,4 +1,4 @@
-//! Prints the entries that hold an address as a table.
+//! Prints the entries that hold an address or a name as a table.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,9 +9,10 @@ use crate::notation::{duration, plain};
 const TITLES: [&str; 6] = ["KIND", "NAME", "ENTRY", "ACTION", "MATCH", "WHERE"];
 
 /// Writes a line of titles and a line for each entry, the deciding one first.
-pub fn write(out: &mut dyn Write, address: &str, all: &[Holding]) -> io::Result<()> {
+/// `nothing` is written if there is none.
+pub fn write(out: &mut dyn Write, nothing: &str, all: &[Holding]) -> io::Result<()> {
     if all.is_empty() {
-        writeln!(out, "no list and no run-time entry holds {address}")?;
+        writeln!(out, "{nothing}")?;
         return out.flush();
     }
     let rows: Vec<[String; 6]> = all.iter().map(row).collect();
@@ -55,7 +56,10 @@ fn row(holding: &Holding) -> [String; 6] {
         holding.name.as_deref().map_or_else(|| "-".to_owned(), plain),
         holding.entry.clone(),
         holding.action.to_owned(),
-        holding.side.to_owned(),
+        match &holding.qtype {
+            Some(types) => types.join(","),
+            None => holding.side.to_owned(),
+        },
         place,
     ]
 }

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::{Shown, origins, prefixes};
+use super::{Shown, name_origins, names, origins, prefixes};
 use crate::config::written::{self, Setting};
 use crate::image::metadata::Kind;
 use crate::notation::{json_line, timestamp};
+use crate::ruleset::domains::DomainList;
 use crate::ruleset::{List, Rule};
 use crate::views::list_size::ListSize;
 
@@ -23,6 +24,7 @@ struct Object<'a> {
     arp: Keys,
     allowlists: Vec<OneList<'a>>,
     blocklists: Vec<OneList<'a>>,
+    domains: Vec<OneDomainList<'a>>,
     rules: Vec<OneRule<'a>>,
 }
 
@@ -50,6 +52,16 @@ struct OneList<'a> {
 }
 
 #[derive(Serialize)]
+struct OneDomainList<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    keys: Keys,
+    entries: ListSize,
+    files: Vec<Origin>,
+    names: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct Origin {
     file: String,
     entries: u64,
@@ -74,23 +86,38 @@ fn object(shown: &Shown) -> Object<'_> {
         arp: Keys(written::arp(&ruleset.arp)),
         allowlists: ruleset.allowlists.iter().map(|it| list(shown, it, false)).collect(),
         blocklists: ruleset.blocklists.iter().map(|it| list(shown, it, true)).collect(),
+        domains: ruleset.domains.iter().map(|it| domains(shown, it)).collect(),
         rules: ruleset.rules.iter().map(rule).collect(),
     }
 }
 
 fn list<'a>(shown: &Shown, list: &'a List, is_blocklist: bool) -> OneList<'a> {
-    let files = origins(list).into_iter().map(|super::Origin { file, entries }| {
-        let path = shown.ruleset.files.get(usize::from(file));
-        let file = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-        Origin { file, entries }
-    });
     OneList {
         name: &list.name,
         keys: Keys(written::list(list, is_blocklist)),
         entries: ListSize::of(Kind::Blocklist, list.entries()),
-        files: files.collect(),
+        files: files(shown, origins(list)),
         prefixes: prefixes(shown, list).collect(),
     }
+}
+
+fn domains<'a>(shown: &Shown, list: &'a DomainList) -> OneDomainList<'a> {
+    OneDomainList {
+        name: &list.name,
+        keys: Keys(written::domains(list)),
+        entries: ListSize::of(Kind::Domains, list.entries()),
+        files: files(shown, name_origins(list)),
+        names: names(shown, list).collect(),
+    }
+}
+
+fn files(shown: &Shown, origins: Vec<super::Origin>) -> Vec<Origin> {
+    let origin = |super::Origin { file, entries }| {
+        let path = shown.ruleset.files.get(usize::from(file));
+        let file = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+        Origin { file, entries }
+    };
+    origins.into_iter().map(origin).collect()
 }
 
 fn rule(rule: &Rule) -> OneRule<'_> {

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 
 use crate::config::written::{prefix_v4, prefix_v6};
 use crate::image::metadata::Mode;
+use crate::ruleset::domains::DomainList;
 use crate::ruleset::{Entry, List, Prefix, Ruleset};
 
 /// A ruleset in force.
@@ -49,6 +50,21 @@ fn origins(list: &List) -> Vec<Origin> {
         *counts.entry(file).or_default() += 1;
     }
     counts.into_iter().map(|(file, entries)| Origin { file, entries }).collect()
+}
+
+/// The files that names of a list come from, in the order of [`Ruleset::files`].
+fn name_origins(list: &DomainList) -> Vec<Origin> {
+    let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
+    for listed in list.names.iter() {
+        *counts.entry(listed.file).or_default() += 1;
+    }
+    counts.into_iter().map(|(file, entries)| Origin { file, entries }).collect()
+}
+
+/// The names of a list, without those of files that are named in their place.
+fn names<'s>(shown: &'s Shown, list: &'s DomainList) -> impl Iterator<Item = String> + use<'s> {
+    let written = list.names.iter().filter(|listed| !shown.is_named(listed.file));
+    written.map(|listed| listed.to_string())
 }
 
 impl Shown {

@@ -249,7 +249,7 @@ fn terse_writes_out_what_names_stand_for() {
 fn as_json() {
     let mut out = Vec::new();
     json::write(&mut out, &[shown(ALL, false)]).unwrap();
-    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}]}]"#);
+    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"domains":[],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}]}]"#);
 }
 
 /// What is shown loads again to the same ruleset, which is then shown the same, except for
@@ -267,4 +267,70 @@ fn what_is_shown_loads_again() {
             assert_eq!(uncommented(&text(&first)), uncommented(&text(&again)));
         }
     }
+}
+
+/// Names with bytes that TOML or a name would read as something else, from files too.
+#[test]
+fn names_are_shown_and_load_again() {
+    let files = |path: &Path| -> Result<Vec<u8>, FileError> {
+        let text = match path.file_name().and_then(|name| name.to_str()) {
+            Some("list") => "0.0.0.0 tracker.example\n*.ads.example\n",
+            _ => {
+                "[[domains]]\nname = \"malware\"\nnames = ['a\\.b\\200.EXAMPLE', \".\", \"*.x.example.\"]\n\
+                 files = [\"list\"]\naction = \"nxdomain\"\nqtype = [\"ANY\", 65]\nstrict = true\n\
+                 min_entries = 2\nmax_shrink = \"50%\"\n\
+                 [[domains]]\nname = \"none\"\nallow_empty = true\nqtype = 54\naction = \"pass\"\n"
+            }
+        };
+        Ok(text.as_bytes().to_vec())
+    };
+    let loaded = load_with(Path::new("/etc/xdpctl/x.toml"), &files);
+    let ruleset = loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+    let whole = Shown { ruleset, ..shown("", false) };
+    let again = self::ruleset(&text(&whole));
+    assert_eq!(Difference::between(&whole.ruleset, &again), Difference::default());
+    assert_eq!(again.domains[0].names.len(), 5);
+    insta::assert_snapshot!(text(&whole).split_once("[[domains]]\n").unwrap().1, @r#"
+    name = "malware"
+    action = "nxdomain"
+    qtype = ["HTTPS", "ANY"]
+    strict = true
+    min_entries = 2
+    max_shrink = "50%"
+    # 5 names: 3 from /etc/xdpctl/x.toml, 2 from /etc/xdpctl/list
+    names = [
+        "a\\.b\\200.example",
+        ".",
+        "*.x.example",
+        "tracker.example",
+        "*.ads.example",
+    ]
+    
+    [[domains]]
+    name = "none"
+    action = "pass"
+    qtype = "TYPE54"
+    allow_empty = true
+    # 0 names
+    names = [
+    ]
+    "#);
+    let mut out = Vec::new();
+    json::write(&mut out, std::slice::from_ref(&whole)).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(
+        json[0]["domains"][0],
+        serde_json::json!({
+            "name": "malware", "action": "nxdomain", "qtype": ["HTTPS", "ANY"], "strict": true,
+            "min_entries": 2, "max_shrink": "50%", "entries": {"domains": 5},
+            "files": [
+                {"file": "/etc/xdpctl/x.toml", "entries": 3},
+                {"file": "/etc/xdpctl/list", "entries": 2},
+            ],
+            "names": [r"a\.b\200.example", ".", "*.x.example", "tracker.example", "*.ads.example"],
+        })
+    );
+    let terse = text(&Shown { terse: true, ..whole });
+    assert!(terse.contains("\"/etc/xdpctl/list\""), "{terse}");
+    assert!(!terse.contains("tracker.example"), "{terse}");
 }

@@ -3,9 +3,10 @@
 
 use std::io::{self, BufWriter, Write};
 
-use super::{Shown, origins, prefixes};
+use super::{Origin, Shown, name_origins, names, origins, prefixes};
 use crate::config::written::{self, Setting, Value};
-use crate::notation::{grouped, plain, timestamp};
+use crate::notation::{counted, grouped, plain, timestamp};
+use crate::ruleset::domains::DomainList;
 use crate::ruleset::{List, Ruleset};
 
 /// Writes all rulesets, one below the other. Each loads again by itself.
@@ -35,7 +36,7 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
         arp,
         allowlists,
         blocklists,
-        domains: _,
+        domains,
         rules,
         files: _,
         configurations: _,
@@ -51,6 +52,10 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
     for list in blocklists {
         write!(out, "\n[[blocklist]]\n")?;
         one_list(out, shown, list, true)?;
+    }
+    for list in domains {
+        write!(out, "\n[[domains]]\n")?;
+        one_domain_list(out, shown, list)?;
     }
     for rule in rules {
         writeln!(out, "\n[[rule]]\nname = {}", Value::Text(rule.name.clone()))?;
@@ -73,24 +78,50 @@ fn one_list(
     settings(out, &written::list(list, is_blocklist))?;
     let (entries, origins) = (list.entries(), origins(list));
     write!(out, "# {} IPv4 and {} IPv6 prefixes", grouped(entries.ipv4), grouped(entries.ipv6))?;
-    let path = |file: u16| {
-        let path = shown.ruleset.files.get(usize::from(file));
-        path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
-    };
-    for (place, origin) in origins.iter().enumerate() {
-        let between = if place == 0 { ": " } else { ", " };
-        write!(out, "{between}{} from {}", grouped(origin.entries), plain(&path(origin.file)))?;
-    }
-    writeln!(out)?;
+    write_origins(out, shown, &origins)?;
     writeln!(out, "prefixes = [")?;
     for prefix in prefixes(shown, list) {
         writeln!(out, "    \"{prefix}\",")?;
     }
     writeln!(out, "]")?;
+    write_files(out, shown, &origins)
+}
+
+fn one_domain_list(out: &mut impl Write, shown: &Shown, list: &DomainList) -> io::Result<()> {
+    writeln!(out, "name = {}", Value::Text(list.name.clone()))?;
+    settings(out, &written::domains(list))?;
+    let origins = name_origins(list);
+    write!(out, "# {}", counted(list.entries().names, "name"))?;
+    write_origins(out, shown, &origins)?;
+    writeln!(out, "names = [")?;
+    for name in names(shown, list) {
+        writeln!(out, "    {},", Value::Text(name))?;
+    }
+    writeln!(out, "]")?;
+    write_files(out, shown, &origins)
+}
+
+/// Ends the comment that says how many entries there are.
+fn write_origins(out: &mut impl Write, shown: &Shown, origins: &[Origin]) -> io::Result<()> {
+    for (place, origin) in origins.iter().enumerate() {
+        let between = if place == 0 { ": " } else { ", " };
+        let (number, path) = (grouped(origin.entries), path(shown, origin.file));
+        write!(out, "{between}{number} from {}", plain(&path))?;
+    }
+    writeln!(out)
+}
+
+/// Writes the files that are named in place of their entries.
+fn write_files(out: &mut impl Write, shown: &Shown, origins: &[Origin]) -> io::Result<()> {
     let files = origins.iter().filter(|origin| shown.is_named(origin.file));
-    let files: Vec<Value> = files.map(|origin| Value::Text(path(origin.file))).collect();
+    let files: Vec<Value> = files.map(|origin| Value::Text(path(shown, origin.file))).collect();
     if !files.is_empty() {
         writeln!(out, "files = {}", Value::Several(files))?;
     }
     Ok(())
+}
+
+fn path(shown: &Shown, file: u16) -> String {
+    let path = shown.ruleset.files.get(usize::from(file));
+    path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
 }
