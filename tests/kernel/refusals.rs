@@ -10,7 +10,7 @@ use xdpctl::datapath::sys::bpf;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::patience::EVENT;
-use crate::lab::{Background, Output};
+use crate::lab::{Background, IN0, Output, SRC0, Topology, end};
 
 /// XDP_FLAGS_SKB_MODE and XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h.
 const GENERIC: u32 = 1 << 1;
@@ -51,6 +51,33 @@ fn assert_untouched(bench: &Bench) {
     assert_eq!(bench.lab().programs("dut", JUDGED), []);
     bench.xdpctl(["detach", "--all"]).expect_status(1);
     bench.lab().assert_nothing_kept("dut");
+}
+
+/// Commands that hints name can be pasted into a shell, whatever the interface is called.
+#[test]
+fn hints_with_a_name_that_a_shell_would_read() {
+    const NAME: &str = "it's$HOME;x";
+    const QUOTED: &str = r"'it'\''s$HOME;x'";
+    let topology = Topology::empty().link(end("src", "src0", SRC0), end("dut", NAME, IN0));
+    let bench = Bench::on(topology);
+    let file = write(&bench, "");
+    let hints = |args: &[&str]| {
+        let output = bench.xdpctl(args);
+        let said = output.stdout + &output.stderr;
+        let commands = said.split("`xdpctl ").skip(1);
+        let mut named = commands.filter(|command| command.contains("HOME")).peekable();
+        assert!(named.peek().is_some(), "{args:?}: {said}");
+        assert!(named.all(|command| command.contains(QUOTED)), "{args:?}: {said}");
+    };
+    hints(&["reload", NAME]);
+    bench.xdpctl(["attach", NAME, "-c", &file]).success();
+    hints(&["attach", NAME, "-c", &file]);
+    hints(&["unblock", NAME, "192.0.2.1"]);
+    hints(&["bypass", NAME, "on"]);
+    let status = bench.xdpctl(["status", NAME, "--json"]);
+    status.expect_status(1);
+    assert!(status.stdout.contains(&QUOTED.replace('\\', "\\\\")), "{}", status.stdout);
+    bench.xdpctl(["detach", NAME]).success();
 }
 
 #[test]

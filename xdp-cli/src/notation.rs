@@ -140,11 +140,13 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// A name or a path as a shell takes it for one word, in quotes where that is necessary.
+/// A name or a path as a shell takes it for one word, in quotes where that is necessary; and
+/// [`plain`].
 pub fn word(text: &str) -> String {
+    let text = plain(text);
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "._-/:@%+,=".contains(it);
     if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
+        return text;
     }
     format!("'{}'", text.replace('\'', "'\\''"))
 }

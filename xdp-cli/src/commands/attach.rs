@@ -23,7 +23,7 @@ use crate::datapath::host::advice::{self, Note, Plan};
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::event::What;
 use crate::judgement::reach::Warning;
-use crate::notation::{counted, plain};
+use crate::notation::{counted, plain, word};
 use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
 
 /// The directory in which configurations are looked for.
@@ -196,7 +196,7 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
                 "what is attached to {} waits to be confirmed: its program cannot be exchanged yet",
                 plain(name)
             ))
-            .hint(format!("`xdpctl confirm {}` keeps it, then try again", plain(name)))
+            .hint(format!("`xdpctl confirm {}` keeps it, then try again", word(name)))
             .into());
         }
         let loaded = match (given.take(), before.in_force()) {
@@ -283,6 +283,7 @@ fn default_configuration(interface: &str, session: &mut Session<'_>) -> Result<P
 }
 
 fn refuse_other_mode(asked: ModeArg, present: Mode, name: &str) -> Result<(), Error> {
+    let as_word = word(name);
     let same = match asked {
         ModeArg::Auto => true,
         ModeArg::Native => present == Mode::Native,
@@ -293,7 +294,7 @@ fn refuse_other_mode(asked: ModeArg, present: Mode, name: &str) -> Result<(), Er
         return Ok(());
     }
     Err(Error::new(format!("{name} is attached in {present} mode, which a link keeps for life"))
-        .hint(format!("`xdpctl detach {name}`, then attach in the other mode")))
+        .hint(format!("`xdpctl detach {as_word}`, then attach in the other mode")))
 }
 
 fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> Vec<Note> {

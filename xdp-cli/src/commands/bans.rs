@@ -14,7 +14,7 @@ use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::maps::dynamic::{self, Seen, Store};
 use crate::event::What;
-use crate::notation::{counted, plain};
+use crate::notation::{counted, plain, word};
 use crate::views::entries::{Listed, json, text};
 
 /// Shows the entries of an interface or of all, or removes them. It is no error if there are none.
@@ -91,7 +91,7 @@ fn of(namespace: &Namespace, attachment: &Attachment, owner: Option<&str>) -> Re
 }
 
 fn tell_not_in_force(one: &Found, owner: Option<&str>, session: &mut Session<'_>) {
-    let of = owner.map_or_else(String::new, |owner| format!(" --owner {owner}"));
+    let of = owner.map_or_else(String::new, |owner| format!(" --owner {}", word(owner)));
     session.reporter.warning(
         &format!(
             "{} not in force, and the next attach puts back: {}",
@@ -104,7 +104,7 @@ fn tell_not_in_force(one: &Found, owner: Option<&str>, session: &mut Session<'_>
         Some(&format!(
             "a command was cut off, or could not put them: `xdpctl unblock` removes them, and so \
              does `xdpctl bans {}{of} --flush`",
-            plain(&one.name)
+            word(&one.name)
         )),
     );
 }

@@ -13,7 +13,7 @@ use crate::datapath::change::detach;
 use crate::datapath::error::{Error, Result};
 use crate::datapath::maps::dynamic::{self, Order, Store};
 use crate::event::What;
-use crate::notation::{grouped, plain};
+use crate::notation::{grouped, plain, word};
 use crate::ruleset::List;
 use crate::views::entries::{Kind, Listed, overruled};
 use xdp_common::capacity::MAX_SHOWN_WARNINGS;
@@ -178,7 +178,7 @@ fn allowlists(name: &str) -> Result<Vec<List>> {
     let kept = namespace.kept_ruleset(attachment.key(), &in_force)?;
     let kept = kept.ok_or_else(|| {
         Error::new("the ruleset in force is not kept any more")
-            .hint(format!("`xdpctl reload {}` keeps it again", plain(name)))
+            .hint(format!("`xdpctl reload {}` keeps it again", word(name)))
     })?;
     Ok(kept.ruleset.allowlists)
 }

@@ -5,7 +5,7 @@ use crate::args::{Bypass, Switch};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::maps::dynamic::bypass;
 use crate::event::What;
-use crate::notation::plain;
+use crate::notation::{plain, word};
 
 /// Lets everything pass, or makes the ruleset judge again.
 pub fn run(args: &Bypass, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -18,9 +18,10 @@ pub fn run(args: &Bypass, session: &mut Session<'_>) -> Result<(), Failure> {
         told::tell([told::Done::to(&attachment, What::Bypass { on })]);
     }
     let name = plain(&attachment.name());
+    let as_word = word(&name);
     let told = match (on, was_on) {
         (true, false) => {
-            format!("bypass on {name}: everything passes, until `xdpctl bypass {name} off`")
+            format!("bypass on {name}: everything passes, until `xdpctl bypass {as_word} off`")
         }
         (true, true) => format!("{name}: bypass is on already: everything passes"),
         (false, true) => format!("bypass off {name}: the ruleset judges again"),
@@ -34,9 +35,10 @@ pub fn warn(attachment: &Attachment, session: &mut Session<'_>) {
     let on = attachment.readable().and_then(|(maps, _)| bypass::is_on(maps));
     if on.is_ok_and(|on| on) {
         let name = plain(&attachment.name());
+        let as_word = word(&name);
         session.reporter.warning(
             &format!("{name}: bypass is on: everything passes, and the ruleset judges nothing"),
-            Some(&format!("`xdpctl bypass {name} off` has it judge again")),
+            Some(&format!("`xdpctl bypass {as_word} off` has it judge again")),
         );
     }
 }

@@ -18,7 +18,7 @@ use crate::datapath::change::outcome::Deferred;
 use crate::datapath::change::trial;
 use crate::datapath::error::Error;
 use crate::event::{Unconfirmed, What};
-use crate::notation::plain;
+use crate::notation::{plain, word};
 use crate::views::stats::stop::Stop;
 
 /// The time between two looks whether another command has confirmed.
@@ -233,13 +233,15 @@ impl Session<'_> {
         otherwise: &str,
         aside: bool,
     ) {
+        let as_word = word(name);
         let life = humantime::format_duration(limit.life);
         let (enter, where_else) = match terminal {
             Some(_) => ("press Enter to keep it, or say ", "elsewhere, "),
             None => ("", "keeps it, "),
         };
-        let told =
-            format!("{enter}`xdpctl confirm {name}` {where_else}within {life}; else {otherwise}");
+        let told = format!(
+            "{enter}`xdpctl confirm {as_word}` {where_else}within {life}; else {otherwise}"
+        );
         if aside {
             self.reporter.note(&told, None);
         } else {

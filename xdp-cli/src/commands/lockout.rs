@@ -21,7 +21,7 @@ use crate::image::metadata::Metadata;
 use crate::judgement::RunTimeEntries;
 use crate::judgement::names::{RunTime, full};
 use crate::judgement::reach::{Ground, Role, Warning, decider, names_ipv6};
-use crate::notation::plain;
+use crate::notation::{plain, word};
 use crate::ruleset::{PolicyAction, Ruleset};
 use crate::views::entries::{Kind, Listed};
 use crate::views::explain::entries::Address as PacketAddress;
@@ -112,13 +112,14 @@ pub fn cut_off_by_block(
             return None;
         }
         let (name, peer_ip) = (plain(&interface.name), peer.ip());
+        let as_word = word(&interface.name);
         Some(
             Error::new(format!(
                 "on {name}, a block of {by} would cut off the connection that this command runs in, \
                  from {peer} to {own} (by {evidence})"
             ))
             .hint(format!(
-                "leave {by} out; or let {peer_ip} in first, by `xdpctl allow {name} {peer_ip}` or an \
+                "leave {by} out; or let {peer_ip} in first, by `xdpctl allow {as_word} {peer_ip}` or an \
                  [[allowlist]]; or say `--force`"
             )),
         )

@@ -9,7 +9,7 @@ use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic;
 use crate::image::metadata::Kind;
 use crate::judgement::names::full;
-use crate::notation::plain;
+use crate::notation::word;
 use crate::ruleset::domains::DomainName;
 use crate::ruleset::{ListAction, Ruleset, Side};
 use crate::views::entries::{Kind as EntryKind, Listed};
@@ -70,7 +70,7 @@ fn in_force(interface: &str, address: Option<Address>) -> Result<(Vec<Listed>, R
     let in_force = attachment.in_force_now()?;
     let kept = namespace.kept_ruleset(key, &in_force)?.ok_or_else(|| {
         Error::new("the ruleset in force is not kept any more: its lists cannot be looked through")
-            .hint(format!("`xdpctl reload {}` keeps it again", plain(&attachment.name())))
+            .hint(format!("`xdpctl reload {}` keeps it again", word(&attachment.name())))
     })?;
     Ok((entries, kept.ruleset))
 }

@@ -19,7 +19,7 @@ use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
 use crate::difference::Difference;
 use crate::event::{Changes, What};
-use crate::notation::took;
+use crate::notation::{took, word};
 use crate::ruleset::Ruleset;
 use crate::views::difference::{MapBytes, Reload as View, json, text};
 
@@ -229,12 +229,13 @@ fn refuse_on_nics(all: &[Ready<'_>]) -> Result<(), Error> {
     for ready in all {
         if let Prepared::Nic(_) = ready.change.prepared {
             let name = ready.change.before.name();
+            let as_word = word(&name);
             return Err(Error::new(format!(
                 "{name} is attached in offload mode, and its NIC keeps one ruleset alone: without \
                  this command, nothing could put the one before back"
             ))
             .hint(format!(
-                "`xdpctl reload {name}` without --confirm; or attach it in native mode"
+                "`xdpctl reload {as_word}` without --confirm; or attach it in native mode"
             )));
         }
     }

@@ -8,7 +8,7 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::error::Error;
-use crate::notation::plain;
+use crate::notation::{plain, word};
 use crate::views::show::{Shown, json, text};
 
 /// Shows rulesets in force.
@@ -58,6 +58,7 @@ fn shown(namespace: &Namespace, attachment: &Attachment, terse: bool) -> Result<
         });
     }
     let name = plain(&attachment.name());
+    let as_word = word(&name);
     Err(Error::new(format!("the ruleset in force on {name} is not kept any more"))
-        .hint(format!("`xdpctl reload {name}` keeps it again")))
+        .hint(format!("`xdpctl reload {as_word}` keeps it again")))
 }

@@ -74,6 +74,7 @@ const NAMED: usize = 10;
 fn since_loaded(namespace: &Namespace, attachment: &Attachment, asked: &mut Asked) -> Vec<String> {
     let Some(in_force) = attachment.in_force() else { return Vec::new() };
     let name = plain(&attachment.name());
+    let as_word = word(&name);
     let sources = match namespace.sources(attachment.key(), in_force) {
         Ok(Some(sources)) => sources,
         // Another command may be at it: what it takes away or replaces needs nothing kept.
@@ -81,7 +82,7 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment, asked: &mut Aske
         Ok(None) => {
             return vec![format!(
                 "the ruleset in force is not kept under /run/xdpctl any more, so `explain`, `lookup` \
-                 and `show` know less: `xdpctl reload {name}` keeps it again"
+                 and `show` know less: `xdpctl reload {as_word}` keeps it again"
             )];
         }
         Err(error) => return vec![with_hint(error)],
@@ -91,7 +92,7 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment, asked: &mut Aske
         match asked.since(source, &Disk) {
             Since::Same => None,
             Since::Changed => Some(format!(
-                "{path} changed since it was loaded: `xdpctl reload {name}` puts it in force, \
+                "{path} changed since it was loaded: `xdpctl reload {as_word}` puts it in force, \
                  `--dry-run` says what that changes"
             )),
             Since::Unreadable(error) => Some(format!(
@@ -131,7 +132,7 @@ fn missing_pins(attachment: &Attachment) -> Option<String> {
         "{} is gone{more}: other tools do not find what was pinned there; `xdpctl reload {}` pins it \
          again",
         first.display(),
-        plain(&attachment.name())
+        word(&attachment.name())
     ))
 }
 
@@ -166,10 +167,11 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
     };
     let mut problems = Vec::new();
     let name = attachment.name();
+    let as_word = word(&name);
     match (interface, link) {
         (None, _) if attachment.is_moved() => problems.extend(attachment.stranded().map(with_hint)),
         (None, _) => problems.push(format!(
-            "the interface is gone: `xdpctl detach {name}` removes what is left of it"
+            "the interface is gone: `xdpctl detach {as_word}` removes what is left of it"
         )),
         (Some(interface), Link::Down) if !interface.admin_up => {
             problems
@@ -177,14 +179,14 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         }
         (Some(_), Link::Down) => problems.push("the interface has no carrier".to_owned()),
         (Some(_), _) if attachment.left().is_some() => problems.push(format!(
-            "xdpctl's program is not on the interface: `xdpctl detach {name}`, then attach"
+            "xdpctl's program is not on the interface: `xdpctl detach {as_word}`, then attach"
         )),
         (Some(_), _) => {}
     }
     if let Some(pending) = attachment.pending() {
         let left = pending.until.saturating_sub(kernel::now()).div_ceil(1000);
         problems.push(format!(
-            "not confirmed: it is taken off in {} unless `xdpctl confirm {name}` keeps it",
+            "not confirmed: it is taken off in {} unless `xdpctl confirm {as_word}` keeps it",
             duration(left)
         ));
     }
@@ -194,7 +196,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
             |before| format!("generation {}", before.generation),
         );
         problems.push(format!(
-            "the ruleset is not confirmed: {back} comes back in {} unless `xdpctl confirm {name}` keeps it",
+            "the ruleset is not confirmed: {back} comes back in {} unless `xdpctl confirm {as_word}` keeps it",
             duration(left.as_millis().div_ceil(1000) as u64)
         ));
     }
@@ -230,7 +232,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         let present = redirect.ifindex.filter(|index| carriers.by_index(*index).is_some());
         if present.is_none() {
             problems.push(format!(
-                "{} is not there: what rule \"{}\" sends there is dropped; `xdpctl reload {name}` \
+                "{} is not there: what rule \"{}\" sends there is dropped; `xdpctl reload {as_word}` \
                  picks it up when it is back",
                 redirect.to,
                 redirect.rules.join("\", \"")
@@ -272,7 +274,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         );
     if bypass {
         problems.push(format!(
-            "bypass is on, and everything passes: `xdpctl bypass {name} off` has the ruleset judge again"
+            "bypass is on, and everything passes: `xdpctl bypass {as_word} off` has the ruleset judge again"
         ));
     }
     let listed = metadata.entries();

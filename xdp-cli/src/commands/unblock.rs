@@ -10,7 +10,7 @@ use crate::datapath::change::detach;
 use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic::Store;
 use crate::event::What;
-use crate::notation::plain;
+use crate::notation::{plain, word};
 
 /// Removes entries of either kind, of one owner or of all. Removes none if one of them does not
 /// exist, unless missing ones are to be passed over. With all interfaces, it is enough if one
@@ -120,9 +120,10 @@ fn refusal(missing: &[IpPrefix], owner: Option<&str>, names: &[String]) -> Error
         [name] => (format!("{name} has no"), name.as_str()),
         _ => ("no attached interface has a".to_owned(), "IFACE"),
     };
+    let as_word = word(name);
     let told = format!("{has} run-time entry{of} for {}", named(missing));
     Error::new(told).hint(format!(
-        "nothing was removed; an entry has the prefix that it was given, and `xdpctl bans {name}` \
+        "nothing was removed; an entry has the prefix that it was given, and `xdpctl bans {as_word}` \
          lists them"
     ))
 }

@@ -18,7 +18,7 @@ use crate::datapath::maps::{dynamic, image};
 use crate::image::metadata::Metadata;
 use crate::judgement::answer::Answer;
 use crate::judgement::names::{Names, RunTime, addresses, full};
-use crate::notation::plain;
+use crate::notation::{plain, word};
 use crate::ruleset::Ruleset;
 use crate::views::explain::Explained;
 use crate::views::explain::entries::Address;
@@ -111,7 +111,7 @@ impl Rulesets {
         ));
         Err(match closest(name, counters.iter().map(|(known, _)| known.as_str())) {
             Some(meant) => error.hint(format!("did you mean \"{meant}\"?")),
-            None => error.hint(format!("`xdpctl show {}` shows what it has", plain(interface))),
+            None => error.hint(format!("`xdpctl show {}` shows what it has", word(interface))),
         })
     }
 

@@ -18,7 +18,7 @@ use crate::args::{self, Prefixes, Put};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::capture::Capture;
 use crate::datapath::error::Error;
-use crate::notation::plain;
+use crate::notation::{plain, word};
 use crate::report::Reporter;
 use crate::views::stats::Sample;
 use crate::views::stats::stop::Stop;
@@ -57,7 +57,7 @@ fn require_terminal(interface: &str, session: &mut Session<'_>) -> Result<(), Fa
     } else {
         return Ok(());
     };
-    let hint = format!("`xdpctl stats {}` shows the same counters line by line", plain(interface));
+    let hint = format!("`xdpctl stats {}` shows the same counters line by line", word(interface));
     session.reporter.error(why, Some(&hint));
     Err(Failure::Configuration)
 }

@@ -25,7 +25,7 @@ use crate::datapath::maps::handles::{Maps, memory};
 use crate::datapath::maps::{dynamic, image};
 use crate::datapath::program::load::link_type_of;
 use crate::datapath::sys::{bpf, private_dir};
-use crate::notation::duration;
+use crate::notation::{duration, word};
 
 /// The link's pin: while it is there, the interface is attached.
 pub const LINK: &str = "link";
@@ -195,6 +195,7 @@ impl Attachment {
     /// another network namespace.
     pub fn stranded(&self) -> Option<Error> {
         let name = self.name();
+        let as_word = word(&name);
         match self.place {
             Place::Here { .. } => None,
             Place::Moved => Some(
@@ -211,11 +212,11 @@ impl Attachment {
             ),
             Place::Left(_) => Some(
                 Error::new(format!("xdpctl's program is not on {name} any more"))
-                    .hint(format!("`xdpctl detach {name}`, then attach")),
+                    .hint(format!("`xdpctl detach {as_word}`, then attach")),
             ),
             Place::Gone => Some(
                 Error::new(format!("{name} is gone"))
-                    .hint(format!("`xdpctl detach {name}` removes what is left of it")),
+                    .hint(format!("`xdpctl detach {as_word}` removes what is left of it")),
             ),
         }
     }
@@ -298,13 +299,14 @@ impl Attachment {
     pub fn on_trial(&self) -> Option<Error> {
         let left = self.trial.as_ref()?.left?;
         let name = self.name();
+        let as_word = word(&name);
         Some(
             Error::new(format!(
                 "the ruleset in force on {name} waits to be confirmed: until then, it is not \
                  exchanged for another one"
             ))
             .hint(format!(
-                "`xdpctl confirm {name}` keeps it; else the ruleset before it comes back in {}",
+                "`xdpctl confirm {as_word}` keeps it; else the ruleset before it comes back in {}",
                 duration(left.as_millis().div_ceil(1000) as u64)
             )),
         )
@@ -342,28 +344,30 @@ impl Attachment {
     /// The error for what cannot be done in offload mode.
     fn on_nic(&self) -> Error {
         let name = self.name();
+        let as_word = word(&name);
         Error::new(format!(
             "{name} is attached in offload mode, and its NIC cannot do that: it has a ruleset and \
              counters, and nothing more"
         ))
         .hint(format!(
-            "native mode can: `xdpctl detach {name}`, then `xdpctl attach {name} --mode native`"
+            "native mode can: `xdpctl detach {as_word}`, then `xdpctl attach {as_word} --mode native`"
         ))
     }
 
     /// The error that says why this version cannot read the attachment.
     pub fn unreadable(&self) -> Error {
         let name = self.name();
+        let as_word = word(&name);
         let told = Error::new(format!(
             "the program on {name} was attached by another version of xdpctl, whose maps this one \
              does not know"
         ));
         if self.nic.is_some() {
-            return told.hint(format!("`xdpctl detach {name}` takes it off"));
+            return told.hint(format!("`xdpctl detach {as_word}` takes it off"));
         }
         told.hint(format!(
-            "`xdpctl attach --replace {name}` puts this version's program in its place without a \
-             gap; `xdpctl detach {name}` takes it off"
+            "`xdpctl attach --replace {as_word}` puts this version's program in its place without a \
+             gap; `xdpctl detach {as_word}` takes it off"
         ))
     }
 

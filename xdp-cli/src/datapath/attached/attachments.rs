@@ -5,6 +5,7 @@ use crate::datapath::attached::key::{Key, PinDirectory};
 use crate::datapath::error::{Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{self, Interface};
+use crate::notation::word;
 
 /// What was attached when this was opened, and the interfaces as they were then.
 pub struct Attachments {
@@ -132,13 +133,14 @@ impl Attachments {
 
 /// The error for an interface that nothing is attached to; it names those in `attached`.
 pub fn not_attached(name: &str, attached: &[String]) -> Error {
+    let as_word = word(name);
     let error = match Interface::by_name(name) {
         Err(error @ interface::Error::NotFound { .. }) => Error::from(error),
         _ => Error::new(format!("xdpctl is not attached to {name}")),
     };
     if attached.is_empty() {
         let hint = error.hint.clone();
-        error.hint(hint.unwrap_or_else(|| format!("`xdpctl attach {name}` attaches it")))
+        error.hint(hint.unwrap_or_else(|| format!("`xdpctl attach {as_word}` attaches it")))
     } else {
         error.hint(format!("it is attached to: {}", attached.join(", ")))
     }

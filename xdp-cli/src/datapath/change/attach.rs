@@ -86,10 +86,11 @@ pub fn attach(
     until: Option<u64>,
 ) -> Result<Attached> {
     let name = &interface.name;
+    let as_word = word(name);
     if attached.iter().any(|attachment| attachment.ifindex() == Some(interface.index)) {
         return Err(Error::new(format!("xdpctl is attached to {name} already")).hint(format!(
-            "`xdpctl reload {name}` puts a changed configuration in force; `xdpctl attach \
-             --replace {name}` exchanges the program too"
+            "`xdpctl reload {as_word}` puts a changed configuration in force; `xdpctl attach \
+             --replace {as_word}` exchanges the program too"
         )));
     }
     refuse_others(namespace, interface)?;
@@ -252,13 +253,14 @@ fn modes(
     mut instead_of: Vec<(Mode, String)>,
 ) -> Result<Modes> {
     let name = &interface.name;
+    let as_word = word(name);
     // What a driver hands over in native mode is not known.
     let why = "its packets have no link layer header, and only generic mode is known to hand them \
                over from IP on";
     let candidates = match (link_type, wanted) {
         (LinkType::Raw, Wanted::Exactly(Mode::Native)) => {
             return Err(Error::new(format!("cannot attach to {name} in native mode: {why}"))
-                .hint(format!("`xdpctl attach {name} --mode generic`")));
+                .hint(format!("`xdpctl attach {as_word} --mode generic`")));
         }
         (LinkType::Raw, Wanted::Auto) => {
             instead_of.push((Mode::Native, why.to_owned()));

@@ -35,7 +35,7 @@ use crate::image::counters::{self as numbers, Assignment};
 use crate::image::domains::Seed;
 use crate::image::metadata::Metadata;
 use crate::image::nic::{self as tables, NicTables, Unfit};
-use crate::notation::{counted, grouped};
+use crate::notation::{counted, grouped, word};
 use crate::ruleset::Ruleset;
 
 /// XDP_FLAGS_HW_MODE, include/uapi/linux/if_link.h.
@@ -132,9 +132,10 @@ pub fn prepare(
     context: &BuildContext<'_>,
 ) -> Result<PreparedNic> {
     let name = attachment.name();
+    let as_word = word(&name);
     let refused = |error: Error| {
         Error::new(format!("cannot reload {name} in offload mode: {}", error.message)).hint(format!(
-            "native mode takes it: `xdpctl detach {name}`, then `xdpctl attach {name} --mode native`"
+            "native mode takes it: `xdpctl detach {as_word}`, then `xdpctl attach {as_word} --mode native`"
         ))
     };
     let prepared =

@@ -11,8 +11,10 @@ use crate::notation::word;
 /// (dev_xdp_attach and dev_xdp_install in net/core/dev.c, and the drivers' ndo_bpf).
 pub fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
     let name = &interface.name;
+    let as_word = word(name);
     let told = |why: String| Error::new(why);
-    let generic = format!("`xdpctl attach {name} --mode generic` works with every driver, slower");
+    let generic =
+        format!("`xdpctl attach {as_word} --mode generic` works with every driver, slower");
     if mode == Mode::Native && interface.lro {
         return told("large receive offload is on, and merges frames before XDP sees them".into())
             .hint(format!("`ethtool -K {} lro off`", word(name)));
@@ -47,7 +49,7 @@ pub fn refusal(interface: &Interface, mode: Mode, error: &io::Error) -> Error {
         Some(libc::ENOMEM | libc::ENOSPC) => told(format!(
             "the driver has not enough queues or memory for it ({error})"
         ))
-        .hint(format!("fewer queues leave room for XDP's (`ethtool -L {name}`); or {generic}")),
+        .hint(format!("fewer queues leave room for XDP's (`ethtool -L {as_word}`); or {generic}")),
         Some(libc::EPERM) => told("not permitted".into()).hint("run as root: `sudo xdpctl …`"),
         Some(libc::ENODEV) => told("the interface is gone".into()),
         _ => told(error.to_string()),

@@ -22,6 +22,7 @@ use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load::{self, Loaded};
 use crate::datapath::sys::bpf;
+use crate::notation::word;
 
 /// Compiles a ruleset for what is attached, in the mode in which it is. Changes nothing, and needs no
 /// lock.
@@ -33,10 +34,11 @@ pub fn prepare(
 ) -> Result<PreparedKernel> {
     if mode == Mode::Offload {
         let name = &interface.name;
+        let as_word = word(name);
         return Err(Error::new(format!(
             "the program on {name} is on its NIC, where it cannot be exchanged with its maps"
         ))
-        .hint(format!("`xdpctl detach {name}`, then attach")));
+        .hint(format!("`xdpctl detach {as_word}`, then attach")));
     }
     let link_type = interface.link_type()?;
     if let Some(error) = attachment.on_trial() {
