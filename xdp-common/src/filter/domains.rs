@@ -60,7 +60,7 @@ pub fn concerns(header: &Header, packet: &Packet) -> bool {
 #[inline(always)]
 pub fn read(packet: &Packet, message: &mut Message, effect: &mut Effect) -> bool {
     match message.read_question(packet) {
-        Ok(Asks::One) => !(message.is_answer() && dns::is_query_alone(packet)),
+        Ok(Asks::One) => true,
         Ok(Asks::Nothing) => false,
         Err(unreadable) => {
             effect.unreadable = unreadable as u32;

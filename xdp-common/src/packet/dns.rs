@@ -83,7 +83,8 @@ impl Unreadable {
 pub enum Asks {
     /// It has one question, which was read.
     One,
-    /// It has no question, or is not a standard query or its answer (opcode 0).
+    /// It has no question, is not a standard query or its answer (opcode 0), or is an answer where only
+    /// queries are looked at.
     Nothing,
 }
 
@@ -219,7 +220,7 @@ impl Message {
         }
         self.end = if claimed < self.length { claimed } else { self.length };
         let (opcode, questions) = (self.u8(10) >> 3 & 0xf, self.u16(12));
-        if opcode != 0 || questions == 0 {
+        if opcode != 0 || questions == 0 || self.is_answer() && is_query_alone(packet) {
             return Ok(Asks::Nothing);
         }
         if questions > 1 {
@@ -229,7 +230,7 @@ impl Message {
         // The verifier has seen the labels counted; from here on it knows nothing of them.
         let this = launder(self);
         let end = this.question_end;
-        if end > QUESTION + LONGEST_NAME || end + TYPE_AND_CLASS > this.end {
+        if end + TYPE_AND_CLASS > this.end {
             return Err(Unreadable::Length);
         }
         this.qtype = u32::from(this.u16(end));
@@ -240,9 +241,12 @@ impl Message {
     /// Finds the labels, and where the name ends.
     #[inline(always)]
     fn read_labels(&mut self) -> Result<(), Unreadable> {
+        // What lies beyond is no part of a name, whatever it looks like.
+        let longest = QUESTION + LONGEST_NAME;
+        let name_end = if self.end < longest { self.end } else { longest };
         let (mut at, mut labels) = (QUESTION, 0);
         while labels <= MAX_LABELS {
-            if at >= self.end {
+            if at >= name_end {
                 return Err(Unreadable::Length);
             }
             let length = self.u8(at);
