@@ -7,6 +7,7 @@ use xdp_common::lookup::interval_tree::{Descriptor, Level, MAX_DEPTH, find_32, f
 use xdp_common::lookup::lpm::{self, RECORD_NODE, RECORDS};
 use xdp_common::packet::LinkType;
 use xdp_common::stats::verdict::{Reason, Verdict};
+use xdpctl::judgement::dns::Names;
 
 /// Words from line 0 on.
 struct Words(Vec<u64>);
@@ -90,7 +91,7 @@ fn a_header_of_vectors_without_end() {
         let mut scratch = Scratch::LEFT_BEHIND;
         scratch.read(LinkType::Ethernet, &frame[..]);
         let words = Words(words);
-        judge(&words, &NoEntries, &header, &mut scratch);
+        judge(&words, &NoEntries, &mut Names::new(&frame), &header, &mut scratch);
         scratch.effect.decision.parts()
     };
     let endless = judged(|header| {

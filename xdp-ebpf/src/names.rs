@@ -24,7 +24,7 @@ use xdp_common::packet::{NO_MACS, Packet};
 use xdp_common::stages;
 use xdp_common::stats::names::Names;
 use xdp_common::stats::per_cpu::PerCpu;
-use xdp_common::verifier::{black_box, launder};
+use xdp_common::verifier::{black_box, launder, name};
 
 use crate::frame::Linear;
 use crate::image::Image;
@@ -40,6 +40,8 @@ impl AskNames for GoOn<'_> {
     /// Does not come back, unless that program is not there: then the filter is broken.
     #[inline(always)]
     fn judge<L: Lines>(&mut self, _: &L, _: &Header, _: &Packet, _: &mut Effect) -> Stage {
+        // The command line finds the program's maps by what the filter names.
+        name(&NAMES);
         // SAFETY: what this program knows of the packet lies in the scratch.
         unsafe { STAGES.tail_call(self.ctx, stages::QUESTION) };
         Stage::Break(Decision::BROKEN)

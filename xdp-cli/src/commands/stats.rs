@@ -73,6 +73,7 @@ pub(super) fn view(attachment: &Attachment, reading: Reading) -> Sample {
         generation: reading.in_force.generation,
         time: SystemTime::now(),
         matrix: reading.matrix,
+        unreadable: reading.unreadable,
         counted: counted
             .map(|(counted, (counter, lost))| CountedSample {
                 name: counted.name,

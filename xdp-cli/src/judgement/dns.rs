@@ -6,7 +6,7 @@ use xdp_common::filter::order::AskNames;
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::names::{Found, Search};
 use xdp_common::packet::answer::{self, Answer, BEFORE};
-use xdp_common::packet::dns::{self, Message};
+use xdp_common::packet::dns::{self, Asks, Message};
 use xdp_common::packet::{NO_MACS, Packet};
 
 /// A frame, and the message that was copied from it.
@@ -73,6 +73,14 @@ impl<'f> Names<'f> {
         frame.truncate(answer.frame_length as usize);
         Some(frame)
     }
+}
+
+/// The name and the type that a frame asks for, if its question can be read.
+pub fn question(packet: &Packet, frame: &[u8]) -> Option<(Vec<u8>, u16)> {
+    let mut names = Names::new(frame);
+    names.copy(packet);
+    let read = dns::is_message(packet).then(|| names.message.read_question(packet))?;
+    (read == Ok(Asks::One)).then(|| (names.message.name().to_vec(), names.message.qtype() as u16))
 }
 
 impl AskNames for Names<'_> {

@@ -6,7 +6,7 @@
 //! called. No kernel is asked here, so a ruleset need not be in force to be asked about.
 
 pub mod answer;
-mod dns;
+pub mod dns;
 pub mod names;
 pub mod reach;
 

@@ -6,12 +6,15 @@ use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 use super::answer::Answer;
+use super::dns;
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use crate::image::metadata::{Kind, Metadata, Redirect};
 use crate::ruleset::RedirectTarget;
+use crate::ruleset::domains::DomainName;
 use crate::views::entries::Kind as EntryKind;
 use crate::views::explain::entries::{Address, ListedEntries};
 use crate::views::explain::flow::Flow;
+use crate::views::explain::names::NamePlace;
 use crate::views::explain::{Counted, Explained, Place, hex};
 
 /// A run-time entry that decides about a source.
@@ -80,7 +83,16 @@ impl Names {
                 }
             }
             Reason::Malformed => explained.cause = cause(link_type, frame),
-            Reason::Domain | Reason::Fragment | Reason::Default | Reason::Bypass => {}
+            Reason::Domain => {
+                if let Some((_, name)) = self.named(answer.domain) {
+                    if let Some(place) = self.name_entry(&name, answer, frame) {
+                        explained.entry = Some(place.entry);
+                        (explained.file, explained.line) = (Some(place.file), Some(place.line));
+                    }
+                    explained.rule = Some(name);
+                }
+            }
+            Reason::Fragment | Reason::Default | Reason::Bypass => {}
         }
         if !matches!(answer.reason, Reason::Allowlist | Reason::Blocklist)
             && let Some((kind, rule)) = self.named(answer.list)
@@ -91,7 +103,26 @@ impl Names {
             let entry = place.map(|place| place.prefix.to_string());
             explained.counted = Some(Counted { rule, entry, file, line });
         }
+        // A list of names that let it go on.
+        if answer.reason != Reason::Domain
+            && let Some((_, rule)) = self.named(answer.domain)
+        {
+            let place = self.name_entry(&rule, answer, frame);
+            let (file, line) =
+                (place.as_ref().map(|p| p.file.clone()), place.as_ref().map(|p| p.line));
+            let entry = place.map(|place| place.entry);
+            explained.excepted = Some(Counted { rule, entry, file, line });
+        }
+        if let Some(unreadable) = answer.unreadable {
+            explained.unreadable = Some(unreadable.as_str());
+        }
         explained
+    }
+
+    /// The entry of a list of names that decides about what the frame asks for.
+    fn name_entry(&mut self, list: &str, answer: &Answer, frame: &[u8]) -> Option<NamePlace> {
+        let (name, qtype) = dns::question(answer.packet.as_ref()?, frame)?;
+        self.entries.as_mut()?.deciding_name(list, DomainName::of_wire(&name), qtype)
     }
 
     fn name_rule(&self, answer: &Answer, explained: &mut Explained) {

@@ -20,7 +20,7 @@ use crate::datapath::attached::pending::{self, Pending};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
-use crate::datapath::maps::counters::{inner_id, read_matrix, read_rule_counters};
+use crate::datapath::maps::counters::{inner_id, read_matrix, read_rule_counters, read_unreadable};
 use crate::datapath::maps::handles::{Maps, memory};
 use crate::datapath::maps::{dynamic, image};
 use crate::datapath::program::load::link_type_of;
@@ -395,10 +395,11 @@ impl Attachment {
             let matrix = read_matrix(maps).context("read the counters")?;
             let counters = read_rule_counters(maps, &in_force.metadata)
                 .context("read the counters of lists and rules")?;
+            let unreadable = read_unreadable(maps).context("read the counters of DNS messages")?;
             let after = image::Current::of(&maps.ruleset).id();
             let after = after.context("look at the ruleset in force")?;
             if after == Some(in_force.map_id) {
-                return Ok(Reading { in_force, matrix, counted: counters });
+                return Ok(Reading { in_force, matrix, counted: counters, unreadable });
             }
         }
         Err(self.unreadable())

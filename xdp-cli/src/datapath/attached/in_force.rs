@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use xdp_common::capacity::{MAX_COUNTERS, MAX_LISTS, MAX_REDIRECTS, MAX_RULES, REDIRECT_SLOTS};
 use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC};
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::{Counter, Matrix};
 
 use crate::datapath::error::{Context, Result};
@@ -67,6 +68,8 @@ pub struct Reading {
     pub matrix: Matrix,
     /// For each of the metadata's `counted`: its counter, and that of the packets that were lost.
     pub counted: Vec<(Counter, Option<Counter>)>,
+    /// DNS messages whose question could not be read, by [`Unreadable`], less 1.
+    pub unreadable: [Counter; Unreadable::COUNT],
 }
 
 /// A ruleset that is in force for a while, to be tried.

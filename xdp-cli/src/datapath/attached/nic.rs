@@ -256,7 +256,12 @@ fn reading(kept: &Kept, counters: &[Count; COUNTERS]) -> Reading {
             Counter { packets: packets.wrapping_sub(begun.0), bytes: bytes.wrapping_sub(begun.1) };
         (counter, None)
     });
-    Reading { in_force: kept.in_force(), matrix, counted: counted.collect() }
+    Reading {
+        in_force: kept.in_force(),
+        matrix,
+        counted: counted.collect(),
+        unreadable: Default::default(),
+    }
 }
 
 /// The bank of a generation, 0 or 1.

@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 
 use xdp_common::capacity::COUNTERS_PER_PAGE;
 use xdp_common::maps::COUNTER_PAGE;
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::{CELLS, Counter, Matrix};
+use xdp_common::stats::names::Names;
 use xdp_common::stats::per_cpu::PerCpu;
 
 use crate::datapath::maps::handles::{self, Maps};
@@ -39,6 +41,18 @@ pub fn read_matrix(maps: &Maps) -> io::Result<Matrix> {
         add(&cpu[at..at + size_of::<Matrix>()], &mut matrix.cells);
     }
     Ok(matrix)
+}
+
+/// DNS messages whose question could not be read.
+pub fn read_unreadable(maps: &Maps) -> io::Result<[Counter; Unreadable::COUNT]> {
+    let mut counters = [Counter::default(); Unreadable::COUNT];
+    let mut values = PerCpuValues::zeroed(size_of::<Names>(), 1)?;
+    values.lookup(&maps.names, 0)?;
+    for cpu in values.shares() {
+        let at = offset_of!(Names, unreadable);
+        add(&cpu[at..at + size_of_val(&counters)], &mut counters);
+    }
+    Ok(counters)
 }
 
 pub fn read_rule_counters(

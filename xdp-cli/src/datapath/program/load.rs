@@ -233,7 +233,7 @@ mod tests {
         for (name, wanted) in capture::map::ALL {
             assert_eq!(definition(&object.maps[name]), wanted, "{name}");
         }
-        for (_, program) in capture::slot::ALL {
+        for (_, program) in slot::ALL {
             assert!(object.programs.contains_key(program), "{program}");
         }
     }
@@ -243,9 +243,9 @@ mod tests {
     #[test]
     fn the_object_has_the_maps_of_the_registry() {
         let object = Object::parse(&FILTER.0).unwrap();
-        let slots = capture::slot::ALL.map(|(slot, _)| slot);
+        let slots = slot::ALL.map(|(slot, _)| slot);
         for slot in slots {
-            assert_eq!(definition(&object.maps[slot]), capture::slot::DEFINITION, "{slot}");
+            assert_eq!(definition(&object.maps[slot]), slot::DEFINITION, "{slot}");
         }
         let mut names: Vec<&str> = Map::ALL.iter().map(|map| map.name()).chain(slots).collect();
         names.sort_unstable();

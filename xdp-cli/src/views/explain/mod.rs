@@ -30,6 +30,12 @@ pub struct Explained {
     pub line: Option<u32>,
     /// The list that only counted the frame, and left the verdict to others.
     pub counted: Option<Counted>,
+    /// The list of names that let the message go on, and left the verdict to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excepted: Option<Counted>,
+    /// Why the question of the DNS message could not be read: `label`, `questions` or `length`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<&'static str>,
     /// The frame as it is sent on, in hexadecimal, if that is changed.
     pub output: Option<String>,
     /// The interface that the rule would redirect to, if that is missing.

@@ -35,6 +35,19 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
         decider(&mut text, Some(&counted.rule), counted.entry.as_deref());
         place(&mut text, counted.file.as_deref(), counted.line);
     }
+    if let Some(excepted) = &explained.excepted {
+        text.push_str("; an exception by");
+        decider(&mut text, Some(&excepted.rule), excepted.entry.as_deref());
+        place(&mut text, excepted.file.as_deref(), excepted.line);
+    }
+    if let Some(why) = explained.unreadable {
+        let what = match why {
+            "label" => "it has a compressed or unknown label",
+            "questions" => "there is more than one",
+            _ => "it is cut short or too long",
+        };
+        let _ = write!(text, "; its DNS question was not read: {what}");
+    }
     if let Some(missing) = &explained.missing {
         let _ = write!(text, "; {} is not there to redirect to", plain(missing));
     }

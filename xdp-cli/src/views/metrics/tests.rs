@@ -40,6 +40,7 @@ fn everything() -> Interface {
         generation: 3,
         time: UNIX_EPOCH,
         matrix,
+        unreadable: Default::default(),
         counted: vec![
             counted("bad", Kind::Blocklist, "drop", 7),
             counted("mirror", Kind::Rule, "redirect", 2),

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::Counter;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -19,6 +20,8 @@ struct Object<'a> {
     verdicts: Counters,
     reasons: Counters,
     rules: Vec<Rule<'a>>,
+    /// DNS messages whose question could not be read.
+    names: Counters,
 }
 
 #[derive(Serialize)]
@@ -58,6 +61,7 @@ impl Serialize for Counters {
 pub fn write(out: &mut dyn Write, sample: &Sample) -> io::Result<()> {
     let verdict = |&verdict: &Verdict| (verdict.as_str(), sample.verdict(verdict).into());
     let reason = |&reason: &Reason| (reason.as_str(), sample.reason(reason).into());
+    let unreadable = |&why: &Unreadable| (why.as_str(), sample.unreadable[why as usize - 1].into());
     let rules = sample.counted.iter().map(|counted| Rule {
         name: &counted.name,
         kind: counted.kind.as_str(),
@@ -75,6 +79,7 @@ pub fn write(out: &mut dyn Write, sample: &Sample) -> io::Result<()> {
         verdicts: Counters(Verdict::ALL.iter().map(verdict).collect()),
         reasons: Counters(Reason::ALL.iter().map(reason).collect()),
         rules: rules.collect(),
+        names: Counters(Unreadable::ALL.iter().map(unreadable).collect()),
     };
     out.write_all(&json_line(&object)?)
 }

@@ -15,6 +15,7 @@ mod tests;
 
 use std::time::SystemTime;
 
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::{Counter, Matrix};
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -35,6 +36,9 @@ pub struct Sample {
     pub time: SystemTime,
     /// Counters by verdict and reason, summed over all CPUs.
     pub matrix: Matrix,
+    /// DNS messages whose question could not be read, by [`Unreadable`], less 1. They are counted as
+    /// what became of them, too.
+    pub unreadable: [Counter; Unreadable::COUNT],
     /// Every list and rule in force, in the order of the configuration.
     pub counted: Vec<CountedSample>,
     /// The names of the interfaces that rules redirect to.

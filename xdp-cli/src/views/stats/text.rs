@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
+use xdp_common::packet::dns::Unreadable;
+
 use super::Sample;
 use super::rate::Before;
 use super::table::{Digits, TextTable, loss_hints, rows, title};
-use crate::notation::timestamp;
+use crate::notation::{grouped, timestamp};
 
 /// How a sample is printed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,10 +30,30 @@ pub fn write(out: &mut dyn Write, sample: &Sample, style: Style<'_>) -> io::Resu
     for line in table.lines(table.name_width()) {
         writeln!(out, "{line}")?;
     }
+    if let Some(line) = unreadable(sample) {
+        writeln!(out, "{line}")?;
+    }
     if style.hints {
         for hint in loss_hints(sample) {
             writeln!(out, "hint: {hint}")?;
         }
     }
     Ok(())
+}
+
+/// How many DNS messages had a question that could not be read, if any had.
+fn unreadable(sample: &Sample) -> Option<String> {
+    let mut parts = Vec::new();
+    for (why, counter) in Unreadable::ALL.into_iter().zip(sample.unreadable) {
+        if counter.packets > 0 {
+            let what = match why {
+                Unreadable::Label => "with a compressed or unknown label",
+                Unreadable::Questions => "with more than one question",
+                Unreadable::Length => "cut short or too long",
+            };
+            parts.push(format!("{} {what}", grouped(counter.packets)));
+        }
+    }
+    (!parts.is_empty())
+        .then(|| format!("DNS questions that could not be read: {}", parts.join(", ")))
 }

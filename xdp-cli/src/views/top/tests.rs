@@ -42,6 +42,7 @@ fn sample(seconds: u64) -> Sample {
         generation: 3,
         time: UNIX_EPOCH,
         matrix,
+        unreadable: Default::default(),
         counted: vec![
             counted("office", Kind::Allowlist, "pass", 0, 0),
             counted("bogons", Kind::Blocklist, "drop", 12, 64),

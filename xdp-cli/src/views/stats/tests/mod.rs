@@ -25,6 +25,7 @@ fn nothing(interface: &str) -> Sample {
         generation: 3,
         time: UNIX_EPOCH + Duration::from_secs(1_769_860_800),
         matrix: Matrix { cells: [Counter::default(); CELLS] },
+        unreadable: Default::default(),
         counted: Vec::new(),
         redirects: Vec::new(),
     }
