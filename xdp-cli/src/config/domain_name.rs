@@ -133,9 +133,10 @@ impl NameBuffer {
         self.below_only
     }
 
-    /// Puts another name in the place of the one that was read. Returns whether there is room.
+    /// Puts another name in the place of the one that was read. Returns whether it could have been
+    /// read as well.
     pub fn replace(&mut self, wire: &[u8]) -> bool {
-        let fits = wire.len() <= LONGEST_NAME;
+        let fits = wire.len() <= LONGEST_NAME && !is_quad(DomainName::of_wire(wire));
         if fits {
             self.wire[..wire.len()].copy_from_slice(wire);
             self.length = wire.len();
