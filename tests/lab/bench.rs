@@ -81,6 +81,16 @@ pub fn bounce(description: &str, frame: impl Into<Vec<u8>>, rule: &'static str) 
     row(description, frame, "tx", "rule", Some(INJECTED)).by(rule)
 }
 
+/// Is answered in the server's place by that list, with a frame that arrives at `src0`.
+pub fn answer(
+    description: &str,
+    frame: impl Into<Vec<u8>>,
+    list: &'static str,
+    answer: impl Into<Vec<u8>>,
+) -> Row {
+    row(description, frame, "tx", "domain", None).arrives(INJECTED, answer).by(list)
+}
+
 impl Row {
     pub fn description(&self) -> &str {
         &self.description

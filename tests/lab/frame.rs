@@ -76,6 +76,7 @@ struct Ipv4 {
     /// In units of 8 bytes, as in the header.
     fragment_offset: u16,
     more_fragments: bool,
+    dont_fragment: bool,
     carried: Carried,
 }
 
@@ -86,6 +87,7 @@ struct Ipv6 {
     version: u8,
     payload_length: Option<u16>,
     dscp: u8,
+    ecn: u8,
     hop_limit: u8,
     extensions: Vec<Extension>,
     carried: Carried,
@@ -155,6 +157,7 @@ fn ip4(source: &str, destination: &str, transport: Transport) -> Frame {
         options: Vec::new(),
         fragment_offset: 0,
         more_fragments: false,
+        dont_fragment: false,
         carried: Carried { transport, protocol: None, payload: b"xdpctl lab".to_vec() },
     }))
 }
@@ -167,6 +170,8 @@ fn ip6(source: &str, destination: &str, transport: Transport) -> Frame {
         version: 6,
         payload_length: None,
         dscp: 0,
+        // It does not belong to the code point, which whoever reads that has to know.
+        ecn: 1,
         hop_limit: 64,
         extensions: Vec::new(),
         carried: Carried { transport, protocol: None, payload: b"xdpctl lab".to_vec() },
@@ -368,6 +373,13 @@ impl Frame {
         self
     }
 
+    /// Sets IPv4's flag DF.
+    #[track_caller]
+    pub fn dont_fragment(mut self) -> Self {
+        self.ipv4().dont_fragment = true;
+        self
+    }
+
     /// One more IPv6 extension header, behind those before.
     #[track_caller]
     pub fn extension(mut self, extension: Extension) -> Self {
@@ -417,6 +429,13 @@ impl Frame {
             Network::Ipv6(ip) => ip.dscp = point,
             _ => panic!("only IP has a code point"),
         }
+        self
+    }
+
+    /// IPv6's bits for explicit congestion notification, 1 unless said otherwise.
+    #[track_caller]
+    pub fn ecn(mut self, bits: u8) -> Self {
+        self.ipv6().ecn = bits;
         self
     }
 

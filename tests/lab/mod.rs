@@ -24,6 +24,7 @@
 
 pub mod bench;
 pub mod capture;
+pub mod dns;
 pub mod facts;
 pub mod frame;
 mod namespace;

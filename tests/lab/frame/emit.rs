@@ -124,7 +124,9 @@ fn ipv4(ip: &Ipv4) -> Vec<u8> {
     packet.set_header_length(ip.ihl.unwrap_or((header_length / 4) as u8));
     packet.set_dscp(ip.dscp);
     packet.set_total_length(ip.total_length.unwrap_or(total_length));
-    packet.set_flags(if ip.more_fragments { Ipv4Flags::MoreFragments } else { 0 });
+    let more = if ip.more_fragments { Ipv4Flags::MoreFragments } else { 0 };
+    let whole = if ip.dont_fragment { Ipv4Flags::DontFragment } else { 0 };
+    packet.set_flags(more | whole);
     packet.set_fragment_offset(ip.fragment_offset);
     packet.set_ttl(ip.ttl);
     packet.set_next_level_protocol(protocol(&ip.carried));
@@ -150,8 +152,7 @@ fn ipv6(ip: &Ipv6) -> Vec<u8> {
     let mut buffer = header(MutableIpv6Packet::minimum_packet_size(), &bytes);
     let mut packet = MutableIpv6Packet::new(&mut buffer).expect("a whole header");
     packet.set_version(ip.version);
-    // ECN, the two lowest bits, does not belong to the DSCP.
-    packet.set_traffic_class(ip.dscp << 2 | 1);
+    packet.set_traffic_class(ip.dscp << 2 | ip.ecn);
     packet.set_payload_length(ip.payload_length.unwrap_or(payload_length));
     packet.set_next_header(next);
     packet.set_hop_limit(ip.hop_limit);
