@@ -17,6 +17,8 @@ mod configured;
 mod confirm;
 #[path = "kernel/deadlines.rs"]
 mod deadlines;
+#[path = "kernel/domains.rs"]
+mod domains;
 #[path = "kernel/explain/mod.rs"]
 mod explain;
 #[path = "kernel/faults/mod.rs"]

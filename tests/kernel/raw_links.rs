@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::lab::capture::{ETHERNET, Order, pcap_with};
+use crate::lab::dns::{A, Edns, NXDOMAIN, query};
 use crate::lab::frame::*;
 use crate::lab::{Difference, Lab, Output, Sample, Tun};
 
@@ -337,4 +338,34 @@ fn explain_takes_packets_that_begin_with_ip() {
             .contains("its link type is ETHERNET, not RAW (IP without a link layer header)"),
         "{refused:?}"
     );
+}
+
+#[test]
+fn queries_for_listed_names_are_answered() {
+    let bench = Bench::new();
+    let configuration = r#"
+        [[domains]]
+        name = "denied"
+        names = ["nx.example"]
+        action = "nxdomain"
+        [[domains]]
+        name = "dropped"
+        names = ["drop.example"]
+    "#;
+    bench.attach("tun0", configuration, &[]).success();
+    let listed = query("www.nx.example", A).edns(Edns::default().option(10, &[7; 8]));
+    let told = listed.refused_with(NXDOMAIN).build();
+    for (asked, answered) in [
+        (udp4("10.50.0.2", "10.50.0.1", 40000, 53), {
+            udp4("10.50.0.1", "10.50.0.2", 53, 40000).dont_fragment()
+        }),
+        (udp6("fd00::2", "fd00::1", 40000, 53), udp6("fd00::1", "fd00::2", 53, 40000).ecn(0)),
+    ] {
+        let asked = packet(asked.payload(&listed.build()));
+        bench.send(&("a listed name", asked, "tx", "domain", &["denied"]));
+        assert_eq!(bench.tun.recv(ARRIVAL), Some(packet(answered.payload(&told))));
+    }
+    let dropped = udp4("10.50.0.2", "10.50.0.1", 40000, 53);
+    let dropped = packet(dropped.payload(&query("drop.example", A).build()));
+    bench.send(&("dropped", dropped, "drop", "domain", &["dropped"]));
 }

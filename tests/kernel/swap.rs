@@ -75,7 +75,7 @@ fn blocked() -> Vec<Frame> {
 
 /// Reloads one configuration after the other, while `traffic` goes on.
 #[track_caller]
-fn alternate(bench: &Bench, [a, b]: [&str; 2], reloads: usize) {
+pub fn alternate(bench: &Bench, [a, b]: [&str; 2], reloads: usize) {
     let [a, b] = [bench.write("a.toml", a), bench.write("b.toml", b)];
     for turn in 0..reloads {
         let path = if turn % 2 == 0 { &b } else { &a };
@@ -85,7 +85,7 @@ fn alternate(bench: &Bench, [a, b]: [&str; 2], reloads: usize) {
 
 /// Reads the counters when all that was sent was counted or dropped on the way in.
 #[track_caller]
-fn settled(bench: &Bench, sent: u64, before: &Sample) -> (Sample, u64) {
+pub fn settled(bench: &Bench, sent: u64, before: &Sample) -> (Sample, u64) {
     let deadline = Instant::now() + patient(EVENT);
     loop {
         let sample = bench.sample();

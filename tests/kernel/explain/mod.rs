@@ -55,14 +55,14 @@ fn without_the_kernel<S: AsRef<OsStr>>(
 
 /// The answer of `explain` for one frame.
 #[track_caller]
-fn explain_frame(bench: &Bench, frame: impl Into<Vec<u8>>) -> Value {
+pub fn explain_frame(bench: &Bench, frame: impl Into<Vec<u8>>) -> Value {
     let hex = hex_digits(&frame.into());
     let [answer] = explain(bench, ["--packet", &hex]).try_into().expect("one answer");
     answer
 }
 
 /// The decision, without the place of what decided.
-fn told(answer: &Value) -> Value {
+pub fn told(answer: &Value) -> Value {
     json!([answer["verdict"], answer["reason"], answer["rule"], answer["entry"]])
 }
 

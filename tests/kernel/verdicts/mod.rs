@@ -2,6 +2,7 @@
 //! over a wire.
 
 mod arp;
+pub mod domains;
 mod encapsulated;
 mod fragments;
 mod lists;
@@ -97,6 +98,19 @@ macro_rules! tables {
 tables! {
     arp::arp_dropped_but_for_some_senders,
     arp::arp_passed_whatever_else_is_dropped,
+    domains::domain_actions,
+    domains::domain_replies,
+    domains::domain_ports,
+    domains::domain_entry_that_decides,
+    domains::domain_exceptions,
+    domains::domain_order,
+    domains::domain_longest_names,
+    domains::answers_byte_for_byte,
+    domains::dropped_where_no_answer_fits,
+    domains::extensions,
+    domains::shortest_answers,
+    domains::not_looked_into,
+    domains::unreadable,
     encapsulated::read_through,
     encapsulated::not_ip_inside,
     encapsulated::malformed_carriers,
