@@ -10,6 +10,8 @@ mod capture;
 mod completions;
 #[path = "programs/crowdsec.rs"]
 mod crowdsec;
+#[path = "programs/domains/mod.rs"]
+mod domains;
 #[path = "programs/fail2ban.rs"]
 mod fail2ban;
 #[path = "programs/manual.rs"]
