@@ -6,6 +6,7 @@ mod lab;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lab::dns::{A, AAAA, ANY, Edns, NS, TXT, query};
 use lab::frame::{
     ACK, Frame, RST, SYN, arp_request, ethernet, icmp4, icmp6, tcp4, tcp6, udp4, udp6,
 };
@@ -86,7 +87,8 @@ impl Example {
     fn judged(&self, frame: &Frame) -> (Verdict, &str) {
         let bytes = frame.build();
         let judged = judge(&self.image, &NoEntries, LinkType::Ethernet, &bytes);
-        let counter = judged.action.map_or(judged.list, |action| CounterId(action.counter));
+        let list = if judged.domain == CounterId::NONE { judged.list } else { judged.domain };
+        let counter = judged.action.map_or(list, |action| CounterId(action.counter));
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);
         (judged.verdict, named.map_or(judged.reason.as_str(), |c| c.name.as_str()))
     }
@@ -192,5 +194,53 @@ fn the_lab_moves_only_what_it_names() {
         ("an answer", tcp4("192.0.2.11", "192.0.2.1", 22, 4000).flags(SYN | ACK), Pass, "answers"),
         ("a stray", udp4("198.51.100.1", "192.0.2.1", 1, 2), Drop, "strays"),
         ("anything else", udp4("192.0.2.11", "192.0.2.1", 1, 2), Drop, "default"),
+    ]);
+}
+
+#[test]
+fn the_resolver_answers_what_is_listed_and_resolves_the_rest() {
+    use Verdict::{Drop, Pass, Tx};
+    const ME: &str = "192.0.2.1";
+    const ME6: &str = "2001:db8::1";
+    const CLIENT: &str = "198.51.100.7";
+    let asked = |name: &str, kind: u16| {
+        udp4(CLIENT, ME, 40000, 53).payload(&query(name, kind).edns(Edns::default()).build())
+    };
+    let asked_v6 =
+        |name: &str| udp6("2001:db8:9::1", ME6, 40000, 53).payload(&query(name, A).build());
+    let told = |server: &str, name: &str| {
+        udp4(server, ME, 53, 40000).payload(&query(name, A).answered().build())
+    };
+    Example::load("resolver.toml").check(&[
+        ("a name", asked("www.example.org", A), Pass, "default"),
+        ("the root", asked(".", NS), Pass, "default"),
+        ("malware", asked("malware.example", A), Tx, "malware"),
+        ("below it", asked("a.b.Malware.example", AAAA), Tx, "malware"),
+        ("malware, IPv6", asked_v6("login.phishing.example"), Tx, "malware"),
+        ("of a zone", asked("botnet.example", TXT), Tx, "malware"),
+        ("an advertisement", asked("ads.example", A), Tx, "ads"),
+        ("an exception", asked("safe.ads.example", A), Pass, "exceptions"),
+        ("below an exception", asked("www.safe.ads.example", A), Pass, "exceptions"),
+        ("onion", asked("xyz.onion", A), Tx, "special"),
+        ("flooded", asked("x7f3.victim.example", A), Tx, "flooded"),
+        ("ANY", asked("www.example.org", ANY), Tx, "any"),
+        ("ANY of the root", asked(".", ANY), Tx, "any"),
+        ("ANY of an advertisement", asked("ads.example", ANY), Tx, "ads"),
+        ("the host's own name", asked("localhost", A), Pass, "default"),
+        ("an answer", told("203.0.113.5", "www.example.org"), Pass, "default"),
+        ("an answer for malware", told("203.0.113.5", "malware.example"), Drop, "malware"),
+        ("the same by an upstream", told("192.0.2.53", "malware.example"), Pass, "upstream"),
+        ("by TCP", tcp4(CLIENT, ME, 40000, 53).flags(SYN), Pass, "default"),
+        ("by TLS", tcp4(CLIENT, ME, 40000, 853).flags(SYN), Pass, "default"),
+        ("SSH", tcp4(CLIENT, ME, 40000, 22).flags(SYN), Pass, "default"),
+        ("reflection", udp4("203.0.113.5", ME, 1900, 4000), Drop, "reflection"),
+        (
+            "a later fragment",
+            told("203.0.113.5", "a.example").fragment(185, false),
+            Pass,
+            "default",
+        ),
+        ("a neighbour asks", icmp6("fe80::1", "ff02::1:ff00:1", 135), Pass, "default"),
+        ("ARP", arp_request(CLIENT, ME), Pass, "arp"),
     ]);
 }

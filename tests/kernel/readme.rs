@@ -1,18 +1,21 @@
 //! What README.md has people type, typed.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::lab::dns::{A, query};
+use crate::lab::patience::EVENT;
 use crate::lab::{Background, IN0, Lab, Output, SRC0, Topology, end};
 
-/// The lines of the section's blocks of commands, in order.
-fn commands(section: &str) -> Vec<String> {
+/// The lines of the section's blocks of commands, in order. `heading` has its `#`s.
+fn commands(heading: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = std::fs::read_to_string(path).expect("README.md");
-    let (_, rest) = readme.split_once(&format!("\n## {section}\n")).expect("that section");
-    let section = rest.split("\n### ").next().unwrap_or_default();
+    let (_, rest) = readme.split_once(&format!("\n{heading}\n")).expect("that section");
+    let section = rest.split("\n## ").next().and_then(|rest| rest.split("\n### ").next());
+    let section = section.unwrap_or_default();
     let blocks = section.split("```").skip(1).step_by(2);
     blocks.flat_map(str::lines).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
@@ -65,7 +68,7 @@ fn the_first_ruleset_does_not_cut_the_reader_off() {
     let port = before.0.local_addr().expect("an address").port();
     let session = format!("10.0.0.1 {port} 10.0.0.2 22");
 
-    let lines = commands("Use it on an interface");
+    let lines = commands("## Use it on an interface");
     let attach = lines.iter().position(|line| line == "xdpctl attach eth0").expect("it is typed");
     let detach = lines.iter().position(|line| line == "xdpctl detach eth0").expect("it is typed");
     assert!(lines[..attach].iter().any(|line| line.starts_with("cp ")), "{lines:?}");
@@ -82,4 +85,39 @@ fn the_first_ruleset_does_not_cut_the_reader_off() {
     alive(&mut before);
     alive(&mut open());
     typed(&lab, etc.path(), &lines[detach..=detach], &session).success();
+}
+
+/// Every name that is not listed is resolved as before, and the session stays.
+#[test]
+fn blocking_names_does_as_it_says() {
+    let lab = host();
+    let lines = commands("### Blocking names");
+    let detach = lines.iter().position(|line| line == "xdpctl detach eth0").expect("it is typed");
+    let etc = tempfile::tempdir().expect("a folder");
+    let session = "10.0.0.1 40000 10.0.0.2 22";
+    let output = typed(&lab, etc.path(), &lines[..detach], session);
+    output.success();
+    assert!(output.stdout.contains("attached to eth0"), "{}", output.stdout);
+    assert!(!output.stderr.contains("warning:"), "{}", output.stderr);
+    let said = |line: &str| assert!(output.stdout.contains(line), "{line:?}: {}", output.stdout);
+    said("malware.example");
+    said("names-hosts-sample.txt");
+
+    let server = lab.namespace("dut").enter(|| UdpSocket::bind("10.0.0.2:53")).expect("port 53");
+    let client = lab.namespace("src").enter(|| UdpSocket::bind("10.0.0.1:0")).expect("a port");
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(EVENT)).expect("a limit");
+    }
+    let mut buffer = [0; 512];
+    let listed = query("www.malware.example", A);
+    client.send_to(&listed.build(), "10.0.0.2:53").expect("sent");
+    let other = query("www.example.org", A).build();
+    client.send_to(&other, "10.0.0.2:53").expect("sent");
+    // Only the second comes through.
+    let length = server.recv(&mut buffer).expect("a query");
+    assert_eq!(buffer[..length], other);
+    let stats = lab.xdpctl("dut", ["stats", "eth0", "--once", "--json"]).success().json();
+    assert_eq!(stats["reasons"]["domain"]["packets"], 1, "{stats}");
+    assert_eq!(stats["verdicts"]["tx"]["packets"], 1, "{stats}");
+    typed(&lab, etc.path(), &lines[detach..=detach], session).success();
 }
