@@ -273,6 +273,16 @@ struct Slot {
     map: OwnedFd,
 }
 
+/// The maps through which captures join a program, by their names; none where it has none.
+///
+/// # Errors
+///
+/// Where the kernel does not say it.
+pub fn places(program: u32) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+    let slots = slots(program)?.unwrap_or_default();
+    Ok(slot::ALL.iter().zip(slots).map(|((name, _), slot)| (*name, slot.map)).collect())
+}
+
 /// The maps through which captures join a program, by their places in [`slot::ALL`]; `None` where it
 /// has none, as an earlier version's.
 fn slots(program: u32) -> io::Result<Option<Vec<Slot>>> {

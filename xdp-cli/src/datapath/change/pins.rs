@@ -5,11 +5,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use xdp_common::maps::Map;
+use xdp_common::stages;
+
 use crate::datapath::attached::attachment::{Attachment, PROGRAM};
+use crate::datapath::attached::capture;
 use crate::datapath::attached::namespace::{self};
+use crate::datapath::change::refusal::not_loaded;
 use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::handles::Maps;
-use crate::datapath::program::load::Loaded;
+use crate::datapath::program::load::{self, Loaded};
 use crate::datapath::sys::bpf;
 
 /// Pins the program and its maps.
@@ -22,6 +27,21 @@ pub fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
         Ok(())
     };
     pin().context("pin the program and its maps")
+}
+
+/// A second pin of the map `STAGES` of a program that is about to run, while the first is still that
+/// of the program before. The kernel empties the map when no pin and no process has it any more: so
+/// the program goes on whole if this process is killed between.
+const NEXT_STAGES: &str = "STAGES_NEXT";
+
+/// Pins the map `STAGES` of the next program besides.
+pub fn pin_next_stages(directory: &Path, maps: &Maps) -> Result<()> {
+    let path = directory.join(NEXT_STAGES);
+    let pin = || -> io::Result<()> {
+        namespace::remove(&path)?;
+        bpf::pin(maps.get(Map::STAGES), &path)
+    };
+    pin().context("pin the programs that the filter goes on with")
 }
 
 /// The pins that an attachment should have and that are gone, as paths in the machine's own mount
@@ -68,9 +88,31 @@ pub fn repair_pins(attachment: &Attachment) -> Result<()> {
             for (map, handle) in maps.iter() {
                 repin(&directory.join(map.name()), handle, |pinned| same_map(handle, pinned))?;
             }
-            Ok(())
+            namespace::remove(&directory.join(NEXT_STAGES))
         };
-    repair().context("put the pins right")
+    repair().context("put the pins right")?;
+    refill_stages(attachment, maps)
+}
+
+/// Writes again what the filter goes on with, where the kernel has emptied the map because somebody
+/// removed its pin.
+fn refill_stages(attachment: &Attachment, maps: &Maps) -> Result<()> {
+    let what = "look at the programs that the filter goes on with";
+    let mut id = [0; 4];
+    let filled = (0..stages::COUNT as u32)
+        .map(|place| bpf::lookup(&maps.stages, place, &mut id))
+        .collect::<io::Result<Option<Vec<()>>>>();
+    if filled.context(what)?.is_some() {
+        return Ok(());
+    }
+    log::info!("writing again what the filter of {} goes on with", attachment.name());
+    let filter = bpf::program_by_id(attachment.program_id()).context(what)?;
+    // The others name the slots of captures too, and share those with the filter.
+    let slots = capture::places(attachment.program_id()).context(what)?;
+    let given = maps.iter().map(|(map, handle)| (map.name(), handle.as_fd()));
+    let slots = slots.iter().map(|(name, handle)| (*name, handle.as_fd()));
+    let given: Vec<_> = given.chain(slots).collect();
+    load::load_others_beside(&given, filter.as_fd()).map_err(not_loaded)
 }
 
 fn repin(

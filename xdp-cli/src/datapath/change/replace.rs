@@ -12,7 +12,7 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
 use crate::datapath::change::outcome::{Attached, Deferred};
-use crate::datapath::change::pins::repair_pins;
+use crate::datapath::change::pins::{pin_next_stages, repair_pins};
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::refusal::not_loaded;
 use crate::datapath::error::{Context, Error, Result};
@@ -90,6 +90,7 @@ pub fn replace(
     kernel::activate(&maps, prepared, None)?;
     kernel::release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
+    pin_next_stages(attachment.directory(), &maps)?;
     bpf::update_link(attachment.link()?, program).context("exchange the program")?;
     log::info!("exchanged the program in the link of {}", attachment.name());
     // From here on the new program runs. Pins of the old one's maps are replaced here or, if this

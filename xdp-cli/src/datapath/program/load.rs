@@ -14,7 +14,7 @@ use xdp_common::packet::LinkType;
 use xdp_common::stages::{self, OTHERS, filter_name};
 
 use crate::datapath::program::error::{LoadError, chain};
-use crate::datapath::program::object::Object;
+use crate::datapath::program::object::{Object, OnMaps};
 use crate::datapath::sys::bpf;
 use crate::notation::{grouped, took};
 
@@ -81,23 +81,41 @@ pub fn load_filter_beside(
     maps: &[(&str, BorrowedFd<'_>)],
 ) -> Result<OwnedFd, LoadError> {
     let mut object = Object::parse(&FILTER.0)?.on_maps(maps)?;
-    let mut load = |name| {
-        let begun = Instant::now();
-        let program = object.load_xdp(name)?;
-        say_loaded(name, Ok(program.as_fd()), begun);
-        Ok(program)
-    };
-    let filter = load(filter_name(link_type))?;
+    let filter = load_beside(&mut object, filter_name(link_type))?;
+    fill_stages(&mut object, maps, filter.as_fd())?;
+    Ok(filter)
+}
+
+/// Loads what an attached filter goes on with once more, on its maps, as above.
+pub fn load_others_beside(
+    maps: &[(&str, BorrowedFd<'_>)],
+    filter: BorrowedFd<'_>,
+) -> Result<(), LoadError> {
+    fill_stages(&mut Object::parse(&FILTER.0)?.on_maps(maps)?, maps, filter)
+}
+
+fn fill_stages(
+    object: &mut OnMaps,
+    maps: &[(&str, BorrowedFd<'_>)],
+    filter: BorrowedFd<'_>,
+) -> Result<(), LoadError> {
     let stages = maps.iter().find(|(name, _)| *name == Map::STAGES.name());
     let (_, map) = stages.ok_or_else(|| LoadError::Other("no map for the stages".into()))?;
-    let fill = |place, program: &OwnedFd| {
-        fill_stage(map, place, program.as_fd()).map_err(|error| not_filled(&error))
+    let fill = |place, program: BorrowedFd<'_>| {
+        fill_stage(map, place, program).map_err(|error| not_filled(&error))
     };
-    fill(stages::FILTER, &filter)?;
+    fill(stages::FILTER, filter)?;
     for (place, name) in OTHERS {
-        fill(place, &load(name)?)?;
+        fill(place, load_beside(object, name)?.as_fd())?;
     }
-    Ok(filter)
+    Ok(())
+}
+
+fn load_beside(object: &mut OnMaps, name: &str) -> Result<OwnedFd, LoadError> {
+    let begun = Instant::now();
+    let program = object.load_xdp(name)?;
+    say_loaded(name, Ok(program.as_fd()), begun);
+    Ok(program)
 }
 
 /// Writes a program that the filter goes on with.
