@@ -3,10 +3,14 @@
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::IpPrefix;
 
+use crate::names::Names;
 use crate::prefixes::{Family, Prefixes};
 use crate::rules::Rules;
 use crate::testbed::{Floor, REDIRECT_TARGET};
-use crate::traffic::{FLOWS_V4_COUNT, FLOWS_V6_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT, Traffic};
+use crate::traffic::{
+    FLOWS_V4_COUNT, FLOWS_V6_COUNT, Flow, NAMES_V4_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT,
+    Traffic,
+};
 
 /// The smallest run that a case belongs to. A larger run has the cases of the smaller ones too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +81,7 @@ impl Case {
             Floor::Drop => Verdict::Drop,
             Floor::Pass => Verdict::Pass,
             Floor::Redirect => Verdict::Redirect,
+            Floor::Tx => Verdict::Tx,
         }
     }
 }
@@ -171,6 +176,37 @@ pub fn million_v4() -> Prefixes {
 /// That list as the only thing in a ruleset.
 pub fn million_v4_blocked() -> Subject {
     Subject::lists(DEFAULT_DROP, million_v4(), 1, None)
+}
+
+const NAMES: Names = Names::new(1_000_000);
+
+/// A million names, with that action.
+fn million_names(action: &str) -> Subject {
+    let text = format!(
+        "{DEFAULT_DROP}[[domains]]\nname = \"names\"\nfiles = [\"0.txt\"]\naction = \"{action}\"\n"
+    );
+    Subject { text, files: vec![NAMES.hosts_file()], ..Subject::default() }
+}
+
+fn queries_listed(_: &Subject) -> Traffic {
+    Traffic::from_names(&NAMES.hits(NAMES_V4_COUNT, 20))
+}
+
+fn queries_not_listed(_: &Subject) -> Traffic {
+    Traffic::from_names(&NAMES.misses(NAMES_V4_COUNT, 21))
+}
+
+/// UDP to a port that has nothing to do with names.
+fn not_dns(_: &Subject) -> Traffic {
+    let sources = Prefixes::blocklist_v4(0, 0).misses(FLOWS_V4_COUNT, 22);
+    let flow = |source| Flow {
+        source,
+        destination: 0xc633_6401,
+        ports: [4096, 123],
+        protocol: 17,
+        tcp_flags: 0,
+    };
+    Traffic::from_flows(Family::V4, &sources.into_iter().map(flow).collect::<Vec<_>>())
 }
 
 fn any_v4(_: &Subject) -> Traffic {
@@ -295,6 +331,39 @@ pub fn groups() -> Vec<Group> {
                 case(Quick, "no rules, default drop", any_v4, Reason::Default)
                     .goal(Goal::Floor(1.10)),
                 case(Usual, "no rules, default drop, IPv6", any_v6, Reason::Default),
+            ],
+        },
+        Group {
+            subject: Some(("no lists of names", || Subject::plain(DEFAULT_DROP))),
+            cases: vec![
+                case(Usual, "no names, not DNS", not_dns, Reason::Default),
+                case(Usual, "no names, queries", queries_not_listed, Reason::Default),
+            ],
+        },
+        Group {
+            subject: Some(("1,000,000 names", || million_names("drop"))),
+            cases: vec![
+                case(Usual, "1,000,000 names, not DNS", not_dns, Reason::Default)
+                    .goal(Goal::Case("no names, not DNS", 1.03)),
+                case(Usual, "1,000,000 names, miss", queries_not_listed, Reason::Default)
+                    .goal(Goal::Floor(2.0)),
+                case(Usual, "1,000,000 names, hit", queries_listed, Reason::Domain)
+                    .goal(Goal::Floor(2.2)),
+            ],
+        },
+        Group {
+            subject: Some(("1,000,000 names, nxdomain", || million_names("nxdomain"))),
+            cases: vec![
+                Case {
+                    floor: Floor::Tx,
+                    ..case(
+                        Usual,
+                        "1,000,000 names, answered, to bare tx",
+                        queries_listed,
+                        Reason::Domain,
+                    )
+                }
+                .goal(Goal::Floor(1.8)),
             ],
         },
         Group {

@@ -12,6 +12,7 @@ mod commands;
 mod lab;
 mod machine;
 mod measure;
+mod names;
 mod peers;
 mod prefixes;
 mod process;

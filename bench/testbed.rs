@@ -54,6 +54,7 @@ pub enum Floor {
     Drop,
     Pass,
     Redirect,
+    Tx,
 }
 
 impl Floor {
@@ -62,6 +63,7 @@ impl Floor {
             Self::Drop => "drop",
             Self::Pass => "pass",
             Self::Redirect => "redirect",
+            Self::Tx => "tx",
         }
     }
 
@@ -70,6 +72,7 @@ impl Floor {
             Self::Drop => "bench_drop",
             Self::Pass => "bench_pass",
             Self::Redirect => "bench_redirect",
+            Self::Tx => "bench_tx",
         }
     }
 }
@@ -108,6 +111,9 @@ pub struct Testbed {
     filter: Loaded,
     links: [OwnedFd; 2],
     _behind: OwnedFd,
+    /// What is sent back is dropped where it came from: without a program there, a veth loses it, at
+    /// another cost.
+    _before: [OwnedFd; 2],
     pub clock: Clock,
     /// At run time.
     blocked: Vec<IpPrefix>,
@@ -141,9 +147,21 @@ impl Testbed {
             Ok([filter, attach(floor, Device::Floor.interface())?])
         })?;
         let behind = lab.attach_behind(floor)?;
+        let before =
+            lab.generator.enter(|| Ok([attach(floor, "gen0")?, attach(floor, "gen1")?]))?;
         let blocked = Vec::new();
         let capture = None;
-        Ok(Self { lab, generator, filter, links, _behind: behind, clock, blocked, capture })
+        Ok(Self {
+            lab,
+            generator,
+            filter,
+            links,
+            _behind: behind,
+            _before: before,
+            clock,
+            blocked,
+            capture,
+        })
     }
 
     /// Another generator, for another thread.

@@ -4,8 +4,8 @@
 #[path = "../xdp-ebpf/src/bench/traffic.rs"]
 mod shared;
 
-pub use shared::{Control, LINES, Line};
-use shared::{FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, SOURCES_V4, SOURCES_V6};
+pub use shared::{Control, LINES, Line, NAME};
+use shared::{FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, NAMES_V4, NameLine, SOURCES_V4, SOURCES_V6};
 
 use crate::prefixes::Family;
 
@@ -14,6 +14,7 @@ pub const SOURCES_V4_COUNT: usize = LINES as usize * 16;
 pub const SOURCES_V6_COUNT: usize = LINES as usize * 4;
 pub const FLOWS_V4_COUNT: usize = LINES as usize * 4;
 pub const FLOWS_V6_COUNT: usize = LINES as usize;
+pub const NAMES_V4_COUNT: usize = LINES as usize * 2;
 
 /// What a rule can look at, in host order.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,20 @@ impl Traffic {
             Family::V6 => (FLOWS_V6, lines::<64>(pieces.map(flow_v6))),
         };
         Self { kind, lines, frame }
+    }
+
+    /// DNS queries for these names, over and over. The generator writes the whole frame but its
+    /// EtherType.
+    pub fn from_names(names: &[[u8; NAME]]) -> Self {
+        const QUERY: usize = 82;
+        let pieces = names.iter().cycle().map(|name| {
+            let mut piece = [0; size_of::<NameLine>()];
+            piece[..NAME].copy_from_slice(name);
+            piece
+        });
+        let mut frame = frame(Family::V4);
+        frame.resize(QUERY, 0);
+        Self { kind: NAMES_V4, lines: lines::<{ size_of::<NameLine>() }>(pieces), frame }
     }
 }
 

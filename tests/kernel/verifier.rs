@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use xdp_common::capacity::MAX_VERIFIED_INSTRUCTIONS;
 use xdp_common::capture::{map, slot};
 use xdp_common::packet::LinkType;
+use xdp_common::stages;
 use xdpctl::datapath::maps::handles::{self, Maps};
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::program::nic;
@@ -55,7 +56,9 @@ fn every_program_stays_below_its_limit_of_verified_instructions() {
         verified("xdpctl_pass", pass.program().expect("loaded")),
         verified("xdpctl_nic", &nic.program),
     ];
-    let programs = programs.into_iter().chain(captures).collect::<Vec<_>>();
+    let others =
+        stages::OTHERS.map(|(_, name)| verified(name, filter.program_named(name).expect("loaded")));
+    let programs = programs.into_iter().chain(others).chain(captures).collect::<Vec<_>>();
     for (name, processed) in &programs {
         say(&format!(
             "verifier: Linux {}, {name}: {processed} instructions processed, at most \

@@ -20,6 +20,21 @@ pub struct FrameV4 {
 
 const _: () = assert!(size_of::<FrameV4>() == 14 + 20 + 14 && align_of::<FrameV4>() == 2);
 
+/// Ethernet, IPv4 without options, UDP (RFC 768) and a DNS query (RFC 1035).
+#[repr(C)]
+pub struct FrameDns {
+    pub macs: [u16; 6],
+    pub ether_type: u16,
+    pub ip: [u16; 10],
+    pub ports: [u16; 2],
+    pub length_and_checksum: [u16; 2],
+    pub message: [u16; 6],
+    pub name: [u16; 12],
+    pub type_and_class: [u16; 2],
+}
+
+const _: () = assert!(size_of::<FrameDns>() == 14 + 20 + 8 + 12 + 24 + 4);
+
 /// Ethernet, IPv6 (RFC 8200), and the beginning of TCP.
 #[repr(C)]
 pub struct FrameV6 {

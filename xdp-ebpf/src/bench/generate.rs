@@ -6,9 +6,10 @@ use aya_ebpf::btf_maps::{Array, DevMap};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 
-use crate::frame::{FrameV4, FrameV6};
+use crate::frame::{FrameDns, FrameV4, FrameV6};
 use crate::traffic::{
-    Control, FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, LINES, Line, SOURCES_V4, SOURCES_V6,
+    Control, FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, LINES, Line, NAMES_V4, NameLine, SOURCES_V4,
+    SOURCES_V6,
 };
 
 /// What to generate. Written by the benchmark before each run; the generator counts frames there.
@@ -34,6 +35,25 @@ const MACS: [u16; 6] = [
     u16::from_ne_bytes([0x00, 0x00]),
     u16::from_ne_bytes([0x00, 0xef]),
 ];
+
+/// An IPv4 header of a packet of 68 bytes with UDP, from 10.1.2.3 to 198.51.100.1.
+const QUERY_IP: [u16; 10] = {
+    let mut words = [0x4500, 68, 0, 0x4000, 0x4011, 0, 0x0a01, 0x0203, 0xc633, 0x6401];
+    let (mut sum, mut word) = (0_u32, 0);
+    while word < words.len() {
+        sum += words[word] as u32;
+        word += 1;
+    }
+    words[5] = checksum(sum);
+    let mut word = 0;
+    while word < words.len() {
+        words[word] = words[word].to_be();
+        word += 1;
+    }
+    words
+};
+/// A DNS header: recursion desired, one question.
+const QUERY: [u16; 6] = [0x1234, 0x0100_u16.to_be(), 1_u16.to_be(), 0, 0, 0];
 
 #[xdp(frags)]
 pub fn bench_generate(mut ctx: XdpContext) -> u32 {
@@ -87,6 +107,23 @@ fn generate(ctx: &mut XdpContext) -> Option<u32> {
             frame.next_header = flow.protocol;
             frame.tcp_flags = flow.tcp_flags;
         }
+        NAMES_V4 => {
+            let names: &[NameLine; 2] = piece(number / 2)?;
+            let name = &names[(number & 1) as usize];
+            let frame: &mut FrameDns = frame(ctx)?;
+            frame.macs = MACS;
+            // All of it: an answer has been written over the query.
+            frame.ip = QUERY_IP;
+            frame.ports = [number as u16, 53_u16.to_be()];
+            frame.length_and_checksum = [48_u16.to_be(), 0];
+            frame.message = QUERY;
+            let mut place = 0;
+            while place < frame.name.len() {
+                frame.name[place] = name[place];
+                place += 1;
+            }
+            frame.type_and_class = [1_u16.to_be(); 2];
+        }
         _ => return None,
     }
     DEVICES.redirect(control.device, 0).ok()
@@ -95,7 +132,7 @@ fn generate(ctx: &mut XdpContext) -> Option<u32> {
 /// The checksum of an IPv4 header (RFC 1071), from the sum of its two-byte pieces, in either byte
 /// order. Without a right one, no network stack takes the frame.
 #[inline(always)]
-fn checksum(sum: u32) -> u16 {
+const fn checksum(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16
 }

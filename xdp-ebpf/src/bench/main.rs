@@ -39,6 +39,12 @@ pub fn bench_pass(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
+/// Sends back: what a frame costs at least that leaves by the interface that it came in by.
+#[xdp(frags)]
+pub fn bench_tx(_: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
 /// Redirects: what a frame costs at least that goes out of another interface.
 #[xdp(frags)]
 pub fn bench_redirect(_: XdpContext) -> u32 {

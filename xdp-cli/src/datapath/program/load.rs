@@ -202,7 +202,8 @@ impl Loaded {
         self.program_named(self.name)
     }
 
-    fn program_named(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
+    /// One of the programs that the filter goes on with, by its name.
+    pub fn program_named(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
         let program: &Xdp = self
             .ebpf
             .program(name)
