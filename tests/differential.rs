@@ -2,16 +2,24 @@
 //! program: loaded into the kernel, given one ruleset after the other, and run on one frame after
 //! the other (BPF_PROG_TEST_RUN). It needs root.
 
+#[path = "model/answer.rs"]
+mod answer;
 #[allow(dead_code, reason = "each of the targets that have the model uses its own part of it")]
 #[path = "model/config.rs"]
 mod config;
 // Single cases, each with the sentence of the contract that it is about.
 #[path = "model/corner.rs"]
 mod corner;
+#[path = "model/corner_names.rs"]
+mod corner_names;
 #[path = "model/dice.rs"]
 mod dice;
 #[path = "model/disagreement.rs"]
 mod disagreement;
+#[path = "model/dns.rs"]
+mod dns;
+#[path = "model/domains.rs"]
+mod domains;
 #[allow(dead_code, reason = "as above")]
 #[path = "model/frames.rs"]
 mod frames;
@@ -19,6 +27,8 @@ mod frames;
 mod judge;
 #[path = "model/loading.rs"]
 mod loading;
+#[path = "model/messages.rs"]
+mod messages;
 #[path = "model/packet.rs"]
 mod packet;
 #[allow(dead_code, reason = "as above")]
@@ -33,6 +43,8 @@ mod counters;
 mod filter;
 #[path = "differential/kinds.rs"]
 mod kinds;
+#[path = "differential/kinds_dns.rs"]
+mod kinds_dns;
 #[path = "differential/kinds_ip.rs"]
 mod kinds_ip;
 #[path = "differential/large.rs"]

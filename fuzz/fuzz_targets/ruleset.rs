@@ -16,13 +16,17 @@ use model::rulesets;
 #[path = "../../tests/model"]
 #[expect(dead_code, reason = "the tests ask for more of the model")]
 mod model {
+    pub mod answer;
     pub mod bans;
     pub mod config;
     pub mod dice;
     pub mod disagreement;
+    pub mod dns;
+    pub mod domains;
     pub mod frames;
     pub mod judge;
     pub mod loading;
+    pub mod messages;
     pub mod packet;
     pub mod product;
     pub mod rulesets;

@@ -6,7 +6,9 @@ use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE};
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::{CELLS, Counter, Matrix};
+use xdp_common::stats::names::Names;
 use xdp_common::stats::per_cpu::PerCpu;
 use xdpctl::datapath::maps::handles::Maps;
 use xdpctl::datapath::sys::bpf::{self, PerCpuValues};
@@ -27,6 +29,7 @@ pub struct Counters {
 #[derive(Clone)]
 struct Values {
     matrix: PerCpuValues,
+    names: PerCpuValues,
     /// As many as there are pages.
     pages: Vec<PerCpuValues>,
 }
@@ -35,7 +38,11 @@ impl Values {
     fn zeroed(pages: usize) -> Self {
         let zeroed = |size, elements| PerCpuValues::zeroed(size, elements).expect("the processors");
         let page = zeroed(COUNTER, COUNTERS_PER_PAGE);
-        Self { matrix: zeroed(size_of::<PerCpu>(), 1), pages: vec![page; pages] }
+        Self {
+            matrix: zeroed(size_of::<PerCpu>(), 1),
+            names: zeroed(size_of::<Names>(), 1),
+            pages: vec![page; pages],
+        }
     }
 }
 
@@ -44,6 +51,8 @@ impl Values {
 pub struct Moved {
     /// Verdict and reason of the cells.
     pub cells: Vec<(&'static str, &'static str, Count)>,
+    /// DNS messages whose question could not be read, by why.
+    pub unreadable: Vec<(&'static str, Count)>,
     /// By their numbers.
     pub numbers: Vec<(u32, Count)>,
 }
@@ -78,6 +87,12 @@ impl Counters {
                 moved.cells.push((verdict.as_str(), reason.as_str(), less(now, before)));
             }
         }
+        for (nth, why) in Unreadable::ALL.into_iter().enumerate() {
+            let (before, now) = (unreadable(&self.before, nth), unreadable(&self.now, nth));
+            if before != now {
+                moved.unreadable.push((why.as_str(), less(now, before)));
+            }
+        }
         let pages = self.before.pages.iter().zip(&self.now.pages);
         for ((page, _), (before, now)) in self.pages.iter().zip(pages) {
             let counters = before.elements().map(sum).zip(now.elements().map(sum));
@@ -103,6 +118,7 @@ impl Counters {
 
     fn read(&mut self, maps: &Maps) {
         self.now.matrix.lookup(&maps.counters, 0).unwrap().expect("the counters");
+        self.now.names.lookup(&maps.names, 0).unwrap().expect("what is counted of messages");
         for ((_, page), values) in self.pages.iter().zip(&mut self.now.pages) {
             values.lookup_all(page).unwrap();
         }
@@ -119,6 +135,11 @@ fn matrix(values: &Values) -> [Count; CELLS] {
         }
     }
     counts
+}
+
+fn unreadable(values: &Values, nth: usize) -> Count {
+    let from = offset_of!(Names, unreadable) + nth * COUNTER;
+    sum(values.names.shares().map(|cpu| &cpu[from..][..COUNTER]))
 }
 
 fn less(now: Count, before: Count) -> Count {

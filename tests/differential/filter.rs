@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use xdp_common::packet::LinkType;
+use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -64,6 +65,8 @@ pub struct Given<'f> {
 struct Seen {
     action: u32,
     cells: Vec<(&'static str, &'static str, Count)>,
+    /// DNS messages whose question could not be read, by why.
+    unreadable: Vec<(&'static str, Count)>,
     /// Kind and name, sorted; of what a redirect lost, the kind is `lost`.
     counted: Vec<(String, String, Count)>,
     frame: Bytes,
@@ -231,6 +234,7 @@ impl Filter {
         Seen {
             action: run.action,
             cells: moved.cells,
+            unreadable: moved.unreadable,
             counted,
             frame: Bytes(self.out[..run.length].to_vec()),
         }
@@ -239,8 +243,7 @@ impl Filter {
     /// What the program makes of a frame, as an opinion: the one cell that moved, and what counted
     /// it.
     pub fn opinion(&mut self, frame: &[u8]) -> Opinion {
-        let mut opinion =
-            Opinion { verdict: "", reason: "", counted: Vec::new(), sent: None, entry: None };
+        let mut opinion = Opinion::of("");
         if frame.len() < SHORTEST {
             let asked = self.explainer.ask(frame).unwrap_or_else(|error| panic!("{error}"));
             let answer = asked.answer;
@@ -254,10 +257,17 @@ impl Filter {
         assert_eq!(count, once);
         opinion.verdict = verdict;
         opinion.reason = reason;
+        for (why, count) in seen.unreadable {
+            assert_eq!(count, once);
+            assert_eq!(opinion.unreadable.replace(why), None);
+        }
+        if (verdict, reason) == ("tx", "domain") {
+            opinion.answer = Some(seen.frame.0);
+        }
         // Sorted by kind: a list before a rule.
         for (kind, name, count) in seen.counted {
             assert_eq!(count, once);
-            let kinds = ["allowlist", "blocklist", "rule"];
+            let kinds = ["allowlist", "blocklist", "domains", "rule"];
             let kind = kinds.into_iter().find(|known| *known == kind).expect("a kind");
             opinion.counted.push((kind, name));
         }
@@ -302,7 +312,8 @@ impl Filter {
         }
         let in_force = self.in_force.as_ref().expect("a ruleset is in force");
         let mut counted = Vec::new();
-        let ids = [Some(answer.list), answer.action.as_ref().map(|it| CounterId(it.counter))];
+        let rule = answer.action.as_ref().map(|it| CounterId(it.counter));
+        let ids = [Some(answer.list), Some(answer.domain), rule];
         for id in ids.into_iter().flatten().filter(|id| *id != CounterId::NONE) {
             let found = in_force.metadata.counted.iter().find(|it| CounterId::new(it.number) == id);
             let name = found.map(|it| (it.kind.as_str(), it.name.clone()));
@@ -314,6 +325,7 @@ impl Filter {
             answer.verdict.as_str(),
             answer.reason.as_str(),
             counted,
+            answer.unreadable.map(Unreadable::as_str),
             to,
             Bytes(answer.changed.unwrap_or_else(|| frame.to_vec())),
             image,
@@ -323,6 +335,7 @@ impl Filter {
             opinion.verdict,
             opinion.reason,
             opinion.counted.clone(),
+            opinion.unreadable,
             to,
             Bytes(output(opinion, frame)),
             in_force.map_id,
@@ -384,7 +397,15 @@ fn expected(opinion: &Opinion, given: Given<'_>, link_type: LinkType) -> Seen {
         .collect();
     counted.sort();
     let cells = vec![(opinion.verdict, opinion.reason, once)];
-    Seen { action, cells, counted, frame: Bytes(output(opinion, given.frame)) }
+    let unreadable = opinion.unreadable.map(|why| (why, once)).into_iter().collect();
+    let mut frame = output(opinion, given.frame);
+    if opinion.answer.is_some() {
+        // What lies behind that which is taken for the whole frame stays behind it.
+        let untold = given.frame.len() - once.1 as usize;
+        let length = given.frame.len().min(frame.len() + untold);
+        frame.extend(&given.frame[frame.len()..length]);
+    }
+    Seen { action, cells, unreadable, counted, frame: Bytes(frame) }
 }
 
 /// The bytes that are counted: the whole frame, but that a first buffer of up to 128 bytes with a
@@ -405,6 +426,9 @@ fn counted_length(given: Given<'_>, link_type: LinkType) -> u64 {
 
 /// The frame as it goes on.
 fn output(opinion: &Opinion, frame: &[u8]) -> Vec<u8> {
+    if let Some(answer) = &opinion.answer {
+        return answer.clone();
+    }
     let mut frame = frame.to_vec();
     if let Some(sent) = &opinion.sent {
         if let Some(mac) = sent.destination_mac {

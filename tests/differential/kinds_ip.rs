@@ -1,6 +1,7 @@
 //! The kinds of headers from IP on.
 
 use crate::kinds::{Kind, Seen, u16_at};
+use crate::kinds_dns::message;
 
 pub fn ipv4(seen: &mut Seen, body: &[u8]) {
     seen.is_ip = true;
@@ -196,6 +197,7 @@ fn transport(seen: &mut Seen, protocol: u8, payload: &[u8], padding: usize) {
             let length = u16_at(payload, 4);
             let wrong = length.is_some_and(|length| usize::from(length) != payload.len());
             seen.is_if(wrong, "UDP, length that is wrong");
+            message(seen, payload);
         }
         132 => {
             seen.is("SCTP");

@@ -1,12 +1,14 @@
-//! A ruleset as large as an image of several maps.
+//! Rulesets as large as an image of several maps.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::bench;
-use crate::config::{Config, List, ListAction, Prefix, Side};
+use crate::config::{
+    Config, DomainAction, Domains, Labels, List, ListAction, ListedName, Prefix, Side,
+};
 use crate::dice::{Dice, seed};
-use crate::filter::{Filter, Given};
-use crate::frames::{around, udp};
+use crate::filter::{Filter, Given, SHORTEST};
+use crate::frames::{Edges, around, frame, udp};
 use crate::judge::judge;
 
 /// As `scripts/bench` has them: mostly single addresses.
@@ -68,6 +70,52 @@ fn an_image_of_several_maps() {
             assert_eq!(differs, None);
         }
         println!("{listed} of 150 frames were listed, in {} maps", filter.extents());
+        assert!(listed > 50);
+    });
+}
+
+/// The same number of the names of a hosts file that `scripts/bench` could have, and what is asked is
+/// near them. The scan of the model takes its time, so the frames are few.
+#[test]
+fn an_image_of_many_names() {
+    bench::within(|| {
+        let mut dice = Dice::new(seed());
+        let parents: [&[u8]; 6] = [b"com", b"net", b"org", b"example", b"xn--p1ai", b"info"];
+        let mut names = |number: usize| -> Vec<ListedName> {
+            let name = |dice: &mut Dice| {
+                let mut labels: Labels =
+                    dice.some(1, 3, |dice| format!("{:x}", dice.below(40_000)).into_bytes());
+                labels.push(dice.pick(&parents).to_vec());
+                ListedName { labels, below_only: dice.one_in(8) }
+            };
+            (0..number).map(|_| name(&mut dice)).collect()
+        };
+        let actions = [DomainAction::Drop, DomainAction::Nxdomain, DomainAction::Pass];
+        let domains = actions.into_iter().enumerate().map(|(nth, action)| Domains {
+            name: format!("large-{nth}"),
+            filed: names(30_000),
+            action: Some(action),
+            ..Domains::default()
+        });
+        let config = Config { domains: domains.collect(), ..Config::default() };
+        let mut filter = Filter::load();
+        filter.put(&config).unwrap_or_else(|error| panic!("{error}"));
+        assert!(filter.extents() > 1, "all of it is in one map");
+
+        let edges = Edges::of(&config);
+        let (mut listed, mut messages) = (0, 0);
+        while messages < 150 {
+            let frame = frame(&mut dice, &edges);
+            if frame.len() < SHORTEST {
+                continue;
+            }
+            let opinion = judge(&config, &frame);
+            messages += usize::from(opinion.domain.is_some() || opinion.unreadable.is_some());
+            listed += usize::from(opinion.domain.is_some());
+            let differs = filter.compare(&opinion, Given { frame: &frame, first: None });
+            assert_eq!(differs, None);
+        }
+        println!("{listed} of 150 messages asked for what is listed, in {} maps", filter.extents());
         assert!(listed > 50);
     });
 }

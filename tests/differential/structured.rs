@@ -1,21 +1,25 @@
 //! Configurations that are made to be hard, where those of `rulesets.rs` are made to be mixed:
 //! long chains of prefixes around one address, ties between the sides of a packet, dense networks,
-//! protocols that are headers elsewhere, and rules by the hundred.
+//! protocols that are headers elsewhere, rules by the hundred, and domain names that nest as deep as
+//! they can or have one parent.
 
 use std::net::IpAddr;
 
 use crate::config::{
-    Action, Config, List, ListAction, Prefix, Protocol, Rule, Side, bits, with_bits,
+    Action, Config, DomainAction, Domains, Labels, List, ListAction, ListedName, Prefix, Protocol,
+    Rule, Side, bits, with_bits,
 };
 use crate::dice::Dice;
-use crate::rulesets::{ipv4, ipv6, prefix_of, rule};
+use crate::rulesets::{QTYPES, ipv4, ipv6, labels, prefix_of, rule};
 
 pub fn config(dice: &mut Dice) -> Config {
-    match dice.below(5) {
+    match dice.below(7) {
         0 => chain(dice),
         1 => ties(dice),
         2 => dense(dice),
         3 => protocols(dice),
+        4 => deep_names(dice),
+        5 => many_names(dice),
         _ => rules(dice),
     }
 }
@@ -125,4 +129,54 @@ fn rules(dice: &mut Dice) -> Config {
         }
     }
     Config { rules, ..Config::default() }
+}
+
+fn domains(dice: &mut Dice, name: String, names: Vec<ListedName>) -> Domains {
+    let actions = [
+        DomainAction::Drop,
+        DomainAction::Nxdomain,
+        DomainAction::Refuse,
+        DomainAction::Truncate,
+        DomainAction::Pass,
+    ];
+    let qtypes = if dice.one_in(4) { dice.some(1, 3, |dice| dice.pick(&QTYPES)) } else { vec![] };
+    Domains { name, names, qtypes, action: Some(dice.pick(&actions)), ..Domains::default() }
+}
+
+/// A list for each parent of a name of 127 labels, in any order; some for what is below it alone.
+fn deep_names(dice: &mut Dice) -> Config {
+    let deepest: Labels = dice.some(127, 127, |dice| vec![dice.pick(b"aaab_0")]);
+    let mut depths: Vec<usize> = (1..=127).collect();
+    let mut lists = Vec::new();
+    while !depths.is_empty() {
+        let depth = depths.swap_remove(dice.below(depths.len()));
+        let labels = deepest[127 - depth..].to_vec();
+        let name = ListedName { labels, below_only: dice.one_in(3) };
+        lists.push(domains(dice, format!("depth-{depth}"), vec![name]));
+    }
+    Config { domains: lists, ..Config::default() }
+}
+
+/// Thousands of names under one parent, which several lists share, with an exception for all of them
+/// or none.
+fn many_names(dice: &mut Dice) -> Config {
+    let number = if cfg!(debug_assertions) { 1_000 } else { 6_000 };
+    let parent = labels(dice);
+    let mut lists = Vec::new();
+    for list in 0..1 + dice.below(3) {
+        let names = dice.some(number / 2, number, |dice| {
+            let child = format!("h{}", dice.below(number)).into_bytes();
+            let labels = [vec![child], parent.clone()].concat();
+            // A parent that is near the longest name has no room for children.
+            let bytes = labels.iter().map(|label| 1 + label.len()).sum::<usize>();
+            let labels = if bytes < 255 { labels } else { parent.clone() };
+            ListedName { labels, below_only: dice.one_in(3) }
+        });
+        lists.push(domains(dice, format!("children-{list}"), names));
+    }
+    if dice.one_in(2) {
+        let name = ListedName { labels: parent, below_only: false };
+        lists.push(domains(dice, "parent".to_owned(), vec![name]));
+    }
+    Config { domains: lists, ..Config::default() }
 }

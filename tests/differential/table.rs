@@ -14,7 +14,7 @@ pub struct Table {
 }
 
 const VERDICTS: [Kind; 4] = ["pass", "drop", "tx", "redirect"];
-const REASONS: [Kind; 9] = [
+const REASONS: [Kind; 10] = [
     "malformed",
     "arp",
     "allowed",
@@ -22,11 +22,12 @@ const REASONS: [Kind; 9] = [
     "banned",
     "blocklist",
     "fragment",
+    "domain",
     "rule",
     "default",
 ];
 /// Each verdict with each reason that it can have.
-const CELLS: [(Kind, Kind); 15] = [
+const CELLS: [(Kind, Kind); 17] = [
     ("pass", "malformed"),
     ("drop", "malformed"),
     ("pass", "arp"),
@@ -36,6 +37,8 @@ const CELLS: [(Kind, Kind); 15] = [
     ("drop", "banned"),
     ("drop", "blocklist"),
     ("drop", "fragment"),
+    ("drop", "domain"),
+    ("tx", "domain"),
     ("pass", "rule"),
     ("drop", "rule"),
     ("tx", "rule"),

@@ -19,6 +19,7 @@ pub struct Config {
     pub arp_allow: Vec<Ipv4Addr>,
     pub allowlists: Vec<List>,
     pub blocklists: Vec<List>,
+    pub domains: Vec<Domains>,
     pub rules: Vec<Rule>,
     /// Run-time entries, which are not in the text, in the order in which they were put.
     pub entries: Vec<RuntimeEntry>,
@@ -58,6 +59,37 @@ pub struct List {
     pub side: Option<Side>,
     /// For blocklists.
     pub action: Option<ListAction>,
+}
+
+/// A list of domain names.
+#[derive(Clone, Debug, Default)]
+pub struct Domains {
+    pub name: String,
+    pub names: Vec<ListedName>,
+    /// They stand in a list file, one a line.
+    pub filed: Vec<ListedName>,
+    /// Empty is left out of the text, and means all.
+    pub qtypes: Vec<u16>,
+    pub action: Option<DomainAction>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainAction {
+    Drop,
+    Nxdomain,
+    Refuse,
+    Truncate,
+    Pass,
+}
+
+/// A domain name's labels, the leftmost first, without the root's.
+pub type Labels = Vec<Vec<u8>>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedName {
+    pub labels: Labels,
+    /// Stands for the names below it alone: `*.example.org`.
+    pub below_only: bool,
 }
 
 /// Bits beyond the length may be set.
@@ -179,6 +211,29 @@ impl Prefix {
     }
 }
 
+/// As in a configuration.
+impl fmt::Display for ListedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = |label: &Vec<u8>| -> String { label.iter().map(written).collect() };
+        let labels: Vec<String> = self.labels.iter().map(label).collect();
+        let name = labels.join(".");
+        match (self.below_only, name.is_empty()) {
+            (true, _) => write!(f, "*.{name}"),
+            (false, true) => f.write_str("."),
+            (false, false) => f.write_str(&name),
+        }
+    }
+}
+
+/// RFC 1035, section 5.1.
+fn written(byte: &u8) -> String {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(*byte).to_string(),
+        b'!'..=b'~' => format!("\\{}", char::from(*byte)),
+        _ => format!("\\{byte:03}"),
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
@@ -211,6 +266,10 @@ impl Config {
         }
         for list in &self.blocklists {
             text.push_str("[[blocklist]]\n");
+            list.write(&mut text, &mut files);
+        }
+        for list in &self.domains {
+            text.push_str("[[domains]]\n");
             list.write(&mut text, &mut files);
         }
         for rule in &self.rules {
@@ -249,6 +308,39 @@ impl List {
         }
         // Dice may well throw all there is.
         *text += &line("catch_all", "true");
+    }
+}
+
+impl Domains {
+    fn write(&self, text: &mut String, files: &mut Vec<(String, String)>) {
+        *text += &line("name", quoted(&self.name));
+        if !self.names.is_empty() {
+            *text += &line("names", array(self.names.iter().map(literal)));
+        }
+        if !self.filed.is_empty() {
+            let file = format!("{}.txt", self.name);
+            *text += &line("files", array([quoted(&file)]));
+            files.push((file, self.filed.iter().map(|name| format!("{name}\n")).collect()));
+        }
+        if !self.qtypes.is_empty() {
+            *text += &line("qtype", array(self.qtypes.iter().map(|qtype| quoted(named(*qtype)))));
+        }
+        if let Some(action) = self.action {
+            *text += &line("action", quoted(format!("{action:?}").to_lowercase()));
+        }
+        *text += &line("catch_all", "true");
+    }
+}
+
+/// The name of a question type (RFC 1035, section 3.2.2), or its number (RFC 3597, section 5).
+fn named(qtype: u16) -> String {
+    match qtype {
+        1 => "A".into(),
+        2 => "NS".into(),
+        16 => "TXT".into(),
+        28 => "AAAA".into(),
+        255 => "ANY".into(),
+        number => format!("TYPE{number}"),
     }
 }
 
@@ -311,6 +403,11 @@ fn line(key: &str, value: impl fmt::Display) -> String {
 
 fn quoted(value: impl fmt::Display) -> String {
     format!("\"{value}\"")
+}
+
+/// As [`quoted`], where a backslash stands for itself and there is no quotation mark.
+fn literal(value: impl fmt::Display) -> String {
+    format!("'{value}'")
 }
 
 fn array<S: fmt::Display>(values: impl IntoIterator<Item = S>) -> String {

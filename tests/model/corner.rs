@@ -14,7 +14,7 @@ const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const DESTINATION: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 
 /// Both opinions must be this one; `counted` are the names, joined by `+`.
-fn expect(sentence: &str, config: &Config, frame: &[u8], expected: (&str, &str, &str)) {
+pub fn expect(sentence: &str, config: &Config, frame: &[u8], expected: (&str, &str, &str)) {
     let product = Product::load(config).unwrap_or_else(|error| panic!("{sentence}: {error}"));
     for (who, opinion) in [("model", judge(config, frame)), ("product", product.judge(frame))] {
         let names: Vec<&str> = opinion.counted.iter().map(|(_, name)| name.as_str()).collect();

@@ -51,6 +51,7 @@ fn shrink(config: &mut Config, differ: &mut dyn FnMut(&Config) -> bool) {
     reduce(config, |config| &mut config.rules, differ);
     reduce(config, |config| &mut config.allowlists, differ);
     reduce(config, |config| &mut config.blocklists, differ);
+    reduce(config, |config| &mut config.domains, differ);
     reduce(config, |config| &mut config.arp_allow, differ);
     reduce(config, |config| &mut config.entries, differ);
     for at in 0..config.allowlists.len() {
@@ -60,6 +61,11 @@ fn shrink(config: &mut Config, differ: &mut dyn FnMut(&Config) -> bool) {
     for at in 0..config.blocklists.len() {
         reduce(config, |config| &mut config.blocklists[at].prefixes, differ);
         reduce(config, |config| &mut config.blocklists[at].ranges, differ);
+    }
+    for at in 0..config.domains.len() {
+        reduce(config, |config| &mut config.domains[at].names, differ);
+        reduce(config, |config| &mut config.domains[at].filed, differ);
+        reduce(config, |config| &mut config.domains[at].qtypes, differ);
     }
     let policies: [fn(&mut Config) -> &mut Option<Verdict>; 4] = [
         |config| &mut config.default,

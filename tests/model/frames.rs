@@ -2,18 +2,21 @@
 
 use std::net::IpAddr;
 
-use super::config::{Config, Prefix, bits, with_bits};
+use super::config::{Config, Labels, Prefix, bits, with_bits};
 use super::dice::Dice;
+use super::messages;
 use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
 
 /// Bytes of the longest frame, a little less than the kernel's test runs take: 17 pages
 /// (MAX_SKB_FRAGS) behind a first buffer, which may have been made short.
 const LONGEST: usize = 69_500;
 
-/// Addresses at the edges of a configuration's prefixes, where the answer may change.
+/// Addresses at the edges of a configuration's prefixes, where the answer may change, and the names
+/// that it lists.
 pub struct Edges {
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
+    names: Vec<Labels>,
 }
 
 impl Edges {
@@ -31,7 +34,9 @@ impl Edges {
         }
         edges.extend(config.entries.iter().flat_map(|entry| around(&entry.prefix)));
         let (v4, v6) = edges.into_iter().partition(IpAddr::is_ipv4);
-        Self { v4, v6 }
+        let lists = config.domains.iter();
+        let names = lists.flat_map(|list| list.names.iter().chain(&list.filed));
+        Self { v4, v6, names: names.map(|name| name.labels.clone()).collect() }
     }
 
     fn v4(&self, dice: &mut Dice) -> IpAddr {
@@ -67,6 +72,13 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
         frame.extend(dice.pick(&[[0x81, 0x00], [0x88, 0xa8]]));
         let priority = dice.pick(&[0, 0, 7, 15]) << 12;
         frame.extend((dice.pick(&VLANS) | priority).to_be_bytes());
+    }
+    if !edges.names.is_empty() && dice.one_in(3) {
+        let is_v6 = dice.one_in(2);
+        let packet = dns_packet(dice, edges, is_v6);
+        network_layer(dice, &mut frame, is_v6, &packet);
+        damage(dice, &mut frame);
+        return frame;
     }
     match dice.below(16) {
         // Now and then the EtherType and the packet have different versions.
@@ -106,12 +118,41 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
 /// A packet of a link without a link layer header.
 pub fn raw_packet(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
     let is_ipv6 = dice.one_in(2);
-    let mut packet = packet(dice, edges, is_ipv6);
+    let mut packet = if !edges.names.is_empty() && dice.one_in(3) {
+        dns_packet(dice, edges, is_ipv6)
+    } else {
+        packet(dice, edges, is_ipv6)
+    };
     if dice.one_in(24) {
         packet[0] = dice.byte();
     }
     damage(dice, &mut packet);
     packet.truncate(LONGEST);
+    packet
+}
+
+/// A packet with a DNS message and nothing between that and the IP header, whose lengths are right:
+/// what can be answered.
+fn dns_packet(dice: &mut Dice, edges: &Edges, is_ipv6: bool) -> Vec<u8> {
+    let udp = messages::udp(dice, &edges.names);
+    let mut packet = Vec::with_capacity(128);
+    let class = traffic_class(dice);
+    if is_ipv6 {
+        packet.extend([0x60 | class >> 4, class << 4 | dice.byte() & 0xf, 7, 7]);
+        packet.extend((udp.len() as u16).to_be_bytes());
+        packet.extend([17, dice.byte()]);
+        octets(&mut packet, edges.v6(dice));
+        octets(&mut packet, edges.v6(dice));
+    } else {
+        packet.extend([0x45, class]);
+        packet.extend((20 + udp.len() as u16).to_be_bytes());
+        packet.extend((dice.word() as u16).to_be_bytes());
+        packet.extend([dice.pick(&[0, 0x40, 0x40, 0x20]), 0, dice.byte(), 17]);
+        packet.extend((dice.word() as u16).to_be_bytes());
+        octets(&mut packet, edges.v4(dice));
+        octets(&mut packet, edges.v4(dice));
+    }
+    packet.extend(udp);
     packet
 }
 
@@ -233,7 +274,7 @@ fn damage(dice: &mut Dice, frame: &mut Vec<u8>) {
     }
 }
 
-fn transport(dice: &mut Dice, protocol: u8) -> Vec<u8> {
+fn transport(dice: &mut Dice, edges: &Edges, protocol: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     match protocol {
         6 => {
@@ -245,10 +286,13 @@ fn transport(dice: &mut Dice, protocol: u8) -> Vec<u8> {
             bytes.push(if dice.one_in(3) { dice.byte() } else { dice.pick(&[0x02, 0x12, 0x10]) });
             bytes.extend([0; 6]);
         }
+        17 if dice.one_in(if edges.names.is_empty() { 8 } else { 2 }) => {
+            bytes = messages::udp(dice, &edges.names);
+        }
         17 | 132 => {
             bytes.extend(dice.pick(&PORTS).to_be_bytes());
             bytes.extend(dice.pick(&PORTS).to_be_bytes());
-            // UDP's own length, which nothing looks at.
+            // UDP's own length, which nobody looks at but those who look for DNS messages.
             bytes.extend((dice.word() as u32).to_be_bytes());
         }
         1 | 58 => {
@@ -319,7 +363,7 @@ fn protocol(dice: &mut Dice) -> u8 {
 
 fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
     let protocol = protocol(dice);
-    let mut payload = transport(dice, protocol);
+    let mut payload = transport(dice, edges, protocol);
     let fragment = match dice.below(12) {
         0 => 0x2000,
         1 => 0x2000 | dice.pick(&[1, 2, 185, 0x1fff]),
@@ -381,7 +425,7 @@ fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
         first = headers[at].0;
     }
     let mut payload: Vec<u8> = headers.into_iter().flat_map(|(_, bytes)| bytes).collect();
-    let mut carried = transport(dice, last);
+    let mut carried = transport(dice, edges, last);
     if payload.len() > 7 && dice.one_in(8) {
         carried.truncate(dice.below(14));
     }

@@ -1,13 +1,15 @@
 //! The order of judgement: malformed; ARP; run-time `allow`; allowlists; run-time `block`;
-//! fragments; blocklists; rules; default.
+//! fragments; blocklists; domains; rules; default.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::answer::answer;
 use super::config::{
-    Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, RuntimeEntry, Side, Target,
-    Verdict, Vlan, bits,
+    Action, Config, DomainAction, List, ListAction, ListedName, Mac, Prefix, Protocol, Rule,
+    RuntimeEntry, Side, Target, Verdict, Vlan, bits,
 };
+use super::domains::{self, Said};
 use super::packet::{self, Frame, Packet, Payload};
 
 /// What is to happen to a frame, and why.
@@ -19,8 +21,27 @@ pub struct Opinion {
     pub counted: Vec<(&'static str, String)>,
     /// For what a rule sends out.
     pub sent: Option<Sent>,
-    /// For what a list or a run-time entry decided.
+    /// For what a list of addresses or a run-time entry decided.
     pub entry: Option<Entry>,
+    /// For what a list of domain names decided, or let go on.
+    pub domain: Option<DomainEntry>,
+    /// Why the question of a DNS message could not be read.
+    pub unreadable: Option<&'static str>,
+    /// The frame that a query becomes if it is answered.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// What decided by a domain name: as it is written, in lower case, and the line as in [`Entry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainEntry {
+    pub name: String,
+    pub line: Option<usize>,
+}
+
+impl DomainEntry {
+    fn of(name: &ListedName, line: Option<usize>) -> Self {
+        Self { name: name.to_string().to_ascii_lowercase(), line }
+    }
 }
 
 /// What decided a packet: a prefix, without bits beyond its length.
@@ -47,7 +68,21 @@ impl Opinion {
             Verdict::Pass => "pass",
             Verdict::Drop => "drop",
         };
-        Self { verdict, reason, counted: Vec::new(), sent: None, entry: None }
+        Self { reason, ..Self::of(verdict) }
+    }
+
+    /// Nothing but a verdict.
+    pub fn of(verdict: &'static str) -> Self {
+        Self {
+            verdict,
+            reason: "",
+            counted: Vec::new(),
+            sent: None,
+            entry: None,
+            domain: None,
+            unreadable: None,
+            answer: None,
+        }
     }
 
     fn by(self, entry: Entry) -> Self {
@@ -62,15 +97,15 @@ impl Opinion {
 
 /// Judges an Ethernet frame.
 pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
-    judge_read(config, packet::read(frame))
+    judge_read(config, frame, packet::read(frame))
 }
 
 /// Judges a packet of a link without a link layer header.
 pub fn judge_raw(config: &Config, packet: &[u8]) -> Opinion {
-    judge_read(config, packet::read_raw(packet))
+    judge_read(config, packet, packet::read_raw(packet))
 }
 
-fn judge_read(config: &Config, frame: Option<Frame>) -> Opinion {
+fn judge_read(config: &Config, bytes: &[u8], frame: Option<Frame>) -> Opinion {
     let Some(frame) = frame else {
         return Opinion::new(config.malformed.unwrap_or(Verdict::Drop), "malformed");
     };
@@ -80,6 +115,7 @@ fn judge_read(config: &Config, frame: Option<Frame>) -> Opinion {
         return Opinion::new(verdict, "arp");
     }
     let mut counting = None;
+    let mut said = Said::Nothing;
     if let Payload::Ip(packet) = &frame.payload {
         let standing = runtime_entry(config, packet.source);
         if let Some((true, entry)) = standing {
@@ -102,6 +138,24 @@ fn judge_read(config: &Config, frame: Option<Frame>) -> Opinion {
                 return opinion.counting("blocklist", &list.name).by(entry);
             }
             None => {}
+        }
+        said = domains::ask(config, bytes, packet);
+        if let Said::Listed(listed) = &said {
+            let action = listed.list.action.unwrap_or(DomainAction::Drop);
+            if action != DomainAction::Pass {
+                let mut opinion = Opinion::new(Verdict::Drop, "domain");
+                if !listed.message.is_answer() {
+                    opinion.answer = answer(bytes, &frame, packet, &listed.message, action);
+                }
+                if opinion.answer.is_some() {
+                    opinion.verdict = "tx";
+                }
+                if let Some(list) = counting {
+                    opinion = opinion.counting("blocklist", &list.name);
+                }
+                opinion.domain = Some(DomainEntry::of(listed.name, listed.line));
+                return opinion.counting("domains", &listed.list.name);
+            }
         }
     }
     let mut opinion = Opinion::new(config.default.unwrap_or(Verdict::Pass), "default");
@@ -127,6 +181,14 @@ fn judge_read(config: &Config, frame: Option<Frame>) -> Opinion {
     }
     if let Some(list) = counting {
         opinion = opinion.counting("blocklist", &list.name);
+    }
+    match said {
+        Said::Nothing => {}
+        Said::Unreadable(why) => opinion.unreadable = Some(why),
+        Said::Listed(listed) => {
+            opinion.domain = Some(DomainEntry::of(listed.name, listed.line));
+            opinion = opinion.counting("domains", &listed.list.name);
+        }
     }
     if let Some(rule) = rule {
         opinion = opinion.counting("rule", &rule.name);

@@ -5,18 +5,24 @@
 //! compared: loading, compiling, parsing and judging.
 
 mod agreement;
+mod answer;
 mod bans;
 mod config;
 mod corner;
+mod corner_names;
 mod dice;
 mod disagreement;
+mod dns;
+mod domains;
 mod frames;
 mod index;
 mod judge;
 mod loading;
 mod many_rules;
+mod messages;
 mod packet;
 mod product;
+mod questions;
 mod reading;
 mod refusals;
 mod rulesets;

@@ -43,6 +43,9 @@ pub struct Packet {
     /// `None` where a fragment names an extension header.
     pub protocol: Option<u8>,
     pub later_fragment: bool,
+    /// Whether it may be the first fragment of a longer packet. Any IPv6 packet with extension headers
+    /// is taken for one.
+    pub goes_on: bool,
     /// Source and destination.
     pub ports: Option<(u16, u16)>,
     pub tcp_flags: Option<u8>,
@@ -62,6 +65,9 @@ pub struct Parts {
     pub payload: Option<usize>,
     /// The end of the packet, as IP states it.
     pub end: usize,
+    /// Where the length of the PPPoE session's header lies, if there is one.
+    pub session_length: Option<usize>,
+    pub under_labels: bool,
 }
 
 /// Tells where in the frame a slice of it begins.
@@ -151,13 +157,17 @@ fn pppoe(places: Places<'_>, bytes: &[u8]) -> Read<Payload> {
         [first, second, rest @ ..] => (u16::from_be_bytes([*first, *second]), rest),
         _ => return None,
     };
-    Some(match protocol {
+    let mut payload = match protocol {
         0x0021 => Payload::Ip(ipv4(places, rest)?),
         0x0057 => Payload::Ip(ipv6(places, rest)?),
         // RFC 3032, section 4.3.
         0x0281 | 0x0283 => mpls(places, rest)?,
         _ => Payload::Other,
-    })
+    };
+    if let Payload::Ip(packet) = &mut payload {
+        packet.parts.session_length = Some(places.start(bytes) + 4);
+    }
+    Some(payload)
 }
 
 /// RFC 3032, section 2.1.
@@ -165,7 +175,11 @@ fn mpls(places: Places<'_>, bytes: &[u8]) -> Read<Payload> {
     for label in 0..8 {
         let entry = bytes.get(label * 4..label * 4 + 4)?;
         if entry[2] % 2 == 1 {
-            return by_version(places, &bytes[label * 4 + 4..]);
+            let mut payload = by_version(places, &bytes[label * 4 + 4..])?;
+            if let Payload::Ip(packet) = &mut payload {
+                packet.parts.under_labels = true;
+            }
+            return Some(payload);
         }
     }
     None
@@ -198,6 +212,7 @@ fn ipv4(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
         destination: header.get_destination().into(),
         protocol: Some(protocol),
         later_fragment: header.get_fragment_offset() != 0,
+        goes_on: bytes[6] >> 5 & 1 == 1,
         ports: None,
         tcp_flags: None,
         icmp_type: None,
@@ -207,6 +222,8 @@ fn ipv4(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
             l4: places.start(&bytes[header_length..]),
             payload: None,
             end: places.end(bytes),
+            session_length: None,
+            under_labels: false,
         },
     };
     if !packet.later_fragment {
@@ -234,6 +251,7 @@ fn ipv6(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
         destination: header.get_destination().into(),
         protocol: None,
         later_fragment: false,
+        goes_on: is_extension(header.get_next_header().0),
         ports: None,
         tcp_flags: None,
         icmp_type: None,
@@ -243,6 +261,8 @@ fn ipv6(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
             l4: places.start(rest),
             payload: None,
             end: places.end(rest),
+            session_length: None,
+            under_labels: false,
         },
     };
     let mut next = header.get_next_header().0;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use xdp_common::image;
+use xdp_common::packet::dns::{Message, Unreadable};
 use xdp_common::packet::{LinkType, Packet};
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -14,11 +15,12 @@ use xdpctl::image::metadata::{Counted, Kind, Metadata, Redirect};
 use xdpctl::judgement;
 use xdpctl::judgement::names::addresses;
 use xdpctl::ruleset::RedirectTarget;
+use xdpctl::ruleset::domains::DomainName;
 use xdpctl::views::explain::entries::ListedEntries;
 
 use super::bans::{self, InMemory};
 use super::config::{self, Config, Prefix};
-use super::judge::{self, Entry, Opinion, Sent};
+use super::judge::{self, DomainEntry, Entry, Opinion, Sent};
 use super::loading;
 
 pub struct Product {
@@ -56,13 +58,8 @@ impl Product {
 
     pub fn judge_on(&self, link_type: LinkType, frame: &[u8]) -> Opinion {
         let judged = judgement::judge(&self.image, &self.entries, link_type, frame);
-        let mut opinion = Opinion {
-            verdict: judged.verdict.as_str(),
-            reason: judged.reason.as_str(),
-            counted: Vec::new(),
-            sent: None,
-            entry: None,
-        };
+        let mut opinion = Opinion::of(judged.verdict.as_str());
+        opinion.reason = judged.reason.as_str();
         // A run-time entry counts the packets that it decided, and no others.
         let entry = match judged.reason {
             Reason::Allowed => bans::ALLOWED,
@@ -77,6 +74,14 @@ impl Product {
             opinion.entry = Some(self.entry(kind, name, packet));
         }
         opinion.counted.extend(list);
+        opinion.unreadable = judged.unreadable.map(Unreadable::as_str);
+        if let Some((kind, name)) = self.named(judged.domain) {
+            opinion.domain = Some(self.name_entry(&name, frame, judged.packet.as_ref()));
+            opinion.counted.push((kind, name));
+        }
+        if (judged.verdict, judged.reason) == (Verdict::Tx, Reason::Domain) {
+            opinion.answer.clone_from(&judged.changed);
+        }
         if let Some(action) = &judged.action {
             opinion.sent = self.sent(judged.verdict, action);
             opinion.counted.extend(self.named(CounterId(action.counter)));
@@ -96,6 +101,22 @@ impl Product {
         };
         let in_list_file = !place.file.ends_with(".toml");
         Entry { prefix, line: in_list_file.then_some(place.line as usize) }
+    }
+
+    /// The name that decided, as `explain` finds it: by the question, which is read once more.
+    fn name_entry(&self, list: &str, frame: &[u8], packet: Option<&Packet>) -> DomainEntry {
+        let packet = packet.expect("messages lie in packets that can be read");
+        let mut message = Message::LEFT_BEHIND;
+        let wanted = Message::wanted(packet) as usize;
+        message.bytes[..wanted].copy_from_slice(&frame[packet.parts.l4 as usize..][..wanted]);
+        // However much UDP claims: the judgement has looked at that.
+        (message.length, message.is_first_fragment) = (wanted as u32, 1);
+        message.read_question(packet).expect("a question");
+        let (name, qtype) = (DomainName::of_wire(message.name()), message.qtype() as u16);
+        let place = self.places.borrow_mut().deciding_name(list, name, qtype);
+        let place = place.expect("some name of it decided");
+        let in_list_file = !place.file.ends_with(".toml");
+        DomainEntry { name: place.entry, line: in_list_file.then_some(place.line as usize) }
     }
 
     /// What the model and this say of an Ethernet frame, if they differ.

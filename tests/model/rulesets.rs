@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{
-    Action, Config, List, ListAction, Mac, Prefix, Protocol, Rule, RuntimeEntry, Side, Target,
-    Verdict, Vlan, bits, with_bits,
+    Action, Config, DomainAction, Domains, Labels, List, ListAction, ListedName, Mac, Prefix,
+    Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits, with_bits,
 };
 use super::dice::Dice;
 
@@ -19,6 +19,28 @@ pub const MACS: [Mac; 5] = [
     [0x02, 0, 0, 0, 0x01, 0x01],
     [0xff; 6],
     [0; 6],
+];
+/// A, NS, TXT, AAAA, ANY, and one of those for private use.
+pub const QTYPES: [u16; 6] = [1, 2, 16, 28, 255, 65_280];
+const LABELS: [&[u8]; 18] = [
+    b"a",
+    b"b",
+    b"a",
+    b"org",
+    b"org",
+    b"com",
+    b"ads",
+    b"example",
+    b"_dns",
+    b"xn--p1ai",
+    b"0-9",
+    b"seven-7",
+    b"eight--8",
+    b"@",
+    b"`[",
+    b"a.org",
+    b"\0\xff\xc0",
+    b"sixty-three-bytes-are-the-most-that-a-label-can-have-as-here--z",
 ];
 const IPV4: [[u8; 4]; 12] = [
     [0, 0, 0, 0],
@@ -171,6 +193,9 @@ pub fn config(dice: &mut Dice) -> Config {
             config.blocklists.push(list);
         }
     }
+    if dice.one_in(2) {
+        config.domains = domains(dice);
+    }
     if !dice.one_in(6) {
         let most = if dice.one_in(10) { 130 } else { 10 };
         let number = dice.below(most);
@@ -180,6 +205,71 @@ pub fn config(dice: &mut Dice) -> Config {
         config.entries = entries(dice, &seen);
     }
     config
+}
+
+/// A domain name of few labels.
+pub fn labels(dice: &mut Dice) -> Labels {
+    let most = if dice.one_in(12) { 100 } else { 3 };
+    let mut labels = Labels::new();
+    let mut left = 254;
+    for _ in 0..dice.below(most + 1) {
+        let label = dice.pick(&LABELS);
+        if label.len() < left {
+            left -= 1 + label.len();
+            labels.push(label.to_vec());
+        }
+    }
+    labels
+}
+
+/// Lists of domain names, in which the same names stand again and again, with their parents and
+/// children.
+fn domains(dice: &mut Dice) -> Vec<Domains> {
+    let mut seen: Vec<Labels> = Vec::new();
+    let lists = 1 + dice.below(5);
+    (0..lists).map(|number| domain_list(dice, format!("domains-{number}"), &mut seen)).collect()
+}
+
+fn domain_list(dice: &mut Dice, name: String, seen: &mut Vec<Labels>) -> Domains {
+    let longest = if dice.one_in(10) { 40 } else { 6 };
+    let mut names = dice.some(1, longest, |dice| {
+        let mut labels =
+            if seen.is_empty() || dice.one_in(3) { labels(dice) } else { dice.pick(seen) };
+        match dice.below(4) {
+            0 if !labels.is_empty() => drop(labels.remove(0)),
+            1 => {
+                let longer = [vec![dice.pick(&LABELS).to_vec()], labels.clone()].concat();
+                if longer.iter().map(|label| 1 + label.len()).sum::<usize>() < 255 {
+                    labels = longer;
+                }
+            }
+            _ => {}
+        }
+        // The root now and then: it would leave little for the rest.
+        if labels.is_empty() && !dice.one_in(6) {
+            labels.push(dice.pick(&LABELS).to_vec());
+        }
+        seen.push(labels.clone());
+        if dice.one_in(6) {
+            labels.iter_mut().for_each(|label| label.make_ascii_uppercase());
+        }
+        let below_only = !labels.is_empty() && dice.one_in(4);
+        ListedName { labels, below_only }
+    });
+    let filed = if dice.one_in(4) { names.split_off(dice.below(names.len())) } else { Vec::new() };
+    let qtypes =
+        if dice.one_in(3) { dice.some(1, 3, |dice| dice.pick(&QTYPES)) } else { Vec::new() };
+    let action = dice.maybe(6, |_| ()).is_none().then(|| {
+        dice.pick(&[
+            DomainAction::Drop,
+            DomainAction::Nxdomain,
+            DomainAction::Nxdomain,
+            DomainAction::Refuse,
+            DomainAction::Truncate,
+            DomainAction::Pass,
+        ])
+    });
+    Domains { name, names, filed, qtypes, action }
 }
 
 /// Run-time entries, some around and inside each other, half of them ended. Live ones with short
