@@ -108,7 +108,7 @@ fn use_image(image: &impl Lines, frame: &[u8]) {
     for link_type in LinkType::ALL {
         let mut scratch = Scratch::LEFT_BEHIND;
         scratch.read(link_type, frame);
-        judge(image, &Hostile::default(), &mut Names::new(&[]), Header::of(block), &mut scratch);
+        judge(image, &Hostile::default(), &mut Names::new(frame), Header::of(block), &mut scratch);
         assert!(scratch.effect.decision.parts().is_some());
     }
 }
