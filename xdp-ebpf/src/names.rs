@@ -18,7 +18,7 @@ use xdp_common::filter::effect::{Decision, Effect, Stage};
 use xdp_common::filter::order::{self, AskNames, Scratch};
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::names::Found;
-use xdp_common::packet::answer::{self, BEFORE, LONGEST};
+use xdp_common::packet::answer::{self, BEFORE, LONGEST, SESSION_LENGTH};
 use xdp_common::packet::dns::{self, COPIED, Message};
 use xdp_common::packet::{NO_MACS, Packet};
 use xdp_common::stages;
@@ -201,7 +201,7 @@ fn turn_around(ctx: &XdpContext, scratch: &Scratch, names: &mut Names) -> Option
             return None;
         }
     }
-    let before = u32::from_be_bytes(before);
+    let before = u64::from_be_bytes(before);
     let action = scratch.effect.answer;
     answer::turn_around(packet, before, scratch.length, action, message, answer)?;
     let (answer, message) = (launder(answer), launder(message));
@@ -231,7 +231,7 @@ fn turn_around(ctx: &XdpContext, scratch: &Scratch, names: &mut Names) -> Option
     }
     if answer.session_length != 0 {
         let mut length = (answer.session_length as u16).to_be_bytes();
-        let at = packet.parts.l3.wrapping_sub(BEFORE);
+        let at = packet.parts.l3.wrapping_sub(SESSION_LENGTH);
         // SAFETY: as above.
         if unsafe { bpf_xdp_store_bytes(raw, at, length.as_mut_ptr().cast(), 2) } != 0 {
             return None;

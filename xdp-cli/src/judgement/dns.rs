@@ -5,7 +5,7 @@ use xdp_common::filter::effect::{Effect, Stage, intact};
 use xdp_common::filter::order::AskNames;
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::names::{Found, Search};
-use xdp_common::packet::answer::{self, Answer, BEFORE};
+use xdp_common::packet::answer::{self, Answer, BEFORE, SESSION_LENGTH};
 use xdp_common::packet::dns::{self, Asks, Message};
 use xdp_common::packet::{NO_MACS, Packet};
 
@@ -44,7 +44,7 @@ impl<'f> Names<'f> {
         let before_l3 = |bytes: u32| l3.wrapping_sub(bytes as usize);
         let mut before = 0;
         if packet.parts.l3 > ETHERNET {
-            before = u32::from_be_bytes(*self.frame.get(before_l3(BEFORE)..)?.first_chunk()?);
+            before = u64::from_be_bytes(*self.frame.get(before_l3(BEFORE)..)?.first_chunk()?);
         }
         let (mut answer, length) = (Answer::LEFT_BEHIND, self.frame.len() as u32);
         let message = &mut self.message;
@@ -63,7 +63,7 @@ impl<'f> Names<'f> {
         put(l3, answer.ip.get(..answer.ip_length as usize)?)?;
         put(l4, message.bytes.get(..answer.message_length as usize)?)?;
         if answer.session_length != 0 {
-            put(before_l3(BEFORE), &(answer.session_length as u16).to_be_bytes())?;
+            put(before_l3(SESSION_LENGTH), &(answer.session_length as u16).to_be_bytes())?;
         }
         if packet.macs != NO_MACS {
             let (destination, source) = self.frame.get(..12)?.split_at(6);

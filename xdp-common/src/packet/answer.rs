@@ -10,7 +10,7 @@
 //! there is no answer, and the query is dropped.
 
 use super::dns::{self, Message, OPT_LENGTH};
-use super::{Network, Packet, transport};
+use super::{NO_MACS, Network, Packet, pppoe, transport};
 use crate::filter::domains::Action;
 use crate::verifier::launder;
 
@@ -26,8 +26,10 @@ const PAYLOAD: u16 = 1232;
 /// EDNS version is not known: the upper bits of this response code go into the OPT record (RFC
 /// 6891, section 6.1.3).
 const BADVERS_UPPER: u8 = 1;
-/// Bytes before a packet of which the encapsulation is told.
-pub const BEFORE: u32 = 4;
+/// Bytes before a packet by which its encapsulation is told: a PPPoE header with PPP's protocol.
+pub const BEFORE: u32 = 8;
+/// How far before a packet PPPoE's length lies, with PPP's protocol between.
+pub const SESSION_LENGTH: u32 = 4;
 /// The shortest frame of Ethernet, without its check sequence: no answer is shorter if its query was
 /// not.
 const SHORTEST: u32 = 60;
@@ -44,7 +46,7 @@ pub struct Answer {
     pub ip_length: u32,
     /// Bytes of the message with its UDP header, to be written where the query's begins.
     pub message_length: u32,
-    /// PPPoE's length, to be written before the packet, [`BEFORE`] bytes from it; `0` where there
+    /// PPPoE's length, to be written [`SESSION_LENGTH`] bytes before the packet; `0` where there
     /// is none.
     pub session_length: u32,
     /// How long the frame becomes, in bytes.
@@ -65,35 +67,46 @@ impl Answer {
     };
 }
 
-/// What lies before a packet.
+/// What lies before a packet that can be answered.
 enum Encapsulation {
     Plain,
     Session,
-    Labels,
 }
 
 impl Encapsulation {
-    /// By the two bytes before the packet: an EtherType, PPP's protocol, or the end of an MPLS label,
-    /// whose lowest bit in the first byte marks the last one (RFC 3032, section 2.1) as in neither of
-    /// the others.
+    /// By the [`BEFORE`] bytes before the packet, whose last two are an EtherType, PPP's protocol, or the
+    /// end of an MPLS label, where the lowest bit of the upper byte is set (RFC 3032, section 2.1).
+    /// `None` is labels, and a session whose protocol is compressed into one byte.
     #[inline(always)]
-    const fn of(before: u32) -> Self {
+    const fn of(before: u64) -> Option<Self> {
+        // Version, type and code of a session (RFC 2516, section 4): what is compressed begins a byte
+        // later.
+        const SESSION: u64 = 0x1100;
+        const ETHERNET_IPV4: u16 = 0x0800;
+        const ETHERNET_IPV6: u16 = 0x86dd;
         match before as u16 {
-            0x0021 | 0x0057 => Self::Session,
-            protocol if protocol & 0x0100 != 0 => Self::Labels,
-            _ => Self::Plain,
+            0 | ETHERNET_IPV4 | ETHERNET_IPV6 => Some(Self::Plain),
+            pppoe::IPV4 | pppoe::IPV6 if before >> 48 == SESSION => Some(Self::Session),
+            _ => None,
         }
     }
 }
 
+/// Whether a packet goes from one host to another, in a frame to one host: nobody else is answered,
+/// and in nobody else's name.
+#[inline(always)]
+fn is_between_hosts(packet: &Packet) -> bool {
+    let to_a_group_of_hosts = packet.macs != NO_MACS && packet.destination_mac() >> 40 & 1 != 0;
+    !(to_a_group_of_hosts || dns::is_to_a_group(packet) || dns::is_from_a_group(packet))
+}
+
 /// Makes an answer of the message, but for its checksum ([`write_checksum`]), and says what else to
-/// write. `before` are the [`BEFORE`] bytes
-/// before the packet, in network order; 0 where nothing can be there but an Ethernet header. `None`
+/// write. `before` are the [`BEFORE`] bytes before the packet, in network order; 0 where nothing can be there but an Ethernet header. `None`
 /// where there can be no answer.
 #[inline(always)]
 pub fn turn_around(
     packet: &Packet,
-    before: u32,
+    before: u64,
     frame_length: u32,
     action: u32,
     message: &mut Message,
@@ -101,7 +114,7 @@ pub fn turn_around(
 ) -> Option<()> {
     let is_v6 = packet.network == Network::IPV6;
     let ip_length = if is_v6 { IPV6_HEADER } else { IPV4_HEADER };
-    if packet.parts.l4.wrapping_sub(packet.parts.l3) != ip_length || dns::is_to_a_group(packet) {
+    if packet.parts.l4.wrapping_sub(packet.parts.l3) != ip_length || !is_between_hosts(packet) {
         return None;
     }
     answer.ip_length = ip_length;
@@ -109,11 +122,10 @@ pub fn turn_around(
     // The verifier would follow each length through all that comes after.
     let (answer, message) = (launder(answer), launder(message));
     let (ip_length, length) = (answer.ip_length, answer.message_length);
-    answer.session_length = match Encapsulation::of(before) {
+    answer.session_length = match Encapsulation::of(before)? {
         Encapsulation::Plain => 0,
         // PPP's protocol is counted too (RFC 2516, section 4).
         Encapsulation::Session => ip_length + length + 2,
-        Encapsulation::Labels => return None,
     };
     let end = packet.parts.l4.wrapping_add(length);
     let shortest = if frame_length < SHORTEST { frame_length } else { SHORTEST };

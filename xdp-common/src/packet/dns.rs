@@ -308,9 +308,16 @@ fn has_port(packet: &Packet, port: u32) -> bool {
 /// 1112, section 4; RFC 4291, section 2.7).
 #[inline(always)]
 pub fn is_to_a_group(packet: &Packet) -> bool {
-    if packet.network == Network::IPV6 {
-        packet.destination[0] >> 56 == 0xff
-    } else {
-        packet.destination[0] >> 28 >= 0xe
-    }
+    is_group(packet.network, packet.destination[0])
+}
+
+/// The same of where it comes from, which nothing should.
+#[inline(always)]
+pub fn is_from_a_group(packet: &Packet) -> bool {
+    is_group(packet.network, packet.source[0])
+}
+
+#[inline(always)]
+fn is_group(network: Network, address: u64) -> bool {
+    if network == Network::IPV6 { address >> 56 == 0xff } else { address >> 28 >= 0xe }
 }

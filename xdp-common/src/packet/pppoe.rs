@@ -20,8 +20,8 @@ const SESSION: u16 = 0x1100;
 const FIXED: u32 = 6;
 
 // The numbers of PPP's protocols, https://www.iana.org/assignments/ppp-numbers.
-const IPV4: u16 = 0x0021;
-const IPV6: u16 = 0x0057;
+pub(super) const IPV4: u16 = 0x0021;
+pub(super) const IPV6: u16 = 0x0057;
 const MPLS_UNICAST: u16 = 0x0281;
 const MPLS_MULTICAST: u16 = 0x0283;
 
