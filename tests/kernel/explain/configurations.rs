@@ -74,6 +74,44 @@ fn a_configuration_in_force_nowhere_is_asked() {
     assert_eq!(lookup("1.2.3.4"), json!([]));
 }
 
+/// Every list that holds a name or a parent of it, the most specific entry first.
+#[test]
+fn names_of_lists() {
+    let bench = Bench::new();
+    bench.write("hosts", "0.0.0.0 localhost\n0.0.0.0 www.example.org\n");
+    let file = bench.write(
+        "names.toml",
+        "[[domains]]\nname = \"any\"\nnames = [\".\"]\nqtype = [\"ANY\", \"TXT\"]\n\
+         [[domains]]\nname = \"org\"\nnames = [\"org\", \"*.example.org\"]\naction = \"refuse\"\n\
+         [[domains]]\nname = \"trackers\"\nfiles = [\"hosts\"]\naction = \"nxdomain\"\n",
+    );
+    let lookup =
+        |name: &str, rest: &[&str]| without_the_kernel("lookup", &file, [&[name], rest].concat());
+    let held: Value = lookup("WWW.example.org.", &["--json"]).success().json();
+    let held = held.as_array().unwrap();
+    let told: Vec<Value> = held
+        .iter()
+        .map(|it| json!([it["kind"], it["name"], it["entry"], it["action"], it["line"]]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["domains", "trackers", "www.example.org", "nxdomain", 2]),
+            json!(["domains", "org", "*.example.org", "refuse", 7]),
+            json!(["domains", "org", "org", "refuse", 7]),
+            json!(["domains", "any", ".", "drop", 3]),
+        ]
+    );
+    assert_eq!(held[3]["qtype"], json!(["TXT", "ANY"]));
+    assert_eq!(held[0].get("qtype"), None);
+    assert!(held[0]["file"].as_str().unwrap().ends_with("/hosts"));
+    let text = lookup("a.example.org", &[]).success().stdout.clone();
+    assert!(text.contains("*.example.org  refuse  question"), "{text}");
+    assert!(text.contains("TXT,ANY"), "{text}");
+    let said = lookup("10.0.0", &[]);
+    assert!(said.stderr.contains("write a name, such as example.org"), "{}", said.stderr);
+}
+
 /// The names that a configuration takes too.
 #[test]
 fn ports_protocols_and_types_by_name() {
