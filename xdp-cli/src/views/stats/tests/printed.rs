@@ -44,7 +44,9 @@ fn the_contracts_example_as_json() {
             r#""rule":{"packets":0,"bytes":0},"fragment":{"packets":0,"bytes":0},"#,
             r#""default":{"packets":9,"bytes":900},"bypass":{"packets":0,"bytes":0}},"#,
             r#""rules":[{"name":"spamhaus","kind":"blocklist","action":"drop","#,
-            r#""packets":1,"bytes":60}]}"#,
+            r#""packets":1,"bytes":60}],"#,
+            r#""names":{"label":{"packets":0,"bytes":0},"questions":{"packets":0,"bytes":0},"#,
+            r#""length":{"packets":0,"bytes":0}}}"#,
             "\n"
         )
     );
