@@ -78,7 +78,7 @@ fn chains_of_127_labels() {
     for label in [&b"\x01a"[..], b"\x01z", b"\x01\0"] {
         let suffix = |labels: usize| label.repeat(labels);
         let in_one = Listed::of((0..=127).map(suffix));
-        compare_small(&[in_one.clone()], &[1]);
+        compare_small(std::slice::from_ref(&in_one), &[1]);
         let odd = Listed::below((1..=127).step_by(2).map(suffix));
         let even = Listed { passes: true, ..Listed::of((0..=127).step_by(2).map(suffix)) };
         compare_small(&[odd.clone(), even.clone()], &[1]);
