@@ -28,6 +28,7 @@ use xdpctl::datapath::maps::dynamic::{filter, notes, records, table};
 use xdpctl::datapath::attached::kept_ruleset;
 use xdpctl::image::{Image, counters};
 use xdpctl::image::metadata::Metadata;
+use xdpctl::judgement::dns::Names;
 use xdpctl::ruleset::Ruleset;
 
 /// Ends the process where somebody wants more than any input here is a reason for.
