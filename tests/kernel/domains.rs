@@ -266,8 +266,8 @@ fn explain_and_lookup_say_the_entry_and_where_it_stands() {
     // An exception is named beside what decides.
     let answer = explain_frame(&bench, ask(&query("good.ads.example", A)));
     assert_eq!(told(&answer), json!(["pass", "default", null, null]));
-    let counted = place(&answer["counted"], "rule");
-    assert_eq!(counted, json!(["exceptions", "good.ads.example", "in0.toml", 3]), "{answer}");
+    let excepted = place(&answer["excepted"], "rule");
+    assert_eq!(excepted, json!(["exceptions", "good.ads.example", "in0.toml", 3]), "{answer}");
 
     let lookup = |name: &str| -> Vec<Value> {
         let listed = bench.xdpctl(["lookup", JUDGED, name, "--json"]).success().json();

@@ -1,6 +1,7 @@
 //! Answers in the server's place, byte for byte, and where none is given.
 
 use super::*;
+use crate::lab::MacAddr;
 
 /// Where IPv4's header begins in an untagged frame, and UDP's behind one without options.
 const IPV4: usize = 14;
@@ -204,6 +205,11 @@ pub fn dropped_where_no_answer_fits() -> Table {
         ("to all", to("255.255.255.255")),
         ("multicast, IPv6", to_v6("ff02::1")),
         ("multicast, IPv6", to_v6("ff05::1:3")),
+        ("to the group of all links", v4().destination_mac(MacAddr::broadcast())),
+        ("to a group of links", v6().destination_mac(MacAddr(0x33, 0x33, 0, 0, 0, 1))),
+        ("from a group", udp4("224.0.0.5", SERVER, PORT, DNS).payload(&bytes)),
+        ("from all", udp4("255.255.255.255", SERVER, PORT, DNS).payload(&bytes)),
+        ("from a group, IPv6", udp6("ff02::1", SERVER_V6, PORT, DNS).payload(&bytes)),
     ] {
         rows.push(drop(what, frame, "domain").by("denied"));
     }
