@@ -8,7 +8,7 @@ mod lab;
 mod capture;
 #[path = "programs/completions.rs"]
 mod completions;
-#[path = "programs/crowdsec.rs"]
+#[path = "programs/crowdsec/mod.rs"]
 mod crowdsec;
 #[path = "programs/domains/mod.rs"]
 mod domains;
