@@ -88,10 +88,11 @@ fn show(args: &args::Top, before: &Before, session: &mut Session<'_>) -> Result<
 fn begin(attachment: Attachment, session: &mut Session<'_>) -> Sampled {
     match Sampler::begin(attachment, session) {
         Ok(sampler) => Sampled::On(Box::new(sampler)),
-        Err((attachment, error)) => {
+        Err(failed) => {
+            let (attachment, error) = *failed;
             let is_full = matches!(Capture::has_room(&attachment), Ok(false));
             let why = told(&error);
-            if is_full { Sampled::NoRoom(attachment, why) } else { Sampled::Off(why) }
+            if is_full { Sampled::NoRoom(Box::new(attachment), why) } else { Sampled::Off(why) }
         }
     }
 }
@@ -119,7 +120,7 @@ fn read_keys() -> io::Result<Receiver<Event>> {
 enum Sampled {
     On(Box<Sampler>),
     /// Captures have all the places. One may end.
-    NoRoom(Attachment, String),
+    NoRoom(Box<Attachment>, String),
     /// Not at all any more, and why.
     Off(String),
 }

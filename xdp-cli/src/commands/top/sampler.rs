@@ -43,11 +43,12 @@ fn settings(sample: u32) -> Settings {
 }
 
 impl Sampler {
-    /// Begins. Until this ends, one of the two places for captures is taken.
+    /// Begins, or gives the attachment back. Until this ends, one of the two places for captures is
+    /// taken.
     pub(super) fn begin(
         attachment: Attachment,
         session: &mut Session<'_>,
-    ) -> Result<Self, (Attachment, Error)> {
+    ) -> Result<Self, Box<(Attachment, Error)>> {
         let mut begin = || -> Result<(LinkType, Capture), Error> {
             let link_type = attachment.link_type()?;
             let mut capture = Capture::new(&settings(FIRST))?;
@@ -56,7 +57,7 @@ impl Sampler {
         };
         let (link_type, capture) = match begin() {
             Ok(begun) => begun,
-            Err(error) => return Err((attachment, error)),
+            Err(error) => return Err(Box::new((attachment, error))),
         };
         let now = Instant::now();
         Ok(Self {
