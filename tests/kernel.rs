@@ -37,7 +37,7 @@ mod journal;
 mod killed;
 #[path = "kernel/lockout.rs"]
 mod lockout;
-#[path = "kernel/metrics.rs"]
+#[path = "kernel/metrics/mod.rs"]
 mod metrics;
 #[path = "kernel/monitor.rs"]
 mod monitor;

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::dice::Dice;
+use crate::faults::stand::OLD;
 use crate::lab::Topology;
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::facts::pinned;
@@ -19,18 +20,7 @@ use crate::lab::patience::EVENT;
 /// The seed of the random instants, shown when a test fails.
 const SEED: u64 = 1;
 
-/// With a redirect to an interface that needs a pass program, so that putting it may be cut off
-/// too.
-const OLD: &str = r#"
-    [[blocklist]]
-    name = "old"
-    prefixes = ["10.1.0.0/16"]
-    [[rule]]
-    name = "on"
-    destination_port = 7
-    action = "redirect"
-    to = "out0"
-"#;
+/// It sends to another interface than [`OLD`].
 const NEW: &str = r#"
     [policy]
     default = "drop"

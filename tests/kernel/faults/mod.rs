@@ -7,6 +7,6 @@ mod locking;
 mod opened;
 mod pins;
 pub mod shim;
-mod stand;
+pub mod stand;
 mod state;
 mod table;

@@ -15,8 +15,9 @@ use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::udp4;
 use crate::lab::patience::{EVENT, patient};
 
-/// The ruleset before, with a redirect to an interface that needs a pass program.
-const OLD: &str = r#"
+/// The ruleset before, with a redirect to an interface that needs a pass program, so that putting it may
+/// fail or be cut off too.
+pub const OLD: &str = r#"
     [[blocklist]]
     name = "old"
     prefixes = ["10.1.0.0/16"]

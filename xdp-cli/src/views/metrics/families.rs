@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use xdp_common::stats::counter::Counter;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -300,14 +300,9 @@ impl Families<'_> {
         help: &str,
         samples: Samples<'_, V>,
     ) -> fmt::Result {
-        if samples.is_empty() {
-            return Ok(());
-        }
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in &samples {
-            metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(value, None)?;
-        }
-        Ok(())
+        self.family(name, help, MetricType::Counter, samples, |mut metric, value| {
+            metric.encode_counter::<NoLabelSet, _, u64>(value, None)
+        })
     }
 
     fn gauge<V: prometheus_client::encoding::EncodeGaugeValue>(
@@ -316,12 +311,25 @@ impl Families<'_> {
         help: &str,
         samples: Samples<'_, V>,
     ) -> fmt::Result {
+        self.family(name, help, MetricType::Gauge, samples, |mut metric, value| {
+            metric.encode_gauge(value)
+        })
+    }
+
+    fn family<V>(
+        &mut self,
+        name: &str,
+        help: &str,
+        metric_type: MetricType,
+        samples: Samples<'_, V>,
+        encode: impl Fn(MetricEncoder<'_>, &V) -> fmt::Result,
+    ) -> fmt::Result {
         if samples.is_empty() {
             return Ok(());
         }
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let mut metric = self.0.encode_descriptor(name, help, None, metric_type)?;
         for (labels, value) in &samples {
-            metric.encode_family(labels)?.encode_gauge(value)?;
+            encode(metric.encode_family(labels)?, value)?;
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! `metrics`: scraped by hand, over TCP and over a Unix socket, by good clients and by bad ones.
 
-use std::collections::BTreeMap;
+mod served;
+
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use self::served::{Answer, Scraped, Served};
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::{icmp4, udp4, udp6};
 use crate::lab::patience::{EVENT, patient};
-use crate::lab::{Background, Count, Sample, Traffic};
+use crate::lab::{Background, Traffic};
 
 const RULES: &str = r#"
     [[allowlist]]
@@ -43,161 +45,6 @@ fn attached() -> (Bench, Served) {
     bench.attach(RULES);
     let served = Served::start(&bench);
     (bench, served)
-}
-
-/// `xdpctl metrics`, listening on TCP.
-struct Served {
-    server: Background,
-    address: SocketAddr,
-}
-
-impl Served {
-    fn start(bench: &Bench) -> Self {
-        bench.lab().ip("dut", ["link", "set", "lo", "up"]);
-        let server = bench.lab().spawn_xdpctl("dut", ["metrics", "--listen", "127.0.0.1:0"]);
-        let line = server.lines(1, EVENT).remove(0);
-        let address = line
-            .strip_prefix("serving metrics on http://")
-            .and_then(|rest| rest.strip_suffix("/metrics until Ctrl-C"))
-            .unwrap_or_else(|| panic!("{line}"));
-        Self { server, address: address.parse().expect("an address") }
-    }
-
-    fn connect(&self, bench: &Bench) -> TcpStream {
-        let stream = bench.lab().namespace("dut").enter(|| TcpStream::connect(self.address));
-        let stream = stream.expect("a connection");
-        stream.set_read_timeout(Some(patient(EVENT))).expect("a limit");
-        stream.set_write_timeout(Some(patient(EVENT))).expect("a limit");
-        stream
-    }
-
-    fn ask(&self, bench: &Bench, request: &str) -> Answer {
-        let mut stream = self.connect(bench);
-        stream.write_all(request.as_bytes()).expect("taken");
-        Answer::read(&mut stream)
-    }
-
-    fn get(&self, bench: &Bench, accept: &str) -> Scraped {
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
-        Scraped::of(&self.ask(bench, &request))
-    }
-
-    /// Ends it as Ctrl-C does; returns what it said on stderr.
-    #[track_caller]
-    fn end(mut self, signal: Signal) -> String {
-        self.server.signal(signal);
-        self.server.wait(EVENT).expect("it ends").success().stderr.clone()
-    }
-}
-
-/// An answer of HTTP.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-impl Answer {
-    #[track_caller]
-    fn read(stream: &mut impl Read) -> Self {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("an answer to its end");
-        let text = String::from_utf8(bytes).expect("UTF-8");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
-        let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
-        let status = status.and_then(|line| line[..3].parse().ok()).expect("a status");
-        let header = |line: &str| {
-            let (name, value) = line.split_once(": ").expect("a header");
-            (name.to_lowercase(), value.to_owned())
-        };
-        Self { status, headers: lines.map(header).collect(), body: body.to_owned() }
-    }
-}
-
-/// Samples by name and labels.
-#[derive(Debug, PartialEq)]
-struct Scraped(BTreeMap<String, f64>);
-
-impl Scraped {
-    #[track_caller]
-    fn of(answer: &Answer) -> Self {
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.headers["content-length"], answer.body.len().to_string());
-        Self::parse(&answer.body)
-    }
-
-    #[track_caller]
-    fn parse(text: &str) -> Self {
-        assert!(text.ends_with('\n'), "{text}");
-        let mut samples = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let (series, value) = line.rsplit_once(' ').expect("a value");
-            let value = value.parse().expect("a number");
-            assert!(samples.insert(series.to_owned(), value).is_none(), "twice: {series}");
-        }
-        Self(samples)
-    }
-
-    #[track_caller]
-    fn value(&self, series: &str) -> f64 {
-        *self.0.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0.keys()))
-    }
-
-    fn has(&self, series: &str) -> bool {
-        self.0.contains_key(series)
-    }
-
-    /// The sum of all samples that begin like that.
-    fn sum(&self, beginning: &str) -> f64 {
-        self.0.iter().filter(|(series, _)| series.starts_with(beginning)).map(|(_, v)| v).sum()
-    }
-
-    /// Without what is of this process, or of this moment.
-    fn lasting(mut self) -> Self {
-        self.0.retain(|series, _| !series.starts_with("xdpctl_scrape_errors"));
-        self
-    }
-
-    /// Everything that `stats --json` says of an interface.
-    #[track_caller]
-    fn assert_is(&self, sample: &Sample) {
-        let interface = &sample.interface;
-        let mut counters = 0;
-        let mut same = |name: &str, labels: String, count: Count| {
-            for (half, expected) in [("packets", count.packets), ("bytes", count.bytes)] {
-                let series =
-                    format!("xdpctl_{name}{half}_total{{interface=\"{interface}\",{labels}}}");
-                assert_eq!(self.value(&series), expected as f64, "{series}");
-                counters += 1;
-            }
-        };
-        for (verdict, count) in &sample.verdicts {
-            same("", format!("verdict=\"{verdict}\""), *count);
-        }
-        for (reason, count) in &sample.reasons {
-            same("reason_", format!("reason=\"{reason}\""), *count);
-        }
-        for rule in &sample.rules {
-            let labels =
-                format!("name=\"{}\",kind=\"{}\",action=\"{}\"", rule.name, rule.kind, rule.action);
-            same("rule_", labels, rule.count);
-            if rule.action == "redirect" {
-                same("rule_lost_", format!("name=\"{}\"", rule.name), rule.lost);
-            }
-        }
-        let of_this = format!("interface=\"{interface}\"");
-        let there = self.0.keys().filter(|key| {
-            ["xdpctl_packets_", "xdpctl_bytes_", "xdpctl_reason_", "xdpctl_rule_"]
-                .iter()
-                .any(|beginning| key.starts_with(beginning))
-                && key.contains(&of_this)
-        });
-        assert_eq!(there.count(), counters, "{:#?}", self.0);
-        let generation = format!("xdpctl_ruleset_generation{{{of_this}}}");
-        assert_eq!(self.value(&generation), sample.generation as f64);
-    }
 }
 
 const OPEN: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
