@@ -38,12 +38,10 @@ fn write(bench: &Bench, text: &str) -> String {
 /// Another tool's program on an interface. The test has to detach the link and not only close it: a
 /// child of another test may hold a copy of the descriptor for a moment.
 fn another_program(bench: &Bench, interface: &str, mode: u32) -> OwnedFd {
-    let loaded = load::load_pass().expect("a program");
+    let program = load::load_pass().expect("a program");
     let index = bench.lab().ifindex("dut", interface);
-    bench.lab().namespace("dut").enter(|| {
-        let program = loaded.program().expect("a program");
-        bpf::create_xdp_link(program, index, mode).expect("a link")
-    })
+    let namespace = bench.lab().namespace("dut");
+    namespace.enter(|| bpf::create_xdp_link(&program, index, mode).expect("a link"))
 }
 
 #[track_caller]

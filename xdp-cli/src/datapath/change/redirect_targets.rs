@@ -241,7 +241,6 @@ pub fn reconcile_around(
                         })?),
                     };
                     let directory = namespace.create_pass_directory()?;
-                    let program = program.program().context("open the pass program")?;
                     // Only the interface's own refusal is reported as such; other errors end the
                     // command.
                     match bpf::create_xdp_link(program, carrier, NATIVE) {

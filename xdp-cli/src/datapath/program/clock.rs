@@ -19,10 +19,8 @@ pub fn now() -> Result<u64> {
     let program = match PROGRAM.get() {
         Some(program) => program,
         None => {
-            let loaded =
+            let program =
                 load_clock().map_err(|error| Error::new(format!("cannot {what}: {error}")))?;
-            let program = loaded.program().and_then(|program| program.try_clone_to_owned());
-            let program = program.context(what)?;
             PROGRAM.get_or_init(|| program)
         }
     };

@@ -128,19 +128,25 @@ fn not_filled(error: &io::Error) -> LoadError {
 }
 
 /// Loads the program that passes everything.
-pub fn load_pass() -> Result<Loaded, LoadError> {
-    load(EbpfLoader::new(), &PASS.0, "xdpctl_pass")
+pub fn load_pass() -> Result<OwnedFd, LoadError> {
+    load_alone(&PASS.0, "xdpctl_pass")
 }
 
 /// Loads the program that tells the time.
-pub fn load_clock() -> Result<Loaded, LoadError> {
-    load(EbpfLoader::new(), &CLOCK.0, "xdpctl_clock")
+pub fn load_clock() -> Result<OwnedFd, LoadError> {
+    load_alone(&CLOCK.0, "xdpctl_clock")
 }
 
 /// Loads a capture's program, of that name, on existing maps: those of the filter and of the
 /// capture.
 pub fn load_capture(name: &str, maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
     Object::parse(&CAPTURE.0)?.on_maps(maps)?.load_xdp(name)
+}
+
+/// Loads a program that has no maps. Not by aya's loader, which begins with reading the type
+/// information of the whole kernel: for a small program, that takes longer than all else.
+fn load_alone(object: &'static [u8], name: &'static str) -> Result<OwnedFd, LoadError> {
+    load_beside(&mut Object::parse(object)?.on_maps(&[])?, name)
 }
 
 fn load(
