@@ -501,10 +501,8 @@ fn record<A: Address>(
 fn line_of(slots: &[u32]) -> Line {
     let mut line = [0; LINE_WORDS];
     for (word, pair) in line.iter_mut().zip(slots.chunks_exact(2)) {
-        let mut bytes = [0; 8];
-        bytes[..4].copy_from_slice(&pair[0].to_ne_bytes());
-        bytes[4..].copy_from_slice(&pair[1].to_ne_bytes());
-        *word = u64::from_ne_bytes(bytes);
+        let [lower, upper] = if cfg!(target_endian = "little") { [0, 1] } else { [1, 0] };
+        *word = u64::from(pair[lower]) | u64::from(pair[upper]) << 32;
     }
     line
 }
