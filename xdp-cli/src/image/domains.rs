@@ -463,7 +463,7 @@ impl ListedNames {
 
     fn bucket(&self, name: u32, buckets: u32) -> u32 {
         let place = u64::from(self.names[name as usize].place);
-        (place * u64::from(buckets) >> 32) as u32
+        ((place * u64::from(buckets)) >> 32) as u32
     }
 
     fn second_bucket(&self, name: u32, buckets: u32) -> u32 {
