@@ -59,15 +59,17 @@ pub fn xdpctl_question(ctx: XdpContext) -> u32 {
     let Scratch { packet, effect, .. } = &mut cpu.scratch;
     copy_message(&ctx, packet, &mut names.message);
     let Names { message, search, .. } = launder(names);
-    let mut next = stages::RULES;
+    // Each call names its program as a constant: so the kernel jumps there directly.
     if domains::read(packet, message, effect) {
-        next = stages::NAMES;
         if search.begin(&image, image.header(), launder(message).labels()).is_none() {
             return broken(cpu);
         }
+        // SAFETY: what was read lies in this CPU's maps.
+        unsafe { STAGES.tail_call(&ctx, stages::NAMES) };
+    } else {
+        // SAFETY: as above.
+        unsafe { STAGES.tail_call(&ctx, stages::RULES) };
     }
-    // SAFETY: what was read lies in this CPU's maps.
-    unsafe { STAGES.tail_call(&ctx, next) };
     broken(cpu)
 }
 
