@@ -3,14 +3,18 @@
 //! Only [`crate::config`] makes one from text. It is plain data that knows no kernel, and it is
 //! what is kept in a file beside the pins as the ruleset in force.
 
+mod count;
 pub mod domains;
+mod guards;
 pub mod name_index;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use count::EntryCount;
 use domains::DomainList;
+pub use guards::Guards;
 
 /// A validated ruleset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,45 +148,6 @@ pub fn in_order<A: Copy + Ord>(entries: &[Entry<A>]) -> Vec<Prefix<A>> {
     prefixes.sort_unstable();
     prefixes.dedup();
     prefixes
-}
-
-/// Entries of a list, each counted once: prefixes by family, and names of the Domain Name System.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryCount {
-    pub ipv4: u64,
-    pub ipv6: u64,
-    pub names: u64,
-}
-
-impl EntryCount {
-    /// All of them; `u64::MAX` if it is too large.
-    pub const fn total(self) -> u64 {
-        self.ipv4.saturating_add(self.ipv6).saturating_add(self.names)
-    }
-
-    /// Adds two counts, each kind of entry by itself. Saturates: counts read back from the kernel may be
-    /// any numbers, so a sum may not fit.
-    #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
-        Self {
-            ipv4: self.ipv4.saturating_add(other.ipv4),
-            ipv6: self.ipv6.saturating_add(other.ipv6),
-            names: self.names.saturating_add(other.names),
-        }
-    }
-}
-
-/// What a list may hold, so that a damaged list file is not put in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guards {
-    /// It may hold nothing.
-    pub allow_empty: bool,
-    /// It may hold every address of a family, or every name.
-    pub catch_all: bool,
-    /// The list must hold at least so many entries, each counted once.
-    pub min_entries: Option<u32>,
-    /// When it replaces a list in force, at most this share of its entries may be lost, in percent.
-    pub max_shrink: Option<u8>,
 }
 
 /// Which address of a packet a list looks at.

@@ -229,6 +229,10 @@ pub struct Header {
     /// to follow and not two. And how many buckets there are.
     pub name_table: u32,
     pub name_buckets: u32,
+    /// The filter before a large table, behind the first extent too; 0 where there is none. And how
+    /// many lines it has.
+    pub name_filter: u32,
+    pub name_filter_lines: u32,
     /// The most labels of a listed name.
     pub name_depth: u32,
     /// The value of the root, which stands in no bucket; 0 if it is not listed.
@@ -241,7 +245,7 @@ pub struct Header {
     /// Directory of classes by question type.
     pub qtype_directory: u32,
     pub padding: u32,
-    pub reserved: [u64; 37],
+    pub reserved: [u64; 36],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

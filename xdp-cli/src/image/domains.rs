@@ -11,11 +11,10 @@ use xdp_common::filter::domains::{Action, MAX_TYPE_CLASSES, Membership};
 use xdp_common::filter::rules::PAGE_ENTRIES;
 use xdp_common::image::{BLOCK_WORDS, Block, EXTENT_LINES, Header, LINE_WORDS, Line, flag};
 use xdp_common::lookup::names::{
-    KEY_LINES, OVERFLOW, SLOTS, Sums, VALUE, lower_case, second_bucket,
+    KEY_LINES, OVERFLOW, SLOTS, Sums, VALUE, filter_bits, lower_case, second_bucket,
 };
 use xdp_common::stats::counter::CounterId;
 
-use super::BuildError;
 use super::interval_tree::{LineWriter, line_of};
 use crate::ruleset::domains::{DomainAction, DomainList, DomainName};
 
@@ -64,6 +63,10 @@ impl Generator {
     }
 }
 
+/// The lists look at question types in more ways than there are classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyTypes;
+
 /// Lists of names, compiled but for their places in the image.
 pub struct Domains {
     keys: Vec<Line>,
@@ -72,9 +75,14 @@ pub struct Domains {
     memberships: Vec<[Membership; 2]>,
     types: TypeClasses,
     buckets: Vec<Line>,
+    /// Empty where the table is small.
+    filter: Vec<Line>,
     depth: u32,
     root: u32,
 }
+
+/// A table of fewer names stays in the near caches without a filter.
+const FILTERED: usize = 8_192;
 
 impl Domains {
     /// Compiles lists, which have these counters. `None` where there are no lists.
@@ -82,7 +90,7 @@ impl Domains {
         lists: &[DomainList],
         counters: &[u32],
         seed: Seed,
-    ) -> Result<Option<Self>, BuildError> {
+    ) -> Result<Option<Self>, TooManyTypes> {
         if lists.is_empty() {
             return Ok(None);
         }
@@ -100,6 +108,7 @@ impl Domains {
                         actions: actions(lists, counters),
                         memberships: folded.pairs,
                         types,
+                        filter: names.filter(),
                         buckets,
                         depth: names.depth,
                         root: folded.root,
@@ -140,6 +149,10 @@ impl Domains {
         if lines.next() < EXTENT_LINES {
             let missing = EXTENT_LINES - lines.next();
             lines.append(vec![[0; LINE_WORDS]; missing as usize]);
+        }
+        if !self.filter.is_empty() {
+            header.name_filter_lines = self.filter.len() as u32;
+            header.name_filter = lines.append(self.filter);
         }
         header.name_table = lines.append(self.buckets);
     }
@@ -188,7 +201,7 @@ struct TypeClasses {
 }
 
 impl TypeClasses {
-    fn new(lists: &[DomainList]) -> Result<Self, BuildError> {
+    fn new(lists: &[DomainList]) -> Result<Self, TooManyTypes> {
         let mut types: Vec<u16> =
             lists.iter().filter_map(|it| it.qtypes.as_ref()).flatten().copied().collect();
         types.sort_unstable();
@@ -212,7 +225,7 @@ impl TypeClasses {
             named.push((kind, class as u16));
         }
         if looks.len() > MAX_TYPE_CLASSES {
-            return Err(BuildError::TooManyTypes);
+            return Err(TooManyTypes);
         }
         Ok(Self { named, classes: looks.len(), looks })
     }
@@ -459,6 +472,25 @@ impl ListedNames {
             }
             buckets += buckets / 8 + 1;
         }
+    }
+
+    /// The filter before the table: eight bits for each name.
+    fn filter(&self) -> Vec<Line> {
+        const NAMES_PER_LINE: usize = 64;
+        let placed = || self.names.iter().filter(|name| !name.is_left_out);
+        let count = placed().count();
+        if count < FILTERED {
+            return Vec::new();
+        }
+        let mut filter = vec![[0; LINE_WORDS]; count.div_ceil(NAMES_PER_LINE)];
+        let lines = filter.len() as u64;
+        for name in placed() {
+            let line = (u64::from(name.place) * lines) >> 32;
+            for bit in filter_bits(name.fingerprint[1]) {
+                filter[line as usize][(bit >> 6) as usize] |= 1 << (bit & 63);
+            }
+        }
+        filter
     }
 
     fn bucket(&self, name: u32, buckets: u32) -> u32 {

@@ -24,7 +24,7 @@ use xdp_common::image::{
 use xdp_common::stats::counter::CounterId;
 
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
-use domains::Domains;
+use domains::{Domains, TooManyTypes};
 use interval_tree::LineWriter;
 use intervals::flatten;
 use lists::{Lists as CompiledLists, MembershipTable};
@@ -56,6 +56,12 @@ pub enum BuildError {
 impl From<TooVaried> for BuildError {
     fn from(TooVaried: TooVaried) -> Self {
         Self::TooVaried
+    }
+}
+
+impl From<TooManyTypes> for BuildError {
+    fn from(TooManyTypes: TooManyTypes) -> Self {
+        Self::TooManyTypes
     }
 }
 
@@ -158,7 +164,7 @@ impl Image {
 fn domains(ruleset: &Ruleset, metadata: &Metadata) -> Result<Option<Domains>, BuildError> {
     let counted = metadata.counted.iter().filter(|counted| counted.kind == Kind::Domains);
     let counters: Vec<u32> = counted.map(|counted| counted.number).collect();
-    Domains::new(&ruleset.domains, &counters, metadata.seed)
+    Ok(Domains::new(&ruleset.domains, &counters, metadata.seed)?)
 }
 
 fn policy_flags(ruleset: &Ruleset) -> u32 {

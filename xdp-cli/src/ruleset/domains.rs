@@ -5,7 +5,8 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EntryCount, Guards};
+use super::count::EntryCount;
+use super::guards::Guards;
 
 /// A `[[domains]]` list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
