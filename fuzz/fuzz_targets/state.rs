@@ -12,22 +12,22 @@ use std::io;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use xdp_common::capacity::MAX_COUNTERS;
 use xdp_common::filter::dynamic::{
     Deciding, DynamicEntries, Entry, EntryTable, EntryTables, FILTER_BITS, Place, Value,
     deciding_v4, deciding_v6,
 };
-use xdp_common::capacity::{MAX_COUNTERS};
-use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
 use xdp_common::filter::order::{Scratch, judge};
+use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
 use xdp_common::packet::{LinkType, Network};
 use xdpctl::config::file::FileError;
 use xdpctl::config::load_with;
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use xdpctl::datapath::attached::in_force::InForce;
-use xdpctl::datapath::maps::dynamic::{filter, notes, records, table};
 use xdpctl::datapath::attached::kept_ruleset;
-use xdpctl::image::{Image, counters};
+use xdpctl::datapath::maps::dynamic::{filter, notes, records, table};
 use xdpctl::image::metadata::Metadata;
+use xdpctl::image::{Image, counters};
 use xdpctl::judgement::dns::Names;
 use xdpctl::ruleset::Ruleset;
 

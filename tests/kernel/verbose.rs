@@ -55,6 +55,9 @@ fn each_step_is_a_sentence() {
     compiled the ruleset for in0: an image of N KiB in N ms
     locked this network namespace for other commands after N ms
     loaded the program xdpctl into the kernel: N instructions processed, in N ms
+    loaded the program xdpctl_question into the kernel: N instructions processed, in N ms
+    loaded the program xdpctl_names into the kernel: N instructions processed, in N ms
+    loaded the program xdpctl_rules into the kernel: N instructions processed, in N ms
     pinned the program and its maps under /sys/fs/bpf/xdpctl/v1/COOKIE/IFINDEX
     wrote the image to maps and made it the program's ruleset, generation 1, in N ms
     kept the ruleset under /run/xdpctl/v1/COOKIE/IFINDEX
@@ -88,7 +91,12 @@ fn each_step_is_a_sentence() {
     compiled the ruleset: an image of N KiB in N ms
     ");
     let explain = steps(&bench, &["explain", JUDGED, "--packet", "00"]);
-    insta::assert_snapshot!(explain, @"loaded the program xdpctl into the kernel: N instructions processed, in N ms");
+    insta::assert_snapshot!(explain, @"
+    loaded the program xdpctl into the kernel: N instructions processed, in N ms
+    loaded the program xdpctl_question into the kernel: N instructions processed, in N ms
+    loaded the program xdpctl_names into the kernel: N instructions processed, in N ms
+    loaded the program xdpctl_rules into the kernel: N instructions processed, in N ms
+    ");
     let detach = steps(&bench, &["detach", JUDGED]);
     insta::assert_snapshot!(pins(detach), @"
     locked this network namespace for other commands after N ms
