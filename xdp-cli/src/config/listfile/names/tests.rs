@@ -1,4 +1,7 @@
+use xdp_common::capacity::MAX_NAMES;
+
 use super::*;
+use crate::config::listfile::Faults;
 
 /// The names that a text lists, each with its line, and what else was found.
 fn scanned(text: impl AsRef<[u8]>) -> (Vec<String>, NameFindings) {
