@@ -47,9 +47,10 @@ pub fn read_matrix(maps: &Maps) -> io::Result<Matrix> {
 pub fn read_unreadable(maps: &Maps) -> io::Result<[Counter; Unreadable::COUNT]> {
     let mut counters = [Counter::default(); Unreadable::COUNT];
     let mut values = PerCpuValues::zeroed(size_of::<Names>(), 1)?;
+    // The first of the counters counts nothing.
+    let at = offset_of!(Names, unreadable) + size_of::<Counter>();
     values.lookup(&maps.names, 0)?;
     for cpu in values.shares() {
-        let at = offset_of!(Names, unreadable);
         add(&cpu[at..at + size_of_val(&counters)], &mut counters);
     }
     Ok(counters)
