@@ -349,7 +349,6 @@ fn modes_that_cannot_be_had() {
           hint: `ip link set bridge0 up`
         note: bridge0 is a bridge, which has generic mode only; the program sees what the bridge hands to this host, and nothing of what it forwards between its ports
           hint: attach to the ports
-        note: not in offload mode: the device does not offer it
         note: not in native mode: its driver (bridge) has no native XDP, or not in this configuration
     ");
     bench.xdpctl(["detach", "bridge0"]).success();
@@ -380,7 +379,6 @@ fn too_few_queues() {
     insta::assert_snapshot!(run(&bench, &["attach", "narrow0", "-c", &file]), @"
         status 0
         attached to narrow0 in generic mode, generation 1
-        note: not in offload mode: the device does not offer it
         note: not in native mode: a veth needs a receive queue for each transmit queue of its peer
     ");
     bench.xdpctl(["detach", "narrow0"]).success();

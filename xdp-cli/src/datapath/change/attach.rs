@@ -301,6 +301,8 @@ fn in_offload(
     }
     match (nic::attach(namespace, key, interface, configured), wanted) {
         (Ok(attached), _) => Ok(Offload::Attached(attached)),
+        // Of what hardly any device can, it is no news that this one cannot.
+        (Err(_), Wanted::Auto) if !nic::is_able(interface) => Ok(Offload::Not(Vec::new())),
         (Err(error), Wanted::Auto) => Ok(Offload::Not(vec![(Mode::Offload, error.message)])),
         (Err(error), Wanted::Exactly(_)) => {
             let name = &interface.name;

@@ -58,10 +58,14 @@ pub fn offered(interface: &Interface) -> std::result::Result<(), String> {
     if interface.link_type().map_err(|error| error.message)? != LinkType::Ethernet {
         return Err("its frames have no Ethernet headers, which the NIC's program reads".to_owned());
     }
-    let offers = interface
+    if is_able(interface) { Ok(()) } else { Err("the device does not offer it".to_owned()) }
+}
+
+/// Whether the device can run programs at all.
+pub fn is_able(interface: &Interface) -> bool {
+    interface
         .has_xdp_feature(xdp_feature::HW_OFFLOAD)
-        .unwrap_or_else(|| load::takes_maps(interface.index));
-    if offers { Ok(()) } else { Err("the device does not offer it".to_owned()) }
+        .unwrap_or_else(|| load::takes_maps(interface.index))
 }
 
 /// Attaches the program with a ruleset to an interface's NIC.
