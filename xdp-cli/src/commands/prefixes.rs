@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Failure, Session};
 use crate::args::Prefixes;
 use crate::config::guard;
-use crate::config::list::{UNREADABLE, tell};
+use crate::config::list::files::{UNREADABLE, tell};
 use crate::config::listfile::content::{self, NoList};
 use crate::config::listfile::{self, ListEntries};
 use crate::config::prefix::{Family, IpPrefix, masked_v6};

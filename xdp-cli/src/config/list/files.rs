@@ -1,8 +1,8 @@
 //! The files that lists name: each is read once, into all lists that name it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Content, Draft, Reading};
+use super::{Content, Draft, NamedFile, Naming, Reading};
 use crate::config::file::FileKey;
 use crate::config::listfile::names::{self, NameEntries, Skipped};
 use crate::config::listfile::{self, Fault, Faults, ListEntries, content};
@@ -14,19 +14,6 @@ use crate::notation;
 /// The greatest number of list files beside a configuration of one file: entries name their file in
 /// 16 bits, and the configuration is number 0.
 const MAX_FILES: usize = u16::MAX as usize;
-
-/// A file, and which lists name it.
-pub(super) struct NamedFile {
-    pub(super) path: PathBuf,
-    pub(super) namings: Vec<Naming>,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Naming {
-    /// Index into the drafts.
-    list: usize,
-    at: usize,
-}
 
 impl Reading<'_> {
     /// Notes that the list being read names a file.

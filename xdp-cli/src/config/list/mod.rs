@@ -1,9 +1,7 @@
 //! `[[allowlist]]`, `[[blocklist]]` and `[[domains]]`, with the files that they name.
 
 mod domains;
-mod files;
-
-pub(crate) use files::{UNREADABLE, tell};
+pub(crate) mod files;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +17,6 @@ use super::table::{Placed, TomlTable};
 use crate::diagnostic::Diagnostics;
 use crate::ruleset::domains::DomainList;
 use crate::ruleset::{Guards, List, ListAction, Side};
-use files::NamedFile;
 use xdp_common::capacity::{MAX_LIST_ENTRIES, MAX_PREFIXES};
 
 const SIDES: [(&str, Side); 3] =
@@ -90,6 +87,19 @@ pub(super) fn read(
         found: reading.found,
         complete: !reading.full,
     }
+}
+
+/// A file, and which lists name it.
+struct NamedFile {
+    path: PathBuf,
+    namings: Vec<Naming>,
+}
+
+#[derive(Clone, Copy)]
+struct Naming {
+    /// Index into the drafts.
+    list: usize,
+    at: usize,
 }
 
 /// A list whose files are not all read yet.
