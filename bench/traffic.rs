@@ -4,7 +4,7 @@
 #[path = "../xdp-ebpf/src/bench/traffic.rs"]
 mod shared;
 
-pub use shared::{Control, LINES, Line, NAME};
+pub use shared::{Control, LINES, Line};
 use shared::{FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, NAMES_V4, NameLine, SOURCES_V4, SOURCES_V6};
 
 use crate::prefixes::Family;
@@ -15,6 +15,9 @@ pub const SOURCES_V6_COUNT: usize = LINES as usize * 4;
 pub const FLOWS_V4_COUNT: usize = LINES as usize * 4;
 pub const FLOWS_V6_COUNT: usize = LINES as usize;
 pub const NAMES_V4_COUNT: usize = LINES as usize * 2;
+
+/// Bytes of a name, with the root's label and a byte that is not used.
+pub const NAME: usize = 25;
 
 /// What a rule can look at, in host order.
 #[derive(Clone, Copy, Debug)]

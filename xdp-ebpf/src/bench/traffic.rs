@@ -13,8 +13,6 @@ pub const FLOWS_V6: u32 = 3;
 
 /// DNS queries over IPv4: names alone, 2 a line.
 pub const NAMES_V4: u32 = 4;
-/// Bytes of a name, with the root's label and a byte that is not used.
-pub const NAME: usize = 25;
 /// A name in a line, as two-byte pieces.
 pub type NameLine = [u16; 16];
 
