@@ -228,11 +228,12 @@ fn write_ipv6(packet: &Packet, length: u32, ip: &mut [u8; IPV6_HEADER as usize])
     let [length_upper, length_lower] = (length as u16).to_be_bytes();
     put_word(ip, 0, [0x60 | (class >> 4) as u8, (class << 4) as u8, 0, 0]);
     put_word(ip, 1, [length_upper, length_lower, transport::UDP, TIME_TO_LIVE]);
-    let addresses = [packet.destination, packet.source].as_flattened().as_ptr();
+    let both = [packet.destination, packet.source];
+    let addresses = both.as_flattened().as_ptr();
     let mut sum = 0;
     let mut half = 0;
     while half < 8 {
-        // SAFETY: there are four words in the array.
+        // SAFETY: there are four words in the array, which lives until the function ends.
         let word = unsafe { *addresses.add(half / 2) };
         let word = if half % 2 == 0 { (word >> 32) as u32 } else { word as u32 };
         let word = word.to_be_bytes();
