@@ -46,13 +46,16 @@ const QUESTIONS: Reading = Reading::Unreadable("questions");
 const LENGTH: Reading = Reading::Unreadable("length");
 
 /// Reads what lies between the beginning of the UDP header and the end of the IP packet. Of a first
-/// fragment (`goes_on`), UDP's length may say more than is there. `queries_only`: answers are none of
-/// anybody's business.
-pub fn read(packet: &[u8], goes_on: bool, queries_only: bool) -> Reading {
+/// fragment (`goes_on`), UDP's length may say more than is there; over IPv6, 0 is all that is there.
+/// `queries_only`: answers are none of anybody's business.
+pub fn read(packet: &[u8], is_v6: bool, goes_on: bool, queries_only: bool) -> Reading {
     if packet.len() < 8 {
         return LENGTH;
     }
-    let stated = usize::from(u16::from_be_bytes([packet[4], packet[5]]));
+    let stated = match u16::from_be_bytes([packet[4], packet[5]]) {
+        0 if is_v6 => packet.len(),
+        stated => usize::from(stated),
+    };
     if stated < 8 || stated > packet.len() && !goes_on {
         return LENGTH;
     }

@@ -28,7 +28,7 @@ pub fn ask<'c>(config: &'c Config, frame: &[u8], packet: &Packet) -> Said<'c> {
         return Said::Nothing;
     };
     let udp = &frame[packet.parts.l4..packet.parts.end];
-    let message = match dns::read(udp, packet.goes_on, queries_only) {
+    let message = match dns::read(udp, packet.source.is_ipv6(), packet.goes_on, queries_only) {
         Reading::AsksNothing => return Said::Nothing,
         Reading::Unreadable(why) => return Said::Unreadable(why),
         Reading::Asks(message) => message,

@@ -29,7 +29,7 @@ pub fn compare(frame: &[u8]) -> bool {
     message.length = wanted as u32;
     message.is_first_fragment = u32::from(packet.goes_on);
     let found = message.read_question(read);
-    match dns::read(there, packet.goes_on, queries_only) {
+    match dns::read(there, packet.source.is_ipv6(), packet.goes_on, queries_only) {
         Reading::AsksNothing => assert_eq!(found, Ok(Asks::Nothing)),
         Reading::Unreadable(why) => assert_eq!(found.map_err(|why| why.as_str()), Err(why)),
         Reading::Asks(expected) => {

@@ -210,7 +210,12 @@ impl Message {
     /// Why it cannot be read.
     #[inline(always)]
     pub fn read_question(&mut self, packet: &Packet) -> Result<Asks, Unreadable> {
-        let claimed = u32::from(self.u16(4));
+        let mut claimed = u32::from(self.u16(4));
+        // A packet with 0 there is read to its end by Linux over IPv6 (RFC 2675, section 4;
+        // __udp6_lib_rcv in net/ipv6/udp.c).
+        if claimed == 0 && packet.network == Network::IPV6 {
+            claimed = self.length;
+        }
         if self.length < QUESTION || claimed < QUESTION {
             return Err(Unreadable::Length);
         }
