@@ -20,7 +20,11 @@ pub(super) fn warn(lists: &[DomainList], places: &[usize], report: &mut Report<'
             // A list further down decides nothing of what the other one holds too. One that stands
             // before the other repeats it only if both do the same.
             let is_before = other < number;
-            let may_replace = is_before || before.action == list.action;
+            // What stands between the two may do something else with the names of both.
+            let between = lists.get(number..other).unwrap_or_default();
+            let may_replace = is_before
+                || before.action == list.action
+                    && between.iter().all(|between| between.action == list.action);
             if other == number || !may_replace || !looks_at_all_of(before, list) {
                 continue;
             }

@@ -90,10 +90,12 @@ impl Reading<'_> {
 
     /// Refuses names in tables that stand for every name, where nothing shows that they are meant.
     pub(super) fn check_every_name(&self, report: &mut Report<'_>) {
-        // With exceptions, it is plain that all other names are to be refused. Not so for a name in
+        // With names that are excepted for all types, it is plain that all others are to be refused. Not so for a name in
         // a file, which comes from elsewhere.
         let is_exception = |draft: &Draft| match &draft.content {
-            Content::Names(list, _) => list.action == DomainAction::Pass,
+            Content::Names(list, entries) => {
+                list.action == DomainAction::Pass && list.qtypes.is_none() && !entries.is_empty()
+            }
             Content::Prefixes(..) => false,
         };
         if self.drafts.iter().any(is_exception) {

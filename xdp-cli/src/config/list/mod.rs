@@ -59,8 +59,8 @@ pub(super) fn read(
     for table in domains {
         reading.domains(table, report);
     }
-    reading.check_every_name(report);
     reading.read_files(report);
+    reading.check_every_name(report);
     reading.check_guards(report);
     let places = reading.drafts.iter().map(|draft| draft.at).collect();
     let (mut allowlists, mut domains) = (Vec::new(), Vec::new());

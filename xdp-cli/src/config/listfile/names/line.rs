@@ -16,12 +16,18 @@ use super::scan::{Scan, Skip};
 use super::words::{is_blank, split_word, trim, words};
 use crate::config::domain_name::NameError;
 
+/// Lines of a record in parentheses. One that is longer was never closed: what follows it is read.
+const LONGEST_RECORD: u32 = 100;
+
 impl<'s> Scan<'s> {
     /// Reads the line.
     pub(super) fn read_line(&mut self) {
         let text = trim(self.text);
-        if self.zone.goes_on(text) {
-            return;
+        if self.zone.open > 0 {
+            if self.line - self.zone.opened < LONGEST_RECORD {
+                return self.zone.count_parentheses(text);
+            }
+            self.refuse_open();
         }
         match text {
             [] | [b'#' | b';' | b'!', ..] => {}

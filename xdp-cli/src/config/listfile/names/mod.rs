@@ -36,6 +36,7 @@ pub fn scan(bytes: &[u8], file: u16, entries: &mut NameEntries) -> NameFindings 
         scan.read_line();
         at = end + 1;
     }
+    scan.refuse_open();
     scan.findings
 }
 

@@ -47,6 +47,7 @@ impl<'s> Scan<'s> {
             self.zone.owner.clear();
             self.zone.owner.extend_from_slice(owner);
         }
+        self.zone.opened = self.line;
         self.zone.count_parentheses(text);
         match number {
             SOA => self.begin_zone(),

@@ -62,6 +62,21 @@ impl<'s> Scan<'s> {
         self.findings.yields = true;
     }
 
+    /// Reports a record whose parenthesis is open, and takes it for closed.
+    pub(super) fn refuse_open(&mut self) {
+        if std::mem::take(&mut self.zone.open) > 0 {
+            let line = self.zone.opened;
+            self.findings.unreadable.add(|| Fault {
+                line,
+                column: 1,
+                message: "the record has a parenthesis that is not closed".into(),
+                hint:
+                    "close it, or leave the record out: the lines behind it were taken for its own"
+                        .into(),
+            });
+        }
+    }
+
     /// Reports a part of the line that is no name.
     pub(super) fn refuse(&mut self, part: &[u8], error: NameError) {
         self.findings.addresses += usize::from(error == NameError::Address);

@@ -142,6 +142,19 @@ fn response_policy_zones() {
     assert_eq!(scanned("$TTL 60\n* CNAME .\n").1.catch_all.total, 1);
 }
 
+/// A parenthesis in a string once swallowed the rest of the file, and one that nobody closed too.
+#[test]
+fn parentheses_of_zones() {
+    let text = "a.example TXT \"hello :(\"\nb.example CNAME .\nc.example TXT \"\\\"(\"\n\
+                d.example TXT \\(\ne.example CNAME .\n";
+    assert_eq!(names(text), "b.example e.example");
+    let open = format!("@ SOA ns. root. (\n1 2 3\n{}", "f.example\n".repeat(120));
+    let (names, _) = scanned(&open);
+    assert_eq!(names.first().map(String::as_str), Some("101: f.example"));
+    assert_eq!(faults(&open), ["1:1: the record has a parenthesis that is not closed"]);
+    assert_eq!(faults("x TXT (\n"), ["1:1: the record has a parenthesis that is not closed"]);
+}
+
 #[test]
 fn names_are_relative_to_their_zone() {
     let text = "$ORIGIN rpz.test.\n@ SOA ns. root. 1 2 3 4 5\na.example CNAME .\n\

@@ -11,21 +11,23 @@ pub(super) struct Zone {
     pub(super) owner: Vec<u8>,
     /// Open parentheses: a record goes on in the next line until all are closed.
     pub(super) open: usize,
+    /// The line of the record that they belong to.
+    pub(super) opened: u32,
 }
 
 impl Zone {
-    /// Whether the line is a part of a record that a line before began.
-    pub(super) fn goes_on(&mut self, text: &[u8]) -> bool {
-        let goes_on = self.open > 0;
-        if goes_on {
-            self.count_parentheses(text);
-        }
-        goes_on
-    }
-
+    /// Counts parentheses, outside of strings and comments (RFC 1035, section 5.1). A record that is
+    /// open behind the line goes on in the next.
     pub(super) fn count_parentheses(&mut self, text: &[u8]) {
+        let (mut is_quoted, mut is_escaped) = (false, false);
         for byte in text {
+            if std::mem::take(&mut is_escaped) {
+                continue;
+            }
             match byte {
+                b'\\' => is_escaped = true,
+                b'"' => is_quoted = !is_quoted,
+                _ if is_quoted => {}
                 b';' => break,
                 b'(' => self.open += 1,
                 b')' => self.open = self.open.saturating_sub(1),
