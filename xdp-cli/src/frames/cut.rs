@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use xdp_common::packet::dns::{self, Message, Unreadable};
 use xdp_common::packet::{self, LinkType, Packet, PacketBytes};
 
 /// The captured beginning of a frame, and whether bytes were asked for that the frame had, but that
@@ -28,12 +29,28 @@ impl PacketBytes for Beginning<'_> {
 }
 
 /// Whether `bytes`, the beginning of a frame of `length` bytes on a link of that type, hold all its
-/// headers. Then the verdict does not depend on the rest of the frame.
+/// headers, and the question of a DNS message. Then the verdict does not depend on the rest of the
+/// frame.
 pub fn headers_are_there(link_type: LinkType, bytes: &[u8], length: u32) -> bool {
     let frame = Beginning { bytes, length, missed: Cell::new(false) };
     // A malformed frame is as good: that was found in the bytes that are there.
-    let _ = packet::parse(link_type, &frame, &mut Packet::LEFT_BEHIND.clone());
-    !frame.missed.get()
+    let mut packet = Packet::LEFT_BEHIND;
+    let read = packet::parse(link_type, &frame, &mut packet);
+    !frame.missed.get() && (read.is_err() || !is_question_cut(&packet, bytes))
+}
+
+/// Whether it is a DNS message whose question ends behind these bytes, which are not the whole frame.
+fn is_question_cut(packet: &Packet, bytes: &[u8]) -> bool {
+    let there = bytes.get(packet.parts.l4 as usize..).unwrap_or_default();
+    let wanted = Message::wanted(packet) as usize;
+    if !dns::is_message(packet) || there.len() >= wanted {
+        return false;
+    }
+    let mut message = Message::LEFT_BEHIND;
+    message.bytes[..there.len()].copy_from_slice(there);
+    message.length = there.len() as u32;
+    message.is_first_fragment = 1;
+    message.read_question(packet) == Err(Unreadable::Length)
 }
 
 #[cfg(test)]
@@ -66,6 +83,24 @@ mod tests {
         for kept in 0..=packet.len() {
             let there = headers_are_there(LinkType::Raw, &packet[..kept], packet.len() as u32);
             assert_eq!(there, kept >= 34, "{kept} bytes without a link layer header");
+        }
+    }
+
+    #[test]
+    fn the_question_of_a_message_is_there_up_to_its_class() {
+        let addresses = Addresses::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let payload = Payload::Udp { ports: [40_000, 53] };
+        let mut frame = build(&Description { ethernet: None, addresses, payload }).unwrap();
+        let message = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\x01\x07example\x03org\0\0\x01\0\x01\
+                        \0\0\x29\x04\xd0\0\0\0\0\0\0";
+        frame.truncate(28);
+        frame.extend_from_slice(message);
+        let length = frame.len() as u16;
+        frame[2..4].copy_from_slice(&length.to_be_bytes());
+        frame[24..26].copy_from_slice(&(length - 20).to_be_bytes());
+        for kept in 28..=frame.len() {
+            let there = headers_are_there(LinkType::Raw, &frame[..kept], length.into());
+            assert_eq!(there, kept >= 28 + 12 + 13 + 4, "{kept} bytes");
         }
     }
 

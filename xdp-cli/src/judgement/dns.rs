@@ -75,12 +75,20 @@ impl<'f> Names<'f> {
     }
 }
 
-/// The name and the type that a frame asks for, if its question can be read.
-pub fn question(packet: &Packet, frame: &[u8]) -> Option<(Vec<u8>, u16)> {
-    let mut names = Names::new(frame);
-    names.copy(packet);
-    let read = dns::is_message(packet).then(|| names.message.read_question(packet))?;
-    (read == Ok(Asks::One)).then(|| (names.message.name().to_vec(), names.message.qtype() as u16))
+/// The name and the type that a frame asks for, if its question can be read. The frame may be cut
+/// behind that, and it may be the answer that the query was turned into (`is_answered`).
+pub fn question(packet: &Packet, frame: &[u8], is_answered: bool) -> Option<(Vec<u8>, u16)> {
+    let from = frame.get(packet.parts.l4 as usize..).filter(|_| dns::is_message(packet))?;
+    let mut message = Message::LEFT_BEHIND;
+    let there = from.len().min(Message::wanted(packet) as usize);
+    message.bytes[..there].copy_from_slice(&from[..there]);
+    message.length = there as u32;
+    message.is_first_fragment = 1;
+    if is_answered {
+        message.bytes[10] &= 0x7f;
+    }
+    let read = message.read_question(packet);
+    (read == Ok(Asks::One)).then(|| (message.name().to_vec(), message.qtype() as u16))
 }
 
 impl AskNames for Names<'_> {

@@ -121,7 +121,8 @@ impl Names {
 
     /// The entry of a list of names that decides about what the frame asks for.
     fn name_entry(&mut self, list: &str, answer: &Answer, frame: &[u8]) -> Option<NamePlace> {
-        let (name, qtype) = dns::question(answer.packet.as_ref()?, frame)?;
+        let is_answered = answer.verdict == Verdict::Tx && answer.reason == Reason::Domain;
+        let (name, qtype) = dns::question(answer.packet.as_ref()?, frame, is_answered)?;
         self.entries.as_mut()?.deciding_name(list, DomainName::of_wire(&name), qtype)
     }
 

@@ -219,8 +219,10 @@ impl Capturing<'_> {
     /// reload may belong to another one for a moment.
     fn is_asked_for(&self, explained: &Explained) -> bool {
         let Some(name) = &self.args.rule else { return true };
-        let counted = explained.counted.as_ref().map(|counted| &counted.rule);
-        explained.rule.is_none() || explained.rule.as_ref() == Some(name) || counted == Some(name)
+        let others = [&explained.counted, &explained.excepted];
+        explained.rule.is_none()
+            || explained.rule.as_ref() == Some(name)
+            || others.into_iter().flatten().any(|other| other.rule == *name)
     }
 
     /// Looks what is in force now, and goes on with that.

@@ -150,7 +150,8 @@ impl Rulesets {
     fn judge_of(&mut self, captured: &Captured) -> Option<&mut Known> {
         let answer = &captured.answer;
         let rule = answer.action.map_or(CounterId::NONE, |action| CounterId(action.counter));
-        let counted = [answer.list, rule].into_iter().filter(|id| *id != CounterId::NONE);
+        let counted =
+            [answer.list, answer.domain, rule].into_iter().filter(|id| *id != CounterId::NONE);
         let has_all = |known: &Known| {
             counted.clone().all(|id| known.counters.iter().any(|(_, counter)| *counter == id))
         };

@@ -199,7 +199,7 @@ impl Capture {
     }
 
     /// The oldest frame that was captured and not taken yet; its bytes replace those in `data`.
-    /// They are as the frame came in.
+    /// They are as the frame came in, but for a DNS query that was answered: that is its answer.
     pub fn next(&mut self, link_type: LinkType, data: &mut Vec<u8>) -> Option<Captured> {
         loop {
             let read = self.ring.take(|bytes| {
@@ -207,7 +207,8 @@ impl Capture {
                 let rest = bytes.get(size_of::<Record>()..)?;
                 data.clear();
                 data.extend_from_slice(rest.get(..record.captured as usize)?);
-                if record.malformed == 0 && link_type == LinkType::Ethernet {
+                let is_answered = record.effect.is_answered();
+                if record.malformed == 0 && link_type == LinkType::Ethernet && !is_answered {
                     restore(&record.packet, data);
                 }
                 Some(captured(&record))

@@ -14,11 +14,13 @@ use xdp_common::filter::order::Scratch;
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
+use xdp_common::stages;
 use xdp_common::stats::counter::{Counter, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::Reason;
 
 use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::maps::counters::inner_id;
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
 use crate::datapath::program::error::LoadError;
@@ -47,7 +49,7 @@ pub struct Explainer<'m> {
     program: OwnedFd,
     counters: OwnedFd,
     /// The kernel empties it when nobody has it open any more.
-    _stages: OwnedFd,
+    stages: OwnedFd,
     /// What the counters were before the last frame, and after it, for all CPUs.
     before: PerCpuValues,
     after: PerCpuValues,
@@ -86,18 +88,29 @@ impl<'m> Explainer<'m> {
             maps: shared,
             program,
             counters,
-            _stages: stages,
+            stages,
             before: counted.clone(),
             after: counted,
             frame: vec![0; LONGEST + 1],
         })
     }
 
-    /// Whether it has the same instructions as the program with that id.
+    /// Whether it has the same instructions as the program with that id, and goes on with the same
+    /// ones.
     pub fn is_like(&self, id: u32) -> Result<bool> {
         let compare = || -> io::Result<bool> {
-            let other = bpf::program_info(bpf::program_by_id(id)?)?;
-            Ok(bpf::program_info(&self.program)?.tag == other.tag)
+            let tag = |id| io::Result::Ok(bpf::program_info(bpf::program_by_id(id)?)?.tag);
+            for (place, _) in stages::OTHERS {
+                let ids = [&self.stages, &self.maps.stages].map(|map| inner_id(map, place));
+                let [own, other] = ids;
+                // One that the attached filter lacks is no difference of the programs.
+                if let (Some(own), Some(other)) = (own?, other?)
+                    && tag(own)? != tag(other)?
+                {
+                    return Ok(false);
+                }
+            }
+            Ok(bpf::program_info(&self.program)?.tag == tag(id)?)
         };
         compare().context("compare the programs")
     }

@@ -52,6 +52,15 @@ fn decider(text: &mut String, explained: &Explained) {
     if let Some(cause) = explained.cause {
         let _ = write!(text, ": the frame {cause}");
     }
+    if let Some(excepted) = &explained.excepted {
+        let _ = write!(text, "; an exception by {}", plain(&excepted.rule));
+        if let Some(entry) = &excepted.entry {
+            let _ = write!(text, " {entry}");
+        }
+    }
+    if let Some(why) = explained.unreadable {
+        let _ = write!(text, "; its DNS question was not read: {why}");
+    }
     if let Some(counted) = &explained.counted {
         let _ = write!(text, "; counted by {}", plain(&counted.rule));
         if let Some(entry) = &counted.entry {
