@@ -5,6 +5,7 @@ use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::{self, Locked};
 use crate::datapath::change::outcome::Detached;
+use crate::datapath::change::pins;
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::trial;
 use crate::datapath::error::{Context, Error, Result};
@@ -18,6 +19,9 @@ pub fn tidy(namespace: &Locked) -> Result<Attachments> {
         attached = namespace.attachments()?;
     }
     namespace.clean_up(&attached)?;
+    for attachment in attached.iter() {
+        pins::finish_exchange(attachment)?;
+    }
     redirect_targets::reconcile(namespace, &redirect_targets::targets(attached.iter()))?;
     Ok(attached)
 }

@@ -44,6 +44,21 @@ pub fn pin_next_stages(directory: &Path, maps: &Maps) -> Result<()> {
     pin().context("pin the programs that the filter goes on with")
 }
 
+/// Removes that pin, where it can: the program before goes on.
+pub fn forget_next_stages(directory: &Path) {
+    if let Err(error) = namespace::remove(&directory.join(NEXT_STAGES)) {
+        log::info!("a pin of the program that was not put in force stays behind: {error}");
+    }
+}
+
+/// Puts the pins right where an exchange was cut off and left that pin.
+pub fn finish_exchange(attachment: &Attachment) -> Result<()> {
+    if fs::symlink_metadata(attachment.directory().join(NEXT_STAGES)).is_err() {
+        return Ok(());
+    }
+    repair_pins(attachment)
+}
+
 /// The pins that an attachment should have and that are gone, as paths in the machine's own mount
 /// namespace.
 ///

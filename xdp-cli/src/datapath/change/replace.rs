@@ -12,7 +12,7 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
 use crate::datapath::change::outcome::{Attached, Deferred};
-use crate::datapath::change::pins::{pin_next_stages, repair_pins};
+use crate::datapath::change::pins::{forget_next_stages, pin_next_stages, repair_pins};
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::refusal::not_loaded;
 use crate::datapath::error::{Context, Error, Result};
@@ -91,7 +91,13 @@ pub fn replace(
     kernel::release(&maps)?;
     let program = loaded.program().context("open the loaded program")?;
     pin_next_stages(attachment.directory(), &maps)?;
-    bpf::update_link(attachment.link()?, program).context("exchange the program")?;
+    let exchanged = attachment
+        .link()
+        .and_then(|link| bpf::update_link(link, program).context("exchange the program"));
+    if exchanged.is_err() {
+        forget_next_stages(attachment.directory());
+    }
+    exchanged?;
     log::info!("exchanged the program in the link of {}", attachment.name());
     // From here on the new program runs. Pins of the old one's maps are replaced here or, if this
     // is cut off, by the next command.
