@@ -138,7 +138,8 @@ fn matrix(values: &Values) -> [Count; CELLS] {
 }
 
 fn unreadable(values: &Values, nth: usize) -> Count {
-    let from = offset_of!(Names, unreadable) + nth * COUNTER;
+    // The first counts nothing.
+    let from = offset_of!(Names, unreadable) + (nth + 1) * COUNTER;
     sum(values.names.shares().map(|cpu| &cpu[from..][..COUNTER]))
 }
 
