@@ -16,7 +16,7 @@ use crate::lab::bench::{Bench, JUDGED, drop};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
-const PINS: [&str; 15] = [
+const PINS: [&str; 17] = [
     "BAN_FILTERS",
     "BAN_HOSTS_V4",
     "BAN_HOSTS_V6",
@@ -24,11 +24,13 @@ const PINS: [&str; 15] = [
     "BAN_PREFIXES_V6",
     "COUNTERS",
     "ENTRY_COUNTERS",
+    "NAMES",
     "OWNERS",
     "RECORDS",
     "REDIRECTS",
     "RULESET",
     "RULE_COUNTERS",
+    "STAGES",
     "SWITCHES",
     "link",
     "program",

@@ -1,6 +1,6 @@
 //! Running commands with a limit on their time, in the foreground or beside the test.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -100,8 +100,20 @@ impl Background {
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
         let name = format!("{command:?}");
-        let spawned =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Another thread that begins a program at the same time has, for a moment, what this test has
+        // open to write: a program that was just made may be busy so (ETXTBSY).
+        let busy = |spawned: &io::Result<Child>| {
+            spawned.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ExecutableFileBusy)
+        };
+        let mut spawned = command.spawn();
+        for _ in 0..100 {
+            if !busy(&spawned) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+            spawned = command.spawn();
+        }
         let mut child = spawned.unwrap_or_else(|error| panic!("`{name}`: {error}"));
         let stdout = Stream::collect(child.stdout.take().expect("a pipe"));
         let stderr = Stream::collect(child.stderr.take().expect("a pipe"));

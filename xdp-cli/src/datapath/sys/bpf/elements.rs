@@ -169,7 +169,14 @@ pub fn all_elements(
             Ok(_) => false,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
             // What it read before counts.
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) && tried < PATIENCE => false,
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) && tried < PATIENCE => {
+                // The kernel writes how many these were, fewer than it was asked for; where it did
+                // not come to that, there are none.
+                if attributes.count as usize == COUNT {
+                    attributes.count = 0;
+                }
+                false
+            }
             Err(error) => return Err(error),
         };
         let count = (attributes.count as usize).min(COUNT);
