@@ -78,6 +78,7 @@ pub fn unreadable() -> Table {
 }
 
 /// Frames of both families whose UDP header has a length that cannot be, or that cuts the question.
+/// Over IPv6, 0 stands for all that is there.
 pub fn lying_lengths() -> Vec<(String, Frame)> {
     let message = query("drop.example", A).build();
     let whole = 8 + message.len() as u16;
@@ -87,7 +88,9 @@ pub fn lying_lengths() -> Vec<(String, Frame)> {
         let frame = frame.patch(LENGTH[family as usize], &length.to_be_bytes());
         (format!("UDP's length is {length}, not {whole}, {family:?}"), frame)
     };
-    FAMILIES.into_iter().flat_map(|family| lengths.map(|length| lying(family, length))).collect()
+    let all = FAMILIES.into_iter().flat_map(|family| lengths.map(|length| (family, length)));
+    let those = all.filter(|case| !matches!(case, (Family::V6, 0)));
+    those.map(|(family, length)| lying(family, length)).collect()
 }
 
 /// Messages that ask for no name.
