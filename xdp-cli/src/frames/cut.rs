@@ -29,14 +29,20 @@ impl PacketBytes for Beginning<'_> {
 }
 
 /// Whether `bytes`, the beginning of a frame of `length` bytes on a link of that type, hold all its
-/// headers, and the question of a DNS message. Then the verdict does not depend on the rest of the
-/// frame.
-pub fn headers_are_there(link_type: LinkType, bytes: &[u8], length: u32) -> bool {
+/// headers and, where the ruleset `asks_about_questions`, that of a DNS message. Then the verdict does
+/// not depend on the rest of the frame.
+pub fn is_enough(
+    link_type: LinkType,
+    bytes: &[u8],
+    length: u32,
+    asks_about_questions: bool,
+) -> bool {
     let frame = Beginning { bytes, length, missed: Cell::new(false) };
     // A malformed frame is as good: that was found in the bytes that are there.
     let mut packet = Packet::LEFT_BEHIND;
     let read = packet::parse(link_type, &frame, &mut packet);
-    !frame.missed.get() && (read.is_err() || !is_question_cut(&packet, bytes))
+    let is_question_cut = asks_about_questions && read.is_ok() && is_question_cut(&packet, bytes);
+    !(frame.missed.get() || is_question_cut)
 }
 
 /// Whether it is a DNS message whose question ends behind these bytes, which are not the whole frame.
@@ -75,13 +81,13 @@ mod tests {
             let needed = 14 + tag + 20 + 14;
             for kept in 0..=frame.len() {
                 let length = frame.len() as u32;
-                let there = headers_are_there(LinkType::Ethernet, &frame[..kept], length);
+                let there = is_enough(LinkType::Ethernet, &frame[..kept], length, true);
                 assert_eq!(there, kept >= needed, "{kept} bytes");
             }
         }
         let packet = tcp(None).split_off(14);
         for kept in 0..=packet.len() {
-            let there = headers_are_there(LinkType::Raw, &packet[..kept], packet.len() as u32);
+            let there = is_enough(LinkType::Raw, &packet[..kept], packet.len() as u32, true);
             assert_eq!(there, kept >= 34, "{kept} bytes without a link layer header");
         }
     }
@@ -99,7 +105,7 @@ mod tests {
         frame[2..4].copy_from_slice(&length.to_be_bytes());
         frame[24..26].copy_from_slice(&(length - 20).to_be_bytes());
         for kept in 28..=frame.len() {
-            let there = headers_are_there(LinkType::Raw, &frame[..kept], length.into());
+            let there = is_enough(LinkType::Raw, &frame[..kept], length.into(), true);
             assert_eq!(there, kept >= 28 + 12 + 13 + 4, "{kept} bytes");
         }
     }
@@ -108,8 +114,7 @@ mod tests {
     fn what_is_malformed_in_what_is_there_needs_no_more() {
         let mut frame = tcp(None);
         frame[14] = 0x44;
-        let there =
-            |kept| headers_are_there(LinkType::Ethernet, &frame[..kept], frame.len() as u32);
+        let there = |kept| is_enough(LinkType::Ethernet, &frame[..kept], frame.len() as u32, true);
         assert!(there(34) && !there(33));
     }
 }

@@ -45,6 +45,11 @@ impl Names {
         Self { metadata, entries, interface_name }
     }
 
+    /// Whether the ruleset has lists of domain names, so that a verdict may depend on a question.
+    pub fn ask_about_questions(&self) -> bool {
+        self.metadata.counted.iter().any(|counted| counted.kind == Kind::Domains)
+    }
+
     /// Names what decided a frame. `entry` is the run-time entry that decides about its source, if
     /// one does.
     pub fn explained(

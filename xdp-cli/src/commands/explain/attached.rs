@@ -61,6 +61,10 @@ impl<'a> Asking<'a> {
         Ok(Self { namespace, attachment, maps, explainer, link_type, known, met: HashMap::new() })
     }
 
+    pub(super) fn asks_about_questions(&self) -> bool {
+        self.known.names.ask_about_questions()
+    }
+
     fn know(
         namespace: &Namespace,
         attachment: &Attachment,

@@ -39,6 +39,10 @@ impl Compiled {
         Ok(Self { image, names, link_type })
     }
 
+    pub(super) fn asks_about_questions(&self) -> bool {
+        self.names.ask_about_questions()
+    }
+
     pub(super) fn ask(&mut self, frame: &[u8]) -> Explained {
         let none = RunTimeEntries::default();
         judgement::explain(&self.image, &mut self.names, &none, self.link_type, frame)

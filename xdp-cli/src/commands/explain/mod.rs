@@ -40,6 +40,14 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether verdicts may depend on the question of a DNS message.
+    fn asks_about_questions(&self) -> bool {
+        match self {
+            Self::Attached(asking) => asking.asks_about_questions(),
+            Self::Configuration(compiled) => compiled.asks_about_questions(),
+        }
+    }
+
     /// A hint for a capture that is refused.
     fn hint(&self, error: &pcap::Error) -> Option<&'static str> {
         match (self, error) {
@@ -222,7 +230,7 @@ fn capture_of(
             Err(error) => break Err(error),
         };
         tally.frames += 1;
-        match tally.judgeable(record, link_type, &mut frame) {
+        match tally.judgeable(record, link_type, judge.asks_about_questions(), &mut frame) {
             Ok(captured) => {
                 let explained = judge.ask(&frame, session)?;
                 let explained = Explained { frame: Some(tally.frames), captured, ..explained };
@@ -279,6 +287,7 @@ impl Tally {
         &mut self,
         record: Record,
         link_type: LinkType,
+        asks_about_questions: bool,
         frame: &mut Vec<u8>,
     ) -> Result<Option<usize>, String> {
         let original = match record {
@@ -293,7 +302,7 @@ impl Tally {
         if captured == length {
             return Ok(None);
         }
-        if !cut::headers_are_there(link_type, frame, original) {
+        if !cut::is_enough(link_type, frame, original, asks_about_questions) {
             return Err(format!("cut by the capture: {captured} of {length} bytes"));
         }
         self.cut += 1;
