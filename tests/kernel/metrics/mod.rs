@@ -83,7 +83,9 @@ fn what_stats_and_status_say_is_what_is_scraped() {
     );
     let loaded = humantime(status["loaded_at"].as_str().expect("a time"));
     assert!((value("ruleset_loaded_timestamp_seconds") - loaded).abs() < 0.01);
-    assert_eq!(value("attached_timestamp_seconds"), value("ruleset_loaded_timestamp_seconds"));
+    // The ruleset came with the attachment, some milliseconds later on a busy machine.
+    let attached = value("attached_timestamp_seconds");
+    assert!(attached <= loaded + 0.01 && loaded - attached < 60.0, "{attached} {loaded}");
     // The kernel measures nothing unless it is told to.
     assert!(!scraped.has("xdpctl_program_runs_total{interface=\"in0\"}"));
 
