@@ -8,15 +8,16 @@
 //! ```text
 //! block 0            Header
 //! then, found through the header, with what all or most packets need first:
-//!   lines of 64 bytes  rule actions (half a line each), memberships (see `Membership`) and search
-//!                      trees (see `lookup::interval_tree`)
-//!   lines of 64 bytes  keys for names (see `lookup::names`), if names are listed
+//!   lines of 64 bytes  if names are listed, keys for them (see `lookup::names`) and what their lists
+//!                      do; then rule actions (half a line each), memberships (see `Membership`) and
+//!                      search trees (see `lookup::interval_tree`)
 //!   pages            one block each: 256 classes (u16), a field's value -> the class of its value
 //!   bit vectors      one for each class, one bit a rule, 1 to 8 lines, see `filter::rules`
 //!   lines            the tries of the addresses that rules name, see `lookup::lpm`
 //!   filters          of large lists, 4,096 blocks for IPv4 and 64 for IPv6
 //!   lines            the tries of listed addresses, which can be millions
-//!   lines            what lists say of names, and the table of listed names, see `lookup::names`
+//!   lines            what lists say of names; behind the first extent, a filter and the table of
+//!                    listed names, see `lookup::names`
 //!   metadata         names, for the command line alone
 //! ```
 //!

@@ -26,10 +26,11 @@ use xdp_common::stats::names::Names;
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::verifier::{black_box, launder, name};
 
+use crate::capture;
+use crate::exit::{apply, count, exit, this_cpu};
 use crate::frame::Linear;
 use crate::image::Image;
 use crate::maps::{NAMES, STAGES};
-use crate::{apply, capture, count, exit, this_cpu};
 
 /// Goes on with [`xdpctl_question`].
 pub struct GoOn<'a> {

@@ -9,13 +9,14 @@ use rustc_hash::FxHashMap;
 use xdp_common::capacity::MAX_LISTS;
 use xdp_common::filter::domains::{Action, MAX_TYPE_CLASSES, Membership};
 use xdp_common::filter::rules::PAGE_ENTRIES;
-use xdp_common::image::{BLOCK_WORDS, Block, EXTENT_LINES, Header, LINE_WORDS, Line, flag};
+use xdp_common::image::{Block, EXTENT_LINES, Header, LINE_WORDS, Line, flag};
 use xdp_common::lookup::names::{
     KEY_LINES, OVERFLOW, SLOTS, Sums, VALUE, filter_bits, lower_case, second_bucket,
 };
 use xdp_common::stats::counter::CounterId;
 
 use super::interval_tree::{LineWriter, line_of};
+use super::rules::page_block;
 use crate::ruleset::domains::{DomainAction, DomainList, DomainName};
 
 /// The keys of an image: they are drawn for it, and known to nobody but root.
@@ -98,8 +99,7 @@ impl Domains {
         let mut seed = seed;
         loop {
             let keys = keys(seed);
-            // Two names with the same hash are as likely as being hit by two meteorites; then there are
-            // other keys.
+            // Where two names have the same hash, which hardly ever happens, other keys are drawn.
             if let Some(mut names) = ListedNames::gather(lists, &keys) {
                 let folded = names.fold(lists, &keys, &types);
                 if let Some(buckets) = names.place(seed) {
@@ -244,16 +244,6 @@ impl TypeClasses {
         }
         std::iter::once(&directory).chain(&pages).map(page_block).collect()
     }
-}
-
-fn page_block(page: &[u16; PAGE_ENTRIES]) -> Block {
-    let mut block = [0; BLOCK_WORDS];
-    for (word, entries) in block.iter_mut().zip(page.as_chunks::<4>().0) {
-        let bytes = entries.map(u16::to_ne_bytes);
-        *word =
-            u64::from_ne_bytes(*bytes.as_flattened().first_chunk().expect("four times two bytes"));
-    }
-    block
 }
 
 /// A name, with the lists that hold it.

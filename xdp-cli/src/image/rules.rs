@@ -467,7 +467,8 @@ impl<'a> Rules<'a> {
 }
 
 /// The block of a page, its entries in the order in which they lie in memory.
-fn page_block(page: &Page) -> Block {
+/// A page as a block of the image.
+pub fn page_block(page: &Page) -> Block {
     let mut block = [0; BLOCK_WORDS];
     for (word, entries) in block.iter_mut().zip(page.chunks_exact(4)) {
         let mut bytes = [0; 8];
