@@ -103,7 +103,9 @@ fn lintian_finds_no_error() {
 /// Runs steps in a root of their own: what they write goes to a layer above the machine's files,
 /// /run and bpffs are empty, the network is a lab's, and all of it ends with the last step. The
 /// package is in /mnt. They have processes of their own, since xdpctl looks for the machine's
-/// bpffs at the first of all processes. Returns what each step has printed, on both of its outputs.
+/// bpffs at the first of all processes. The machine's /var/lib/xdpctl is made before: a test beside this
+/// one makes it too, and a layer does not expect what is below it to change. Returns what each step has
+/// printed, on both of its outputs.
 fn in_a_root(lab: &Lab, steps: &[(&str, &str)]) -> BTreeMap<String, String> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for name in ["layers", "root"] {
@@ -125,6 +127,7 @@ fn in_a_root(lab: &Lab, steps: &[(&str, &str)]) -> BTreeMap<String, String> {
     ]);
     command.arg(format!(
         "cd {own}\n\
+         mkdir -p -m 700 /var/lib/xdpctl\n\
          mount -t tmpfs tmpfs layers\n\
          mkdir layers/upper layers/work\n\
          mount -t overlay overlay -o lowerdir=/,upperdir=layers/upper,workdir=layers/work root\n\
