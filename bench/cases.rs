@@ -196,6 +196,16 @@ fn queries_not_listed(_: &Subject) -> Traffic {
     Traffic::from_names(&NAMES.misses(NAMES_V4_COUNT, 21))
 }
 
+/// A thousand of the names that are listed, over and over: what a search takes that finds all it
+/// needs in the caches.
+fn thousand_listed(_: &Subject) -> Traffic {
+    Traffic::from_names(&NAMES.hits(1000, 20))
+}
+
+fn thousand_not_listed(_: &Subject) -> Traffic {
+    Traffic::from_names(&NAMES.misses(1000, 21))
+}
+
 /// UDP to a port that has nothing to do with names.
 fn not_dns(_: &Subject) -> Traffic {
     let sources = Prefixes::blocklist_v4(0, 0).misses(FLOWS_V4_COUNT, 22);
@@ -349,6 +359,13 @@ pub fn groups() -> Vec<Group> {
                     .goal(Goal::Floor(2.0)),
                 case(Usual, "1,000,000 names, hit", queries_listed, Reason::Domain)
                     .goal(Goal::Floor(2.2)),
+                case(
+                    Usual,
+                    "1,000,000 names, miss, 1,000 of them",
+                    thousand_not_listed,
+                    Reason::Default,
+                ),
+                case(Usual, "1,000,000 names, hit, 1,000 of them", thousand_listed, Reason::Domain),
             ],
         },
         Group {
