@@ -152,7 +152,8 @@ fn samples_tell_what_moved() {
             "allowlist":{{"packets":0,"bytes":0}},"blocklist":{{"packets":1,"bytes":60}},
             "domain":{{"packets":0,"bytes":0}},"rule":{{"packets":{pass},"bytes":{bytes}}},
             "fragment":{{"packets":0,"bytes":0}},"default":{{"packets":0,"bytes":0}},
-            "bypass":{{"packets":0,"bytes":0}}}},
+            "bypass":{{"packets":0,"bytes":0}},
+            "service":{{"packets":0,"bytes":0}},"reply":{{"packets":0,"bytes":0}}}},
             "rules":[{{"name":"web","kind":"rule","action":"pass","packets":{pass},"bytes":{bytes}}},
             {{"name":"bad","kind":"blocklist","action":"drop","packets":1,"bytes":60}}]}}"#
         )

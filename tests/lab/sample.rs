@@ -9,7 +9,7 @@ use super::Lab;
 
 /// The verdicts and the reasons that every sample has, even where they are zero.
 pub const VERDICTS: [&str; 5] = ["pass", "drop", "tx", "redirect", "aborted"];
-pub const REASONS: [&str; 11] = [
+pub const REASONS: [&str; 13] = [
     "malformed",
     "allowed",
     "banned",
@@ -21,6 +21,8 @@ pub const REASONS: [&str; 11] = [
     "fragment",
     "default",
     "bypass",
+    "service",
+    "reply",
 ];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

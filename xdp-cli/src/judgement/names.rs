@@ -97,7 +97,11 @@ impl Names {
                     explained.rule = Some(name);
                 }
             }
-            Reason::Fragment | Reason::Default | Reason::Bypass => {}
+            Reason::Fragment
+            | Reason::Default
+            | Reason::Bypass
+            | Reason::Service
+            | Reason::Reply => {}
         }
         if !matches!(answer.reason, Reason::Allowlist | Reason::Blocklist)
             && let Some((kind, rule)) = self.named(answer.list)

@@ -42,7 +42,8 @@ fn the_contracts_example_as_json() {
             r#""arp":{"packets":0,"bytes":0},"allowlist":{"packets":0,"bytes":0},"#,
             r#""blocklist":{"packets":1,"bytes":60},"domain":{"packets":0,"bytes":0},"#,
             r#""rule":{"packets":0,"bytes":0},"fragment":{"packets":0,"bytes":0},"#,
-            r#""default":{"packets":9,"bytes":900},"bypass":{"packets":0,"bytes":0}},"#,
+            r#""default":{"packets":9,"bytes":900},"bypass":{"packets":0,"bytes":0},"#,
+            r#""service":{"packets":0,"bytes":0},"reply":{"packets":0,"bytes":0}},"#,
             r#""rules":[{"name":"spamhaus","kind":"blocklist","action":"drop","#,
             r#""packets":1,"bytes":60}],"#,
             r#""names":{"label":{"packets":0,"bytes":0},"questions":{"packets":0,"bytes":0},"#,
@@ -101,6 +102,8 @@ fn all_as_lines() {
     reason   fragment   -             0      0      -
     reason   default    -             0      0      -
     reason   bypass     -             0      0      -
+    reason   service    -             0      0      -
+    reason   reply      -             0      0      -
     ");
     let quiet = text(&busy(), Style::default());
     let all = text(&busy(), Style { all: true, ..Style::default() });
