@@ -25,7 +25,7 @@ impl<'s> Scan<'s> {
         let text = trim(self.text);
         if self.zone.open > 0 {
             if self.line - self.zone.opened < LONGEST_RECORD {
-                return self.zone.count_parentheses(text);
+                return self.continue_record(text);
             }
             self.refuse_open();
         }

@@ -25,7 +25,7 @@ pub(super) struct Scan<'s> {
     pub(super) findings: NameFindings,
     /// Whether it is a list for ad blockers, in which most of what is no name is a rule.
     pub(super) is_adblock: bool,
-    pub(super) zone: Zone,
+    pub(super) zone: Zone<'s>,
 }
 
 impl<'s> Scan<'s> {

@@ -169,6 +169,115 @@ fn names_are_relative_to_their_zone() {
     assert_eq!(names(text), "a.example b.example");
 }
 
+/// As `named-compilezone` writes a zone: from the root, each level with an origin of its own.
+#[test]
+fn origins_of_all_kinds() {
+    let text = "$ORIGIN .\n$TTL 300\nrpz.test IN SOA ns. root. (\n\t\t1 ; serial (\n\t\t2 3 4 5 )\n\
+                \t\tNS ns.\nfar.example.rpz.test CNAME rpz-drop\nother CNAME .\n$ORIGIN rpz.test.\n\
+                a.example CNAME .\nb.example CNAME *\n$ORIGIN example.rpz.test.\nc CNAME .\n@ CNAME .\n\
+                $ORIGIN deep ; relative\nd CNAME .\n*.d CNAME .\n$ORIGIN @\n* CNAME .\n@ A 192.0.2.1\n";
+    assert_eq!(
+        names(text),
+        "far.example a.example c.example example d.deep.example *.d.deep.example *.deep.example"
+    );
+    assert_eq!(skipped(text), (0, 0, 3));
+    // Where nothing says what the zone's name is, an origin may still be relative to it.
+    let text = "$ORIGIN example\na CNAME .\n$ORIGIN deep\n* CNAME .\n@ SOA ns. root. 1 2 3 4 5\n\
+                $ORIGIN x.test.\nb.example CNAME .\n";
+    assert_eq!(names(text), "a.example *.deep.example b.example");
+    // Names below one that cannot be read are not taken under another.
+    let text = "$ORIGIN a..b.\nx CNAME .\ny. CNAME .\n$ORIGIN z\nw CNAME .\n$ORIGIN *.a.\n\
+                $ORIGIN ok.\nv CNAME .\n$ORIGIN\n$TTL x\n";
+    assert_eq!(scanned(text).0, ["3: y", "8: v"]);
+    assert_eq!(
+        faults(text),
+        [
+            r#"1:9: "a..b." is no name: there is nothing between two dots"#,
+            r#"2:1: "x" is relative to an $ORIGIN that cannot be read"#,
+            r#"5:1: "w" is relative to an $ORIGIN that cannot be read"#,
+            r#"6:9: "*.a." is no name: a "*" stands only in front, as in *.example.org"#,
+            r#"9:1: "$ORIGIN" is no name: it is empty"#,
+            r#"10:1: "$TTL x" has no time to live"#,
+        ]
+    );
+    let label = "a".repeat(63);
+    let long = format!("$ORIGIN {label}.{label}.\n$ORIGIN {label}.{label}.b\n");
+    assert_eq!(
+        faults(&long),
+        [format!(
+            r#"2:9: "{}"… is no name: it has more than 255 bytes"#,
+            &format!("{label}.{label}.b")[..90]
+        )]
+    );
+}
+
+#[test]
+fn owners_of_the_record_before() {
+    let text = "@ SOA ns. root. 1 2 3 4 5\na.example A 192.0.2.1\n\tCNAME .\n\
+                $ORIGIN x.test.\nb A 192.0.2.1\n$ORIGIN y.x.test.\n 60 IN CNAME .\n\tCNAME rpz-passthru.\n";
+    let (names, findings) = scanned(text);
+    assert_eq!(names, ["3: a.example", "7: b"]);
+    assert_eq!(findings.unreadable, Faults::default());
+    assert_eq!(skipped(text), (1, 0, 2));
+    assert_eq!(faults("  CNAME .\n"), [r#"1:1: "  CNAME ." has no owner"#]);
+}
+
+#[test]
+fn records_over_several_lines() {
+    let text = "a.example CNAME (\n  . )\nb.example (\n300 IN ; c.example CNAME .\n\n CNAME\n rpz-drop.\n)\n\
+                c.example IN ( CNAME . )\n ( CNAME\n *. )\nd.example TXT ( \"; (\"\n\"x\" ) ; (\n\
+                e.example CNAME . ; (\nf.example CNAME . # (\n";
+    let (names, findings) = scanned(text);
+    assert_eq!(findings.unreadable, Faults::default());
+    assert_eq!(
+        names,
+        [
+            "1: a.example",
+            "3: b.example",
+            "9: c.example",
+            "10: c.example",
+            "14: e.example",
+            "15: f.example"
+        ]
+    );
+    assert_eq!(skipped(text), (0, 0, 1));
+    assert_eq!(
+        faults("a.example (see below)\nb! CNAME (\n.)\nc.example (\n300 )\nd.example ( x\n"),
+        [
+            r#"1:1: "a.example (see below)" is no name: there is a blank in it"#,
+            r#"2:1: "b! CNAME (" is no name: there is a "!" in it"#,
+            r#"4:1: "c.example (" begins a record that cannot be read"#,
+            r#"6:1: "d.example ( x" is no name: there is a blank in it"#,
+        ]
+    );
+}
+
+/// A word that is a type's name once had a line left aside as a record.
+#[test]
+fn words_are_no_records() {
+    for line in [
+        "evil.example a tracker",
+        "evil.example a 192.0.2.1 tracker",
+        "evil.example aaaa 192.0.2.1",
+        "evil.example any tracker",
+        "evil.example ns one two",
+        "evil.example cname . tracker",
+        "evil.example mx tracker",
+        "evil.example key tracker 1",
+        "evil.example loc here",
+        "evil.example soa x",
+        "evil.example opt x",
+        "evil.example txt",
+    ] {
+        let told = format!(r#"1:1: "{line}" is no name: there is a blank in it"#);
+        assert_eq!(faults(line), [told], "{line}");
+    }
+    let records = "a A 192.0.2.1\na AAAA 2001:db8::1\na MX 10 mail\na TXT tracker\n\
+                   a HTTPS 1 . alpn=h2\na A \\# 4 c0000201\na NS ns\na CAA 0 issue \"x\"\n";
+    assert_eq!(skipped(records), (0, 0, 8));
+    assert_eq!(faults(records), [""; 0]);
+}
+
 #[test]
 fn the_first_ten_are_shown_and_the_rest_counted() {
     let (names, findings) = scanned("good.example\nbad name\n".repeat(11));
@@ -262,6 +371,8 @@ const PARTS: &[&str] = &[
     " SOA ",
     "rpz-ip",
     "rpz-passthru.",
+    " A ",
+    "192.0.2.1",
     "(",
     ")",
     "\\",
