@@ -14,7 +14,7 @@ const FILE: u16 = 7;
 
 fn read(text: &[u8]) -> (NameEntries, NameFindings) {
     let mut entries = NameEntries::default();
-    let findings = scan(text, FILE, &mut entries);
+    let findings = scan(text, FILE, &mut entries, &|_| false);
     assert_eq!(findings.yields, !entries.is_empty());
     assert!(entries.names.is_whole());
     (entries, findings)
@@ -22,7 +22,7 @@ fn read(text: &[u8]) -> (NameEntries, NameFindings) {
 
 fuzz_target!(|text: &[u8]| {
     let (mut entries, findings) = read(text);
-    for faults in [&findings.unreadable, &findings.catch_all] {
+    for faults in [&findings.unreadable, &findings.catch_all, &findings.one_label] {
         assert_eq!(faults.shown.len(), faults.total.min(MAX_SHOWN_WARNINGS));
         for fault in &faults.shown {
             assert!(fault.line > 0 && fault.column > 0);

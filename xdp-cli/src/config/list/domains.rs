@@ -49,6 +49,9 @@ impl Reading<'_> {
             if name == DomainName::ROOT {
                 all_names.get_or_insert(text);
             }
+            if name.parent() == Some(DomainName::ROOT) {
+                self.one_label.insert((self.drafts.len(), name.wire().to_vec()));
+            }
             if !self.full && !entries.overfull {
                 let (file, line) = (report.file(text.at), report.line(text.at));
                 entries.push(ListedName { name, below_only, file, line });

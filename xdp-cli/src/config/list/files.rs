@@ -4,12 +4,13 @@ use std::path::Path;
 
 use super::{Content, Draft, NamedFile, Naming, Reading};
 use crate::config::file::FileKey;
-use crate::config::listfile::names::{self, NameEntries, Skipped};
+use crate::config::listfile::names::{self, NameEntries, NameFindings, Skipped};
 use crate::config::listfile::{self, Fault, Faults, ListEntries, content};
 use crate::config::report::{HOST_BITS, Report, Words, counted, quote};
 use crate::config::table::Placed;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::notation;
+use crate::ruleset::domains::DomainName;
 
 /// The greatest number of list files beside a configuration of one file: entries name their file in
 /// 16 bits, and the configuration is number 0.
@@ -164,22 +165,34 @@ impl Reading<'_> {
         report: &mut Report<'_>,
     ) {
         let mut entries = NameEntries::default();
-        let findings = names::scan(&text, number, &mut entries);
+        let guarded: Vec<usize> = namings
+            .iter()
+            .map(|naming| naming.list)
+            .filter(|list| self.drafts[*list].is_guarded_from_all())
+            .collect();
+        let is_meant = |name: DomainName<'_>| {
+            let own = |list: &usize| self.one_label.contains(&(*list, name.wire().to_vec()));
+            guarded.iter().all(own)
+        };
+        let findings = names::scan(&text, number, &mut entries, &is_meant);
         drop(text);
         if findings.is_of_addresses(&entries) {
             let hint = "name it in a blocklist or an allowlist, or a list of names here";
             return self.refuse(number, namings, "holds addresses, not names", hint, report);
         }
         if !findings.yields {
-            return self.refuse_without_entry(number, namings, &findings.unreadable, report);
+            let NameFindings { unreadable, skipped, .. } = &findings;
+            return self.refuse_without_name(number, namings, unreadable, *skipped, report);
         }
         let path = &self.named[usize::from(number)].path;
         tell_unreadable(path, findings.unreadable, namings, &self.drafts, &mut self.found);
         self.found.warnings.extend(skipped(path, findings.skipped));
-        let mut guarded = namings.iter().map(|it| &self.drafts[it.list]);
-        if let Some(list) = guarded.find(|draft| draft.is_guarded_from_all()) {
-            let faults = titled(findings.catch_all, &list.title);
+        if let Some(list) = guarded.first() {
+            let title = &self.drafts[*list].title;
+            let faults = titled(findings.catch_all, title);
             tell(path, faults, ALL_NAMES, &mut self.found.errors);
+            let faults = titled(findings.one_label, title);
+            tell(path, faults, ONE_LABEL, &mut self.found.warnings);
         }
 
         let Some((last, others)) = namings.split_last() else { return };
@@ -225,14 +238,42 @@ impl Reading<'_> {
             let why = format!("holds no entry: in line {line}, {message}");
             return self.refuse(number, namings, &why, hint, report);
         }
-        let refusing: Vec<Naming> = namings
-            .iter()
-            .filter(|naming| !self.drafts[naming.list].guards.allow_empty)
-            .copied()
-            .collect();
-        let hint = "see whether it was fetched whole; where it is meant to be empty, its list says \
-                    allow_empty = true";
-        self.refuse(number, &refusing, "holds no entry", hint, report);
+        let refusing = self.that_may_not_be_empty(namings);
+        self.refuse(number, &refusing, "holds no entry", NO_ENTRY, report);
+    }
+
+    /// As above, for a file of names, of which lines may have been left aside.
+    fn refuse_without_name(
+        &mut self,
+        number: u16,
+        namings: &[Naming],
+        unreadable: &Faults,
+        skipped: Skipped,
+        report: &mut Report<'_>,
+    ) {
+        let mut aside = left_aside(skipped);
+        aside.extend(number_of(skipped.comments, "comment", ""));
+        aside.extend(number_of(skipped.local, "name", " of the host itself"));
+        let aside = match &aside[..] {
+            [] => String::new(),
+            aside => format!("; left aside: {}", aside.join(", ")),
+        };
+        if let Some(Fault { line, message, hint, .. }) = unreadable.shown.first() {
+            let why = format!("holds no entry: in line {line}, {message}{aside}");
+            return self.refuse(number, namings, &why, hint, report);
+        }
+        let refusing = self.that_may_not_be_empty(namings);
+        let hint = if skipped.exceptions > 0 { EXCEPTIONS } else { NO_ENTRY };
+        self.refuse(number, &refusing, &format!("holds no entry{aside}"), hint, report);
+        if refusing.len() < namings.len() {
+            let path = &self.named[usize::from(number)].path;
+            self.found.warnings.extend(self::skipped(path, skipped));
+        }
+    }
+
+    fn that_may_not_be_empty(&self, namings: &[Naming]) -> Vec<Naming> {
+        let namings = namings.iter();
+        namings.filter(|it| !self.drafts[it.list].guards.allow_empty).copied().collect()
     }
 }
 
@@ -254,6 +295,9 @@ pub(crate) fn tell(path: &Path, faults: Faults, rest: Words, found: &mut Vec<Dia
 
 /// What a diagnostic that counts names which stand for every name calls them.
 const ALL_NAMES: Words = ["name that stands for every name", "names that stand for every name"];
+
+/// What a diagnostic that counts names of one label calls them.
+const ONE_LABEL: Words = ["name of one label", "names of one label"];
 
 /// Faults with the title of their list before them.
 fn titled(mut faults: Faults, title: &str) -> Faults {
@@ -281,21 +325,32 @@ fn tell_unreadable(
     }
 }
 
-/// The warning that says how many lines of a file were left aside; `None` if there are none.
-fn skipped(path: &Path, Skipped { exceptions, rules, records }: Skipped) -> Option<Diagnostic> {
+/// What to do about a list file without any entry.
+const NO_ENTRY: &str = "see whether it was fetched whole; where it is meant to be empty, its list says \
+                        allow_empty = true";
+
+/// What to do about exceptions in a list file.
+const EXCEPTIONS: &str =
+    "names that are to pass belong into [[domains]] of their own, with action = \"pass\"";
+
+fn number_of(number: usize, noun: &str, which: &str) -> Option<String> {
+    (number > 0).then(|| format!("{}{which}", notation::counted(number as u64, noun)))
+}
+
+/// How many lines of a file were left aside that say more than nothing, by kind.
+fn left_aside(Skipped { exceptions, rules, records, .. }: Skipped) -> Vec<String> {
     let kinds = [
-        (exceptions, "exception", ""),
-        (rules, "rule", " beyond a name"),
-        (records, "record", " of another kind"),
+        number_of(exceptions, "exception", ""),
+        number_of(rules, "rule", " beyond a name"),
+        number_of(records, "record", " of another kind"),
     ];
-    let kinds = kinds.into_iter().filter(|(number, ..)| *number > 0);
-    let told: Vec<String> = kinds
-        .map(|(number, noun, which)| format!("{}{which}", notation::counted(number as u64, noun)))
-        .collect();
-    let hint = match exceptions {
-        0 => "names alone are taken",
-        _ => "names that are to pass belong into [[domains]] of their own, with action = \"pass\"",
-    };
+    kinds.into_iter().flatten().collect()
+}
+
+/// The warning that says how many lines of a file were left aside; `None` if there are none.
+fn skipped(path: &Path, skipped: Skipped) -> Option<Diagnostic> {
+    let told = left_aside(skipped);
+    let hint = if skipped.exceptions > 0 { EXCEPTIONS } else { "names alone are taken" };
     (!told.is_empty()).then(|| Diagnostic {
         file: path.to_owned(),
         line: 0,

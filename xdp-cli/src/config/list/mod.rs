@@ -3,7 +3,7 @@
 mod domains;
 pub(crate) mod files;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::file::{FileKey, Files};
@@ -143,6 +143,8 @@ struct Reading<'f> {
     held_names: usize,
     /// Names in tables that stand for every name, with the index of their draft.
     every_name: Vec<(usize, Placed<String>)>,
+    /// Names of one label in tables, as in a message, with the index of their draft.
+    one_label: HashSet<(usize, Vec<u8>)>,
     /// The draft that was last added to.
     last: usize,
     found: Diagnostics,
@@ -163,6 +165,7 @@ impl<'f> Reading<'f> {
             held: 0,
             held_names: 0,
             every_name: Vec::new(),
+            one_label: HashSet::new(),
             last: 0,
             found: Diagnostics::default(),
             full: false,

@@ -77,6 +77,8 @@ pub struct NameFindings {
     pub unreadable: Faults,
     /// Names that stand for every name.
     pub catch_all: Faults,
+    /// Names of one label, such as `com`, that are not known to be meant.
+    pub one_label: Faults,
     pub skipped: Skipped,
     /// How many of the unreadable lines hold an address.
     pub(super) addresses: usize,
@@ -99,4 +101,8 @@ pub struct Skipped {
     pub rules: usize,
     /// Records of a zone that refuse no name.
     pub records: usize,
+    /// Lines that are comments.
+    pub comments: usize,
+    /// Names that a hosts file has for the host itself.
+    pub local: usize,
 }

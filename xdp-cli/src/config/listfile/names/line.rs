@@ -30,7 +30,8 @@ impl<'s> Scan<'s> {
             self.refuse_open();
         }
         match text {
-            [] | [b'#' | b';' | b'!', ..] => {}
+            [] => {}
+            [b'#' | b';' | b'!', ..] => self.findings.skipped.comments += 1,
             [b'[', .., b']'] => self.is_adblock = true,
             [b'@', b'@', ..] => {
                 self.is_adblock = true;
@@ -62,8 +63,11 @@ impl<'s> Scan<'s> {
             };
         };
         if is_address(first) {
-            for name in words(rest).filter(|name| !is_local(name)) {
-                self.take(name);
+            for name in words(rest) {
+                match is_local(name) {
+                    true => self.findings.skipped.local += 1,
+                    false => self.take(name),
+                }
             }
         } else if let Some(zone) = text.strip_prefix(b"local-zone:") {
             self.read_local_zone(trim(zone));

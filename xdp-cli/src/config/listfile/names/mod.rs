@@ -10,13 +10,20 @@ mod zone;
 
 use super::line_end;
 use crate::config::domain_name::NameBuffer;
+use crate::ruleset::domains::DomainName;
 pub use entries::{NameEntries, NameFindings, Skipped};
 use scan::Scan;
 use zone::Zone;
 
 /// Reads a list file's text, which need not be UTF-8, into `entries`. `file` is the number of the
-/// file, which is written beside each name.
-pub fn scan(bytes: &[u8], file: u16, entries: &mut NameEntries) -> NameFindings {
+/// file, which is written beside each name. `is_meant` says of a name of one label whether it is meant to
+/// stand for all below it.
+pub fn scan(
+    bytes: &[u8],
+    file: u16,
+    entries: &mut NameEntries,
+    is_meant: &dyn Fn(DomainName<'_>) -> bool,
+) -> NameFindings {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut scan = Scan {
         file,
@@ -27,6 +34,7 @@ pub fn scan(bytes: &[u8], file: u16, entries: &mut NameEntries) -> NameFindings 
         findings: NameFindings::default(),
         is_adblock: false,
         zone: Zone::default(),
+        is_meant,
     };
     let mut at = 0;
     while at < bytes.len() && !scan.entries.overfull {

@@ -26,11 +26,13 @@ pub(super) struct Scan<'s> {
     /// Whether it is a list for ad blockers, in which most of what is no name is a rule.
     pub(super) is_adblock: bool,
     pub(super) zone: Zone<'s>,
+    /// Whether a name of one label is meant to stand for all below it.
+    pub(super) is_meant: &'s dyn Fn(DomainName<'_>) -> bool,
 }
 
 impl<'s> Scan<'s> {
     pub(super) fn skip(&mut self, why: Skip) {
-        let Skipped { exceptions, rules, records } = &mut self.findings.skipped;
+        let Skipped { exceptions, rules, records, .. } = &mut self.findings.skipped;
         *match why {
             Skip::Exception => exceptions,
             Skip::Rule => rules,
@@ -49,6 +51,17 @@ impl<'s> Scan<'s> {
     /// Adds the name that was read last, from this part of the line.
     pub(super) fn push(&mut self, from: &[u8]) {
         let (name, below_only) = (self.buffer.name(), self.buffer.below_only());
+        if name.parent() == Some(DomainName::ROOT) && !(self.is_meant)(name) {
+            let (line, span) = (self.line, span(self.text, from));
+            self.findings.one_label.add(|| Fault {
+                line,
+                column: column(self.text, span.0),
+                message: format!("{} stands for every name that ends in it", quoted(self.text, span)),
+                hint: "where that is meant, write it into the list's names; catch_all = true says it of \
+                       all such names"
+                    .into(),
+            });
+        }
         if name == DomainName::ROOT {
             let (line, span) = (self.line, span(self.text, from));
             self.findings.catch_all.add(|| Fault {

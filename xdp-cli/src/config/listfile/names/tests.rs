@@ -6,7 +6,7 @@ use crate::config::listfile::Faults;
 /// The names that a text lists, each with its line, and what else was found.
 fn scanned(text: impl AsRef<[u8]>) -> (Vec<String>, NameFindings) {
     let mut entries = NameEntries::default();
-    let findings = scan(text.as_ref(), 7, &mut entries);
+    let findings = scan(text.as_ref(), 7, &mut entries, &|_| false);
     let shown = entries.names.iter().map(|it| {
         assert_eq!(it.file, 7);
         format!("{}: {it}", it.line)
@@ -30,7 +30,7 @@ fn faults(text: &str) -> Vec<String> {
 }
 
 fn skipped(text: &str) -> (usize, usize, usize) {
-    let Skipped { exceptions, rules, records } = scanned(text).1.skipped;
+    let Skipped { exceptions, rules, records, .. } = scanned(text).1.skipped;
     (exceptions, rules, records)
 }
 
@@ -286,10 +286,33 @@ fn the_first_ten_are_shown_and_the_rest_counted() {
 }
 
 #[test]
+fn a_name_of_one_label_has_to_be_meant() {
+    let text = "com\n*.org # x\n0.0.0.0 a.example net\nmeant\n||zip^\n.\n@ SOA x. y.\nb CNAME .\n";
+    let mut entries = NameEntries::default();
+    let is_meant = |name: DomainName<'_>| name.wire() == b"\x05meant";
+    let found = scan(text.as_bytes(), 7, &mut entries, &is_meant).one_label;
+    let places: Vec<_> =
+        found.shown.iter().map(|it| (it.line, it.column, &it.message[..])).collect();
+    let told = |label: &str| format!("{label:?} stands for every name that ends in it");
+    let told = ["com", "*.org", "net", "zip", "b"].map(told);
+    assert_eq!(
+        places,
+        [
+            (1, 1, &told[0][..]),
+            (2, 1, &told[1]),
+            (3, 19, &told[2]),
+            (5, 3, &told[3]),
+            (8, 1, &told[4]),
+        ]
+    );
+    assert_eq!(found.total, 5);
+}
+
+#[test]
 fn a_list_of_addresses_is_one() {
     let is = |text: &str| {
         let mut entries = NameEntries::default();
-        scan(text.as_bytes(), 1, &mut entries).is_of_addresses(&entries)
+        scan(text.as_bytes(), 1, &mut entries, &|_| false).is_of_addresses(&entries)
     };
     assert!(is("192.0.2.1\n10.0.0.0/8\n2001:db8::/32\n"));
     assert!(!is("192.0.2.1\nexample.org\n"));
@@ -300,8 +323,11 @@ fn a_list_of_addresses_is_one() {
 #[test]
 fn nothing_but_comments_yields_nothing() {
     for text in ["", "\n\n", "# a\n; b\n! c", "127.0.0.1 localhost\n", "$TTL 1\n@ NS x.\n"] {
-        let (names, findings) = scanned(text);
+        let (names, mut findings) = scanned(text);
         assert_eq!((names.len(), findings.yields), (0, false), "{text:?}");
+        let Skipped { comments, local, .. } = std::mem::take(&mut findings.skipped);
+        let lines = text.lines().filter(|line| line.starts_with(['#', ';', '!']));
+        assert_eq!((comments, local), (lines.count(), usize::from(text.contains("localhost"))));
         assert_eq!(findings, NameFindings::default(), "{text:?}");
     }
 }
@@ -317,7 +343,7 @@ fn bytes_that_are_no_text_have_a_place() {
 #[test]
 fn duplicates_do_not_pile_up() {
     let mut entries = NameEntries::default();
-    let findings = scan("a.b\n".repeat(2 * MAX_NAMES + 5).as_bytes(), 1, &mut entries);
+    let findings = scan("a.b\n".repeat(2 * MAX_NAMES + 5).as_bytes(), 1, &mut entries, &|_| false);
     assert!(findings.yields && !entries.overfull);
     assert_eq!(entries.len(), 6);
     assert_eq!(entries.names.get(0).unwrap().line, 1);
@@ -327,7 +353,7 @@ proptest::proptest! {
     #[test]
     fn any_bytes_can_be_scanned(bytes: Vec<u8>) {
         let mut entries = NameEntries::default();
-        let findings = scan(&bytes, 0, &mut entries);
+        let findings = scan(&bytes, 0, &mut entries, &|_| false);
         proptest::prop_assert_eq!(findings.yields, !entries.is_empty());
     }
 
@@ -337,7 +363,7 @@ proptest::proptest! {
         parts in proptest::collection::vec(proptest::sample::select(PARTS), 0..30),
     ) {
         let mut entries = NameEntries::default();
-        let findings = scan(parts.concat().as_bytes(), 0, &mut entries);
+        let findings = scan(parts.concat().as_bytes(), 0, &mut entries, &|_| false);
         proptest::prop_assert_eq!(findings.yields, !entries.is_empty());
         proptest::prop_assert!(entries.names.is_whole());
         // Written down, each is read as the same.
@@ -409,7 +435,7 @@ fn a_million_lines() {
     for _ in 0..5 {
         let start = std::time::Instant::now();
         let mut entries = NameEntries::default();
-        let findings = scan(text.as_bytes(), 1, &mut entries);
+        let findings = scan(text.as_bytes(), 1, &mut entries, &|_| false);
         let read = start.elapsed();
         entries.fold();
         println!("{} names in {read:?}, each once in {:?}", entries.len(), start.elapsed());
