@@ -112,6 +112,70 @@ fn names_of_lists() {
     assert!(said.stderr.contains("write a name, such as example.org"), "{}", said.stderr);
 }
 
+/// A frame that is built asks for a name, in a query or in an answer.
+#[test]
+fn questions_of_built_frames() {
+    let bench = Bench::new();
+    let file = bench.write(
+        "names.toml",
+        "[[domains]]\nname = \"ads\"\nnames = [\"ads.example\"]\naction = \"nxdomain\"\n\
+         [[domains]]\nname = \"any\"\nnames = [\".\"]\nqtype = [\"ANY\"]\n",
+    );
+    let ask = |rest: &str| {
+        let rest: Vec<&str> = rest.split(' ').collect();
+        without_the_kernel("explain", &file, [&BETWEEN[..], &rest, &["--json"]].concat())
+    };
+    let nothing = json!(["pass", "default", null, null]);
+    let ads = |verdict: &str| json!([verdict, "domain", "ads", "ads.example"]);
+    for (rest, expected) in [
+        ("--question www.ADS.example", ads("tx")),
+        ("--question ads.example:AAAA --vlan 7", ads("tx")),
+        ("--question ads.example --source-port 53", ads("drop")),
+        ("--question ads.example --source-port 53 --destination-port 53", ads("tx")),
+        ("--question ads.example --protocol udp --destination-port mdns", ads("tx")),
+        ("--question other.example", nothing.clone()),
+        ("--question other.example:ANY", json!(["drop", "domain", "any", "."])),
+        ("--question ads.example --destination-port 5300", nothing.clone()),
+    ] {
+        let output = ask(rest);
+        let answer = lines(&output.success().stdout).swap_remove(0);
+        assert_eq!(told(&answer), expected, "{rest}");
+        assert_eq!(answer.get("unreadable"), None, "{rest}");
+        let in_vain = "lists of names look at UDP to and from port 53 alone";
+        assert_eq!(output.stderr.contains(in_vain), rest.ends_with("5300"), "{rest}");
+    }
+    let v6 =
+        ["--source", "2001:db8::7", "--destination", "2001:db8::1", "--question", "ads.example"];
+    let output = without_the_kernel("explain", &file, v6);
+    let said = "tx: domain \"ads\" ads.example";
+    assert!(output.success().stdout.starts_with(said), "{output:?}");
+
+    // Without a question, it is said that no list of names was asked.
+    let without = "--protocol udp --destination-port 53";
+    let note = "note: the packet has no question, so that no list of names was asked";
+    assert!(ask(without).success().stderr.contains(note));
+    assert!(!ask("--protocol udp --destination-port 80").success().stderr.contains("note: "));
+    let plain = bench.write("plain.toml", "");
+    let rest: Vec<&str> = without.split(' ').collect();
+    let output = without_the_kernel("explain", &plain, [&BETWEEN[..], &rest].concat());
+    assert_eq!(output.success().stderr, "");
+
+    for (rest, said) in [
+        ("--question a.example --protocol tcp", "that protocol carries no question"),
+        ("--question a..example", "\"a..example\" is no name: there is nothing between two dots"),
+        ("--question a.example:AAA", "did you mean \"AAAA\"?"),
+        ("--question *.example", "write the name that is asked for"),
+    ] {
+        let output = ask(rest);
+        assert!(
+            output.expect_status(2).stdout.contains(said) || output.stderr.contains(said),
+            "{output:?}"
+        );
+    }
+}
+
+const BETWEEN: [&str; 4] = ["--source", "198.51.100.7", "--destination", "192.0.2.53"];
+
 /// The names that a configuration takes too.
 #[test]
 fn ports_protocols_and_types_by_name() {

@@ -9,7 +9,9 @@ use clap::{Args, ValueEnum, ValueHint};
 use crate::config::domain_name::{NameBuffer, NameError};
 use crate::config::file::Disk;
 use crate::config::names::Names;
+use crate::config::qtype;
 use crate::config::rule::field;
+use crate::frames::dns::Question;
 use crate::frames::dump;
 use crate::notation::plain;
 use crate::ruleset::TCP_FLAGS;
@@ -88,6 +90,11 @@ pub struct Headers {
     /// A number, or a name such as https [default: 80]
     #[arg(long, value_name = "PORT", requires = "source", value_parser = port)]
     pub destination_port: Option<Named<u16>>,
+    /// Name that a DNS message asks for, and perhaps the type: example.org, or example.org:AAAA [default
+    /// type: A]. With it, the protocol is udp and the destination's port 53, unless others are given; from
+    /// port 53, it is an answer
+    #[arg(long, value_name = "NAME[:TYPE]", requires = "source", value_parser = question)]
+    pub question: Option<Question>,
     /// Flags that are set, with commas between: fin syn rst psh ack urg ece cwr [default: syn]
     #[arg(long, value_name = "FLAGS", requires = "source", value_parser = tcp_flags)]
     pub tcp_flags: Option<u8>,
@@ -204,6 +211,22 @@ fn looked_up(text: &str) -> Result<LookedUp, String> {
     }
 }
 
+/// A name and a type, divided by the last colon that is not a part of the name.
+fn question(text: &str) -> Result<Question, String> {
+    let (name, qtype) = match text.rsplit_once(':').filter(|(name, _)| !name.ends_with('\\')) {
+        Some((name, qtype)) => (name, qtype::parse(qtype)?),
+        None => (text, qtype::A),
+    };
+    let mut buffer = NameBuffer::default();
+    match buffer.read(name.as_bytes()) {
+        Ok(()) if buffer.below_only() => {
+            Err("write the name that is asked for, such as www.example.org".to_owned())
+        }
+        Ok(()) => Ok(Question { name: buffer.name().wire().to_vec(), qtype }),
+        Err(error) => Err(format!("\"{}\" {}", plain(name), error.message())),
+    }
+}
+
 fn packet(text: &str) -> Result<PacketArg, String> {
     if text == "-" {
         return Ok(PacketArg::StandardInput);
@@ -252,6 +275,19 @@ fn mac(text: &str) -> Result<Mac, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn questions_have_a_name_and_a_type() {
+        let of = |name: &[u8], qtype| Ok(Question { name: name.to_vec(), qtype });
+        assert_eq!(question("A.example."), of(b"\x01a\x07example", 1));
+        assert_eq!(question("a.example:aaaa"), of(b"\x01a\x07example", 28));
+        assert_eq!(question(".:TYPE65535"), of(b"", 65_535));
+        assert_eq!(question(r"a\:b:ANY"), of(b"\x03a:b", 255));
+        assert_eq!(question(r"a\:b"), of(b"\x03a:b", 1));
+        for text in ["", ":A", "a:", "a:NOPE", "*.a", "a..b", "a b", "192.0.2.1", "a:b:A"] {
+            assert!(question(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_and_names_are_looked_up() {

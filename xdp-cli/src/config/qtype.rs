@@ -100,6 +100,9 @@ const TYPES: &[(&str, u16)] = &[
     ("DLV", 32769),
 ];
 
+/// The type of IPv4 addresses.
+pub(crate) const A: u16 = 1;
+
 /// What names are known besides: `TYPE123` (RFC 3597, section 5).
 const UNNAMED: &str = "TYPE";
 
@@ -111,7 +114,7 @@ pub(super) fn named(text: &[u8]) -> Option<u16> {
 
 /// The number of a type that is written as its name, in whatever case, as `TYPE` with a number, or
 /// as a number. The error is a hint.
-pub(super) fn parse(text: &str) -> Result<u16, String> {
+pub(crate) fn parse(text: &str) -> Result<u16, String> {
     if let Some(number) = named(text.as_bytes()) {
         return Ok(number);
     }

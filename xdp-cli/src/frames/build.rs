@@ -103,8 +103,13 @@ impl Payload {
 
 /// Builds the frame. Never returns `None`: each header is given a buffer that holds it.
 pub fn build(description: &Description) -> Option<Vec<u8>> {
+    build_with(description, &[])
+}
+
+/// As [`build`], with what the packet carries over UDP. Other payloads carry nothing.
+pub fn build_with(description: &Description, data: &[u8]) -> Option<Vec<u8>> {
     let Description { ethernet, addresses, payload } = *description;
-    let transport = transport(addresses, payload)?;
+    let transport = transport(addresses, payload, data)?;
     let network = network(addresses, payload, &transport)?;
     let Some(ethernet) = ethernet else { return Some(network) };
     let ether_type = match addresses {
@@ -167,7 +172,7 @@ fn network(addresses: Addresses, payload: Payload, transport: &[u8]) -> Option<V
     }
 }
 
-fn transport(addresses: Addresses, payload: Payload) -> Option<Vec<u8>> {
+fn transport(addresses: Addresses, payload: Payload, data: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = vec![0; payload.length()];
     match payload {
         Payload::Tcp { ports: [source, destination], flags } => {
@@ -184,6 +189,7 @@ fn transport(addresses: Addresses, payload: Payload) -> Option<Vec<u8>> {
             tcp.set_checksum(sum);
         }
         Payload::Udp { ports: [source, destination] } => {
+            bytes.extend(data);
             let length = bytes.len() as u16;
             let mut udp = MutableUdpPacket::new(&mut bytes)?;
             udp.set_source(source);
@@ -238,6 +244,19 @@ mod tests {
             "0200000000020200000000010800450000280000000040068e99c0000201c6336402\
              c00001bb00000000000000005002ffff01f00000000000000000"
         );
+    }
+
+    #[test]
+    fn what_udp_carries_is_behind_its_header() {
+        for (addresses, sum) in [(V4, 0x4f3b), (V6, 0x3b72)] {
+            let payload = Payload::Udp { ports: [1, 2] };
+            let packet = Description { ethernet: None, addresses, payload };
+            let packet = build_with(&packet, b"abc").unwrap();
+            let (_, udp) = packet.split_at(packet.len() - 11);
+            assert_eq!(udp[..6], [0, 1, 0, 2, 0, 11]);
+            assert_eq!(u16::from_be_bytes([udp[6], udp[7]]), sum);
+            assert_eq!(udp[8..], *b"abc");
+        }
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 pub mod build;
 pub mod cut;
+pub mod dns;
 pub mod dump;
 pub mod pcap;

@@ -8,6 +8,7 @@ use crate::config::names::Names;
 use crate::config::rule::icmp;
 use crate::datapath::error::Error;
 use crate::frames::build::{self, Addresses, Description, Ethernet, Payload};
+use crate::frames::dns::Question;
 use crate::notation::plain;
 use crate::ruleset::Protocol;
 
@@ -15,6 +16,7 @@ use crate::ruleset::Protocol;
 pub(super) struct Told {
     addresses: Addresses,
     payload: Payload,
+    question: Option<Question>,
     vlan: Option<u16>,
     source_mac: Option<Mac>,
     /// `None` means that of the interface.
@@ -42,6 +44,7 @@ impl Told {
         Ok(Self {
             addresses,
             payload: payload(headers, addresses)?,
+            question: headers.question.clone(),
             vlan: headers.vlan,
             source_mac: headers.source_mac,
             destination_mac: headers.destination_mac,
@@ -70,27 +73,61 @@ impl Told {
             addresses: self.addresses,
             payload: self.payload,
         };
-        build::build(&description).ok_or_else(|| Error::new("the frame cannot be built"))
+        let message = match (&self.question, self.payload) {
+            (Some(question), Payload::Udp { ports }) => question.message(is_from_server(ports)),
+            _ => Vec::new(),
+        };
+        build::build_with(&description, &message)
+            .ok_or_else(|| Error::new("the frame cannot be built"))
+    }
+
+    /// Whether lists of names look at such a packet, but there is no question in it.
+    pub(super) fn lacks_question(&self) -> bool {
+        let of_dns = matches!(self.payload, Payload::Udp { ports } if ports.iter().any(is_of_dns));
+        of_dns && self.question.is_none()
+    }
+
+    /// Whether no list of names looks at the packet, though there is a question in it.
+    pub(super) fn asks_in_vain(&self) -> bool {
+        let of_dns = matches!(self.payload, Payload::Udp { ports } if ports.iter().any(is_of_dns));
+        !of_dns && self.question.is_some()
     }
 }
 
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Ports of DNS, and of Multicast DNS, to which single hosts may be asked as well.
+const DNS: [u16; 2] = [53, 5353];
+
+fn is_of_dns(port: &u16) -> bool {
+    DNS.contains(port)
+}
+
+/// Whether a message between these ports is a server's.
+fn is_from_server([source, destination]: [u16; 2]) -> bool {
+    is_of_dns(&source) && !is_of_dns(&destination)
+}
+
 fn payload(headers: &Headers, addresses: Addresses) -> Result<Payload, Mistake> {
-    let protocol = headers.protocol.unwrap_or(ProtocolArg::Number(6));
+    let asks = headers.question.is_some();
+    let protocol = headers.protocol.unwrap_or(ProtocolArg::Number(if asks { UDP } else { TCP }));
     let v4 = matches!(addresses, Addresses::V4(..));
     let ports = |of| -> Result<[u16; 2], Mistake> {
         let source = port(headers.source_port.as_ref(), "--source-port", of)?;
         let destination = port(headers.destination_port.as_ref(), "--destination-port", of)?;
-        Ok([source.unwrap_or(49152), destination.unwrap_or(80)])
+        let from_server = asks && source.as_ref().is_some_and(is_of_dns);
+        let default = if from_server { 49152 } else { 53 };
+        Ok([source.unwrap_or(49152), destination.unwrap_or(if asks { default } else { 80 })])
     };
     let icmp = |of, default| -> Result<Payload, Mistake> {
         let kind = icmp_type(headers.icmp_type.as_ref(), of)?.unwrap_or(default);
         Ok(Payload::Icmp { kind })
     };
     let payload = match protocol {
-        ProtocolArg::Number(6) => {
+        ProtocolArg::Number(TCP) => {
             Payload::Tcp { ports: ports("tcp")?, flags: headers.tcp_flags.unwrap_or(0x02) }
         }
-        ProtocolArg::Number(17) => Payload::Udp { ports: ports("udp")? },
+        ProtocolArg::Number(UDP) => Payload::Udp { ports: ports("udp")? },
         ProtocolArg::Number(132) => Payload::Sctp { ports: ports("sctp")? },
         ProtocolArg::Icmp if v4 => icmp(Protocol::Icmp, 8)?,
         ProtocolArg::Icmpv6 if !v4 => icmp(Protocol::Icmpv6, 128)?,
@@ -102,6 +139,12 @@ fn payload(headers: &Headers, addresses: Addresses) -> Result<Payload, Mistake> 
         }
         ProtocolArg::Number(protocol) => Payload::Other { protocol },
     };
+    if asks && !matches!(payload, Payload::Udp { .. }) {
+        return Err(mistake(
+            "that protocol carries no question",
+            "DNS is looked into over UDP alone",
+        ));
+    }
     let has_ports =
         matches!(payload, Payload::Tcp { .. } | Payload::Udp { .. } | Payload::Sctp { .. });
     if !has_ports && (headers.source_port.is_some() || headers.destination_port.is_some()) {

@@ -116,6 +116,19 @@ fn answer(
             let frame = headers.frame(own, link_type)?;
             let explained = judge.ask(&frame, session)?;
             print(session, as_json, &explained)?;
+            if headers.lacks_question() && judge.asks_about_questions() {
+                session.reporter.note(
+                    "the packet has no question, so that no list of names was asked",
+                    Some("`--question NAME` puts one in"),
+                );
+            }
+            if headers.asks_in_vain() && judge.asks_about_questions() {
+                session.reporter.note(
+                    "lists of names look at UDP to and from port 53 alone, and to port 5353: none was \
+                     asked",
+                    None,
+                );
+            }
         }
         Question::Capture(capture, path) => {
             capture_of(*capture, path, link_type, judge, as_json, session)?;
