@@ -227,3 +227,44 @@ fn no_pass_program_stays_for_generic_mode() {
     bench.xdpctl(["reload"]).success();
     assert_eq!(passes(&bench), [0, 0]);
 }
+
+/// On a veth, frames that are sent back arrive only where the peer carries a program, too.
+#[test]
+fn a_veth_that_loses_what_is_sent_back_is_warned_of() {
+    let answering = "[[domains]]\nname = \"a\"\nnames = [\"a.example\"]\naction = \"nxdomain\"\n";
+    let bouncing = "[[rule]]\nname = \"b\"\ndestination_port = 7\naction = \"bounce\"\n";
+    let dropping = answering.replace("nxdomain", "drop");
+    let bench = pairs_inside();
+    let run = |command: &str, interface: &str, configuration: &str| {
+        let path = bench.write("any.toml", configuration);
+        let path = path.to_str().expect("UTF-8");
+        let output = bench.xdpctl([command, interface, "-c", path]);
+        output.success();
+        output.stderr.clone()
+    };
+    let told = |name: &str| {
+        format!(
+            "warning: what is sent back out of {name} (bounced frames, answers to queries) is lost"
+        )
+    };
+    let said = run("attach", JUDGED, answering);
+    assert!(said.contains(&told(JUDGED)), "{said}");
+    assert!(said.contains("in the peer's network namespace, attach to it"), "{said}");
+    let said = run("reload", JUDGED, bouncing);
+    assert!(said.contains(&told(JUDGED)), "{said}");
+    let said = run("reload", JUDGED, &dropping);
+    assert!(!said.contains("sent back"), "{said}");
+    let said = run("attach", "out0", answering);
+    assert!(said.contains(&told("out0")) && said.contains("`xdpctl attach far0`"), "{said}");
+
+    bench.open_gates();
+    for interface in [JUDGED, "out0"] {
+        let said = run("reload", interface, answering);
+        assert!(!said.contains("sent back"), "{said}");
+    }
+    bench.xdpctl(["detach", "out0"]).success();
+    let path = bench.write("any.toml", bouncing);
+    let path = path.to_str().expect("UTF-8");
+    let generic = bench.xdpctl(["attach", "out0", "-c", path, "--mode", "generic"]);
+    assert!(!generic.success().stderr.contains("sent back"), "{}", generic.stderr);
+}

@@ -19,7 +19,7 @@ use crate::datapath::change::outcome::Attached;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
-use crate::datapath::host::advice::{self, Note, Plan};
+use crate::datapath::host::advice::{self, Note, Plan, SentBack};
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::event::What;
 use crate::judgement::reach::Warning;
@@ -69,7 +69,7 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     say_notes(&notes, session);
     let mut done = done?;
     let held = done.attached.held.take();
-    let said = say_result(&done, false, session);
+    let said = say_result(&done, &loaded.ruleset, false, session);
     match (held, args.confirm, stop) {
         // Wait even if printing failed: if the terminal is gone, the wait takes it off again.
         (Some(held), Some(life), Some(stop)) => {
@@ -226,7 +226,7 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         session.reporter.diagnostics(&loaded.warnings);
         say_what_never_matches_on(&interface, &loaded.ruleset, session);
         say_notes(&notes, session);
-        return say_result(&done?, true, session);
+        return say_result(&done?, &loaded.ruleset, true, session);
     }
     Err(super::outpaced().into())
 }
@@ -315,7 +315,12 @@ fn say_notes(notes: &[Note], session: &mut Session<'_>) {
     }
 }
 
-fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+fn say_result(
+    done: &Done,
+    ruleset: &Ruleset,
+    replaced: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let Done { interface, attached, is_transient } = done;
     if *is_transient {
         session.reporter.note(
@@ -325,6 +330,7 @@ fn say_result(done: &Done, replaced: bool, session: &mut Session<'_>) -> Result<
         );
     }
     say_redirects(interface, attached.mode, &attached.redirects, session);
+    say_sent_back(interface, attached.mode, ruleset, session);
     for (mode, why) in &attached.instead_of {
         session.reporter.note(&format!("not in {mode} mode: {why}"), None);
     }
@@ -388,6 +394,27 @@ pub fn say_never_matching(
             ),
             None,
         );
+    }
+}
+
+/// Warns of a ruleset that sends frames back out of an interface which loses them.
+pub fn say_sent_back(
+    interface: &Interface,
+    mode: Mode,
+    ruleset: &Ruleset,
+    session: &mut Session<'_>,
+) {
+    let bounces = ruleset.rules.iter().any(|it| matches!(it.action, RuleAction::Bounce { .. }));
+    if !bounces && !ruleset.domains.iter().any(|list| list.action.answers()) {
+        return;
+    }
+    let others = Interface::all().unwrap_or_default();
+    match advice::sent_back(interface, mode, &others) {
+        Some(SentBack::Lost(note)) => {
+            session.reporter.warning(&note.message, note.hint.as_deref());
+        }
+        Some(SentBack::Unknown(note)) => session.reporter.note(&note.message, note.hint.as_deref()),
+        None => {}
     }
 }
 

@@ -76,6 +76,9 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             session.reporter.diagnostics(&configuration.warnings);
             let name = attachment.name();
             attach::say_never_matching(&name, link_type, &configuration.ruleset, session);
+            if let (Some(interface), Some(mode)) = (attachment.interface(), attachment.mode()) {
+                attach::say_sent_back(&interface, mode, &configuration.ruleset, session);
+            }
             bypass::warn(attachment, session);
         }
         let results = match done? {

@@ -53,6 +53,14 @@ impl DomainAction {
     pub const ALL: [Self; 5] =
         [Self::Drop, Self::Nxdomain, Self::Refuse, Self::Truncate, Self::Pass];
 
+    /// Whether queries are answered, back out of the interface that they came in by.
+    pub const fn answers(self) -> bool {
+        match self {
+            Self::Nxdomain | Self::Refuse | Self::Truncate => true,
+            Self::Drop | Self::Pass => false,
+        }
+    }
+
     /// As it is written in a configuration.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -154,6 +154,52 @@ fn no_xdp_transmit(target: &Interface) -> Option<Note> {
     ))
 }
 
+/// What there is to know about an interface whose program sends frames back where they came from: rules
+/// that bounce, and lists of names that answer. `others` as in [`attach`].
+pub fn sent_back(interface: &Interface, mode: Mode, others: &[Interface]) -> Option<SentBack> {
+    // In generic mode the stack sends.
+    if mode == Mode::Generic || !is_kind(interface, "veth") {
+        return None;
+    }
+    let is_native = |it: &Interface| it.xdp.iter().any(|xdp| xdp.mode != Mode::Generic);
+    let peer = lower(interface, others);
+    if peer.is_some_and(is_native) {
+        return None;
+    }
+    let name = &interface.name;
+    let with = |consequence: &str| {
+        note(
+            format!(
+                "what is sent back out of {name} (bounced frames, answers to queries) {consequence}: a \
+                 veth takes it only while its peer has an XDP program or GRO"
+            ),
+            Some(match peer {
+                Some(peer) => format!(
+                    "`xdpctl attach {}`, if only with an empty ruleset, or `ethtool -K {} gro on`",
+                    word(&peer.name),
+                    word(&peer.name)
+                ),
+                None => "in the peer's network namespace, attach to it, if only with an empty ruleset, or \
+                         `ethtool -K PEER gro on`"
+                    .to_owned(),
+            }),
+        )
+    };
+    match interface.has_xdp_feature(xdp_feature::NDO_XMIT) {
+        Some(true) => None,
+        Some(false) => Some(SentBack::Lost(with("is lost"))),
+        // Before Linux 6.3, nobody can be asked.
+        None => Some(SentBack::Unknown(with("may be lost"))),
+    }
+}
+
+/// What becomes of frames that are sent back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SentBack {
+    Lost(Note),
+    Unknown(Note),
+}
+
 fn down(interface: &Interface) -> Option<Note> {
     if interface.up {
         return None;
@@ -337,6 +383,7 @@ fn by_index(index: u32, others: &[Interface]) -> Option<&Interface> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datapath::host::interface::AttachedXdp;
 
     /// A physical interface that there is nothing to say about.
     fn plain() -> Interface {
@@ -497,6 +544,37 @@ mod tests {
         assert_eq!(told, "e;reboot is switched off (`ip link set 'e;reboot' up`)");
         let unplugged = Interface { up: false, carrier: false, ..plain() };
         assert!(single(attach(&unplugged, &[], Plan::default())).contains("no link"));
+    }
+
+    #[test]
+    fn a_veth_that_loses_what_is_sent_back_is_pointed_out() {
+        let lossy = Interface { xdp_features: Some(xdp_feature::BASIC), ..of_kind("veth") };
+        let near = Interface { link: Some(9), ..lossy.clone() };
+        let peer = Interface { index: 9, name: "peer0".to_owned(), ..plain() };
+        let Some(SentBack::Lost(told)) = sent_back(&lossy, Mode::Native, &[]) else {
+            panic!("nothing is said");
+        };
+        assert!(told.message.starts_with("what is sent back out of veth0"), "{told}");
+        assert!(
+            told.to_string().contains(" is lost: ") && told.to_string().contains("PEER"),
+            "{told}"
+        );
+        let Some(SentBack::Lost(told)) = sent_back(&near, Mode::Native, &[peer.clone()]) else {
+            panic!("nothing is said");
+        };
+        assert!(told.to_string().contains("`xdpctl attach peer0`"), "{told}");
+        let unknown = Interface { xdp_features: None, ..near.clone() };
+        let said = sent_back(&unknown, Mode::Native, &[peer.clone()]);
+        assert!(matches!(said, Some(SentBack::Unknown(_))), "{said:?}");
+
+        let xdp = |mode| vec![AttachedXdp { mode, program_id: 1 }];
+        let carrying = Interface { xdp: xdp(Mode::Native), ..peer.clone() };
+        assert_eq!(sent_back(&unknown, Mode::Native, &[carrying]), None);
+        let takes = Some(xdp_feature::BASIC | xdp_feature::NDO_XMIT);
+        let takes = Interface { xdp_features: takes, ..near.clone() };
+        assert_eq!(sent_back(&takes, Mode::Native, &[peer]), None);
+        assert_eq!(sent_back(&lossy, Mode::Generic, &[]), None);
+        assert_eq!(sent_back(&plain(), Mode::Native, &[]), None);
     }
 
     #[test]
