@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue};
 use crate::notation::{plain, steers};
 
 /// Commands of other tools, and what does the same here.
-const SYNONYMS: [(&str, &str); 33] = [
+const SYNONYMS: [(&str, &str); 42] = [
     ("ban", "block"),
     ("banip", "block"),
     ("deny", "block"),
@@ -44,6 +44,15 @@ const SYNONYMS: [(&str, &str); 33] = [
     ("counters", "stats"),
     ("trace", "explain"),
     ("search", "lookup"),
+    ("dump", "capture"),
+    ("tcpdump", "capture"),
+    ("sniff", "capture"),
+    ("log", "monitor"),
+    ("logs", "monitor"),
+    ("events", "monitor"),
+    ("watch", "monitor"),
+    ("prometheus", "metrics"),
+    ("exporter", "metrics"),
 ];
 
 /// Adds to an error the command that was meant, if another tool's word was given for a command.

@@ -178,7 +178,8 @@ fn unknown<'n>(
     let hint = match closest(name, names.iter().copied()) {
         Some(meant) => format!("did you mean \"${meant}\"?"),
         None if names.is_empty() => {
-            "define it: [define], and a line such as web = [80, 443]".into()
+            "define it: [define], and a line such as web = [\"192.0.2.10\"], or http = [80, 443] of ports"
+                .into()
         }
         None => {
             let shown: Vec<_> = names.iter().take(10).map(|name| format!("${name}")).collect();

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::file::Files;
+use super::prefix;
 use super::spelling::closest;
 
 const SERVICES: &str = "/etc/services";
@@ -144,6 +145,10 @@ impl<'f> Names<'f> {
         if let Some((_, port)) = KNOWN_PORTS.iter().find(|(known, _)| *known == name) {
             return Ok(*port);
         }
+        // A name of [define] may stand for either, and be used for the wrong one.
+        if prefix::parse(name).is_ok() {
+            return Err(format!("that is an address: write {instead}"));
+        }
         let known = KNOWN_PORTS.iter().map(|(name, _)| *name);
         Err(hint(name, database, SERVICES, known, instead))
     }
@@ -218,15 +223,18 @@ mod tests {
         // The file takes precedence; names that it leaves out are known anyway.
         assert_eq!(names.port("ssh", None), Ok(2222));
         assert_eq!(names.port("https", None), Ok(443));
-        let hints: Vec<_> = ["backup", "htttp", "nonsense", "bad", "short"]
-            .map(|name| names.port(name, None).unwrap_err())
-            .into();
+        let hints: Vec<_> =
+            ["backup", "htttp", "nonsense", "bad", "short", "192.0.2.1", "2001:db8::/32"]
+                .map(|name| names.port(name, None).unwrap_err())
+                .into();
         insta::assert_snapshot!(hints.join("\n"), @r#"
         /etc/services has 100/tcp and 200/udp: write the number
         did you mean "http"? It may be a port such as 53, or a range such as "1024-65535"
         /etc/services has no such name: write a port such as 53, or a range such as "1024-65535"
         /etc/services has no such name: write a port such as 53, or a range such as "1024-65535"
         /etc/services has no such name: write a port such as 53, or a range such as "1024-65535"
+        that is an address: write a port such as 53, or a range such as "1024-65535"
+        that is an address: write a port such as 53, or a range such as "1024-65535"
         "#);
     }
 
