@@ -30,10 +30,11 @@ pub fn lasting_name() -> Result<Option<String>, Error> {
     const FIRST_COOKIE: u64 = 1;
     let identity = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
     let own = identity(Path::new("/proc/thread-self/ns/net"))?;
-    // Few may look at another process's namespace: a unit with only the privileges that xdpctl
-    // needs may not.
-    let first_process = identity(Path::new("/proc/1/ns/net")).ok();
-    if cookie()? == FIRST_COOKIE || first_process == Some(own) {
+    // Process 1 is asked by a file that each network namespace has one of: few may look at another
+    // process's /proc/PID/ns/net, and a unit with only the privileges that xdpctl needs may not.
+    let device_list = |process: &str| identity(&Path::new("/proc").join(process).join("net/dev"));
+    let is_of_first_process = || matches!((device_list("1"), device_list("thread-self")), (Ok(its), Ok(own)) if its == own);
+    if cookie()? == FIRST_COOKIE || is_of_first_process() {
         return Ok(Some("host".to_owned()));
     }
     let entries = match fs::read_dir(NAMED) {
