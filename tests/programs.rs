@@ -4,6 +4,8 @@
 
 mod lab;
 
+#[path = "programs/booted.rs"]
+mod booted;
 #[path = "programs/capture.rs"]
 mod capture;
 #[path = "programs/completions.rs"]

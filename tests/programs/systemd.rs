@@ -76,6 +76,11 @@ fn systemd_reads_them_and_finds_them_confined() {
         security.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE]);
         run(security.arg_and(&path)).success();
     }
+    // The one makes /sys/fs/bpf read-only, and the other does not undo that.
+    for unit in UNITS {
+        let tunables = words(unit, "ProtectKernelTunables").contains("yes");
+        assert!(!(tunables && words(unit, "ReadWritePaths").contains("/sys/fs/bpf")), "{unit}");
+    }
     // It does look.
     let folder = tempfile::tempdir().expect("a folder");
     let wrong = folder.path().join("xdpctl@.service");
@@ -334,7 +339,7 @@ fn they_do_nothing_that_they_may_not() {
 }
 
 /// With all of the file system read-only but for what the unit may write, as ProtectSystem=strict and
-/// ProtectKernelTunables=yes have it.
+/// ReadOnlyPaths=/sys have it.
 #[test]
 #[ignore = "needs what scripts/setup --programs installs"]
 fn they_write_only_where_they_may() {
