@@ -138,8 +138,7 @@ impl Command {
             Self::Status(args) => args.json,
             Self::Show(args) => args.json,
             Self::Bans(args) => args.json,
-            // Of a capture, each line is a frame's.
-            Self::Explain(args) => args.json && args.pcap.is_none(),
+            Self::Explain(args) => args.json,
             Self::Lookup(args) => args.json,
             Self::Monitor(args) => args.json,
             Self::Attach(_)
