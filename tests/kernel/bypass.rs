@@ -73,6 +73,9 @@ fn everything_passes_while_it_is_on_and_is_judged_again_afterwards() {
     reload.success();
     let told = "in0: bypass is on: everything passes, and the ruleset judges nothing";
     assert!(reload.stderr.contains(told), "{}", reload.stderr);
+    let replace = bench.xdpctl(["attach", "--replace", JUDGED]);
+    replace.success();
+    assert!(replace.stderr.contains(told), "{}", replace.stderr);
     bench.xdpctl(["unblock", JUDGED, "198.51.100.7"]).success();
     bench.run(&rows);
 

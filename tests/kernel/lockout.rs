@@ -305,12 +305,18 @@ fn what_the_host_would_lose_is_warned_of() {
     assert!(listed.iter().all(|it| it["hint"].is_string() && it["line"] == 0), "{json}");
     let attached = bench.xdpctl(["attach", JUDGED, "-c", &file]);
     told(&attached.success().stderr, "");
+    // Who puts another ruleset in its place is told the same.
+    told(&bench.xdpctl(["reload", JUDGED, "--dry-run"]).success().stderr, "");
+    told(&bench.xdpctl(["reload", JUDGED]).success().stderr, "");
+    told(&bench.xdpctl(["attach", "--replace", JUDGED]).success().stderr, "");
     bench.xdpctl(["detach", JUDGED]).success();
 
     let file = written(&bench, "in0.toml", &format!("{DROPPING}{OPEN}"));
     assert_eq!(check().success().stderr, "");
     let attached = bench.xdpctl(["attach", JUDGED, "-c", &file]);
     assert_eq!(warnings(&attached.success().stderr), [] as [String; 0]);
+    let reloaded = bench.xdpctl(["reload", JUDGED]);
+    assert_eq!(warnings(&reloaded.success().stderr), [] as [String; 0]);
 }
 
 /// Named after no interface: what makes no difference to which it is for.

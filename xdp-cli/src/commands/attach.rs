@@ -9,7 +9,7 @@ use xdp_common::packet::LinkType;
 use super::configuration::{self, Loaded};
 use super::confirm::Limit;
 use super::lockout::{self, Coming};
-use super::{Failure, Session, confirm, told};
+use super::{Failure, Session, bypass, confirm, told};
 use crate::args::{Attach, ModeArg};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
@@ -168,7 +168,8 @@ pub fn refuse_lockout(
     }
 }
 
-fn say_taken(taken: &[Warning], session: &mut Session<'_>) {
+/// Warns of what a ruleset takes away from its interface.
+pub fn say_taken(taken: &[Warning], session: &mut Session<'_>) {
     for Warning { message, hint } in taken {
         session.reporter.warning(message, Some(hint));
     }
@@ -217,15 +218,19 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
             configuration::refuse_shrunk(&loaded, &in_force.metadata, session)?;
         }
         let notes = advice_for(&interface, &loaded.ruleset, Some(mode));
-        let done = exchange(before, &interface, &loaded, mode, args.force, session);
+        let mut taken = Vec::new();
+        let done = exchange(before, &interface, &loaded, mode, args.force, &mut taken, session);
         let done = match done.transpose() {
             None => continue,
             Some(done) => done,
         };
         tell(&done, &loaded, args, true);
         session.reporter.diagnostics(&loaded.warnings);
+        say_taken(&taken, session);
         say_what_never_matches_on(&interface, &loaded.ruleset, session);
         say_notes(&notes, session);
+        // The maps that are kept have the switch, so those before say how it stands.
+        bypass::warn(before, session);
         return say_result(&done?, &loaded.ruleset, true, session);
     }
     Err(super::outpaced().into())
@@ -238,6 +243,7 @@ fn exchange(
     loaded: &Loaded,
     mode: Mode,
     force: bool,
+    taken: &mut Vec<Warning>,
     session: &mut Session<'_>,
 ) -> Result<Option<Done>, Error> {
     let configured = loaded.configured();
@@ -249,6 +255,7 @@ fn exchange(
         metadata: &prepared.metadata,
         maps: before.readable().ok().map(|(maps, _)| maps),
     };
+    *taken = lockout::warnings(&coming);
     refuse_lockout(&coming, force, session)?;
     session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;

@@ -19,6 +19,7 @@ use crate::datapath::error::Error;
 use crate::diagnostic::Diagnostics;
 use crate::difference::Difference;
 use crate::event::{Changes, What};
+use crate::judgement::reach::Warning;
 use crate::notation::{took, word};
 use crate::ruleset::Ruleset;
 use crate::views::difference::{MapBytes, Reload as View, json, text};
@@ -42,12 +43,13 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             chosen.iter().map(|attachment| attachment.link_type()).collect();
         let link_types = link_types?;
         let since = Instant::now();
+        let mut taken = Vec::new();
         let prepared = prepare(namespace, &chosen, &loaded).and_then(|ready| {
             if args.confirm.is_some() {
                 refuse_on_nics(&ready)?;
             }
             for ready in &ready {
-                keep_connection(&ready.change, args.force, session)?;
+                keep_connection(&ready.change, args.force, &mut taken, session)?;
             }
             Ok(ready)
         });
@@ -81,6 +83,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             }
             bypass::warn(attachment, session);
         }
+        attach::say_taken(&taken, session);
         let results = match done? {
             Outcome::Done(results) => Some(results),
             Outcome::Asked | Outcome::Outpaced => None,
@@ -245,10 +248,12 @@ fn refuse_on_nics(all: &[Ready<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses what would cut off the connection that this command runs in.
+/// Refuses what would cut off the connection that this command runs in. Adds to `taken` what else
+/// the interface would lose.
 fn keep_connection(
     change: &Change<'_>,
     force: bool,
+    taken: &mut Vec<Warning>,
     session: &mut Session<'_>,
 ) -> Result<(), Error> {
     let Some(interface) = change.before.interface() else { return Ok(()) };
@@ -266,6 +271,7 @@ fn keep_connection(
         }
     };
     let coming = Coming { interface: &interface, ruleset, image, metadata, maps };
+    taken.extend(lockout::warnings(&coming));
     attach::refuse_lockout(&coming, force, session)
 }
 
