@@ -223,6 +223,12 @@ fn a_dumb_terminal_gets_no_control_codes() {
     let mut terminal = OnTerminal::start(command);
     terminal.read_until(|shown| shown.matches("in0: native mode").count() == 2);
     assert!(!terminal.shown.contains('\u{1b}'), "{:?}", terminal.shown);
+    // Messages have no colours there either.
+    let mut command = bench.lab().xdpctl_command("dut", ["stats", "nope0"]);
+    command.env("TERM", "dumb");
+    let mut terminal = OnTerminal::start(command);
+    terminal.read_until(|shown| shown.contains("error: no interface"));
+    assert!(!terminal.shown.contains('\u{1b}'), "{:?}", terminal.shown);
 }
 
 /// Its counters are still there, and stand still.

@@ -42,7 +42,10 @@ impl Level {
 /// Whether to write colours to a stream.
 pub fn colours(stream: &impl IsTerminal) -> bool {
     // An empty NO_COLOR does not count (https://no-color.org).
-    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let are_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // Such a terminal shows control codes as text.
+    let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    stream.is_terminal() && are_wanted && !is_dumb
 }
 
 /// Writes messages. If one cannot be written there is nobody to tell, so such errors are ignored.
