@@ -68,7 +68,7 @@ fn a_deleted_namespace_is_swept_by_the_next_command() {
         add gone
         add lives
         kept
-        # Looking sweeps nothing, and nothing is said where there is nothing.
+        # Nothing is said where there is nothing.
         "$xdpctl" reload
         ip netns delete gone
         await 1
@@ -89,6 +89,38 @@ fn a_deleted_namespace_is_swept_by_the_next_command() {
     in0
     detached from in0
     detached from in0
+    nothing left
+    ");
+    assert_eq!(output.stderr, "");
+}
+
+/// Where nothing else is attached, no command that changes something succeeds.
+#[test]
+fn a_deleted_namespace_is_swept_where_nothing_is_attached() {
+    let output = machine(
+        &Bench::new(),
+        r#"
+        "$xdpctl" detach in0
+        for command in "status" "detach --all"; do
+            add gone
+            ip netns delete gone
+            : > /run/said
+            until grep -q '^note: removed' /run/said; do
+                "$xdpctl" $command 2> /run/said > /run/out || true
+                sleep 0.02
+            done
+            cat /run/said
+            test -e /sys/fs/bpf/xdpctl -o -e /run/xdpctl || echo "nothing left"
+        done
+        "#,
+    );
+    insta::assert_snapshot!(without_memory(&output.stdout), @"
+    detached from in0
+    note: removed what was left of a network namespace that no longer exists (in0; N MiB)
+    nothing left
+    note: removed what was left of a network namespace that no longer exists (in0; N MiB)
+    error: xdpctl is not attached to any interface of this network namespace
+      hint: `xdpctl attach IFACE` attaches it
     nothing left
     ");
     assert_eq!(output.stderr, "");

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
-use xdpctl::commands::{self, Failure, Session, changing};
+use xdpctl::commands::{self, Failure, Session, then_sweep};
 use xdpctl::logging;
 use xdpctl::notation::json_line;
 use xdpctl::report::{self, Failed, Reporter};
@@ -97,26 +97,28 @@ impl io::Write for Noticed<'_> {
 
 fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
     match command {
-        Command::Attach(args) => changing(session, |s| commands::attach::run(args, s))?,
+        Command::Attach(args) => then_sweep(session, |s| commands::attach::run(args, s))?,
         // A dry run changes nothing, so it does not clean up after other namespaces either.
         Command::Reload(args) if args.dry_run => commands::reload::run(args, session)?,
-        Command::Reload(args) => changing(session, |s| commands::reload::run(args, s))?,
-        Command::Bypass(args) => changing(session, |s| commands::bypass::run(args, s))?,
-        Command::Confirm(args) => changing(session, |s| commands::confirm::run(args, s))?,
-        Command::Detach(args) => changing(session, |s| commands::detach::run(args, s))?,
+        Command::Reload(args) => then_sweep(session, |s| commands::reload::run(args, s))?,
+        Command::Bypass(args) => then_sweep(session, |s| commands::bypass::run(args, s))?,
+        Command::Confirm(args) => then_sweep(session, |s| commands::confirm::run(args, s))?,
+        Command::Detach(args) => then_sweep(session, |s| commands::detach::run(args, s))?,
         Command::Stats(args) => commands::stats::run(args, session)?,
         Command::Top(args) => return commands::top::run(args, session),
         Command::Monitor(args) => commands::monitor::run(args, session)?,
         Command::Show(args) => commands::show::run(args, session)?,
-        Command::Status(args) => return commands::status::run(args, session),
+        Command::Status(args) => {
+            return then_sweep(session, |s| commands::status::run(args, s));
+        }
         Command::Check(args) => {
             let Session { out, reporter, .. } = session;
             return Ok(commands::check::run(&args.file, args.json, *out, reporter));
         }
-        Command::Block(args) => changing(session, |s| commands::block::block(args, s))?,
-        Command::Allow(args) => changing(session, |s| commands::block::allow(args, s))?,
-        Command::Unblock(args) => changing(session, |s| commands::unblock::run(args, s))?,
-        Command::Bans(args) if args.flush => changing(session, |s| commands::bans::run(args, s))?,
+        Command::Block(args) => then_sweep(session, |s| commands::block::block(args, s))?,
+        Command::Allow(args) => then_sweep(session, |s| commands::block::allow(args, s))?,
+        Command::Unblock(args) => then_sweep(session, |s| commands::unblock::run(args, s))?,
+        Command::Bans(args) if args.flush => then_sweep(session, |s| commands::bans::run(args, s))?,
         Command::Bans(args) => commands::bans::run(args, session)?,
         Command::Explain(args) => commands::explain::run(args, session)?,
         Command::Lookup(args) => commands::lookup::run(args, session)?,

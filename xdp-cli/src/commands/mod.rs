@@ -125,13 +125,15 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs a command that changes something. Once that is done, removes what is left of network
-/// namespaces that no longer exist, since no command can run in those.
-pub fn changing(
+/// Runs a command. Once it has ended, removes what is left of network namespaces that no longer
+/// exist, since no command can run in those.
+pub fn then_sweep<T>(
     session: &mut Session<'_>,
-    command: impl FnOnce(&mut Session<'_>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    command(session)?;
+    command: impl FnOnce(&mut Session<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    // A command that fails sweeps too: where xdpctl was attached in the deleted namespace alone,
+    // `detach --all` finds nothing here, and that must not be the reason why it stays.
+    let done = command(session);
     // The command is done, so it does not fail if something cannot be removed.
     let swept = sweep::sweep().unwrap_or_else(|error| vec![Err(error)]);
     for one in swept {
@@ -146,6 +148,8 @@ pub fn changing(
                 let told = "removed what was left of a network namespace that no longer exists";
                 session.reporter.note(&format!("{told} ({})", left.join("; ")), None);
             }
+            // What the command failed for is reported, and may be the same.
+            Err(_) if done.is_err() => {}
             Err(error) => session.reporter.warning(
                 &format!(
                     "a network namespace that no longer exists left something: {}",
@@ -158,7 +162,7 @@ pub fn changing(
             ),
         }
     }
-    Ok(())
+    done
 }
 
 /// How often a command starts over because another one was faster, before it gives up. Each time,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use log::LevelFilter;
 use ratatui::crossterm::event::{self, Event};
 
-use super::{Failure, Session, block, changing, look_at, stats};
+use super::{Failure, Session, block, look_at, stats, then_sweep};
 use crate::args::{self, Prefixes, Put};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::capture::Capture;
@@ -269,7 +269,7 @@ fn block_source(interface: &str, source: IpAddr) -> String {
     };
     let args = args::Block { put, force: false };
     let (_, said) = quietly(|session| {
-        let result = changing(session, |session| block::block(&args, session));
+        let result = then_sweep(session, |session| block::block(&args, session));
         if let Err(Failure::Impossible(error)) = &result {
             session.reporter.error(&error.message, error.hint.as_deref());
         }
