@@ -5,7 +5,8 @@ use std::fs;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use xdp_common::nic::{MAX_LISTS, OUTCOMES};
+use xdp_common::capacity::MAX_NIC_LISTS;
+use xdp_common::nic::OUTCOMES;
 use xdp_common::stats::verdict::Verdict;
 use xdpctl::datapath::attached::nic::{clear, counters, fill, of_list, select};
 use xdpctl::datapath::program::nic::{Loaded, load};
@@ -94,7 +95,7 @@ impl Nic {
         assert_eq!(run.action, expected, "XDP_PASS is 2, XDP_DROP is 1");
         // Every list's, also those that are not in force.
         let mut lists = 0;
-        for number in 0..2 * MAX_LISTS as u32 {
+        for number in 0..2 * MAX_NIC_LISTS as u32 {
             lists += usize::from(moved((of_list(&before, number), of_list(&after, number))));
         }
         let of = |counted: &&Counted| {
@@ -147,7 +148,7 @@ fn config(dice: &mut Dice) -> Config {
     });
     config.arp_allow.sort();
     config.arp_allow.dedup();
-    let number = dice.below(MAX_LISTS + 1);
+    let number = dice.below(MAX_NIC_LISTS + 1);
     for nth in 0..number {
         // Few names, so that some are there again in the next one.
         let name = format!("list-{}", nth * 2 + dice.below(2));

@@ -12,6 +12,14 @@ pub const MAX_RULES: usize = 4_096;
 pub const MAX_NAMES: usize = 1_000_000;
 /// Allowlists, blocklists and domains lists of a ruleset, together.
 pub const MAX_LISTS: usize = 1_024;
+/// Characters of a name of a list, a rule or a definition.
+pub const MAX_NAME: usize = 64;
+/// Files that a ruleset is read from, its configurations among them: an entry names its file in 16
+/// bits.
+pub const MAX_FILES: usize = 1 << 16;
+/// Lists of a ruleset on a NIC, of both kinds together: a rank has three bits in the byte that
+/// [`crate::nic::list`] makes.
+pub const MAX_NIC_LISTS: usize = 8;
 /// Interfaces that a ruleset redirects to.
 pub const MAX_REDIRECTS: u32 = 64;
 /// Slots of redirect targets. There is room for two rulesets, the one in force and the next one:
@@ -25,6 +33,12 @@ pub const MAX_ENTRIES: u32 = 1 << 18;
 pub const MAX_OWNERS: u32 = 1_024;
 /// Bytes of an owner's name.
 pub const MAX_OWNER_NAME: usize = 80;
+/// Characters of a name that `--owner` takes. The rest is for `rule:` and a rule's name.
+pub const MAX_OWNER_ARGUMENT: usize = 72;
+const _: () = assert!(MAX_OWNER_ARGUMENT <= MAX_OWNER_NAME);
+const _: () = assert!("rule:".len() + MAX_NAME <= MAX_OWNER_NAME);
+/// Characters of a run-time entry's note.
+pub const MAX_NOTE: usize = 200;
 
 /// Extents of an image beside its first, of 1 MiB each.
 pub const MORE_EXTENTS: u32 = 511;
@@ -77,3 +91,5 @@ pub const MAX_DEFINED: usize = MAX_LIST_ENTRIES;
 
 /// Bytes of a frame that `explain` takes: the most that an IPv4 packet's length field can say.
 pub const MAX_EXPLAINED_FRAME: usize = 65_535;
+/// Bytes of a frame that `capture` takes. A value of a per-CPU map cannot have more than 32 KiB.
+pub const MAX_SNAPLEN: u32 = 1 << 14;

@@ -1,15 +1,12 @@
 //! What `xdpctl capture` and its program agree on. The filter goes on with that program when it is
 //! done with a packet, for as long as the capture runs.
 
+use crate::capacity::MAX_SNAPLEN;
 use crate::filter::effect::Effect;
 use crate::maps::{MapDefinition, MapSignature, kind};
 use crate::packet::Packet;
 use crate::stats::counter::CounterId;
 use crate::stats::verdict::{Reason, Verdict};
-
-/// Bytes of a frame that are captured at most. A value of a per-CPU map cannot have more than 32
-/// KiB.
-pub const MAX_SNAPLEN: u32 = 1 << 14;
 
 /// Bytes of the ring buffer: a power of two. It has room for some thousand frames of full length, or
 /// some ten thousand headers.

@@ -18,13 +18,12 @@
 //!
 //! Bytes 0 to 4 are 0 or the byte that [`list`] gives.
 
+use crate::capacity::MAX_NIC_LISTS;
 use crate::stats::verdict::{Reason, Verdict};
 
-/// Most lists of a ruleset, of both kinds together: a rank has three bits in a [`list`]'s byte.
-pub const MAX_LISTS: usize = 8;
 /// Counters of lists. Twice the lists of one ruleset, so that a new list gets a counter that no
 /// list of the ruleset before uses.
-pub const LIST_COUNTERS: usize = 2 * MAX_LISTS;
+pub const LIST_COUNTERS: usize = 2 * MAX_NIC_LISTS;
 
 /// The value of the map `SELECTOR`: the ruleset in force. Its first word is all that the program
 /// reads of it, once a packet, and writing that word is the whole of a reload.
@@ -60,10 +59,10 @@ pub mod flag {
 ///
 /// # Panics
 ///
-/// Where `order` is not below [`MAX_LISTS`] or `counter` not below [`LIST_COUNTERS`].
+/// Where `order` is not below [`MAX_NIC_LISTS`] or `counter` not below [`LIST_COUNTERS`].
 pub const fn list(order: usize, counter: u32) -> u8 {
-    assert!(order < MAX_LISTS && (counter as usize) < LIST_COUNTERS);
-    0x80 | ((MAX_LISTS - 1 - order) << 4) as u8 | counter as u8
+    assert!(order < MAX_NIC_LISTS && (counter as usize) < LIST_COUNTERS);
+    0x80 | ((MAX_NIC_LISTS - 1 - order) << 4) as u8 | counter as u8
 }
 
 /// The number of a list's counter.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueHint};
-use xdp_common::capture::MAX_SNAPLEN;
+use xdp_common::capacity::MAX_SNAPLEN;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 #[derive(Args, Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use xdp_common::capacity::MAX_OWNER_NAME;
+use xdp_common::capacity::{MAX_NOTE, MAX_OWNER_ARGUMENT};
 
 use super::time::interval;
 use crate::notation::{plain, steers};
@@ -94,11 +94,6 @@ pub struct Bans {
     pub json: bool,
 }
 
-/// Longest name of an owner, in characters.
-const OWNER: usize = 72;
-
-const _: () = assert!(OWNER <= MAX_OWNER_NAME);
-
 /// An owner's name: as those of lists and rules, and `rule:NAME`.
 fn owner(text: &str) -> Result<String, String> {
     let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-' | ':');
@@ -109,19 +104,16 @@ fn owner(text: &str) -> Result<String, String> {
         ));
     }
     match text.len() {
-        1..=OWNER => Ok(text.to_owned()),
-        length => Err(format!("it has {length} characters: a name has 1 to {OWNER}")),
+        1..=MAX_OWNER_ARGUMENT => Ok(text.to_owned()),
+        length => Err(format!("it has {length} characters: a name has 1 to {MAX_OWNER_ARGUMENT}")),
     }
 }
-
-/// Longest note, in characters.
-const NOTE: usize = 200;
 
 /// A note that fits on a line.
 fn note(text: &str) -> Result<String, String> {
     let length = text.chars().count();
-    if length > NOTE {
-        return Err(format!("it has {length} characters, {NOTE} are the most"));
+    if length > MAX_NOTE {
+        return Err(format!("it has {length} characters, {MAX_NOTE} are the most"));
     }
     if text.trim().is_empty() {
         return Err("it is empty; omit `--note` for an entry without one".to_owned());

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use toml::de::{DeTable, DeValue};
-use xdp_common::capacity::{MAX_DEFINE_DEPTH, MAX_DEFINED};
+use xdp_common::capacity::{MAX_DEFINE_DEPTH, MAX_DEFINED, MAX_NAME};
 
 use super::name;
 use super::report::{Report, quote};
@@ -60,7 +60,7 @@ impl<'t> Defines<'t> {
                 let at = base + key.span().start;
                 let name = key.get_ref().as_ref();
                 if let Some(hint) = name::fault(name) {
-                    let shown = quote(name, 64);
+                    let shown = quote(name, MAX_NAME);
                     report.error(at, format!("[define]: {shown} cannot be a name"), hint);
                 }
                 let values = written(name, Value::new(base, value), report);
@@ -68,7 +68,7 @@ impl<'t> Defines<'t> {
                 if let Some(Definition { at: first, .. }) = definitions.get(name) {
                     let message = format!(
                         "[define]: {} is defined in {} already",
-                        quote(name, 64),
+                        quote(name, MAX_NAME),
                         report.line_seen_from(*first, at)
                     );
                     report.error(at, message, "a name is defined once, over all files");
@@ -142,7 +142,7 @@ fn written<'t>(name: &str, value: Value<'t>, report: &mut Report<'_>) -> Option<
     let at = value.at;
     let values = value.one_or_more();
     if values.is_empty() {
-        let message = format!("[define]: {} stands for nothing", quote(name, 64));
+        let message = format!("[define]: {} stands for nothing", quote(name, MAX_NAME));
         report.error(at, message, "write a prefix or a port, or an array of them");
         return None;
     }
@@ -152,7 +152,7 @@ fn written<'t>(name: &str, value: Value<'t>, report: &mut Report<'_>) -> Option<
     for value in &wrong {
         let message = format!(
             "[define]: {} must be prefixes or ports, found {}",
-            quote(name, 64),
+            quote(name, MAX_NAME),
             value.found(report)
         );
         let hint = "write a string or an integer, or an array of them";
@@ -221,7 +221,7 @@ impl<'t> Resolving<'t> {
         written: Vec<Value<'t>>,
         report: &mut Report<'_>,
     ) -> Option<Vec<Value<'t>>> {
-        let title = format!("[define]: {}", quote(name, 64));
+        let title = format!("[define]: {}", quote(name, MAX_NAME));
         let mut values = Vec::with_capacity(written.len());
         let mut is_whole = true;
         let mut seen = HashSet::new();

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::name::{MAX_LENGTH, fault};
+use xdp_common::capacity::MAX_NAME;
+
+use super::name::fault;
 use super::report::{Report, quote};
 use super::table::TomlTable;
 
@@ -26,7 +28,7 @@ pub(super) fn take(mut tables: Vec<&mut TomlTable<'_>>, report: &mut Report<'_>)
             continue;
         };
         let kind = table.title.clone();
-        let shown = quote(name.value, MAX_LENGTH);
+        let shown = quote(name.value, MAX_NAME);
         if let Some(why) = fault(name.value) {
             report.error(name.at, format!("{kind}: {shown} cannot be a name"), why);
         } else if let Some((first, other)) = first_uses.get(name.value) {

@@ -5,7 +5,8 @@
 //! - lines that begin with an offset: `tcpdump -xx` and `-XX`, Wireshark's "Copy as Hex Dump" and
 //!   "as Hex + ASCII Dump", `tshark -x`, `xxd`, `hexdump -C`. Text beside the bytes is ignored.
 
-use crate::judgement::LONGEST;
+use xdp_common::capacity::MAX_EXPLAINED_FRAME;
+
 use crate::notation::plain;
 
 /// Bytes on a line that begins with an offset. All of these tools print as many.
@@ -28,8 +29,8 @@ pub fn parse(text: &str) -> Result<Vec<u8>, String> {
     let lines: Vec<Line<'_>> = text.lines().map(Line::of).collect();
     let has_offsets = lines.iter().any(|line| matches!(line, Line::Offset(0, _)));
     let bytes = if has_offsets { of_lines(&lines)? } else { of_digits(text)? };
-    if bytes.len() > LONGEST {
-        return Err(format!("it has {} bytes, {LONGEST} are the most", bytes.len()));
+    if bytes.len() > MAX_EXPLAINED_FRAME {
+        return Err(format!("it has {} bytes, {MAX_EXPLAINED_FRAME} are the most", bytes.len()));
     }
     Ok(bytes)
 }

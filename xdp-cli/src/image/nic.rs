@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use xdp_common::nic::{MAX_LISTS, flag, list};
+use xdp_common::capacity::MAX_NIC_LISTS;
+use xdp_common::nic::{flag, list};
 
 use super::metadata::{Counted, Kind};
 use crate::notation::grouped;
@@ -68,14 +69,14 @@ pub fn fits(ruleset: &Ruleset) -> Result<(), Unfit> {
         let more = more(ruleset.domains.len());
         unfit.push(format!("domains {}{more}, since it does not read names", named.join(", ")));
     }
-    if lists.len() > MAX_LISTS {
+    if lists.len() > MAX_NIC_LISTS {
         let mut text = String::new();
-        for (nth, (kind, list)) in lists.iter().skip(MAX_LISTS).take(NAMED).enumerate() {
+        for (nth, (kind, list)) in lists.iter().skip(MAX_NIC_LISTS).take(NAMED).enumerate() {
             let comma = if nth == 0 { "" } else { ", " };
             let _ = write!(text, "{comma}{} \"{}\"", kind.as_str(), list.name);
         }
-        let more = more(lists.len() - MAX_LISTS);
-        unfit.push(format!("more than {MAX_LISTS} lists, which {text}{more} would be"));
+        let more = more(lists.len() - MAX_NIC_LISTS);
+        unfit.push(format!("more than {MAX_NIC_LISTS} lists, which {text}{more} would be"));
     }
     if unfit.is_empty() { Ok(()) } else { Err(Unfit(unfit)) }
 }

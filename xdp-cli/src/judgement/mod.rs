@@ -24,9 +24,6 @@ use crate::views::explain::entries::Address;
 use answer::Answer;
 use names::{Names, RunTime, addresses};
 
-/// Longest frame that is judged, in bytes.
-pub const LONGEST: usize = 65_535;
-
 /// Run-time entries to judge by: for each source that is asked about, the entry that decides.
 #[derive(Clone, Debug, Default)]
 pub struct RunTimeEntries(Vec<(Address, RunTime)>);

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use xdp_common::capacity::MAX_EXPLAINED_FRAME;
 use xdp_common::packet::LinkType;
 
 use super::{Failure, Session};
@@ -16,7 +17,6 @@ use crate::datapath::error::Error;
 use crate::datapath::host::interface::Interface;
 use crate::frames::pcap::{self, Capture, OtherLink, Record};
 use crate::frames::{cut, dump};
-use crate::judgement::LONGEST;
 use crate::notation::{counted, plain};
 use crate::views::explain::{Explained, Unjudged, json, text};
 use attached::Asking;
@@ -308,9 +308,9 @@ impl Tally {
             Record::Unreadable(fault) => return Err(fault.to_string()),
         };
         let (captured, length) = (frame.len(), original as usize);
-        if length > LONGEST {
+        if length > MAX_EXPLAINED_FRAME {
             self.too_long += 1;
-            return Err(format!("it has {length} bytes, {LONGEST} are the most"));
+            return Err(format!("it has {length} bytes, {MAX_EXPLAINED_FRAME} are the most"));
         }
         if captured == length {
             return Ok(None);

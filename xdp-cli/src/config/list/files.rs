@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use xdp_common::capacity::MAX_FILES;
+
 use super::{Content, Draft, NamedFile, Naming, Reading};
 use crate::config::file::FileKey;
 use crate::config::listfile::names::{self, NameEntries, NameFindings, Skipped};
@@ -11,10 +13,6 @@ use crate::config::table::Placed;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::notation;
 use crate::ruleset::domains::DomainName;
-
-/// The greatest number of list files beside a configuration of one file: entries name their file in
-/// 16 bits, and the configuration is number 0.
-const MAX_FILES: usize = u16::MAX as usize;
 
 impl Reading<'_> {
     /// Notes that the list being read names a file.
@@ -41,7 +39,7 @@ impl Reading<'_> {
         }
         let number = self.named.len();
         // Reported once, at the first file too many.
-        if number == MAX_FILES + 1 {
+        if number == MAX_FILES {
             report.error(
                 name.at,
                 format!("{title}: more than {} list files", self.most_files()),
@@ -56,7 +54,7 @@ impl Reading<'_> {
 
     /// How many list files there may be, beside the files of the configuration.
     fn most_files(&self) -> usize {
-        MAX_FILES + 1 - self.configurations
+        MAX_FILES - self.configurations
     }
 
     pub(super) fn read_files(&mut self, report: &mut Report<'_>) {

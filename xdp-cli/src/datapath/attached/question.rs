@@ -9,6 +9,7 @@ use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use xdp_common::capacity::MAX_EXPLAINED_FRAME;
 use xdp_common::capture::slot;
 use xdp_common::filter::order::Scratch;
 use xdp_common::maps::{InExplain, Map};
@@ -26,7 +27,6 @@ use crate::datapath::maps::image;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
-use crate::judgement::LONGEST;
 use crate::judgement::answer::Answer;
 
 /// ETH_HLEN, in bytes: the kernel runs no program on a shorter frame, and no driver hands one over.
@@ -91,7 +91,7 @@ impl<'m> Explainer<'m> {
             stages,
             before: counted.clone(),
             after: counted,
-            frame: vec![0; LONGEST + 1],
+            frame: vec![0; MAX_EXPLAINED_FRAME + 1],
         })
     }
 
@@ -115,7 +115,7 @@ impl<'m> Explainer<'m> {
         compare().context("compare the programs")
     }
 
-    /// Runs the program on a frame of up to [`LONGEST`] bytes.
+    /// Runs the program on a frame of up to [`MAX_EXPLAINED_FRAME`] bytes.
     pub fn ask(&mut self, frame: &[u8]) -> Result<Asked> {
         let what = "run the program on the frame";
         let mut current = image::Current::of(&self.maps.ruleset);
