@@ -157,10 +157,22 @@ impl<'s> Report<'s> {
 
     /// Reports a mistake at a place, unless its line is broken.
     pub(super) fn error(&mut self, at: usize, message: String, hint: impl Into<String>) {
-        if !self.of(at).broken.contains(self.line(at)) {
-            let diagnostic = self.diagnostic(at, message, Some(hint.into()));
-            self.errors.add(at, diagnostic);
+        self.error_with(at, || (message, hint.into()));
+    }
+
+    /// As [`Self::error`], for mistakes that may be as many as there are values: message and hint
+    /// are only made where they may be shown.
+    pub(super) fn error_with(&mut self, at: usize, said: impl FnOnce() -> (String, String)) {
+        if self.of(at).broken.contains(self.line(at)) {
+            return;
         }
+        if self.errors.is_past(at) {
+            self.errors.more += 1;
+            return;
+        }
+        let (message, hint) = said();
+        let diagnostic = self.diagnostic(at, message, Some(hint));
+        self.errors.add(at, diagnostic);
     }
 
     /// Reports that something is missing, unless some of the TOML could not be parsed: then it may
@@ -178,7 +190,13 @@ impl<'s> Report<'s> {
     }
 
     /// Warns of a prefix with bits set beyond its length. It is accepted without these bits.
-    pub(super) fn masked(&mut self, at: usize, message: String, hint: String) {
+    /// Every prefix may be one, so message and hint are only made where they may be shown.
+    pub(super) fn masked(&mut self, at: usize, said: impl FnOnce() -> (String, String)) {
+        if self.masked.is_past(at) {
+            self.masked.more += 1;
+            return;
+        }
+        let (message, hint) = said();
         let diagnostic = self.diagnostic(at, message, Some(hint));
         self.masked.add(at, diagnostic);
     }
@@ -241,12 +259,15 @@ struct Shown {
     most: usize,
     /// With their places.
     kept: Vec<(usize, Diagnostic)>,
+    /// The place of the last of `most` that were kept when they were cut: of what comes, only what
+    /// stands before it can be shown.
+    last: Option<usize>,
     more: usize,
 }
 
 impl Shown {
     fn new(most: usize) -> Self {
-        Self { most, kept: Vec::new(), more: 0 }
+        Self { most, kept: Vec::new(), last: None, more: 0 }
     }
 
     fn add(&mut self, at: usize, diagnostic: Diagnostic) {
@@ -257,12 +278,21 @@ impl Shown {
         }
     }
 
+    /// Whether what stands at this place will only be counted, since enough that will be shown
+    /// stands before it.
+    fn is_past(&self, at: usize) -> bool {
+        self.last.is_some_and(|last| at > last)
+    }
+
     fn cut(&mut self) {
         self.kept.sort_by_key(|(at, _)| *at);
         // The text may be parsed several times, which finds the same mistake in its syntax again.
         self.kept.dedup();
         self.more += self.kept.len().saturating_sub(self.most);
         self.kept.truncate(self.most);
+        if self.kept.len() == self.most {
+            self.last = self.kept.last().map(|(at, _)| *at);
+        }
     }
 
     fn finish(mut self) -> (Vec<(usize, Diagnostic)>, usize) {
@@ -360,6 +390,35 @@ mod tests {
         let (kept, more) = shown.finish();
         assert_eq!(in_order(kept), [1, 2, 3].map(at));
         assert_eq!(more, 47);
+    }
+
+    /// Two million unknown keys took a minute, most of it for suggestions that nobody saw.
+    #[test]
+    fn what_is_only_counted_is_put_into_no_words() {
+        let number = 100_000;
+        let source = Source::new(Path::new("x.toml"), "x\n".repeat(number).into()).unwrap();
+        let mut report = Report::new(&source);
+        let mut made = [0; 2];
+        for at in (0..number).map(|line| 2 * line) {
+            report.error_with(at, || {
+                made[0] += 1;
+                ("wrong".to_owned(), "right".to_owned())
+            });
+            report.masked(at, || {
+                made[1] += 1;
+                ("masked".to_owned(), "taken".to_owned())
+            });
+        }
+        assert_eq!(made, [2 * MAX_SHOWN_MISTAKES, 2 * MAX_SHOWN_WARNINGS]);
+        let Diagnostics { errors, warnings } = report.finish();
+        let last = |found: &[Diagnostic]| found.last().map(|it| it.message.clone()).unwrap();
+        assert_eq!(
+            (errors.len(), warnings.len()),
+            (MAX_SHOWN_MISTAKES + 1, MAX_SHOWN_WARNINGS + 1)
+        );
+        assert_eq!(last(&errors), format!("{} more mistakes", number - MAX_SHOWN_MISTAKES));
+        let more = number - MAX_SHOWN_WARNINGS;
+        assert_eq!(last(&warnings), format!("{more} more {}", HOST_BITS[1]));
     }
 
     #[test]

@@ -237,12 +237,14 @@ impl<'t> TomlTable<'t> {
             if self.asked.contains(&key.get_ref().as_ref()) {
                 continue;
             }
-            let message = format!("{}: unknown key {}", self.title, quote(key.get_ref(), 60));
-            let known = alternatives(self.asked.iter().copied());
-            let all = format!("the keys here are {}", known.replace(" or ", " and "));
-            let hint = match closest(key.get_ref(), self.asked.iter().copied()) {
-                Some(meant) => format!("did you mean {meant:?}?"),
-                None => all,
+            let said = || {
+                let message = format!("{}: unknown key {}", self.title, quote(key.get_ref(), 60));
+                let known = alternatives(self.asked.iter().copied());
+                let hint = match closest(key.get_ref(), self.asked.iter().copied()) {
+                    Some(meant) => format!("did you mean {meant:?}?"),
+                    None => format!("the keys here are {}", known.replace(" or ", " and ")),
+                };
+                (message, hint)
             };
             // In an array of tables, each table has a header, and so a mistake of its own.
             match value.get_ref() {
@@ -250,10 +252,10 @@ impl<'t> TomlTable<'t> {
                     if tables.iter().next().is_some_and(|v| v.get_ref().is_table()) =>
                 {
                     for table in tables {
-                        report.error(self.base + table.span().start, message.clone(), hint.clone());
+                        report.error_with(self.base + table.span().start, said);
                     }
                 }
-                _ => report.error(self.base + key.span().start, message, hint),
+                _ => report.error_with(self.base + key.span().start, said),
             }
         }
     }

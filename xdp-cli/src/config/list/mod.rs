@@ -383,25 +383,25 @@ pub(super) fn read_prefixes(
     let error = match prefix::parse(text.value) {
         Ok(parsed) => {
             if parsed.host_bits {
-                report.masked(
-                    text.at,
-                    format!("{title}: {:?} has bits set beyond its length", text.value),
-                    format!("taken as {}", parsed.prefix),
-                );
+                report.masked(text.at, || {
+                    let message =
+                        format!("{title}: {:?} has bits set beyond its length", text.value);
+                    (message, format!("taken as {}", parsed.prefix))
+                });
             }
             return Some(Prefixes::One(parsed.prefix));
         }
         Err(error) => error,
     };
-    let shown = quote(text.value, 90);
+    let shown = || quote(text.value, 90);
     match range::parse(text.value) {
         Some(Ok(range)) => return Some(Prefixes::OfRange(range::prefixes(range))),
-        Some(Err(error)) => {
-            report.error(text.at, format!("{title}: {shown} {}", error.message()), error.hint());
-        }
-        None => {
-            report.error(text.at, format!("{title}: {shown} is not a prefix"), error.hint());
-        }
+        Some(Err(error)) => report.error_with(text.at, || {
+            (format!("{title}: {} {}", shown(), error.message()), error.hint().into())
+        }),
+        None => report.error_with(text.at, || {
+            (format!("{title}: {} is not a prefix", shown()), error.hint())
+        }),
     }
     None
 }
