@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crate::lab::capture::{ETHERNET, Order, pcap_with};
 use crate::lab::dns::{A, Edns, NXDOMAIN, query};
 use crate::lab::frame::*;
+use crate::lab::patience::{EVENT, patient};
 use crate::lab::{Difference, Lab, Output, Sample, Tun};
 
 /// LINKTYPE_RAW.
 const RAW: u32 = 101;
 const MAGIC: u32 = 0xa1b2_c3d4;
-const ARRIVAL: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(50);
 
 /// A description and the packet; its verdict, reason, and the lists and rules that count it.
@@ -55,7 +55,7 @@ impl Bench {
         let (what, packet, verdict, reason, rules) = row;
         let before = self.sample();
         self.tun.send(packet);
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + patient(EVENT);
         let mut after = self.sample();
         while after.total() == before.total() && Instant::now() < deadline {
             after = self.sample();
@@ -76,7 +76,7 @@ impl Bench {
 
 /// Whether something came to a socket within a time.
 fn arrives(socket: &UdpSocket, within: Duration) -> bool {
-    let deadline = Instant::now() + within;
+    let deadline = Instant::now() + patient(within);
     loop {
         if socket.recv(&mut [0; 2048]).is_ok() {
             return true;
@@ -132,7 +132,7 @@ fn packets_are_judged_from_the_ip_header_on() {
     // Without a program, both arrive.
     for source in ["203.0.113.7", "198.51.100.7"] {
         bench.tun.send(&udp(source, 7));
-        assert!(arrives(&socket, ARRIVAL), "{source}");
+        assert!(arrives(&socket, EVENT), "{source}");
     }
     let attached = bench.attach("tun0", CONFIGURATION, &[]);
     attached.success();
@@ -164,9 +164,9 @@ fn packets_are_judged_from_the_ip_header_on() {
         bench.send(row);
     }
     // Of all these, the socket saw the one of the allowlist.
-    assert!(arrives(&socket, ARRIVAL) && !arrives(&socket, SILENCE));
+    assert!(arrives(&socket, EVENT) && !arrives(&socket, SILENCE));
     bench.send(&("the rest", udp("198.51.100.7", 7), "pass", "default", &[]));
-    assert!(arrives(&socket, ARRIVAL));
+    assert!(arrives(&socket, EVENT));
     // What is blocked at run time, and by the next ruleset and the next program.
     bench.lab.xdpctl("dut", ["block", "tun0", "198.51.100.7"]).success();
     bench.send(&("blocked now", udp("198.51.100.7", 7), "drop", "banned", &[]));
@@ -180,7 +180,7 @@ fn packets_are_judged_from_the_ip_header_on() {
     assert!(!arrives(&socket, SILENCE));
     bench.lab.xdpctl("dut", ["detach", "tun0"]).success();
     bench.tun.send(&udp("203.0.113.7", 7));
-    assert!(arrives(&socket, ARRIVAL));
+    assert!(arrives(&socket, EVENT));
 }
 
 /// Between links of the same kind there is nothing to add or to take away.
@@ -201,9 +201,9 @@ fn packets_are_sent_back_and_on_as_they_are() {
     "#;
     bench.attach("tun0", configuration, &[]).success();
     bench.send(&("back", udp("198.51.100.7", 9), "tx", "rule", &["back"]));
-    assert_eq!(bench.tun.recv(ARRIVAL), Some(udp("198.51.100.7", 9)));
+    assert_eq!(bench.tun.recv(EVENT), Some(udp("198.51.100.7", 9)));
     bench.send(&("on", udp("198.51.100.7", 7), "redirect", "rule", &["on"]));
-    assert_eq!(other.recv(ARRIVAL), Some(udp("198.51.100.7", 7)));
+    assert_eq!(other.recv(EVENT), Some(udp("198.51.100.7", 7)));
     assert_eq!((bench.tun.recv(SILENCE), other.recv(SILENCE)), (None, None));
 }
 
@@ -363,7 +363,7 @@ fn queries_for_listed_names_are_answered() {
     ] {
         let asked = packet(asked.payload(&listed.build()));
         bench.send(&("a listed name", asked, "tx", "domain", &["denied"]));
-        assert_eq!(bench.tun.recv(ARRIVAL), Some(packet(answered.payload(&told))));
+        assert_eq!(bench.tun.recv(EVENT), Some(packet(answered.payload(&told))));
     }
     let dropped = udp4("10.50.0.2", "10.50.0.1", 40000, 53);
     let dropped = packet(dropped.payload(&query("drop.example", A).build()));
