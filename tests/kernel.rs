@@ -47,6 +47,8 @@ mod mounts;
 mod moved;
 #[path = "kernel/namespaces.rs"]
 mod namespaces;
+#[path = "kernel/notes.rs"]
+mod notes;
 #[path = "kernel/owners.rs"]
 mod owners;
 #[path = "kernel/persisted.rs"]

@@ -380,50 +380,6 @@ fn bans_are_sorted_and_have_notes_and_remaining_times() {
     assert_eq!(without_time(&bans(&bench)[2]), bare("10.0.0.9/32", "block"));
     let text = bench.xdpctl(["bans", JUDGED]);
     assert!(text.success().stdout.contains("ssh é"), "{}", text.stdout);
-
-    // Without its file a note is lost, and nothing else.
-    let lab = bench.lab();
-    let index = lab.ifindex("dut", JUDGED).to_string();
-    let notes = lab
-        .namespace("dut")
-        .xdpctl_directories()
-        .into_iter()
-        .map(|directory| directory.join(&index).join("notes"))
-        .find(|path| path.exists())
-        .expect("the notes");
-    fs::remove_file(notes).expect("removed");
-    assert_eq!(bans(&bench)[3]["note"], Value::Null);
-    bench.run(&[drop("all the same", from("2001:db8::1"), "banned")]);
-}
-
-/// Entries can still be shown and removed.
-#[test]
-fn notes_that_cannot_be_written_are_in_no_ones_way() {
-    let bench = attached();
-    run(&bench, "block", &["10.0.0.2", "--note", "stays"]);
-    run(&bench, "block", &["10.0.0.1", "--for", "1ms", "--note", "ends"]);
-    let [_, state] = bench.lab().namespace("dut").xdpctl_directories();
-    let state = state.join(bench.lab().ifindex("dut", JUDGED).to_string());
-    // In the place of the file that is written first, as if the disk were full.
-    fs::create_dir(state.join("notes.new")).expect("a directory");
-    sleep(ENDED);
-    let listed = bans(&bench);
-    assert_eq!(listed.len(), 1, "{listed:?}");
-    assert_eq!(
-        (&listed[0]["prefix"], &listed[0]["note"]),
-        (&json!("10.0.0.2/32"), &json!("stays"))
-    );
-    run(&bench, "block", &["10.0.0.3"]);
-    let output = bench.xdpctl(["block", JUDGED, "10.0.0.4", "--note", "new"]);
-    assert!(output.expect_status(1).stderr.contains("cannot keep the notes"), "{}", output.stderr);
-    run(&bench, "unblock", &["10.0.0.2"]);
-    let listed = bans(&bench);
-    assert_eq!(listed.len(), 1, "{listed:?}");
-    bench.run(&[
-        pass("removed", from("10.0.0.2"), "default"),
-        drop("without a note", from("10.0.0.3"), "banned"),
-        pass("not done", from("10.0.0.4"), "default"),
-    ]);
 }
 
 /// An address of IPv6 stands for its network, and `unblock` is told the same.

@@ -45,6 +45,11 @@ impl Notes {
         self.texts.get(&number).map(String::as_str)
     }
 
+    /// How many notes there are.
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
     /// The number of a text. A new text is written to the file.
     pub(super) fn number(&mut self, text: &str) -> Result<u32> {
         // The number is a hash of the text. If the file is lost and begun anew, other texts do not

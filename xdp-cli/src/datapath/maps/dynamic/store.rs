@@ -256,7 +256,7 @@ impl<'m> Store<'m> {
     pub fn sweep(&mut self) -> Result<()> {
         let Self { tables, notes, owners, .. } = self;
         let names = &tables.maps.owners;
-        tables.sweep(|used| {
+        tables.sweep(notes.len(), |used| {
             owners.keep(names, &used.owners)?;
             // A note too many does no harm. An error would: on a full disk nobody could look at
             // entries or remove them.

@@ -21,15 +21,23 @@ use crate::views::entries::Kind;
 /// [`super::filter::weight`] counts them), and more than half as many as are left.
 const STALE: u32 = 4096;
 
+/// All records are read to forget notes that none names, once there are more than this many and two
+/// for each record. Each record names one at most, so the next such search is as many new notes away.
+const SPARE_NOTES: usize = 256;
+
 /// From this epoch on, the next sweep writes all entries anew, without skips, and the epochs begin
 /// again with the first. That is early enough that no skip is left when its epoch is used for the
 /// second time.
 const RENEW_AT: u64 = Skip::LAST_EPOCH as u64 - 55;
 
 impl Tables<'_> {
-    /// As `Store::sweep`. `keep` is called where all records were read, with the owners and the
-    /// notes that some record names.
-    pub(super) fn sweep(&self, keep: impl FnOnce(&Borne) -> io::Result<()>) -> Result<()> {
+    /// As `Store::sweep`. There are so many `notes`. `keep` is called where all records were read,
+    /// with the owners and the notes that some record names.
+    pub(super) fn sweep(
+        &self,
+        notes: usize,
+        keep: impl FnOnce(&Borne) -> io::Result<()>,
+    ) -> Result<()> {
         let what = "sweep the run-time entries";
         let raw = self.switches.read();
         let now = time_for(&raw)?;
@@ -41,8 +49,10 @@ impl Tables<'_> {
             |table: EntryTable| raw.entries[table as usize] == 0 && raw.flags & table.flag() != 0;
         let ended = now >= raw.next_deadline;
         let renew = raw.last_epoch >= RENEW_AT;
-        let due =
-            |table: EntryTable| raw.changing != 0 || ended || renew || stale(table) || empty(table);
+        let records: usize = raw.entries.iter().map(|number| *number as usize).sum();
+        let crowded = notes > SPARE_NOTES + 2 * records;
+        let all = raw.changing != 0 || ended || renew || crowded;
+        let due = |table: EntryTable| all || stale(table) || empty(table);
         if !EntryTable::ALL.into_iter().any(due) {
             return Ok(());
         }
