@@ -75,7 +75,7 @@ impl ListedEntries {
         let mut held = Vec::new();
         for kind in [Kind::Allowlist, Kind::Blocklist] {
             for number in 0..self.lists(kind).len() {
-                let places = self.all(kind, number, address);
+                let places = self.first(kind, number, address, usize::MAX);
                 let List { name, side, action, .. } = &self.lists(kind)[number];
                 let (side, action) = (*side, *action);
                 let of_list = |place| Held { kind, name: name.clone(), side, action, place };
@@ -133,11 +133,12 @@ impl ListedEntries {
     }
 
     fn longest(&mut self, kind: Kind, number: usize, address: Address) -> Option<Place> {
-        self.all(kind, number, address).into_iter().next()
+        self.first(kind, number, address, 1).pop()
     }
 
-    /// The entries of a list that hold the address, the longest first.
-    fn all(&mut self, kind: Kind, number: usize, address: Address) -> Vec<Place> {
+    /// The first `most` entries of a list that hold the address: the longest first, and each in all
+    /// places where it stands.
+    fn first(&mut self, kind: Kind, number: usize, address: Address, most: usize) -> Vec<Place> {
         let list = match kind {
             Kind::Allowlist => self.ruleset.allowlists.get(number),
             Kind::Blocklist => self.ruleset.blocklists.get(number),
@@ -145,18 +146,22 @@ impl ListedEntries {
         };
         let Some(list) = list else { return Vec::new() };
         let index = self.lists.entry((kind, number)).or_insert_with(|| Index::of(list));
-        let found: Vec<(IpPrefix, u16, u32)> = match address {
+        let mut found: Vec<(IpPrefix, u16, u32)> = match address {
             Address::V4(address) => index
                 .v4
                 .holding(&list.v4, |length| masked_v4(address, length).0)
+                .take(most)
                 .map(|entry| (IpPrefix::V4(entry.prefix), entry.file, entry.line))
                 .collect(),
             Address::V6(address) => index
                 .v6
                 .holding(&list.v6, |length| masked_v6(address, length).0)
+                .take(most)
                 .map(|entry| (IpPrefix::V6(entry.prefix), entry.file, entry.line))
                 .collect(),
         };
+        // An entry may stand twice in a line.
+        found.dedup();
         let place = |(prefix, file, line)| Place { prefix, file: self.file(file), line };
         found.into_iter().map(place).collect()
     }
@@ -202,20 +207,21 @@ impl Sorted {
         Self { places, lengths }
     }
 
-    /// The entries that hold an address, the longest first; for each prefix only the entry that was
-    /// named first. `around` gives the prefix of a length around the address.
+    /// The entries that hold an address, the longest first; those of one prefix in the order in
+    /// which they were named. `around` gives the prefix of a length around the address.
     fn holding<'e, A: Copy + Ord>(
         &self,
         entries: &'e [Entry<A>],
         around: impl Fn(u8) -> Prefix<A>,
     ) -> impl Iterator<Item = &'e Entry<A>> {
         let entry = |place: u32| entries.get(place as usize);
-        self.lengths.iter().filter_map(move |&length| {
+        self.lengths.iter().flat_map(move |&length| {
             let wanted = around(length);
             let first = self
                 .places
                 .partition_point(|&place| entry(place).is_some_and(|it| it.prefix < wanted));
-            self.places.get(first).copied().and_then(entry).filter(|it| it.prefix == wanted)
+            let from_first = self.places.iter().skip(first).copied().filter_map(entry);
+            from_first.take_while(move |it| it.prefix == wanted)
         })
     }
 }
@@ -287,6 +293,25 @@ mod tests {
             [("a", 30), ("second", 25), ("first", 24), ("second", 24), ("trial", 32)]
         );
         assert_eq!(entries.holding(v4("10.0.1.1")), []);
+    }
+
+    /// Whoever wants an address off a list has to know every place of it.
+    #[test]
+    fn an_entry_is_found_in_every_place_where_it_stands() {
+        let configuration = "[[blocklist]]\nname = \"b\"\nfiles = [\"list.txt\"]\n\
+                             prefixes = [\"10.0.0.1\", \"10.0.0.1\",\n\"10.0.0.0/24\"]\n";
+        let (_folder, mut entries) = entries(configuration, "10.0.0.1\n# no\n10.0.0.1/32\n");
+        let held = entries.holding(v4("10.0.0.1")).into_iter().map(|it| shown(Some(it.place)));
+        let at = |prefix: &str, file: &str, line| Some((prefix.into(), file.into(), line));
+        let expected = [
+            at("10.0.0.1/32", "c.toml", 4),
+            at("10.0.0.1/32", "list.txt", 1),
+            at("10.0.0.1/32", "list.txt", 3),
+            at("10.0.0.0/24", "c.toml", 5),
+        ];
+        assert_eq!(held.collect::<Vec<_>>(), expected);
+        let decides = entries.deciding(Kind::Blocklist, "b", v4("10.0.0.1"), v4("10.0.0.2"));
+        assert_eq!(shown(decides), at("10.0.0.1/32", "c.toml", 4));
     }
 
     #[test]
