@@ -4,6 +4,7 @@ use super::super::prefix::{Family, IpPrefix};
 use super::super::report::Report;
 use super::super::table::{Placed, TomlTable};
 use super::Conditions;
+use super::field::{ICMP, ICMPV6};
 use crate::ruleset::Protocol;
 
 const TCP: u8 = 6;
@@ -49,7 +50,20 @@ pub(super) fn report(table: &TomlTable<'_>, conditions: &Conditions, report: &mu
         && !matches!(protocol, Some(Protocol::Icmp | Protocol::Icmpv6))
     {
         let hint = "add protocol = \"icmp\" (IPv4) or protocol = \"icmpv6\" (IPv6)";
-        if protocol.is_some() {
+        // A number is of both families, in one of which it has no types.
+        let by_number = match protocol {
+            Some(Protocol::Number(ICMP)) => Some("icmp"),
+            Some(Protocol::Number(ICMPV6)) => Some("icmpv6"),
+            _ => None,
+        };
+        if let Some(name) = by_number {
+            let shown = shown(protocol);
+            report.error(
+                types.at,
+                format!("{title}: icmp_type wants the protocol's name, found protocol = {shown}"),
+                format!("write protocol = {name:?}"),
+            );
+        } else if protocol.is_some() {
             let shown = shown(protocol);
             let message = format!("{title}: icmp_type with protocol = {shown} can never match");
             report.error(types.at, message, hint);

@@ -16,8 +16,8 @@ const PROTOCOL_HINT: &str =
     "write \"tcp\", \"udp\", \"sctp\", \"icmp\", \"icmpv6\", another name or a number of 0 to 255";
 
 /// Protocol numbers of ICMP and ICMPv6.
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMPV6: u8 = 58;
 
 pub(super) fn protocol(
     table: &mut TomlTable<'_>,
