@@ -163,6 +163,21 @@ fn a_peer_in_another_namespace_is_warned_of() {
 }
 
 /// The index of a target may be used again by an interface that no rule names.
+/// `status` said that a reload puts a program there, which the driver refuses each time.
+#[test]
+fn a_target_that_can_carry_no_program_is_told_as_such() {
+    let mut bench = Bench::new();
+    bench.attach(&to("lo"));
+    let problems = status(&bench)["problems"].clone();
+    let texts = problems.as_array().expect("an array").iter().filter_map(Value::as_str);
+    let problem = texts.into_iter().find(|it| it.starts_with("what is redirected to lo may be"));
+    let problem = problem.unwrap_or_else(|| panic!("{problems}"));
+    // Linux 6.1 cannot be asked what a driver can do.
+    let known = !std::fs::read_to_string("/proc/version").expect("a version").contains(" 6.1.");
+    assert_eq!(problem.contains("it can carry no XDP program"), known, "{problem}");
+    assert_eq!(problem.contains("`xdpctl reload` puts one there"), !known, "{problem}");
+}
+
 #[test]
 fn a_target_goes_and_comes_back() {
     let mut bench = pairs_inside();

@@ -92,6 +92,16 @@ impl Outcome {
                 "what is redirected to {name} may be lost: its driver wants an XDP program at the \
                  receiving end, and none could be put there ({why})"
             )),
+            // As loopback. Another command would try in vain.
+            (Reachability::NeedsProgram(carrier), None, None)
+                if *carrier == self.target.index
+                    && self.target.has_xdp_feature(xdp_feature::BASIC) == Some(false) =>
+            {
+                Some(format!(
+                    "what is redirected to {name} may be lost: its driver does not say that it \
+                     takes redirected frames, and it can carry no XDP program"
+                ))
+            }
             (Reachability::NeedsProgram(_), None, None) => Some(format!(
                 "what is redirected to {name} may be lost: its driver wants an XDP program at the \
                  receiving end, and there is none (`xdpctl reload` puts one there)"
