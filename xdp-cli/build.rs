@@ -4,6 +4,9 @@
 //! The toolchain is one that can compile `core` for BPF: Debian's (rustc-web, cargo-web and
 //! rust-web-src, in /usr/bin) if its `core` is there in source, else rustup's nightly with
 //! rust-src. `XDPCTL_BPF_CARGO` and `XDPCTL_BPF_RUSTC` name another.
+//!
+//! Each profile and each workspace has an OUT_DIR, and so compiles them again. Builds that are given
+//! the same `XDPCTL_BPF_TARGET_DIR`, an absolute path, compile them once.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 const PROGRAMS: [&str; 6] = ["xdpctl", "pass", "clock", "capture", "nic", "bench"];
+/// The environment variable with the folder to compile them in.
+const TARGET_DIR: &str = "XDPCTL_BPF_TARGET_DIR";
 const INSTALL: &str = "scripts/setup installs what is missing";
 
 fn main() {
@@ -24,10 +29,11 @@ fn main() {
     }
     println!("cargo:rerun-if-env-changed=XDPCTL_BPF_CARGO");
     println!("cargo:rerun-if-env-changed=XDPCTL_BPF_RUSTC");
+    println!("cargo:rerun-if-env-changed={TARGET_DIR}");
 
     let toolchain = Toolchain::find();
     require_linker();
-    let target_dir = out.join("ebpf");
+    let target_dir = target_dir(&out);
     let status = toolchain
         .command()
         .current_dir(&ebpf)
@@ -47,6 +53,24 @@ fn main() {
             fail(&format!("cannot copy {}: {error}", from.display()));
         }
     }
+}
+
+/// Where the programs are compiled. Those for other registers (ARM64) have other flags, and a folder
+/// of their own: a build that copies from here never finds what one beside it has put there.
+fn target_dir(out: &Path) -> PathBuf {
+    let Some(shared) = env::var_os(TARGET_DIR).filter(|shared| !shared.is_empty()) else {
+        return out.join("ebpf");
+    };
+    let shared = PathBuf::from(shared);
+    if shared.is_relative() {
+        fail(&format!("{TARGET_DIR}={}: has to be an absolute path", shared.display()));
+    }
+    shared.join(architecture())
+}
+
+/// The architecture whose registers the programs know.
+fn architecture() -> String {
+    env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it")
 }
 
 struct Toolchain {
@@ -129,9 +153,8 @@ impl Toolchain {
         if self.bootstrap {
             command.env("RUSTC_BOOTSTRAP", "1");
         }
-        let architecture = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
         let flags = [
-            format!("--cfg=bpf_target_arch=\"{architecture}\""),
+            format!("--cfg=bpf_target_arch=\"{}\"", architecture()),
             "-Cdebuginfo=2".to_owned(),
             "-Clink-arg=--btf".to_owned(),
             // 32-bit arithmetic; the newest set that Linux 6.1 has.
