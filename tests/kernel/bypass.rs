@@ -1,5 +1,6 @@
 //! `bypass`: everything passes, malformed frames too, until it is switched off.
 
+use crate::explain::explain_frames;
 use crate::lab::bench::{Bench, JUDGED, pass};
 use crate::lab::frame::udp4;
 
@@ -34,12 +35,10 @@ fn everything_passes_while_it_is_on_and_is_judged_again_afterwards() {
         ]
     };
     let judged = |bench: &Bench| {
-        frames().map(|(what, frame)| {
-            let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-            let output = bench.xdpctl(["explain", JUDGED, "--json", "--packet", &hex]);
-            let told = output.success().json();
-            (what, told["verdict"].to_string(), told["reason"].to_string())
-        })
+        let answers = explain_frames(bench, &frames().map(|(_, frame)| frame));
+        let told = answers.map(|it| (it["verdict"].to_string(), it["reason"].to_string()));
+        let named = frames().into_iter().zip(told);
+        named.map(|((what, _), (verdict, reason))| (what, verdict, reason)).collect::<Vec<_>>()
     };
     let before = judged(&bench);
     assert_eq!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::explain::{explain_frame, told};
+use crate::explain::{explain_frame, explain_frames, told};
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::dns::*;
 use crate::lab::frame::*;
@@ -246,25 +246,31 @@ fn explain_and_lookup_say_the_entry_and_where_it_stands() {
     let mut bench = Bench::new();
     bench.write("hosts.txt", "# hosts\n127.0.0.1 localhost\n0.0.0.0 bad.example Worse.example\n");
     bench.attach(EXPLAINED);
-    for (name, kind, verdict, expected) in [
+    let decided = [
         ("drop.example", A, "tx", json!(["malware", "drop.example", "in0.toml", 9])),
         ("WWW.Drop.example", A, "tx", json!(["malware", "drop.example", "in0.toml", 9])),
         ("x.ads.example", A, "tx", json!(["malware", "*.ads.example", "in0.toml", 10])),
         ("worse.example", A, "tx", json!(["malware", "worse.example", "hosts.txt", 3])),
         ("a.bad.example", ANY, "tx", json!(["malware", "bad.example", "hosts.txt", 3])),
         ("else.example", ANY, "tx", json!(["any", ".", "in0.toml", 17])),
-    ] {
-        let answer = explain_frame(&bench, ask(&query(name, kind)));
+    ];
+    let frames = decided.each_ref().map(|(name, kind, ..)| ask(&query(name, *kind)).build());
+    let answers = explain_frames(&bench, &frames);
+    for ((name, kind, verdict, expected), answer) in decided.into_iter().zip(answers) {
         assert_eq!(place(&answer, "rule"), expected, "{name} {kind}: {answer}");
         assert_eq!(answer["verdict"], verdict, "{name} {kind}: {answer}");
         assert_eq!(answer["reason"], "domain", "{name} {kind}: {answer}");
     }
-    let answer = explain_frame(&bench, ask(&query("drop.example", A).answered()));
-    assert_eq!(told(&answer), json!(["drop", "domain", "malware", "drop.example"]));
-    let answer = explain_frame(&bench, ask(&query("else.example", A)));
-    assert_eq!(told(&answer), json!(["pass", "default", null, null]));
+    let others = [
+        query("drop.example", A).answered(),
+        query("else.example", A),
+        query("good.ads.example", A),
+    ];
+    let [answered, unlisted, answer] =
+        explain_frames(&bench, &others.map(|message| ask(&message).build()));
+    assert_eq!(told(&answered), json!(["drop", "domain", "malware", "drop.example"]));
+    assert_eq!(told(&unlisted), json!(["pass", "default", null, null]));
     // An exception is named beside what decides.
-    let answer = explain_frame(&bench, ask(&query("good.ads.example", A)));
     assert_eq!(told(&answer), json!(["pass", "default", null, null]));
     let excepted = place(&answer["excepted"], "rule");
     assert_eq!(excepted, json!(["exceptions", "good.ads.example", "in0.toml", 3]), "{answer}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{explain, explain_frame, told};
+use super::{explain_frame, explain_frames, told};
 use crate::faults::shim;
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::capture::pcap;
@@ -60,7 +60,7 @@ fn place(answer: &Value) -> Value {
 #[test]
 fn the_entry_and_where_it_stands() {
     let bench = attached();
-    for (source, destination, expected) in [
+    let decided = [
         ("203.0.113.7", "10.9.9.9", json!(["bad", "203.0.113.7/32", "in0.toml", 13])),
         ("203.0.113.8", "10.9.9.9", json!(["bad", "203.0.113.0/24", "in0.toml", 14])),
         ("9.9.9.9", "192.0.2.1", json!(["bad", "192.0.2.0/25", "list.txt", 2])),
@@ -69,53 +69,60 @@ fn the_entry_and_where_it_stands() {
         ("203.0.113.8", "192.0.2.201", json!(["bad", "192.0.2.200/29", "list.txt", 3])),
         ("198.51.100.8", "192.0.2.201", json!(["office", "198.51.100.0/24", "in0.toml", 7])),
         ("10.9.9.9", "9.9.9.9", json!(["telnet", null, "in0.toml", 30])),
-    ] {
-        let answer = explain_frame(&bench, udp4(source, destination, 1, 23));
+    ];
+    let frames =
+        decided.each_ref().map(|(source, destination, _)| udp4(source, destination, 1, 23).build());
+    let answers = explain_frames(&bench, &frames);
+    for ((source, destination, expected), answer) in decided.into_iter().zip(answers) {
         assert_eq!(place(&answer), expected, "{source} to {destination}");
     }
-    let answer = explain_frame(&bench, udp6("2001:db8:bad::1", "::1", 1, 2));
-    assert_eq!(place(&answer), json!(["bad", "2001:db8:bad::/48", "in0.toml", 15]));
-
+    let [ipv6, ruled, defaulted, allowed_arp, other_arp] = explain_frames(
+        &bench,
+        &[
+            udp6("2001:db8:bad::1", "::1", 1, 2).build(),
+            udp4("10.9.9.9", "9.9.9.9", 1, 23).build(),
+            udp4("10.9.9.9", "9.9.9.9", 1, 24).build(),
+            arp_request("192.0.2.1", "10.0.0.2").build(),
+            arp_request("192.0.2.2", "10.0.0.2").build(),
+        ],
+    );
+    assert_eq!(place(&ipv6), json!(["bad", "2001:db8:bad::/48", "in0.toml", 15]));
     // A list that only counts is named beside the one that decides.
-    for port in [23, 24] {
-        let answer = explain_frame(&bench, udp4("10.9.9.9", "9.9.9.9", 1, port));
+    for answer in [ruled, defaulted] {
         let counted = &answer["counted"];
         assert_eq!(place(counted), json!(["trial", "10.0.0.0/8", "in0.toml", 22]));
     }
-
-    let answer = explain_frame(&bench, arp_request("192.0.2.1", "10.0.0.2"));
-    assert_eq!(told(&answer), json!(["pass", "arp", null, "192.0.2.1/32"]));
-    let answer = explain_frame(&bench, arp_request("192.0.2.2", "10.0.0.2"));
-    assert_eq!(told(&answer), json!(["drop", "arp", null, null]));
+    assert_eq!(told(&allowed_arp), json!(["pass", "arp", null, "192.0.2.1/32"]));
+    assert_eq!(told(&other_arp), json!(["drop", "arp", null, null]));
 }
 
 #[test]
 fn run_time_entries_decide_as_they_live() {
     let bench = attached();
-    let from = |source: &str| told(&explain_frame(&bench, udp4(source, "9.9.9.9", 1, 2)));
     bench.xdpctl(["block", JUDGED, "8.8.0.0/16"]).success();
     bench.xdpctl(["block", JUDGED, "8.8.8.8", "198.51.100.1", "--note", "twice"]).success();
     bench.xdpctl(["allow", JUDGED, "203.0.113.7", "--for", "1h"]).success();
-    assert_eq!(from("8.8.8.8"), json!(["drop", "banned", null, "8.8.8.8/32"]));
-    assert_eq!(from("8.8.1.1"), json!(["drop", "banned", null, "8.8.0.0/16"]));
+    let frames = ["8.8.8.8", "8.8.1.1", "198.51.100.1", "203.0.113.7"]
+        .map(|source| udp4(source, "9.9.9.9", 1, 2).build());
+    let [noted, prefix, office, allowed] = explain_frames(&bench, &frames);
+    assert_eq!(told(&noted), json!(["drop", "banned", null, "8.8.8.8/32"]));
+    assert_eq!(told(&prefix), json!(["drop", "banned", null, "8.8.0.0/16"]));
     // An allowlist comes before a block.
-    assert_eq!(from("198.51.100.1"), json!(["pass", "allowlist", "office", "198.51.100.0/24"]));
-    assert_eq!(from("203.0.113.7"), json!(["pass", "allowed", null, "203.0.113.7/32"]));
+    assert_eq!(told(&office), json!(["pass", "allowlist", "office", "198.51.100.0/24"]));
+    assert_eq!(told(&allowed), json!(["pass", "allowed", null, "203.0.113.7/32"]));
     // With their notes, and their ends.
-    let life = |source: &str| {
-        let answer = explain_frame(&bench, udp4(source, "9.9.9.9", 1, 2));
-        (answer["note"].clone(), answer["expires_in_seconds"].clone())
-    };
-    assert_eq!(life("8.8.8.8"), (json!("twice"), Value::Null));
-    assert_eq!(life("8.8.1.1"), (Value::Null, Value::Null));
-    let (note, left) = life("203.0.113.7");
+    let life = |answer: &Value| (answer["note"].clone(), answer["expires_in_seconds"].clone());
+    assert_eq!(life(&noted), (json!("twice"), Value::Null));
+    assert_eq!(life(&prefix), (Value::Null, Value::Null));
+    let (note, left) = life(&allowed);
     assert!(note.is_null() && (1..=3600).contains(&left.as_u64().unwrap()), "{note} {left}");
     let frame = super::hex_digits(&udp4("8.8.8.8", "9.9.9.9", 1, 2).build());
     let said = bench.xdpctl(["explain", JUDGED, "--packet", &frame]);
     assert_eq!(said.success().stdout, "drop: banned 8.8.8.8/32 (twice)\n");
     bench.xdpctl(["allow", JUDGED, "203.0.113.7", "--for", "1ms"]).success();
     std::thread::sleep(Duration::from_millis(5));
-    assert_eq!(from("203.0.113.7"), json!(["drop", "blocklist", "bad", "203.0.113.7/32"]));
+    let answer = explain_frame(&bench, udp4("203.0.113.7", "9.9.9.9", 1, 2));
+    assert_eq!(told(&answer), json!(["drop", "blocklist", "bad", "203.0.113.7/32"]));
 }
 
 /// Once each length of a prefix was looked up by itself, and 100,000 frames took eight seconds.
@@ -210,10 +217,10 @@ fn lookup_shows_everything_that_holds_an_address_in_the_order_of_judgement() {
     assert!(last["expires_in_seconds"].as_u64().is_some_and(|left| (1..=600).contains(&left)));
 
     // The first is what the program says of a packet from there.
-    for address in ["203.0.113.7", "203.0.113.9", "198.51.100.1", "192.0.2.203", "203.0.1.1"] {
+    let addresses = ["203.0.113.7", "203.0.113.9", "198.51.100.1", "192.0.2.203", "203.0.1.1"];
+    let frames = addresses.map(|address| udp4(address, "9.9.9.9", 1, 2).build());
+    for (address, answer) in addresses.into_iter().zip(explain_frames(&bench, &frames)) {
         let first = lookup(address).swap_remove(0);
-        let answer =
-            explain(&bench, ["--source", address, "--destination", "9.9.9.9"]).swap_remove(0);
         assert_eq!(answer["entry"], first["entry"], "{address}");
     }
 }

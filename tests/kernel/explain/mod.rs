@@ -61,6 +61,19 @@ pub fn explain_frame(bench: &Bench, frame: impl Into<Vec<u8>>) -> Value {
     answer
 }
 
+/// The answers of `explain` for frames, asked at once: each time, the kernel verifies the filter
+/// anew.
+#[track_caller]
+pub fn explain_frames<F: AsRef<[u8]>, const N: usize>(
+    bench: &Bench,
+    frames: &[F; N],
+) -> [Value; N] {
+    let path = bench.directory().join("asked.pcap");
+    std::fs::write(&path, pcap(frames)).unwrap();
+    let answers = explain(bench, [OsStr::new("--pcap"), path.as_os_str()]);
+    answers.try_into().unwrap_or_else(|answers| panic!("not {N} answers: {answers:?}"))
+}
+
 /// The decision, without the place of what decided.
 pub fn told(answer: &Value) -> Value {
     json!([answer["verdict"], answer["reason"], answer["rule"], answer["entry"]])
@@ -119,22 +132,29 @@ fn what_is_malformed_is_told_why() {
     bench.attach("");
     let bytes = |frame: Frame| -> Vec<u8> { frame.into() };
     let extensions = std::array::from_fn::<_, 9, _>(|_| Extension::HopByHop);
-    for (frame, cause) in [
+    let malformed = [
         (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2))[..24].to_vec(), "ends inside a header"),
         (vec![0x02; 13], "ends inside a header"),
         (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2).ihl(4)), "has an IPv4 header length"),
         (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2).version(5)), "has a wrong IP version"),
         (bytes(udp4("192.0.2.1", "192.0.2.2", 1, 2).total_length(9_999)), "has an IP length"),
         (bytes(udp6("::1", "::2", 1, 2).extensions(extensions)), "has a ninth IPv6 extension"),
-    ] {
-        let text: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-        let answer = explain(&bench, ["--packet", &text]);
-        let said = answer[0]["cause"].as_str().expect("a cause");
+    ];
+    let frames = malformed.each_ref().map(|(frame, _)| frame);
+    let answers = explain_frames(&bench, &frames);
+    let path = bench.directory().join("malformed.pcap");
+    std::fs::write(&path, pcap(&frames)).unwrap();
+    let text = bench.xdpctl(["explain", JUDGED, "--pcap", path.to_str().unwrap()]);
+    let text: Vec<&str> = text.success().stdout.lines().collect();
+    assert_eq!(text.len(), malformed.len(), "{text:?}");
+    for (((_, cause), answer), line) in malformed.iter().zip(answers).zip(text) {
+        let said = answer["cause"].as_str().expect("a cause");
         assert!(said.starts_with(cause), "{said}: {cause}");
-        let lines = bench.xdpctl(["explain", JUDGED, "--packet", &text]);
-        let lines = &lines.success().stdout;
-        assert!(lines.starts_with(&format!("drop: malformed: the frame {cause}")), "{lines}");
+        assert!(line.contains(&format!(": drop: malformed: the frame {cause}")), "{line}");
     }
+    let alone = bench.xdpctl(["explain", JUDGED, "--packet", &hex_digits(&malformed[0].0)]);
+    let begins = format!("drop: malformed: the frame {}", malformed[0].1);
+    assert!(alone.success().stdout.starts_with(&begins), "{alone:?}");
 }
 
 #[test]
@@ -164,16 +184,17 @@ fn a_redirected_frame_is_shown_as_it_goes_on() {
         "#
     ));
     let frame = |port| udp4("10.0.0.1", "10.0.0.2", 9, port).build();
-    let answer = explain_frame(&bench, frame(1));
+    let [by_name, by_index, back] = explain_frames(&bench, &[frame(1), frame(2), frame(3)]);
+    let answer = by_name;
     let mut changed = frame(1);
     changed[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
     assert_eq!(told(&answer), json!(["redirect", "rule", "by-name", null]));
     assert_eq!((&answer["to"], &answer["output"]), (&json!("out0"), &json!(hex_digits(&changed))));
     // That of its name.
     assert_eq!(answer["line"], 3);
-    let answer = explain_frame(&bench, frame(2));
+    let answer = by_index;
     assert_eq!((&answer["to"], &answer["output"]), (&json!("out0"), &Value::Null));
-    let answer = explain_frame(&bench, frame(3));
+    let answer = back;
     let mut changed = frame(3);
     changed[..6].copy_from_slice(&[2, 0, 0, 0, 0, 8]);
     assert_eq!(told(&answer), json!(["tx", "rule", "back", null]));
@@ -231,7 +252,17 @@ fn a_frame_built_from_what_is_said_of_it() {
         let [answer] = explain(&bench, args.split_whitespace()).try_into().expect("one answer");
         answer["rule"].clone()
     };
+    // The frame is built in the same way where the configuration is asked, for which the kernel
+    // verifies nothing.
+    let file = bench.directory().join("in0.toml");
+    let by_file = |args: &str| {
+        let args = args.split_whitespace().chain(["--json"]);
+        let output = without_the_kernel("explain", &file, args);
+        let [answer] = lines(&output.success().stdout).try_into().expect("one answer");
+        answer["rule"].clone()
+    };
     assert_eq!(by(all), "all-of-it");
+    assert_eq!(by_file(all), "all-of-it");
     for other in [
         all.replace("10.1.2.3", "11.1.2.3"),
         all.replace("192.0.2.53", "192.0.2.54"),
@@ -243,15 +274,15 @@ fn a_frame_built_from_what_is_said_of_it() {
         all.replace("00:0a", "00:1a"),
         all.replace("tcp ", "udp ").replace("--tcp-flags syn,ack", ""),
     ] {
-        assert_eq!(by(&other), Value::Null, "{other}");
+        assert_eq!(by_file(&other), Value::Null, "{other}");
     }
-    assert_eq!(by("--source 2001:db8::1 --destination ::1 --protocol icmpv6"), "ping6");
+    assert_eq!(by_file("--source 2001:db8::1 --destination ::1 --protocol icmpv6"), "ping6");
     assert_eq!(
-        by("--source 2001:db8::1 --destination ::1 --protocol icmpv6 --icmp-type 129"),
+        by_file("--source 2001:db8::1 --destination ::1 --protocol icmpv6 --icmp-type 129"),
         Value::Null
     );
     assert_eq!(by("--source 10.0.0.1 --destination 10.0.0.2 --protocol sctp"), "own-mac");
-    assert_eq!(by("--source 10.0.0.1 --destination 10.0.0.2 --protocol 47"), "gre");
+    assert_eq!(by_file("--source 10.0.0.1 --destination 10.0.0.2 --protocol 47"), "gre");
 }
 
 #[test]
