@@ -284,9 +284,15 @@ fn a_reader_that_does_not_read_costs_frames_of_the_capture_only() {
     };
     assert_eq!(status.code(), Some(0), "{}", said());
     drop(reader);
-    let lost =
-        said().split(" lost;").next().and_then(|text| text.rsplit(' ').next().map(str::to_owned));
-    let lost: u64 = lost.and_then(|text| text.replace(',', "").parse().ok()).expect("a number");
+    let number = |text: &str| -> u64 { text.replace(',', "").parse().expect("a number") };
+    let said_of = |what: &str| {
+        let text = said();
+        let before = text.split(what).next().expect("the text before it");
+        number(before.rsplit(' ').next().expect("a word"))
+    };
+    let lost = said_of(" lost;");
+    // Each frame is in one of the numbers, also those that waited for the reader at the end.
+    assert_eq!(said_of(" frames captured") + lost, said_of(" matched,"), "{}", said());
     assert!(lost > 1000, "{}", said());
     assert!(said().contains("the capture was read too slowly"), "{}", said());
 }

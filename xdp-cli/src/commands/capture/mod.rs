@@ -78,6 +78,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         capture,
         out,
         written: 0,
+        unread: 0,
         data: Vec::new(),
     };
     let begun = capturing.begin();
@@ -88,7 +89,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Ok(()) => capturing.follow(&stop, session),
         Err(error) => Err(error),
     };
-    let end = capturing.finish(end, started);
+    let end = capturing.finish(end, started, &stop);
     capturing.tell(session)?;
     match end {
         Ok(()) | Err(Failure::ClosedPipe) => Ok(()),
@@ -129,6 +130,8 @@ struct Capturing<'a> {
     out: Output,
     /// Frames that were written.
     written: u64,
+    /// Frames that were captured when a signal came, and that nobody read.
+    unread: u64,
     /// The last frame's bytes.
     data: Vec<u8>,
 }
@@ -215,7 +218,10 @@ impl Capturing<'_> {
         } else {
             text::write(&mut self.out, &frame)
         };
-        written.map_err(unwritten)?;
+        if let Err(error) = written {
+            self.unread += u64::from(error.kind() == io::ErrorKind::TimedOut);
+            return Err(unwritten(error));
+        }
         self.written += 1;
         Ok(())
     }
@@ -302,9 +308,18 @@ impl Capturing<'_> {
     }
 
     /// Takes the programs away and writes what comes behind the last frame.
-    fn finish(&mut self, end: Result<(), Failure>, started: SystemTime) -> Result<(), Failure> {
+    fn finish(
+        &mut self,
+        end: Result<(), Failure>,
+        started: SystemTime,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
         self.capture.unhook();
         if matches!(end, Err(Failure::ClosedPipe)) {
+            // Without a signal, the reader is gone, and had what it wanted.
+            while stop.is_set() && self.capture.next(self.link_type, &mut self.data).is_some() {
+                self.unread += 1;
+            }
             return end;
         }
         let mut rest = || -> Result<(), Failure> {
@@ -329,15 +344,16 @@ impl Capturing<'_> {
     /// Says how many frames were captured, and how many were lost.
     fn tell(&self, session: &mut Session<'_>) -> Result<(), Failure> {
         let counts = self.capture.counts()?;
+        let lost = counts.lost + self.unread;
         session.reporter.note(
             &format!(
                 "{} captured, {} lost; {} matched, of {} that came in",
                 counted(self.written, "frame"),
-                grouped(counts.lost),
+                grouped(lost),
                 grouped(counts.matched),
                 grouped(counts.seen)
             ),
-            (counts.lost > 0).then_some(
+            (lost > 0).then_some(
                 "the capture was read too slowly: --sample, --snaplen or a filter make it less; the \
                  frames themselves went their way",
             ),
