@@ -559,12 +559,14 @@ mod tests {
             told.to_string().contains(" is lost: ") && told.to_string().contains("PEER"),
             "{told}"
         );
-        let Some(SentBack::Lost(told)) = sent_back(&near, Mode::Native, &[peer.clone()]) else {
+        let Some(SentBack::Lost(told)) =
+            sent_back(&near, Mode::Native, std::slice::from_ref(&peer))
+        else {
             panic!("nothing is said");
         };
         assert!(told.to_string().contains("`xdpctl attach peer0`"), "{told}");
         let unknown = Interface { xdp_features: None, ..near.clone() };
-        let said = sent_back(&unknown, Mode::Native, &[peer.clone()]);
+        let said = sent_back(&unknown, Mode::Native, std::slice::from_ref(&peer));
         assert!(matches!(said, Some(SentBack::Unknown(_))), "{said:?}");
 
         let xdp = |mode| vec![AttachedXdp { mode, program_id: 1 }];
