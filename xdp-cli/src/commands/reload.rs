@@ -197,9 +197,10 @@ fn prepare<'a>(
     let mut all = Vec::new();
     for (&before, loaded) in chosen.iter().zip(loaded) {
         let configured = loaded.configured();
+        // First, while there is no image yet: each takes much memory.
+        let (difference, unkept) = compare(namespace, before, configured.ruleset)?;
         let prepared = reload::prepare(before, configured.ruleset, configured.path)?;
         let map_bytes = memory::map_bytes(before, &prepared)?;
-        let (difference, unkept) = compare(namespace, before, configured.ruleset)?;
         let missing = missing(&before.name(), &prepared);
         let change = Change { before, configured, prepared };
         all.push(Ready { change, missing, unkept, difference, map_bytes });

@@ -417,6 +417,8 @@ impl ListedNames {
             listed.value = value;
             listed.is_left_out = own == 0 || said == [around; 2];
         }
+        // No parent is looked for from here on, and the table takes as much memory.
+        self.by_hash = FxHashMap::default();
         folded
     }
 
