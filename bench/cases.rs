@@ -206,6 +206,31 @@ fn thousand_not_listed(_: &Subject) -> Traffic {
     Traffic::from_names(&NAMES.misses(1000, 21))
 }
 
+/// A name of as many labels as there can be, all of that letter but the leftmost: on the wire, with
+/// the root's label.
+fn deep_name(leftmost: u8, letter: u8) -> Vec<u8> {
+    let mut name = [1, letter].repeat(127);
+    name[1] = leftmost;
+    name.push(0);
+    name
+}
+
+/// Queries for a name of 127 labels, which is not listed.
+fn deep_queries(_: &Subject) -> Traffic {
+    let sources = Prefixes::blocklist_v4(0, 0).misses(SOURCES_V4_COUNT, 23);
+    Traffic::from_name(&deep_name(b'a', b'x'), &sources)
+}
+
+/// A million names, and one of 127 labels, from which [`deep_queries`] differs in the leftmost.
+fn deep_names() -> Subject {
+    let mut subject = million_names("drop");
+    let name = deep_name(b'b', b'x').into_iter().skip(1).step_by(2);
+    let labels: Vec<String> = name.map(|byte| char::from(byte).to_string()).collect();
+    let names = Names::new(999_999).hosts_file();
+    subject.files = vec![format!("{names}0.0.0.0 {}\n", labels.join("."))];
+    subject
+}
+
 /// UDP to a port that has nothing to do with names.
 fn not_dns(_: &Subject) -> Traffic {
     let sources = Prefixes::blocklist_v4(0, 0).misses(FLOWS_V4_COUNT, 22);
@@ -366,6 +391,19 @@ pub fn groups() -> Vec<Group> {
                     Reason::Default,
                 ),
                 case(Usual, "1,000,000 names, hit, 1,000 of them", thousand_listed, Reason::Domain),
+                case(Usual, "1,000,000 names, 127 labels", deep_queries, Reason::Default),
+            ],
+        },
+        Group {
+            subject: Some(("1,000,000 names, of up to 127 labels", deep_names)),
+            cases: vec![
+                case(
+                    Usual,
+                    "1,000,000 names of up to 127 labels, 127 labels",
+                    deep_queries,
+                    Reason::Default,
+                )
+                .goal(Goal::Floor(12.0)),
             ],
         },
         Group {

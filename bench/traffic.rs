@@ -78,6 +78,22 @@ impl Traffic {
 }
 
 impl Traffic {
+    /// DNS queries for one name, which ends with the root's label, from these sources, over and over.
+    pub fn from_name(name: &[u8], sources: &[u128]) -> Self {
+        let mut message = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend_from_slice(name);
+        message.extend([0, 1, 0, 1]);
+        let mut traffic = Self::from_sources(Family::V4, sources);
+        let frame = &mut traffic.frame;
+        frame.truncate(IPV4_HEADER.end + UDP_HEADER);
+        frame.append(&mut message);
+        let length = |from: usize| ((frame.len() - from) as u16).to_be_bytes();
+        let [ip_length, udp_length] = [length(IPV4_HEADER.start), length(IPV4_HEADER.end)];
+        frame[IPV4_HEADER.start + 2..][..2].copy_from_slice(&ip_length);
+        frame[IPV4_HEADER.end + 4..][..4].copy_from_slice(&[udp_length[0], udp_length[1], 0, 0]);
+        traffic
+    }
+
     /// The sum of the IPv4 header's two-byte pieces without the source and the checksum, which
     /// the generator adds and writes.
     pub fn header_sum(&self) -> u32 {
@@ -87,6 +103,8 @@ impl Traffic {
 
 /// Where a frame has its IPv4 header.
 const IPV4_HEADER: std::ops::Range<usize> = 14..34;
+
+const UDP_HEADER: usize = 8;
 
 fn pieces_sum(bytes: &[u8]) -> u32 {
     bytes.chunks_exact(2).map(|piece| u32::from(u16::from_ne_bytes([piece[0], piece[1]]))).sum()
