@@ -18,7 +18,7 @@ use xdp_common::filter::dynamic::{
     deciding_v4, deciding_v6,
 };
 use xdp_common::filter::order::{Scratch, judge};
-use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS, Span};
+use xdp_common::image::{Header, LAYOUT, LINE_WORDS, Lines, MAGIC, SPAN_WORDS};
 use xdp_common::packet::{LinkType, Network};
 use xdpctl::config::file::FileError;
 use xdpctl::config::load_with;
@@ -89,8 +89,8 @@ impl Words {
 }
 
 impl Lines for Words {
-    fn span(&self, line: u32) -> Option<&Span> {
-        self.0.get(line as usize * LINE_WORDS..)?.first_chunk()
+    fn words(&self, line: u32) -> Option<&[u64]> {
+        self.0.get(line as usize * LINE_WORDS..)
     }
 }
 

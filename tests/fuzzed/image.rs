@@ -2,7 +2,7 @@
 
 use xdp_common::filter::dynamic::NoEntries;
 use xdp_common::filter::order::{Scratch, judge};
-use xdp_common::image::{Header, LINE_WORDS, Lines, SPAN_WORDS, Span, flag};
+use xdp_common::image::{Header, LINE_WORDS, Lines, SPAN_WORDS, flag};
 use xdp_common::lookup::interval_tree::{Descriptor, Level, MAX_DEPTH, find_32, find_64};
 use xdp_common::lookup::lpm::{self, RECORD_NODE, RECORDS};
 use xdp_common::packet::LinkType;
@@ -13,8 +13,8 @@ use xdpctl::judgement::dns::Names;
 struct Words(Vec<u64>);
 
 impl Lines for Words {
-    fn span(&self, line: u32) -> Option<&Span> {
-        self.0.get(line as usize * LINE_WORDS..)?.first_chunk()
+    fn words(&self, line: u32) -> Option<&[u64]> {
+        self.0.get(line as usize * LINE_WORDS..)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use xdp_common::capacity::MAX_COUNTERS;
 use xdp_common::filter::dynamic::{EntryTable, FILTER_BITS, Value};
-use xdp_common::image::{Block, Header, LAYOUT, LINE_WORDS, Lines, MAGIC, Span};
+use xdp_common::image::{Block, Header, LAYOUT, LINE_WORDS, Lines, MAGIC};
 use xdpctl::config::prefix::IpPrefix;
 use xdpctl::datapath::attached::in_force::InForce;
 use xdpctl::datapath::attached::kept_ruleset::{self, Borrowed};
@@ -37,8 +37,8 @@ impl Image {
 }
 
 impl Lines for Image {
-    fn span(&self, line: u32) -> Option<&Span> {
-        self.0.as_flattened().get(line as usize * LINE_WORDS..)?.first_chunk()
+    fn words(&self, line: u32) -> Option<&[u64]> {
+        self.0.as_flattened().get(line as usize * LINE_WORDS..)
     }
 }
 

@@ -52,6 +52,8 @@ pub type Line = [u64; LINE_WORDS];
 pub const EXTENT_BLOCKS: usize = 2048;
 /// Lines of an extent.
 pub const EXTENT_LINES: u32 = EXTENT_BLOCKS as u32 * BLOCK_LINES;
+/// Words of an extent.
+pub const EXTENT_WORDS: usize = EXTENT_BLOCKS * BLOCK_WORDS;
 /// The element of an extent's map: 1 MiB and the slack, the least that an image takes. An array,
 /// because Linux 6.1 refuses inner maps whose values are structures.
 ///
@@ -90,9 +92,16 @@ pub const LAYOUT: u32 = 7;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
-    /// The words from a line on; lines are counted from the start of the image. Words behind the
-    /// end of what was written there may be anything. `None` where the image has no such line.
-    fn span(&self, line: u32) -> Option<&Span>;
+    /// The words from a line on, as many as lie together: a [`Span`] at least. Lines are counted from
+    /// the start of the image. Words behind the end of what was written there may be anything. `None`
+    /// where the image has no such line.
+    fn words(&self, line: u32) -> Option<&[u64]>;
+
+    /// The words from a line on that are a span.
+    #[inline(always)]
+    fn span(&self, line: u32) -> Option<&Span> {
+        self.words(line)?.first_chunk()
+    }
 
     /// One line.
     #[inline(always)]
@@ -101,10 +110,16 @@ pub trait Lines {
         self.span(line).map(|span| unsafe { &*span.as_ptr().cast() })
     }
 
-    /// A line that is known to lie in the image's first extent.
+    /// A span that is known to lie in the image's first extent.
     #[inline(always)]
-    fn near(&self, line: u32) -> Option<&Line> {
-        self.line(line)
+    fn near(&self, line: u32) -> Option<&Span> {
+        self.span(line)
+    }
+
+    /// The words of an extent behind the image's first, by the extent's first line.
+    #[inline(always)]
+    fn extent(&self, line: u32) -> Option<&[u64]> {
+        self.words(line)
     }
 
     /// A line that is known to lie behind the image's first extent.
@@ -230,10 +245,10 @@ pub struct Header {
     /// to follow and not two. And how many buckets there are.
     pub name_table: u32,
     pub name_buckets: u32,
-    /// The filter before a large table, behind the first extent too; 0 where there is none. And how
-    /// many lines it has.
+    /// The filter before them, which begins with an extent and ends in it, and the bits of a word's
+    /// number in it.
     pub name_filter: u32,
-    pub name_filter_lines: u32,
+    pub name_filter_mask: u32,
     /// The most labels of a listed name.
     pub name_depth: u32,
     /// The value of the root, which stands in no bucket; 0 if it is not listed.

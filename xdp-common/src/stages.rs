@@ -5,9 +5,9 @@ use crate::packet::LinkType;
 
 /// The filter itself, which begins anew.
 pub const FILTER: u32 = 0;
-/// The program that reads the question of a DNS message.
+/// The program that reads the question of a DNS message, and asks the lists of names about it.
 pub const QUESTION: u32 = 1;
-/// The program that asks the lists of names about it.
+/// The program that goes on with the search for a long name.
 pub const NAMES: u32 = 2;
 /// The program that goes on from there: rules, and what follows them.
 pub const RULES: u32 = 3;

@@ -51,10 +51,22 @@ impl Lines for Image {
     }
 
     #[inline(always)]
-    fn near(&self, line: u32) -> Option<&Line> {
+    fn near(&self, line: u32) -> Option<&Span> {
         let inside = black_box(u64::from(line)) as usize & (EXTENT_LINES as usize - 1);
-        // SAFETY: `inside` is a line of the first extent before its slack.
-        Some(unsafe { &*self.first.as_ptr().add(inside * LINE_WORDS).cast::<Line>() })
+        // SAFETY: `inside` is a line of the first extent before its slack, which is long enough for
+        // a span.
+        Some(unsafe { &*self.first.as_ptr().add(inside * LINE_WORDS).cast::<Span>() })
+    }
+
+    #[inline(always)]
+    fn extent(&self, line: u32) -> Option<&[u64]> {
+        let slot = self.header().more_extents.wrapping_add((line / EXTENT_LINES).wrapping_sub(1));
+        Some(RULESET.get(slot)?.get(0)?)
+    }
+
+    #[inline(always)]
+    fn words(&self, line: u32) -> Option<&[u64]> {
+        self.span(line).map(|span| span.as_slice())
     }
 
     #[inline(always)]

@@ -10,9 +10,7 @@ use xdp_common::capacity::MAX_LISTS;
 use xdp_common::filter::domains::{Action, MAX_TYPE_CLASSES, Membership};
 use xdp_common::filter::rules::PAGE_ENTRIES;
 use xdp_common::image::{Block, EXTENT_LINES, Header, LINE_WORDS, Line, flag};
-use xdp_common::lookup::names::{
-    KEY_LINES, OVERFLOW, SLOTS, Sums, VALUE, filter_bits, lower_case, second_bucket,
-};
+use xdp_common::lookup::names::{Bucket, Hashes, KEY_LINES, SLOTS, Sums, lower_case};
 use xdp_common::stats::counter::CounterId;
 
 use super::interval_tree::{LineWriter, line_of};
@@ -76,14 +74,10 @@ pub struct Domains {
     memberships: Vec<[Membership; 2]>,
     types: TypeClasses,
     buckets: Vec<Line>,
-    /// Empty where the table is small.
     filter: Vec<Line>,
     depth: u32,
     root: u32,
 }
-
-/// A table of fewer names stays in the near caches without a filter.
-const FILTERED: usize = 8_192;
 
 impl Domains {
     /// Compiles lists, which have these counters. `None` where there are no lists.
@@ -102,18 +96,16 @@ impl Domains {
             // Where two names have the same hash, which hardly ever happens, other keys are drawn.
             if let Some(mut names) = ListedNames::gather(lists, &keys) {
                 let folded = names.fold(lists, &keys, &types);
-                if let Some(buckets) = names.place(seed) {
-                    return Ok(Some(Self {
-                        keys,
-                        actions: actions(lists, counters),
-                        memberships: folded.pairs,
-                        types,
-                        filter: names.filter(),
-                        buckets,
-                        depth: names.depth,
-                        root: folded.root,
-                    }));
-                }
+                return Ok(Some(Self {
+                    keys,
+                    actions: actions(lists, counters),
+                    memberships: folded.pairs,
+                    types,
+                    filter: names.filter(),
+                    buckets: names.place(seed),
+                    depth: names.depth,
+                    root: folded.root,
+                }));
             }
             seed = seed.next();
         }
@@ -146,14 +138,10 @@ impl Domains {
         for membership in self.memberships.iter().flatten() {
             lines.push(line_of(*membership));
         }
-        if lines.next() < EXTENT_LINES {
-            let missing = EXTENT_LINES - lines.next();
-            lines.append(vec![[0; LINE_WORDS]; missing as usize]);
-        }
-        if !self.filter.is_empty() {
-            header.name_filter_lines = self.filter.len() as u32;
-            header.name_filter = lines.append(self.filter);
-        }
+        let missing = lines.next().next_multiple_of(EXTENT_LINES) - lines.next();
+        lines.append(vec![[0; LINE_WORDS]; missing as usize]);
+        header.name_filter_mask = self.filter.as_flattened().len() as u32 - 1;
+        header.name_filter = lines.append(self.filter);
         header.name_table = lines.append(self.buckets);
     }
 }
@@ -248,9 +236,7 @@ impl TypeClasses {
 
 /// A name, with the lists that hold it.
 struct Listed {
-    fingerprint: [u64; 2],
-    /// The upper half of the hash that chooses the bucket.
-    place: u32,
+    hashes: Hashes,
     /// The list that holds it and its number there.
     list: u16,
     labels: u8,
@@ -346,14 +332,14 @@ impl ListedNames {
                 let (sums, labels) = whole?;
                 let entry = this.entries.len() as u32;
                 let below_only = listed.below_only;
-                let key = key(&sums);
+                let hashes = sums.hashes();
+                let key = hashes.fingerprint;
                 let Some(&known) = this.by_hash.get(&key) else {
                     this.entries.push(Entry { list, below_only, next: NO_ENTRY });
                     this.by_hash.insert(key, this.names.len() as u32);
                     this.depth = this.depth.max(labels);
                     this.names.push(Listed {
-                        fingerprint: sums.fingerprint(),
-                        place: sums.place(),
+                        hashes,
                         list,
                         labels: labels as u8,
                         number,
@@ -391,7 +377,7 @@ impl ListedNames {
             let mut parent = 0;
             for_each_suffix(name, keys, |suffix| {
                 if suffix.labels < own
-                    && let Some(&known) = self.by_hash.get(&key(&suffix.sums))
+                    && let Some(&known) = self.by_hash.get(&suffix.sums.hashes().fingerprint)
                     && let known = &self.names[known as usize]
                     && let Some(listed) = name_of(lists, known)
                     && Some(listed.wire()) == name.wire().get(suffix.start..)
@@ -450,48 +436,36 @@ impl ListedNames {
         first
     }
 
-    /// Puts the names into buckets. `None` where two names of one bucket have the same fingerprint.
-    fn place(&self, seed: Seed) -> Option<Vec<Line>> {
+    /// Puts the names into buckets.
+    fn place(&self, seed: Seed) -> Vec<Line> {
         let placed: Vec<u32> = (0..self.names.len() as u32)
             .filter(|&name| !self.names[name as usize].is_left_out)
             .collect();
-        // Eleven names to four buckets: room enough that few names are in their second.
-        let mut buckets = (placed.len() * 4).div_ceil(11).max(1);
+        // Fifteen names to four buckets: room enough that few names are in their second.
+        let mut buckets = (placed.len() * 4).div_ceil(15).max(1);
         let mut generator = Generator::new(seed.next());
         loop {
             if let Some(slots) = self.fill(&placed, buckets as u32, &mut generator) {
-                return self.write(&slots, buckets as u32);
+                return self.write(&slots);
             }
             buckets += buckets / 8 + 1;
         }
     }
 
-    /// The filter before the table: eight bits for each name.
+    /// The filter before the table: 16 to 32 bits for each name, if an extent has room for as many.
     fn filter(&self) -> Vec<Line> {
-        const NAMES_PER_LINE: usize = 64;
+        const NAMES_PER_LINE: usize = 32;
         let placed = || self.names.iter().filter(|name| !name.is_left_out);
-        let count = placed().count();
-        if count < FILTERED {
-            return Vec::new();
-        }
-        let mut filter = vec![[0; LINE_WORDS]; count.div_ceil(NAMES_PER_LINE)];
-        let lines = filter.len() as u64;
+        let lines = placed().count().div_ceil(NAMES_PER_LINE).next_power_of_two();
+        let mut filter = vec![[0; LINE_WORDS]; lines.min(EXTENT_LINES as usize)];
+        let words = filter.as_flattened_mut();
         for name in placed() {
-            let line = (u64::from(name.place) * lines) >> 32;
-            for bit in filter_bits(name.fingerprint[1]) {
-                filter[line as usize][(bit >> 6) as usize] |= 1 << (bit & 63);
+            let word = name.hashes.filter_word(words.len() as u32 - 1);
+            for bit in name.hashes.filter_bits() {
+                words[word as usize] |= 1 << bit;
             }
         }
         filter
-    }
-
-    fn bucket(&self, name: u32, buckets: u32) -> u32 {
-        let place = u64::from(self.names[name as usize].place);
-        ((place * u64::from(buckets)) >> 32) as u32
-    }
-
-    fn second_bucket(&self, name: u32, buckets: u32) -> u32 {
-        second_bucket(self.names[name as usize].fingerprint[1], buckets)
     }
 
     /// The name in each slot; `None` if there are too few buckets. Names that find no room put others
@@ -509,7 +483,8 @@ impl ListedNames {
             let mut name = name;
             let mut moves = 0;
             'placing: loop {
-                let both = [self.bucket(name, buckets), self.second_bucket(name, buckets)];
+                let hashes = self.names[name as usize].hashes;
+                let both = [hashes.bucket(buckets), hashes.second_bucket(buckets)];
                 for bucket in both {
                     let bucket = &mut slots[bucket as usize];
                     if let Some(slot) = bucket.iter_mut().find(|slot| **slot == EMPTY) {
@@ -530,28 +505,23 @@ impl ListedNames {
         Some(slots)
     }
 
-    fn write(&self, slots: &[[u32; SLOTS]], buckets: u32) -> Option<Vec<Line>> {
-        let mut lines = vec![[0; LINE_WORDS]; slots.len()];
+    fn write(&self, slots: &[[u32; SLOTS]]) -> Vec<Line> {
+        let count = slots.len() as u32;
+        let mut buckets = vec![Bucket::default(); slots.len()];
         for (bucket, names) in (0..).zip(slots) {
             for (slot, &number) in names.iter().enumerate() {
-                let Some(name) = self.names.get(number as usize) else { continue };
-                let [first, second] = name.fingerprint;
-                let same =
-                    |other: &&[u64]| other[0] == first && other[1] & !VALUE & !OVERFLOW == second;
-                if lines[bucket as usize].chunks_exact(2).take(slot).any(|other| same(&other)) {
-                    return None;
-                }
-                let words = &mut lines[bucket as usize][2 * slot..];
-                words[0] = first;
-                // The flag of the bucket may be there already.
-                words[1] |= second | u64::from(name.value);
-                let own = self.bucket(number, buckets);
+                let Some(Listed { hashes, value, .. }) = self.names.get(number as usize) else {
+                    continue;
+                };
+                buckets[bucket as usize].fingerprints[slot] = hashes.fingerprint;
+                buckets[bucket as usize].values[slot] = hashes.beside() | value;
+                let own = hashes.bucket(count);
                 if own != bucket {
-                    lines[own as usize][1] |= OVERFLOW;
+                    buckets[own as usize].values[SLOTS] = 1;
                 }
             }
         }
-        Some(lines)
+        buckets.into_iter().map(Bucket::to_line).collect()
     }
 }
 
@@ -559,9 +529,4 @@ impl ListedNames {
 fn name_of<'a>(lists: &'a [DomainList], listed: &Listed) -> Option<DomainName<'a>> {
     let names = &lists[usize::from(listed.list)].names;
     names.get(listed.number as usize).map(|listed| listed.name)
-}
-
-/// A part of the hash: by it names are found here, where they are compared besides.
-fn key(sums: &Sums) -> u64 {
-    sums.fingerprint()[0]
 }

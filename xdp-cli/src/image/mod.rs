@@ -19,7 +19,7 @@ use xdp_common::capacity::MORE_EXTENTS;
 use xdp_common::filter::domains::MAX_TYPE_CLASSES;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
-    LINE_WORDS, Line, Lines, MAGIC, SLACK_BLOCKS, Span, flag,
+    LINE_WORDS, Line, Lines, MAGIC, SLACK_BLOCKS, flag,
 };
 use xdp_common::stats::counter::CounterId;
 
@@ -80,8 +80,8 @@ pub struct Image {
 }
 
 impl Lines for Image {
-    fn span(&self, line: u32) -> Option<&Span> {
-        self.blocks.as_flattened().get(line as usize * LINE_WORDS..)?.first_chunk()
+    fn words(&self, line: u32) -> Option<&[u64]> {
+        self.blocks.as_flattened().get(line as usize * LINE_WORDS..)
     }
 }
 

@@ -6,6 +6,7 @@ use core::ops::ControlFlow;
 use crate::image::{Action, Header};
 use crate::stats::counter::{CELLS, CounterId, Matrix};
 use crate::stats::verdict::{Reason, Verdict};
+use crate::verifier::black_box;
 
 /// A verdict and its reason, in one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +105,14 @@ impl Effect {
     /// Clears the counters: so far the packet goes to none.
     #[inline(always)]
     pub fn begin(&mut self) {
-        self.list = CounterId::NONE;
-        self.rule = CounterId::NONE;
-        self.entry = 0;
-        self.failure = CounterId::NONE;
-        self.domain = CounterId::NONE;
-        self.unreadable = 0;
+        // LLVM would make a call of stores of a zero that it knows.
+        let none = black_box(CounterId::NONE.0.into()) as u32;
+        self.list = CounterId(none);
+        self.rule = CounterId(none);
+        self.entry = none;
+        self.failure = CounterId(none);
+        self.domain = CounterId(none);
+        self.unreadable = none;
     }
 
     /// Takes a decision that no list, rule or entry counts.

@@ -90,6 +90,15 @@ pub fn judge_from_rules<L: Lines>(lines: &L, header: &Header, scratch: &mut Scra
     effect.decision = decision;
 }
 
+/// What is decided behind the lists of names where the ruleset has no rules; `None` where it has.
+#[inline(always)]
+pub fn decision_without_rules(header: &Header) -> Option<Decision> {
+    if header.has(flag::RULES) {
+        return None;
+    }
+    Some(policy(header, flag::DEFAULT_DROP, Reason::Default))
+}
+
 #[inline(always)]
 fn ask_from_rules<L: Lines>(
     lines: &L,

@@ -1,40 +1,47 @@
 //! From a domain name to what the lists say of it and of its parents.
 //!
 //! A name is looked up label by label from the right: `com`, `example.com`, `www.example.com`. Each of
-//! these suffixes has four hashes of 32 bits, which go on from those of the suffix before. One
-//! chooses a bucket, a line of the image; the other three are the fingerprint, which stands in the
+//! these suffixes has three hashes of 32 bits, which go on from those of the suffix before. One
+//! chooses a bucket, a line of the image; the other two are the fingerprint, which stands in the
 //! bucket beside the value. The names themselves are not in the image.
 //!
 //! ```text
 //! keys         a line where the sums begin, then a line for each eight bytes of a name
-//! bucket       four slots of two words, empty where the value is 0
-//!   slot       word 0: fingerprint 0 (lower half), 1 (upper half)
-//!              word 1: the value (31 bits), fingerprint 2 (upper half)
-//!              bit 31 of word 1, in the first slot alone: names of this bucket stand in their second
-//! filter       of a large table: lines of 512 bits, one line and two bits in it for each name
+//! filter       words of 64 bits, one word and three bits in it for each name
+//! bucket       five slots, and in the last four bytes 1 if names of this bucket stand in their second
+//!   slot       a word: the fingerprint
+//!              four bytes behind all words: the value (20 bits, 0 where the slot is empty), the lowest
+//!              bits of the hash that chooses the bucket (12 bits)
 //! ```
 //!
-//! **Hash.** Each is a sum of products modulo 2^64 of which the upper half is taken: of the name's
-//! 32-bit numbers, each with a random key of 64 bits, and one more key. Two different names have the
-//! same hash with a probability of 2^-32 over the keys, whatever the names are (Lemire and Kaser,
-//! "Strongly universal string hashing is fast", The Computer Journal 57, 2014). The four hashes
-//! have keys of their own, so all of them agree with 2^-128. The keys are drawn for each image, and
-//! no answer depends on them, so nobody can search for names that collide. A name that is not
-//! listed is taken for one of n listed names with a probability below n * 2^-96: the second bucket
-//! is chosen by a part of the fingerprint.
+//! **Hash.** Each is a sum modulo 2^64 of which the upper half is taken: the name's 32-bit numbers are
+//! added to random keys of 64 bits, each two such sums are multiplied, and the products added up
+//! (Multilinear-HM: Lemire and Kaser, "Strongly universal string hashing is fast", The Computer
+//! Journal 57, 2014). Two different names have the same hash with a probability of 2^-32 over the
+//! keys if their numbers are equally many, whatever the names are, for then the difference of the
+//! sums is linear in the keys. If they are not, it is a product of two keys at least, and the
+//! probability is below 2^-31: only a factor that 2^32 divides keeps the upper half from being any
+//! number equally often. The three hashes have keys of their own. The keys are drawn for each
+//! image, and no answer depends on them, so nobody can search for names that collide. A name that
+//! is not listed is taken for one of n listed names with a probability below n * 2^-73: 76 bits are
+//! compared. Most names stand in their first bucket, which those bits say nothing of, and are
+//! mistaken as much less often as there are buckets.
 //!
 //! **Encoding.** A label is its length and its bytes, in lower case, filled up with zeros to a multiple
 //! of eight; the labels follow each other from the right. The length says where a label ends, so no
 //! two names give the same numbers, and none is zero at its end.
 //!
-//! **Cost.** A name that is not listed takes one line for each suffix, sometimes two. A large table has a
-//! filter before it (Putze, Sanders and Singler, "Cache-, hash-, and space-efficient Bloom filters", ACM
-//! Journal of Experimental Algorithmics 14, 2010): of eight bits a name, so that it stays in the near
-//! caches, and lets 5 of 100 suffixes through that are not listed. Suffixes with more
-//! labels than any listed name are not looked up. What names are asked for changes nothing in the
-//! table, so no flood of names can make it slower; and a bucket has four slots, whatever is listed.
+//! **Cost.** A filter stands before the table (Putze, Sanders and Singler, "Cache-, hash-, and
+//! space-efficient Bloom filters", ACM Journal of Experimental Algorithmics 14, 2010): of 8 to 16 bits a
+//! name, in one extent, so that it is found once for all suffixes, and a large one stays in the near
+//! caches. It lets 1 to 4 of 100 suffixes through that are not listed; a name that is not listed
+//! mostly reads nothing else. The suffixes that it lets through are looked up from the longest on,
+//! up to the first that is listed: one line each, sometimes two. Suffixes with more labels than any
+//! listed name are not looked up. What names are asked for changes nothing in the table, so no flood
+//! of names can make it slower; and a bucket has five slots, whatever is listed.
 
-use crate::image::{Header, LINE_WORDS, Line, Lines};
+use crate::capacity::MAX_NAMES;
+use crate::image::{EXTENT_WORDS, Header, LINE_WORDS, Line, Lines, SPAN_WORDS, Span};
 use crate::packet::dns::{MAX_LABELS, Message};
 use crate::verifier::{black_box, launder};
 
@@ -42,79 +49,119 @@ use crate::verifier::{black_box, launder};
 /// label.
 pub const KEY_LINES: u32 = 1 + MAX_LABELS;
 /// Slots of a bucket.
-pub const SLOTS: usize = 4;
+pub const SLOTS: usize = 5;
 /// The bits of a value.
-pub const VALUE: u64 = 0x7fff_ffff;
-/// Set in the first slot of a bucket if names that belong there stand in their second bucket.
-pub const OVERFLOW: u64 = 1 << 31;
-/// The bits of the third fingerprint in a slot.
-const UPPER: u64 = 0xffff_ffff << 32;
+pub const VALUE_BITS: u32 = 20;
+
+// What is said of names can differ from one to the next, and 0 is what is said of none.
+const _: () = assert!(MAX_NAMES < 1 << VALUE_BITS);
 
 /// The sums of a suffix.
 #[derive(Clone, Copy, Debug)]
-pub struct Sums([u64; 4]);
+pub struct Sums([u64; 3]);
 
 impl Sums {
     /// The sums of the root, by the first line of keys.
     #[inline(always)]
     pub const fn of_root(keys: &Line) -> Self {
-        Self([keys[0], keys[1], keys[2], keys[3]])
+        Self([keys[0], keys[1], keys[2]])
     }
 
     /// Goes on with eight bytes of a label.
     #[inline(always)]
     pub fn add(&mut self, keys: &Line, bytes: u64) {
         let (low, high) = (bytes & 0xffff_ffff, bytes >> 32);
-        let [a, b, c, d] = &mut self.0;
-        *a = a.wrapping_add(keys[0].wrapping_mul(low)).wrapping_add(keys[4].wrapping_mul(high));
-        *b = b.wrapping_add(keys[1].wrapping_mul(low)).wrapping_add(keys[5].wrapping_mul(high));
-        *c = c.wrapping_add(keys[2].wrapping_mul(low)).wrapping_add(keys[6].wrapping_mul(high));
-        *d = d.wrapping_add(keys[3].wrapping_mul(low)).wrapping_add(keys[7].wrapping_mul(high));
+        let product = |hash: usize| {
+            keys[2 * hash].wrapping_add(low).wrapping_mul(keys[2 * hash + 1].wrapping_add(high))
+        };
+        let [a, b, c] = &mut self.0;
+        *a = a.wrapping_add(product(0));
+        *b = b.wrapping_add(product(1));
+        *c = c.wrapping_add(product(2));
     }
 
-    /// The fingerprint, as it lies in a slot, without the value.
+    /// The hashes.
     #[inline(always)]
-    pub const fn fingerprint(&self) -> [u64; 2] {
-        let [a, b, c, _] = self.0;
-        [a >> 32 | b & UPPER, c & UPPER]
+    pub const fn hashes(&self) -> Hashes {
+        let [a, b, c] = self.0;
+        Hashes { fingerprint: a >> 32 | (b >> 32) << 32, place: (c >> 32) as u32 }
     }
+}
 
-    /// The hash that chooses the bucket.
-    #[inline(always)]
-    pub const fn place(&self) -> u32 {
-        (self.0[3] >> 32) as u32
-    }
+/// The hashes of a suffix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Hashes {
+    pub fingerprint: u64,
+    /// Chooses the bucket.
+    pub place: u32,
+}
 
+impl Hashes {
     /// The bucket, among `buckets`.
     #[inline(always)]
     pub const fn bucket(&self, buckets: u32) -> u32 {
-        ((self.0[3] >> 32).wrapping_mul(buckets as u64) >> 32) as u32
-    }
-
-    /// The filter's line, among `lines`, and two bits in it.
-    #[inline(always)]
-    pub const fn in_filter(&self, lines: u32) -> (u32, [u32; 2]) {
-        (self.bucket(lines), filter_bits(self.0[2]))
+        part_of(self.place, buckets)
     }
 
     /// The second bucket, for names that find no room in the first: by a part of the fingerprint.
     #[inline(always)]
     pub const fn second_bucket(&self, buckets: u32) -> u32 {
-        second_bucket(self.fingerprint()[1], buckets)
+        part_of((self.fingerprint >> 32) as u32, buckets)
+    }
+
+    /// What stands in a slot beside the fingerprint, but for the value: those bits of the place that
+    /// say least of the bucket.
+    #[inline(always)]
+    pub const fn beside(&self) -> u32 {
+        self.place << VALUE_BITS
+    }
+
+    /// The filter's word, among as many as `mask` has numbers.
+    #[inline(always)]
+    pub const fn filter_word(&self, mask: u32) -> u32 {
+        self.place & mask
+    }
+
+    /// Three bits of the filter's word.
+    #[inline(always)]
+    pub const fn filter_bits(&self) -> [u32; 3] {
+        let bits = self.fingerprint as u32;
+        [bits & 63, bits >> 6 & 63, bits >> 12 & 63]
     }
 }
 
-/// Bits of the filter's line, by the second word of a fingerprint.
+/// One of `count` equal parts of all hashes.
 #[inline(always)]
-pub const fn filter_bits(second_word: u64) -> [u32; 2] {
-    let bits = (second_word >> 32) as u32;
-    [bits & 0x1ff, bits >> 9 & 0x1ff]
+const fn part_of(hash: u32, count: u32) -> u32 {
+    ((hash as u64).wrapping_mul(count as u64) >> 32) as u32
 }
 
-/// The second bucket of what lies in a slot.
-#[inline(always)]
-pub const fn second_bucket(second_word: u64, buckets: u32) -> u32 {
-    ((second_word >> 32).wrapping_mul(buckets as u64) >> 32) as u32
+/// A bucket. It takes a line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Bucket {
+    pub fingerprints: [u64; SLOTS],
+    /// What stands beside them; behind that of the last, 1 if names of this bucket stand in their
+    /// second.
+    pub values: [u32; SLOTS + 1],
+}
+
+const _: () = assert!(size_of::<Bucket>() == size_of::<Line>());
+
+impl Bucket {
+    /// The line that holds it.
+    pub const fn to_line(self) -> Line {
+        // SAFETY: same size, and every bit pattern is a line.
+        unsafe { core::mem::transmute::<Self, Line>(self) }
+    }
+
+    /// The bucket on a line.
+    #[inline(always)]
+    const fn of(line: &Line) -> &Self {
+        // SAFETY: same size and alignment, and every bit pattern is a bucket.
+        unsafe { &*line.as_ptr().cast() }
+    }
 }
 
 /// Up to eight bytes of a label, in lower case, without what follows the first `count` of them.
@@ -123,7 +170,7 @@ pub const fn second_bucket(second_word: u64, buckets: u32) -> u32 {
 pub const fn lower_case(bytes: u64, count: u32) -> u64 {
     const ONES: u64 = u64::MAX / 0xff;
     const TOP: u64 = ONES << 7;
-    let bytes = bytes & (u64::MAX >> ((64 - 8 * count) & 63));
+    let bytes = bytes & (u64::MAX >> (8_u32.wrapping_mul(count).wrapping_neg() & 63));
     // In the top bit of each byte: whether its other seven are from `A` on; beyond `Z`.
     let rest = bytes & !TOP;
     let from_a = rest + ONES * (0x80 - b'A' as u64);
@@ -132,16 +179,23 @@ pub const fn lower_case(bytes: u64, count: u32) -> u64 {
     bytes | capitals >> 2
 }
 
-/// Where the search for a name stands. It lies in a map's value between two steps: the verifier
-/// then knows nothing of it, and follows each step once.
+/// A suffix that the filter let through.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Candidate {
+    hashes: Hashes,
+    /// Its leftmost label.
+    label: u32,
+}
+
+/// Where the search for a name stands. It lies in a map's value between two rounds.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Search {
     sums: Sums,
-    /// The label that is being read, the leftmost being 0, and how many are left to its left that
-    /// are to be read.
+    /// The label that is being read, the leftmost being 0, and the last that is to be read.
     label: u32,
-    left: u32,
+    last: u32,
     /// The line of keys for the next eight bytes.
     piece: u32,
     /// Where its next eight bytes are, and how many bytes of it are left.
@@ -150,29 +204,36 @@ pub struct Search {
     /// The value of the longest suffix that was found, and its leftmost label.
     found: u32,
     found_at: u32,
-    padding: u32,
+    /// How many suffixes of this round the filter let through, and these, the longest last.
+    count: u32,
+    candidates: [Candidate; STEPS as usize],
 }
 
 impl Search {
     /// What another packet left behind.
     pub const LEFT_BEHIND: Self = Self {
-        sums: Sums([u64::MAX; 4]),
+        sums: Sums([u64::MAX; 3]),
         label: u32::MAX,
-        left: u32::MAX,
+        last: u32::MAX,
         piece: u32::MAX,
         at: u32::MAX,
         rest: u32::MAX,
         found: u32::MAX,
         found_at: u32::MAX,
-        padding: u32::MAX,
+        count: u32::MAX,
+        candidates: [Candidate {
+            hashes: Hashes { fingerprint: u64::MAX, place: u32::MAX },
+            label: u32::MAX,
+        }; STEPS as usize],
     };
 
     /// Begins a search for a name of so many labels. `None` is a corrupt image.
     #[inline(always)]
     pub fn begin<L: Lines>(&mut self, lines: &L, header: &Header, labels: u32) -> Option<()> {
-        self.sums = Sums::of_root(lines.near(header.name_keys)?);
+        let keys = lines.near(header.name_keys)?;
+        self.sums = Sums::of_root(line_of(keys, 0));
         self.label = labels;
-        self.left = if labels < header.name_depth { labels } else { header.name_depth };
+        self.last = labels.saturating_sub(header.name_depth);
         self.rest = 0;
         self.piece = 1;
         self.found = header.root_name;
@@ -188,54 +249,109 @@ impl Search {
         header: &Header,
         message: &Message,
     ) -> Option<Found> {
-        let mut steps = 0;
-        while steps < STEPS {
-            if !launder(self).step(lines, header, message)? {
-                let this = launder(self);
-                return Some(Found::Said(this.found << 1 | u32::from(this.found_at != 0)));
-            }
-            steps += 1;
+        let is_over = self.filter(lines, header, message)?;
+        // The verifier has seen the suffixes counted; from here on it knows nothing of them.
+        let this = launder(self);
+        this.look_up(lines, header)?;
+        let this = launder(this);
+        if !is_over {
+            return Some(Found::More);
         }
-        Some(Found::More)
+        Some(Found::Said(this.found << 1 | u32::from(this.found_at != 0)))
     }
 
-    /// Goes on by eight bytes. Whether there were any; the outer `None` is a corrupt image.
+    /// Hashes the next suffixes, and keeps those that the filter lets through. Whether they were the
+    /// last; `None` is a corrupt image.
     #[inline(always)]
-    fn step<L: Lines>(&mut self, lines: &L, header: &Header, message: &Message) -> Option<bool> {
-        if self.rest == 0 {
-            if self.left == 0 {
-                return Some(false);
+    fn filter<L: Lines>(&mut self, lines: &L, header: &Header, message: &Message) -> Option<bool> {
+        let keys = lines.near(header.name_keys.wrapping_add(self.piece))?;
+        let filter = lines.extent(header.name_filter)?;
+        let mask = header.name_filter_mask;
+        let Self { mut sums, mut label, mut at, mut rest, last, .. } = *self;
+        let mut step = 0;
+        self.count = 0;
+        while step < STEPS {
+            if rest == 0 {
+                if label == last {
+                    break;
+                }
+                label = label.wrapping_sub(1);
+                at = message.label(label);
             }
-            self.left -= 1;
-            self.label = self.label.wrapping_sub(1);
-            self.at = message.label(self.label);
-            self.rest = u32::from(message.u8(self.at)) + 1;
+            let mut bytes = message.eight(at);
+            if rest == 0 {
+                rest = (bytes & 0xff) as u32 + 1;
+            }
+            while rest > 8 && step < STEPS - 1 {
+                sums.add(line_of(keys, step as usize), lower_case(bytes, 8));
+                step += 1;
+                at += 8;
+                rest -= 8;
+                bytes = message.eight(at);
+            }
+            let keys = line_of(keys, step as usize);
+            step += 1;
+            if rest > 8 {
+                sums.add(keys, lower_case(bytes, 8));
+                at += 8;
+                rest -= 8;
+                break;
+            }
+            sums.add(keys, lower_case(bytes, rest));
+            rest = 0;
+            let hashes = sums.hashes();
+            let word = black_box(u64::from(hashes.filter_word(mask))) as usize;
+            let word = *filter.get(word & (EXTENT_WORDS - 1))?;
+            let [first, second, third] = hashes.filter_bits();
+            if black_box(word >> first & word >> second & word >> third & 1) != 0 {
+                // Counted in the map, of which the verifier knows nothing.
+                let this = launder(self);
+                this.candidates[this.count as usize % STEPS as usize] = Candidate { hashes, label };
+                this.count += 1;
+            }
         }
-        let this = launder(self);
-        // The lesser of the rest and 8, without a branch, of which the verifier would follow both ways
-        // through the hash.
-        let is_less = black_box(((this.rest.wrapping_sub(8) as i32) >> 31) as u32 as u64) as u32;
-        let count = this.rest & is_less | 8 & !is_less;
-        let bytes = lower_case(message.eight(this.at), count);
-        this.sums.add(lines.near(header.name_keys.wrapping_add(this.piece))?, bytes);
-        this.piece += 1;
-        this.at += 8;
-        this.rest -= count;
-        let this = launder(this);
-        if this.rest == 0 {
-            let value = value_of(lines, header, &this.sums)?;
+        let is_over = rest == 0 && label == last;
+        if !is_over {
+            let this = launder(self);
+            this.sums = sums;
+            this.label = label;
+            this.at = at;
+            this.rest = rest;
+            this.piece += STEPS;
+        }
+        Some(is_over)
+    }
+
+    /// Looks up what the filter let through, from the longest suffix on to the first that is listed.
+    /// `None` is a corrupt image.
+    #[inline(always)]
+    fn look_up<L: Lines>(&mut self, lines: &L, header: &Header) -> Option<()> {
+        let mut step = 0;
+        while step < STEPS {
+            let this = launder(self);
+            if this.count == 0 {
+                break;
+            }
+            this.count -= 1;
+            let number = this.count as usize % STEPS as usize;
+            let Candidate { hashes, label } = &this.candidates[number];
+            let value = value_of(lines, header, hashes)?;
             if value != 0 {
-                this.found = value as u32;
-                this.found_at = this.label;
+                this.found = value;
+                this.found_at = *label;
+                break;
             }
+            step += 1;
         }
-        Some(true)
+        Some(())
     }
 }
 
-/// Steps of a search that the program takes at once; it goes on with itself for more. More steps would
-/// take longer to verify, fewer would have longer names pay for going on.
+/// Steps of a search that the program takes at once; it goes on with itself for more. Their keys have
+/// to lie in a span.
 pub const STEPS: u32 = 16;
+
+const _: () = assert!(STEPS as usize * LINE_WORDS <= SPAN_WORDS);
 
 /// What is said of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,47 +363,43 @@ pub enum Found {
     More,
 }
 
+/// Line number `number` of a span.
+#[inline(always)]
+fn line_of(span: &Span, number: usize) -> &Line {
+    debug_assert!((number + 1) * LINE_WORDS <= SPAN_WORDS);
+    // SAFETY: the span has that line.
+    unsafe { &*span.as_ptr().add(number * LINE_WORDS).cast() }
+}
+
 /// The value of a suffix; 0 if it is not listed.
 #[inline(always)]
-fn value_of<L: Lines>(lines: &L, header: &Header, sums: &Sums) -> Option<u64> {
-    if header.name_filter != 0 && !may_be_listed(lines, header, sums)? {
-        return Some(0);
-    }
+fn value_of<L: Lines>(lines: &L, header: &Header, hashes: &Hashes) -> Option<u32> {
     let (table, buckets) = (header.name_table, header.name_buckets);
-    let fingerprint = sums.fingerprint();
-    let bucket = lines.far(table.wrapping_add(sums.bucket(buckets)))?;
-    let mut value = value_in(bucket, fingerprint);
-    if value == 0 && bucket[1] & OVERFLOW != 0 {
-        let bucket = lines.far(table.wrapping_add(sums.second_bucket(buckets)))?;
-        value = value_in(bucket, fingerprint);
+    let bucket = Bucket::of(lines.far(table.wrapping_add(hashes.bucket(buckets)))?);
+    let mut value = value_in(bucket, hashes);
+    if value == 0 && bucket.values[SLOTS] != 0 {
+        let bucket = lines.far(table.wrapping_add(hashes.second_bucket(buckets)))?;
+        value = value_in(Bucket::of(bucket), hashes);
     }
     Some(value)
 }
 
-/// Whether the filter lets a suffix through.
+/// The value beside a fingerprint. All slots are compared, without a branch that could be guessed
+/// wrong.
 #[inline(always)]
-fn may_be_listed<L: Lines>(lines: &L, header: &Header, sums: &Sums) -> Option<bool> {
-    let (line, [first, second]) = sums.in_filter(header.name_filter_lines);
-    let line = lines.far(header.name_filter.wrapping_add(line))?;
-    let bit = |bit: u32| line[(bit >> 6 & 7) as usize] >> (bit & 63);
-    Some(black_box(bit(first) & bit(second) & 1) != 0)
-}
-
-/// The value beside a fingerprint. All four slots are compared, without a branch that could be
-/// guessed wrong.
-#[inline(always)]
-fn value_in(bucket: &Line, [first, second]: [u64; 2]) -> u64 {
+fn value_in(bucket: &Bucket, hashes: &Hashes) -> u32 {
     let mut value = 0;
     let mut slot = 0;
-    while slot < LINE_WORDS {
-        let difference = bucket[slot] ^ first | (bucket[slot + 1] ^ second) >> 32;
+    while slot < SLOTS {
+        let beside = bucket.values[slot] ^ hashes.beside();
+        let difference =
+            bucket.fingerprints[slot] ^ hashes.fingerprint | u64::from(beside >> VALUE_BITS);
         // All ones where nothing differs. LLVM would make a branch of it.
         let differs = black_box((difference | difference.wrapping_neg()) >> 63);
-        let same = differs.wrapping_sub(1);
-        value |= bucket[slot + 1] & VALUE & same;
-        slot += 2;
+        value |= bucket.values[slot] & (differs as u32).wrapping_sub(1);
+        slot += 1;
     }
-    value
+    value & ((1 << VALUE_BITS) - 1)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::time::Duration;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xdp_common::capacity::MORE_EXTENTS;
 use xdp_common::image::{
-    BEFORE, Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, FIRST_MORE, Header, LINE_WORDS, Lines, Span,
+    BEFORE, Block, EXTENT_BLOCKS, EXTENT_LINES, Extent, FIRST_MORE, Header, LINE_WORDS, Lines,
 };
 
 use crate::datapath::maps::handles;
@@ -260,9 +260,9 @@ fn open_extent(id: u32) -> io::Result<MappedExtent> {
 }
 
 impl Lines for Mapped {
-    fn span(&self, line: u32) -> Option<&Span> {
+    fn words(&self, line: u32) -> Option<&[u64]> {
         let extent = self.extents.get((line / EXTENT_LINES) as usize)?.extent();
-        extent[(line % EXTENT_LINES) as usize * LINE_WORDS..].first_chunk()
+        Some(&extent[(line % EXTENT_LINES) as usize * LINE_WORDS..])
     }
 }
 

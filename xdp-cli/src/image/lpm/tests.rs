@@ -1,6 +1,6 @@
 //! Compares lookups in an index with a scan of all prefixes, and checks how large indexes get.
 
-use xdp_common::image::{Lines, Span};
+use xdp_common::image::Lines;
 use xdp_common::lookup::lpm::find;
 
 use super::super::intervals::fold_nested;
@@ -10,8 +10,8 @@ use super::*;
 struct Alone(Vec<u64>);
 
 impl Lines for Alone {
-    fn span(&self, line: u32) -> Option<&Span> {
-        self.0.get(line as usize * LINE_WORDS..)?.first_chunk()
+    fn words(&self, line: u32) -> Option<&[u64]> {
+        self.0.get(line as usize * LINE_WORDS..)
     }
 }
 
