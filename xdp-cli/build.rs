@@ -5,8 +5,9 @@
 //! rust-web-src, in /usr/bin) if its `core` is there in source, else rustup's nightly with
 //! rust-src. `XDPCTL_BPF_CARGO` and `XDPCTL_BPF_RUSTC` name another.
 //!
-//! Each profile and each workspace has an OUT_DIR, and so compiles them again. Builds that are given
-//! the same `XDPCTL_BPF_TARGET_DIR`, an absolute path, compile them once.
+//! Each profile and each workspace has an OUT_DIR, and so compiles them again. Builds of one source tree
+//! that are given the same `XDPCTL_BPF_TARGET_DIR`, an absolute path, compile them once. A folder that two
+//! trees share could put the programs of one into the binary of the other.
 
 use std::env;
 use std::ffi::OsString;

@@ -91,6 +91,9 @@ fn the_first_ruleset_does_not_cut_the_reader_off() {
 #[test]
 fn blocking_names_does_as_it_says() {
     let lab = host();
+    // A veth hands on what is sent back only to a peer that is ready for it; network cards do.
+    let mut ready = lab.command("src", "ethtool");
+    assert!(ready.args(["-K", "src0", "gro", "on"]).status().expect("ethtool").success());
     let lines = commands("### Blocking names");
     let detach = lines.iter().position(|line| line == "xdpctl detach eth0").expect("it is typed");
     let etc = tempfile::tempdir().expect("a folder");

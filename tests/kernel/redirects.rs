@@ -162,7 +162,6 @@ fn a_peer_in_another_namespace_is_warned_of() {
     bench.port("dst0").expect(&frame().build());
 }
 
-/// The index of a target may be used again by an interface that no rule names.
 /// `status` said that a reload puts a program there, which the driver refuses each time.
 #[test]
 fn a_target_that_can_carry_no_program_is_told_as_such() {
@@ -178,6 +177,7 @@ fn a_target_that_can_carry_no_program_is_told_as_such() {
     assert_eq!(problem.contains("`xdpctl reload` puts one there"), !known, "{problem}");
 }
 
+/// The index of a target may be used again by an interface that no rule names.
 #[test]
 fn a_target_goes_and_comes_back() {
     let mut bench = pairs_inside();

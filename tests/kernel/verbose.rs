@@ -69,8 +69,8 @@ fn each_step_is_a_sentence() {
     let reload = steps(&bench, &["reload", JUDGED]);
     insta::assert_snapshot!(pins(reload), @"
     read DIR/in0.toml and 1 more file (2 entries, 0 rules) in N ms
-    compiled the ruleset for in0: an image of N KiB in N ms
     compared it with generation 1, which is in force on in0, in N ms
+    compiled the ruleset for in0: an image of N KiB in N ms
     locked this network namespace for other commands after N ms
     kept the ruleset under /run/xdpctl/v1/COOKIE/IFINDEX
     wrote the image to maps and made it the program's ruleset, generation 2, in N ms

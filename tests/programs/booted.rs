@@ -21,11 +21,15 @@ const MACHINE: &str = r#"
     mkdir "$place/groups" "$place/upper" "$place/work" "$place/root"
     mount -t cgroup2 cgroup2 "$place/groups"
     group=$place/groups$(sed -n s/^0:://p /proc/self/cgroup)
-    mkdir "$group/booted-$$"
-    echo $$ > "$group/booted-$$/cgroup.procs"
-    unshare --cgroup --mount --pid --ipc --uts --fork --kill-child sh -ec "$4" 2>&1 || true
+    own=$(mktemp -d "$group/booted-XXXXXX")
+    echo $$ > "$own/cgroup.procs"
+    timeout --signal KILL 100 \
+        unshare --cgroup --mount --pid --ipc --uts --fork --kill-child sh -ec "$4" 2>&1 || true
     echo $$ > "$group/cgroup.procs"
-    until find "$group/booted-$$" -depth -type d -exec rmdir {} + 2> /dev/null; do sleep 0.05; done
+    for _ in $(seq 200); do
+        ! find "$own" -depth -type d -exec rmdir {} + 2> /dev/null || break
+        sleep 0.05
+    done
     cat "$place/upper/said"
 "#;
 
@@ -78,7 +82,10 @@ const RUN: &str = r#"
     xdpctl detach in0
     systemctl start xdpctl@in0.service; told "start after a detach"
     systemctl start xdpctl-metrics.service
-    until exec 3<> /dev/tcp/127.0.0.1/9920; do sleep 0.1; done 2> /dev/null
+    for _ in $(seq 300); do
+        ! exec 3<> /dev/tcp/127.0.0.1/9920 || break
+        sleep 0.1
+    done 2> /dev/null
     printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3
     grep 'xdpctl_filtering{\|xdpctl_scrape_success{' <&3
     xdpctl bans in0 --flush
@@ -97,7 +104,7 @@ fn the_units_do_their_work_under_systemd() {
     let mut command = bench.lab().command("dut", "unshare");
     command.args(["--mount", "sh", "-c", MACHINE, env!("CARGO_BIN_EXE_xdpctl")]);
     command.arg(units).arg(place).args([RUN, BOOT]);
-    let output = Background::start(command).wait(Duration::from_secs(120)).expect("it ends");
+    let output = Background::start(command).wait(Duration::from_secs(180)).expect("it ends");
     insta::assert_snapshot!(output.success().stdout, @r#"
     attached to in0 in native mode, generation 1
     start: 0, "generation":1,

@@ -68,6 +68,8 @@ pub const MAX_VERIFIED_INSTRUCTIONS: u32 = 400_000;
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
 /// Warnings of one kind that are shown of a list file, or of a configuration; the rest are counted.
 pub const MAX_SHOWN_WARNINGS: usize = 10;
+/// Places that `lookup` shows of one entry of a list.
+pub const MAX_SHOWN_PLACES: usize = 10;
 /// Mistakes that are shown of a configuration; the rest are counted.
 pub const MAX_SHOWN_MISTAKES: usize = 1_000;
 /// Tokens of a configuration: keys, values, punctuation, runs of blanks, comments and line ends.

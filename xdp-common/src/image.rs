@@ -245,8 +245,8 @@ pub struct Header {
     /// to follow and not two. And how many buckets there are.
     pub name_table: u32,
     pub name_buckets: u32,
-    /// The filter before them, which begins with an extent and ends in it, and the bits of a word's
-    /// number in it.
+    /// The filter that is read before the table: it begins on an extent's first line and fits into it. And
+    /// the bits of a word's number in it.
     pub name_filter: u32,
     pub name_filter_mask: u32,
     /// The most labels of a listed name.

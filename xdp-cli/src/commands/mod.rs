@@ -155,10 +155,7 @@ pub fn then_sweep<T>(
                     "a network namespace that no longer exists left something: {}",
                     error.message
                 ),
-                error
-                    .hint
-                    .as_deref()
-                    .or(Some("the next command that changes something tries again")),
+                error.hint.as_deref().or(Some("the next command tries again")),
             ),
         }
     }

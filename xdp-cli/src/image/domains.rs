@@ -101,7 +101,7 @@ impl Domains {
                     actions: actions(lists, counters),
                     memberships: folded.pairs,
                     types,
-                    filter: names.filter(),
+                    filter: names.filter(EXTENT_LINES),
                     buckets: names.place(seed),
                     depth: names.depth,
                     root: folded.root,
@@ -132,7 +132,8 @@ impl Domains {
         blocks.extend(self.types.pages(first));
     }
 
-    /// Writes what is said of names, and the table, which begins behind the first extent.
+    /// Writes what is said of names, behind the first extent the filter, which begins with an extent, and
+    /// the table.
     pub fn write_far(self, header: &mut Header, lines: &mut LineWriter) {
         header.name_memberships = lines.next();
         for membership in self.memberships.iter().flatten() {
@@ -142,6 +143,7 @@ impl Domains {
         lines.append(vec![[0; LINE_WORDS]; missing as usize]);
         header.name_filter_mask = self.filter.as_flattened().len() as u32 - 1;
         header.name_filter = lines.append(self.filter);
+        debug_assert!(header.name_filter.is_multiple_of(EXTENT_LINES));
         header.name_table = lines.append(self.buckets);
     }
 }
@@ -452,12 +454,13 @@ impl ListedNames {
         }
     }
 
-    /// The filter before the table: 16 to 32 bits for each name, if an extent has room for as many.
-    fn filter(&self) -> Vec<Line> {
+    /// The filter before the table: 16 to 32 bits for each name, if `most` lines have room for as many.
+    /// That is a power of two.
+    fn filter(&self, most: u32) -> Vec<Line> {
         const NAMES_PER_LINE: usize = 32;
         let placed = || self.names.iter().filter(|name| !name.is_left_out);
         let lines = placed().count().div_ceil(NAMES_PER_LINE).next_power_of_two();
-        let mut filter = vec![[0; LINE_WORDS]; lines.min(EXTENT_LINES as usize)];
+        let mut filter = vec![[0; LINE_WORDS]; lines.min(most as usize)];
         let words = filter.as_flattened_mut();
         for name in placed() {
             let word = name.hashes.filter_word(words.len() as u32 - 1);
@@ -513,6 +516,7 @@ impl ListedNames {
                 let Some(Listed { hashes, value, .. }) = self.names.get(number as usize) else {
                     continue;
                 };
+                debug_assert!(*value < 1 << VALUE_BITS);
                 buckets[bucket as usize].fingerprints[slot] = hashes.fingerprint;
                 buckets[bucket as usize].values[slot] = hashes.beside() | value;
                 let own = hashes.bucket(count);
@@ -529,4 +533,48 @@ impl ListedNames {
 fn name_of<'a>(lists: &'a [DomainList], listed: &Listed) -> Option<DomainName<'a>> {
     let names = &lists[usize::from(listed.list)].names;
     names.get(listed.number as usize).map(|listed| listed.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::Guards;
+    use crate::ruleset::domains::{ListedName, Names};
+
+    fn list(count: u32) -> DomainList {
+        let mut names = Names::default();
+        for number in 0..count {
+            let label = format!("h{number}");
+            let wire = [&[label.len() as u8], label.as_bytes(), b"\x03org"].concat();
+            let name = DomainName::of_wire(&wire);
+            names.push(ListedName { name, below_only: false, file: 0, line: 1 }).unwrap();
+        }
+        DomainList {
+            name: "x".to_owned(),
+            file: 0,
+            line: 1,
+            column: 1,
+            action: DomainAction::Drop,
+            qtypes: None,
+            strict: false,
+            guards: Guards::default(),
+            names,
+        }
+    }
+
+    /// Where the filter has room for 16 bits a name, and where it is cut to fewer, as of a million names.
+    #[test]
+    fn a_filter_lets_all_names_through_whatever_its_size() {
+        let names = ListedNames::gather(&[list(600)], &keys(Seed::default())).unwrap();
+        for (most, lines) in [(EXTENT_LINES, 32), (32, 32), (8, 8), (1, 1)] {
+            let filter = names.filter(most);
+            assert_eq!(filter.len(), lines);
+            let words = filter.as_flattened();
+            let mask = words.len() as u32 - 1;
+            for Listed { hashes, .. } in &names.names {
+                let word = words[hashes.filter_word(mask) as usize];
+                assert!(hashes.filter_bits().into_iter().all(|bit| word >> bit & 1 == 1));
+            }
+        }
+    }
 }

@@ -52,7 +52,8 @@ impl Scratch {
 }
 
 /// Who asks the lists of names. They need the packet's payload, and in the kernel another program
-/// (`xdp-ebpf/src/names.rs`); a third one goes on from there ([`judge_from_rules`]).
+/// (`xdp-ebpf/src/names.rs`); a third one goes on from there where
+/// there are rules ([`judge_from_rules`]).
 pub trait AskNames {
     /// What [`domains::judge`] says of the packet.
     fn judge<L: Lines>(
@@ -96,7 +97,13 @@ pub fn decision_without_rules(header: &Header) -> Option<Decision> {
     if header.has(flag::RULES) {
         return None;
     }
-    Some(policy(header, flag::DEFAULT_DROP, Reason::Default))
+    Some(behind_rules(header))
+}
+
+/// What is decided where no rule decides.
+#[inline(always)]
+fn behind_rules(header: &Header) -> Decision {
+    policy(header, flag::DEFAULT_DROP, Reason::Default)
 }
 
 #[inline(always)]
@@ -108,7 +115,7 @@ fn ask_from_rules<L: Lines>(
     effect: &mut Effect,
 ) -> Stage<Decision> {
     rules::judge(lines, header, packet, classes, effect)?;
-    Stage::Continue(policy(header, flag::DEFAULT_DROP, Reason::Default))
+    Stage::Continue(behind_rules(header))
 }
 
 /// Asks one stage after the other, until one decides.

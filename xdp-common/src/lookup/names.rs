@@ -20,22 +20,23 @@
 //! Journal 57, 2014). Two different names have the same hash with a probability of 2^-32 over the
 //! keys if their numbers are equally many, whatever the names are, for then the difference of the
 //! sums is linear in the keys. If they are not, it is a product of two keys at least, and the
-//! probability is below 2^-31: only a factor that 2^32 divides keeps the upper half from being any
+//! probability is below 2^-31: only a factor that 2^33 divides keeps the upper half from being any
 //! number equally often. The three hashes have keys of their own. The keys are drawn for each
-//! image, and no answer depends on them, so nobody can search for names that collide. A name that
-//! is not listed is taken for one of n listed names with a probability below n * 2^-73: 76 bits are
-//! compared. Most names stand in their first bucket, which those bits say nothing of, and are
-//! mistaken as much less often as there are buckets.
+//! image, and no answer depends on them, so nobody can search for names that collide. A suffix that
+//! is not listed is taken for one of n listed names with a probability below n * 2^-73, for 76 bits
+//! are compared; a whole name, which has 127 suffixes at most, below n * 2^-66. Most names stand in
+//! their first bucket, which those bits say nothing of, and are mistaken as much less often as there
+//! are buckets.
 //!
 //! **Encoding.** A label is its length and its bytes, in lower case, filled up with zeros to a multiple
 //! of eight; the labels follow each other from the right. The length says where a label ends, so no
-//! two names give the same numbers, and none is zero at its end.
+//! two names give the same numbers.
 //!
 //! **Cost.** A filter stands before the table (Putze, Sanders and Singler, "Cache-, hash-, and
-//! space-efficient Bloom filters", ACM Journal of Experimental Algorithmics 14, 2010): of 8 to 16 bits a
-//! name, in one extent, so that it is found once for all suffixes, and a large one stays in the near
-//! caches. It lets 1 to 4 of 100 suffixes through that are not listed; a name that is not listed
-//! mostly reads nothing else. The suffixes that it lets through are looked up from the longest on,
+//! space-efficient Bloom filters", ACM Journal of Experimental Algorithmics 14, 2010): of 16 to 32 bits a
+//! name, 8 where there are a million, in one extent, so that it is found once for all suffixes, and a
+//! large one stays in the near caches. It lets under 1 of 100 suffixes through that are not listed, 4
+//! where there are a million names; a name that is not listed mostly reads nothing else. The suffixes that it lets through are looked up from the longest on,
 //! up to the first that is listed: one line each, sometimes two. Suffixes with more labels than any
 //! listed name are not looked up. What names are asked for changes nothing in the table, so no flood
 //! of names can make it slower; and a bucket has five slots, whatever is listed.
@@ -347,8 +348,9 @@ impl Search {
     }
 }
 
-/// Steps of a search that the program takes at once; it goes on with itself for more. Their keys have
-/// to lie in a span.
+/// Steps of a search that a program takes at once; another one goes on with more. Their keys have to
+/// lie in a span. More steps would take longer to verify, fewer would have longer names pay for going
+/// on.
 pub const STEPS: u32 = 16;
 
 const _: () = assert!(STEPS as usize * LINE_WORDS <= SPAN_WORDS);
@@ -367,7 +369,7 @@ pub enum Found {
 #[inline(always)]
 fn line_of(span: &Span, number: usize) -> &Line {
     debug_assert!((number + 1) * LINE_WORDS <= SPAN_WORDS);
-    // SAFETY: the span has that line.
+    // SAFETY: all callers ask for less than `STEPS`, and a span has that many lines (asserted above).
     unsafe { &*span.as_ptr().add(number * LINE_WORDS).cast() }
 }
 

@@ -130,7 +130,7 @@ struct Capturing<'a> {
     out: Output,
     /// Frames that were written.
     written: u64,
-    /// Frames that were captured when a signal came, and that nobody read.
+    /// Frames that were captured and not written: nobody read, or the disk was full.
     unread: u64,
     /// The last frame's bytes.
     data: Vec<u8>,
@@ -219,7 +219,7 @@ impl Capturing<'_> {
             text::write(&mut self.out, &frame)
         };
         if let Err(error) = written {
-            self.unread += u64::from(error.kind() == io::ErrorKind::TimedOut);
+            self.unread += u64::from(error.kind() != io::ErrorKind::BrokenPipe);
             return Err(unwritten(error));
         }
         self.written += 1;
@@ -315,11 +315,14 @@ impl Capturing<'_> {
         stop: &Stop,
     ) -> Result<(), Failure> {
         self.capture.unhook();
-        if matches!(end, Err(Failure::ClosedPipe)) {
-            // Without a signal, the reader is gone, and had what it wanted.
-            while stop.is_set() && self.capture.next(self.link_type, &mut self.data).is_some() {
+        // Without a signal, a reader that is gone had what it wanted.
+        let is_left = matches!(end, Err(Failure::ClosedPipe)) && !stop.is_set();
+        if end.is_err() && !is_left {
+            while self.capture.next(self.link_type, &mut self.data).is_some() {
                 self.unread += 1;
             }
+        }
+        if matches!(end, Err(Failure::ClosedPipe)) {
             return end;
         }
         let mut rest = || -> Result<(), Failure> {

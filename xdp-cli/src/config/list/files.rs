@@ -189,7 +189,11 @@ impl Reading<'_> {
             let title = &self.drafts[*list].title;
             let faults = titled(findings.catch_all, title);
             tell(path, faults, ALL_NAMES, &mut self.found.errors);
-            let faults = titled(findings.one_label, title);
+            // Of several lists, some may have the name themselves, and it is not known here which.
+            let faults = match guarded[..] {
+                [_] => titled(findings.one_label, title),
+                _ => findings.one_label,
+            };
             tell(path, faults, ONE_LABEL, &mut self.found.warnings);
         }
 

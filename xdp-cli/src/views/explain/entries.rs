@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use xdp_common::capacity::MAX_SHOWN_PLACES;
+
 use super::Place;
 use super::names::{HeldName, NameIndexes, NamePlace};
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -207,8 +209,8 @@ impl Sorted {
         Self { places, lengths }
     }
 
-    /// The entries that hold an address, the longest first; those of one prefix in the order in
-    /// which they were named. `around` gives the prefix of a length around the address.
+    /// The entries that hold an address, the longest first; of one prefix the first
+    /// [`MAX_SHOWN_PLACES`], in the order in which they were named. `around` gives the prefix of a length around the address.
     fn holding<'e, A: Copy + Ord>(
         &self,
         entries: &'e [Entry<A>],
@@ -221,7 +223,7 @@ impl Sorted {
                 .places
                 .partition_point(|&place| entry(place).is_some_and(|it| it.prefix < wanted));
             let from_first = self.places.iter().skip(first).copied().filter_map(entry);
-            from_first.take_while(move |it| it.prefix == wanted)
+            from_first.take_while(move |it| it.prefix == wanted).take(MAX_SHOWN_PLACES)
         })
     }
 }

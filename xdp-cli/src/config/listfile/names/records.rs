@@ -18,6 +18,9 @@ use crate::ruleset::domains::{DomainName, LONGEST_NAME};
 /// What the last label of a record's owner says that it is about, if it is no name that is asked for.
 const TRIGGERS: [&[u8]; 4] = [b"rpz-ip", b"rpz-client-ip", b"rpz-nsip", b"rpz-nsdname"];
 
+/// Bytes of the longest owner that can be a name: each byte written as `\` and three digits.
+const LONGEST_OWNER: usize = 4 * (LONGEST_NAME + 1);
+
 /// The parts of a record, as far as a line has them.
 enum Parts<'w> {
     Record {
@@ -137,7 +140,7 @@ impl<'s> Scan<'s> {
         let Parts::Record { owner, kind, data } = parts(text, self.has_owner()) else {
             return false;
         };
-        if !is_data(kind, data) {
+        if !is_data(kind, data) || owner.is_some_and(|owner| owner.len() > LONGEST_OWNER) {
             return false;
         }
         if let Some(owner) = owner {

@@ -56,10 +56,14 @@ impl<'s> Scan<'s> {
             self.findings.one_label.add(|| Fault {
                 line,
                 column: column(self.text, span.0),
-                message: format!("{} stands for every name that ends in it", quoted(self.text, span)),
-                hint: "where that is meant, write it into the list's names; catch_all = true says it of \
-                       all such names"
-                    .into(),
+                message: format!(
+                    "{} stands for every name that ends in it",
+                    quoted(self.text, span)
+                ),
+                hint:
+                    "where that is meant, write it into the names of each list that has this file; \
+                       catch_all = true says it of all such names"
+                        .into(),
             });
         }
         if name == DomainName::ROOT {
