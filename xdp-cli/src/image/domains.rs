@@ -10,7 +10,7 @@ use xdp_common::capacity::MAX_LISTS;
 use xdp_common::filter::domains::{Action, MAX_TYPE_CLASSES, Membership};
 use xdp_common::filter::rules::PAGE_ENTRIES;
 use xdp_common::image::{Block, EXTENT_LINES, Header, LINE_WORDS, Line, flag};
-use xdp_common::lookup::names::{Bucket, Hashes, KEY_LINES, SLOTS, Sums, lower_case};
+use xdp_common::lookup::names::{Bucket, Hashes, KEY_LINES, SLOTS, Sums, VALUE_BITS, lower_case};
 use xdp_common::stats::counter::CounterId;
 
 use super::interval_tree::{LineWriter, line_of};
