@@ -93,9 +93,6 @@ fn each_step_is_a_sentence() {
     let explain = steps(&bench, &["explain", JUDGED, "--packet", "00"]);
     insta::assert_snapshot!(explain, @"
     loaded the program xdpctl into the kernel: N instructions processed, in N ms
-    loaded the program xdpctl_question into the kernel: N instructions processed, in N ms
-    loaded the program xdpctl_names into the kernel: N instructions processed, in N ms
-    loaded the program xdpctl_rules into the kernel: N instructions processed, in N ms
     ");
     let detach = steps(&bench, &["detach", JUDGED]);
     insta::assert_snapshot!(pins(detach), @"

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use xdp_common::capacity::MAX_EXPLAINED_FRAME;
 use xdp_common::capture::slot;
 use xdp_common::filter::order::Scratch;
+use xdp_common::image::{Header, Lines as _, flag};
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
@@ -46,6 +47,11 @@ pub struct Asked {
 /// The program with counters of its own.
 pub struct Explainer<'m> {
     maps: &'m Maps,
+    link_type: LinkType,
+    /// Id of the image in force when it was last asked, and whether the programs are loaded that the filter
+    /// goes on with where there are lists of names. The kernel takes as long to verify them as the filter.
+    image: Option<u32>,
+    goes_on: bool,
     program: OwnedFd,
     counters: OwnedFd,
     /// The kernel empties it when nobody has it open any more.
@@ -59,6 +65,7 @@ pub struct Explainer<'m> {
 impl<'m> Explainer<'m> {
     /// Loads the program for links of that type, beside the attached one, which has these maps.
     pub fn beside(shared: &'m Maps, link_type: LinkType) -> Result<Self> {
+        let (image, goes_on) = lists_names(shared)?;
         // Maps that the program writes are made for this one; those that it only reads are the ones
         // in force.
         let mut own = Vec::new();
@@ -76,6 +83,9 @@ impl<'m> Explainer<'m> {
         let given: Vec<(&str, BorrowedFd<'_>)> =
             given.chain(slot::ALL.map(|(name, _)| (name, slot.as_fd()))).collect();
         let program = load::load_filter_beside(link_type, &given).map_err(not_loaded)?;
+        if goes_on {
+            load::load_others_beside(&given, program.as_fd()).map_err(not_loaded)?;
+        }
         let counted = PerCpuValues::zeroed(size_of::<PerCpu>(), 1);
         let counted = counted.context("count the processors")?;
         let mut take = |wanted: Map| {
@@ -86,6 +96,9 @@ impl<'m> Explainer<'m> {
         let (counters, stages) = (take(Map::COUNTERS)?, take(Map::STAGES)?);
         Ok(Self {
             maps: shared,
+            link_type,
+            image,
+            goes_on,
             program,
             counters,
             stages,
@@ -103,7 +116,7 @@ impl<'m> Explainer<'m> {
             for (place, _) in stages::OTHERS {
                 let ids = [&self.stages, &self.maps.stages].map(|map| inner_id(map, place));
                 let [own, other] = ids;
-                // One that the attached filter lacks is no difference of the programs.
+                // One that either lacks is no difference of the programs.
                 if let (Some(own), Some(other)) = (own?, other?)
                     && tag(own)? != tag(other)?
                 {
@@ -122,6 +135,13 @@ impl<'m> Explainer<'m> {
         // After a reload in between nobody could tell which ruleset judged the frame.
         for _ in 0..100 {
             let image = current.id().context(what)?;
+            if !self.goes_on && image != self.image {
+                (self.image, self.goes_on) = lists_names(self.maps)?;
+                if self.goes_on {
+                    *self = Self::beside(self.maps, self.link_type)?;
+                    continue;
+                }
+            }
             let answer = self.run(frame).context(what)?;
             if let Some(image) = image
                 && current.id().context(what)? == Some(image)
@@ -172,6 +192,14 @@ impl<'m> Explainer<'m> {
         }
         None
     }
+}
+
+/// The id of the image in force, and whether it has lists of names.
+fn lists_names(maps: &Maps) -> Result<(Option<u32>, bool)> {
+    let image = image::Mapped::in_force(&maps.ruleset).context("read the ruleset in force")?;
+    let Some(image) = image else { return Ok((None, false)) };
+    let has_names = image.block(0).is_some_and(|block| Header::of(block).has(flag::DOMAINS));
+    Ok((Some(image.id), has_names))
 }
 
 /// The scratch in a CPU's share.

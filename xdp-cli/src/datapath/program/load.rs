@@ -75,18 +75,16 @@ pub fn load_filter_on(
 }
 
 /// Loads the packet filter once more, on existing maps: all of the registry and the slots of
-/// captures, by name. The map `STAGES` among them is filled, and has to stay open: see there.
+/// captures, by name.
 pub fn load_filter_beside(
     link_type: LinkType,
     maps: &[(&str, BorrowedFd<'_>)],
 ) -> Result<OwnedFd, LoadError> {
-    let mut object = Object::parse(&FILTER.0)?.on_maps(maps)?;
-    let filter = load_beside(&mut object, filter_name(link_type))?;
-    fill_stages(&mut object, maps, filter.as_fd())?;
-    Ok(filter)
+    load_beside(&mut Object::parse(&FILTER.0)?.on_maps(maps)?, filter_name(link_type))
 }
 
-/// Loads what an attached filter goes on with once more, on its maps, as above.
+/// Loads what a filter goes on with once more, on its maps, as above. The map `STAGES` among them is
+/// filled, and has to stay open: see there.
 pub fn load_others_beside(
     maps: &[(&str, BorrowedFd<'_>)],
     filter: BorrowedFd<'_>,
