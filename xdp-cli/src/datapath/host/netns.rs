@@ -33,7 +33,10 @@ pub fn lasting_name() -> Result<Option<String>, Error> {
     // Process 1 is asked by a file that each network namespace has one of: few may look at another
     // process's /proc/PID/ns/net, and a unit with only the privileges that xdpctl needs may not.
     let device_list = |process: &str| identity(&Path::new("/proc").join(process).join("net/dev"));
-    let is_of_first_process = || matches!((device_list("1"), device_list("thread-self")), (Ok(its), Ok(own)) if its == own);
+    let is_of_first_process = || {
+        let lists = (device_list("1"), device_list("thread-self"));
+        matches!(lists, (Ok(its), Ok(own)) if its == own)
+    };
     if cookie()? == FIRST_COOKIE || is_of_first_process() {
         return Ok(Some("host".to_owned()));
     }
