@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::config::written::{self, Setting, Value};
 use crate::image::metadata::{Kind, Metadata};
 use crate::ruleset::domains::{DomainList, DomainName, ListedName};
+use crate::ruleset::services::Service;
 use crate::ruleset::{EntryCount, List, Rule, Ruleset, in_order};
 
 /// The changes from one ruleset to the next. What stays as it is does not appear.
@@ -23,6 +24,9 @@ pub struct Difference {
     /// Allowlists, then blocklists, then domains.
     pub lists: Vec<ListChange>,
     pub rules: Vec<RuleChange>,
+    /// Changes in `[services]`.
+    pub service_settings: Vec<KeyChange>,
+    pub services: Vec<RuleChange>,
     /// Only names and entry counts of the ruleset before are known, so neither values of keys nor
     /// single entries were compared.
     pub by_numbers: bool,
@@ -31,8 +35,13 @@ pub struct Difference {
 impl Difference {
     /// Whether nothing that could be compared differs (see `by_numbers`).
     pub fn is_empty(&self) -> bool {
-        let Self { policy, arp, lists, rules, by_numbers: _ } = self;
-        policy.is_empty() && arp.is_empty() && lists.is_empty() && rules.is_empty()
+        let Self { policy, arp, lists, rules, service_settings, services, by_numbers: _ } = self;
+        policy.is_empty()
+            && arp.is_empty()
+            && lists.is_empty()
+            && rules.is_empty()
+            && service_settings.is_empty()
+            && services.is_empty()
     }
 }
 
@@ -108,6 +117,8 @@ impl Difference {
             blocklists,
             domains,
             rules,
+            service_settings,
+            services,
             files: _,
             configurations: _,
         } = after;
@@ -117,6 +128,11 @@ impl Difference {
         Self {
             policy: key_changes(written::policy(&before.policy), written::policy(policy)),
             arp: key_changes(written::arp(&before.arp), written::arp(arp)),
+            service_settings: key_changes(
+                written::service_settings(&before.service_settings),
+                written::service_settings(service_settings),
+            ),
+            services: service_changes(&before.services, services),
             lists,
             rules: rule_changes(&before.rules, rules),
             by_numbers: false,
@@ -151,10 +167,10 @@ impl Difference {
             });
             changes.collect::<Vec<_>>()
         };
-        let rules_before: Vec<&str> = counted(Kind::Rule).map(|(name, _)| name).collect();
-        let rules_after: Vec<&str> = after.rules.iter().map(|rule| rule.name.as_str()).collect();
-        let rules =
-            pair(&rules_before, &rules_after, |name| *name).into_iter().filter_map(|pair| {
+        let by_name = |kind: Kind, after: Vec<&str>| {
+            let before: Vec<&str> = counted(kind).map(|(name, _)| name).collect();
+            let pairs = pair(&before, &after, |name| *name).into_iter();
+            let changes = pairs.filter_map(|pair| {
                 let different = pair.before != pair.after || pair.moved.is_some();
                 different.then(|| RuleChange {
                     name: (*pair.either()).to_owned(),
@@ -163,6 +179,11 @@ impl Difference {
                     moved: pair.moved,
                 })
             });
+            changes.collect::<Vec<_>>()
+        };
+        let rules = by_name(Kind::Rule, after.rules.iter().map(|it| it.name.as_str()).collect());
+        let services =
+            by_name(Kind::Service, after.services.iter().map(|it| it.name.as_str()).collect());
         Self {
             policy: Vec::new(),
             arp: Vec::new(),
@@ -172,7 +193,9 @@ impl Difference {
                 lists(Kind::Domains, sizes(&after.domains)),
             ]
             .concat(),
-            rules: rules.collect(),
+            rules,
+            service_settings: Vec::new(),
+            services,
             by_numbers: true,
         }
     }
@@ -391,17 +414,39 @@ impl<T: Copy + Ord> Iterator for Merge<'_, T> {
 }
 
 fn rule_changes(before: &[Rule], after: &[Rule]) -> Vec<RuleChange> {
-    let before: Vec<&Rule> = before.iter().collect();
-    let after: Vec<&Rule> = after.iter().collect();
-    let pairs = pair(&before, &after, |rule| rule.name.as_str()).into_iter();
+    changes_by_name(before, after, |rule| &rule.name, written::rule)
+}
+
+fn service_changes(before: &[Service], after: &[Service]) -> Vec<RuleChange> {
+    changes_by_name(
+        before,
+        after,
+        |service| &service.name,
+        |service| {
+            let mut settings = written::service(service);
+            settings.push(written::backends(&service.backends));
+            settings
+        },
+    )
+}
+
+fn changes_by_name<T>(
+    before: &[T],
+    after: &[T],
+    name: impl Fn(&T) -> &String,
+    written: impl Fn(&T) -> Vec<Setting>,
+) -> Vec<RuleChange> {
+    let before: Vec<&T> = before.iter().collect();
+    let after: Vec<&T> = after.iter().collect();
+    let pairs = pair(&before, &after, |it| name(it).as_str()).into_iter();
     let changes = pairs.filter_map(|pair| {
         let settings = match (pair.before, pair.after) {
-            (Some(before), Some(after)) => key_changes(written::rule(before), written::rule(after)),
+            (Some(before), Some(after)) => key_changes(written(before), written(after)),
             _ => Vec::new(),
         };
         let fate = fate(&pair.before, &pair.after);
         let different = fate != Fate::Changed || !settings.is_empty() || pair.moved.is_some();
-        let name = &pair.either().name;
+        let name = name(pair.either());
         different.then(|| RuleChange { name: name.clone(), fate, settings, moved: pair.moved })
     });
     changes.collect()

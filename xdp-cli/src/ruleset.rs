@@ -7,6 +7,7 @@ mod count;
 pub mod domains;
 mod guards;
 pub mod name_index;
+pub mod services;
 
 use std::path::PathBuf;
 
@@ -29,6 +30,9 @@ pub struct Ruleset {
     pub domains: Vec<DomainList>,
     /// In file order, which is the order of matching.
     pub rules: Vec<Rule>,
+    pub service_settings: services::Settings,
+    /// In file order, which is the order of matching.
+    pub services: Vec<services::Service>,
     /// The files that `file` in lists, entries and rules is an index into: first the configuration,
     /// then the files that it includes, then list files.
     #[serde(with = "path_bytes::list")]

@@ -164,6 +164,10 @@ pub mod flag {
     pub const DOMAINS: u32 = 1 << 17;
     /// Some of them look at some question types only.
     pub const DOMAIN_TYPES: u32 = 1 << 18;
+    /// There are services.
+    pub const SERVICES: u32 = 1 << 19;
+    /// Some of them rewrite destinations, so that replies have to be rewritten back.
+    pub const SERVICE_REPLIES: u32 = 1 << 20;
 }
 
 /// Block 0. Places are counted from the start of the image, in lines (`_tree`, `_root`, `_filter`,
@@ -260,8 +264,31 @@ pub struct Header {
     pub domain_actions: u32,
     /// Directory of classes by question type.
     pub qtype_directory: u32,
-    pub padding: u32,
-    pub reserved: [u64; 36],
+    /// The line of keys for services' addresses, and the line with the secret that flows are spread
+    /// by: see [`crate::lookup::services`].
+    pub service_keys: u32,
+    pub service_secret: u32,
+    /// The first line of the table of services' addresses, and how many lines it has.
+    pub service_table: u32,
+    pub service_table_lines: u32,
+    /// Roots of the tries of clients that services name, and the first line of sets of services: a
+    /// value's bit n is set if the clients are those of the service whose number of clients is n. Value 0
+    /// is no line.
+    pub service_clients_v4_root: u32,
+    pub service_clients_v6_root: u32,
+    pub service_client_sets: u32,
+    /// Lines of such a set.
+    pub service_set_lines: u32,
+    /// The outer source of tunnelled IPv4 packets: the prefix, and which of its bits come from the
+    /// flow.
+    pub tunnel_v4: u32,
+    pub tunnel_v4_flow: u32,
+    /// The same of IPv6: the upper half, the lower half, and which bits of the lower half come from
+    /// the flow.
+    pub tunnel_v6_flow: u64,
+    pub tunnel_v6: [u64; 2],
+    pub unused: u32,
+    pub reserved: [u64; 28],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

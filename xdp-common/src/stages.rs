@@ -11,8 +11,10 @@ pub const QUESTION: u32 = 1;
 pub const NAMES: u32 = 2;
 /// The program that goes on from there: rules, and what follows them.
 pub const RULES: u32 = 3;
+/// The program that services are served by.
+pub const SERVICES: u32 = 4;
 /// How many places there are.
-pub const COUNT: usize = 4;
+pub const COUNT: usize = 5;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -23,5 +25,9 @@ pub const fn filter_name(link_type: LinkType) -> &'static str {
 }
 
 /// The programs beside the filter, with their places.
-pub const OTHERS: [(u32, &str); COUNT - 1] =
-    [(QUESTION, "xdpctl_question"), (NAMES, "xdpctl_names"), (RULES, "xdpctl_rules")];
+pub const OTHERS: [(u32, &str); COUNT - 1] = [
+    (QUESTION, "xdpctl_question"),
+    (NAMES, "xdpctl_names"),
+    (RULES, "xdpctl_rules"),
+    (SERVICES, "xdpctl_services"),
+];

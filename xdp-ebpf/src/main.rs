@@ -18,6 +18,7 @@ mod frame;
 mod image;
 mod maps;
 mod names;
+mod services;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
@@ -69,6 +70,7 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     let cpu = launder(cpu);
     judge_frame(&ctx, &mut cpu.scratch);
     let cpu = launder(cpu);
+    services::go_on(&ctx, &cpu.scratch);
     apply(&ctx, &mut cpu.scratch.effect);
     let action = exit(cpu);
     capture::show(&ctx);

@@ -32,6 +32,7 @@ use crate::exit::{apply, count, exit, this_cpu};
 use crate::frame::Linear;
 use crate::image::Image;
 use crate::maps::{NAMES, STAGES};
+use crate::services;
 
 /// Goes on with another program, and comes back only if it is not there.
 ///
@@ -162,6 +163,7 @@ pub fn xdpctl_rules(ctx: XdpContext) -> u32 {
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     order::judge_from_rules(&image, image.header(), &mut cpu.scratch);
     let cpu = launder(cpu);
+    services::go_on(&ctx, &cpu.scratch);
     apply(&ctx, &mut cpu.scratch.effect);
     end(&ctx, cpu)
 }
@@ -169,7 +171,7 @@ pub fn xdpctl_rules(ctx: XdpContext) -> u32 {
 /// The image by which the packet was judged so far. If another one is in force now, begins anew with
 /// the filter, and does not come back.
 #[inline(always)]
-fn same_image(ctx: &XdpContext, scratch: &Scratch) -> Option<Image> {
+pub fn same_image(ctx: &XdpContext, scratch: &Scratch) -> Option<Image> {
     let image = Image::in_force()?;
     if image.header().generation != scratch.generation {
         go_on::<{ stages::FILTER }>(ctx);
@@ -180,7 +182,7 @@ fn same_image(ctx: &XdpContext, scratch: &Scratch) -> Option<Image> {
 
 /// Counts a packet that cannot be judged to its end, and ends.
 #[inline(always)]
-fn broken(cpu: &mut PerCpu) -> u32 {
+pub fn broken(cpu: &mut PerCpu) -> u32 {
     cpu.scratch.effect.conclude(Decision::BROKEN);
     exit(launder(cpu))
 }

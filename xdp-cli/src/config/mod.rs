@@ -28,6 +28,7 @@ mod repeated;
 mod repeated_names;
 pub(crate) mod report;
 pub(crate) mod rule;
+mod service;
 mod shadowed;
 mod source;
 pub(crate) mod spelling;
@@ -133,9 +134,18 @@ fn read<'t>(
         let root = TomlTable::new("configuration", tree.base, tree.base, &tree.table);
         tables.take(root.with(&defines), report);
     }
-    let Tables { policy, arp, mut allowlists, mut blocklists, mut domains, mut rules } = tables;
+    let Tables {
+        policy,
+        arp,
+        settings,
+        mut allowlists,
+        mut blocklists,
+        mut domains,
+        mut rules,
+        mut services,
+    } = tables;
 
-    let kinds = [&mut allowlists, &mut blocklists, &mut domains, &mut rules];
+    let kinds = [&mut allowlists, &mut blocklists, &mut domains, &mut rules, &mut services];
     taken::take(kinds.into_iter().flatten().collect(), report);
     limits::check_tables(&allowlists, &blocklists, &domains, &rules, report);
 
@@ -149,6 +159,13 @@ fn read<'t>(
         blocklists: lists.blocklists,
         domains: lists.domains,
         rules: rules.into_iter().filter_map(|table| rule::read(table, &names, report)).collect(),
+        service_settings: settings
+            .map(|table| service::read_settings(table, report))
+            .unwrap_or_default(),
+        services: services
+            .into_iter()
+            .filter_map(|table| service::read(table, &names, report))
+            .collect(),
         files: lists.files,
         configurations: lists.configurations,
     };
@@ -178,6 +195,8 @@ struct Tables<'t> {
     blocklists: Vec<TomlTable<'t>>,
     domains: Vec<TomlTable<'t>>,
     rules: Vec<TomlTable<'t>>,
+    settings: Option<TomlTable<'t>>,
+    services: Vec<TomlTable<'t>>,
 }
 
 impl<'t> Tables<'t> {
@@ -192,6 +211,8 @@ impl<'t> Tables<'t> {
         self.blocklists.extend(many(&mut root, "blocklist", report));
         self.domains.extend(many(&mut root, "domains", report));
         self.rules.extend(many(&mut root, "rule", report));
+        one(&mut root, "services", &mut self.settings, report);
+        self.services.extend(many(&mut root, "service", report));
         root.finish(report);
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::qtype;
 use crate::notation::steers;
 use crate::ruleset::domains::DomainList;
+use crate::ruleset::services;
 use crate::ruleset::{
     Arp, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes, Protocol,
     RedirectTarget, Rewrite, Rule, RuleAction, Side, TCP_FLAGS, TcpFlags, Vlan,
@@ -257,6 +258,122 @@ fn write_action(settings: &mut Settings, action: &RuleAction) {
             settings.add(key, mac(&address));
         }
     }
+}
+
+/// The keys of `[services]` that are not those of a configuration without it.
+pub fn service_settings(settings: &services::Settings) -> Vec<Setting> {
+    let services::Settings { seed, tunnel_source_v4, tunnel_source_v6, next_hop } = settings;
+    let usual = services::Settings::default();
+    let mut written = Settings::default();
+    if let Some(seed) = seed {
+        written.add("seed", Value::Text(base64(seed)));
+    }
+    let mut sources = Vec::new();
+    if *tunnel_source_v4 != usual.tunnel_source_v4 {
+        sources.push(Value::Text(prefix_v4(*tunnel_source_v4)));
+    }
+    if *tunnel_source_v6 != usual.tunnel_source_v6 {
+        sources.push(Value::Text(prefix_v6(*tunnel_source_v6)));
+    }
+    if !sources.is_empty() {
+        written.add("tunnel_source", Value::Several(sources));
+    }
+    if *next_hop != usual.next_hop {
+        written.add("next_hop", Value::Text(next_hop.to_string()));
+    }
+    written.0
+}
+
+/// The keys of a service, without its name and its backends.
+pub fn service(service: &services::Service) -> Vec<Setting> {
+    let services::Service {
+        name: _,
+        file: _,
+        line: _,
+        column: _,
+        backends: _,
+        addresses,
+        protocols,
+        ports: ranges,
+        source,
+        mode,
+        hash,
+        table,
+        no_backend,
+        mtu,
+    } = service;
+    let mut settings = Settings::default();
+    settings.add("address", Value::of(write_prefixes(addresses)));
+    settings.several("protocol", Some(protocols), |it| Value::text(it.as_str()));
+    settings.several("port", ranges.as_deref(), ports);
+    if let Some(source) = source {
+        settings.add("source", Value::of(write_prefixes(source)));
+    }
+    settings.add("mode", Value::text(mode.as_str()));
+    if let services::Mode::Gue { port } = mode {
+        settings.add("encapsulation", Value::text("gue"));
+        settings.add("gue_port", Value::Number((*port).into()));
+    }
+    if *hash != services::Hash::default() {
+        settings.add("hash", Value::text(hash.as_str()));
+    }
+    settings.add("table", Value::Number(*table));
+    if *no_backend == services::NoBackend::Pass {
+        settings.add("no_backend", Value::text("pass"));
+    }
+    if let Some(mtu) = mtu {
+        settings.add("mtu", Value::Number((*mtu).into()));
+    }
+    settings.0
+}
+
+/// The keys of a backend, without its name.
+pub fn backend(backend: &services::Backend) -> Vec<Setting> {
+    let services::Backend { name: _, file: _, line: _, address, port, weight, state, next_hop } =
+        backend;
+    let mut settings = Settings::default();
+    settings.add("address", Value::Text(address.to_string()));
+    if let Some(port) = port {
+        settings.add("port", Value::Number((*port).into()));
+    }
+    if *weight != 1 {
+        settings.add("weight", Value::Number((*weight).into()));
+    }
+    if *state != services::State::default() {
+        settings.add("state", Value::text(state.as_str()));
+    }
+    if let Some(next_hop) = next_hop {
+        settings.add("next_hop", Value::Text(next_hop.to_string()));
+    }
+    settings.0
+}
+
+/// A service's backends, as values of one key, to be compared.
+pub fn backends(backends: &[services::Backend]) -> Setting {
+    let one = |it: &services::Backend| {
+        let settings = backend(it);
+        let keys = settings.iter().map(|Setting { key, value }| format!("{key} {value}"));
+        Value::Text(format!("{}: {}", it.name, keys.collect::<Vec<_>>().join(", ")))
+    };
+    Setting { key: "backend", value: Value::Several(backends.iter().map(one).collect()) }
+}
+
+/// Base64 (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let mut three = [0; 3];
+        three[..chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        for digit in 0..4 {
+            text.push(match digit <= chunk.len() {
+                true => char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]),
+                false => '=',
+            });
+        }
+    }
+    text
 }
 
 fn policy_action(action: PolicyAction) -> Value {

@@ -4,24 +4,31 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::metadata::{Counted, Kind};
+use super::metadata::{BackendCounter, Counted, Kind};
 use crate::ruleset::{ListAction, RuleAction, Ruleset};
 
-/// Every list and rule of a ruleset with its counter (`counted`), and the numbers of the counters
-/// to zero before the ruleset is put in force (`fresh`).
+/// Every list, rule and service of a ruleset with its counter (`counted`), the backends of each service
+/// with theirs (`backends`), and the numbers of the counters to zero before the ruleset is put in
+/// force (`fresh`).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     pub counted: Vec<Counted>,
+    pub backends: Vec<Vec<BackendCounter>>,
     pub fresh: Vec<u32>,
 }
 
 /// Gives each list and rule of `ruleset` a counter: the one that the same name and kind has in
 /// `before`, or else one that nothing in `before` uses.
-pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
+pub fn assign(
+    ruleset: &Ruleset,
+    before: &[Counted],
+    backends_before: &[Vec<BackendCounter>],
+) -> Assignment {
     let kept: FxHashMap<(&str, Kind), &Counted> =
         before.iter().map(|counted| ((counted.name.as_str(), counted.kind), counted)).collect();
-    let taken: FxHashSet<u32> =
-        before.iter().flat_map(|counted| [Some(counted.number), counted.lost]).flatten().collect();
+    let taken = before.iter().flat_map(|counted| [Some(counted.number), counted.lost]).flatten();
+    let of_backends = backends_before.iter().flatten().map(|backend| backend.number);
+    let taken: FxHashSet<u32> = taken.chain(of_backends).collect();
     let mut free = (0..).filter(|number| !taken.contains(number));
     let mut assignment = Assignment::default();
     let mut fresh = || {
@@ -54,8 +61,12 @@ pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
         };
         (&rule.name, Kind::Rule, action, None)
     });
+    let services = ruleset
+        .services
+        .iter()
+        .map(|service| (&service.name, Kind::Service, service.mode.as_str(), None));
     let mut counted = Vec::new();
-    for (name, kind, action, entries) in lists.chain(rules) {
+    for (name, kind, action, entries) in lists.chain(rules).chain(services) {
         let old = kept.get(&(name.as_str(), kind));
         let number = old.map_or_else(&mut fresh, |old| old.number);
         let old_lost = old.and_then(|old| old.lost);
@@ -63,6 +74,24 @@ pub fn assign(ruleset: &Ruleset, before: &[Counted]) -> Assignment {
         let (name, action) = (name.clone(), action.to_owned());
         counted.push(Counted { name, kind, action, entries, number, lost });
     }
+    let services = before.iter().filter(|counted| counted.kind == Kind::Service);
+    let kept: FxHashMap<(&str, &str), u32> = services
+        .zip(backends_before)
+        .flat_map(|(service, backends)| {
+            backends.iter().map(|it| ((service.name.as_str(), it.name.as_str()), it.number))
+        })
+        .collect();
+    let mut backends = Vec::new();
+    for service in &ruleset.services {
+        let mut of_service = Vec::with_capacity(service.backends.len());
+        for backend in &service.backends {
+            let old = kept.get(&(service.name.as_str(), backend.name.as_str()));
+            let number = old.copied().unwrap_or_else(&mut fresh);
+            of_service.push(BackendCounter { name: backend.name.clone(), number });
+        }
+        backends.push(of_service);
+    }
     assignment.counted = counted;
+    assignment.backends = backends;
     assignment
 }

@@ -30,7 +30,7 @@ impl Seed {
     }
 
     /// Another one, made from this one.
-    fn next(self) -> Self {
+    pub(super) fn next(self) -> Self {
         let mut generator = Generator::new(self);
         Self([0; 4].map(|_: u64| generator.next()))
     }
@@ -39,16 +39,16 @@ impl Seed {
 /// xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", ACM
 /// Transactions on Mathematical Software 47, 2021). No answer of the filter depends on its numbers,
 /// so that nobody can learn them: it need not be a cipher.
-struct Generator([u64; 4]);
+pub(super) struct Generator([u64; 4]);
 
 impl Generator {
-    fn new(Seed(seed): Seed) -> Self {
+    pub(super) fn new(Seed(seed): Seed) -> Self {
         // A state of zeros would stay one. The numbers are the generator's own for that case.
         let all_zero = seed == [0; 4];
         Self(if all_zero { [0x9e37_79b9_7f4a_7c15, 1, 2, 3] } else { seed })
     }
 
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.0;
         let number = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
         let shifted = *b << 17;

@@ -31,7 +31,12 @@ pub struct Metadata {
     pub redirects: Vec<Redirect>,
     /// Whether some rule has a `vlan` condition.
     pub vlan_rules: bool,
-    /// What the keys for names are drawn from.
+    /// The most bytes of an IP packet on the interface when the ruleset was put in force; 0 where that is
+    /// not known.
+    pub mtu: u16,
+    /// The backends of each service, in the order of the services.
+    pub backends: Vec<Vec<BackendCounter>>,
+    /// What the keys for names and services are drawn from.
     pub seed: Seed,
 }
 
@@ -95,6 +100,13 @@ pub struct Counted {
     pub lost: Option<u32>,
 }
 
+/// A backend, and its counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendCounter {
+    pub name: String,
+    pub number: u32,
+}
+
 /// What a counter belongs to. A name and kind keep their counter from one ruleset to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
@@ -102,6 +114,7 @@ pub enum Kind {
     Blocklist,
     Domains,
     Rule,
+    Service,
 }
 
 impl Kind {
@@ -111,6 +124,7 @@ impl Kind {
             Self::Blocklist => "blocklist",
             Self::Domains => "domains",
             Self::Rule => "rule",
+            Self::Service => "service",
         }
     }
 }

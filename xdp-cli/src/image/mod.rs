@@ -10,9 +10,11 @@ mod interval_tree;
 mod intervals;
 mod lists;
 mod lpm;
+mod maglev;
 pub mod metadata;
 pub mod nic;
 mod rules;
+pub mod services;
 mod unbound;
 
 use xdp_common::capacity::MORE_EXTENTS;
@@ -133,6 +135,7 @@ impl Image {
         let mut lines = LineWriter::new(next(&blocks) * BLOCK_LINES);
         named.write(&mut header, &mut lines)?;
         write_lists(&table, &mut header, &mut lines)?;
+        services(ruleset, metadata, &mut header, &mut lines)?;
         if let Some(domains) = domains {
             domains.write_far(&mut header, &mut lines);
         }
@@ -165,6 +168,24 @@ fn domains(ruleset: &Ruleset, metadata: &Metadata) -> Result<Option<Domains>, Bu
     let counted = metadata.counted.iter().filter(|counted| counted.kind == Kind::Domains);
     let counters: Vec<u32> = counted.map(|counted| counted.number).collect();
     Ok(Domains::new(&ruleset.domains, &counters, metadata.seed)?)
+}
+
+fn services(
+    ruleset: &Ruleset,
+    metadata: &Metadata,
+    header: &mut Header,
+    lines: &mut LineWriter,
+) -> Result<(), TooLarge> {
+    let own = metadata.counted.iter().filter(|counted| counted.kind == Kind::Service);
+    let counters: Vec<services::Counters> = own
+        .zip(&metadata.backends)
+        .map(|(service, backends)| services::Counters {
+            service: service.number,
+            backends: backends.iter().map(|backend| backend.number).collect(),
+        })
+        .collect();
+    let (settings, services) = (&ruleset.service_settings, &ruleset.services);
+    services::write(settings, services, &counters, metadata.mtu, metadata.seed, header, lines)
 }
 
 fn policy_flags(ruleset: &Ruleset) -> u32 {

@@ -69,6 +69,11 @@ pub fn fits(ruleset: &Ruleset) -> Result<(), Unfit> {
         let more = more(ruleset.domains.len());
         unfit.push(format!("domains {}{more}, since it does not read names", named.join(", ")));
     }
+    if !ruleset.services.is_empty() {
+        let services = ruleset.services.iter().take(NAMED);
+        let named: Vec<String> = services.map(|it| format!("\"{}\"", it.name)).collect();
+        unfit.push(format!("services {}{}", named.join(", "), more(ruleset.services.len())));
+    }
     if lists.len() > MAX_NIC_LISTS {
         let mut text = String::new();
         for (nth, (kind, list)) in lists.iter().skip(MAX_NIC_LISTS).take(NAMED).enumerate() {

@@ -23,6 +23,7 @@ impl Metadata {
             let rules = vec![rule.name.clone()];
             redirects.push(Redirect { slot, to: to.clone(), ifindex: None, rules });
         }
+        let assigned = counters::assign(ruleset, &[], &[]);
         Self {
             interface: String::new(),
             mode: Mode::Native,
@@ -30,7 +31,9 @@ impl Metadata {
             loaded_from: PathBuf::new(),
             attached_at: 0,
             loaded_at: 0,
-            counted: counters::assign(ruleset, &[]).counted,
+            counted: assigned.counted,
+            mtu: 0,
+            backends: assigned.backends,
             redirects,
             vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
             seed: Seed::default(),

@@ -17,7 +17,9 @@ impl ListSize {
     pub(super) fn of(kind: Kind, EntryCount { ipv4, ipv6, names }: EntryCount) -> Self {
         match kind {
             Kind::Domains => Self::Names { domains: names },
-            Kind::Allowlist | Kind::Blocklist | Kind::Rule => Self::Prefixes { ipv4, ipv6 },
+            Kind::Allowlist | Kind::Blocklist | Kind::Rule | Kind::Service => {
+                Self::Prefixes { ipv4, ipv6 }
+            }
         }
     }
 }

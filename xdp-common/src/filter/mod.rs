@@ -10,3 +10,4 @@ pub mod fragments;
 pub mod lists;
 pub mod order;
 pub mod rules;
+pub mod services;

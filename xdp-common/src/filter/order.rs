@@ -3,10 +3,12 @@
 use crate::filter::dynamic::DynamicEntries;
 use crate::filter::effect::{Decision, Effect, Stage, policy};
 use crate::filter::rules::Classes;
-use crate::filter::{arp, bypass, domains, dynamic, fragments, lists, rules};
+use crate::filter::services::Serving;
+use crate::filter::{arp, bypass, domains, dynamic, fragments, lists, rules, services};
 use crate::image::{Header, Lines, flag};
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
 use crate::stats::verdict::Reason;
+use crate::verifier::launder;
 
 /// What is known of the packet that is being judged. In the kernel it lies in a per-CPU map, for
 /// the reason that [`crate::verifier::launder`] gives. Fields that a packet lacks keep the previous
@@ -25,6 +27,11 @@ pub struct Scratch {
     /// Always 0, but the verifier does not know that: adding it makes the verifier forget a range, so
     /// states merge.
     pub zero: u32,
+    /// Whether services are asked about it: 0 or 1.
+    pub serve: u32,
+    pub padding: u32,
+    /// What a service does with it.
+    pub serving: Serving,
     /// The classes of its fields.
     pub classes: Classes,
     /// What becomes of it.
@@ -39,6 +46,9 @@ impl Scratch {
         length: 0,
         malformed: 1,
         zero: 0,
+        serve: 1,
+        padding: u32::MAX,
+        serving: Serving::LEFT_BEHIND,
         classes: Classes::LEFT_BEHIND,
         effect: Effect::LEFT_BEHIND,
     };
@@ -79,6 +89,7 @@ pub fn judge<L: Lines, E: DynamicEntries, N: AskNames>(
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_stages(lines, entries, names, header, scratch);
     scratch.effect.decision = decision;
+    remember_services(header, launder(scratch));
 }
 
 /// Goes on with a packet whose judgement stopped at the lists of names, and judges it to its end: by
@@ -89,6 +100,18 @@ pub fn judge_from_rules<L: Lines>(lines: &L, header: &Header, scratch: &mut Scra
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_from_rules(lines, header, packet, classes, effect);
     effect.decision = decision;
+    remember_services(header, scratch);
+}
+
+/// Notes whether services are asked about the packet.
+#[inline(always)]
+fn remember_services(header: &Header, scratch: &mut Scratch) {
+    scratch.serve = 0;
+    if header.has(flag::SERVICES) {
+        let Scratch { packet, malformed, effect, .. } = &*scratch;
+        scratch.serve = u32::from(services::concerns(packet, *malformed, effect.decision));
+        scratch.generation = header.generation;
+    }
 }
 
 /// What is decided behind the lists of names where the ruleset has no rules; `None` where it has.

@@ -5,3 +5,4 @@ pub mod bits;
 pub mod interval_tree;
 pub mod lpm;
 pub mod names;
+pub mod services;

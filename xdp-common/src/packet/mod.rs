@@ -16,7 +16,9 @@ pub mod ipv6;
 pub mod mpls;
 pub mod pppoe;
 pub mod raw;
+pub mod rewrite;
 pub mod transport;
+pub mod tunnel;
 
 /// What a link's frames begin with. The names in parentheses are those of captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

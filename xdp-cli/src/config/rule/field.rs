@@ -55,7 +55,7 @@ pub(super) fn protocol(
 }
 
 /// The values of a key that takes one value or a list. An empty list is reported.
-pub(super) fn values<'t>(
+pub(in super::super) fn values<'t>(
     table: &mut TomlTable<'t>,
     key: &'static str,
     report: &mut Report<'_>,
@@ -86,7 +86,7 @@ fn values_and_names<'t>(
 
 /// Reads prefixes. `None` if the key is missing, and also if any value is wrong, since it is not
 /// known then which families the rule means.
-pub(super) fn prefixes(
+pub(in super::super) fn prefixes(
     table: &mut TomlTable<'_>,
     key: &'static str,
     report: &mut Report<'_>,
@@ -110,7 +110,7 @@ pub(super) fn prefixes(
     is_whole.then_some(prefixes)
 }
 
-pub(super) fn ports(
+pub(in super::super) fn ports(
     table: &mut TomlTable<'_>,
     key: &'static str,
     protocol: Option<Protocol>,

@@ -73,7 +73,7 @@ pub(super) fn read(
     })
 }
 
-fn by_family(prefixes: Vec<Placed<IpPrefix>>) -> Prefixes {
+pub(super) fn by_family(prefixes: Vec<Placed<IpPrefix>>) -> Prefixes {
     let mut families = Prefixes::default();
     for prefix in prefixes {
         match prefix.value {

@@ -73,8 +73,15 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     refuse_rewrites(ruleset, context)?;
     let link = Link { interface: context.interface, link_type: context.link_type };
     let (redirects, missing) = resolve(ruleset, &link, context.loaded_from, generation, before)?;
-    let Assignment { counted, fresh } =
-        counters::assign(ruleset, before.map_or(&[], |metadata| &metadata.counted));
+    let Assignment { counted, backends, fresh } = counters::assign(
+        ruleset,
+        before.map_or(&[], |metadata| &metadata.counted),
+        before.map_or(&[], |metadata| &metadata.backends),
+    );
+    let mtu = match ruleset.services.is_empty() {
+        true => 0,
+        false => Interface::by_name(context.interface)?.mtu.try_into().unwrap_or(u16::MAX),
+    };
     debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
     let metadata = Metadata {
         interface: context.interface.to_owned(),
@@ -86,6 +93,8 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         counted,
         redirects,
         vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+        mtu,
+        backends,
         seed: Seed::random(),
     };
     let image = Image::build(ruleset, generation, &metadata)

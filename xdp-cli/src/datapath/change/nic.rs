@@ -179,7 +179,7 @@ fn compile(
     // First: a ruleset that does not fit may have more lists than there are counters.
     tables::fits(ruleset)?;
     let before = context.before.map_or(&[][..], |before| &before.metadata.counted);
-    let Assignment { counted, fresh } = numbers::assign(ruleset, before);
+    let Assignment { counted, fresh, .. } = numbers::assign(ruleset, before, &[]);
     let tables = tables::compile(ruleset, &counted)?;
     let metadata = Metadata {
         interface: context.interface.to_owned(),
@@ -191,6 +191,8 @@ fn compile(
         counted,
         redirects: Vec::new(),
         vlan_rules: false,
+        mtu: 0,
+        backends: Vec::new(),
         seed: Seed::default(),
     };
     let generation = context.before.map_or(1, |before: &InForce| before.generation + 1);

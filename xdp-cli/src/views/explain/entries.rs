@@ -114,7 +114,7 @@ impl ListedEntries {
         match kind {
             Kind::Allowlist => &self.ruleset.allowlists,
             Kind::Blocklist => &self.ruleset.blocklists,
-            Kind::Domains | Kind::Rule => &[],
+            Kind::Domains | Kind::Rule | Kind::Service => &[],
         }
     }
 
@@ -144,7 +144,7 @@ impl ListedEntries {
         let list = match kind {
             Kind::Allowlist => self.ruleset.allowlists.get(number),
             Kind::Blocklist => self.ruleset.blocklists.get(number),
-            Kind::Domains | Kind::Rule => None,
+            Kind::Domains | Kind::Rule | Kind::Service => None,
         };
         let Some(list) = list else { return Vec::new() };
         let index = self.lists.entry((kind, number)).or_insert_with(|| Index::of(list));

@@ -162,7 +162,9 @@ fn rulesets(out: &mut Families<'_>, scrape: &Scrape) -> fmt::Result {
             let EntryCount { ipv4, ipv6, names } = list.entries;
             let families: &[(&str, u64)] = match list.kind {
                 Kind::Domains => &[("domains", names)],
-                Kind::Allowlist | Kind::Blocklist | Kind::Rule => &[("ipv4", ipv4), ("ipv6", ipv6)],
+                Kind::Allowlist | Kind::Blocklist | Kind::Rule | Kind::Service => {
+                    &[("ipv4", ipv4), ("ipv6", ipv6)]
+                }
             };
             let families = families.to_vec();
             families.into_iter().map(move |(family, number)| {

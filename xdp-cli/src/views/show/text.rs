@@ -38,6 +38,8 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
         blocklists,
         domains,
         rules,
+        service_settings,
+        services,
         files: _,
         configurations: _,
     } = &shown.ruleset;
@@ -60,6 +62,19 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
     for rule in rules {
         writeln!(out, "\n[[rule]]\nname = {}", Value::Text(rule.name.clone()))?;
         settings(out, &written::rule(rule))?;
+    }
+    let written = written::service_settings(service_settings);
+    if !written.is_empty() {
+        write!(out, "\n[services]\n")?;
+        settings(out, &written)?;
+    }
+    for service in services {
+        writeln!(out, "\n[[service]]\nname = {}", Value::Text(service.name.clone()))?;
+        settings(out, &written::service(service))?;
+        for backend in &service.backends {
+            writeln!(out, "\n[[service.backend]]\nname = {}", Value::Text(backend.name.clone()))?;
+            settings(out, &written::backend(backend))?;
+        }
     }
     Ok(())
 }

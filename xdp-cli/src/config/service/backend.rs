@@ -1,0 +1,103 @@
+//! `[[service.backend]]`.
+
+use std::net::IpAddr;
+
+use super::super::many;
+use super::super::name::{MAX_LENGTH, fault};
+use super::super::prefix::{self, IpPrefix};
+use super::super::report::{Report, quote};
+use super::super::table::{Placed, TomlTable};
+use super::settings::next_hop;
+use super::unfit;
+use crate::ruleset::services::{Backend, State};
+
+const STATES: [(&str, State); 2] = [("up", State::Up), ("down", State::Down)];
+
+/// The backends of a service, as far as they could be read, each with the place of its address.
+pub(super) fn read_all(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Vec<Placed<Backend>> {
+    let tables = many(table, "backend", report);
+    if tables.is_empty() && !report.is_broken() {
+        report.missing(
+            table.place(),
+            format!("{}: it has no backend", table.title),
+            "add [[service.backend]] with an address",
+        );
+    }
+    let service = table.title.clone();
+    let read: Vec<Placed<Backend>> =
+        tables.into_iter().filter_map(|table| read(table, &service, report)).collect();
+    for (index, backend) in read.iter().enumerate() {
+        let before = &read[..index];
+        if let Some(first) = before.iter().find(|it| it.value.name == backend.value.name) {
+            let line = report.line_seen_from(first.at, backend.at);
+            let message =
+                format!("{service}: backend {:?} stands in {line} too", backend.value.name);
+            report.error(backend.at, message, "give each backend of a service a name of its own");
+        }
+    }
+    read
+}
+
+fn read(
+    mut table: TomlTable<'_>,
+    service: &str,
+    report: &mut Report<'_>,
+) -> Option<Placed<Backend>> {
+    table.title = format!("{service}, backend");
+    let name = table.string("name", "write a name in quotes", report);
+    if let Some(name) = name {
+        let shown = quote(name.value, MAX_LENGTH);
+        if let Some(why) = fault(name.value) {
+            report.error(name.at, format!("{}: {shown} cannot be a name", table.title), why);
+        }
+        table.title = format!("{service}, backend {shown}");
+    }
+    let address = address(&mut table, report);
+    let port_at = table.value("port").map(|value| value.at);
+    let port = table.number("port", 65_535, "a port is 1 to 65535", report);
+    if let (Some(at), Some(0)) = (port_at, port) {
+        let message = format!("{}: port 0 is out of range", table.title);
+        report.error(at, message, "a port is 1 to 65535");
+    }
+    let weight_at = table.value("weight").map(|value| value.at);
+    let weight = table.number("weight", 65_535, "a weight is 1 to 65535", report);
+    if let (Some(at), Some(0)) = (weight_at, weight) {
+        let message = format!("{}: weight 0 is out of range", table.title);
+        report.error(at, message, "a weight is 1 to 65535; state = \"down\" takes a backend out");
+    }
+    let state = table.word("state", &STATES, report).unwrap_or_default();
+    let next_hop = next_hop(&mut table, report);
+    let (file, line) = (report.file(table.at), report.line(table.at));
+    let at = address.as_ref().map_or(table.at, |address| address.at);
+    table.finish(report);
+    let address = address?.value;
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    let name = match (name, port) {
+        (Some(name), _) => name.value.to_owned(),
+        (None, None) => address.to_string(),
+        (None, Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
+    };
+    let weight = weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(1);
+    let backend = Backend { name, address, port, weight, state, next_hop, file, line };
+    Some(Placed { at, value: backend })
+}
+
+fn address(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Placed<IpAddr>> {
+    const HINT: &str = "write the address of one host, such as \"10.0.0.1\"";
+    if !table.has("address") {
+        report.missing(table.at, format!("{}: address is missing", table.title), HINT);
+    }
+    let text = table.string("address", HINT, report)?;
+    let Ok(address) = text.value.parse::<IpAddr>() else {
+        let message = format!("{}: {} is not an address", table.title, quote(text.value, 60));
+        report.error(text.at, message, HINT);
+        return None;
+    };
+    let host = prefix::parse(text.value).ok().map(|parsed| parsed.prefix);
+    if let Some(what) = host.as_ref().and_then(|host: &IpPrefix| unfit(host)) {
+        let message = format!("{}: {address} is {what}", table.title);
+        report.error(text.at, message, HINT);
+        return None;
+    }
+    Some(Placed { at: text.at, value: address })
+}

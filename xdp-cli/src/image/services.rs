@@ -1,0 +1,483 @@
+//! Compiles services: the table of their addresses, the tables by which flows find their backends, and
+//! what is known of each backend (`xdp_common::lookup::services`).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use xdp_common::image::{Header, LINE_WORDS, Line, flag};
+use xdp_common::lookup::services::{
+    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_FRAGMENT, KEY_IPV6, KEY_PROTOCOL_SHIFT,
+    KEY_REPLY, KEY_SET, Key, LINE_BITS, LINE_ENTRIES, LINE_PLACES, Mode, Origin, fields,
+};
+use xdp_common::stats::counter::CounterId;
+
+use super::domains::{Generator, Seed};
+use super::interval_tree::LineWriter;
+use super::intervals::{Address, fold_nested};
+use super::lpm::{self, TooLarge, Valued};
+use super::maglev::{self, Candidate};
+use crate::ruleset::services::{
+    Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State,
+};
+use crate::ruleset::{Prefix, Prefixes};
+
+/// The counters of a service: its own, and those of its backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub service: u32,
+    pub backends: Vec<u32>,
+}
+
+/// Writes the services into the image. `mtu` is the interface's.
+pub fn write(
+    settings: &Settings,
+    services: &[Service],
+    counters: &[Counters],
+    mtu: u16,
+    seed: Seed,
+    header: &mut Header,
+    lines: &mut LineWriter,
+) -> Result<(), TooLarge> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    header.flags |= flag::SERVICES;
+    let secret = secret(settings);
+    header.service_secret = lines.push(secret);
+    tunnels(settings, header);
+    let clients = Clients::new(services);
+    clients.write(services, header, lines)?;
+    let mut backends = Vec::new();
+    for (service, counters) in services.iter().zip(counters) {
+        backends.push(lines.next());
+        for (backend, &counter) in service.backends.iter().zip(&counters.backends) {
+            lines.push(backend_line(settings, backend, counter));
+        }
+    }
+    let tables: Vec<(u32, u32)> =
+        services.iter().map(|service| places(service, &secret, lines)).collect();
+    let mut fronts = Fronts {
+        services,
+        counters,
+        clients: &clients,
+        backends,
+        tables,
+        mtu,
+        written: FxHashMap::default(),
+    };
+    let mut entries = Vec::new();
+    for (key, of) in destinations(services) {
+        let line = fronts.line(&of, lines);
+        entries.push((key, line));
+    }
+    for (key, origin) in origins(settings, services, counters) {
+        header.flags |= flag::SERVICE_REPLIES;
+        entries.push((key, lines.push(origin.to_line())));
+    }
+    let (keys, table) = place(&entries, seed);
+    header.service_keys = lines.push(keys);
+    header.service_table_lines = table.len() as u32;
+    header.service_table = lines.append(table);
+    Ok(())
+}
+
+/// The secret that flows are spread by, as it stands in the image.
+fn secret(settings: &Settings) -> Line {
+    // What is used where the configuration has none: no secret at all, as `check` says.
+    const PUBLIC: &[u8] = b"xdpctl services";
+    let bytes = settings.seed.as_deref().unwrap_or(PUBLIC);
+    let mut state = bytes.len() as u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        state = services::mix(state, u64::from_le_bytes(word), 0x2545_f491_4f6c_dd1d);
+    }
+    let mut line = [0; LINE_WORDS];
+    for (place, word) in line.iter_mut().enumerate() {
+        state = services::mix(state, place as u64, 0x2545_f491_4f6c_dd1d);
+        *word = state;
+    }
+    line
+}
+
+fn tunnels(settings: &Settings, header: &mut Header) {
+    let v4 = settings.tunnel_source_v4;
+    header.tunnel_v4 = v4.address;
+    header.tunnel_v4_flow = u32::MAX.checked_shr(v4.length.into()).unwrap_or(0);
+    let v6 = settings.tunnel_source_v6;
+    header.tunnel_v6 = [(v6.address >> 64) as u64, v6.address as u64];
+    // A prefix is 64 bits or longer.
+    header.tunnel_v6_flow = u64::MAX.checked_shr(u32::from(v6.length) - 64).unwrap_or(0);
+}
+
+fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(address) => [address.to_bits().into(), 0],
+        IpAddr::V6(address) => [(address.to_bits() >> 64) as u64, address.to_bits() as u64],
+    }
+}
+
+fn backend_line(
+    settings: &Settings,
+    backend: &crate::ruleset::services::Backend,
+    counter: u32,
+) -> Line {
+    let (has_mac, mac) = mac(backend.next_hop.unwrap_or(settings.next_hop));
+    Backend {
+        address: words(backend.address),
+        counter: CounterId::new(counter).0,
+        port: backend.port.unwrap_or(0),
+        has_port: backend.port.is_some().into(),
+        is_v6: backend.address.is_ipv6().into(),
+        has_mac,
+        reserved: 0,
+        mac,
+        padding: [0; 4],
+    }
+    .to_line()
+}
+
+fn mac(next_hop: NextHop) -> (u8, [u8; 6]) {
+    match next_hop {
+        NextHop::Mac(mac) => (1, mac),
+        NextHop::Route => (0, [0; 6]),
+    }
+}
+
+/// Writes a service's table. Returns its first line and how many places it has.
+fn places(service: &Service, secret: &Line, lines: &mut LineWriter) -> (u32, u32) {
+    let up: Vec<usize> = (0..service.backends.len())
+        .filter(|&index| service.backends[index].state == State::Up)
+        .collect();
+    let candidates: Vec<Candidate> = up
+        .iter()
+        .map(|&index| {
+            let backend = &service.backends[index];
+            Candidate { number: number(secret, &backend.name), weight: backend.weight }
+        })
+        .collect();
+    let table = maglev::table(service.table, &candidates);
+    let first = lines.next();
+    for chunk in table.chunks(LINE_PLACES as usize) {
+        let mut line = [0; LINE_WORDS];
+        for (place, &candidate) in chunk.iter().enumerate() {
+            // As sixteen-bit numbers lie in memory, on the processors that there are: lowest first.
+            line[place / 4] |= (up[usize::from(candidate)] as u64) << (16 * (place % 4));
+        }
+        lines.push(line);
+    }
+    (first, table.len() as u32)
+}
+
+/// The number of a backend's name, by which its places are ordered.
+fn number(secret: &Line, name: &str) -> u64 {
+    let mut number = secret[7] ^ name.len() as u64;
+    for chunk in name.as_bytes().chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        number = services::mix(number, u64::from_le_bytes(word), secret[6]);
+    }
+    services::mix(number, secret[5], secret[4])
+}
+
+/// Hosts of a service's addresses, as key words, with whether they are IPv6.
+fn hosts(addresses: &Prefixes) -> Vec<([u64; 2], bool)> {
+    let v4 = addresses.v4.iter().map(|prefix| ([prefix.address.into(), 0], false));
+    let v6 = addresses.v6.iter();
+    let v6 = v6.map(|prefix| ([(prefix.address >> 64) as u64, prefix.address as u64], true));
+    v4.chain(v6).collect()
+}
+
+fn key(address: [u64; 2], is_v6: bool, protocol: u8, rest: u64) -> Key {
+    let family = if is_v6 { KEY_IPV6 } else { 0 };
+    Key([
+        address[0],
+        address[1],
+        KEY_SET | family | u64::from(protocol) << KEY_PROTOCOL_SHIFT | rest,
+    ])
+}
+
+/// What stands for the ports in keys.
+fn port_keys(ports: Option<&[(u16, u16)]>) -> Vec<u64> {
+    match ports {
+        None => vec![KEY_ANY_PORT],
+        Some(ranges) => {
+            ranges.iter().flat_map(|&(first, last)| first..=last).map(u64::from).collect()
+        }
+    }
+}
+
+/// Every key of the services' addresses, with the services that have it, in file order.
+fn destinations(services: &[Service]) -> BTreeMap<[u64; 3], Vec<usize>> {
+    let mut keys: BTreeMap<[u64; 3], Vec<usize>> = BTreeMap::new();
+    for (index, service) in services.iter().enumerate() {
+        for (address, is_v6) in hosts(&service.addresses) {
+            for protocol in &service.protocols {
+                let rest = port_keys(service.ports.as_deref());
+                for rest in rest.into_iter().chain([KEY_FRAGMENT]) {
+                    let Key(key) = key(address, is_v6, protocol.number(), rest);
+                    keys.entry(key).or_default().push(index);
+                }
+            }
+        }
+    }
+    keys
+}
+
+/// What the replies of backends are rewritten to, by their keys.
+fn origins(
+    settings: &Settings,
+    services: &[Service],
+    counters: &[Counters],
+) -> Vec<([u64; 3], Origin)> {
+    let mut origins = Vec::new();
+    for (service, counters) in services.iter().zip(counters) {
+        if service.mode != Wanted::Nat {
+            continue;
+        }
+        for (backend, &counter) in service.backends.iter().zip(&counters.backends) {
+            let is_v6 = backend.address.is_ipv6();
+            let address = hosts(&service.addresses).into_iter().find(|host| host.1 == is_v6);
+            let Some((address, _)) = address else { continue };
+            let (has_mac, mac) = mac(settings.next_hop);
+            let mut origin = Origin {
+                address,
+                service_counter: CounterId::new(counters.service).0,
+                backend_counter: CounterId::new(counter).0,
+                port: 0,
+                has_port: 0,
+                has_mac,
+                reserved: [0; 4],
+                mac,
+                unused: [0; 2],
+                padding: [0; 3],
+            };
+            let rest = match (backend.port, service.ports.as_deref()) {
+                (Some(port), Some(&[(own, _)])) => {
+                    (origin.port, origin.has_port) = (own, 1);
+                    vec![u64::from(port)]
+                }
+                (_, ports) => port_keys(ports),
+            };
+            for protocol in &service.protocols {
+                for rest in &rest {
+                    let Key(key) =
+                        key(words(backend.address), is_v6, protocol.number(), rest | KEY_REPLY);
+                    origins.push((key, origin));
+                }
+            }
+        }
+    }
+    origins
+}
+
+/// Which services are for some clients alone, and which clients.
+struct Clients {
+    /// The number of each service's clients; `None` where it is for all.
+    numbers: Vec<Option<u32>>,
+    set_lines: u32,
+}
+
+impl Clients {
+    fn new(services: &[Service]) -> Self {
+        let mut next = 0..;
+        let numbers: Vec<Option<u32>> = services
+            .iter()
+            .map(|service| service.source.as_ref().and_then(|_| next.next()))
+            .collect();
+        let limited = numbers.iter().flatten().count() as u32;
+        Self { numbers, set_lines: limited.div_ceil(LINE_BITS).max(1) }
+    }
+
+    /// Writes the sets, and the tries that lead to them.
+    fn write(
+        &self,
+        services: &[Service],
+        header: &mut Header,
+        lines: &mut LineWriter,
+    ) -> Result<(), TooLarge> {
+        header.service_set_lines = self.set_lines;
+        let words = self.set_lines as usize * LINE_WORDS;
+        let mut sets = Sets { all: vec![vec![0; words]], numbers: FxHashMap::default() };
+        sets.numbers.insert(vec![0; words], 0);
+        let v4 = self.prefixes(services, &mut sets, |source| &source.v4);
+        let v6 = self.prefixes(services, &mut sets, |source| &source.v6);
+        header.service_client_sets = lines.next();
+        for set in &sets.all {
+            lines.append_words(set);
+        }
+        ([header.service_clients_v4_root], [header.service_clients_v6_root]) =
+            lpm::write(lines, [&v4], [&v6])?;
+        Ok(())
+    }
+
+    fn prefixes<A: Address>(
+        &self,
+        services: &[Service],
+        sets: &mut Sets,
+        family: impl Fn(&Prefixes) -> &[Prefix<A>],
+    ) -> Vec<Valued<A>> {
+        let mut named: Vec<(Prefix<A>, u32)> = Vec::new();
+        for (service, number) in services.iter().zip(&self.numbers) {
+            if let (Some(source), Some(number)) = (&service.source, number) {
+                named.extend(family(source).iter().map(|&prefix| (prefix, *number)));
+            }
+        }
+        let mut valued = Vec::new();
+        fold_nested(
+            &mut named,
+            0,
+            |outer, &number| {
+                let mut set = sets.all[outer as usize].clone();
+                set[number as usize / 64] |= 1 << (number % 64);
+                sets.number(set)
+            },
+            |prefix, set, around| {
+                if set != around {
+                    valued.push(Valued { prefix, value: set });
+                }
+            },
+        );
+        valued
+    }
+}
+
+struct Sets {
+    all: Vec<Vec<u64>>,
+    numbers: FxHashMap<Vec<u64>, u32>,
+}
+
+impl Sets {
+    fn number(&mut self, set: Vec<u64>) -> u32 {
+        let next = self.all.len() as u32;
+        let number = *self.numbers.entry(set.clone()).or_insert(next);
+        if number == next {
+            self.all.push(set);
+        }
+        number
+    }
+}
+
+/// The fronts, each written once.
+struct Fronts<'a> {
+    services: &'a [Service],
+    counters: &'a [Counters],
+    clients: &'a Clients,
+    backends: Vec<u32>,
+    tables: Vec<(u32, u32)>,
+    mtu: u16,
+    written: FxHashMap<Vec<usize>, u32>,
+}
+
+impl Fronts<'_> {
+    /// The line of the front of services that share a key, in file order.
+    fn line(&mut self, of: &[usize], lines: &mut LineWriter) -> u32 {
+        let Some((&index, behind)) = of.split_first() else { return 0 };
+        // Nothing behind a service for all clients is ever reached.
+        let behind = if self.clients.numbers[index].is_none() { &[] } else { behind };
+        let own: Vec<usize> = [&[index], behind].concat();
+        if let Some(&line) = self.written.get(&own) {
+            return line;
+        }
+        let next = self.line(behind, lines);
+        let front = self.front(index, next);
+        let line = lines.push(front.to_line());
+        self.written.insert(own, line);
+        line
+    }
+
+    fn front(&self, index: usize, next: u32) -> Front {
+        let service = &self.services[index];
+        let (mode, gue_port) = match service.mode {
+            Wanted::Nat => (Mode::Nat, 0),
+            Wanted::Ipip => (Mode::Ipip, 0),
+            Wanted::Gue { port } => (Mode::Gue, port),
+            Wanted::L2dsr => (Mode::L2dsr, 0),
+        };
+        let (places_at, places) = self.tables[index];
+        Front {
+            mode: mode as u8,
+            hash: match service.hash {
+                Hash::Connection => fields::SOURCE_PORT | fields::DESTINATION_PORT,
+                Hash::Source => 0,
+                Hash::SourceAndPort => fields::SOURCE_PORT,
+                Hash::DestinationPort => fields::DESTINATION_PORT,
+            },
+            pass_unserved: (service.no_backend == NoBackend::Pass).into(),
+            limited: self.clients.numbers[index].is_some().into(),
+            gue_port,
+            mtu: service.mtu.unwrap_or(self.mtu),
+            places_at,
+            places,
+            backends: self.backends[index],
+            counter: CounterId::new(self.counters[index].service).0,
+            next,
+            clients: self.clients.numbers[index].unwrap_or(0),
+            reserved: [0; 8],
+        }
+    }
+}
+
+/// Places entries in a table, each in one of its two lines. Returns the keys of the hash too.
+fn place(entries: &[([u64; 3], u32)], mut seed: Seed) -> (Line, Vec<Line>) {
+    let distinct: FxHashSet<[u64; 3]> = entries.iter().map(|(key, _)| *key).collect();
+    assert_eq!(distinct.len(), entries.len(), "the configuration has each address once");
+    let mut count = entries.len().max(1);
+    loop {
+        let mut generator = Generator::new(seed);
+        let keys = [0; LINE_WORDS].map(|_: u64| generator.next());
+        if let Some(table) = fill(entries, &keys, count as u32, &mut generator) {
+            return (keys, table);
+        }
+        seed = seed.next();
+        count += count / 8 + 1;
+    }
+}
+
+/// A table of so many lines; `None` where an entry finds no room (Pagh and Rodler, "Cuckoo hashing",
+/// Journal of Algorithms 51, 2004).
+fn fill(
+    entries: &[([u64; 3], u32)],
+    keys: &Line,
+    count: u32,
+    generator: &mut Generator,
+) -> Option<Vec<Line>> {
+    const MAX_MOVES: usize = 1_000;
+    let mut slots = vec![[None; LINE_ENTRIES]; count as usize];
+    for entry in 0..entries.len() {
+        let mut entry = entry;
+        let mut moves = 0;
+        'placing: loop {
+            let lines = Key(entries[entry].0).places(keys, count);
+            for line in lines {
+                for slot in &mut slots[line as usize] {
+                    if slot.is_none() {
+                        *slot = Some(entry);
+                        break 'placing;
+                    }
+                }
+            }
+            if moves == MAX_MOVES {
+                return None;
+            }
+            moves += 1;
+            let random = generator.next() as usize;
+            let line = lines[random & 1] as usize;
+            let slot = &mut slots[line][random >> 1 & (LINE_ENTRIES - 1)];
+            entry = slot.replace(entry).expect("no slot of the line is free");
+        }
+    }
+    let line = |slots: &[Option<usize>; LINE_ENTRIES]| {
+        let mut line = [0; LINE_WORDS];
+        for (words, slot) in line.chunks_exact_mut(ENTRY_WORDS).zip(slots) {
+            if let Some(entry) = *slot {
+                let (key, leads_to) = entries[entry];
+                words[..3].copy_from_slice(&key);
+                words[3] = leads_to.into();
+            }
+        }
+        line
+    };
+    Some(slots.iter().map(line).collect())
+}

@@ -1,0 +1,214 @@
+//! Services: packets to an address that are sent on to one of several backends.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Prefix, Prefixes};
+
+/// What holds for all services of a ruleset: `[services]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The secret that flows are spread by, 12 to 32 bytes: boxes with the same one choose the same
+    /// backend. `None` where the configuration has none: then it is xdpctl's own, which all know.
+    pub seed: Option<Vec<u8>>,
+    /// What the outer source of a tunnelled packet is taken from, one prefix of each family: the
+    /// bits behind it come from the flow.
+    pub tunnel_source_v4: Prefix<u32>,
+    pub tunnel_source_v6: Prefix<u128>,
+    /// Where packets go on to, unless a backend says otherwise.
+    pub next_hop: NextHop,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: None,
+            // 172.16.0.0/16 and 100::/64, the discard prefix (RFC 6666).
+            tunnel_source_v4: Prefix { address: 0xac10_0000, length: 16 },
+            tunnel_source_v6: Prefix { address: 0x0100 << 112, length: 64 },
+            next_hop: NextHop::Route,
+        }
+    }
+}
+
+/// Where a packet is handed on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NextHop {
+    /// As the kernel's routes and neighbours say.
+    Route,
+    /// To this address, out of the interface that the packet came in by.
+    Mac([u8; 6]),
+}
+
+/// A `[[service]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    /// Index into [`Ruleset::files`](super::Ruleset::files) of the configuration that it stands in.
+    pub file: u16,
+    /// Where its name stands in that, both from 1.
+    pub line: u32,
+    pub column: u32,
+    /// At least one.
+    pub addresses: Prefixes,
+    /// At least one, each once, sorted.
+    pub protocols: Vec<Transport>,
+    /// Inclusive ranges, sorted, none of which touch; `None` takes every port.
+    pub ports: Option<Vec<(u16, u16)>>,
+    /// Only these clients; `None` takes all.
+    pub source: Option<Prefixes>,
+    pub mode: Mode,
+    pub hash: Hash,
+    /// Places of its table, one of [`TABLES`].
+    pub table: u32,
+    pub no_backend: NoBackend,
+    /// Bytes of the longest IP packet that is sent to a backend; `None` takes those of the interface.
+    pub mtu: Option<u16>,
+    /// At least one, in file order.
+    pub backends: Vec<Backend>,
+}
+
+/// The sizes that a table may have: primes, as Maglev wants them.
+pub const TABLES: [u32; 11] =
+    [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 65537, 131_071];
+
+/// Protocols that services take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Transport {
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
+    /// The protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+/// How a packet gets to its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Its destination is rewritten, and back again in what comes back.
+    Nat,
+    /// It is put into another packet, whole: IP in IP (RFC 2003, RFC 2473).
+    Ipip,
+    /// The same, in UDP to this port: Generic UDP Encapsulation, variant 1.
+    Gue { port: u16 },
+    /// Only its MAC addresses are rewritten.
+    L2dsr,
+}
+
+impl Mode {
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Ipip | Self::Gue { .. } => "dsr",
+            Self::L2dsr => "l2dsr",
+        }
+    }
+}
+
+/// What of a packet chooses its backend, beside its source address and the service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hash {
+    /// Both ports.
+    #[default]
+    Connection,
+    /// Nothing.
+    Source,
+    /// The source port.
+    SourceAndPort,
+    /// The destination port.
+    DestinationPort,
+}
+
+impl Hash {
+    pub const ALL: [Self; 4] =
+        [Self::Connection, Self::Source, Self::SourceAndPort, Self::DestinationPort];
+
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Source => "source",
+            Self::SourceAndPort => "source-and-port",
+            Self::DestinationPort => "destination-port",
+        }
+    }
+}
+
+/// What becomes of packets while no backend is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoBackend {
+    #[default]
+    Drop,
+    /// They go to this host's own stack.
+    Pass,
+}
+
+/// A `[[service.backend]]`, or a line of a service's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    pub name: String,
+    pub address: IpAddr,
+    /// The port that packets are rewritten to; `None` leaves it.
+    pub port: Option<u16>,
+    /// 1 to 65,535.
+    pub weight: u16,
+    pub state: State,
+    /// `None` as the settings say.
+    pub next_hop: Option<NextHop>,
+    /// Index into [`Ruleset::files`](super::Ruleset::files), and the line in that, from 1.
+    pub file: u16,
+    pub line: u32,
+}
+
+/// What the configuration says of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    #[default]
+    Up,
+    /// It gets no packets.
+    Down,
+}
+
+impl State {
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route => f.write_str("route"),
+            Self::Mac([a, b, c, d, e, g]) => {
+                write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! From a packet to the service that takes it, and to the backend that serves it.
+//!
+//! ```text
+//! keys      a line: keys for addresses and ports
+//! table     lines of two entries, each four words: the address (two words), the rest of its key, and
+//!           where it leads. An entry lies in one of the two lines that its hash chooses
+//!   rest      bits 0-15 port, 16-23 protocol, 24 IPv6, 25 a reply of a backend, 26 any port, 27 a
+//!             later fragment, 63 always set, so that no entry is 0
+//!   leads to  the line of a front, or of a reply's origin
+//! front     a line: a service as it is reached by an address, a protocol and a port
+//! places    16 bits each, 32 on a line: the number of a backend of the service
+//! backend   a line
+//! origin    a line: what a reply of a backend is rewritten to
+//! ```
+//!
+//! Nothing of it is written by packets, so no flood of flows makes it slower.
+
+use crate::image::{Header, LINE_WORDS, Line, Lines};
+use crate::packet::{Network, Packet};
+use crate::verifier::black_box;
+
+/// Words of an entry, and entries of a line.
+pub const ENTRY_WORDS: usize = 4;
+pub const LINE_ENTRIES: usize = LINE_WORDS / ENTRY_WORDS;
+
+/// Places on a line.
+pub const LINE_PLACES: u32 = 32;
+/// Bits of a line.
+pub const LINE_BITS: u32 = 512;
+
+/// Bits of the third word of an entry.
+pub const KEY_PROTOCOL_SHIFT: u32 = 16;
+pub const KEY_IPV6: u64 = 1 << 24;
+pub const KEY_REPLY: u64 = 1 << 25;
+pub const KEY_ANY_PORT: u64 = 1 << 26;
+pub const KEY_FRAGMENT: u64 = 1 << 27;
+pub const KEY_SET: u64 = 1 << 63;
+
+/// The key of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub [u64; 3]);
+
+impl Key {
+    /// The destination of a packet: an address of a service.
+    #[inline(always)]
+    pub fn destination(packet: &Packet) -> Self {
+        Self::of(packet, packet.destination, packet.destination_port, 0)
+    }
+
+    /// The source of a packet: a backend that replies.
+    #[inline(always)]
+    pub fn source(packet: &Packet) -> Self {
+        Self::of(packet, packet.source, packet.source_port, KEY_REPLY)
+    }
+
+    #[inline(always)]
+    fn of(packet: &Packet, address: [u64; 2], port: u32, bits: u64) -> Self {
+        let is_v6 = packet.network == Network::IPV6;
+        let lower = if is_v6 { address[1] } else { 0 };
+        Self([
+            address[0],
+            lower,
+            KEY_SET
+                | bits
+                | if is_v6 { KEY_IPV6 } else { 0 }
+                | u64::from(packet.protocol & 0xff) << KEY_PROTOCOL_SHIFT
+                | u64::from(port & 0xffff),
+        ])
+    }
+
+    /// The same, for any port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn for_any_port(self) -> Self {
+        let Self([high, low, rest]) = self;
+        Self([high, low, rest & !0xffff | KEY_ANY_PORT])
+    }
+
+    /// The same, for fragments, which carry no ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn for_fragments(self) -> Self {
+        let Self([high, low, rest]) = self;
+        Self([high, low, rest & !0xffff | KEY_FRAGMENT])
+    }
+
+    /// The two lines of a table of so many in which its entry may lie: halves of one hash, keyed
+    /// as in [`crate::lookup::names`].
+    #[inline(always)]
+    pub const fn places(self, keys: &Line, lines: u32) -> [u32; 2] {
+        let Self([high, low, rest]) = self;
+        let mut hash = [0; 2];
+        let mut which = 0;
+        while which < 2 {
+            let k = which * 3;
+            // Three products of 64 bits mixed between: the entry is compared as a whole, so that the
+            // hash has to spread and nothing else.
+            let mut sum = keys[6 + which];
+            sum = (sum ^ high).wrapping_mul(keys[k] | 1);
+            sum ^= sum >> 32;
+            sum = (sum ^ low).wrapping_mul(keys[k + 1] | 1);
+            sum ^= sum >> 32;
+            sum = (sum ^ rest).wrapping_mul(keys[k + 2] | 1);
+            hash[which] = ((sum >> 32).wrapping_mul(lines as u64) >> 32) as u32;
+            which += 1;
+        }
+        hash
+    }
+}
+
+/// A service as it is reached by one address, protocol and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Front {
+    /// A [`Mode`].
+    pub mode: u8,
+    /// A [`Fields`].
+    pub hash: u8,
+    /// Whether packets pass while no backend is up: 0 or 1; else they are dropped.
+    pub pass_unserved: u8,
+    /// Whether only some clients are served: 0 or 1; then `source_class` says which.
+    pub limited: u8,
+    /// The UDP port of GUE.
+    pub gue_port: u16,
+    /// Bytes of the longest IP packet that goes to a backend; 0 where the interface says it.
+    pub mtu: u16,
+    /// The first line of the table's places, and how many places it has. 0 where no backend is up.
+    pub places_at: u32,
+    pub places: u32,
+    /// The first backend's line.
+    pub backends: u32,
+    /// The service's counter.
+    pub counter: u32,
+    /// The front that is asked instead where the client is not one of this one's; 0 where there is
+    /// none.
+    pub next: u32,
+    /// The number of its clients' set, see [`Header`].
+    pub clients: u32,
+    pub reserved: [u32; 8],
+}
+
+/// How a packet gets to its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    Nat = 0,
+    Ipip = 1,
+    Gue = 2,
+    L2dsr = 3,
+}
+
+/// Which ports take part in the choice of a backend: bits.
+pub mod fields {
+    pub const SOURCE_PORT: u8 = 1;
+    pub const DESTINATION_PORT: u8 = 2;
+}
+
+/// A backend of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Backend {
+    /// As in [`Packet::destination`].
+    pub address: [u64; 2],
+    /// Its counter.
+    pub counter: u32,
+    /// The port that packets are rewritten to; 0 leaves it, see `has_port`.
+    pub port: u16,
+    pub has_port: u8,
+    /// Whether its address is IPv6: 0 or 1.
+    pub is_v6: u8,
+    /// Whether packets go on to `mac`; else the kernel is asked for the way: 0 or 1.
+    pub has_mac: u8,
+    pub reserved: u8,
+    pub mac: [u8; 6],
+    pub padding: [u64; 4],
+}
+
+/// What the reply of a nat backend is rewritten to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Origin {
+    /// The service's address, and its port unless `has_port` is 0.
+    pub address: [u64; 2],
+    /// The service's counter, and the backend's.
+    pub service_counter: u32,
+    pub backend_counter: u32,
+    pub port: u16,
+    pub has_port: u8,
+    /// As in [`Backend`].
+    pub has_mac: u8,
+    pub reserved: [u8; 4],
+    pub mac: [u8; 6],
+    pub unused: [u8; 2],
+    pub padding: [u64; 3],
+}
+
+const _: () = assert!(size_of::<Front>() == size_of::<Line>());
+const _: () = assert!(size_of::<Backend>() == size_of::<Line>());
+const _: () = assert!(size_of::<Origin>() == size_of::<Line>());
+
+macro_rules! on_a_line {
+    ($($type:ty),*) => {$(
+        impl $type {
+            /// The line that holds it.
+            pub const fn to_line(self) -> Line {
+                // SAFETY: same size, and every bit pattern is a line.
+                unsafe { core::mem::transmute::<Self, Line>(self) }
+            }
+
+            /// The one on a line.
+            #[inline(always)]
+            pub const fn of(line: &Line) -> &Self {
+                // SAFETY: same size, no stricter alignment, and every bit pattern is one.
+                unsafe { &*line.as_ptr().cast::<Self>() }
+            }
+        }
+    )*};
+}
+
+on_a_line!(Front, Backend, Origin);
+
+/// Where a key leads: a line; 0 where it has no entry. `None` is a corrupt image.
+#[inline(always)]
+pub fn find<L: Lines>(lines: &L, header: &Header, key: Key) -> Option<u32> {
+    let places = key.places(lines.line(header.service_keys)?, header.service_table_lines);
+    let mut found = 0;
+    let mut which = 0;
+    while which < 2 {
+        let line = lines.line(header.service_table.wrapping_add(places[which]))?;
+        let mut entry = 0;
+        while entry < LINE_WORDS {
+            let Key([high, low, rest]) = key;
+            let difference = line[entry] ^ high | line[entry + 1] ^ low | line[entry + 2] ^ rest;
+            let differs = black_box((difference | difference.wrapping_neg()) >> 63);
+            found |= line[entry + 3] & differs.wrapping_sub(1);
+            entry += ENTRY_WORDS;
+        }
+        which += 1;
+    }
+    Some(found as u32)
+}
+
+/// The flow's number, of 32 bits, by which a backend is chosen: the same on every box with the same
+/// secret.
+#[inline(always)]
+pub fn flow<L: Lines>(lines: &L, header: &Header, packet: &Packet, hash: u8) -> Option<u32> {
+    let secret = lines.line(header.service_secret)?;
+    let is_v6 = packet.network == Network::IPV6;
+    let mut ports = u64::from(packet.protocol & 0xff);
+    if hash & fields::SOURCE_PORT != 0 {
+        ports |= u64::from(packet.source_port & 0xffff) << 32;
+    }
+    if hash & fields::DESTINATION_PORT != 0 {
+        ports |= u64::from(packet.destination_port & 0xffff) << 48;
+    }
+    let mut sum = secret[0];
+    sum = mix(sum, packet.source[0], secret[1]);
+    sum = mix(sum, packet.destination[0], secret[2]);
+    if is_v6 {
+        sum = mix(sum, packet.source[1], secret[3]);
+        sum = mix(sum, packet.destination[1], secret[4]);
+    }
+    sum = mix(sum, ports, secret[5]);
+    sum = mix(sum, secret[6], secret[7]);
+    Some((sum >> 32) as u32)
+}
+
+#[inline(always)]
+pub const fn mix(sum: u64, word: u64, secret: u64) -> u64 {
+    let product = (sum ^ word).wrapping_add(secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 32
+}
+
+/// The line of the backend at the place that a flow chooses. `None` is a corrupt image.
+#[inline(always)]
+pub fn backend_of<L: Lines>(lines: &L, front: &Front, flow: u32) -> Option<u32> {
+    let place = (u64::from(flow).wrapping_mul(u64::from(front.places)) >> 32) as u32;
+    let line = lines.line(front.places_at.wrapping_add(place / LINE_PLACES))?;
+    // SAFETY: a line is 64 bytes, 32 numbers of two, and any bit pattern is one.
+    let places = unsafe { &*line.as_ptr().cast::<[u16; LINE_PLACES as usize]>() };
+    Some(front.backends.wrapping_add(places[(place % LINE_PLACES) as usize].into()))
+}
