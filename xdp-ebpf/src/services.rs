@@ -288,7 +288,10 @@ impl<'a> Writable<'a> {
 }
 
 impl FrameMut for Writable<'_> {
-    type WindowMut<const N: usize> = CheckedMut<N>;
+    type WindowMut<'a, const N: usize>
+        = CheckedMut<N>
+    where
+        Self: 'a;
 
     #[inline(always)]
     fn window_mut<const N: usize>(&mut self, offset: u32) -> Option<CheckedMut<N>> {

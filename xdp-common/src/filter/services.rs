@@ -89,13 +89,17 @@ pub fn judge<L: Lines>(
     if !has_ports {
         return Some(());
     }
-    let key = Key::destination(packet);
-    let mut found = services::find(lines, header, key)?;
-    if found == 0 {
-        found = services::find(lines, header, key.for_any_port())?;
-    }
-    if found != 0 {
-        found = for_client(lines, header, packet, found)?;
+    let mut key = Key::destination(packet);
+    let mut found = 0;
+    let mut which = 0;
+    // A service for the port comes before one for all ports.
+    while found == 0 && which < 2 {
+        found = services::find(lines, header, key)?;
+        if found != 0 {
+            found = for_client(lines, header, packet, found)?;
+        }
+        key = key.for_any_port();
+        which += 1;
     }
     if found != 0 {
         let front = Front::of(lines.line(found)?);

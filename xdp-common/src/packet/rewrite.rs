@@ -8,9 +8,11 @@ use super::{Network, Packet, Transport, Window, transport};
 /// A frame that can be written. In the kernel it lies in the driver's first buffer.
 pub trait FrameMut {
     /// `N` bytes that were found to be there, and may be written.
-    type WindowMut<const N: usize>: WindowMut;
+    type WindowMut<'a, const N: usize>: WindowMut
+    where
+        Self: 'a;
     /// `N` bytes at `offset`; `None` where they are not there or cannot be reached.
-    fn window_mut<const N: usize>(&mut self, offset: u32) -> Option<Self::WindowMut<N>>;
+    fn window_mut<const N: usize>(&mut self, offset: u32) -> Option<Self::WindowMut<'_, N>>;
 }
 
 /// Bytes that can be written, in network order; `at` as in [`Window`].
@@ -19,6 +21,50 @@ pub trait WindowMut: Window {
     fn put_u16(&mut self, at: usize, value: u16);
     fn put_u32(&mut self, at: usize, value: u32);
     fn put_u64(&mut self, at: usize, value: u64);
+}
+
+impl FrameMut for [u8] {
+    type WindowMut<'a, const N: usize> = &'a mut [u8; N];
+
+    fn window_mut<const N: usize>(&mut self, offset: u32) -> Option<&mut [u8; N]> {
+        self.get_mut(offset as usize..)?.first_chunk_mut()
+    }
+}
+
+impl<const N: usize> Window for &mut [u8; N] {
+    fn u8(&self, at: usize) -> u8 {
+        (**self).u8(at)
+    }
+
+    fn u16(&self, at: usize) -> u16 {
+        (**self).u16(at)
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        (**self).u32(at)
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        (**self).u64(at)
+    }
+}
+
+impl<const N: usize> WindowMut for &mut [u8; N] {
+    fn put_u8(&mut self, at: usize, value: u8) {
+        self[at] = value;
+    }
+
+    fn put_u16(&mut self, at: usize, value: u16) {
+        self[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+
+    fn put_u32(&mut self, at: usize, value: u32) {
+        self[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    }
+
+    fn put_u64(&mut self, at: usize, value: u64) {
+        self[at..at + 8].copy_from_slice(&value.to_be_bytes());
+    }
 }
 
 /// Which of a packet's addresses is rewritten, with its port.
