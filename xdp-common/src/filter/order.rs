@@ -117,7 +117,7 @@ fn remember_services(header: &Header, scratch: &mut Scratch) {
 /// What is decided behind the lists of names where the ruleset has no rules; `None` where it has.
 #[inline(always)]
 pub fn decision_without_rules(header: &Header) -> Option<Decision> {
-    if header.has(flag::RULES) {
+    if header.has(flag::RULES | flag::SERVICES) {
         return None;
     }
     Some(behind_rules(header))
