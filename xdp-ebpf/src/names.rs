@@ -40,7 +40,7 @@ use crate::services;
 /// differ by the number alone, and then the kernel cannot jump to the program directly, which takes
 /// 10 ns less than by way of a retpoline.
 #[inline(always)]
-fn go_on<const PROGRAM: u32>(ctx: &XdpContext) {
+pub fn go_on<const PROGRAM: u32>(ctx: &XdpContext) {
     // SAFETY: as bpf_tail_call is called: the context, a map of programs and a place in it. What the
     // programs know of the packet lies in the scratch.
     unsafe {

@@ -23,8 +23,7 @@ use xdp_common::verifier::{black_box, launder};
 use crate::capture;
 use crate::exit::{count, exit, this_cpu};
 use crate::image::Image;
-use crate::maps::STAGES;
-use crate::names::{broken, same_image};
+use crate::names::{self, broken, same_image};
 
 const PASS: Decision = Decision::new(Verdict::Pass, Reason::Service);
 const DROP: Decision = Decision::new(Verdict::Drop, Reason::Service);
@@ -36,8 +35,7 @@ const SEND_ON: Decision = Decision::new(Verdict::Redirect, Reason::Service);
 #[inline(always)]
 pub fn go_on(ctx: &XdpContext, scratch: &Scratch) {
     if scratch.serve != 0 {
-        // SAFETY: what is known of the packet lies in the scratch.
-        unsafe { STAGES.tail_call(ctx, stages::SERVICES) };
+        names::go_on::<{ stages::SERVICES }>(ctx);
     }
 }
 

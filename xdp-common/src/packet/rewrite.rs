@@ -145,8 +145,8 @@ fn translate_transport<F: FrameMut>(
         Side::Source => 0,
         Side::Destination => 2,
     };
-    let mut ports = frame.window_mut::<4>(packet.parts.l4)?;
     if let Some(port) = to.port {
+        let mut ports = frame.window_mut::<4>(packet.parts.l4)?;
         change.word(ports.u16(at).into(), port.into());
         ports.put_u16(at, port);
     }

@@ -61,9 +61,11 @@ pub fn put_into<F: Grow>(
         return None;
     }
     if has_macs {
-        let mut addresses = frame.window_mut::<12>(0)?;
-        addresses.put_u64(0, packet.macs[0]);
-        addresses.put_u32(8, packet.macs[1] as u32);
+        {
+            let mut addresses = frame.window_mut::<12>(0)?;
+            addresses.put_u64(0, packet.macs[0]);
+            addresses.put_u32(8, packet.macs[1] as u32);
+        }
         if l3 == TAGGED || l3 == TWICE_TAGGED {
             frame.window_mut::<4>(ADDRESSES)?.put_u32(0, tags[0]);
             if l3 == TWICE_TAGGED {

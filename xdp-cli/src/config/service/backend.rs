@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use super::super::many;
-use super::super::name::{MAX_LENGTH, fault};
+use xdp_common::capacity::MAX_NAME;
+
+use super::super::name::fault;
 use super::super::prefix::{self, IpPrefix};
 use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
@@ -46,7 +48,7 @@ fn read(
     table.title = format!("{service}, backend");
     let name = table.string("name", "write a name in quotes", report);
     if let Some(name) = name {
-        let shown = quote(name.value, MAX_LENGTH);
+        let shown = quote(name.value, MAX_NAME);
         if let Some(why) = fault(name.value) {
             report.error(name.at, format!("{}: {shown} cannot be a name", table.title), why);
         }
