@@ -1,6 +1,9 @@
 //! Every limit of the product, once. A limit that follows from others is computed from them, and
 //! limits that have to fit together are held against each other here.
 
+use crate::filter::tracking;
+use crate::lookup::services::Lost;
+
 /// Different prefixes of one family in all lists of a ruleset.
 pub const MAX_PREFIXES: usize = 1_000_000;
 /// Entries of all lists of a ruleset together: prefixes, each counted once in each list that holds
@@ -50,7 +53,7 @@ pub const EXTENT_SLOTS: usize = 1 + 2 * MORE_EXTENTS as usize + 1;
 /// moving one that is in use.
 pub const COUNTERS_PER_PAGE: u32 = 128;
 /// Pages of counters.
-pub const COUNTER_PAGES: u32 = 256;
+pub const COUNTER_PAGES: u32 = 1_536;
 /// Counters of lists and rules that can be in use at one time.
 pub const MAX_COUNTERS: u32 = COUNTERS_PER_PAGE * COUNTER_PAGES;
 
@@ -58,6 +61,29 @@ pub const MAX_COUNTERS: u32 = COUNTERS_PER_PAGE * COUNTER_PAGES;
 /// rulesets before and after a reload may have none of them in common.
 const COUNTERS_OF_TWO_RULESETS: usize = 2 * (MAX_LISTS + 2 * MAX_RULES);
 const _: () = assert!(COUNTERS_OF_TWO_RULESETS <= MAX_COUNTERS as usize);
+
+/// Services of a ruleset.
+pub const MAX_SERVICES: usize = 4_096;
+/// Backends of a service: a place of its table names one in 16 bits.
+pub const MAX_BACKENDS_OF_ONE: usize = 65_535;
+/// Backends of all services.
+pub const MAX_BACKENDS: usize = 131_072;
+/// Combinations of an address, a protocol and a port of all services.
+pub const MAX_SERVICE_ADDRESSES: usize = 16_384;
+/// Counters of a service beside its backends'.
+pub const COUNTERS_OF_SERVICE: usize = 1 + Lost::ALL.len();
+/// Beside the largest ruleset of lists and rules, the next one has room for the largest of services; two
+/// such rulesets that have no service in common have not.
+const COUNTERS_OF_SERVICES: usize = MAX_BACKENDS + MAX_SERVICES * COUNTERS_OF_SERVICE;
+const _: () = assert!(COUNTERS_OF_SERVICES <= MAX_COUNTERS as usize);
+/// Slots of states of backends and services.
+pub const STATE_SLOTS: u32 = MAX_COUNTERS.div_ceil(tracking::STATES_PER_SLOT);
+const _: () = assert!(MAX_COUNTERS <= 1 << tracking::ID_BITS);
+/// Slots of connections, a mebibyte each.
+pub const CONNECTION_SLOTS: u32 = 512;
+/// Connections that can be remembered at most, and at least where any are.
+pub const MAX_CONNECTIONS: u32 = CONNECTION_SLOTS * tracking::STATES_PER_SLOT;
+pub const MIN_CONNECTIONS: u32 = 1 << 16;
 
 /// Instructions that the kernel's verifier may process for one of the programs
 /// (bpf_prog_info.verified_insns), on each supported kernel. The verifier gives up at a million;

@@ -287,8 +287,12 @@ pub struct Header {
     /// the flow.
     pub tunnel_v6_flow: u64,
     pub tunnel_v6: [u64; 2],
-    pub unused: u32,
-    pub reserved: [u64; 28],
+    /// The directory of backends by their ids, and how many ids it has.
+    pub service_directory: u32,
+    pub service_ids: u32,
+    /// Lines of connections, a power of two; 0 where none are remembered. See [`crate::filter::tracking`].
+    pub connection_lines: u32,
+    pub reserved: [u64; 27],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

@@ -10,9 +10,11 @@
 //! Two more maps of the program stand in [`crate::capture::slot`], which says why.
 
 use crate::capacity::{
-    COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNER_NAME, MAX_OWNERS, REDIRECT_SLOTS,
+    CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNER_NAME, MAX_OWNERS,
+    REDIRECT_SLOTS, STATE_SLOTS,
 };
 use crate::filter::dynamic::{self, EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
+use crate::filter::tracking::Memory;
 use crate::image::Extent;
 use crate::stages;
 use crate::stats::counter::Counter;
@@ -104,6 +106,10 @@ impl MapDefinition {
 /// afterwards.
 pub const EXTENT: MapDefinition =
     MapDefinition::array(kind::ARRAY, size_of::<Extent>(), 1, map_flag::MMAPABLE);
+
+/// States of backends, or connections.
+pub const MEMORY: MapDefinition =
+    MapDefinition::array(kind::ARRAY, size_of::<Memory>(), 1, map_flag::MMAPABLE);
 
 /// Counters of lists and rules.
 pub const COUNTER_PAGE: MapDefinition =
@@ -245,6 +251,26 @@ macro_rules! for_each_map {
                 inner: Some(COUNTER_PAGE),
                 replace: Kept,
                 explain: Own,
+            }
+            /// What commands said of services' backends, and what checks found, by the numbers of
+            /// their counters (`filter::tracking`). Written by the command line through memory, which
+            /// makes it with the first services; read by the program.
+            BACKEND_STATES backend_states {
+                declared: ArrayOfMaps<MemoryMap, { STATE_SLOTS as usize }>,
+                created: MapDefinition::of_maps(STATE_SLOTS as usize),
+                inner: Some(MEMORY),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// Which connections are with which backends, where that is not what the tables say
+            /// (`filter::tracking`). Made by the command line, written by the program. A question
+            /// does not write there.
+            CONNECTIONS connections {
+                declared: ArrayOfMaps<MemoryMap, { CONNECTION_SLOTS as usize }>,
+                created: MapDefinition::of_maps(CONNECTION_SLOTS as usize),
+                inner: Some(MEMORY),
+                replace: Kept,
+                explain: Shared,
             }
             /// Whether bypass is on, whether there are run-time entries, and how their filters are
             /// asked. Written by the command line through memory. The program reads bypass once a

@@ -11,10 +11,12 @@ pub const QUESTION: u32 = 1;
 pub const NAMES: u32 = 2;
 /// The program that goes on from there: rules, and what follows them.
 pub const RULES: u32 = 3;
-/// The program that services are served by.
+/// The program that finds the service and the backend of a packet.
 pub const SERVICES: u32 = 4;
+/// The program that sends it there.
+pub const SERVE: u32 = 5;
 /// How many places there are.
-pub const COUNT: usize = 5;
+pub const COUNT: usize = 6;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -30,4 +32,5 @@ pub const OTHERS: [(u32, &str); COUNT - 1] = [
     (NAMES, "xdpctl_names"),
     (RULES, "xdpctl_rules"),
     (SERVICES, "xdpctl_services"),
+    (SERVE, "xdpctl_serve"),
 ];

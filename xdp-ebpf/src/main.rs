@@ -18,6 +18,7 @@ mod frame;
 mod image;
 mod maps;
 mod names;
+mod serve;
 mod services;
 
 use aya_ebpf::bindings::xdp_action;
@@ -70,7 +71,9 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     let cpu = launder(cpu);
     judge_frame(&ctx, &mut cpu.scratch);
     let cpu = launder(cpu);
-    services::go_on(&ctx, &cpu.scratch);
+    if !services::ask(&ctx, &cpu.scratch) {
+        return names::broken(cpu);
+    }
     apply(&ctx, &mut cpu.scratch.effect);
     let action = exit(cpu);
     capture::show(&ctx);

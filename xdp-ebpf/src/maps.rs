@@ -3,9 +3,11 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use xdp_common::capacity::{
-    COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNERS, REDIRECT_SLOTS,
+    CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNERS, REDIRECT_SLOTS,
+    STATE_SLOTS,
 };
 use xdp_common::filter::dynamic::{self, CounterBlock, EntryFilter, Switches, Value};
+use xdp_common::filter::tracking::Memory;
 use xdp_common::image::Extent;
 use xdp_common::maps::{OwnerName, RecordKey, RecordValue, map_flag};
 use xdp_common::stages;
@@ -19,6 +21,8 @@ const TABLE_FLAGS: usize = map_flag::NO_PREALLOC as usize;
 
 /// `xdp_common::maps::EXTENT`.
 pub type ExtentMap = Array<Extent, 1, MEMORY_FLAGS>;
+/// `xdp_common::maps::MEMORY`.
+pub type MemoryMap = Array<Memory, 1, MEMORY_FLAGS>;
 /// `xdp_common::maps::COUNTER_PAGE`. Its value is an array, because Linux 6.1 refuses inner maps
 /// whose values are structures.
 pub type CounterPage = PerCpuArray<[u64; 2], { COUNTERS_PER_PAGE as usize }>;

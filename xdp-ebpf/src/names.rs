@@ -163,7 +163,9 @@ pub fn xdpctl_rules(ctx: XdpContext) -> u32 {
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     order::judge_from_rules(&image, image.header(), &mut cpu.scratch);
     let cpu = launder(cpu);
-    services::go_on(&ctx, &cpu.scratch);
+    if !services::ask(&ctx, &cpu.scratch) {
+        return broken(cpu);
+    }
     apply(&ctx, &mut cpu.scratch.effect);
     end(&ctx, cpu)
 }

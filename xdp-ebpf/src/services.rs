@@ -1,378 +1,185 @@
-//! The program that the filter goes on with where there are services: it finds the service and the
-//! backend of a packet, rewrites the packet, and sends it on.
+//! The program that the filter goes on with where there are services: it finds the service of a packet
+//! and the backend that it goes to. Another one sends it there ([`crate::serve`]).
 
-use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{bpf_fib_lookup, xdp_action};
-use aya_ebpf::helpers::generated::{
-    bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_xdp_adjust_head,
-};
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use xdp_common::filter::effect::Decision;
+use xdp_common::capacity::{CONNECTION_SLOTS, STATE_SLOTS};
 use xdp_common::filter::order::Scratch;
-use xdp_common::filter::services::{self, Serving, Work};
-use xdp_common::image::{Header, Lines};
-use xdp_common::lookup::services::{Backend, Front, Mode, Origin};
-use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, WindowMut, translate};
-use xdp_common::packet::tunnel::{Grow, Outer, is_plain, put_into};
-use xdp_common::packet::{NO_MACS, Network, Packet, Window};
+use xdp_common::filter::services::{self, Work};
+use xdp_common::filter::tracking::{self, Beside, Flow, LINES_PER_SLOT, STATES_PER_SLOT};
+use xdp_common::image::{Header, LINE_WORDS, Line, Lines};
+use xdp_common::lookup::services::{Front, flow};
+use xdp_common::packet::tunnel::is_plain;
+use xdp_common::packet::{Packet, PacketBytes, Transport, Window, transport};
 use xdp_common::stages;
-use xdp_common::stats::verdict::{Reason, Verdict};
-use xdp_common::verifier::{black_box, launder};
+use xdp_common::verifier::{black_box, launder, name};
 
 use crate::capture;
-use crate::exit::{count, exit, this_cpu};
+use crate::exit::{apply, exit, this_cpu};
+use crate::frame::Linear;
 use crate::image::Image;
-use crate::names::{self, broken, same_image};
+use crate::maps::{BACKEND_STATES, CONNECTIONS, SWITCHES};
+use crate::names::{broken, go_on, same_image};
 
-const PASS: Decision = Decision::new(Verdict::Pass, Reason::Service);
-const DROP: Decision = Decision::new(Verdict::Drop, Reason::Service);
-const SEND_BACK: Decision = Decision::new(Verdict::Tx, Reason::Service);
-const SEND_ON: Decision = Decision::new(Verdict::Redirect, Reason::Service);
-
-/// Goes on with [`xdpctl_services`] where services are asked about the packet; then it does not come
-/// back.
+/// Goes on with [`xdpctl_services`] where services are asked about the packet, and comes back where they are
+/// not. Whether it may end as it was decided: where that program is not there, the filter is broken.
 #[inline(always)]
-pub fn go_on(ctx: &XdpContext, scratch: &Scratch) {
+pub fn ask(ctx: &XdpContext, scratch: &Scratch) -> bool {
+    // The command line finds the program's maps by what the filter names.
+    name(&BACKEND_STATES);
+    name(&CONNECTIONS);
     if scratch.serve != 0 {
-        names::go_on::<{ stages::SERVICES }>(ctx);
+        go_on::<{ stages::SERVICES }>(ctx);
+        return false;
     }
+    true
 }
 
-/// Serves a packet that a service takes. Any other goes the way that was decided before.
+/// Finds the service and the backend. A packet that no service takes goes the way that was decided before.
 #[xdp(frags)]
 #[inline(always)]
 pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     let header = image.header();
-    let Scratch { packet, serving, .. } = &mut cpu.scratch;
-    if services::judge(&image, header, packet, serving).is_none() {
+    let Scratch { packet, serving, zero, .. } = &mut cpu.scratch;
+    let frame = Linear::new(&ctx, *zero);
+    serving.work = Work::None as u32;
+    if is_plain(packet, before(&frame, packet))
+        && services::find(&image, header, packet, serving).is_none()
+    {
         return broken(cpu);
     }
     let cpu = launder(cpu);
-    if cpu.scratch.serving.work != Work::None as u32 {
-        let Some([service, backend]) = services::counters(&image, &cpu.scratch.serving) else {
-            return broken(cpu);
-        };
-        let cpu = launder(cpu);
-        let Scratch { packet, serving, effect, .. } = &mut cpu.scratch;
-        let served = serve(&ctx, &image, header, packet, serving);
-        // The verifier would follow each decision through the exit.
-        effect.decision = served;
-        let cpu = launder(cpu);
-        let length = cpu.scratch.length;
-        count(service, length.into());
-        count(backend, length.into());
+    if cpu.scratch.serving.work == Work::None as u32 {
+        apply(&ctx, &mut cpu.scratch.effect);
+        let action = exit(cpu);
+        capture::show(&ctx);
+        return action;
     }
-    let action = exit(launder(cpu));
-    capture::show(&ctx);
-    action
+    if cpu.scratch.serving.work == Work::Forward as u32
+        && choose(&ctx, &image, header, &mut cpu.scratch).is_none()
+    {
+        return broken(cpu);
+    }
+    go_on::<{ stages::SERVE }>(&ctx);
+    broken(launder(cpu))
 }
 
-/// What becomes of a packet that a service takes.
+/// Chooses the backend, and leaves it in the scratch.
 #[inline(always)]
-fn serve(
-    ctx: &XdpContext,
-    image: &Image,
-    header: &Header,
-    packet: &Packet,
-    serving: &Serving,
-) -> Decision {
-    if serving.work == Work::Fragment as u32 {
-        return DROP;
+fn choose(ctx: &XdpContext, image: &Image, header: &Header, scratch: &mut Scratch) -> Option<()> {
+    let Scratch { packet, serving, question, zero, .. } = scratch;
+    let frame = Linear::new(ctx, *zero);
+    if is_first_fragment(&frame, packet) {
+        serving.work = Work::Fragment as u32;
+        return Some(());
     }
-    if serving.work == Work::Return as u32 {
-        return give_back(ctx, image, packet, serving).unwrap_or(DROP);
-    }
-    if serving.work == Work::Unserved as u32 {
-        let Some(line) = image.line(serving.front) else { return Decision::BROKEN };
-        return if Front::of(line).pass_unserved != 0 { PASS } else { DROP };
-    }
-    forward(ctx, image, header, packet, serving).unwrap_or(DROP)
-}
-
-/// Rewrites the source of a backend's reply.
-#[inline(always)]
-fn give_back(
-    ctx: &XdpContext,
-    image: &Image,
-    packet: &Packet,
-    serving: &Serving,
-) -> Option<Decision> {
-    let origin = Origin::of(image.line(serving.origin)?);
-    let to = Rewritten {
-        side: Side::Source,
-        address: origin.address,
-        port: (origin.has_port != 0).then_some(origin.port),
-    };
-    let mut frame = Writable::new(ctx);
-    if !translate(&mut frame, packet, &to)? {
-        return Some(DROP);
-    }
-    if origin.has_mac != 0 {
-        return send_to(&mut frame, packet, &origin.mac);
-    }
-    let way = Way {
-        is_v6: packet.network == Network::IPV6,
-        source: origin.address,
-        destination: packet.destination,
-        protocol: packet.protocol as u8,
-        length: packet.parts.end.wrapping_sub(packet.parts.l3),
-    };
-    way.ask(ctx, &mut frame, packet)
-}
-
-#[inline(always)]
-fn forward(
-    ctx: &XdpContext,
-    image: &Image,
-    header: &Header,
-    packet: &Packet,
-    serving: &Serving,
-) -> Option<Decision> {
     let front = Front::of(image.line(serving.front)?);
-    let backend = Backend::of(image.line(serving.backend)?);
-    let mut frame = Writable::new(ctx);
-    let length = packet.parts.end.wrapping_sub(packet.parts.l3);
-    let mut way = Way {
-        is_v6: backend.is_v6 != 0,
-        source: packet.source,
-        destination: backend.address,
-        protocol: packet.protocol as u8,
-        length,
-    };
-    if front.mode == Mode::Nat as u8 {
-        let to = Rewritten {
-            side: Side::Destination,
-            address: backend.address,
-            port: (backend.has_port != 0).then_some(backend.port),
+    let number = flow(image, header, packet, front.hash)?;
+    serving.flow = number;
+    serving.is_new = u32::from(begins(&frame, packet));
+    let beside = InForce { lines: header.connection_lines, question: *question };
+    let flow = Flow { number, is_new: serving.is_new, is_report: false };
+    let choice = launder(&mut serving.choice);
+    let (backend, by) = tracking::choose(image, &beside, header, front, &flow, choice)?;
+    serving.backend = backend;
+    serving.by = by as u32;
+    if backend == 0 {
+        serving.work = Work::Unserved as u32;
+    }
+    Some(())
+}
+
+/// The two bytes before a packet; 0 where there are none.
+#[inline(always)]
+fn before(frame: &Linear, packet: &Packet) -> u16 {
+    if packet.parts.l3 < 2 {
+        return 0;
+    }
+    frame.window::<2>(packet.parts.l3 - 2).map_or(0, |bytes| bytes.u16(0))
+}
+
+/// Whether a packet that is no later fragment is the first of several. IPv6 says so in an extension header,
+/// which is looked for in the first two places.
+#[inline(always)]
+fn is_first_fragment(frame: &Linear, packet: &Packet) -> bool {
+    const MORE_FRAGMENTS: u16 = 1 << 13;
+    const FRAGMENT: u8 = 44;
+    let Packet { network, parts, .. } = packet;
+    if *network == xdp_common::packet::Network::IPV4 {
+        let flags = frame.window::<2>(parts.l3 + 6).map_or(0, |bytes| bytes.u16(0));
+        return flags & MORE_FRAGMENTS != 0;
+    }
+    if parts.l4.wrapping_sub(parts.l3) <= 40 {
+        return false;
+    }
+    let next = |at: u32| frame.window::<1>(at).map_or(0, |byte| byte.u8(0));
+    next(parts.l3 + 6) == FRAGMENT || next(parts.l3 + 40) == FRAGMENT
+}
+
+/// Whether a packet begins a connection: TCP's SYN without ACK, SCTP's INIT (RFC 9260, section 3.3.2).
+#[inline(always)]
+fn begins(frame: &Linear, packet: &Packet) -> bool {
+    const SYN_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    const INIT: u8 = 1;
+    if packet.transport == Transport::TCP {
+        return packet.l4_octet & SYN_ACK == SYN;
+    }
+    packet.protocol == u32::from(transport::SCTP)
+        && frame.window::<1>(packet.parts.l4 + 12).is_some_and(|byte| byte.u8(0) == INIT)
+}
+
+/// The maps beside the image.
+struct InForce {
+    /// Lines of connections, a power of two; 0 where there are none.
+    lines: u32,
+    question: u32,
+}
+
+impl Beside for InForce {
+    #[inline(always)]
+    fn state(&self, id: u32) -> u64 {
+        let slot = id / STATES_PER_SLOT;
+        let Some(memory) = BACKEND_STATES.get(slot % STATE_SLOTS).and_then(|slot| slot.get(0))
+        else {
+            return 0;
         };
-        if !translate(&mut frame, packet, &to)? {
-            return Some(DROP);
-        }
-    } else if front.mode != Mode::L2dsr as u8 {
-        let outer = Outer {
-            inner: length,
-            inner_is_v6: packet.network == Network::IPV6,
-            class: class_of(&mut frame, packet)?,
-            destination: backend.address,
-            flow: serving.flow,
-            port: front.gue_port,
-        };
-        way.length = length + Outer::length(way.is_v6, outer.port);
-        if front.mtu != 0 && way.length > front.mtu.into() {
-            return Some(DROP);
-        }
-        let before = frame.window_mut::<2>(packet.parts.l3.wrapping_sub(2)).map(|it| it.u16(0));
-        if !is_plain(packet, before.unwrap_or(0)) {
-            return Some(DROP);
-        }
-        put_into(&mut frame, header, packet, &outer, way.is_v6)?;
+        let place = black_box(u64::from(id)) as usize & (STATES_PER_SLOT as usize - 1);
+        // SAFETY: masked to the map's words. It may be written at any time.
+        unsafe { core::ptr::read_volatile(memory.as_ptr().add(place)) }
     }
-    if backend.has_mac != 0 {
-        return send_to(&mut frame, packet, &backend.mac);
-    }
-    way.ask(ctx, &mut frame, packet)
-}
-
-/// The type of service, or traffic class, of a packet.
-#[inline(always)]
-fn class_of(frame: &mut Writable<'_>, packet: &Packet) -> Option<u8> {
-    let first = frame.window_mut::<4>(packet.parts.l3)?.u32(0);
-    let shift = if packet.network == Network::IPV6 { 20 } else { 16 };
-    Some((first >> shift) as u8)
-}
-
-/// Sends the frame back out of the interface that it came in by, to `mac` and from the address that it was
-/// sent to. A frame without addresses goes to the stack.
-#[inline(always)]
-fn send_to(frame: &mut Writable<'_>, packet: &Packet, mac: &[u8; 6]) -> Option<Decision> {
-    if packet.macs == NO_MACS {
-        return Some(PASS);
-    }
-    let [a, b, c, d, e, f] = *mac;
-    let mut addresses = frame.window_mut::<12>(0)?;
-    let source = packet.destination_mac();
-    let word = u64::from_be_bytes([a, b, c, d, e, f, (source >> 40) as u8, (source >> 32) as u8]);
-    addresses.put_u64(0, word);
-    addresses.put_u32(8, source as u32);
-    Some(SEND_BACK)
-}
-
-/// The way of a packet, by the kernel's routes and neighbours.
-struct Way {
-    is_v6: bool,
-    source: [u64; 2],
-    destination: [u64; 2],
-    protocol: u8,
-    length: u32,
-}
-
-impl Way {
-    /// Asks the kernel, and sends the frame there. What the kernel cannot say at once goes to its stack,
-    /// which finds the way for itself.
-    #[inline(always)]
-    fn ask(&self, ctx: &XdpContext, frame: &mut Writable<'_>, packet: &Packet) -> Option<Decision> {
-        const SUCCESS: i64 = 0;
-        const NOT_FORWARDED: i64 = 4;
-        const FORWARDING_DISABLED: i64 = 5;
-        const NO_NEIGHBOUR: i64 = 7;
-        // SAFETY: zeros are a query.
-        let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-        // SAFETY: the context is the one that the kernel called the program with.
-        query.ifindex = unsafe { (*ctx.ctx).ingress_ifindex };
-        query.l4_protocol = self.protocol;
-        query.__bindgen_anon_1.tot_len = self.length as u16;
-        if self.is_v6 {
-            query.family = 10;
-            query.__bindgen_anon_3.ipv6_src = words(self.source);
-            query.__bindgen_anon_4.ipv6_dst = words(self.destination);
-        } else {
-            query.family = 2;
-            query.__bindgen_anon_3.ipv4_src = (self.source[0] as u32).to_be();
-            query.__bindgen_anon_4.ipv4_dst = (self.destination[0] as u32).to_be();
-        }
-        let size = size_of::<bpf_fib_lookup>() as i32;
-        // SAFETY: the query is as long as is said.
-        let answer = unsafe { fib_lookup(ctx.as_ptr(), &raw mut query, size, 0) };
-        if answer == NO_NEIGHBOUR || answer == NOT_FORWARDED {
-            return Some(PASS);
-        }
-        if answer != SUCCESS {
-            let _ = FORWARDING_DISABLED;
-            return Some(DROP);
-        }
-        if packet.macs == NO_MACS {
-            return Some(PASS);
-        }
-        // SAFETY: as above.
-        let came_by = unsafe { (*ctx.ctx).ingress_ifindex };
-        if query.ifindex != came_by && packet.parts.l3 != 14 {
-            // Tags mean something on this side alone.
-            return Some(PASS);
-        }
-        let [a, b, c, d, e, f] = query.dmac;
-        let [g, h, i, j, k, l] = query.smac;
-        let mut addresses = frame.window_mut::<12>(0)?;
-        addresses.put_u64(0, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
-        addresses.put_u32(8, u32::from_be_bytes([i, j, k, l]));
-        if query.ifindex == came_by {
-            return Some(SEND_BACK);
-        }
-        // SAFETY: takes numbers.
-        match unsafe { bpf_redirect(query.ifindex, 0) } as u32 {
-            xdp_action::XDP_REDIRECT => Some(SEND_ON),
-            _ => Some(DROP),
-        }
-    }
-}
-
-#[inline(always)]
-fn words([high, low]: [u64; 2]) -> [u32; 4] {
-    [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32].map(u32::to_be)
-}
-
-/// A frame's first buffer, which may be written.
-struct Writable<'a> {
-    ctx: &'a XdpContext,
-}
-
-impl<'a> Writable<'a> {
-    #[inline(always)]
-    fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx }
-    }
-}
-
-impl FrameMut for Writable<'_> {
-    type WindowMut<'a, const N: usize>
-        = CheckedMut<N>
-    where
-        Self: 'a;
 
     #[inline(always)]
-    fn window_mut<const N: usize>(&mut self, offset: u32) -> Option<CheckedMut<N>> {
-        // SAFETY: the context is the one that the kernel called the program with.
-        let data = unsafe { core::ptr::read_volatile(&raw const (*self.ctx.ctx).data) };
-        // SAFETY: as above.
-        let end = unsafe { core::ptr::read_volatile(&raw const (*self.ctx.ctx).data_end) };
-        let offset = black_box(u64::from(offset));
-        if offset > 0x7fff {
+    fn connections(&self, number: u32) -> Option<&mut Line> {
+        if self.lines == 0 {
             return None;
         }
-        let start = black_box(u64::from(data) + offset) as usize;
-        if start + N > end as usize {
-            return None;
-        }
-        Some(CheckedMut { start })
-    }
-}
-
-impl Grow for Writable<'_> {
-    #[inline(always)]
-    fn grow(&mut self, bytes: u32) -> bool {
-        // SAFETY: the context is the kernel's own; no pointer into the packet is used afterwards.
-        unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) == 0 }
-    }
-}
-
-/// `N` bytes of a packet that lie before its end, to be written.
-struct CheckedMut<const N: usize> {
-    start: usize,
-}
-
-impl<const N: usize> CheckedMut<N> {
-    #[inline(always)]
-    fn read<T>(&self, at: usize) -> T {
-        assert!(at + size_of::<T>() <= N);
-        // SAFETY: the bytes are inside the window, which was checked to be inside the packet, and any bytes
-        // are an integer.
-        unsafe { core::ptr::read_unaligned((self.start + at) as *const T) }
+        let line = number & (self.lines - 1);
+        let slot = line / LINES_PER_SLOT % CONNECTION_SLOTS;
+        let memory = CONNECTIONS.get(slot)?.get(0)?;
+        let place = black_box(u64::from(line)) as usize & (LINES_PER_SLOT as usize - 1);
+        // SAFETY: masked to the map's lines. Other CPUs may write there too: words are read and written
+        // whole, and any bits are an entry.
+        Some(unsafe { &mut *memory.as_ptr().cast_mut().add(place * LINE_WORDS).cast::<Line>() })
     }
 
     #[inline(always)]
-    fn write<T>(&mut self, at: usize, value: T) {
-        assert!(at + size_of::<T>() <= N);
-        // SAFETY: as above.
-        unsafe { core::ptr::write_unaligned((self.start + at) as *mut T, value) }
+    fn secret(&self) -> u64 {
+        SWITCHES.get(0).map_or(0, |switches| switches.multipliers[0])
     }
-}
 
-impl<const N: usize> Window for CheckedMut<N> {
     #[inline(always)]
-    fn u8(&self, at: usize) -> u8 {
-        self.read(at)
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
     }
-    #[inline(always)]
-    fn u16(&self, at: usize) -> u16 {
-        u16::from_be(self.read(at))
-    }
-    #[inline(always)]
-    fn u32(&self, at: usize) -> u32 {
-        u32::from_be(self.read(at))
-    }
-    #[inline(always)]
-    fn u64(&self, at: usize) -> u64 {
-        u64::from_be(self.read(at))
-    }
-}
 
-impl<const N: usize> WindowMut for CheckedMut<N> {
     #[inline(always)]
-    fn put_u8(&mut self, at: usize, value: u8) {
-        self.write(at, value);
-    }
-    #[inline(always)]
-    fn put_u16(&mut self, at: usize, value: u16) {
-        self.write(at, value.to_be());
-    }
-    #[inline(always)]
-    fn put_u32(&mut self, at: usize, value: u32) {
-        self.write(at, value.to_be());
-    }
-    #[inline(always)]
-    fn put_u64(&mut self, at: usize, value: u64) {
-        self.write(at, value.to_be());
+    fn writes(&self) -> bool {
+        self.question == 0
     }
 }

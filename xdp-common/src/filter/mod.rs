@@ -11,3 +11,4 @@ pub mod lists;
 pub mod order;
 pub mod rules;
 pub mod services;
+pub mod tracking;

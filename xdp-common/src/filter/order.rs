@@ -29,7 +29,8 @@ pub struct Scratch {
     pub zero: u32,
     /// Whether services are asked about it: 0 or 1.
     pub serve: u32,
-    pub padding: u32,
+    /// Whether this is a question, which remembers nothing: 0 or 1. Written by the command line alone.
+    pub question: u32,
     /// What a service does with it.
     pub serving: Serving,
     /// The classes of its fields.
@@ -47,7 +48,7 @@ impl Scratch {
         malformed: 1,
         zero: 0,
         serve: 1,
-        padding: u32::MAX,
+        question: 0,
         serving: Serving::LEFT_BEHIND,
         classes: Classes::LEFT_BEHIND,
         effect: Effect::LEFT_BEHIND,

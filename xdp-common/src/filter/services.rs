@@ -5,12 +5,14 @@
 //! that was decided before.
 
 use crate::filter::effect::Decision;
+use crate::filter::tracking;
 use crate::image::{Header, Lines, flag};
 use crate::lookup::lpm;
 use crate::lookup::services::{self, Front, Key, LINE_BITS, Origin};
 use crate::packet::{Packet, Transport};
 use crate::stats::counter::CounterId;
 use crate::stats::verdict::{Reason, Verdict};
+use crate::verifier::launder;
 
 /// Services that may share an address, a protocol and a port, each for other clients.
 pub const MAX_SHARED: u32 = 8;
@@ -21,24 +23,37 @@ pub const MAX_SHARED: u32 = 8;
 pub struct Serving {
     /// A [`Work`].
     pub work: u32,
-    /// The number of the flow, from which a backend was chosen.
-    pub flow: u32,
     /// The line of the service's front, of the backend, or of the reply's origin.
     pub front: u32,
     pub backend: u32,
     pub origin: u32,
-    pub padding: u32,
+    /// The number of the flow, from which a backend was chosen.
+    pub flow: u64,
+    /// The set of services that take the client.
+    pub clients: u32,
+    /// How the backend was chosen: a [`tracking::By`].
+    pub by: u32,
+    /// Whether the packet begins a connection: 0 or 1.
+    pub is_new: u32,
+    /// Why it did not get there: a [`services::Lost`]; `u32::MAX` where it did.
+    pub lost: u32,
+    /// What is remembered of the flow, and what is known of its service, while its backend is chosen.
+    pub choice: tracking::Choice,
 }
 
 impl Serving {
     /// What another packet left behind.
     pub const LEFT_BEHIND: Self = Self {
         work: u32::MAX,
-        flow: u32::MAX,
         front: u32::MAX,
         backend: u32::MAX,
         origin: u32::MAX,
-        padding: u32::MAX,
+        flow: u64::MAX,
+        clients: u32::MAX,
+        by: u32::MAX,
+        is_new: u32::MAX,
+        lost: u32::MAX,
+        choice: tracking::Choice::LEFT_BEHIND,
     };
 }
 
@@ -68,16 +83,16 @@ pub fn concerns(packet: &Packet, malformed: u32, decision: Decision) -> bool {
             || decision.reason() == Reason::Default as u32)
 }
 
-/// Finds the service and the backend, and leaves them in `serving`. `None` is a corrupt image.
+/// Finds the service that takes a packet, or the one that it is a reply of, and leaves it in `serving`.
+/// `None` is a corrupt image.
 #[inline(always)]
-pub fn judge<L: Lines>(
+pub fn find<L: Lines>(
     lines: &L,
     header: &Header,
     packet: &Packet,
     serving: &mut Serving,
 ) -> Option<()> {
     serving.work = Work::None as u32;
-    let has_ports = packet.transport == Transport::TCP || packet.transport == Transport::PORTS;
     if packet.transport == Transport::FRAGMENT {
         let key = Key::destination(packet).for_fragments();
         serving.front = services::find(lines, header, key)?;
@@ -86,93 +101,86 @@ pub fn judge<L: Lines>(
         }
         return Some(());
     }
-    if !has_ports {
+    if packet.transport != Transport::TCP && packet.transport != Transport::PORTS {
         return Some(());
     }
-    let mut key = Key::destination(packet);
-    let mut found = 0;
-    let mut which = 0;
-    // A service for the port comes before one for all ports.
-    while found == 0 && which < 2 {
-        found = services::find(lines, header, key)?;
-        if found != 0 {
-            found = for_client(lines, header, packet, found)?;
-        }
-        key = key.for_any_port();
-        which += 1;
+    // A service for the port comes before one for all ports: those that share the address stand behind it.
+    let key = Key::destination(packet);
+    serving.front = services::find(lines, header, key)?;
+    if serving.front == 0 {
+        serving.front = services::find(lines, header, key.for_any_port())?;
     }
-    if found != 0 {
-        let front = Front::of(lines.line(found)?);
-        serving.front = found;
-        if front.places == 0 {
-            serving.work = Work::Unserved as u32;
-            return Some(());
-        }
-        serving.flow = services::flow(lines, header, packet, front.hash)?;
-        serving.backend = services::backend_of(lines, front, serving.flow)?;
+    if serving.front != 0 {
+        for_client(lines, header, packet, launder(serving))?;
+    }
+    if serving.front != 0 {
         serving.work = Work::Forward as u32;
         return Some(());
     }
     if header.has(flag::SERVICE_REPLIES) {
         let key = Key::source(packet);
-        let mut found = services::find(lines, header, key)?;
-        if found == 0 {
-            found = services::find(lines, header, key.for_any_port())?;
+        serving.origin = services::find(lines, header, key)?;
+        if serving.origin == 0 {
+            serving.origin = services::find(lines, header, key.for_any_port())?;
         }
-        if found != 0 {
-            serving.origin = found;
+        if serving.origin != 0 {
             serving.work = Work::Return as u32;
         }
     }
     Some(())
 }
 
-/// Of the fronts that share an address, the first that takes this client; 0 where none does. The
-/// outer `None` is a corrupt image.
+/// Of the fronts that share an address, leaves the first that takes this client; 0 where none does. `None`
+/// is a corrupt image.
 #[inline(always)]
-fn for_client<L: Lines>(lines: &L, header: &Header, packet: &Packet, first: u32) -> Option<u32> {
-    let mut at = first;
-    let mut set = u32::MAX;
+fn for_client<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    serving: &mut Serving,
+) -> Option<()> {
+    if Front::of(lines.line(serving.front)?).limited == 0 {
+        return Some(());
+    }
+    let roots = [header.service_clients_v4_root, header.service_clients_v6_root];
+    serving.clients = lpm::find_of(lines, roots, packet.network, packet.source)?;
     let mut tried = 0;
     while tried < MAX_SHARED {
-        let front = Front::of(lines.line(at)?);
-        if front.limited == 0 {
-            return Some(at);
+        // The verifier is to follow one way through a step, whatever the one before found.
+        let serving = launder(&mut *serving);
+        if serving.front == 0 {
+            return Some(());
         }
-        if set == u32::MAX {
-            let roots = [header.service_clients_v4_root, header.service_clients_v6_root];
-            set = lpm::find_of(lines, roots, packet.network, packet.source)?;
+        let front = Front::of(lines.line(serving.front)?);
+        let line = header
+            .service_client_sets
+            .wrapping_add(serving.clients.wrapping_mul(header.service_set_lines))
+            .wrapping_add(front.clients / LINE_BITS);
+        let bit = front.clients % LINE_BITS;
+        let word = lines.line(line)?[(bit / 64) as usize & 7];
+        if front.limited == 0 || serving.clients != 0 && word >> (bit % 64) & 1 != 0 {
+            return Some(());
         }
-        if set != 0 {
-            let line = header
-                .service_client_sets
-                .wrapping_add(set.wrapping_mul(header.service_set_lines))
-                .wrapping_add(front.clients / LINE_BITS);
-            let bit = front.clients % LINE_BITS;
-            if lines.line(line)?[(bit / 64) as usize & 7] >> (bit % 64) & 1 != 0 {
-                return Some(at);
-            }
-        }
-        at = front.next;
-        if at == 0 {
-            return Some(0);
-        }
+        serving.front = front.next;
         tried += 1;
     }
-    Some(0)
+    serving.front = 0;
+    Some(())
 }
 
-/// The counters of a service and of its backend that a packet goes to.
+/// The counters of a service and of its backend that a packet goes to, and the first of the service's
+/// losses.
 #[inline(always)]
-pub fn counters<L: Lines>(lines: &L, serving: &Serving) -> Option<[CounterId; 2]> {
+pub fn counters<L: Lines>(lines: &L, serving: &Serving) -> Option<[CounterId; 3]> {
     if serving.work == Work::Return as u32 {
-        let origin = Origin::of(lines.line(serving.origin)?);
-        return Some([CounterId(origin.service_counter), CounterId(origin.backend_counter)]);
+        let Origin { service_counter, backend_counter, losses, .. } =
+            *Origin::of(lines.line(serving.origin)?);
+        return Some([service_counter, backend_counter, losses].map(CounterId));
     }
     let front = Front::of(lines.line(serving.front)?);
     let mut backend = CounterId::NONE;
     if serving.work == Work::Forward as u32 {
         backend = CounterId(services::Backend::of(lines.line(serving.backend)?).counter);
     }
-    Some([CounterId(front.counter), backend])
+    Some([CounterId(front.counter), backend, CounterId(front.losses)])
 }

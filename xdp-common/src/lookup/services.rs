@@ -8,12 +8,17 @@
 //!             later fragment, 63 always set, so that no entry is 0
 //!   leads to  the line of a front, or of a reply's origin
 //! front     a line: a service as it is reached by an address, a protocol and a port
-//! places    16 bits each, 32 on a line: the number of a backend of the service
+//! places    32 bits each, 16 on a line: the number of a backend of the service, and in the upper half
+//!           that of the backend that had the place before
 //! backend   a line
+//! directory 32 bits each, 16 on a line: the line of a backend, by the backend's id; 0 for no backend
 //! origin    a line: what a reply of a backend is rewritten to
 //! ```
 //!
-//! Nothing of it is written by packets, so no flood of flows makes it slower.
+//! Nothing of it is written by packets, so no flood of flows makes it slower. What packets write, and what
+//! commands write between two rulesets, lies beside the image: `crate::filter::tracking`.
+//!
+//! A backend's id is the number of its counter, which it keeps from one ruleset to the next.
 
 use crate::image::{Header, LINE_WORDS, Line, Lines};
 use crate::packet::{Network, Packet};
@@ -23,8 +28,10 @@ use crate::verifier::black_box;
 pub const ENTRY_WORDS: usize = 4;
 pub const LINE_ENTRIES: usize = LINE_WORDS / ENTRY_WORDS;
 
-/// Places on a line.
-pub const LINE_PLACES: u32 = 32;
+/// Places on a line, and entries of the directory.
+pub const LINE_PLACES: u32 = 16;
+/// Bits of a place that are the backend of now; those above it are the backend of before.
+pub const PLACE_BITS: u32 = 16;
 /// Bits of a line.
 pub const LINE_BITS: u32 = 512;
 
@@ -124,19 +131,100 @@ pub struct Front {
     pub gue_port: u16,
     /// Bytes of the longest IP packet that goes to a backend; 0 where the interface says it.
     pub mtu: u16,
-    /// The first line of the table's places, and how many places it has. 0 where no backend is up.
+    /// The first line of the table's places, and how many places it has.
     pub places_at: u32,
     pub places: u32,
     /// The first backend's line.
     pub backends: u32,
-    /// The service's counter.
+    /// The service's counter, and its id.
     pub counter: u32,
     /// The front that is asked instead where the client is not one of this one's; 0 where there is
     /// none.
     pub next: u32,
     /// The number of its clients' set, see [`Header`].
     pub clients: u32,
-    pub reserved: [u32; 8],
+    /// Until when a place remembers the backend of before, for connections that no entry is known of;
+    /// and when places last changed. In [`crate::filter::tracking::Moment`]s.
+    pub history_ends: u32,
+    pub changed_at: u32,
+    /// How long an entry of a flow without connections counts, in ages of
+    /// [`crate::filter::tracking`]; 0 where entries of connections count as long as they are there.
+    pub life: u16,
+    /// A [`Tracking`].
+    pub tracking: u8,
+    /// Whether a new connection of a client goes where its entry says: 0 or 1.
+    pub affine: u8,
+    /// What becomes of packets that are too big, that no backend serves, and that ask for an echo: bits
+    /// of [`answers`].
+    pub answers: u8,
+    pub unused: [u8; 3],
+    /// The id of its second word of state, and its first counter of losses, see [`Lost`].
+    pub spares: u32,
+    pub losses: u32,
+    pub reserved: [u32; 2],
+}
+
+/// Which flows are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tracking {
+    /// None.
+    None = 0,
+    /// Those whose place changed its backend, or whose backend is not up.
+    Changed = 1,
+    /// All.
+    All = 2,
+}
+
+/// What is answered in a backend's place: bits.
+pub mod answers {
+    /// A packet that is too big is answered with the size that fits; else it is dropped.
+    pub const TOO_BIG: u8 = 1;
+    /// A packet that no backend serves is answered as unreachable.
+    pub const UNREACHABLE: u8 = 2;
+    /// A request for an echo is answered while a backend is up.
+    pub const ECHO: u8 = 4;
+}
+
+/// Why a packet of a service did not get to a backend, or how: each has a counter of the service, in
+/// this order from its first one on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Lost {
+    NoBackend = 0,
+    TooBig = 1,
+    NoRoute = 2,
+    Fragment = 3,
+    TimeToLive = 4,
+    /// Not lost: the kernel's stack sends it on, for it has to find the next hop first.
+    Slow = 5,
+    /// Not lost: the first packet of a connection.
+    New = 6,
+}
+
+impl Lost {
+    pub const ALL: [Self; 7] = [
+        Self::NoBackend,
+        Self::TooBig,
+        Self::NoRoute,
+        Self::Fragment,
+        Self::TimeToLive,
+        Self::Slow,
+        Self::New,
+    ];
+
+    /// As it is called in output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoBackend => "no_backend",
+            Self::TooBig => "too_big",
+            Self::NoRoute => "no_route",
+            Self::Fragment => "fragment",
+            Self::TimeToLive => "ttl",
+            Self::Slow => "slow",
+            Self::New => "new",
+        }
+    }
 }
 
 /// How a packet gets to its backend.
@@ -161,7 +249,7 @@ pub mod fields {
 pub struct Backend {
     /// As in [`Packet::destination`].
     pub address: [u64; 2],
-    /// Its counter.
+    /// Its counter, and its id.
     pub counter: u32,
     /// The port that packets are rewritten to; 0 leaves it, see `has_port`.
     pub port: u16,
@@ -170,9 +258,23 @@ pub struct Backend {
     pub is_v6: u8,
     /// Whether packets go on to `mac`; else the kernel is asked for the way: 0 or 1.
     pub has_mac: u8,
-    pub reserved: u8,
+    /// What the configuration says of it, a [`State`].
+    pub state: u8,
     pub mac: [u8; 6],
-    pub padding: [u64; 4],
+    /// The id of its service.
+    pub service: u32,
+    pub reserved: u32,
+    pub padding: [u64; 3],
+}
+
+/// Whether a backend gets packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    Up = 0,
+    /// Of connections that it has.
+    Drain = 1,
+    Down = 2,
 }
 
 /// What the reply of a nat backend is rewritten to.
@@ -191,7 +293,10 @@ pub struct Origin {
     pub reserved: [u8; 4],
     pub mac: [u8; 6],
     pub unused: [u8; 2],
-    pub padding: [u64; 3],
+    /// The service's first counter of losses.
+    pub losses: u32,
+    pub others: u32,
+    pub padding: [u64; 2],
 }
 
 const _: () = assert!(size_of::<Front>() == size_of::<Line>());
@@ -240,10 +345,9 @@ pub fn find<L: Lines>(lines: &L, header: &Header, key: Key) -> Option<u32> {
     Some(found as u32)
 }
 
-/// The flow's number, of 32 bits, by which a backend is chosen: the same on every box with the same
-/// secret.
+/// The flow's number: the same on every box with the same secret. Its upper half chooses the place.
 #[inline(always)]
-pub fn flow<L: Lines>(lines: &L, header: &Header, packet: &Packet, hash: u8) -> Option<u32> {
+pub fn flow<L: Lines>(lines: &L, header: &Header, packet: &Packet, hash: u8) -> Option<u64> {
     let secret = lines.line(header.service_secret)?;
     let is_v6 = packet.network == Network::IPV6;
     let mut ports = u64::from(packet.protocol & 0xff);
@@ -262,7 +366,7 @@ pub fn flow<L: Lines>(lines: &L, header: &Header, packet: &Packet, hash: u8) -> 
     }
     sum = mix(sum, ports, secret[5]);
     sum = mix(sum, secret[6], secret[7]);
-    Some((sum >> 32) as u32)
+    Some(sum)
 }
 
 #[inline(always)]
@@ -271,12 +375,26 @@ pub const fn mix(sum: u64, word: u64, secret: u64) -> u64 {
     product ^ product >> 32
 }
 
-/// The line of the backend at the place that a flow chooses. `None` is a corrupt image.
+/// What stands at the place that a number chooses: the backend of now and the one of before, see
+/// [`PLACE_BITS`]. `None` is a corrupt image.
 #[inline(always)]
-pub fn backend_of<L: Lines>(lines: &L, front: &Front, flow: u32) -> Option<u32> {
-    let place = (u64::from(flow).wrapping_mul(u64::from(front.places)) >> 32) as u32;
-    let line = lines.line(front.places_at.wrapping_add(place / LINE_PLACES))?;
-    // SAFETY: a line is 64 bytes, 32 numbers of two, and any bit pattern is one.
-    let places = unsafe { &*line.as_ptr().cast::<[u16; LINE_PLACES as usize]>() };
-    Some(front.backends.wrapping_add(places[(place % LINE_PLACES) as usize].into()))
+pub fn place<L: Lines>(lines: &L, front: &Front, number: u32) -> Option<u32> {
+    let place = (u64::from(number).wrapping_mul(u64::from(front.places)) >> 32) as u32;
+    number_at(lines, front.places_at, place)
+}
+
+/// The line of the backend with that id; 0 where the ruleset has none. `None` is a corrupt image.
+#[inline(always)]
+pub fn by_id<L: Lines>(lines: &L, header: &Header, id: u32) -> Option<u32> {
+    if id >= header.service_ids {
+        return Some(0);
+    }
+    number_at(lines, header.service_directory, id)
+}
+
+#[inline(always)]
+fn number_at<L: Lines>(lines: &L, first: u32, index: u32) -> Option<u32> {
+    let line = lines.line(first.wrapping_add(index / LINE_PLACES))?;
+    let pair = line[(index % LINE_PLACES / 2) as usize & 7];
+    Some((pair >> (32 * (index % 2))) as u32)
 }

@@ -1,10 +1,13 @@
-//! A frame's bytes, where the driver left them: [`linear`] in one buffer, [`scattered`] in several.
+//! A frame's bytes, where the driver left them: [`linear`] in one buffer, [`scattered`] in several; and
+//! [`writable`], the first buffer, to be written.
 
 mod checked;
 mod length;
 mod linear;
 mod scattered;
+mod writable;
 
 pub use length::length;
 pub use linear::Linear;
 pub use scattered::Scattered;
+pub use writable::Writable;
