@@ -152,6 +152,12 @@ fn read<'t>(
     let names = Names::new(files);
     let places: Vec<usize> = rules.iter().map(TomlTable::place).collect();
     let lists = list::read(allowlists, blocklists, domains, files, report);
+    let service_settings =
+        settings.map(|table| service::read_settings(table, report)).unwrap_or_default();
+    let services = services
+        .into_iter()
+        .filter_map(|table| service::read(table, &service_settings, &names, report))
+        .collect();
     let ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),
@@ -159,13 +165,8 @@ fn read<'t>(
         blocklists: lists.blocklists,
         domains: lists.domains,
         rules: rules.into_iter().filter_map(|table| rule::read(table, &names, report)).collect(),
-        service_settings: settings
-            .map(|table| service::read_settings(table, report))
-            .unwrap_or_default(),
-        services: services
-            .into_iter()
-            .filter_map(|table| service::read(table, &names, report))
-            .collect(),
+        service_settings,
+        services,
         files: lists.files,
         configurations: lists.configurations,
     };

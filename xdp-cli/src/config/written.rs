@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::Serialize;
 
 use super::qtype;
+use super::service::time;
 use crate::notation::steers;
 use crate::ruleset::domains::DomainList;
 use crate::ruleset::services;
@@ -262,11 +263,28 @@ fn write_action(settings: &mut Settings, action: &RuleAction) {
 
 /// The keys of `[services]` that are not those of a configuration without it.
 pub fn service_settings(settings: &services::Settings) -> Vec<Setting> {
-    let services::Settings { seed, tunnel_source_v4, tunnel_source_v6, next_hop } = settings;
+    let services::Settings {
+        seed,
+        tracking,
+        connections,
+        history,
+        tunnel_source_v4,
+        tunnel_source_v6,
+        next_hop,
+    } = settings;
     let usual = services::Settings::default();
     let mut written = Settings::default();
     if let Some(seed) = seed {
         written.add("seed", Value::Text(base64(seed)));
+    }
+    if *tracking != usual.tracking {
+        written.add("tracking", Value::text(tracking.as_str()));
+    }
+    if *connections != usual.connections {
+        written.add("connections", Value::Number(*connections));
+    }
+    if *history != usual.history {
+        written.add("history", Value::Text(time::text(*history)));
     }
     let mut sources = Vec::new();
     if *tunnel_source_v4 != usual.tunnel_source_v4 {
@@ -299,7 +317,13 @@ pub fn service(service: &services::Service) -> Vec<Setting> {
         mode,
         hash,
         table,
+        tracking,
+        affinity,
+        udp_timeout,
+        too_big,
         no_backend,
+        echo,
+        panic,
         mtu,
     } = service;
     let mut settings = Settings::default();
@@ -318,8 +342,25 @@ pub fn service(service: &services::Service) -> Vec<Setting> {
         settings.add("hash", Value::text(hash.as_str()));
     }
     settings.add("table", Value::Number(*table));
-    if *no_backend == services::NoBackend::Pass {
-        settings.add("no_backend", Value::text("pass"));
+    // What a service tracks that does not say so depends on [services].
+    settings.add("tracking", Value::text(tracking.as_str()));
+    if let Some(affinity) = affinity {
+        settings.add("affinity", Value::Text(time::text(*affinity)));
+    }
+    if *udp_timeout != services::UDP_TIMEOUT {
+        settings.add("udp_timeout", Value::Text(time::text(*udp_timeout)));
+    }
+    if *too_big != services::TooBig::default() {
+        settings.add("too_big", Value::text(too_big.as_str()));
+    }
+    if *no_backend != services::NoBackend::default() {
+        settings.add("no_backend", Value::text(no_backend.as_str()));
+    }
+    if *echo != services::Echo::default() {
+        settings.add("echo", Value::text(echo.as_str()));
+    }
+    if *panic != 0 {
+        settings.add("panic", Value::Number((*panic).into()));
     }
     if let Some(mtu) = mtu {
         settings.add("mtu", Value::Number((*mtu).into()));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,13 @@ pub struct Settings {
     /// The secret that flows are spread by, 12 to 32 bytes: boxes with the same one choose the same
     /// backend. `None` where the configuration has none: then it is xdpctl's own, which all know.
     pub seed: Option<Vec<u8>>,
+    /// What services track that say nothing of it.
+    pub tracking: Tracking,
+    /// Entries of the connection table: a power of two, 65,536 to 67,108,864.
+    pub connections: u32,
+    /// How long a place of a table remembers the backend that it had before a change: a minute to a
+    /// day.
+    pub history: Duration,
     /// What the outer source of a tunnelled packet is taken from, one prefix of each family: the
     /// bits behind it come from the flow.
     pub tunnel_source_v4: Prefix<u32>,
@@ -25,10 +33,36 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             seed: None,
+            tracking: Tracking::default(),
+            connections: 1 << 20,
+            history: Duration::from_secs(3_600),
             // 172.16.0.0/16 and 100::/64, the discard prefix (RFC 6666).
             tunnel_source_v4: Prefix { address: 0xac10_0000, length: 16 },
             tunnel_source_v6: Prefix { address: 0x0100 << 112, length: 64 },
             next_hop: NextHop::Route,
+        }
+    }
+}
+
+/// Which connections get an entry in the connection table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tracking {
+    /// Those at places of the table that changed: only these could come to another backend.
+    #[default]
+    Changed,
+    All,
+    None,
+}
+
+impl Tracking {
+    pub const ALL: [Self; 3] = [Self::Changed, Self::All, Self::None];
+
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::All => "all",
+            Self::None => "none",
         }
     }
 }
@@ -63,12 +97,25 @@ pub struct Service {
     pub hash: Hash,
     /// Places of its table, one of [`TABLES`].
     pub table: u32,
+    pub tracking: Tracking,
+    /// How long after its last packet a client keeps its backend, over changes; at most a day. Only
+    /// with [`Hash::Source`].
+    pub affinity: Option<Duration>,
+    /// How long after its last packet a flow without connections (UDP, SCTP) keeps its backend.
+    pub udp_timeout: Duration,
+    pub too_big: TooBig,
     pub no_backend: NoBackend,
+    pub echo: Echo,
+    /// Percent of the weight: with less of it up, health is disregarded. 0 to 100; 0 is never.
+    pub panic: u8,
     /// Bytes of the longest IP packet that is sent to a backend; `None` takes those of the interface.
     pub mtu: Option<u16>,
     /// At least one, in file order.
     pub backends: Vec<Backend>,
 }
+
+/// [`Service::udp_timeout`] where the configuration has none.
+pub const UDP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The sizes that a table may have: primes, as Maglev wants them.
 pub const TABLES: [u32; 11] =
@@ -162,8 +209,66 @@ impl Hash {
 pub enum NoBackend {
     #[default]
     Drop,
+    /// The client is told by ICMP that the destination is unreachable.
+    Reject,
     /// They go to this host's own stack.
     Pass,
+}
+
+impl NoBackend {
+    pub const ALL: [Self; 3] = [Self::Drop, Self::Reject, Self::Pass];
+
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+/// What becomes of packets that do not fit on the way to their backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TooBig {
+    /// The client is told by ICMP what fits, and the packet is dropped.
+    #[default]
+    Icmp,
+    Drop,
+}
+
+impl TooBig {
+    pub const ALL: [Self; 2] = [Self::Icmp, Self::Drop];
+
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Icmp => "icmp",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+/// What becomes of echo requests to an address of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Echo {
+    /// The service leaves them alone.
+    #[default]
+    Pass,
+    /// They are answered while a backend is up.
+    Reply,
+}
+
+impl Echo {
+    pub const ALL: [Self; 2] = [Self::Pass, Self::Reply];
+
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Reply => "reply",
+        }
+    }
 }
 
 /// A `[[service.backend]]`, or a line of a service's file.
@@ -188,15 +293,20 @@ pub struct Backend {
 pub enum State {
     #[default]
     Up,
+    /// It keeps the connections that it has, and gets no new ones.
+    Drain,
     /// It gets no packets.
     Down,
 }
 
 impl State {
+    pub const ALL: [Self; 3] = [Self::Up, Self::Drain, Self::Down];
+
     /// As it is written in a configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
+            Self::Drain => "drain",
             Self::Down => "down",
         }
     }

@@ -10,10 +10,8 @@ use super::super::prefix::{self, IpPrefix};
 use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
 use super::settings::next_hop;
-use super::unfit;
+use super::{unfit, words};
 use crate::ruleset::services::{Backend, State};
-
-const STATES: [(&str, State); 2] = [("up", State::Up), ("down", State::Down)];
 
 /// The backends of a service, as far as they could be read, each with the place of its address.
 pub(super) fn read_all(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Vec<Placed<Backend>> {
@@ -67,8 +65,15 @@ fn read(
         let message = format!("{}: weight 0 is out of range", table.title);
         report.error(at, message, "a weight is 1 to 65535; state = \"down\" takes a backend out");
     }
-    let state = table.word("state", &STATES, report).unwrap_or_default();
+    let state = table.word("state", &words(State::ALL, State::as_str), report).unwrap_or_default();
     let next_hop = next_hop(&mut table, report);
+    if let Some(value) = table.value("server_id") {
+        report.error(
+            value.at,
+            format!("{}: server_id is not there yet", table.title),
+            "leave it out; QUIC is served with protocol = \"udp\"",
+        );
+    }
     let (file, line) = (report.file(table.at), report.line(table.at));
     let at = address.as_ref().map_or(table.at, |address| address.at);
     table.finish(report);

@@ -3,6 +3,7 @@
 mod backend;
 mod contradiction;
 mod settings;
+pub(super) mod time;
 
 use toml::de::DeValue;
 
@@ -11,7 +12,12 @@ use super::prefix::IpPrefix;
 use super::report::{Report, quote};
 use super::rule::{by_family, field};
 use super::table::{Placed, TomlTable, did_you_mean};
-use crate::ruleset::services::{Hash, Mode, NoBackend, Service, TABLES, Transport};
+use time::{DAY, SECOND};
+
+use crate::ruleset::services::{
+    Echo, Hash, Mode, NoBackend, Service, Settings, TABLES, TooBig, Tracking, Transport,
+    UDP_TIMEOUT,
+};
 
 pub(super) use settings::read as read_settings;
 
@@ -34,15 +40,22 @@ enum Encapsulation {
 const ENCAPSULATIONS: [(&str, Encapsulation); 2] =
     [("ipip", Encapsulation::Ipip), ("gue", Encapsulation::Gue)];
 
-const NO_BACKENDS: [(&str, NoBackend); 2] = [("drop", NoBackend::Drop), ("pass", NoBackend::Pass)];
-
 /// The port of GUE where none is named, as katran has it.
 const GUE_PORT: u16 = 6080;
+
+/// Every value of a key with its word.
+fn words<T: Copy, const N: usize>(
+    all: [T; N],
+    word: impl Fn(T) -> &'static str,
+) -> [(&'static str, T); N] {
+    all.map(|value| (word(value), value))
+}
 
 /// Reads a service. `None` where something that it cannot be without is missing or wrong, which has
 /// been reported.
 pub(super) fn read(
     mut table: TomlTable<'_>,
+    settings: &Settings,
     names: &Names<'_>,
     report: &mut Report<'_>,
 ) -> Option<Service> {
@@ -51,9 +64,16 @@ pub(super) fn read(
     let ports = field::ports(&mut table, "port", None, names, report);
     let source = field::prefixes(&mut table, "source", report);
     let mode = mode(&mut table, report);
-    let hashes: Vec<(&str, Hash)> = Hash::ALL.map(|hash| (hash.as_str(), hash)).to_vec();
-    let hash = table.word("hash", &hashes, report).unwrap_or_default();
-    let no_backend = table.word("no_backend", &NO_BACKENDS, report).unwrap_or_default();
+    let hash = table.word("hash", &words(Hash::ALL, Hash::as_str), report);
+    let affinity = time::read(&mut table, "affinity", SECOND..=DAY, report);
+    let tracking = table.word("tracking", &words(Tracking::ALL, Tracking::as_str), report);
+    let tracking = tracking.unwrap_or(settings.tracking);
+    let udp_timeout = time::read(&mut table, "udp_timeout", SECOND..=DAY, report);
+    fragments(&mut table, report);
+    let too_big = table.word("too_big", &words(TooBig::ALL, TooBig::as_str), report);
+    let no_backend = table.word("no_backend", &words(NoBackend::ALL, NoBackend::as_str), report);
+    let echo = table.word("echo", &words(Echo::ALL, Echo::as_str), report);
+    let panic = table.number("panic", 100, "write percent of the weight: 0 to 100", report);
     let mtu_hint = "write the bytes of the longest IP packet: 1280 to 65535";
     let mtu_at = table.value("mtu").map(|value| value.at);
     let mtu = table.number("mtu", 65_535, mtu_hint, report);
@@ -83,9 +103,15 @@ pub(super) fn read(
         ports: ports.map(|ports| united(ports.value)),
         source: source.map(by_family),
         mode: mode?,
-        hash,
+        hash: hash.unwrap_or_default(),
         table: size?,
-        no_backend,
+        tracking,
+        affinity: affinity.map(|it| it.value),
+        udp_timeout: udp_timeout.map_or(UDP_TIMEOUT, |it| it.value),
+        too_big: too_big.unwrap_or_default(),
+        no_backend: no_backend.unwrap_or_default(),
+        echo: echo.unwrap_or_default(),
+        panic: panic.and_then(|panic| u8::try_from(panic).ok()).unwrap_or(0),
         mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
         backends: backends.into_iter().map(|backend| backend.value).collect(),
     })
@@ -160,6 +186,14 @@ fn protocols(
             table.wrong_type("protocol", expected, &value, format!("write {WORDS}"), report);
             continue;
         };
+        if text == "quic" {
+            report.error(
+                value.at,
+                format!("{}: protocol \"quic\" is not there yet", table.title),
+                "write \"udp\": its packets are spread by address and port",
+            );
+            continue;
+        }
         let number = names.protocol(text).ok();
         match Transport::ALL.into_iter().find(|it| number == Some(it.number())) {
             Some(protocol) => protocols.push(protocol),
@@ -173,6 +207,18 @@ fn protocols(
     protocols.sort_unstable();
     protocols.dedup();
     (!protocols.is_empty()).then_some(protocols)
+}
+
+/// What becomes of fragments. There is one answer so far.
+fn fragments(table: &mut TomlTable<'_>, report: &mut Report<'_>) {
+    if let Some(value) = table.value("fragments")
+        && matches!(value.value, DeValue::String(text) if text == "track")
+    {
+        let message = format!("{}: fragments = \"track\" is not there yet", table.title);
+        report.error(value.at, message, "write \"drop\", or leave it out");
+        return;
+    }
+    table.word("fragments", &[("drop", ())], report);
 }
 
 fn mode(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Mode> {

@@ -3,11 +3,23 @@
 use super::super::report::{Report, quote};
 use super::super::rule::field;
 use super::super::table::{Placed, TomlTable};
+use super::time::{self, DAY, MINUTE};
+use super::words;
 use crate::config::prefix::{self, IpPrefix};
-use crate::ruleset::services::{NextHop, Settings};
+use crate::ruleset::services::{NextHop, Settings, Tracking};
 
 pub(in super::super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Settings {
     let mut settings = Settings { seed: seed(&mut table, report), ..Settings::default() };
+    if let Some(tracking) = table.word("tracking", &words(Tracking::ALL, Tracking::as_str), report)
+    {
+        settings.tracking = tracking;
+    }
+    if let Some(connections) = connections(&mut table, report) {
+        settings.connections = connections;
+    }
+    if let Some(history) = time::read(&mut table, "history", MINUTE..=DAY, report) {
+        settings.history = history.value;
+    }
     if let Some(next_hop) = next_hop(&mut table, report) {
         settings.next_hop = next_hop;
     }
@@ -41,6 +53,22 @@ pub(in super::super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) 
     }
     table.finish(report);
     settings
+}
+
+/// How many connections the table of them holds.
+fn connections(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<u32> {
+    const HINT: &str = "write a power of two, 65536 to 67108864; each takes 8 bytes";
+    let at = table.value("connections")?.at;
+    let number = table.number("connections", 1 << 26, HINT, report)?;
+    if number < 1 << 16 || !number.is_power_of_two() {
+        let what = match number.is_power_of_two() {
+            true => "is out of range",
+            false => "is not a power of two",
+        };
+        report.error(at, format!("{}: connections {number} {what}", table.title), HINT);
+        return None;
+    }
+    Some(number)
 }
 
 /// Where packets go on to.
