@@ -5,7 +5,18 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::metadata::{BackendCounter, Counted, Kind};
+use xdp_common::capacity::{COUNTERS_OF_SERVICE, COUNTERS_PER_PAGE};
+
 use crate::ruleset::{ListAction, RuleAction, Ruleset};
+
+/// Counters of a service, which lie side by side in one page.
+const BLOCK: u32 = COUNTERS_OF_SERVICE as u32;
+const _: () = assert!(COUNTERS_PER_PAGE.is_multiple_of(BLOCK));
+
+/// The first counter of a service's losses, which follow its own: see `xdp_common::lookup::services::Lost`.
+pub const fn losses(service: u32) -> u32 {
+    service + 1
+}
 
 /// Every list, rule and service of a ruleset with its counter (`counted`), the backends of each service
 /// with theirs (`backends`), and the numbers of the counters to zero before the ruleset is put in
@@ -26,14 +37,14 @@ pub fn assign(
 ) -> Assignment {
     let kept: FxHashMap<(&str, Kind), &Counted> =
         before.iter().map(|counted| ((counted.name.as_str(), counted.kind), counted)).collect();
-    let taken = before.iter().flat_map(|counted| [Some(counted.number), counted.lost]).flatten();
+    let taken = before.iter().flat_map(Counted::numbers);
     let of_backends = backends_before.iter().flatten().map(|backend| backend.number);
     let taken: FxHashSet<u32> = taken.chain(of_backends).collect();
     let mut free = (0..).filter(|number| !taken.contains(number));
-    let mut assignment = Assignment::default();
+    let mut fresh_numbers = Vec::new();
     let mut fresh = || {
         let number = free.next().unwrap_or(u32::MAX);
-        assignment.fresh.push(number);
+        fresh_numbers.push(number);
         number
     };
 
@@ -61,12 +72,8 @@ pub fn assign(
         };
         (&rule.name, Kind::Rule, action, None)
     });
-    let services = ruleset
-        .services
-        .iter()
-        .map(|service| (&service.name, Kind::Service, service.mode.as_str(), None));
     let mut counted = Vec::new();
-    for (name, kind, action, entries) in lists.chain(rules).chain(services) {
+    for (name, kind, action, entries) in lists.chain(rules) {
         let old = kept.get(&(name.as_str(), kind));
         let number = old.map_or_else(&mut fresh, |old| old.number);
         let old_lost = old.and_then(|old| old.lost);
@@ -74,6 +81,40 @@ pub fn assign(
         let (name, action) = (name.clone(), action.to_owned());
         counted.push(Counted { name, kind, action, entries, number, lost });
     }
+    // The counters of a service lie side by side, and those of all services behind all others, as far as
+    // these are new.
+    let used = |number: u32| taken.contains(&number);
+    let first = counted.iter().flat_map(Counted::numbers).max().map_or(0, |last| last + 1);
+    let mut blocks = (first.div_ceil(BLOCK)..u32::MAX / BLOCK)
+        .map(|block| block * BLOCK)
+        .filter(|&first| !(first..first + BLOCK).any(used));
+    let mut last = first;
+    for service in &ruleset.services {
+        let old = kept.get(&(service.name.as_str(), Kind::Service));
+        let number = old.map_or_else(
+            || {
+                let first = blocks.next().unwrap_or(u32::MAX - BLOCK);
+                last = first + BLOCK;
+                fresh_numbers.extend(first..first + BLOCK);
+                first
+            },
+            |old| old.number,
+        );
+        counted.push(Counted {
+            name: service.name.clone(),
+            kind: Kind::Service,
+            action: service.mode.as_str().to_owned(),
+            entries: None,
+            number,
+            lost: None,
+        });
+    }
+    let mut free = (last..).filter(|&number| !used(number));
+    let mut fresh = || {
+        let number = free.next().unwrap_or(u32::MAX);
+        fresh_numbers.push(number);
+        number
+    };
     let services = before.iter().filter(|counted| counted.kind == Kind::Service);
     let kept: FxHashMap<(&str, &str), u32> = services
         .zip(backends_before)
@@ -91,7 +132,5 @@ pub fn assign(
         }
         backends.push(of_service);
     }
-    assignment.counted = counted;
-    assignment.backends = backends;
-    assignment
+    Assignment { counted, backends, fresh: fresh_numbers }
 }

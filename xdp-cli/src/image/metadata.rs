@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use xdp_common::capacity::COUNTERS_OF_SERVICE;
 
 use super::domains::Seed;
 use crate::ruleset::{EntryCount, RedirectTarget, path_bytes};
@@ -98,6 +99,17 @@ pub struct Counted {
     pub number: u32,
     /// Number of the counter of packets that could not be redirected; `None` unless a redirect.
     pub lost: Option<u32>,
+}
+
+impl Counted {
+    /// The numbers of its counters.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        let own = match self.kind {
+            Kind::Service => COUNTERS_OF_SERVICE as u32,
+            _ => 1,
+        };
+        (self.number..self.number.saturating_add(own)).chain(self.lost)
+    }
 }
 
 /// A backend, and its counter.

@@ -97,6 +97,16 @@ impl Image {
         generation: u64,
         metadata: &Metadata,
     ) -> Result<Self, BuildError> {
+        Self::build_after(ruleset, generation, metadata, &services::Before::default())
+    }
+
+    /// The same for a ruleset that takes the place of another one, whose services had these tables.
+    pub fn build_after(
+        ruleset: &Ruleset,
+        generation: u64,
+        metadata: &Metadata,
+        before: &services::Before,
+    ) -> Result<Self, BuildError> {
         let mut header = Header {
             magic: MAGIC,
             layout: LAYOUT,
@@ -135,7 +145,7 @@ impl Image {
         let mut lines = LineWriter::new(next(&blocks) * BLOCK_LINES);
         named.write(&mut header, &mut lines)?;
         write_lists(&table, &mut header, &mut lines)?;
-        services(ruleset, metadata, &mut header, &mut lines)?;
+        services(ruleset, metadata, before, &mut header, &mut lines)?;
         if let Some(domains) = domains {
             domains.write_far(&mut header, &mut lines);
         }
@@ -173,6 +183,7 @@ fn domains(ruleset: &Ruleset, metadata: &Metadata) -> Result<Option<Domains>, Bu
 fn services(
     ruleset: &Ruleset,
     metadata: &Metadata,
+    before: &services::Before,
     header: &mut Header,
     lines: &mut LineWriter,
 ) -> Result<(), TooLarge> {
@@ -185,7 +196,9 @@ fn services(
         })
         .collect();
     let (settings, services) = (&ruleset.service_settings, &ruleset.services);
-    services::write(settings, services, &counters, metadata.mtu, metadata.seed, header, lines)
+    let context =
+        services::Context { counters: &counters, mtu: metadata.mtu, seed: metadata.seed, before };
+    services::write(settings, services, &context, header, lines)
 }
 
 fn policy_flags(ruleset: &Ruleset) -> u32 {

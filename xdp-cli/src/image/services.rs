@@ -3,46 +3,136 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use xdp_common::image::{Header, LINE_WORDS, Line, flag};
+use xdp_common::filter::services::MAX_SHARED;
+use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT};
+use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{
     self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_FRAGMENT, KEY_IPV6, KEY_PROTOCOL_SHIFT,
-    KEY_REPLY, KEY_SET, Key, LINE_BITS, LINE_ENTRIES, LINE_PLACES, Mode, Origin, fields,
+    KEY_REPLY, KEY_SET, Key, LINE_BITS, LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS,
+    Tracking, fields,
 };
 use xdp_common::stats::counter::CounterId;
 
+use super::counters::losses;
 use super::domains::{Generator, Seed};
 use super::interval_tree::LineWriter;
 use super::intervals::{Address, fold_nested};
 use super::lpm::{self, TooLarge, Valued};
 use super::maglev::{self, Candidate};
 use crate::ruleset::services::{
-    Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State,
+    Echo, Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State, TABLES, TooBig,
+    Tracking as Remembered, Transport,
 };
 use crate::ruleset::{Prefix, Prefixes};
 
-/// The counters of a service: its own, and those of its backends.
+/// The counters of a service: its own, behind which those of its losses follow, and those of its backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub service: u32,
     pub backends: Vec<u32>,
 }
 
-/// Writes the services into the image. `mtu` is the interface's.
+/// What services are compiled for.
+pub struct Context<'a> {
+    pub counters: &'a [Counters],
+    /// The interface's.
+    pub mtu: u16,
+    pub seed: Seed,
+    pub before: &'a Before,
+}
+
+/// The tables of the ruleset before, from which connections are with the backends that they have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// By the ids of their services.
+    pub tables: FxHashMap<u32, Table>,
+    /// The moment from which the new tables hold.
+    pub now: u32,
+}
+
+/// A service's table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// The ids of the backends of now and of before, by places.
+    pub places: Vec<[u32; 2]>,
+    /// As in [`Front`].
+    pub history_ends: u32,
+    pub changed_at: u32,
+}
+
+impl Before {
+    /// The tables of an image. Whatever makes no sense there is left out.
+    pub fn of<L: Lines>(lines: &L, now: u32) -> Self {
+        let mut before = Self { tables: FxHashMap::default(), now };
+        let header = lines.block(0).map(Header::of);
+        let Some(header) = header.filter(|header| header.has(flag::SERVICES)) else {
+            return before;
+        };
+        for at in 0..header.service_table_lines {
+            let Some(line) = lines.line(header.service_table.wrapping_add(at)) else { break };
+            for entry in line.chunks_exact(ENTRY_WORDS) {
+                let [_, _, rest, leads_to] = *entry else { continue };
+                if rest & KEY_REPLY != 0 {
+                    continue;
+                }
+                let mut at = leads_to as u32;
+                for _ in 0..=MAX_SHARED {
+                    let Some(line) = lines.line(at).filter(|_| at != 0) else { break };
+                    let front = Front::of(line);
+                    let table = || Table::of(lines, front);
+                    before.tables.entry(front.counter).or_insert_with(table);
+                    at = front.next;
+                }
+            }
+        }
+        before
+    }
+}
+
+impl Table {
+    fn of<L: Lines>(lines: &L, front: &Front) -> Self {
+        const BACKENDS: u32 = (1 << PLACE_BITS) - 1;
+        let id = |index: u32| {
+            let line = lines.line(front.backends.wrapping_add(index));
+            line.map_or(0, |line| Backend::of(line).counter)
+        };
+        let places = front.places.min(*TABLES.last().expect("a constant"));
+        let places = (0..places)
+            .map_while(|place| services::number_at(lines, front.places_at, place))
+            .map(|place| [id(place & BACKENDS), id(place >> PLACE_BITS)])
+            .collect();
+        Self { places, history_ends: front.history_ends, changed_at: front.changed_at }
+    }
+
+    /// What stood at the place that stands for the same flows as place `index` of `of`.
+    fn at(&self, index: usize, of: usize) -> Option<[u32; 2]> {
+        if of == self.places.len() {
+            return self.places.get(index).copied();
+        }
+        let index = (2 * index + 1) * self.places.len() / (2 * of);
+        self.places.get(index).copied()
+    }
+}
+
+/// Writes the services into the image.
 pub fn write(
     settings: &Settings,
     services: &[Service],
-    counters: &[Counters],
-    mtu: u16,
-    seed: Seed,
+    context: &Context<'_>,
     header: &mut Header,
     lines: &mut LineWriter,
 ) -> Result<(), TooLarge> {
     if services.is_empty() {
         return Ok(());
     }
+    let counters = context.counters;
     header.flags |= flag::SERVICES;
+    if services.iter().any(|service| service.tracking != Remembered::None) {
+        header.connection_lines = settings.connections / LINE_WORDS as u32;
+    }
     let secret = secret(settings);
     header.service_secret = lines.push(secret);
     tunnels(settings, header);
@@ -52,30 +142,37 @@ pub fn write(
     for (service, counters) in services.iter().zip(counters) {
         backends.push(lines.next());
         for (backend, &counter) in service.backends.iter().zip(&counters.backends) {
-            lines.push(backend_line(settings, backend, counter));
+            lines.push(backend_line(settings, backend, counter, counters.service));
         }
     }
-    let tables: Vec<(u32, u32)> =
-        services.iter().map(|service| places(service, &secret, lines)).collect();
+    directory(counters, &backends, header, lines);
+    let tables: Vec<WrittenTable> = services
+        .iter()
+        .zip(counters)
+        .map(|(service, counters)| {
+            places(service, counters, settings.history, context.before, &secret, lines)
+        })
+        .collect();
     let mut fronts = Fronts {
         services,
         counters,
         clients: &clients,
         backends,
         tables,
-        mtu,
+        mtu: context.mtu,
         written: FxHashMap::default(),
     };
     let mut entries = Vec::new();
     for (key, of) in destinations(services) {
-        let line = fronts.line(&of, lines);
+        let protocol = (key[2] >> KEY_PROTOCOL_SHIFT) as u8;
+        let line = fronts.line(&of, protocol, lines);
         entries.push((key, line));
     }
     for (key, origin) in origins(settings, services, counters) {
         header.flags |= flag::SERVICE_REPLIES;
         entries.push((key, lines.push(origin.to_line())));
     }
-    let (keys, table) = place(&entries, seed);
+    let (keys, table) = place(&entries, context.seed);
     header.service_keys = lines.push(keys);
     header.service_table_lines = table.len() as u32;
     header.service_table = lines.append(table);
@@ -122,6 +219,7 @@ fn backend_line(
     settings: &Settings,
     backend: &crate::ruleset::services::Backend,
     counter: u32,
+    service: u32,
 ) -> Line {
     let (has_mac, mac) = mac(backend.next_hop.unwrap_or(settings.next_hop));
     Backend {
@@ -131,9 +229,15 @@ fn backend_line(
         has_port: backend.port.is_some().into(),
         is_v6: backend.address.is_ipv6().into(),
         has_mac,
-        reserved: 0,
+        state: match backend.state {
+            State::Up => services::State::Up,
+            State::Drain => services::State::Drain,
+            State::Down => services::State::Down,
+        } as u8,
         mac,
-        padding: [0; 4],
+        service: CounterId::new(service).0,
+        reserved: 0,
+        padding: [0; 3],
     }
     .to_line()
 }
@@ -145,29 +249,97 @@ fn mac(next_hop: NextHop) -> (u8, [u8; 6]) {
     }
 }
 
-/// Writes a service's table. Returns its first line and how many places it has.
-fn places(service: &Service, secret: &Line, lines: &mut LineWriter) -> (u32, u32) {
-    let up: Vec<usize> = (0..service.backends.len())
-        .filter(|&index| service.backends[index].state == State::Up)
-        .collect();
-    let candidates: Vec<Candidate> = up
-        .iter()
-        .map(|&index| {
-            let backend = &service.backends[index];
-            Candidate { number: number(secret, &backend.name), weight: backend.weight }
-        })
-        .collect();
-    let table = maglev::table(service.table, &candidates);
-    let first = lines.next();
-    for chunk in table.chunks(LINE_PLACES as usize) {
+/// Writes where the line of each backend is, by its id.
+fn directory(counters: &[Counters], backends: &[u32], header: &mut Header, lines: &mut LineWriter) {
+    let mut by_id: Vec<u32> = Vec::new();
+    for (counters, &first) in counters.iter().zip(backends) {
+        for (line, &counter) in (first..).zip(&counters.backends) {
+            let id = CounterId::new(counter).0 as usize;
+            if by_id.len() <= id {
+                by_id.resize(id + 1, 0);
+            }
+            by_id[id] = line;
+        }
+    }
+    header.service_ids = by_id.len() as u32;
+    header.service_directory = lines.next();
+    write_numbers(&by_id, lines);
+}
+
+fn write_numbers(numbers: &[u32], lines: &mut LineWriter) {
+    for chunk in numbers.chunks(LINE_PLACES as usize) {
         let mut line = [0; LINE_WORDS];
-        for (place, &candidate) in chunk.iter().enumerate() {
-            // As sixteen-bit numbers lie in memory, on the processors that there are: lowest first.
-            line[place / 4] |= (up[usize::from(candidate)] as u64) << (16 * (place % 4));
+        for (place, &number) in chunk.iter().enumerate() {
+            line[place / 2] |= u64::from(number) << (32 * (place % 2));
         }
         lines.push(line);
     }
-    (first, table.len() as u32)
+}
+
+struct WrittenTable {
+    first: u32,
+    places: u32,
+    history_ends: u32,
+    changed_at: u32,
+}
+
+/// Writes a service's table. All its backends have places there, whether they are up or not: while one is
+/// not, packets at its places find another, and no other place changes.
+fn places(
+    service: &Service,
+    counters: &Counters,
+    history: Duration,
+    before: &Before,
+    secret: &Line,
+    lines: &mut LineWriter,
+) -> WrittenTable {
+    let candidates: Vec<Candidate> = service
+        .backends
+        .iter()
+        .map(|backend| Candidate { number: number(secret, &backend.name), weight: backend.weight })
+        .collect();
+    let table = maglev::table(service.table, &candidates);
+    let id = |index: u16| CounterId::new(counters.backends[usize::from(index)]).0;
+    let indexes: FxHashMap<u32, u16> =
+        (0..service.backends.len() as u16).map(|index| (id(index), index)).collect();
+    let old = before.tables.get(&CounterId::new(counters.service).0);
+    let mut has_changed = false;
+    let numbers: Vec<u32> = table
+        .iter()
+        .enumerate()
+        .map(|(place, &now)| {
+            let former =
+                old.and_then(|old| old.at(place, table.len())).and_then(|[last, first]| {
+                    let stays = last == id(now);
+                    has_changed |= !stays;
+                    indexes.get(if stays { &first } else { &last }).copied()
+                });
+            u32::from(now) | u32::from(former.unwrap_or(now)) << PLACE_BITS
+        })
+        .collect();
+    let first = lines.next();
+    write_numbers(&numbers, lines);
+    let mut written = WrittenTable {
+        first,
+        places: table.len() as u32,
+        history_ends: old.map_or(0, |old| old.history_ends),
+        changed_at: old.map_or(0, |old| old.changed_at),
+    };
+    if has_changed {
+        written.changed_at = before.now;
+        written.history_ends = before.now.saturating_add(moments(history));
+    }
+    written
+}
+
+/// How many moments a time takes.
+fn moments(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos() >> MOMENT_SHIFT).map_or(u32::MAX, |moments| moments + 1)
+}
+
+/// How many ages a time takes.
+fn ages(time: Duration) -> u16 {
+    u16::try_from(time.as_nanos() >> AGE_SHIFT).map_or(u16::MAX, |ages| ages + 1)
 }
 
 /// The number of a backend's name, by which its places are ordered.
@@ -222,6 +394,15 @@ fn destinations(services: &[Service]) -> BTreeMap<[u64; 3], Vec<usize>> {
             }
         }
     }
+    // Behind those for the port, those for all ports are asked.
+    let for_all = keys.clone();
+    for (key, of) in &mut keys {
+        let [high, low, rest] = *key;
+        if rest & (KEY_ANY_PORT | KEY_FRAGMENT) == 0 {
+            let any = for_all.get(&[high, low, rest & !0xffff | KEY_ANY_PORT]);
+            of.extend(any.into_iter().flatten());
+        }
+    }
     keys
 }
 
@@ -251,7 +432,9 @@ fn origins(
                 reserved: [0; 4],
                 mac,
                 unused: [0; 2],
-                padding: [0; 3],
+                losses: CounterId::new(losses(counters.service)).0,
+                others: 0,
+                padding: [0; 2],
             };
             let rest = match (backend.port, service.ports.as_deref()) {
                 (Some(port), Some(&[(own, _)])) => {
@@ -365,29 +548,30 @@ struct Fronts<'a> {
     counters: &'a [Counters],
     clients: &'a Clients,
     backends: Vec<u32>,
-    tables: Vec<(u32, u32)>,
+    tables: Vec<WrittenTable>,
     mtu: u16,
-    written: FxHashMap<Vec<usize>, u32>,
+    written: FxHashMap<(Vec<usize>, u8), u32>,
 }
 
 impl Fronts<'_> {
     /// The line of the front of services that share a key, in file order.
-    fn line(&mut self, of: &[usize], lines: &mut LineWriter) -> u32 {
+    fn line(&mut self, of: &[usize], protocol: u8, lines: &mut LineWriter) -> u32 {
         let Some((&index, behind)) = of.split_first() else { return 0 };
         // Nothing behind a service for all clients is ever reached.
         let behind = if self.clients.numbers[index].is_none() { &[] } else { behind };
         let own: Vec<usize> = [&[index], behind].concat();
-        if let Some(&line) = self.written.get(&own) {
+        let key = (own, protocol);
+        if let Some(&line) = self.written.get(&key) {
             return line;
         }
-        let next = self.line(behind, lines);
-        let front = self.front(index, next);
+        let next = self.line(behind, protocol, lines);
+        let front = self.front(index, protocol, next);
         let line = lines.push(front.to_line());
-        self.written.insert(own, line);
+        self.written.insert(key, line);
         line
     }
 
-    fn front(&self, index: usize, next: u32) -> Front {
+    fn front(&self, index: usize, protocol: u8, next: u32) -> Front {
         let service = &self.services[index];
         let (mode, gue_port) = match service.mode {
             Wanted::Nat => (Mode::Nat, 0),
@@ -395,7 +579,16 @@ impl Fronts<'_> {
             Wanted::Gue { port } => (Mode::Gue, port),
             Wanted::L2dsr => (Mode::L2dsr, 0),
         };
-        let (places_at, places) = self.tables[index];
+        let table = &self.tables[index];
+        let counters = &self.counters[index];
+        let losses = CounterId::new(losses(counters.service)).0;
+        let is_udp = protocol == Transport::Udp.number();
+        let life = service.affinity.or(is_udp.then_some(service.udp_timeout));
+        let answers = [
+            (service.too_big == TooBig::Icmp, services::answers::TOO_BIG),
+            (service.no_backend == NoBackend::Reject, services::answers::UNREACHABLE),
+            (service.echo == Echo::Reply, services::answers::ECHO),
+        ];
         Front {
             mode: mode as u8,
             hash: match service.hash {
@@ -408,13 +601,26 @@ impl Fronts<'_> {
             limited: self.clients.numbers[index].is_some().into(),
             gue_port,
             mtu: service.mtu.unwrap_or(self.mtu),
-            places_at,
-            places,
+            places_at: table.first,
+            places: table.places,
             backends: self.backends[index],
-            counter: CounterId::new(self.counters[index].service).0,
+            counter: CounterId::new(counters.service).0,
             next,
             clients: self.clients.numbers[index].unwrap_or(0),
-            reserved: [0; 8],
+            history_ends: table.history_ends,
+            changed_at: table.changed_at,
+            life: life.map_or(0, ages),
+            tracking: match service.tracking {
+                Remembered::None => Tracking::None,
+                Remembered::Changed => Tracking::Changed,
+                Remembered::All => Tracking::All,
+            } as u8,
+            affine: service.affinity.is_some().into(),
+            answers: answers.iter().filter(|(on, _)| *on).fold(0, |bits, (_, bit)| bits | bit),
+            unused: [0; 3],
+            spares: losses,
+            losses,
+            reserved: [0; 2],
         }
     }
 }

@@ -392,8 +392,9 @@ pub fn by_id<L: Lines>(lines: &L, header: &Header, id: u32) -> Option<u32> {
     number_at(lines, header.service_directory, id)
 }
 
+/// The number at that index of an array of them. `None` is a corrupt image.
 #[inline(always)]
-fn number_at<L: Lines>(lines: &L, first: u32, index: u32) -> Option<u32> {
+pub fn number_at<L: Lines>(lines: &L, first: u32, index: u32) -> Option<u32> {
     let line = lines.line(first.wrapping_add(index / LINE_PLACES))?;
     let pair = line[(index % LINE_PLACES / 2) as usize & 7];
     Some((pair >> (32 * (index % 2))) as u32)

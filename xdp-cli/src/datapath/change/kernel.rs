@@ -28,7 +28,7 @@ use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::domains::Seed;
-use crate::image::metadata::{Metadata, Mode, Redirect};
+use crate::image::metadata::{Counted, Metadata, Mode, Redirect};
 use crate::notation::{memory, millis, took};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
@@ -274,7 +274,8 @@ pub fn empty_redirects(map: &OwnedFd, generation: u64) -> io::Result<()> {
 
 /// The pages of counters that a ruleset uses.
 pub fn used_pages(metadata: &Metadata) -> BTreeSet<u32> {
-    let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let backends = metadata.backends.iter().flatten().map(|backend| backend.number);
+    let numbers = metadata.counted.iter().flat_map(Counted::numbers).chain(backends);
     numbers.map(|number| number / COUNTERS_PER_PAGE).collect()
 }
 
