@@ -37,6 +37,8 @@ pub struct Metadata {
     pub mtu: u16,
     /// The backends of each service, in the order of the services.
     pub backends: Vec<Vec<BackendCounter>>,
+    /// Lines of connections that are remembered; 0 where none are.
+    pub connection_lines: u32,
     /// What the keys for names and services are drawn from.
     pub seed: Seed,
 }

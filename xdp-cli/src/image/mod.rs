@@ -196,8 +196,8 @@ fn services(
         })
         .collect();
     let (settings, services) = (&ruleset.service_settings, &ruleset.services);
-    let context =
-        services::Context { counters: &counters, mtu: metadata.mtu, seed: metadata.seed, before };
+    let Metadata { mtu, seed, connection_lines, .. } = *metadata;
+    let context = services::Context { counters: &counters, mtu, seed, connection_lines, before };
     services::write(settings, services, &context, header, lines)
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use xdp_common::capacity::MAX_BACKENDS_OF_ONE;
 use xdp_common::filter::services::MAX_SHARED;
 use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
@@ -26,7 +27,7 @@ use crate::ruleset::services::{
     Echo, Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State, TABLES, TooBig,
     Tracking as Remembered, Transport,
 };
-use crate::ruleset::{Prefix, Prefixes};
+use crate::ruleset::{Prefix, Prefixes, Ruleset};
 
 /// The counters of a service: its own, behind which those of its losses follow, and those of its backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Context<'a> {
     /// The interface's.
     pub mtu: u16,
     pub seed: Seed,
+    /// See [`connection_lines`].
+    pub connection_lines: u32,
     pub before: &'a Before,
 }
 
@@ -49,6 +52,8 @@ pub struct Context<'a> {
 pub struct Before {
     /// By the ids of their services.
     pub tables: FxHashMap<u32, Table>,
+    /// What the configuration said of each backend, by its id: an `xdp_common` state.
+    pub states: FxHashMap<u32, u8>,
     /// The moment from which the new tables hold.
     pub now: u32,
 }
@@ -66,30 +71,61 @@ pub struct Table {
 impl Before {
     /// The tables of an image. Whatever makes no sense there is left out.
     pub fn of<L: Lines>(lines: &L, now: u32) -> Self {
-        let mut before = Self { tables: FxHashMap::default(), now };
-        let header = lines.block(0).map(Header::of);
-        let Some(header) = header.filter(|header| header.has(flag::SERVICES)) else {
-            return before;
-        };
-        for at in 0..header.service_table_lines {
-            let Some(line) = lines.line(header.service_table.wrapping_add(at)) else { break };
-            for entry in line.chunks_exact(ENTRY_WORDS) {
-                let [_, _, rest, leads_to] = *entry else { continue };
-                if rest & KEY_REPLY != 0 {
-                    continue;
-                }
-                let mut at = leads_to as u32;
-                for _ in 0..=MAX_SHARED {
-                    let Some(line) = lines.line(at).filter(|_| at != 0) else { break };
-                    let front = Front::of(line);
-                    let table = || Table::of(lines, front);
-                    before.tables.entry(front.counter).or_insert_with(table);
-                    at = front.next;
-                }
+        let mut before = Self { now, ..Self::default() };
+        for front in fronts(lines) {
+            if before.tables.contains_key(&front.counter) {
+                continue;
             }
+            let states = backends(lines, &front).into_iter().map(|it| (it.counter, it.state));
+            before.states.extend(states);
+            before.tables.insert(front.counter, Table::of(lines, &front));
         }
         before
     }
+}
+
+/// The ids of the services of an image whose backends have other states than before, or others than that
+/// have come or gone.
+pub fn changed<L: Lines>(lines: &L, before: &Before) -> Vec<u32> {
+    let is_other = |it: &Backend| before.states.get(&it.counter) != Some(&it.state);
+    let mut changed: Vec<u32> = fronts(lines)
+        .iter()
+        .filter(|front| backends(lines, front).iter().any(is_other))
+        .map(|front| front.counter)
+        .collect();
+    changed.dedup();
+    changed
+}
+
+/// All fronts of an image, some of them more than once. Whatever makes no sense there is left out.
+pub fn fronts<L: Lines>(lines: &L) -> Vec<Front> {
+    let mut fronts = Vec::new();
+    let header = lines.block(0).map(Header::of);
+    let Some(header) = header.filter(|header| header.has(flag::SERVICES)) else { return fronts };
+    for at in 0..header.service_table_lines {
+        let Some(line) = lines.line(header.service_table.wrapping_add(at)) else { break };
+        for entry in line.chunks_exact(ENTRY_WORDS) {
+            let [_, _, rest, leads_to] = *entry else { continue };
+            if rest & KEY_REPLY != 0 {
+                continue;
+            }
+            let mut at = leads_to as u32;
+            for _ in 0..=MAX_SHARED {
+                let Some(line) = lines.line(at).filter(|_| at != 0) else { break };
+                let front = Front::of(line);
+                fronts.push(*front);
+                at = front.next;
+            }
+        }
+    }
+    fronts
+}
+
+/// A service's backends in an image.
+pub fn backends<L: Lines>(lines: &L, front: &Front) -> Vec<Backend> {
+    let all = 0..front.backend_count.min(MAX_BACKENDS_OF_ONE as u32);
+    all.map_while(|at| lines.line(front.backends.wrapping_add(at)).map(|line| *Backend::of(line)))
+        .collect()
 }
 
 impl Table {
@@ -117,6 +153,15 @@ impl Table {
     }
 }
 
+/// Lines of connections that a ruleset's services want; 0 where they want none.
+pub fn connection_lines(ruleset: &Ruleset) -> u32 {
+    let remembers = |service: &Service| service.tracking != Remembered::None;
+    if !ruleset.services.iter().any(remembers) {
+        return 0;
+    }
+    ruleset.service_settings.connections / LINE_WORDS as u32
+}
+
 /// Writes the services into the image.
 pub fn write(
     settings: &Settings,
@@ -130,9 +175,7 @@ pub fn write(
     }
     let counters = context.counters;
     header.flags |= flag::SERVICES;
-    if services.iter().any(|service| service.tracking != Remembered::None) {
-        header.connection_lines = settings.connections / LINE_WORDS as u32;
-    }
+    header.connection_lines = context.connection_lines;
     let secret = secret(settings);
     header.service_secret = lines.push(secret);
     tunnels(settings, header);
@@ -160,6 +203,7 @@ pub fn write(
         backends,
         tables,
         mtu: context.mtu,
+        history: moments(settings.history),
         written: FxHashMap::default(),
     };
     let mut entries = Vec::new();
@@ -236,7 +280,7 @@ fn backend_line(
         } as u8,
         mac,
         service: CounterId::new(service).0,
-        reserved: 0,
+        weight: backend.weight.into(),
         padding: [0; 3],
     }
     .to_line()
@@ -550,6 +594,7 @@ struct Fronts<'a> {
     backends: Vec<u32>,
     tables: Vec<WrittenTable>,
     mtu: u16,
+    history: u32,
     written: FxHashMap<(Vec<usize>, u8), u32>,
 }
 
@@ -617,10 +662,12 @@ impl Fronts<'_> {
             } as u8,
             affine: service.affinity.is_some().into(),
             answers: answers.iter().filter(|(on, _)| *on).fold(0, |bits, (_, bit)| bits | bit),
-            unused: [0; 3],
+            panic: service.panic,
+            unused: [0; 2],
             spares: losses,
             losses,
-            reserved: [0; 2],
+            backend_count: service.backends.len() as u32,
+            history: self.history,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::counters;
 use super::domains::Seed;
 use super::metadata::{Metadata, Mode, Redirect};
+use super::services;
 use crate::ruleset::{RuleAction, Ruleset};
 
 impl Metadata {
@@ -34,6 +35,7 @@ impl Metadata {
             counted: assigned.counted,
             mtu: 0,
             backends: assigned.backends,
+            connection_lines: services::connection_lines(ruleset),
             redirects,
             vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
             seed: Seed::default(),

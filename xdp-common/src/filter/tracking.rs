@@ -35,9 +35,9 @@ pub const SPARE_BITS: u32 = 20;
 /// Spares of a service.
 pub const SPARES: u32 = 3;
 
-const MOMENTS: u64 = (1 << MOMENT_BITS) - 1;
+pub const MOMENTS: u64 = (1 << MOMENT_BITS) - 1;
 const AGES: u64 = (1 << AGE_BITS) - 1;
-const IDS: u64 = (1 << ID_BITS) - 1;
+pub const IDS: u64 = (1 << ID_BITS) - 1;
 const TAG_SHIFT: u32 = AGE_BITS + ID_BITS;
 
 /// Words of state that a map has, and lines of connections: 1 MiB of either.
@@ -202,7 +202,8 @@ fn track<L: Lines, B: Beside>(
         let candidate = candidate(lines, header, front, flow, choice, at)?;
         // Line 0 is the image's header: whatever it says as a backend is not looked at.
         let backend = Backend::of(lines.line(candidate)?);
-        let state = state(backend, beside.state(backend.counter), choice);
+        let word = beside.state(backend.counter);
+        let state = state(backend, word, choice.word, choice.now >> MOMENT_SHIFT);
         let keeps = at <= OF_BEFORE || at == OF_NOW && choice.old != 0;
         let takes = state == State::Up as u32
             || state == State::Drain as u32 && keeps && choice.is_new == 0;
@@ -293,10 +294,10 @@ fn candidate<L: Lines>(
     if id == 0 { Some(0) } else { services::by_id(lines, header, id) }
 }
 
-/// A [`State`]: what a command said comes before the configuration, and that before checks.
+/// A [`State`]: what a command said comes before the configuration, and that before checks. `service` is
+/// the service's word, and `now` a moment.
 #[inline(always)]
-fn state(backend: &Backend, word: u64, choice: &Choice) -> u32 {
-    let now = choice.now >> MOMENT_SHIFT;
+pub fn state(backend: &Backend, word: u64, service: u64, now: u64) -> u32 {
     let holds = |until: u64| until == 0 || now < until;
     let command = word & 3;
     if command != 0 && holds(word >> FIRST_MOMENT & MOMENTS) {
@@ -306,7 +307,7 @@ fn state(backend: &Backend, word: u64, choice: &Choice) -> u32 {
         return backend.state.into();
     }
     let check = word >> 2 & 3;
-    if check != 0 && choice.word & DISREGARD_CHECKS == 0 && holds(word >> SECOND_MOMENT & MOMENTS) {
+    if check != 0 && service & DISREGARD_CHECKS == 0 && holds(word >> SECOND_MOMENT & MOMENTS) {
         return check as u32 - Said::Up as u32;
     }
     State::Up as u32

@@ -157,11 +157,16 @@ pub struct Front {
     /// What becomes of packets that are too big, that no backend serves, and that ask for an echo: bits
     /// of [`answers`].
     pub answers: u8,
-    pub unused: [u8; 3],
+    /// For the command line: percent of the weight; with less of it up, checks are disregarded.
+    pub panic: u8,
+    pub unused: [u8; 2],
     /// The id of its second word of state, and its first counter of losses, see [`Lost`].
     pub spares: u32,
     pub losses: u32,
-    pub reserved: [u32; 2],
+    /// For the command line: how many backends there are, how long connections may be with a substitute
+    /// after a backend recovered, in moments.
+    pub backend_count: u32,
+    pub history: u32,
 }
 
 /// Which flows are remembered.
@@ -263,7 +268,8 @@ pub struct Backend {
     pub mac: [u8; 6],
     /// The id of its service.
     pub service: u32,
-    pub reserved: u32,
+    /// For the command line: its weight.
+    pub weight: u32,
     pub padding: [u64; 3],
 }
 

@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use xdp_common::capacity::{MAX_COUNTERS, MAX_LISTS, MAX_REDIRECTS, MAX_RULES, REDIRECT_SLOTS};
+use xdp_common::capacity::{
+    MAX_COUNTERS, MAX_LISTS, MAX_REDIRECTS, MAX_RULES, MAX_SERVICES, REDIRECT_SLOTS,
+};
 use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC};
 use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::{Counter, Matrix};
@@ -11,7 +13,7 @@ use xdp_common::stats::counter::{Counter, Matrix};
 use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::maps::image::{Current, Mapped, Standing};
-use crate::image::metadata::Metadata;
+use crate::image::metadata::{Counted, Metadata};
 
 /// The ruleset in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +55,10 @@ impl InForce {
 /// Whether a ruleset can have such metadata. Counters and redirect slots are found by its numbers,
 /// so these have to stay within the maps.
 fn is_possible(metadata: &Metadata) -> bool {
-    let mut numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+    let backends = metadata.backends.iter().flatten().map(|backend| backend.number);
+    let mut numbers = metadata.counted.iter().flat_map(Counted::numbers).chain(backends);
     let mut slots = metadata.redirects.iter().map(|redirect| redirect.slot);
-    metadata.counted.len() <= MAX_LISTS + MAX_RULES
+    metadata.counted.len() <= MAX_LISTS + MAX_RULES + MAX_SERVICES
         && numbers.all(|number| number < MAX_COUNTERS)
         && metadata.redirects.len() <= MAX_REDIRECTS as usize
         && slots.all(|slot| slot < REDIRECT_SLOTS)

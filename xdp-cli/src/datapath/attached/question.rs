@@ -87,13 +87,15 @@ impl<'m> Explainer<'m> {
             load::load_others_beside(&given, program.as_fd()).map_err(not_loaded)?;
         }
         let counted = PerCpuValues::zeroed(size_of::<PerCpu>(), 1);
-        let counted = counted.context("count the processors")?;
+        let mut counted = counted.context("count the processors")?;
+        counted.set_word(offset_of!(PerCpu, scratch.question), 1);
         let mut take = |wanted: Map| {
             let place = own.iter().position(|(map, _)| *map == wanted);
             let found = place.map(|place| own.swap_remove(place).1);
             found.ok_or_else(|| Error::new(format!("{} is not the question's own", wanted.name())))
         };
         let (counters, stages) = (take(Map::COUNTERS)?, take(Map::STAGES)?);
+        counted.update(&counters, 0).context("say that it is a question")?;
         Ok(Self {
             maps: shared,
             link_type,
@@ -198,7 +200,8 @@ impl<'m> Explainer<'m> {
 fn lists_names(maps: &Maps) -> Result<(Option<u32>, bool)> {
     let image = image::Mapped::in_force(&maps.ruleset).context("read the ruleset in force")?;
     let Some(image) = image else { return Ok((None, false)) };
-    let has_names = image.block(0).is_some_and(|block| Header::of(block).has(flag::DOMAINS));
+    let has_names =
+        image.block(0).is_some_and(|block| Header::of(block).has(flag::DOMAINS | flag::SERVICES));
     Ok((Some(image.id), has_names))
 }
 

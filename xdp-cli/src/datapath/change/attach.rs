@@ -26,6 +26,7 @@ use crate::datapath::maps::dynamic::Store;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
+use crate::image::services::Before;
 use crate::notation::{took, word};
 
 /// XDP_FLAGS_*, include/uapi/linux/if_link.h.
@@ -69,6 +70,7 @@ fn compile(
             loaded_from: configured.path,
             attached_at: kernel::now(),
             before: None,
+            tables: Before::default(),
         },
     )
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
 use xdp_common::packet::LinkType;
-use xdp_common::stats::counter::Counter;
+use xdp_common::stats::counter::{Counter, CounterId};
 
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::change::redirect_targets::Outcome;
@@ -24,11 +24,13 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
+use crate::datapath::maps::states::{self, Needs};
 use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::domains::Seed;
-use crate::image::metadata::{Counted, Metadata, Mode, Redirect};
+use crate::image::metadata::{Counted, Kind, Metadata, Mode, Redirect};
+use crate::image::services::{self, Before};
 use crate::notation::{memory, millis, took};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
@@ -46,6 +48,21 @@ pub struct BuildContext<'a> {
     pub attached_at: u64,
     /// The ruleset in force that it replaces; `None` at attach.
     pub before: Option<&'a InForce>,
+    /// The tables of its services.
+    pub tables: Before,
+}
+
+/// The tables of the services in force.
+pub fn tables_in_force(maps: &Maps, in_force: &InForce) -> Result<Before> {
+    if in_force.metadata.backends.is_empty() {
+        return Ok(Before::default());
+    }
+    let read = || {
+        let now = u32::try_from(states::now()?).unwrap_or(u32::MAX);
+        let image = image::Mapped::in_force(&maps.ruleset)?;
+        io::Result::Ok(image.map(|image| Before::of(&image, now)).unwrap_or_default())
+    };
+    read().context("read the services in force")
 }
 
 /// A ruleset with everything that the kernel is to be told.
@@ -56,6 +73,8 @@ pub struct PreparedKernel {
     /// What the frames that its program reads begin with.
     pub link_type: LinkType,
     fresh: Vec<u32>,
+    /// What services need beside the image; `None` where there are none.
+    services: Option<Needs>,
     /// Redirect targets that the ruleset before had and that are missing now.
     pub missing: Vec<Redirect>,
 }
@@ -95,9 +114,10 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
         mtu,
         backends,
+        connection_lines: services::connection_lines(ruleset),
         seed: Seed::random(),
     };
-    let image = Image::build(ruleset, generation, &metadata)
+    let image = Image::build_after(ruleset, generation, &metadata, &context.tables)
         .map_err(|error| Error::new(error.to_string()))?;
     log::info!(
         "compiled the ruleset for {}: an image of {} in {}",
@@ -105,7 +125,22 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         memory(size_of_val(image.blocks()) as u64),
         took(begun.elapsed())
     );
-    Ok(PreparedKernel { image, metadata, generation, link_type: context.link_type, fresh, missing })
+    let services = needs(&image, &metadata, &fresh, &context.tables);
+    let link_type = context.link_type;
+    Ok(PreparedKernel { image, metadata, generation, link_type, fresh, services, missing })
+}
+
+/// What services need beside the image.
+fn needs(image: &Image, metadata: &Metadata, fresh: &[u32], before: &Before) -> Option<Needs> {
+    let services = metadata.counted.iter().filter(|counted| counted.kind == Kind::Service);
+    let backends = metadata.backends.iter().flatten().map(|backend| backend.number);
+    let last = services.flat_map(Counted::numbers).chain(backends).max()?;
+    Some(Needs {
+        last: CounterId::new(last).0,
+        lines: image.header().connection_lines,
+        fresh: fresh.iter().map(|&number| CounterId::new(number).0).collect(),
+        changed: services::changed(image, before),
+    })
 }
 
 impl PreparedKernel {
@@ -231,6 +266,10 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
     let begun = Instant::now();
     fill_redirects(&maps.redirects, prepared).context("write the redirect targets")?;
     provide_counters(&maps.rule_counters, prepared).context("provide counters for the ruleset")?;
+    if let Some(needs) = &prepared.services {
+        states::provide(maps, &prepared.image, needs)
+            .context("provide what services remember beside the ruleset")?;
+    }
     let blocks = prepared.image.blocks();
     let extents = image::create(blocks).context(format_args!(
         "create maps of {} KiB for the ruleset",
@@ -307,8 +346,10 @@ fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()
     bpf::update_batch(outer, &keys, &maps)
 }
 
-/// Releases pages of counters that the ruleset in force does not use.
+/// Releases pages of counters that the ruleset in force does not use, and what its services do not use.
 pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> {
+    let has_services = !metadata.backends.is_empty();
+    states::release(maps, has_services, metadata.connection_lines)?;
     let used = used_pages(metadata);
     for page in (0..COUNTER_PAGES).filter(|page| !used.contains(page)) {
         let mut id = [0; 4];

@@ -35,6 +35,7 @@ use crate::image::counters::{self as numbers, Assignment};
 use crate::image::domains::Seed;
 use crate::image::metadata::Metadata;
 use crate::image::nic::{self as tables, NicTables, Unfit};
+use crate::image::services::Before;
 use crate::notation::{counted, grouped, word};
 use crate::ruleset::Ruleset;
 
@@ -83,6 +84,7 @@ pub fn attach(
         loaded_from: configured.path,
         attached_at: kernel::now(),
         before: None,
+        tables: Before::default(),
     };
     let native = "native mode takes them: `--mode native`, or omit `--mode`";
     offered(interface).map_err(|why| Error::new(why).hint("`--mode native`, or omit `--mode`"))?;
@@ -192,6 +194,7 @@ fn compile(
         redirects: Vec::new(),
         vlan_rules: false,
         mtu: 0,
+        connection_lines: 0,
         backends: Vec::new(),
         seed: Seed::default(),
     };

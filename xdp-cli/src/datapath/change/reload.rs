@@ -18,6 +18,7 @@ use crate::datapath::change::trial;
 use crate::datapath::error::Result;
 use crate::datapath::host::interface::Mode;
 use crate::image::metadata::Redirect;
+use crate::image::services::Before;
 use crate::ruleset::Ruleset;
 
 /// A ruleset that is ready for where it is to run.
@@ -61,6 +62,10 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
         return Err(error);
     }
     let before = attachment.in_force().ok_or_else(|| attachment.unreadable())?;
+    let tables = match attachment.nic() {
+        Some(_) => Before::default(),
+        None => kernel::tables_in_force(attachment.readable()?.0, before)?,
+    };
     let context = BuildContext {
         interface: &before.metadata.interface,
         mode: before.metadata.mode,
@@ -71,6 +76,7 @@ pub fn prepare(attachment: &Attachment, ruleset: &Ruleset, loaded_from: &Path) -
         loaded_from,
         attached_at: before.metadata.attached_at,
         before: Some(before),
+        tables,
     };
     Ok(match attachment.nic() {
         Some(nic) => Prepared::Nic(nic::prepare(attachment, nic, ruleset, &context)?),

@@ -22,6 +22,7 @@ use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load::{self, Loaded};
 use crate::datapath::sys::bpf;
+use crate::image::services::Before;
 use crate::notation::word;
 
 /// Compiles a ruleset for what is attached, in the mode in which it is. Changes nothing, and needs no
@@ -46,6 +47,10 @@ pub fn prepare(
     }
     let before = attachment.in_force();
     let attached_at = before.map_or_else(kernel::now, |before| before.metadata.attached_at);
+    let tables = match (before, attachment.readable()) {
+        (Some(before), Ok((maps, _))) => kernel::tables_in_force(maps, before)?,
+        _ => Before::default(),
+    };
     let context = BuildContext {
         interface: &interface.name,
         mode,
@@ -54,6 +59,7 @@ pub fn prepare(
         loaded_from: configured.path,
         attached_at,
         before,
+        tables,
     };
     kernel::prepare(configured.ruleset, &context)
 }

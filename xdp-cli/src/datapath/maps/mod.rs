@@ -6,3 +6,4 @@ pub mod handles;
 pub mod image;
 pub mod nic;
 pub mod ring;
+pub mod states;

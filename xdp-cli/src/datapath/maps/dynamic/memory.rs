@@ -14,13 +14,13 @@ use xdp_common::maps::{MapSignature, kind};
 use crate::datapath::sys::bpf;
 
 /// A map's only value as memory, unmapped when dropped.
-pub(super) struct MappedValue<T> {
+pub struct MappedValue<T> {
     address: NonNull<T>,
 }
 
 impl<T> MappedValue<T> {
     /// Maps the value of an array of one element that was made with BPF_F_MMAPABLE.
-    pub(super) fn open(map: &OwnedFd) -> io::Result<Self> {
+    pub fn open(map: &OwnedFd) -> io::Result<Self> {
         if bpf::map_info(map)?.signature != MapSignature::new(kind::ARRAY, 4, size_of::<T>()) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a map of that kind"));
         }
@@ -34,7 +34,7 @@ impl<T> MappedValue<T> {
     }
 
     /// The value's address, valid as long as `self`.
-    pub(super) fn as_ptr(&self) -> *mut T {
+    pub fn as_ptr(&self) -> *mut T {
         self.address.as_ptr()
     }
 }

@@ -11,12 +11,12 @@ mod counters;
 pub mod filter;
 mod live;
 mod look;
-mod memory;
+pub(in crate::datapath::maps) mod memory;
 pub mod notes;
 mod owners;
 pub mod records;
 mod shown;
-mod slots;
+pub(in crate::datapath::maps) mod slots;
 mod store;
 mod sweep;
 pub mod table;
@@ -31,6 +31,11 @@ use crate::datapath::maps::handles::Maps;
 pub use live::{Live, Mark, live, mark};
 pub use look::{Seen, count, deciding, holding, list};
 pub use store::{Order, Put, Store};
+
+/// Sees to it that the attachment has numbers of its own that nobody can guess.
+pub fn provide_secret(maps: &Maps) -> io::Result<()> {
+    memory::Switches::open(&maps.switches).map(drop)
+}
 
 /// The maps that exist only while there are entries.
 pub fn inner_maps(maps: &Maps) -> io::Result<Vec<OwnedFd>> {

@@ -10,7 +10,7 @@ use crate::datapath::maps::handles::Maps;
 use crate::datapath::sys::bpf;
 
 /// The map in a slot, if there is one now.
-pub(super) fn get(outer: &OwnedFd, slot: u32) -> io::Result<Option<OwnedFd>> {
+pub fn get(outer: &OwnedFd, slot: u32) -> io::Result<Option<OwnedFd>> {
     let mut id = [0; 4];
     match bpf::lookup(outer, slot, &mut id)? {
         None => Ok(None),
@@ -44,6 +44,6 @@ pub(super) fn records(maps: &Maps, table: EntryTable) -> io::Result<Option<Owned
     checked(&maps.records, table as u32, maps::RECORDS)
 }
 
-pub(super) fn put(outer: &OwnedFd, slot: u32, map: &OwnedFd) -> io::Result<()> {
+pub fn put(outer: &OwnedFd, slot: u32, map: &OwnedFd) -> io::Result<()> {
     bpf::update(outer, slot, &map.as_raw_fd().to_ne_bytes())
 }

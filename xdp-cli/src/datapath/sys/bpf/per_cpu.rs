@@ -65,6 +65,14 @@ impl PerCpuValues {
         update(map, key, &self.bytes)
     }
 
+    /// Sets the word at an offset of every share, in bytes.
+    pub fn set_word(&mut self, offset: usize, word: u32) {
+        let share = self.share();
+        for share in self.bytes.chunks_exact_mut(share) {
+            share[offset..offset + size_of::<u32>()].copy_from_slice(&word.to_ne_bytes());
+        }
+    }
+
     /// Every element's shares.
     pub fn elements(&self) -> impl Iterator<Item = impl Iterator<Item = &[u8]>> {
         self.bytes.chunks_exact(self.share() * self.cpus).map(|element| self.cut(element))
