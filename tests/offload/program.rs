@@ -67,7 +67,7 @@ impl Nic {
     /// Puts a configuration in force, in the bank that the one before has not.
     fn take(&mut self, config: &Config) {
         let ruleset = loaded(config);
-        self.counted = assign(&ruleset, &self.counted).counted;
+        self.counted = assign(&ruleset, &self.counted, &[]).counted;
         let tables = compile(&ruleset, &self.counted).unwrap();
         self.generation += 1;
         fill(&self.loaded.maps, self.generation, &tables).unwrap();

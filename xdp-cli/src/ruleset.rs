@@ -7,6 +7,7 @@ mod count;
 pub mod domains;
 mod guards;
 pub mod name_index;
+pub mod service_keys;
 pub mod services;
 
 use std::path::PathBuf;

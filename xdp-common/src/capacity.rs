@@ -70,6 +70,8 @@ pub const MAX_BACKENDS_OF_ONE: usize = 65_535;
 pub const MAX_BACKENDS: usize = 131_072;
 /// Combinations of an address, a protocol and a port of all services.
 pub const MAX_SERVICE_ADDRESSES: usize = 16_384;
+/// Combinations of an address, a protocol and a port by which replies of nat backends are known.
+pub const MAX_REPLIES: usize = 2 * MAX_BACKENDS;
 /// Counters of a service beside its backends'.
 pub const COUNTERS_OF_SERVICE: usize = 1 + Lost::ALL.len();
 /// Beside the largest ruleset of lists and rules, the next one has room for the largest of services; two

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::report::Report;
 use super::table::TomlTable;
 use crate::ruleset::{Entry, List, RuleAction, Ruleset};
-use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES};
+use xdp_common::capacity::{MAX_LISTS, MAX_PREFIXES, MAX_REDIRECTS, MAX_RULES, MAX_SERVICES};
 
 /// Counts the tables. A mistake is reported at the first table too many.
 pub(super) fn check_tables(
@@ -13,6 +13,7 @@ pub(super) fn check_tables(
     blocklists: &[TomlTable<'_>],
     domains: &[TomlTable<'_>],
     rules: &[TomlTable<'_>],
+    services: &[TomlTable<'_>],
     report: &mut Report<'_>,
 ) {
     let lists = allowlists.iter().chain(blocklists).chain(domains);
@@ -32,6 +33,14 @@ pub(super) fn check_tables(
             rule.at,
             format!("{number} rules, {MAX_RULES} are the most"),
             "join rules that differ in a prefix or a port, or use a list",
+        );
+    }
+    if let Some(service) = services.get(MAX_SERVICES) {
+        let number = services.len();
+        report.error(
+            service.at,
+            format!("{number} services, {MAX_SERVICES} are the most"),
+            "join services that differ in an address or a port",
         );
     }
 }

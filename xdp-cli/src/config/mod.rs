@@ -135,7 +135,7 @@ fn read<'t>(
         tables.take(root.with(&defines), report);
     }
     let Tables {
-        policy,
+        mut policy,
         arp,
         settings,
         mut allowlists,
@@ -147,17 +147,14 @@ fn read<'t>(
 
     let kinds = [&mut allowlists, &mut blocklists, &mut domains, &mut rules, &mut services];
     taken::take(kinds.into_iter().flatten().collect(), report);
-    limits::check_tables(&allowlists, &blocklists, &domains, &rules, report);
+    limits::check_tables(&allowlists, &blocklists, &domains, &rules, &services, report);
 
     let names = Names::new(files);
     let places: Vec<usize> = rules.iter().map(TomlTable::place).collect();
     let lists = list::read(allowlists, blocklists, domains, files, report);
-    let service_settings =
-        settings.map(|table| service::read_settings(table, report)).unwrap_or_default();
-    let services = services
-        .into_iter()
-        .filter_map(|table| service::read(table, &service_settings, &names, report))
-        .collect();
+    let passed_fragments = policy.as_mut().and_then(policy::passed_fragments);
+    let (service_settings, services) =
+        service::read(settings, services, passed_fragments, &names, report);
     let ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),

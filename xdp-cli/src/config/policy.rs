@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use toml::de::DeValue;
+
 use super::report::{Report, quote};
 use super::table::TomlTable;
 use crate::ruleset::{Arp, Policy, PolicyAction};
@@ -18,6 +20,12 @@ pub(super) fn read_policy(mut table: TomlTable<'_>, report: &mut Report<'_>) -> 
     };
     table.finish(report);
     policy
+}
+
+/// The place at which `[policy]` says that fragments pass; `None` where it does not say so itself.
+pub(super) fn passed_fragments(table: &mut TomlTable<'_>) -> Option<usize> {
+    let value = table.value("fragments")?;
+    matches!(value.value, DeValue::String(text) if text == "pass").then_some(value.at)
 }
 
 pub(super) fn read_arp(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Arp {

@@ -173,6 +173,17 @@ impl Mode {
             Self::L2dsr => "l2dsr",
         }
     }
+
+    /// Bytes by which a packet grows on its way to a backend of that family.
+    pub const fn overhead(self, backend_is_v6: bool) -> u16 {
+        let ip = if backend_is_v6 { 40 } else { 20 };
+        match self {
+            Self::Nat | Self::L2dsr => 0,
+            Self::Ipip => ip,
+            // A UDP header; variant 1 of GUE has none of its own.
+            Self::Gue { .. } => ip + 8,
+        }
+    }
 }
 
 /// What of a packet chooses its backend, beside its source address and the service.

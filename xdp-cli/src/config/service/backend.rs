@@ -1,10 +1,11 @@
 //! `[[service.backend]]`.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::super::many;
-use xdp_common::capacity::MAX_NAME;
+use xdp_common::capacity::{MAX_BACKENDS_OF_ONE, MAX_NAME};
 
+use super::super::many;
 use super::super::name::fault;
 use super::super::prefix::{self, IpPrefix};
 use super::super::report::{Report, quote};
@@ -26,14 +27,23 @@ pub(super) fn read_all(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Ve
     let service = table.title.clone();
     let read: Vec<Placed<Backend>> =
         tables.into_iter().filter_map(|table| read(table, &service, report)).collect();
-    for (index, backend) in read.iter().enumerate() {
-        let before = &read[..index];
-        if let Some(first) = before.iter().find(|it| it.value.name == backend.value.name) {
-            let line = report.line_seen_from(first.at, backend.at);
-            let message =
-                format!("{service}: backend {:?} stands in {line} too", backend.value.name);
-            report.error(backend.at, message, "give each backend of a service a name of its own");
+    if let Some(backend) = read.get(MAX_BACKENDS_OF_ONE) {
+        let number = read.len();
+        report.error(
+            backend.at,
+            format!("{service}: {number} backends, {MAX_BACKENDS_OF_ONE} are the most"),
+            "write two services, or put several backends behind one address",
+        );
+    }
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    for Placed { at, value } in &read {
+        if let Some(before) = first.get(&*value.name) {
+            let line = report.line_seen_from(*before, *at);
+            let message = format!("{service}: backend {:?} stands in {line} too", value.name);
+            report.error(*at, message, "give each backend of a service a name of its own");
+            continue;
         }
+        first.insert(&value.name, *at);
     }
     read
 }
@@ -78,13 +88,14 @@ fn read(
     let at = address.as_ref().map_or(table.at, |address| address.at);
     table.finish(report);
     let address = address?.value;
-    let port = port.and_then(|port| u16::try_from(port).ok());
+    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let name = match (name, port) {
         (Some(name), _) => name.value.to_owned(),
         (None, None) => address.to_string(),
         (None, Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
     };
-    let weight = weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(1);
+    // A wrong one has been reported.
+    let weight = weight.and_then(|it| u16::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(1);
     let backend = Backend { name, address, port, weight, state, next_hop, file, line };
     Some(Placed { at, value: backend })
 }

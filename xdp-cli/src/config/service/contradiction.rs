@@ -1,28 +1,44 @@
 //! What contradicts itself in a service, key by key against each other.
 
-use super::super::prefix::IpPrefix;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::prefix::{Family, IpPrefix};
 use super::super::report::Report;
 use super::super::table::{Placed, TomlTable};
-use crate::ruleset::services::{Backend, Mode, Transport};
+use super::any_prefix;
+use crate::ruleset::services::{Backend, Hash, Mode, NextHop, State, Tracking, Transport};
 
 /// What was read of a service, as far as it could be.
 pub(super) struct Read<'a> {
     pub(super) addresses: Option<&'a [Placed<IpPrefix>]>,
     pub(super) protocols: Option<&'a [Transport]>,
     pub(super) ports: Option<&'a Placed<Vec<(u16, u16)>>>,
+    pub(super) source: Option<&'a [Placed<IpPrefix>]>,
     pub(super) mode: Option<Mode>,
+    pub(super) hash: Option<Hash>,
+    pub(super) tracking: Tracking,
+    pub(super) affinity: Option<Placed<Duration>>,
+    pub(super) udp_timeout: Option<Placed<Duration>>,
+    pub(super) mtu: Option<Placed<u16>>,
     pub(super) backends: &'a [Placed<Backend>],
 }
 
 pub(super) fn report(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
+    times(table, read, report);
+    states(table, read, report);
+    clients(table, read, report);
     let Some(mode) = read.mode else { return };
+    twice(table, mode, read.backends, report);
     for backend in read.backends {
         of_backend(table, read, mode, backend, report);
     }
     let Some(addresses) = read.addresses else { return };
+    room(table, read, mode, report);
     if mode == Mode::Nat {
-        for is_v6 in [false, true] {
-            let of_family = |it: &&Placed<IpPrefix>| matches!(it.value, IpPrefix::V6(_)) == is_v6;
+        for family in [Family::V4, Family::V6] {
+            let of_family = |it: &&Placed<IpPrefix>| it.value.family() == family;
             if let Some(second) = addresses.iter().filter(of_family).nth(1) {
                 report.error(
                     second.at,
@@ -31,6 +47,163 @@ pub(super) fn report(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report
                 );
             }
         }
+    }
+}
+
+/// Times that the connection table keeps to.
+fn times(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
+    let title = &table.title;
+    if let Some(affinity) = read.affinity {
+        // If the hash is wrong, that has been reported, and nothing follows here.
+        let known = read.hash.is_some() || !table.has("hash");
+        if known && read.hash.unwrap_or_default() != Hash::Source {
+            report.error(
+                affinity.at,
+                format!("{title}: affinity without hash = \"source\""),
+                "a client as a whole keeps its backend where nothing but its address chooses it",
+            );
+        } else if read.tracking == Tracking::None {
+            report.error(
+                affinity.at,
+                format!("{title}: affinity with tracking = \"none\""),
+                "clients are remembered in the table of connections: write tracking = \"changed\"",
+            );
+        }
+    }
+    let Some(timeout) = read.udp_timeout else { return };
+    let unused = match read.protocols {
+        Some([Transport::Tcp]) => "protocol = \"tcp\" alone",
+        _ if read.tracking == Tracking::None => "tracking = \"none\"",
+        _ => return,
+    };
+    report.warning(
+        timeout.at,
+        format!("{title}: udp_timeout has no effect with {unused}"),
+        "it says how long the table of connections keeps flows of UDP and SCTP: leave it out",
+    );
+}
+
+/// States of backends that come to nothing.
+fn states(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
+    let title = &table.title;
+    if read.tracking == Tracking::None {
+        for Placed { at, value } in read.backends {
+            if value.state == State::Drain {
+                report.warning(
+                    *at,
+                    format!(
+                        "{title}, backend {:?}: state = \"drain\" with tracking = \"none\"",
+                        value.name
+                    ),
+                    "nothing remembers the connections that it has: they end as with \"down\"",
+                );
+            }
+        }
+    }
+    if !read.backends.is_empty() && read.backends.iter().all(|it| it.value.state != State::Up) {
+        report.warning(
+            table.place(),
+            format!("{title}: no backend is up"),
+            "no_backend says what becomes of new connections; `xdpctl backend` can bring one up",
+        );
+    }
+}
+
+/// Clients that a service is for.
+fn clients(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
+    let (Some(addresses), Some(source)) = (read.addresses, read.source) else { return };
+    let title = &table.title;
+    for address in addresses {
+        let family = address.value.family();
+        if !source.iter().any(|it| it.value.family() == family) {
+            report.error(
+                address.at,
+                format!(
+                    "{title}: no packet to {} is taken, since source names no {} prefix",
+                    any_prefix(address.value),
+                    family.name()
+                ),
+                format!("name {} on both sides, or on neither", family.name()),
+            );
+        }
+    }
+    if read.mode != Some(Mode::Nat) {
+        return;
+    }
+    for Placed { at, value: backend } in read.backends {
+        let address = host(backend.address);
+        if let Some(around) = source.iter().find(|it| it.value.holds(&address)) {
+            report.warning(
+                *at,
+                format!(
+                    "{title}, backend {:?}: {} is among the clients of source, {}",
+                    backend.name, backend.address, around.value
+                ),
+                "its replies have to come back by this host: where clients are its neighbours, they \
+                 go straight to them, and no connection comes about",
+            );
+        }
+    }
+}
+
+fn host(address: IpAddr) -> IpPrefix {
+    use crate::ruleset::Prefix;
+    match address {
+        IpAddr::V4(address) => IpPrefix::V4(Prefix { address: address.to_bits(), length: 32 }),
+        IpAddr::V6(address) => IpPrefix::V6(Prefix { address: address.to_bits(), length: 128 }),
+    }
+}
+
+/// The least MTU of IPv6 (RFC 8200, section 5).
+const LEAST_V6: u16 = 1280;
+
+/// Whether what goes into a tunnel may be as long as the least that every link takes.
+fn room(table: &TomlTable<'_>, read: &Read<'_>, mode: Mode, report: &mut Report<'_>) {
+    let (Some(mtu), Some(addresses)) = (read.mtu, read.addresses) else { return };
+    if !addresses.iter().any(|it| it.value.family() == Family::V6) {
+        return;
+    }
+    let most = read.backends.iter().map(|it| mode.overhead(it.value.address.is_ipv6())).max();
+    let overhead = most.unwrap_or(0);
+    if mtu.value < LEAST_V6 + overhead {
+        report.error(
+            mtu.at,
+            format!(
+                "{}: mtu = {} leaves {} bytes of IPv6 packets in a tunnel, and senders may count on \
+                 {LEAST_V6}",
+                table.title,
+                mtu.value,
+                mtu.value - overhead
+            ),
+            format!("write {} or more", LEAST_V6 + overhead),
+        );
+    }
+}
+
+/// Finds backends that are there twice. Those of nat are found by their replies.
+fn twice(table: &TomlTable<'_>, mode: Mode, backends: &[Placed<Backend>], report: &mut Report<'_>) {
+    if mode == Mode::Nat {
+        return;
+    }
+    let mut first: HashMap<(IpAddr, Option<[u8; 6]>), usize> = HashMap::new();
+    for Placed { at, value } in backends {
+        let mac = match value.next_hop {
+            Some(NextHop::Mac(mac)) => Some(mac),
+            Some(NextHop::Route) | None => None,
+        };
+        if let Some(before) = first.get(&(value.address, mac)) {
+            let line = report.line_seen_from(*before, *at);
+            report.error(
+                *at,
+                format!(
+                    "{}, backend {:?}: {} is the backend in {line} too",
+                    table.title, value.name, value.address
+                ),
+                "name it once: weight gives it more",
+            );
+            continue;
+        }
+        first.insert((value.address, mac), *at);
     }
 }
 
@@ -43,48 +216,73 @@ fn of_backend(
 ) {
     let Placed { at, value: backend } = backend;
     let title = format!("{}, backend {:?}", table.title, backend.name);
-    let is_v6 = backend.address.is_ipv6();
     if let Some(port) = backend.port {
-        if mode != Mode::Nat {
-            report.error(
-                *at,
-                format!("{title}: port with mode = \"{}\"", mode.as_str()),
-                "the packet stays as the client sent it, so the backend listens on the service's \
-                 port: leave port out",
-            );
-        } else if read.protocols.is_some_and(|them| them.contains(&Transport::Sctp)) {
-            report.error(
-                *at,
-                format!("{title}: port {port} with protocol \"sctp\""),
-                "SCTP's checksum covers the port (RFC 9260, section 6.8): leave port out",
-            );
-        } else if !matches!(read.ports.map(|it| &it.value[..]), Some([(first, last)]) if first == last)
-        {
-            report.error(
-                *at,
-                format!("{title}: port {port}, and the service has not one port"),
-                "a reply has to tell which port it is from: write a service for each port",
-            );
-        }
+        of_port(&title, read, mode, Placed { at: *at, value: port }, report);
     }
-    let families = |is_v6: bool| {
-        let of = |it: &Placed<IpPrefix>| matches!(it.value, IpPrefix::V6(_)) == is_v6;
-        read.addresses.is_some_and(|them| them.iter().any(of))
-    };
-    let (same, other) = (families(is_v6), families(!is_v6));
-    let family = if is_v6 { "IPv6" } else { "IPv4" };
-    match mode {
-        Mode::Nat | Mode::L2dsr if read.addresses.is_some() && (!same || other) => report.error(
+    let Some(addresses) = read.addresses else { return };
+    let own = host(backend.address);
+    if addresses.iter().any(|it| it.value.holds(&own)) {
+        report.error(
             *at,
-            format!("{title}: {} is {family}, and not all addresses of the service are", backend.address),
+            format!("{title}: {} is the service's own address", backend.address),
+            "name the address by which the backend itself is reached",
+        );
+        return;
+    }
+    let family = own.family();
+    let same = addresses.iter().any(|it| it.value.family() == family);
+    let other = addresses.iter().any(|it| it.value.family() != family);
+    match mode {
+        Mode::Nat | Mode::L2dsr if !same || other => report.error(
+            *at,
+            format!(
+                "{title}: {} is {}, and not all addresses of the service are",
+                backend.address,
+                family.name()
+            ),
             format!("mode = \"{}\" keeps the family: write a service for each", mode.as_str()),
         ),
-        Mode::Ipip | Mode::Gue { .. } if !is_v6 && other => report.error(
+        Mode::Ipip | Mode::Gue { .. } if family == Family::V4 && other => report.error(
             *at,
             format!("{title}: {} cannot take IPv6 packets", backend.address),
             "IPv6 in IPv4 is not made: give the backend's IPv6 address, or write a service for each \
              family",
         ),
         _ => {}
+    }
+}
+
+fn of_port(
+    title: &str,
+    read: &Read<'_>,
+    mode: Mode,
+    Placed { at, value: port }: Placed<u16>,
+    report: &mut Report<'_>,
+) {
+    let own = match read.ports.map(|it| &it.value[..]) {
+        Some(&[(first, last)]) if first == last => Some(first),
+        _ => None,
+    };
+    if mode != Mode::Nat {
+        report.error(
+            at,
+            format!("{title}: port with mode = \"{}\"", mode.as_str()),
+            "the packet stays as the client sent it, so the backend listens on the service's port: \
+             leave port out",
+        );
+    } else if own == Some(port) {
+        // Nothing is rewritten.
+    } else if read.protocols.is_some_and(|them| them.contains(&Transport::Sctp)) {
+        report.error(
+            at,
+            format!("{title}: port {port} with protocol \"sctp\""),
+            "SCTP's checksum covers the port (RFC 9260, section 6.8): leave port out",
+        );
+    } else if own.is_none() {
+        report.error(
+            at,
+            format!("{title}: port {port}, and the service has not one port"),
+            "a reply has to tell which port it is from: write a service for each port",
+        );
     }
 }

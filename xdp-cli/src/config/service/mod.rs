@@ -1,9 +1,13 @@
 //! `[services]` and `[[service]]`, with its backends.
 
 mod backend;
+mod collision;
 mod contradiction;
 mod settings;
+mod table_size;
 pub(super) mod time;
+
+use std::collections::HashSet;
 
 use toml::de::DeValue;
 
@@ -14,12 +18,11 @@ use super::rule::{by_family, field};
 use super::table::{Placed, TomlTable, did_you_mean};
 use time::{DAY, SECOND};
 
+use crate::ruleset::Prefix;
+use crate::ruleset::service_keys::AnyPrefix;
 use crate::ruleset::services::{
-    Echo, Hash, Mode, NoBackend, Service, Settings, TABLES, TooBig, Tracking, Transport,
-    UDP_TIMEOUT,
+    Echo, Hash, Mode, NoBackend, Service, Settings, TooBig, Tracking, Transport, UDP_TIMEOUT,
 };
-
-pub(super) use settings::read as read_settings;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ModeWord {
@@ -51,17 +54,66 @@ fn words<T: Copy, const N: usize>(
     all.map(|value| (word(value), value))
 }
 
+/// A service with the places of what may collide with others.
+struct ServiceRead {
+    /// What messages call it.
+    title: String,
+    /// The place of its name.
+    at: usize,
+    service: Service,
+    addresses: Vec<(AnyPrefix, usize)>,
+    /// In the order of [`Service::backends`].
+    backends: Vec<usize>,
+}
+
+/// Reads `[services]` and each `[[service]]`. `passed_fragments` is the place at which the policy says
+/// that fragments pass, if it says so.
+pub(super) fn read(
+    settings: Option<TomlTable<'_>>,
+    services: Vec<TomlTable<'_>>,
+    passed_fragments: Option<usize>,
+    names: &Names<'_>,
+    report: &mut Report<'_>,
+) -> (Settings, Vec<Service>) {
+    let seeded = settings.as_ref().is_some_and(|table| table.has("seed"));
+    let settings = settings.map(|table| settings::read(table, report)).unwrap_or_default();
+    if let Some(first) = services.first() {
+        if !seeded && !report.is_broken() {
+            report.warning(
+                first.place(),
+                "services without a seed: anybody can compute which backend a flow goes to".into(),
+                "write seed in [services]: `openssl rand -base64 12` makes one; boxes that share an \
+                 address need the same one",
+            );
+        }
+        if let Some(at) = passed_fragments {
+            report.warning(
+                at,
+                "fragments = \"pass\", but services drop fragments to their addresses".into(),
+                "a fragment has no ports to choose a backend by",
+            );
+        }
+    }
+    let read: Vec<ServiceRead> = services
+        .into_iter()
+        .filter_map(|table| read_one(table, &settings, names, report))
+        .collect();
+    collision::report(&read, report);
+    (settings, read.into_iter().map(|read| read.service).collect())
+}
+
 /// Reads a service. `None` where something that it cannot be without is missing or wrong, which has
 /// been reported.
-pub(super) fn read(
+fn read_one(
     mut table: TomlTable<'_>,
     settings: &Settings,
     names: &Names<'_>,
     report: &mut Report<'_>,
-) -> Option<Service> {
+) -> Option<ServiceRead> {
     let addresses = addresses(&mut table, report);
     let protocols = protocols(&mut table, names, report);
-    let ports = field::ports(&mut table, "port", None, names, report);
+    let ports = field::ports(&mut table, "port", None, names, report)
+        .map(|Placed { at, value }| Placed { at, value: united(value) });
     let source = field::prefixes(&mut table, "source", report);
     let mode = mode(&mut table, report);
     let hash = table.word("hash", &words(Hash::ALL, Hash::as_str), report);
@@ -71,36 +123,40 @@ pub(super) fn read(
     let udp_timeout = time::read(&mut table, "udp_timeout", SECOND..=DAY, report);
     fragments(&mut table, report);
     let too_big = table.word("too_big", &words(TooBig::ALL, TooBig::as_str), report);
+    let mtu = mtu(&mut table, report);
     let no_backend = table.word("no_backend", &words(NoBackend::ALL, NoBackend::as_str), report);
     let echo = table.word("echo", &words(Echo::ALL, Echo::as_str), report);
     let panic = table.number("panic", 100, "write percent of the weight: 0 to 100", report);
-    let mtu_hint = "write the bytes of the longest IP packet: 1280 to 65535";
-    let mtu_at = table.value("mtu").map(|value| value.at);
-    let mtu = table.number("mtu", 65_535, mtu_hint, report);
-    if let (Some(at), Some(0..1280)) = (mtu_at, mtu) {
-        report.error(at, format!("{}: mtu is under 1280", table.title), mtu_hint);
-    }
     let backends = backend::read_all(&mut table, report);
-    let size = table_size(&mut table, backends.len(), report);
-    let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
-    let (file, (line, column)) = (report.file(table.place()), report.place(table.place()));
+    let size = table_size::read(&mut table, &backends, report);
     let read = contradiction::Read {
         addresses: addresses.as_deref(),
         protocols: protocols.as_deref(),
         ports: ports.as_ref(),
+        source: source.as_deref(),
         mode,
+        hash,
+        tracking,
+        affinity,
+        udp_timeout,
+        mtu,
         backends: &backends,
     };
     contradiction::report(&table, &read, report);
+    let (title, at) = (table.title.clone(), table.place());
+    let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
     table.finish(report);
-    Some(Service {
+    let (line, column) = report.place(at);
+    let addresses = addresses?;
+    let places = addresses.iter().map(|it| (any_prefix(it.value), it.at)).collect();
+    let service = Service {
         name,
-        file,
+        file: report.file(at),
         line,
         column,
-        addresses: by_family(addresses?),
+        addresses: by_family(addresses),
         protocols: protocols?,
-        ports: ports.map(|ports| united(ports.value)),
+        ports: ports.map(|ports| ports.value).filter(|ports| *ports != [(0, u16::MAX)]),
         source: source.map(by_family),
         mode: mode?,
         hash: hash.unwrap_or_default(),
@@ -112,9 +168,32 @@ pub(super) fn read(
         no_backend: no_backend.unwrap_or_default(),
         echo: echo.unwrap_or_default(),
         panic: panic.and_then(|panic| u8::try_from(panic).ok()).unwrap_or(0),
-        mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
-        backends: backends.into_iter().map(|backend| backend.value).collect(),
-    })
+        mtu: mtu.map(|mtu| mtu.value),
+        backends: Vec::new(),
+    };
+    let (backends, all) = backends.into_iter().map(|it| (it.at, it.value)).unzip();
+    let service = Service { backends: all, ..service };
+    Some(ServiceRead { title, at, service, addresses: places, backends })
+}
+
+fn any_prefix(prefix: IpPrefix) -> AnyPrefix {
+    match prefix {
+        IpPrefix::V4(Prefix { address, length }) => {
+            AnyPrefix { is_v6: false, address: address.into(), length }
+        }
+        IpPrefix::V6(Prefix { address, length }) => AnyPrefix { is_v6: true, address, length },
+    }
+}
+
+fn mtu(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Placed<u16>> {
+    const HINT: &str = "write the bytes of the longest IP packet: 1280 to 65535";
+    let at = table.value("mtu")?.at;
+    let mtu = u16::try_from(table.number("mtu", 65_535, HINT, report)?).ok()?;
+    if mtu < 1280 {
+        report.error(at, format!("{}: mtu {mtu} is under 1280", table.title), HINT);
+        return None;
+    }
+    Some(Placed { at, value: mtu })
 }
 
 /// The addresses that clients send to.
@@ -128,8 +207,16 @@ fn addresses(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<P
     }
     let read = field::prefixes(table, "address", report)?;
     let mut whole = true;
+    let mut seen = HashSet::new();
     for prefix in &read {
-        if !prefix.value.is_host() {
+        if !seen.insert(prefix.value) {
+            report.error(
+                prefix.at,
+                format!("{}: address {} is named twice", table.title, any_prefix(prefix.value)),
+                "name it once",
+            );
+            whole = false;
+        } else if !prefix.value.is_host() {
             report.error(
                 prefix.at,
                 format!("{}: address {} is a prefix", table.title, prefix.value),
@@ -139,7 +226,7 @@ fn addresses(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<P
         } else if let Some(what) = unfit(&prefix.value) {
             report.error(
                 prefix.at,
-                format!("{}: address {} is {what}", table.title, prefix.value),
+                format!("{}: address {} is {what}", table.title, any_prefix(prefix.value)),
                 "name an address that a host may have",
             );
             whole = false;
@@ -259,45 +346,6 @@ fn mode(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Mode> {
         }
         (ModeWord::Dsr, _) => Mode::Ipip,
     })
-}
-
-/// The size of the table: as it is written, or the least that gives each backend a hundred places.
-fn table_size(table: &mut TomlTable<'_>, backends: usize, report: &mut Report<'_>) -> Option<u32> {
-    let least = u32::try_from(backends.saturating_mul(100)).unwrap_or(u32::MAX);
-    let fitting = TABLES.into_iter().find(|&size| size >= least.max(4093));
-    let fitting = fitting.unwrap_or(TABLES[TABLES.len() - 1]);
-    let Some(value) = table.value("table") else { return Some(fitting) };
-    if matches!(value.value, DeValue::String(text) if text == "auto") {
-        return Some(fitting);
-    }
-    let sizes = TABLES.map(|size| size.to_string()).join(", ");
-    let hint = format!("write \"auto\", or one of {sizes}");
-    let DeValue::Integer(_) = value.value else {
-        table.wrong_type("table", "\"auto\" or an integer", &value, hint, report);
-        return None;
-    };
-    let size = table.number("table", u32::MAX, &hint, report)?;
-    if !TABLES.contains(&size) {
-        let message = format!("{}: table cannot have {size} places", table.title);
-        report.error(value.at, message, hint);
-        return None;
-    }
-    if (size as usize) < backends {
-        let message = format!("{}: {backends} backends, and {size} places", table.title);
-        report.error(value.at, message, format!("write table = {fitting}"));
-        return None;
-    }
-    if size < least {
-        report.warning(
-            value.at,
-            format!("{}: {size} places are few for {backends} backends", table.title),
-            format!(
-                "with under 100 places for each, shares are uneven, and more flows move than need \
-                 to: write table = {fitting}"
-            ),
-        );
-    }
-    Some(size)
 }
 
 /// Ranges that do not touch, sorted.

@@ -1,14 +1,16 @@
 //! `[services]`: what holds for all services.
 
+use xdp_common::capacity::{MAX_CONNECTIONS, MIN_CONNECTIONS};
+
 use super::super::report::{Report, quote};
 use super::super::rule::field;
 use super::super::table::{Placed, TomlTable};
 use super::time::{self, DAY, MINUTE};
-use super::words;
+use super::{unfit, words};
 use crate::config::prefix::{self, IpPrefix};
 use crate::ruleset::services::{NextHop, Settings, Tracking};
 
-pub(in super::super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Settings {
+pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Settings {
     let mut settings = Settings { seed: seed(&mut table, report), ..Settings::default() };
     if let Some(tracking) = table.word("tracking", &words(Tracking::ALL, Tracking::as_str), report)
     {
@@ -32,6 +34,12 @@ pub(in super::super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) 
             continue;
         };
         let family = match parsed.prefix {
+            prefix if unfit(&prefix).is_some() => {
+                let what = unfit(&prefix).unwrap_or_default();
+                let message = format!("{}: {prefix} is {what}", table.title);
+                report.error(text.at, message, hint);
+                continue;
+            }
             IpPrefix::V4(prefix) => {
                 settings.tunnel_source_v4 = prefix;
                 0
@@ -59,8 +67,8 @@ pub(in super::super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) 
 fn connections(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<u32> {
     const HINT: &str = "write a power of two, 65536 to 67108864; each takes 8 bytes";
     let at = table.value("connections")?.at;
-    let number = table.number("connections", 1 << 26, HINT, report)?;
-    if number < 1 << 16 || !number.is_power_of_two() {
+    let number = table.number("connections", MAX_CONNECTIONS, HINT, report)?;
+    if number < MIN_CONNECTIONS || !number.is_power_of_two() {
         let what = match number.is_power_of_two() {
             true => "is out of range",
             false => "is not a power of two",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Setup, ruleset};
 use crate::config::load;
+use crate::ruleset::services::Settings;
 use crate::ruleset::{
     Arp, Entry, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes,
     Protocol, RedirectTarget, Rewrite, Rule, RuleAction, Ruleset, Side, TcpFlags, Vlan,
@@ -171,6 +172,8 @@ set_destination_mac = "02:00:00:00:00:02"
                 column: 20,
             },
         }],
+        service_settings: Settings::default(),
+        services: Vec::new(),
         files: ["x.toml", "lists/partners.txt", "lists/drop.netset"]
             .map(|name| setup.path().join(name))
             .to_vec(),

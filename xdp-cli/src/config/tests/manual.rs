@@ -17,6 +17,9 @@ fn known() -> BTreeMap<&'static str, Vec<String>> {
         ("[[blocklist]]", "[[blocklist]]"),
         ("[[domains]]", "[[domains]]"),
         ("[[rule]]", "[[rule]]"),
+        ("[services]", "[services]"),
+        ("[[service]]", "[[service]]"),
+        ("[[service.backend]]", "[[service]]\n[[service.backend]]"),
     ];
     let keys = |table: &str| {
         let setup = Setup::new(&[]);

@@ -9,6 +9,7 @@ mod limits;
 mod manual;
 mod mutated;
 mod refused;
+mod services;
 mod shadowed;
 
 use std::fs;

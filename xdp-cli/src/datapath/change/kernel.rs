@@ -101,7 +101,15 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         true => 0,
         false => Interface::by_name(context.interface)?.mtu.try_into().unwrap_or(u16::MAX),
     };
-    debug_assert!(fresh.iter().all(|&number| number < MAX_COUNTERS));
+    if fresh.iter().any(|&number| number >= MAX_COUNTERS) {
+        let told = format!(
+            "the ruleset needs more counters than there are: lists, rules, services and backends of \
+             it and of the ruleset in force have {MAX_COUNTERS} together"
+        );
+        return Err(Error::new(told).hint(
+            "what keeps its name keeps its counter: reload in two steps, or use fewer backends",
+        ));
+    }
     let metadata = Metadata {
         interface: context.interface.to_owned(),
         mode: context.mode,

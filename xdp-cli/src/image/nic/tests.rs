@@ -14,7 +14,7 @@ fn ruleset(text: &str) -> Ruleset {
 
 fn compiled(text: &str) -> NicTables {
     let ruleset = ruleset(text);
-    compile(&ruleset, &counters::assign(&ruleset, &[]).counted).unwrap()
+    compile(&ruleset, &counters::assign(&ruleset, &[], &[]).counted).unwrap()
 }
 
 const FIRST: u64 = 0x80 | 7 << 4;

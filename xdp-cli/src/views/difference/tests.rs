@@ -87,6 +87,8 @@ fn all_kinds() -> Difference {
                 moved: None,
             },
         ],
+        service_settings: Vec::new(),
+        services: Vec::new(),
         by_numbers: false,
     }
 }

@@ -1,0 +1,464 @@
+//! Services: what is refused, what is warned of, and what comes of the rest.
+
+use std::time::Duration;
+
+use super::Setup;
+use crate::ruleset::services::{
+    Echo, NextHop, NoBackend, Service, Settings, State, TooBig, Tracking, UDP_TIMEOUT,
+};
+
+/// A whole configuration with a seed, so that nothing is said of that.
+fn seeded(services: &str) -> String {
+    format!("services.seed = \"DFTTgNYuodmggDl6\"\n{services}")
+}
+
+/// A service for one address, with a backend, and these keys. What it should have and these have not
+/// is put before them.
+fn service(name: &str, keys: &str) -> String {
+    let mut text = format!("[[service]]\nname = \"{name}\"\n");
+    let of_service = keys.split("[[service.backend]]").next().unwrap_or_default();
+    let usual = [
+        ("address", "address = \"192.0.2.10\""),
+        ("protocol", "protocol = \"tcp\""),
+        ("port", "port = 80"),
+        ("mode", "mode = \"dsr\""),
+    ];
+    let has = |key: &str| {
+        of_service.lines().any(|line| line.split_once(" =").is_some_and(|(own, _)| own == key))
+    };
+    for (_, line) in usual.iter().filter(|(key, _)| !has(key)) {
+        text.push_str(&format!("{line}\n"));
+    }
+    for line in keys.lines().filter(|line| !line.is_empty() && *line != "port = none") {
+        text.push_str(&format!("{line}\n"));
+    }
+    if !keys.contains("[[service.backend]]") {
+        text.push_str("[[service.backend]]\naddress = \"10.0.0.1\"\n");
+    }
+    text
+}
+
+/// A backend with these keys.
+fn backend(keys: &str) -> String {
+    format!("[[service.backend]]\n{keys}\n")
+}
+
+/// What is said of each service, with its text where that is short.
+fn said(cases: &[(&str, String)]) -> String {
+    let setup = Setup::new(&[]);
+    let mut all = String::new();
+    for (title, text) in cases {
+        let said = setup.said(seeded(text));
+        assert!(!said.is_empty(), "nothing is said: {title}\n{text}");
+        let shown = if text.lines().count() < 40 { text.trim_end() } else { "(long)" };
+        all.push_str(&format!("## {title}\n{shown}\n{said}\n"));
+    }
+    all
+}
+
+/// Services with one mistake each.
+fn refused(cases: &[(&str, &str)]) -> String {
+    let cases: Vec<(&str, String)> =
+        cases.iter().map(|(title, keys)| (*title, service("web", keys))).collect();
+    let said = said(&cases);
+    assert_eq!(said.matches("error: ").count(), cases.len(), "{said}");
+    assert_eq!(said.matches("warning: ").count(), 0, "{said}");
+    said
+}
+
+#[test]
+fn settings() {
+    let cases = [
+        ("tracking", "tracking = \"some\""),
+        ("connections", "connections = 100000"),
+        ("connections too few", "connections = 32768"),
+        ("connections too many", "connections = 134217728"),
+        ("connections as text", "connections = \"1M\""),
+        ("history", "history = \"30s\""),
+        ("history is no time", "history = \"long\""),
+        ("seed too short", "seed = \"Zm9v\""),
+        ("seed is no base64", "seed = \"Zm9v!\""),
+        ("two sources of a family", "tunnel_source = [\"172.16.0.0/16\", \"10.0.0.0/16\"]"),
+        ("source is no prefix", "tunnel_source = [\"x\"]"),
+        ("source is too short", "tunnel_source = [\"2001:db8::/32\"]"),
+        ("source is multicast", "tunnel_source = [\"224.0.0.0/16\"]"),
+        ("next hop", "next_hop = \"eth0\""),
+        ("next hop is multicast", "next_hop = \"01:00:00:00:00:01\""),
+        ("unknown key", "trackng = \"all\""),
+    ];
+    let setup = Setup::new(&[]);
+    let mut all = String::new();
+    for (title, keys) in cases {
+        let said = setup.said(format!("[services]\n{keys}\n"));
+        assert_eq!(said.matches("error: ").count(), 1, "{title}\n{said}");
+        all.push_str(&format!("## {title}\n{keys}\n{said}\n"));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn keys() {
+    insta::assert_snapshot!(refused(&[
+        ("address is no prefix", "address = \"example.org\""),
+        ("multicast", "address = \"224.0.0.1\""),
+        ("loopback", "address = \"127.0.0.1\""),
+        ("unspecified", "address = \"::\""),
+        ("broadcast", "address = \"255.255.255.255\""),
+        ("address twice", "address = [\"192.0.2.1\", \"192.0.2.1\"]"),
+        ("protocol", "protocol = \"icmp\""),
+        ("quic", "protocol = \"quic\""),
+        ("port", "port = 65536"),
+        ("mode", "mode = \"fullnat\""),
+        ("encapsulation", "encapsulation = \"vxlan\""),
+        ("encapsulation without dsr", "mode = \"l2dsr\"\nencapsulation = \"ipip\""),
+        ("gue_port without gue", "gue_port = 6080"),
+        ("gue_port 0", "encapsulation = \"gue\"\ngue_port = 0"),
+        ("hash", "hash = \"random\""),
+        ("affinity without hash", "affinity = \"3h\""),
+        ("affinity too long", "hash = \"source\"\naffinity = \"25h\""),
+        (
+            "affinity, and nothing is tracked",
+            "hash = \"source\"\naffinity = \"3h\"\ntracking = \"none\""
+        ),
+        ("tracking", "tracking = true"),
+        ("udp_timeout", "protocol = \"udp\"\nudp_timeout = \"0s\""),
+        ("fragments are not tracked", "fragments = \"track\""),
+        ("fragments", "fragments = \"pass\""),
+        ("too_big", "too_big = \"pass\""),
+        ("mtu", "mtu = 576"),
+        ("no_backend", "no_backend = \"refuse\""),
+        ("echo", "echo = \"drop\""),
+        ("panic", "panic = 101"),
+        ("table", "table = 1000"),
+        ("table is no number", "table = \"large\""),
+        ("unknown key", "no_backends = \"drop\""),
+    ]));
+}
+
+#[test]
+fn backends() {
+    let of = |keys: &[&str]| keys.iter().map(|keys| backend(keys)).collect::<String>();
+    let with = |keys: &str, backends: &[&str]| format!("{keys}\n{}", of(backends));
+    let cases: Vec<(&str, String)> = vec![
+        ("no address", of(&["name = \"a\""])),
+        ("address is a prefix", of(&["address = \"10.0.0.0/24\""])),
+        ("multicast", of(&["address = \"224.0.0.1\""])),
+        ("name", of(&["address = \"10.0.0.1\"\nname = \"a b\""])),
+        (
+            "name twice",
+            of(&["address = \"10.0.0.1\"\nname = \"a\"", "address = \"10.0.0.2\"\nname = \"a\""]),
+        ),
+        (
+            "backend twice",
+            of(&["address = \"10.0.0.1\"\nname = \"a\"", "address = \"10.0.0.1\"\nname = \"b\""]),
+        ),
+        ("weight", of(&["address = \"10.0.0.1\"\nweight = 0"])),
+        ("weight too large", of(&["address = \"10.0.0.1\"\nweight = 65536"])),
+        ("state", of(&["address = \"10.0.0.1\"\nstate = \"draining\""])),
+        ("server_id", of(&["address = \"10.0.0.1\"\nserver_id = 1022"])),
+        ("port with dsr", of(&["address = \"10.0.0.1\"\nport = 8080"])),
+        ("port with l2dsr", with("mode = \"l2dsr\"", &["address = \"10.0.0.1\"\nport = 8080"])),
+        ("port 0", with("mode = \"nat\"", &["address = \"10.0.0.1\"\nport = 0"])),
+        (
+            "port with sctp",
+            with("mode = \"nat\"\nprotocol = \"sctp\"", &["address = \"10.0.0.1\"\nport = 8080"]),
+        ),
+        (
+            "port and several ports",
+            with("mode = \"nat\"\nport = [80, 443]", &["address = \"10.0.0.1\"\nport = 8080"]),
+        ),
+        (
+            "port and every port",
+            with("mode = \"nat\"\nport = none", &["address = \"10.0.0.1\"\nport = 8080"]),
+        ),
+        ("IPv6 in IPv4", with("address = \"2001:db8::10\"", &["address = \"10.0.0.1\""])),
+        (
+            "families in nat",
+            with("mode = \"nat\"\naddress = \"2001:db8::10\"", &["address = \"10.0.0.1\""]),
+        ),
+        (
+            "families in l2dsr",
+            with(
+                "mode = \"l2dsr\"\naddress = [\"192.0.2.1\", \"2001:db8::10\"]",
+                &["address = \"10.0.0.1\""],
+            ),
+        ),
+        (
+            "two addresses in nat",
+            with(
+                "mode = \"nat\"\naddress = [\"192.0.2.1\", \"192.0.2.2\"]",
+                &["address = \"10.0.0.1\""],
+            ),
+        ),
+        ("own address", of(&["address = \"192.0.2.10\""])),
+        (
+            "families of source",
+            with(
+                "address = \"2001:db8::10\"\nsource = \"198.51.100.0/24\"",
+                &["address = \"2001:db8::1\""],
+            ),
+        ),
+        (
+            "room in a tunnel",
+            with(
+                "address = \"2001:db8::10\"\nencapsulation = \"gue\"\nmtu = 1300",
+                &["address = \"2001:db8:1::1\""],
+            ),
+        ),
+        (
+            "weights",
+            with(
+                "table = 251",
+                &["address = \"10.0.0.1\"\nweight = 1", "address = \"10.0.0.2\"\nweight = 300"],
+            ),
+        ),
+        (
+            "weights beyond every table",
+            of(&[
+                "address = \"10.0.0.1\"\nweight = 1",
+                "address = \"10.0.0.2\"\nweight = 65535",
+                "address = \"10.0.0.3\"\nweight = 65535",
+                "address = \"10.0.0.4\"\nweight = 65535",
+            ]),
+        ),
+    ];
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(title, keys)| (*title, &**keys)).collect();
+    let none = Setup::new(&[]).said(seeded(
+        "[[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nprotocol = \"tcp\"\nmode = \"dsr\"\n",
+    ));
+    insta::assert_snapshot!(format!("{}## no backend\n{none}", refused(&cases)));
+}
+
+/// Two services that want the same packets, or the same replies.
+#[test]
+fn collisions() {
+    let two = |first: &str, second: &str| {
+        let mut text = service("a", first);
+        // Its own backend, since nat has one service for each.
+        let second = match second.contains("[[service.backend]]") {
+            true => second.to_owned(),
+            false => format!("{second}\n{}", backend("address = \"10.0.0.2\"")),
+        };
+        text.push_str(&service("b", &second));
+        text
+    };
+    let nat = |keys: &str, backends: &str| format!("mode = \"nat\"\n{keys}\n{}", backend(backends));
+    let other = "address = \"192.0.2.20\"";
+    let cases = [
+        ("the same", two("", "")),
+        ("a port of several", two("port = [80, 443]", "port = \"400-500\"")),
+        ("every port", two("port = none", "port = none")),
+        ("a protocol of several", two("protocol = [\"tcp\", \"udp\"]", "protocol = \"udp\"")),
+        ("behind all clients", two("", "source = \"198.51.100.0/24\"")),
+        ("the same clients", two("source = \"198.51.100.0/24\"", "source = \"198.51.100.0/24\"")),
+        (
+            "clients of others",
+            two("source = \"198.51.0.0/16\"", "source = [\"198.51.100.0/24\", \"198.51.7.7\"]"),
+        ),
+        (
+            "some clients of another",
+            two("source = \"198.51.0.0/16\"", "source = [\"198.51.100.0/24\", \"203.0.113.0/24\"]"),
+        ),
+        ("replies", two("mode = \"nat\"", &nat(other, "address = \"10.0.0.1\""))),
+        (
+            "replies of a port",
+            two("mode = \"nat\"\nport = 8080", &nat(other, "address = \"10.0.0.1\"\nport = 8080")),
+        ),
+        (
+            "replies of every port",
+            two("mode = \"nat\"\nport = none", &nat(other, "address = \"10.0.0.1\"\nport = 8080")),
+        ),
+        (
+            "replies of a range",
+            two(
+                "mode = \"nat\"\nport = \"8000-8099\"",
+                &nat(other, "address = \"10.0.0.1\"\nport = 8080"),
+            ),
+        ),
+        (
+            "replies of one service",
+            service(
+                "a",
+                &format!(
+                    "mode = \"nat\"\n{}{}",
+                    backend("address = \"10.0.0.1\"\nname = \"x\""),
+                    backend("address = \"10.0.0.1\"\nport = 80")
+                ),
+            ),
+        ),
+        (
+            "nine for one destination",
+            (0..9)
+                .map(|n| service(&format!("s{n}"), &format!("source = \"198.51.{n}.0/24\"")))
+                .collect(),
+        ),
+        ("too many destinations", service("a", "port = \"1-65535\"")),
+        ("too many replies", {
+            let backends = (0..17).map(|n| backend(&format!("address = \"10.0.0.{n}\"")));
+            let backends: String = backends.collect();
+            service("a", &format!("mode = \"nat\"\nport = \"1-16000\"\n{backends}"))
+        }),
+    ];
+    insta::assert_snapshot!(said(&cases));
+}
+
+/// What shares something, and is told apart all the same.
+#[test]
+fn no_collisions() {
+    let nat = "mode = \"nat\"";
+    let cases = [
+        [service("a", ""), service("b", "port = 443")],
+        [service("a", ""), service("b", "port = none")],
+        [service("a", "port = \"0-65535\""), service("b", "")],
+        [service("a", ""), service("b", "protocol = \"udp\"")],
+        [service("a", "source = \"198.51.100.0/24\""), service("b", "")],
+        [service("a", "source = \"198.51.100.0/24\""), service("b", "source = \"198.51.0.0/16\"")],
+        [service("a", nat), service("b", "address = \"192.0.2.20\"")],
+        [service("a", nat), service("b", &format!("{nat}\nport = 443"))],
+        [
+            service("a", &format!("{nat}\n{}", backend("address = \"10.0.0.1\"\nport = 8080"))),
+            service("b", &format!("{nat}\nport = 8081")),
+        ],
+        [
+            service("a", nat),
+            service("b", &format!("{nat}\naddress = \"192.0.2.20\"\nprotocol = \"udp\"")),
+        ],
+        [
+            service(
+                "a",
+                &format!(
+                    "{nat}\nprotocol = \"sctp\"\n{}",
+                    backend("address = \"10.0.0.1\"\nport = 80")
+                ),
+            ),
+            service("b", nat),
+        ],
+    ];
+    let setup = Setup::new(&[]);
+    for services in cases {
+        let text = services.concat();
+        assert_eq!(setup.said(seeded(&text)), "", "{text}");
+    }
+}
+
+#[test]
+fn warnings() {
+    let setup = Setup::new(&[]);
+    let seedless = service("web", "");
+    let passed = format!("policy.fragments = \"pass\"\n{}", seeded(&service("web", "")));
+    let (seedless, passed) = (setup.said(seedless), setup.said(passed));
+    let many: String = (0..3).map(|n| backend(&format!("address = \"10.0.0.{n}\""))).collect();
+    let nat =
+        format!("mode = \"nat\"\nsource = \"10.0.0.0/8\"\n{}", backend("address = \"10.0.0.1\""));
+    let state = |state: &str| backend(&format!("address = \"10.0.0.1\"\nstate = \"{state}\""));
+    let rest = said(&[
+        ("few places", service("web", &format!("table = 251\n{many}"))),
+        ("client's side", service("web", &nat)),
+        ("none is up", service("web", &state("down"))),
+        (
+            "drain",
+            service(
+                "web",
+                &format!(
+                    "tracking = \"none\"\n{}{}",
+                    state("drain"),
+                    backend("address = \"10.0.0.2\"")
+                ),
+            ),
+        ),
+        ("udp_timeout of tcp", service("web", "udp_timeout = \"10s\"")),
+        (
+            "udp_timeout of nothing",
+            service("web", "protocol = \"udp\"\ntracking = \"none\"\nudp_timeout = \"10s\""),
+        ),
+    ]);
+    assert!(!rest.contains("error: "), "{rest}");
+    insta::assert_snapshot!(format!("## no seed\n{seedless}\n## fragments\n{passed}\n{rest}"));
+}
+
+#[test]
+fn more_than_fits_is_refused() {
+    let said = |text: String| Setup::new(&[]).said(seeded(&text)).replace("DIR/x.toml", "x");
+    let services: String = (0..4097u32)
+        .map(|n| {
+            let address = std::net::Ipv4Addr::from_bits(0xc612_0000 + n);
+            service(&format!("s{n}"), &format!("address = \"{address}\""))
+        })
+        .collect();
+    let said_of_services = said(services);
+    assert!(said_of_services.contains("4097 services, 4096 are the most"), "{said_of_services}");
+    assert_eq!(said_of_services.matches("error: ").count(), 1, "{said_of_services}");
+    let backends: String = (0..65_536u32)
+        .map(|n| {
+            backend(&format!("address = \"{}\"", std::net::Ipv4Addr::from_bits(0x0a00_0000 + n)))
+        })
+        .collect();
+    let said_of_backends = said(service("web", &backends));
+    let most = "65536 backends, 65535 are the most";
+    assert!(said_of_backends.contains(most), "{said_of_backends}");
+}
+
+/// Every key, and what is chosen for those that are left out.
+#[test]
+fn every_key_is_read() {
+    let text = "\
+        [services]\n\
+        seed = \"DFTTgNYuodmggDl6\"\n\
+        tracking = \"all\"\n\
+        connections = 65536\n\
+        history = \"90m\"\n\
+        [[service]]\n\
+        name = \"web\"\n\
+        address = \"192.0.2.10\"\n\
+        protocol = \"udp\"\n\
+        port = \"0-65535\"\n\
+        mode = \"dsr\"\n\
+        hash = \"source\"\n\
+        affinity = \"3h\"\n\
+        udp_timeout = \"1m 30s\"\n\
+        fragments = \"drop\"\n\
+        too_big = \"drop\"\n\
+        no_backend = \"reject\"\n\
+        echo = \"reply\"\n\
+        panic = 50\n\
+        [[service.backend]]\n\
+        address = \"10.0.0.1\"\n\
+        [[service.backend]]\n\
+        address = \"10.0.0.2\"\n\
+        state = \"drain\"\n\
+        weight = 3\n\
+        next_hop = \"02:00:00:00:00:01\"\n\
+        [[service]]\n\
+        name = \"dns\"\n\
+        address = \"192.0.2.11\"\n\
+        protocol = \"tcp\"\n\
+        tracking = \"none\"\n\
+        mode = \"dsr\"\n\
+        [[service.backend]]\n\
+        address = \"10.0.0.1\"\n";
+    let ruleset = super::ruleset(text);
+    let Settings { tracking, connections, history, .. } = &ruleset.service_settings;
+    let settings = (*tracking, *connections, *history);
+    assert_eq!(settings, (Tracking::All, 65_536, Duration::from_secs(5400)));
+    let [web, dns] = &ruleset.services[..] else { panic!("two services") };
+    let Service { ports, tracking, affinity, udp_timeout, too_big, .. } = web;
+    assert_eq!((ports, *tracking), (&None, Tracking::All));
+    assert_eq!(*affinity, Some(Duration::from_secs(10_800)));
+    assert_eq!((*udp_timeout, *too_big), (Duration::from_secs(90), TooBig::Drop));
+    assert_eq!((web.no_backend, web.echo, web.panic), (NoBackend::Reject, Echo::Reply, 50));
+    let drained = &web.backends[1];
+    assert_eq!((drained.state, drained.weight), (State::Drain, 3));
+    assert_eq!(drained.next_hop, Some(NextHop::Mac([2, 0, 0, 0, 0, 1])));
+    assert_eq!((dns.tracking, dns.affinity, dns.udp_timeout), (Tracking::None, None, UDP_TIMEOUT));
+    assert_eq!((dns.no_backend, dns.echo, dns.panic), (NoBackend::Drop, Echo::Pass, 0));
+    assert_eq!((dns.too_big, dns.table), (TooBig::Icmp, 4093));
+}
+
+/// A weight that needs a larger table gets one.
+#[test]
+fn the_table_grows_with_the_weights() {
+    let backends = backend("address = \"10.0.0.1\"\nweight = 1")
+        + &backend("address = \"10.0.0.2\"\nweight = 10000");
+    let ruleset = super::ruleset(&seeded(&service("web", &backends)));
+    assert_eq!(ruleset.services[0].table, 16_381);
+}
