@@ -21,6 +21,7 @@ use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
 use crate::datapath::host::advice::{self, Note, Plan, SentBack};
 use crate::datapath::host::interface::{Interface, Mode};
+use crate::datapath::host::serving::{self, Host};
 use crate::event::What;
 use crate::judgement::reach::Warning;
 use crate::notation::{counted, plain, word};
@@ -313,7 +314,13 @@ fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> V
             matches!(rule.action, RuleAction::Redirect { .. } | RuleAction::Bounce { .. })
         }),
     };
-    advice::attach(interface, &others, plan)
+    let mut notes = advice::attach(interface, &others, plan);
+    if !ruleset.services.is_empty()
+        && let Ok(host) = Host::of(interface)
+    {
+        notes.extend(serving::notes(ruleset, &host));
+    }
+    notes
 }
 
 fn say_notes(notes: &[Note], session: &mut Session<'_>) {

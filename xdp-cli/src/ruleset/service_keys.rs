@@ -51,7 +51,7 @@ impl AnyPrefix {
     }
 
     /// The one around it of that length, which is at most its own.
-    fn shortened(self, length: u8) -> Self {
+    pub fn around(self, length: u8) -> Self {
         let behind = u32::from(self.bits() - length);
         let mask = u128::MAX.checked_shl(behind).unwrap_or(0);
         Self { address: self.address & mask, length, ..self }
@@ -87,7 +87,7 @@ impl PrefixSet {
     pub fn around(&self, prefix: AnyPrefix) -> impl Iterator<Item = AnyPrefix> {
         let lengths = self.lengths.iter().rev().filter(move |length| **length <= prefix.length);
         lengths
-            .map(move |length| prefix.shortened(*length))
+            .map(move |length| prefix.around(*length))
             .filter(|prefix| self.prefixes.contains(prefix))
     }
 }

@@ -22,6 +22,7 @@ use crate::datapath::attached::in_force::InForce;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
+use crate::datapath::host::serving::{self, Host};
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
 use crate::datapath::maps::states::{self, Needs};
@@ -99,7 +100,14 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     );
     let mtu = match ruleset.services.is_empty() {
         true => 0,
-        false => Interface::by_name(context.interface)?.mtu.try_into().unwrap_or(u16::MAX),
+        false => {
+            let interface = Interface::by_name(context.interface)?;
+            let host = Host::of(&interface).context("ask for this host's addresses")?;
+            if let Some(error) = serving::refusal(ruleset, &host) {
+                return Err(error);
+            }
+            interface.mtu.try_into().unwrap_or(u16::MAX)
+        }
     };
     if fresh.iter().any(|&number| number >= MAX_COUNTERS) {
         let told = format!(

@@ -17,5 +17,6 @@ mod mount_namespace;
 pub mod netns;
 pub mod routes;
 pub mod run_dir;
+pub mod serving;
 pub mod ssh;
 pub mod waiting;

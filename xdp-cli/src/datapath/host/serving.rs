@@ -1,0 +1,280 @@
+//! Whether the host can do what its services ask for: what only attaching and reloading can say, and
+//! `check` cannot.
+
+use std::net::IpAddr;
+use std::{fs, io};
+
+use crate::datapath::error::Error;
+use crate::datapath::host::addresses::{self, Address};
+use crate::datapath::host::advice::Note;
+use crate::datapath::host::interface::Interface;
+use crate::notation::word;
+use crate::ruleset::Ruleset;
+use crate::ruleset::service_keys::{AnyPrefix, PrefixSet};
+use crate::ruleset::services::{Backend, Mode, NextHop, Service};
+
+/// What services need to know of the host.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// The interface that packets to services come in by.
+    pub interface: String,
+    pub mtu: u32,
+    /// All addresses of the network namespace.
+    pub addresses: Vec<Address>,
+    /// Whether the kernel forwards what comes in by the interface, IPv4 and IPv6; `None` where it
+    /// has no such setting.
+    pub forwarding: [Option<bool>; 2],
+}
+
+impl Host {
+    /// Asks the kernel about the caller's network namespace.
+    pub fn of(interface: &Interface) -> io::Result<Self> {
+        Ok(Self {
+            interface: interface.name.clone(),
+            mtu: interface.mtu,
+            addresses: addresses::all()?,
+            forwarding: [false, true].map(|is_v6| forwarding(&interface.name, is_v6)),
+        })
+    }
+
+    /// Whether it has an address of a family by which others reach it. While it has none, its network
+    /// is not set up yet, as when the machine starts: then what is missing may be about to come.
+    fn is_set_up(&self, is_v6: bool) -> bool {
+        let is_own = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+        };
+        self.addresses.iter().any(|it| it.ip.is_ipv6() == is_v6 && !is_own(it.ip))
+    }
+
+    /// The networks of its interfaces.
+    fn networks(&self) -> PrefixSet {
+        let networks = self.addresses.iter().filter(|it| it.prefix_length > 0);
+        networks.map(|it| AnyPrefix::host(it.ip).around(it.prefix_length)).collect()
+    }
+}
+
+fn forwarding(interface: &str, is_v6: bool) -> Option<bool> {
+    let text = fs::read_to_string(format!("/proc/sys/{}", setting(interface, is_v6))).ok()?;
+    Some(text.trim() != "0")
+}
+
+/// The path of the setting below /proc/sys, by which sysctl(8) knows it too.
+fn setting(interface: &str, is_v6: bool) -> String {
+    let family = if is_v6 { "ipv6" } else { "ipv4" };
+    format!("net/{family}/conf/{interface}/forwarding")
+}
+
+/// The backends that the kernel is asked for the way to, each with its service.
+fn routed(ruleset: &Ruleset) -> impl Iterator<Item = (&Service, &Backend)> {
+    let usual = ruleset.service_settings.next_hop;
+    let all = ruleset.services.iter().flat_map(|it| it.backends.iter().map(move |own| (it, own)));
+    all.filter(move |(_, backend)| backend.next_hop.unwrap_or(usual) == NextHop::Route)
+}
+
+/// Why the services of a ruleset cannot work on this host.
+pub fn refusal(ruleset: &Ruleset, host: &Host) -> Option<Error> {
+    let problems = [without_forwarding(ruleset, host), out_of_sight(ruleset, host)];
+    problems.into_iter().flatten().find(|problem| host.is_set_up(problem.is_v6)).map(|problem| {
+        let Note { message, hint } = problem.note;
+        Error { message, hint }
+    })
+}
+
+/// What there is to know about services on this host.
+pub fn notes(ruleset: &Ruleset, host: &Host) -> Vec<Note> {
+    let problems = [without_forwarding(ruleset, host), out_of_sight(ruleset, host)];
+    let coming = problems.into_iter().flatten().filter(|it| !host.is_set_up(it.is_v6));
+    let mut notes: Vec<Note> = coming.map(|problem| problem.note).collect();
+    notes.extend(no_room(ruleset, host));
+    notes
+}
+
+/// Something that stands in the way.
+struct Problem {
+    /// The family that it is about.
+    is_v6: bool,
+    note: Note,
+}
+
+/// The kernel gives no answer about routes for an interface that does not forward
+/// (BPF_FIB_LKUP_RET_FWD_DISABLED, `bpf_ipv4_fib_lookup` in net/core/filter.c).
+fn without_forwarding(ruleset: &Ruleset, host: &Host) -> Option<Problem> {
+    let mut off =
+        [false, true].into_iter().filter(|v6| host.forwarding[usize::from(*v6)] == Some(false));
+    off.find_map(|is_v6| {
+        let (service, _) = routed(ruleset).find(|(_, it)| it.address.is_ipv6() == is_v6)?;
+        let (family, name) = (if is_v6 { "IPv6" } else { "IPv4" }, &host.interface);
+        let note = Note {
+            message: format!(
+                "service \"{}\" sends packets on by the kernel's routes, and {name} does not forward \
+                 {family}",
+                service.name
+            ),
+            hint: Some(format!(
+                "`sysctl -w {}`, or next_hop with a MAC address",
+                word(&format!("{}=1", setting(name, is_v6)))
+            )),
+        };
+        Some(Problem { is_v6, note })
+    })
+}
+
+/// A backend of l2dsr is reached by its MAC address, which only neighbours tell.
+fn out_of_sight(ruleset: &Ruleset, host: &Host) -> Option<Problem> {
+    let networks = host.networks();
+    let mut of_l2dsr = routed(ruleset).filter(|(service, _)| service.mode == Mode::L2dsr);
+    let is_seen = |address| networks.around(AnyPrefix::host(address)).next().is_some();
+    let (service, backend) = of_l2dsr.find(|(_, it)| !is_seen(it.address))?;
+    let note = Note {
+        message: format!(
+            "service \"{}\", backend \"{}\": {} is on no network of this host, so its MAC address \
+             cannot be found",
+            service.name, backend.name, backend.address
+        ),
+        hint: Some(
+            "give its MAC address as next_hop; mode = \"dsr\" reaches backends behind routers"
+                .into(),
+        ),
+    };
+    Some(Problem { is_v6: backend.address.is_ipv6(), note })
+}
+
+/// What a tunnel takes of the packets that clients send. Who has said an MTU knows.
+fn no_room(ruleset: &Ruleset, host: &Host) -> Option<Note> {
+    let backends = |service: &Service| {
+        let mode = service.mode;
+        service.backends.iter().map(|it| mode.overhead(it.address.is_ipv6())).max().unwrap_or(0)
+    };
+    let unsaid = ruleset.services.iter().filter(|it| it.mtu.is_none());
+    let (overhead, service) = unsaid.map(|it| (backends(it), it)).max_by_key(|it| it.0)?;
+    // What clients send whose own link is an Ethernet.
+    const USUAL: u32 = 1500;
+    let most = host.mtu.saturating_sub(overhead.into());
+    (overhead > 0 && most < USUAL).then(|| Note {
+        message: format!(
+            "service \"{}\" tunnels packets of up to {most} bytes: {} has an MTU of {}, and the outer \
+             headers take {overhead}",
+            service.name, host.interface, host.mtu
+        ),
+        hint: Some(format!(
+            "give the way to the backends an MTU of {} or more, and name it in mtu; or have backends \
+             announce smaller segments (`ip route … advmss {}`)",
+            USUAL + u32::from(overhead),
+            most.saturating_sub(40)
+        )),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::load_with;
+
+    fn ruleset(service: &str, backend: &str) -> Ruleset {
+        let text = format!(
+            "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\n{service}\n[[service.backend]]\n{backend}\n"
+        );
+        let loaded = load_with(Path::new("x.toml"), &|_: &Path| Ok(text.clone().into_bytes()));
+        loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics.errors))
+    }
+
+    fn host(networks: &[(&str, u8)]) -> Host {
+        let address = |(ip, prefix_length): &(&str, u8)| Address {
+            ifindex: 2,
+            ip: ip.parse().unwrap(),
+            prefix_length: *prefix_length,
+            is_dynamic: false,
+        };
+        Host {
+            interface: "eth0".into(),
+            mtu: 1500,
+            addresses: networks.iter().map(address).collect(),
+            forwarding: [Some(true); 2],
+        }
+    }
+
+    const NET: (&str, u8) = ("10.0.0.254", 24);
+    const L2DSR: &str = "address = \"192.0.2.10\"\nmode = \"l2dsr\"";
+    const NAT: &str = "address = \"192.0.2.10\"\nmode = \"nat\"";
+    const DSR: &str = "address = \"192.0.2.10\"\nmode = \"dsr\"";
+
+    fn refused(ruleset: &Ruleset, host: &Host) -> Option<String> {
+        refusal(ruleset, host).map(|error| format!("{} ({})", error.message, error.hint.unwrap()))
+    }
+
+    #[test]
+    fn a_backend_of_l2dsr_is_a_neighbour() {
+        let near = ruleset(L2DSR, "address = \"10.0.0.1\"");
+        let far = ruleset(L2DSR, "address = \"10.0.1.1\"");
+        let known = ruleset(L2DSR, "address = \"10.0.1.1\"\nnext_hop = \"02:00:00:00:00:01\"");
+        assert_eq!(refused(&near, &host(&[NET])), None);
+        assert_eq!(refused(&known, &host(&[NET])), None);
+        let said = refused(&far, &host(&[NET])).unwrap();
+        assert_eq!(
+            said,
+            "service \"web\", backend \"10.0.1.1\": 10.0.1.1 is on no network of this host, so its MAC \
+             address cannot be found (give its MAC address as next_hop; mode = \"dsr\" reaches backends \
+             behind routers)"
+        );
+        // A tunnel leads beyond routers.
+        assert_eq!(refused(&ruleset(DSR, "address = \"10.0.1.1\""), &host(&[NET])), None);
+    }
+
+    /// The unit attaches before the network is set up.
+    #[test]
+    fn what_is_missing_before_the_network_is_set_up_is_a_note() {
+        let far = ruleset(L2DSR, "address = \"10.0.1.1\"");
+        for networks in [&[][..], &[("127.0.0.1", 8)], &[("2001:db8::1", 64)]] {
+            let host = Host { forwarding: [Some(false); 2], ..host(networks) };
+            assert_eq!(refused(&far, &host), None, "{networks:?}");
+            assert_eq!(notes(&far, &host).len(), 2, "{networks:?}");
+        }
+    }
+
+    #[test]
+    fn routes_need_forwarding_of_the_family_of_the_backends() {
+        let off =
+            |v4, v6| Host { forwarding: [Some(v4), Some(v6)], ..host(&[NET, ("2001:db8::1", 64)]) };
+        let v4 = ruleset(NAT, "address = \"10.0.0.1\"");
+        let said = refused(&v4, &off(false, true)).unwrap();
+        assert_eq!(
+            said,
+            "service \"web\" sends packets on by the kernel's routes, and eth0 does not forward IPv4 \
+             (`sysctl -w net/ipv4/conf/eth0/forwarding=1`, or next_hop with a MAC address)"
+        );
+        assert_eq!(refused(&v4, &off(true, false)), None);
+        // The outer packet counts.
+        let v6 = ruleset(DSR, "address = \"2001:db8::2\"");
+        assert!(refused(&v6, &off(true, false)).unwrap().contains("does not forward IPv6"));
+        assert_eq!(refused(&v6, &off(false, true)), None);
+        let fixed = ruleset(NAT, "address = \"10.0.0.1\"\nnext_hop = \"02:00:00:00:00:01\"");
+        assert_eq!(refused(&fixed, &off(false, false)), None);
+        // Where there is no IPv6, nothing says that it is off.
+        let without = Host { forwarding: [Some(true), None], ..host(&[("2001:db8::1", 64)]) };
+        assert_eq!(refused(&v6, &without), None);
+    }
+
+    #[test]
+    fn a_tunnel_takes_room() {
+        let said = |ruleset: &Ruleset, mtu| {
+            notes(ruleset, &Host { mtu, ..host(&[NET]) })
+                .iter()
+                .map(Note::to_string)
+                .collect::<String>()
+        };
+        let tunnel = ruleset(DSR, "address = \"10.0.0.1\"");
+        assert_eq!(
+            said(&tunnel, 1500),
+            "service \"web\" tunnels packets of up to 1480 bytes: eth0 has an MTU of 1500, and the \
+             outer headers take 20 (give the way to the backends an MTU of 1520 or more, and name it \
+             in mtu; or have backends announce smaller segments (`ip route … advmss 1440`))"
+        );
+        assert_eq!(said(&tunnel, 1520), "");
+        let told = ruleset(&format!("{DSR}\nmtu = 1500"), "address = \"10.0.0.1\"");
+        assert_eq!(said(&told, 1500), "");
+        assert_eq!(said(&ruleset(NAT, "address = \"10.0.0.1\""), 1500), "");
+    }
+}
