@@ -116,6 +116,15 @@ pub enum What {
     Bypass {
         on: bool,
     },
+    /// A command said whether a backend of a service gets packets.
+    Backend {
+        service: String,
+        backend: String,
+        /// `up`, `drain`, `down`, or `auto`: as the configuration and checks say.
+        state: String,
+        for_seconds: Option<u64>,
+        note: Option<String>,
+    },
     /// What a deleted network namespace left was removed.
     Sweep {
         interfaces: Vec<String>,
@@ -222,6 +231,7 @@ impl What {
             Self::Unset { .. } => "unset",
             Self::Ended { .. } => "ended",
             Self::Bypass { .. } => "bypass",
+            Self::Backend { .. } => "backend",
             Self::Sweep { .. } => "sweep",
             Self::Link { .. } => "link",
             Self::Target { .. } => "target",

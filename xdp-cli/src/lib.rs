@@ -20,6 +20,7 @@ pub mod logging;
 pub mod notation;
 pub mod report;
 pub mod ruleset;
+pub mod served;
 pub mod usage;
 pub mod views;
 pub mod watch;

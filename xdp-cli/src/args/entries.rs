@@ -110,7 +110,7 @@ fn owner(text: &str) -> Result<String, String> {
 }
 
 /// A note that fits on a line.
-fn note(text: &str) -> Result<String, String> {
+pub(super) fn note(text: &str) -> Result<String, String> {
     let length = text.chars().count();
     if length > MAX_NOTE {
         return Err(format!("it has {length} characters, {MAX_NOTE} are the most"));

@@ -8,6 +8,7 @@ mod look;
 mod manual;
 mod metrics;
 mod monitor;
+mod services;
 mod time;
 mod top;
 
@@ -21,6 +22,7 @@ pub use look::{Check, Show, Stats, Status};
 pub use manual::{ManPage, Manual};
 pub use metrics::{Listen, Metrics};
 pub use monitor::Monitor;
+pub use services::{Backend, BackendState, Services};
 pub use top::Top;
 
 use clap::{Parser, Subcommand};
@@ -77,6 +79,13 @@ pub enum Command {
     ///
     /// The exit status is 1 where something is wrong.
     Status(Status),
+    /// Show services and their backends: states, shares, packets, and what was lost
+    Services(Services),
+    /// Say whether a backend of a service gets packets, at once and without a reload
+    ///
+    /// It holds over reloads, whatever the configuration and checks of health say, until it is said again
+    /// or its time is over; no process has to be there for that. `drain` keeps the connections that the backend has.
+    Backend(Backend),
     /// Show the ruleset in force, as a configuration that loads again
     ///
     /// It is what was loaded: what list files gave is written out as it was then, whatever they hold
@@ -141,7 +150,9 @@ impl Command {
             Self::Explain(args) => args.json,
             Self::Lookup(args) => args.json,
             Self::Monitor(args) => args.json,
+            Self::Services(args) => args.json,
             Self::Attach(_)
+            | Self::Backend(_)
             | Self::Bypass(_)
             | Self::Confirm(_)
             | Self::Detach(_)

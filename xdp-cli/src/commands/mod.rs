@@ -1,6 +1,7 @@
 //! One command a file: settings in, exit status out.
 
 pub mod attach;
+pub mod backend;
 pub mod bans;
 pub mod block;
 pub mod bypass;
@@ -20,6 +21,7 @@ pub mod monitor;
 mod named;
 mod prefixes;
 pub mod reload;
+pub mod services;
 pub mod show;
 mod shrink;
 pub mod stats;

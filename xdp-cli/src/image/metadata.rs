@@ -53,6 +53,18 @@ impl Metadata {
         list.and_then(|list| list.entries)
     }
 
+    /// The numbers of all counters.
+    pub fn counters(&self) -> impl Iterator<Item = u32> {
+        let backends = self.backends.iter().flatten().map(|backend| backend.number);
+        self.counted.iter().flat_map(Counted::numbers).chain(backends)
+    }
+
+    /// The services, each with its backends.
+    pub fn services(&self) -> impl Iterator<Item = (&Counted, &[BackendCounter])> {
+        let services = self.counted.iter().filter(|counted| counted.kind == Kind::Service);
+        services.zip(self.backends.iter().map(Vec::as_slice))
+    }
+
     /// How many entries all lists have together. An entry that stands in two lists counts twice.
     pub fn entries(&self) -> EntryCount {
         let lists = self.counted.iter().filter_map(|counted| counted.entries);

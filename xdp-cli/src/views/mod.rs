@@ -9,6 +9,7 @@ mod list_size;
 pub mod lookup;
 pub mod metrics;
 pub mod monitor;
+pub mod services;
 pub mod show;
 pub mod stats;
 pub mod status;

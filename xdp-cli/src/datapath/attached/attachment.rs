@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use xdp_common::capacity::COUNTER_PAGES;
+use xdp_common::capacity::COUNTERS_PER_PAGE;
 use xdp_common::packet::LinkType;
 
 use crate::datapath::attached::in_force::{InForce, Reading, Trial, read_in_force, read_trial};
@@ -20,9 +20,9 @@ use crate::datapath::attached::pending::{self, Pending};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
-use crate::datapath::maps::counters::{inner_id, read_matrix, read_rule_counters, read_unreadable};
+use crate::datapath::maps::counters::{read_matrix, read_rule_counters, read_unreadable};
 use crate::datapath::maps::handles::{Maps, memory};
-use crate::datapath::maps::{dynamic, image};
+use crate::datapath::maps::{counters, dynamic, image, states};
 use crate::datapath::program::load::link_type_of;
 use crate::datapath::sys::{bpf, private_dir};
 use crate::notation::{duration, word};
@@ -393,13 +393,13 @@ impl Attachment {
         for _ in 0..100 {
             let Some(in_force) = read_in_force(maps)? else { break };
             let matrix = read_matrix(maps).context("read the counters")?;
-            let counters = read_rule_counters(maps, &in_force.metadata)
+            let counted = read_rule_counters(maps, &in_force.metadata)
                 .context("read the counters of lists and rules")?;
             let unreadable = read_unreadable(maps).context("read the counters of DNS messages")?;
             let after = image::Current::of(&maps.ruleset).id();
             let after = after.context("look at the ruleset in force")?;
             if after == Some(in_force.map_id) {
-                return Ok(Reading { in_force, matrix, counted: counters, unreadable });
+                return Ok(Reading { in_force, matrix, counted, unreadable });
             }
         }
         Err(self.unreadable())
@@ -420,15 +420,16 @@ impl Attachment {
         };
         let sum = || -> io::Result<u64> {
             let mut ids = image::ids(&maps.ruleset)?;
-            for page in 0..COUNTER_PAGES {
-                ids.extend(inner_id(&maps.rule_counters, page)?);
-            }
+            let numbers = self.in_force.iter().flat_map(|it| it.metadata.counters());
+            let last = numbers.max().unwrap_or(0) / COUNTERS_PER_PAGE;
+            let pages = counters::pages(&maps.rule_counters, last)?;
+            ids.extend(pages.into_iter().map(|(_, id)| id));
             let mut sum = 0;
             for (_, map) in maps.iter() {
                 sum += memory(map)?;
             }
-            for map in dynamic::inner_maps(maps)? {
-                sum += memory(&map)?;
+            for map in dynamic::inner_maps(maps)?.iter().chain(&states::inner_maps(maps)?) {
+                sum += memory(map)?;
             }
             for id in ids {
                 sum += match bpf::map_by_id(id) {

@@ -13,7 +13,7 @@ use xdp_common::stats::counter::{Counter, Matrix};
 use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::maps::image::{Current, Mapped, Standing};
-use crate::image::metadata::{Counted, Metadata};
+use crate::image::metadata::Metadata;
 
 /// The ruleset in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,7 @@ impl InForce {
 /// Whether a ruleset can have such metadata. Counters and redirect slots are found by its numbers,
 /// so these have to stay within the maps.
 fn is_possible(metadata: &Metadata) -> bool {
-    let backends = metadata.backends.iter().flatten().map(|backend| backend.number);
-    let mut numbers = metadata.counted.iter().flat_map(Counted::numbers).chain(backends);
+    let mut numbers = metadata.counters();
     let mut slots = metadata.redirects.iter().map(|redirect| redirect.slot);
     metadata.counted.len() <= MAX_LISTS + MAX_RULES + MAX_SERVICES
         && numbers.all(|number| number < MAX_COUNTERS)

@@ -12,4 +12,5 @@ pub mod nic;
 pub mod pending;
 pub mod persisted;
 pub mod question;
+pub mod services;
 pub mod tried;

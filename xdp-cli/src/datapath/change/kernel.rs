@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
+use xdp_common::capacity::{COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::{Counter, CounterId};
 
@@ -23,6 +23,7 @@ use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::host::serving::{self, Host};
+use crate::datapath::maps::counters::pages as counter_pages;
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
 use crate::datapath::maps::states::{self, Needs};
@@ -30,7 +31,7 @@ use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::domains::Seed;
-use crate::image::metadata::{Counted, Kind, Metadata, Mode, Redirect};
+use crate::image::metadata::{Metadata, Mode, Redirect};
 use crate::image::services::{self, Before};
 use crate::notation::{memory, millis, took};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
@@ -148,9 +149,10 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
 
 /// What services need beside the image.
 fn needs(image: &Image, metadata: &Metadata, fresh: &[u32], before: &Before) -> Option<Needs> {
-    let services = metadata.counted.iter().filter(|counted| counted.kind == Kind::Service);
-    let backends = metadata.backends.iter().flatten().map(|backend| backend.number);
-    let last = services.flat_map(Counted::numbers).chain(backends).max()?;
+    if metadata.backends.is_empty() {
+        return None;
+    }
+    let last = metadata.counters().max()?;
     Some(Needs {
         last: CounterId::new(last).0,
         lines: image.header().connection_lines,
@@ -329,9 +331,7 @@ pub fn empty_redirects(map: &OwnedFd, generation: u64) -> io::Result<()> {
 
 /// The pages of counters that a ruleset uses.
 pub fn used_pages(metadata: &Metadata) -> BTreeSet<u32> {
-    let backends = metadata.backends.iter().flatten().map(|backend| backend.number);
-    let numbers = metadata.counted.iter().flat_map(Counted::numbers).chain(backends);
-    numbers.map(|number| number / COUNTERS_PER_PAGE).collect()
+    metadata.counters().map(|number| number / COUNTERS_PER_PAGE).collect()
 }
 
 /// Adds pages of counters that are missing, and zeroes the counters that the image before did not
@@ -367,9 +367,9 @@ pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> 
     let has_services = !metadata.backends.is_empty();
     states::release(maps, has_services, metadata.connection_lines)?;
     let used = used_pages(metadata);
-    for page in (0..COUNTER_PAGES).filter(|page| !used.contains(page)) {
-        let mut id = [0; 4];
-        if bpf::lookup(&maps.rule_counters, page, &mut id)?.is_some() {
+    let last = used.last().copied().unwrap_or(0);
+    for (page, _) in counter_pages(&maps.rule_counters, last)? {
+        if !used.contains(&page) {
             bpf::delete(&maps.rule_counters, page)?;
         }
     }

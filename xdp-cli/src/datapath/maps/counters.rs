@@ -1,10 +1,12 @@
 //! The counters, summed over the CPUs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 
-use xdp_common::capacity::COUNTERS_PER_PAGE;
+use rustc_hash::FxHashMap;
+use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE};
 use xdp_common::maps::COUNTER_PAGE;
 use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::{CELLS, Counter, Matrix};
@@ -56,24 +58,63 @@ pub fn read_unreadable(maps: &Maps) -> io::Result<[Counter; Unreadable::COUNT]> 
     Ok(counters)
 }
 
+/// How many slots without a page are passed over in search of one behind those in use.
+const EMPTY_IN_A_ROW: u32 = 8;
+
+/// The pages of counters that there are, those behind the last one in use only as far as few are missing
+/// before them: `last` is that page.
+pub fn pages(outer: &OwnedFd, last: u32) -> io::Result<Vec<(u32, u32)>> {
+    let mut found = Vec::new();
+    let mut end = last.saturating_add(EMPTY_IN_A_ROW);
+    let mut page = 0;
+    while page <= end && page < COUNTER_PAGES {
+        if let Some(id) = inner_id(outer, page)? {
+            found.push((page, id));
+            end = end.max(page + EMPTY_IN_A_ROW);
+        }
+        page += 1;
+    }
+    Ok(found)
+}
+
+/// The counters of those numbers, by number.
+pub fn read_counters(
+    maps: &Maps,
+    numbers: impl Iterator<Item = u32>,
+) -> io::Result<FxHashMap<u32, Counter>> {
+    let mut by_page: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for number in numbers {
+        by_page.entry(number / COUNTERS_PER_PAGE).or_default().push(number);
+    }
+    let mut counters = FxHashMap::default();
+    let mut values = PerCpuValues::zeroed(size_of::<Counter>(), COUNTERS_PER_PAGE)?;
+    for (page, numbers) in by_page {
+        let Some(id) = inner_id(&maps.rule_counters, page)? else { continue };
+        let map = handles::open(id, COUNTER_PAGE)?;
+        values.lookup_all(map)?;
+        let totals: Vec<Counter> = values
+            .elements()
+            .map(|shares| {
+                let mut total = Counter::default();
+                shares.for_each(|share| add(share, std::slice::from_mut(&mut total)));
+                total
+            })
+            .collect();
+        for number in numbers {
+            let total = totals.get((number % COUNTERS_PER_PAGE) as usize);
+            counters.insert(number, total.copied().unwrap_or_default());
+        }
+    }
+    Ok(counters)
+}
+
 pub fn read_rule_counters(
     maps: &Maps,
     metadata: &Metadata,
 ) -> io::Result<Vec<(Counter, Option<Counter>)>> {
     let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
-    let Some(last) = numbers.max() else { return Ok(Vec::new()) };
-    let pages = last / COUNTERS_PER_PAGE + 1;
-    let mut counters = vec![Counter::default(); (pages * COUNTERS_PER_PAGE) as usize];
-    let mut values = PerCpuValues::zeroed(size_of::<Counter>(), COUNTERS_PER_PAGE)?;
-    for (page, totals) in (0..pages).zip(counters.chunks_exact_mut(COUNTERS_PER_PAGE as usize)) {
-        let Some(id) = inner_id(&maps.rule_counters, page)? else { continue };
-        let map = handles::open(id, COUNTER_PAGE)?;
-        values.lookup_all(map)?;
-        for (total, shares) in totals.iter_mut().zip(values.elements()) {
-            shares.for_each(|share| add(share, std::slice::from_mut(total)));
-        }
-    }
-    let counter = |number: u32| counters.get(number as usize).copied().unwrap_or_default();
+    let counters = read_counters(maps, numbers)?;
+    let counter = |number: u32| counters.get(&number).copied().unwrap_or_default();
     Ok(metadata
         .counted
         .iter()

@@ -313,6 +313,20 @@ pub fn count_connections(maps: &Maps) -> io::Result<std::collections::BTreeMap<u
     Ok(counts)
 }
 
+/// The maps that exist only while there are services.
+pub fn inner_maps(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
+    let mut found = Vec::new();
+    for (outer, slots) in
+        [(&maps.backend_states, STATE_SLOTS), (&maps.connections, CONNECTION_SLOTS)]
+    {
+        for slot in 0..slots {
+            let Some(map) = slots::get(outer, slot)? else { break };
+            found.push(map);
+        }
+    }
+    Ok(found)
+}
+
 /// Gives back what a ruleset without services, or with fewer connections, does not use.
 pub fn release(maps: &Maps, has_services: bool, lines: u32) -> io::Result<()> {
     let states = if has_services { STATE_SLOTS } else { 0 };

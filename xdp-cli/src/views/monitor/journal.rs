@@ -60,6 +60,13 @@ pub fn fields(event: &Event) -> Vec<Field> {
         What::Bypass { on } => {
             add("XDPCTL_BYPASS", Some(if *on { "on" } else { "off" }.to_owned()));
         }
+        What::Backend { service, backend, state, for_seconds, note } => {
+            add("XDPCTL_SERVICE", Some(service.clone()));
+            add("XDPCTL_BACKEND", Some(backend.clone()));
+            add("XDPCTL_STATE", Some(state.clone()));
+            add("XDPCTL_FOR_SECONDS", for_seconds.map(|seconds| seconds.to_string()));
+            add("XDPCTL_NOTE", note.clone());
+        }
         What::Confirm { generation } | What::Rollback { generation, .. } => {
             add("XDPCTL_GENERATION", generation.map(|number| number.to_string()));
         }
@@ -102,6 +109,7 @@ const fn message_id(what: &What) -> &'static str {
         What::Set { .. } => "424c0c7d7c10443c851e0904826bcbc4",
         What::Unset { .. } => "9a457cabd42e43cfb65562f439cc63ef",
         What::Bypass { .. } => "3b8efcbeec3f47f5a269638d0e93df19",
+        What::Backend { .. } => "6d0d2b0e0f7c4a4fb2f3a1c84e5d9a71",
         What::Sweep { .. } => "fbc6fdcfab394758895a8617e4489b12",
         What::Ended { .. } => "11fbf7f2e1a54877a1e057896a74cb7e",
         What::Link { .. } => "69f3dc68eeb44755857e9eb097d392a2",

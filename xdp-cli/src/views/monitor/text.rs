@@ -88,6 +88,12 @@ fn what(what: &What) -> String {
             let whose = whose(owner, note.as_deref());
             format!("{} of {prefix} ended ({whose})", kind.as_str())
         }
+        What::Backend { service, backend, state, for_seconds, note } => {
+            let life = for_seconds
+                .map_or_else(String::new, |seconds| format!(" for {}", duration(seconds)));
+            let note = note.as_ref().map_or_else(String::new, |note| format!(" ({})", plain(note)));
+            format!("service {}, backend {}: {state}{life}{note}", plain(service), plain(backend))
+        }
         What::Bypass { on: true } => "bypass on, everything passes".to_owned(),
         What::Bypass { on: false } => "bypass off, the ruleset judges again".to_owned(),
         What::Sweep { interfaces, map_bytes } => {

@@ -1,0 +1,12 @@
+//! Services as one JSON array.
+
+use std::io::{self, Write};
+
+use super::Service;
+use crate::notation::json_line;
+
+/// Writes all services as one array on one line; `[]` if there is none.
+pub fn write(out: &mut dyn Write, all: &[Service]) -> io::Result<()> {
+    out.write_all(&json_line(all)?)?;
+    out.flush()
+}

@@ -1,0 +1,122 @@
+//! Services as tables.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::{Backend, Service};
+use crate::notation::{duration, grouped, memory, plain};
+
+const TITLES: [&str; 7] = ["BACKEND", "ADDRESS", "STATE", "SHARE", "PACKETS", "BYTES", "ENTRIES"];
+/// The first column that is aligned to the right.
+const NUMBERS: usize = 3;
+
+/// Writes a table for each service, below a line about it.
+pub fn write(out: &mut dyn Write, all: &[Service]) -> io::Result<()> {
+    if all.is_empty() {
+        writeln!(out, "no services")?;
+        return out.flush();
+    }
+    let mut text = String::new();
+    for (nth, service) in all.iter().enumerate() {
+        if nth > 0 {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "{}", headline(service));
+        let counts = [
+            ("lost for want of a backend", service.lost.no_backend),
+            ("too big", service.lost.too_big),
+            ("without a route", service.lost.no_route),
+            ("fragments", service.lost.fragment),
+            ("at the end of their time to live", service.lost.ttl),
+            ("by way of the stack", service.slow),
+        ];
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| format!("{} {what}", grouped(*count)))
+            .collect();
+        if !counts.is_empty() {
+            let _ = writeln!(text, "  {}", counts.join(", "));
+        }
+        if service.changed_places > 0 {
+            let _ = writeln!(
+                text,
+                "  {} of {} places of its table had another backend before",
+                grouped(service.changed_places as u64),
+                grouped(service.table as u64)
+            );
+        }
+        if service.panic {
+            text.push_str("  too few backends are up: what checks found is disregarded\n");
+        }
+        table(&mut text, &service.backends);
+    }
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn headline(service: &Service) -> String {
+    let mut text = format!("{}: {}", plain(&service.name), service.mode);
+    if !service.address.is_empty() {
+        let ports = match service.port.is_empty() {
+            true => "all ports".to_owned(),
+            false => format!("port {}", service.port.join(", ")),
+        };
+        let protocols = service.protocol.join(", ");
+        let _ = write!(text, ", {} {protocols} {ports}", service.address.join(", "));
+    }
+    let _ = write!(
+        text,
+        ", {} packets, {}, {} new connections",
+        grouped(service.packets),
+        memory(service.bytes),
+        grouped(service.new)
+    );
+    text
+}
+
+fn table(text: &mut String, backends: &[Backend]) {
+    let rows: Vec<[String; 7]> = backends.iter().map(row).collect();
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([TITLES[column].len()]).max().unwrap_or(0)
+    });
+    for row in std::iter::once(&TITLES.map(str::to_owned)).chain(&rows) {
+        let mut line = String::from(" ");
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let _ = match column < NUMBERS {
+                true => write!(line, " {cell:width$} "),
+                false => write!(line, " {cell:>width$} "),
+            };
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+}
+
+fn row(backend: &Backend) -> [String; 7] {
+    let address = match (&backend.address, backend.port) {
+        (Some(address), Some(port)) if address.contains(':') => format!("[{address}]:{port}"),
+        (Some(address), Some(port)) => format!("{address}:{port}"),
+        (Some(address), None) => address.clone(),
+        (None, _) => "-".to_owned(),
+    };
+    let mut state = backend.state.to_owned();
+    if backend.by != "file" {
+        let _ = write!(state, ", by {}", if backend.by == "health" { "checks" } else { "command" });
+    }
+    if let Some(seconds) = backend.expires_in_seconds {
+        let _ = write!(state, ", {} left", duration(seconds));
+    }
+    if let Some(note) = &backend.note {
+        let _ = write!(state, " ({})", plain(note));
+    }
+    [
+        plain(&backend.name),
+        address,
+        state,
+        format!("{:.1}%", backend.share * 100.0),
+        grouped(backend.packets),
+        memory(backend.bytes),
+        grouped(backend.entries),
+    ]
+}
