@@ -168,6 +168,8 @@ pub mod flag {
     pub const SERVICES: u32 = 1 << 19;
     /// Some of them rewrite destinations, so that replies have to be rewritten back.
     pub const SERVICE_REPLIES: u32 = 1 << 20;
+    /// The address of some of them is a prefix.
+    pub const SERVICE_PREFIXES: u32 = 1 << 21;
 }
 
 /// Block 0. Places are counted from the start of the image, in lines (`_tree`, `_root`, `_filter`,
@@ -292,7 +294,12 @@ pub struct Header {
     pub service_ids: u32,
     /// Lines of connections, a power of two; 0 where none are remembered. See [`crate::filter::tracking`].
     pub connection_lines: u32,
-    pub reserved: [u64; 27],
+    /// Roots of the tries of prefixes that are services' addresses; 0 where there is none. The value
+    /// of an address is the class that stands for it in keys, 0 for none.
+    pub service_prefixes_v4_root: u32,
+    pub service_prefixes_v6_root: u32,
+    pub unused: u32,
+    pub reserved: [u64; 26],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

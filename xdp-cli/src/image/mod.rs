@@ -14,6 +14,7 @@ mod maglev;
 pub mod metadata;
 pub mod nic;
 mod rules;
+mod service_classes;
 pub mod services;
 mod unbound;
 

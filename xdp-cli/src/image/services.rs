@@ -1,7 +1,6 @@
 //! Compiles services: the table of their addresses, the tables by which flows find their backends, and
 //! what is known of each backend (`xdp_common::lookup::services`).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,9 +10,8 @@ use xdp_common::filter::services::MAX_SHARED;
 use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{
-    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_FRAGMENT, KEY_IPV6, KEY_PROTOCOL_SHIFT,
-    KEY_REPLY, KEY_SET, Key, LINE_BITS, LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS,
-    Tracking, fields,
+    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_PROTOCOL_SHIFT, KEY_REPLY, Key, LINE_BITS,
+    LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS, Tracking, fields,
 };
 use xdp_common::stats::counter::CounterId;
 
@@ -23,6 +21,7 @@ use super::interval_tree::LineWriter;
 use super::intervals::{Address, fold_nested};
 use super::lpm::{self, TooLarge, Valued};
 use super::maglev::{self, Candidate};
+use super::service_classes::{Classes, destinations, key};
 use crate::ruleset::services::{
     Echo, Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State, TABLES, TooBig,
     Tracking as Remembered, Transport,
@@ -181,6 +180,8 @@ pub fn write(
     tunnels(settings, header);
     let clients = Clients::new(services);
     clients.write(services, header, lines)?;
+    let classes = Classes::new(services);
+    classes.write(header, lines)?;
     let mut backends = Vec::new();
     for (service, counters) in services.iter().zip(counters) {
         backends.push(lines.next());
@@ -207,7 +208,7 @@ pub fn write(
         written: FxHashMap::default(),
     };
     let mut entries = Vec::new();
-    for (key, of) in destinations(services) {
+    for (key, of) in destinations(&classes) {
         let protocol = (key[2] >> KEY_PROTOCOL_SHIFT) as u8;
         let line = fronts.line(&of, protocol, lines);
         entries.push((key, line));
@@ -405,15 +406,6 @@ fn hosts(addresses: &Prefixes) -> Vec<([u64; 2], bool)> {
     v4.chain(v6).collect()
 }
 
-fn key(address: [u64; 2], is_v6: bool, protocol: u8, rest: u64) -> Key {
-    let family = if is_v6 { KEY_IPV6 } else { 0 };
-    Key([
-        address[0],
-        address[1],
-        KEY_SET | family | u64::from(protocol) << KEY_PROTOCOL_SHIFT | rest,
-    ])
-}
-
 /// What stands for the ports in keys.
 fn port_keys(ports: Option<&[(u16, u16)]>) -> Vec<u64> {
     match ports {
@@ -422,32 +414,6 @@ fn port_keys(ports: Option<&[(u16, u16)]>) -> Vec<u64> {
             ranges.iter().flat_map(|&(first, last)| first..=last).map(u64::from).collect()
         }
     }
-}
-
-/// Every key of the services' addresses, with the services that have it, in file order.
-fn destinations(services: &[Service]) -> BTreeMap<[u64; 3], Vec<usize>> {
-    let mut keys: BTreeMap<[u64; 3], Vec<usize>> = BTreeMap::new();
-    for (index, service) in services.iter().enumerate() {
-        for (address, is_v6) in hosts(&service.addresses) {
-            for protocol in &service.protocols {
-                let rest = port_keys(service.ports.as_deref());
-                for rest in rest.into_iter().chain([KEY_FRAGMENT]) {
-                    let Key(key) = key(address, is_v6, protocol.number(), rest);
-                    keys.entry(key).or_default().push(index);
-                }
-            }
-        }
-    }
-    // Behind those for the port, those for all ports are asked.
-    let for_all = keys.clone();
-    for (key, of) in &mut keys {
-        let [high, low, rest] = *key;
-        if rest & (KEY_ANY_PORT | KEY_FRAGMENT) == 0 {
-            let any = for_all.get(&[high, low, rest & !0xffff | KEY_ANY_PORT]);
-            of.extend(any.into_iter().flatten());
-        }
-    }
-    keys
 }
 
 /// What the replies of backends are rewritten to, by their keys.

@@ -149,28 +149,28 @@ pub fn named(services: &[Service]) -> Destinations {
     named
 }
 
-/// The services that are asked about packets to each destination, from what [`named`] found. A
-/// destination whose address is a prefix has those of the prefixes around it too: the longest
-/// prefix comes first, and of one prefix those for the port before those for every port. None
-/// stands behind a service that takes all clients.
+/// The services that are asked about packets to each destination, from what [`named`] found: those
+/// for the port, and behind them those for every port. A destination whose address is a prefix has
+/// those of the prefixes around it too, the longest first. None stands behind a service that takes
+/// all clients.
 ///
-/// What is asked about single addresses has nothing of the prefixes around them: these are asked
-/// where no service for the address takes a packet.
+/// A single address has nothing of the prefixes around it: these are asked where no service for the
+/// address takes a packet.
 pub fn asked(services: &[Service], named: &Destinations) -> Destinations {
-    let prefixes = named.keys().map(|it| it.prefix).filter(|prefix| !prefix.is_host());
-    let prefixes: BTreeSet<AnyPrefix> = prefixes.collect();
-    let set: PrefixSet = prefixes.iter().copied().collect();
+    let all: BTreeSet<AnyPrefix> = named.keys().map(|destination| destination.prefix).collect();
+    let set: PrefixSet = all.iter().copied().filter(|prefix| !prefix.is_host()).collect();
     let mut asked = Destinations::new();
-    let of_hosts = named.iter().filter(|(destination, _)| destination.prefix.is_host());
-    asked.extend(of_hosts.map(|(destination, of)| (*destination, of.clone())));
-    for prefix in prefixes {
-        let around: Vec<AnyPrefix> = set.around(prefix).collect();
+    for prefix in all {
+        let around: Vec<AnyPrefix> = match prefix.is_host() {
+            true => vec![prefix],
+            false => set.around(prefix).collect(),
+        };
         let mut wanted = BTreeSet::new();
         for &outer in &around {
             wanted.extend(of_prefix(named, outer).map(|it| Destination { prefix, ..*it.0 }));
         }
         for destination in wanted {
-            let mut of = Vec::new();
+            let mut of: Vec<usize> = Vec::new();
             for &outer in &around {
                 let own = Destination { prefix: outer, ..destination };
                 let every = Destination { port: None, ..own };
@@ -180,12 +180,10 @@ pub fn asked(services: &[Service], named: &Destinations) -> Destinations {
                     }
                 }
             }
+            if let Some(last) = of.iter().position(|&index| services[index].source.is_none()) {
+                of.truncate(last + 1);
+            }
             asked.insert(destination, of);
-        }
-    }
-    for of in asked.values_mut() {
-        if let Some(last) = of.iter().position(|&index| services[index].source.is_none()) {
-            of.truncate(last + 1);
         }
     }
     asked

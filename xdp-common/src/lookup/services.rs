@@ -5,7 +5,8 @@
 //! table     lines of two entries, each four words: the address (two words), the rest of its key, and
 //!           where it leads. An entry lies in one of the two lines that its hash chooses
 //!   rest      bits 0-15 port, 16-23 protocol, 24 IPv6, 25 a reply of a backend, 26 any port, 27 a
-//!             later fragment, 63 always set, so that no entry is 0
+//!             later fragment, 28 a prefix, 63 always set, so that no entry is 0. With a prefix, the
+//!             address is the number of its class
 //!   leads to  the line of a front, or of a reply's origin
 //! front     a line: a service as it is reached by an address, a protocol and a port
 //! places    32 bits each, 16 on a line: the number of a backend of the service, and in the upper half
@@ -41,6 +42,7 @@ pub const KEY_IPV6: u64 = 1 << 24;
 pub const KEY_REPLY: u64 = 1 << 25;
 pub const KEY_ANY_PORT: u64 = 1 << 26;
 pub const KEY_FRAGMENT: u64 = 1 << 27;
+pub const KEY_PREFIX: u64 = 1 << 28;
 pub const KEY_SET: u64 = 1 << 63;
 
 /// The key of an entry.
@@ -81,6 +83,15 @@ impl Key {
     pub const fn for_any_port(self) -> Self {
         let Self([high, low, rest]) = self;
         Self([high, low, rest & !0xffff | KEY_ANY_PORT])
+    }
+
+    /// The same, for the prefixes around its address, of which this is the class: the value of the
+    /// address in the trie of services' prefixes, see [`Header::service_prefixes_v4_root`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn for_prefix(self, class: u32) -> Self {
+        let Self([_, _, rest]) = self;
+        Self([class as u64, 0, rest | KEY_PREFIX])
     }
 
     /// The same, for fragments, which carry no ports.

@@ -37,6 +37,13 @@ pub(super) fn report(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report
     let Some(addresses) = read.addresses else { return };
     room(table, read, mode, report);
     if mode == Mode::Nat {
+        for prefix in addresses.iter().filter(|it| !it.value.is_host()) {
+            report.error(
+                prefix.at,
+                format!("{}: address {} with mode = \"nat\"", table.title, prefix.value),
+                "a reply has to tell which address it is from: name a single address",
+            );
+        }
         for family in [Family::V4, Family::V6] {
             let of_family = |it: &&Placed<IpPrefix>| it.value.family() == family;
             if let Some(second) = addresses.iter().filter(of_family).nth(1) {

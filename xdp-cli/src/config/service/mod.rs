@@ -8,11 +8,12 @@ mod table_size;
 pub(super) mod time;
 
 use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use toml::de::DeValue;
 
 use super::names::Names;
-use super::prefix::IpPrefix;
+use super::prefix::{Family, IpPrefix};
 use super::report::{Report, quote};
 use super::rule::{by_family, field};
 use super::table::{Placed, TomlTable, did_you_mean};
@@ -216,11 +217,11 @@ fn addresses(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<P
                 "name it once",
             );
             whole = false;
-        } else if !prefix.value.is_host() {
+        } else if let Some(least) = shortest(&prefix.value) {
             report.error(
                 prefix.at,
-                format!("{}: address {} is a prefix", table.title, prefix.value),
-                "name single addresses",
+                format!("{}: address {} is too short a prefix", table.title, prefix.value),
+                format!("a service takes prefixes from /{least} on"),
             );
             whole = false;
         } else if let Some(what) = unfit(&prefix.value) {
@@ -235,21 +236,43 @@ fn addresses(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<P
     whole.then_some(read)
 }
 
-/// Why an address cannot be that of a service or of a backend.
-fn unfit(prefix: &IpPrefix) -> Option<&'static str> {
-    let address = match prefix {
-        IpPrefix::V4(prefix) => std::net::IpAddr::from(prefix.address.to_be_bytes()),
-        IpPrefix::V6(prefix) => std::net::IpAddr::from(prefix.address.to_be_bytes()),
+/// The least length of a prefix that is a service's address, where this one is shorter.
+fn shortest(prefix: &IpPrefix) -> Option<u8> {
+    let least = match prefix.family() {
+        Family::V4 => 16,
+        Family::V6 => 64,
     };
-    let is_broadcast = address == std::net::IpAddr::from([255; 4]);
-    [
-        (address.is_multicast(), "a multicast address"),
-        (address.is_loopback(), "a loopback address"),
-        (address.is_unspecified(), "the unspecified address"),
-        (is_broadcast, "the broadcast address"),
+    (prefix.length() < least).then_some(least)
+}
+
+/// Why an address, or one of a prefix, cannot be that of a service or of a backend.
+fn unfit(prefix: &IpPrefix) -> Option<&'static str> {
+    let (first, last): (IpAddr, IpAddr) = match prefix {
+        IpPrefix::V4(Prefix { address, length }) => {
+            let behind = u32::MAX.checked_shr((*length).into()).unwrap_or(0);
+            (Ipv4Addr::from_bits(*address).into(), Ipv4Addr::from_bits(address | behind).into())
+        }
+        IpPrefix::V6(Prefix { address, length }) => {
+            let behind = u128::MAX.checked_shr((*length).into()).unwrap_or(0);
+            (Ipv6Addr::from_bits(*address).into(), Ipv6Addr::from_bits(address | behind).into())
+        }
+    };
+    let any = |is: fn(&IpAddr) -> bool| is(&first) || is(&last);
+    let (host, within) = [
+        (any(IpAddr::is_multicast), ["a multicast address", "a prefix of multicast addresses"]),
+        (any(IpAddr::is_loopback), ["a loopback address", "a prefix of loopback addresses"]),
+        (
+            any(IpAddr::is_unspecified),
+            ["the unspecified address", "a prefix with the unspecified address"],
+        ),
+        (
+            last == IpAddr::V4(Ipv4Addr::BROADCAST),
+            ["the broadcast address", "a prefix with the broadcast address"],
+        ),
     ]
     .into_iter()
-    .find_map(|(is, what)| is.then_some(what))
+    .find_map(|(is, [host, within])| is.then_some((host, within)))?;
+    Some(if prefix.is_host() { host } else { within })
 }
 
 fn protocols(

@@ -100,6 +100,11 @@ fn settings() {
 fn keys() {
     insta::assert_snapshot!(refused(&[
         ("address is no prefix", "address = \"example.org\""),
+        ("prefix too short", "address = \"198.18.0.0/15\""),
+        ("IPv6 prefix too short", "address = \"2001:db8::/63\""),
+        ("prefix with nat", "mode = \"nat\"\naddress = \"192.0.2.0/24\""),
+        ("prefix of multicast", "address = \"224.0.0.0/16\""),
+        ("prefix with broadcast", "address = \"255.255.0.0/16\""),
         ("multicast", "address = \"224.0.0.1\""),
         ("loopback", "address = \"127.0.0.1\""),
         ("unspecified", "address = \"::\""),
@@ -249,6 +254,10 @@ fn collisions() {
         ("a port of several", two("port = [80, 443]", "port = \"400-500\"")),
         ("every port", two("port = none", "port = none")),
         ("a protocol of several", two("protocol = [\"tcp\", \"udp\"]", "protocol = \"udp\"")),
+        (
+            "the same prefix",
+            two("address = \"192.0.2.0/24\"", "address = [\"192.0.2.0/24\", \"192.0.2.10\"]"),
+        ),
         ("behind all clients", two("", "source = \"198.51.100.0/24\"")),
         ("the same clients", two("source = \"198.51.100.0/24\"", "source = \"198.51.100.0/24\"")),
         (
@@ -313,6 +322,8 @@ fn no_collisions() {
         [service("a", ""), service("b", "protocol = \"udp\"")],
         [service("a", "source = \"198.51.100.0/24\""), service("b", "")],
         [service("a", "source = \"198.51.100.0/24\""), service("b", "source = \"198.51.0.0/16\"")],
+        [service("a", "address = \"192.0.2.0/24\""), service("b", "")],
+        [service("a", "address = \"192.0.0.0/16\""), service("b", "address = \"192.0.2.0/24\"")],
         [service("a", nat), service("b", "address = \"192.0.2.20\"")],
         [service("a", nat), service("b", &format!("{nat}\nport = 443"))],
         [
