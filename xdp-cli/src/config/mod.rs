@@ -49,6 +49,7 @@ use file::{Disk, FileError, Files};
 use include::{Opened, Tree};
 use names::Names;
 use report::Report;
+use service::BackendFiles;
 use source::Source;
 use table::TomlTable;
 
@@ -153,8 +154,9 @@ fn read<'t>(
     let places: Vec<usize> = rules.iter().map(TomlTable::place).collect();
     let lists = list::read(allowlists, blocklists, domains, files, report);
     let passed_fragments = policy.as_mut().and_then(policy::passed_fragments);
+    let mut backend_files = BackendFiles::new(files, lists.files);
     let (service_settings, services) =
-        service::read(settings, services, passed_fragments, &names, report);
+        service::read(settings, services, passed_fragments, (&names, &mut backend_files), report);
     let ruleset = Ruleset {
         policy: policy.map(|table| policy::read_policy(table, report)).unwrap_or_default(),
         arp: arp.map(|table| policy::read_arp(table, report)).unwrap_or_default(),
@@ -164,7 +166,7 @@ fn read<'t>(
         rules: rules.into_iter().filter_map(|table| rule::read(table, &names, report)).collect(),
         service_settings,
         services,
-        files: lists.files,
+        files: backend_files.into_paths(),
         configurations: lists.configurations,
     };
     if lists.complete {

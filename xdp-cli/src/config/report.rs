@@ -138,9 +138,14 @@ impl<'s> Report<'s> {
     }
 
     /// Reports a mistake that has no place in these texts, such as an included file that is not
-    /// text. `at` only says where it belongs in the order of mistakes.
+    /// text, or a line of a file of backends. `at` only says where it belongs in the order of mistakes.
     pub(super) fn elsewhere(&mut self, at: usize, diagnostic: Diagnostic) {
         self.errors.add(at, diagnostic);
+    }
+
+    /// As [`Self::elsewhere`], for a warning.
+    pub(super) fn warning_elsewhere(&mut self, at: usize, diagnostic: Diagnostic) {
+        self.warnings.add(at, diagnostic);
     }
 
     /// Counts mistakes in the TOML that are not shown.

@@ -1,5 +1,6 @@
 //! List files: one entry a line, up to a million lines, read on every reload.
 
+pub mod backends;
 pub(crate) mod content;
 mod ipv4;
 mod line;

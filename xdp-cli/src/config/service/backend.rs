@@ -10,49 +10,55 @@ use super::super::name::fault;
 use super::super::prefix::{self, IpPrefix};
 use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
+use super::files::BackendFiles;
 use super::settings::next_hop;
+use super::spot::{BackendRead, Spot, default_name};
 use super::{unfit, words};
 use crate::ruleset::services::{Backend, State};
 
-/// The backends of a service, as far as they could be read, each with the place of its address.
-pub(super) fn read_all(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Vec<Placed<Backend>> {
+/// The backends of a service, as far as they could be read: those of its tables, then those of its
+/// files.
+pub(super) fn read_all(
+    table: &mut TomlTable<'_>,
+    files: &mut BackendFiles<'_>,
+    report: &mut Report<'_>,
+) -> Vec<BackendRead> {
     let tables = many(table, "backend", report);
-    if tables.is_empty() && !report.is_broken() {
+    let of_files = files.of(table, report);
+    let names_files = table.has("files") && !table.is_empty_array("files");
+    if tables.is_empty() && !names_files {
         report.missing(
             table.place(),
-            format!("{}: it has no backend", table.title),
-            "add [[service.backend]] with an address",
+            format!("{}: neither backends nor files", table.title),
+            "add [[service.backend]] with an address, or files = [\"lists/web.backends\"]",
         );
     }
     let service = table.title.clone();
-    let read: Vec<Placed<Backend>> =
+    let mut read: Vec<BackendRead> =
         tables.into_iter().filter_map(|table| read(table, &service, report)).collect();
-    if let Some(backend) = read.get(MAX_BACKENDS_OF_ONE) {
+    read.extend(of_files);
+    if let Some(BackendRead { spot, .. }) = read.get(MAX_BACKENDS_OF_ONE) {
         let number = read.len();
-        report.error(
-            backend.at,
+        spot.error(
             format!("{service}: {number} backends, {MAX_BACKENDS_OF_ONE} are the most"),
             "write two services, or put several backends behind one address",
+            report,
         );
     }
-    let mut first: HashMap<&str, usize> = HashMap::new();
-    for Placed { at, value } in &read {
+    let mut first: HashMap<&str, &Spot> = HashMap::new();
+    for BackendRead { spot, value } in &read {
         if let Some(before) = first.get(&*value.name) {
-            let line = report.line_seen_from(*before, *at);
+            let line = before.line_seen_from(spot, report);
             let message = format!("{service}: backend {:?} stands in {line} too", value.name);
-            report.error(*at, message, "give each backend of a service a name of its own");
+            spot.error(message, "give each backend of a service a name of its own", report);
             continue;
         }
-        first.insert(&value.name, *at);
+        first.insert(&value.name, spot);
     }
     read
 }
 
-fn read(
-    mut table: TomlTable<'_>,
-    service: &str,
-    report: &mut Report<'_>,
-) -> Option<Placed<Backend>> {
+fn read(mut table: TomlTable<'_>, service: &str, report: &mut Report<'_>) -> Option<BackendRead> {
     table.title = format!("{service}, backend");
     let name = table.string("name", "write a name in quotes", report);
     if let Some(name) = name {
@@ -89,15 +95,14 @@ fn read(
     table.finish(report);
     let address = address?.value;
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
-    let name = match (name, port) {
-        (Some(name), _) => name.value.to_owned(),
-        (None, None) => address.to_string(),
-        (None, Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
+    let name = match name {
+        Some(name) => name.value.to_owned(),
+        None => default_name(address, port),
     };
     // A wrong one has been reported.
     let weight = weight.and_then(|it| u16::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(1);
     let backend = Backend { name, address, port, weight, state, next_hop, file, line };
-    Some(Placed { at, value: backend })
+    Some(BackendRead { spot: Spot { at, in_file: None }, value: backend })
 }
 
 fn address(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Placed<IpAddr>> {

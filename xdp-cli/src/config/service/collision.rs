@@ -249,14 +249,13 @@ fn replies(services: &[ServiceRead], report: &mut Report<'_>) {
         let (of_first, of_second) = (&services[first.0], &services[second.0]);
         let (own, other) =
             (&of_second.service.backends[second.1], &of_first.service.backends[first.1]);
-        let at = of_second.backends[second.1];
-        let line = report.line_seen_from(of_first.backends[first.1], at);
+        let spot = &of_second.backends[second.1];
+        let line = of_first.backends[first.1].line_seen_from(spot, report);
         let whose = match first.0 == second.0 {
             true => format!("backend {:?} in {line}", other.name),
             false => format!("{}, backend {:?} in {line}", of_first.title, other.name),
         };
-        report.error(
-            at,
+        spot.error(
             format!(
                 "{}, backend {:?}: its replies from {address}, protocol \"{}\", port {port}, could \
                  not be told from those of {whose}",
@@ -266,6 +265,7 @@ fn replies(services: &[ServiceRead], report: &mut Report<'_>) {
             ),
             "with mode = \"nat\" an address, a protocol and a port belong to one backend: give it a \
              port or an address of its own",
+            report,
         );
     }
 }

@@ -8,7 +8,8 @@ use super::super::prefix::{Family, IpPrefix};
 use super::super::report::Report;
 use super::super::table::{Placed, TomlTable};
 use super::any_prefix;
-use crate::ruleset::services::{Backend, Hash, Mode, NextHop, State, Tracking, Transport};
+use super::spot::{BackendRead, Spot};
+use crate::ruleset::services::{Hash, Mode, NextHop, State, Tracking, Transport};
 
 /// What was read of a service, as far as it could be.
 pub(super) struct Read<'a> {
@@ -22,7 +23,7 @@ pub(super) struct Read<'a> {
     pub(super) affinity: Option<Placed<Duration>>,
     pub(super) udp_timeout: Option<Placed<Duration>>,
     pub(super) mtu: Option<Placed<u16>>,
-    pub(super) backends: &'a [Placed<Backend>],
+    pub(super) backends: &'a [BackendRead],
 }
 
 pub(super) fn report(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
@@ -94,15 +95,15 @@ fn times(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
 fn states(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
     let title = &table.title;
     if read.tracking == Tracking::None {
-        for Placed { at, value } in read.backends {
+        for BackendRead { spot, value } in read.backends {
             if value.state == State::Drain {
-                report.warning(
-                    *at,
+                spot.warning(
                     format!(
                         "{title}, backend {:?}: state = \"drain\" with tracking = \"none\"",
                         value.name
                     ),
                     "nothing remembers the connections that it has: they end as with \"down\"",
+                    report,
                 );
             }
         }
@@ -137,17 +138,17 @@ fn clients(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
     if read.mode != Some(Mode::Nat) {
         return;
     }
-    for Placed { at, value: backend } in read.backends {
+    for BackendRead { spot, value: backend } in read.backends {
         let address = host(backend.address);
         if let Some(around) = source.iter().find(|it| it.value.holds(&address)) {
-            report.warning(
-                *at,
+            spot.warning(
                 format!(
                     "{title}, backend {:?}: {} is among the clients of source, {}",
                     backend.name, backend.address, around.value
                 ),
                 "its replies have to come back by this host: where clients are its neighbours, they \
                  go straight to them, and no connection comes about",
+                report,
             );
         }
     }
@@ -188,29 +189,29 @@ fn room(table: &TomlTable<'_>, read: &Read<'_>, mode: Mode, report: &mut Report<
 }
 
 /// Finds backends that are there twice. Those of nat are found by their replies.
-fn twice(table: &TomlTable<'_>, mode: Mode, backends: &[Placed<Backend>], report: &mut Report<'_>) {
+fn twice(table: &TomlTable<'_>, mode: Mode, backends: &[BackendRead], report: &mut Report<'_>) {
     if mode == Mode::Nat {
         return;
     }
-    let mut first: HashMap<(IpAddr, Option<[u8; 6]>), usize> = HashMap::new();
-    for Placed { at, value } in backends {
+    let mut first: HashMap<(IpAddr, Option<[u8; 6]>), &Spot> = HashMap::new();
+    for BackendRead { spot, value } in backends {
         let mac = match value.next_hop {
             Some(NextHop::Mac(mac)) => Some(mac),
             Some(NextHop::Route) | None => None,
         };
         if let Some(before) = first.get(&(value.address, mac)) {
-            let line = report.line_seen_from(*before, *at);
-            report.error(
-                *at,
+            let line = before.line_seen_from(spot, report);
+            spot.error(
                 format!(
                     "{}, backend {:?}: {} is the backend in {line} too",
                     table.title, value.name, value.address
                 ),
                 "name it once: weight gives it more",
+                report,
             );
             continue;
         }
-        first.insert((value.address, mac), *at);
+        first.insert((value.address, mac), spot);
     }
 }
 
@@ -218,21 +219,21 @@ fn of_backend(
     table: &TomlTable<'_>,
     read: &Read<'_>,
     mode: Mode,
-    backend: &Placed<Backend>,
+    backend: &BackendRead,
     report: &mut Report<'_>,
 ) {
-    let Placed { at, value: backend } = backend;
+    let BackendRead { spot, value: backend } = backend;
     let title = format!("{}, backend {:?}", table.title, backend.name);
     if let Some(port) = backend.port {
-        of_port(&title, read, mode, Placed { at: *at, value: port }, report);
+        of_port(&title, read, mode, (spot, port), report);
     }
     let Some(addresses) = read.addresses else { return };
     let own = host(backend.address);
     if addresses.iter().any(|it| it.value.holds(&own)) {
-        report.error(
-            *at,
+        spot.error(
             format!("{title}: {} is the service's own address", backend.address),
             "name the address by which the backend itself is reached",
+            report,
         );
         return;
     }
@@ -240,20 +241,20 @@ fn of_backend(
     let same = addresses.iter().any(|it| it.value.family() == family);
     let other = addresses.iter().any(|it| it.value.family() != family);
     match mode {
-        Mode::Nat | Mode::L2dsr if !same || other => report.error(
-            *at,
+        Mode::Nat | Mode::L2dsr if !same || other => spot.error(
             format!(
                 "{title}: {} is {}, and not all addresses of the service are",
                 backend.address,
                 family.name()
             ),
             format!("mode = \"{}\" keeps the family: write a service for each", mode.as_str()),
+            report,
         ),
-        Mode::Ipip | Mode::Gue { .. } if family == Family::V4 && other => report.error(
-            *at,
+        Mode::Ipip | Mode::Gue { .. } if family == Family::V4 && other => spot.error(
             format!("{title}: {} cannot take IPv6 packets", backend.address),
             "IPv6 in IPv4 is not made: give the backend's IPv6 address, or write a service for each \
              family",
+            report,
         ),
         _ => {}
     }
@@ -263,7 +264,7 @@ fn of_port(
     title: &str,
     read: &Read<'_>,
     mode: Mode,
-    Placed { at, value: port }: Placed<u16>,
+    (spot, port): (&Spot, u16),
     report: &mut Report<'_>,
 ) {
     let own = match read.ports.map(|it| &it.value[..]) {
@@ -271,25 +272,25 @@ fn of_port(
         _ => None,
     };
     if mode != Mode::Nat {
-        report.error(
-            at,
+        spot.error(
             format!("{title}: port with mode = \"{}\"", mode.as_str()),
             "the packet stays as the client sent it, so the backend listens on the service's port: \
              leave port out",
+            report,
         );
     } else if own == Some(port) {
         // Nothing is rewritten.
     } else if read.protocols.is_some_and(|them| them.contains(&Transport::Sctp)) {
-        report.error(
-            at,
+        spot.error(
             format!("{title}: port {port} with protocol \"sctp\""),
             "SCTP's checksum covers the port (RFC 9260, section 6.8): leave port out",
+            report,
         );
     } else if own.is_none() {
-        report.error(
-            at,
+        spot.error(
             format!("{title}: port {port}, and the service has not one port"),
             "a reply has to tell which port it is from: write a service for each port",
+            report,
         );
     }
 }

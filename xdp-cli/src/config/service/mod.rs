@@ -3,7 +3,9 @@
 mod backend;
 mod collision;
 mod contradiction;
+mod files;
 mod settings;
+mod spot;
 mod table_size;
 pub(super) mod time;
 
@@ -17,6 +19,7 @@ use super::prefix::{Family, IpPrefix};
 use super::report::{Report, quote};
 use super::rule::{by_family, field};
 use super::table::{Placed, TomlTable, did_you_mean};
+use spot::Spot;
 use time::{DAY, SECOND};
 
 use crate::ruleset::Prefix;
@@ -24,6 +27,8 @@ use crate::ruleset::service_keys::AnyPrefix;
 use crate::ruleset::services::{
     Echo, Hash, Mode, NoBackend, Service, Settings, TooBig, Tracking, Transport, UDP_TIMEOUT,
 };
+
+pub(super) use files::BackendFiles;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ModeWord {
@@ -64,7 +69,7 @@ struct ServiceRead {
     service: Service,
     addresses: Vec<(AnyPrefix, usize)>,
     /// In the order of [`Service::backends`].
-    backends: Vec<usize>,
+    backends: Vec<Spot>,
 }
 
 /// Reads `[services]` and each `[[service]]`. `passed_fragments` is the place at which the policy says
@@ -73,7 +78,7 @@ pub(super) fn read(
     settings: Option<TomlTable<'_>>,
     services: Vec<TomlTable<'_>>,
     passed_fragments: Option<usize>,
-    names: &Names<'_>,
+    (names, files): (&Names<'_>, &mut BackendFiles<'_>),
     report: &mut Report<'_>,
 ) -> (Settings, Vec<Service>) {
     let seeded = settings.as_ref().is_some_and(|table| table.has("seed"));
@@ -97,7 +102,7 @@ pub(super) fn read(
     }
     let read: Vec<ServiceRead> = services
         .into_iter()
-        .filter_map(|table| read_one(table, &settings, names, report))
+        .filter_map(|table| read_one(table, &settings, (names, files), report))
         .collect();
     collision::report(&read, report);
     (settings, read.into_iter().map(|read| read.service).collect())
@@ -108,7 +113,7 @@ pub(super) fn read(
 fn read_one(
     mut table: TomlTable<'_>,
     settings: &Settings,
-    names: &Names<'_>,
+    (names, files): (&Names<'_>, &mut BackendFiles<'_>),
     report: &mut Report<'_>,
 ) -> Option<ServiceRead> {
     let addresses = addresses(&mut table, report);
@@ -128,7 +133,7 @@ fn read_one(
     let no_backend = table.word("no_backend", &words(NoBackend::ALL, NoBackend::as_str), report);
     let echo = table.word("echo", &words(Echo::ALL, Echo::as_str), report);
     let panic = table.number("panic", 100, "write percent of the weight: 0 to 100", report);
-    let backends = backend::read_all(&mut table, report);
+    let backends = backend::read_all(&mut table, files, report);
     let size = table_size::read(&mut table, &backends, report);
     let read = contradiction::Read {
         addresses: addresses.as_deref(),
@@ -172,7 +177,7 @@ fn read_one(
         mtu: mtu.map(|mtu| mtu.value),
         backends: Vec::new(),
     };
-    let (backends, all) = backends.into_iter().map(|it| (it.at, it.value)).unzip();
+    let (backends, all) = backends.into_iter().map(|it| (it.spot, it.value)).unzip();
     let service = Service { backends: all, ..service };
     Some(ServiceRead { title, at, service, addresses: places, backends })
 }

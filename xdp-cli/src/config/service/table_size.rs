@@ -3,8 +3,9 @@
 use toml::de::DeValue;
 
 use super::super::report::Report;
-use super::super::table::{Placed, TomlTable};
-use crate::ruleset::services::{Backend, TABLES};
+use super::super::table::TomlTable;
+use super::spot::BackendRead;
+use crate::ruleset::services::TABLES;
 
 /// The least size that is chosen by itself.
 const LEAST: u64 = 4093;
@@ -17,7 +18,7 @@ const EACH: u64 = 100;
 /// the smallest weight at least one.
 pub(super) fn read(
     table: &mut TomlTable<'_>,
-    backends: &[Placed<Backend>],
+    backends: &[BackendRead],
     report: &mut Report<'_>,
 ) -> Option<u32> {
     let number = backends.len() as u64;
@@ -56,7 +57,7 @@ pub(super) fn read(
         report.error(at, message, format!("write table = {fitting}"));
         return None;
     }
-    if let Some(Placed { at, value }) = lightest
+    if let Some(BackendRead { spot, value }) = lightest
         && places < of_lightest
     {
         let least = sum.div_ceil(places);
@@ -64,13 +65,13 @@ pub(super) fn read(
             true => format!("write table = {fitting}, or a weight of {least} or more"),
             false => format!("write a weight of {least} or more, or smaller ones for the others"),
         };
-        report.error(
-            *at,
+        spot.error(
             format!(
                 "{title}, backend {:?}: weight {} of {sum} in all is less than one of {size} places",
                 value.name, value.weight
             ),
             hint,
+            report,
         );
         return None;
     }

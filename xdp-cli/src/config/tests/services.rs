@@ -113,6 +113,7 @@ fn keys() {
         ("protocol", "protocol = \"icmp\""),
         ("quic", "protocol = \"quic\""),
         ("port", "port = 65536"),
+        ("files is no array", "files = \"lists/web.backends\""),
         ("mode", "mode = \"fullnat\""),
         ("encapsulation", "encapsulation = \"vxlan\""),
         ("encapsulation without dsr", "mode = \"l2dsr\"\nencapsulation = \"ipip\""),
@@ -472,4 +473,90 @@ fn the_table_grows_with_the_weights() {
         + &backend("address = \"10.0.0.2\"\nweight = 10000");
     let ruleset = super::ruleset(&seeded(&service("web", &backends)));
     assert_eq!(ruleset.services[0].table, 16_381);
+}
+
+/// A service without tables of backends.
+const OF_FILES: &str = "services.seed = \"DFTTgNYuodmggDl6\"\n[[service]]\nname = \"web\"\n\
+    address = \"192.0.2.10\"\nprotocol = \"tcp\"\nport = 80\nmode = \"nat\"\n\
+    files = [\"lists/web.backends\"]\n";
+
+#[test]
+fn backends_come_from_files() {
+    let packed = {
+        use std::io::Write as _;
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packer.write_all(b"10.0.0.9 name=nine\n").unwrap();
+        packer.finish().unwrap()
+    };
+    let setup = Setup::new(&[
+        ("lists/web.backends", b"# the web\r\n10.0.0.1 8080 weight=2\r\n10.0.0.2 state=drain\r\n"),
+        ("lists/packed", &packed),
+    ]);
+    std::os::unix::fs::symlink("web.backends", setup.path().join("lists/link")).unwrap();
+    let text = OF_FILES.replace(".backends\"]", ".backends\", \"lists/packed\"]")
+        + &backend("address = \"10.0.0.3\"");
+    // Another service with the same file, by another name.
+    let text = text
+        + &OF_FILES[OF_FILES.find('[').unwrap()..]
+            .replace("\"web\"", "\"other\"")
+            .replace("\"nat\"", "\"dsr\"")
+            .replace("192.0.2.10", "192.0.2.20")
+            .replace("lists/web.backends", "lists/packed");
+    assert_eq!(setup.said(&text), "");
+    let ruleset = setup.load(&text).ruleset.unwrap();
+    let shown = |service: &Service| -> Vec<String> {
+        let one = |it: &crate::ruleset::services::Backend| {
+            format!("{} {} {} {}:{}", it.name, it.weight, it.state.as_str(), it.file, it.line)
+        };
+        service.backends.iter().map(one).collect()
+    };
+    let [web, other] = &ruleset.services[..] else { panic!("two services") };
+    let expected =
+        ["10.0.0.3 1 up 0:9", "10.0.0.1:8080 2 up 1:2", "10.0.0.2 1 drain 1:3", "nine 1 up 2:1"];
+    assert_eq!(shown(web), expected);
+    assert_eq!(shown(other), ["nine 1 up 2:1"]);
+    let files: Vec<_> =
+        ["x.toml", "lists/web.backends", "lists/packed"].map(|name| setup.path().join(name)).into();
+    assert_eq!((ruleset.files, ruleset.configurations), (files, 1));
+    // A link is the file that it leads to.
+    let twice = text.replacen("\"lists/packed\"", "\"lists/link\"", 1);
+    let said = setup.said(twice);
+    assert!(said.contains("the file \"lists/link\" is named twice"), "{said}");
+}
+
+#[test]
+fn files_of_backends_with_mistakes() {
+    let many: String = (0..65_536u32)
+        .map(|n| format!("{}\n", std::net::Ipv4Addr::from_bits(0x0a00_0000 + n)))
+        .collect();
+    let unreadable = "x\n".repeat(30);
+    let cases: [(&str, &str, &[u8]); 9] = [
+        ("missing", "", b""),
+        ("empty", "web.backends", b"# none\n"),
+        ("no text of lines", "web.backends", b"<html>"),
+        ("lines", "web.backends", b"10.0.0.1\n10.0.0.2 http\n10.0.0.3 weight=x\n"),
+        ("many lines", "web.backends", unreadable.as_bytes()),
+        ("unfit", "web.backends", b"127.0.0.1\n"),
+        ("twice", "web.backends", b"10.0.0.1\n10.0.0.1 weight=2 name=b\n"),
+        ("a family", "web.backends", b"10.0.0.1\n  2001:db8::1 name=six\n"),
+        ("too many", "web.backends", many.as_bytes()),
+    ];
+    let mut all = String::new();
+    for (title, name, content) in cases {
+        let path = format!("lists/{name}");
+        let setup = match name {
+            "" => Setup::new(&[]),
+            _ => Setup::new(&[(&path, content)]),
+        };
+        let said = setup.said(OF_FILES);
+        assert!(said.contains("error: "), "{title}: {said}");
+        all.push_str(&format!("## {title}\n{said}\n"));
+    }
+    // Beside one in the configuration.
+    let setup = Setup::new(&[("lists/web.backends", b"10.0.0.1 name=a\n")]);
+    let own = backend("address = \"10.0.0.2\"\nname = \"a\"");
+    all.push_str(&format!("## name taken\n{}\n", setup.said(OF_FILES.to_owned() + &own)));
+    let twice = OF_FILES.replace("s\"]", "s\", \"\"]");
+    all.push_str(&format!("## no path\n{}\n", setup.said(twice)));
+    insta::assert_snapshot!(all);
 }
