@@ -11,6 +11,7 @@ use aya::{Ebpf, EbpfLoader};
 use xdp_common::capture::Settings;
 use xdp_common::maps::{self, COUNTER_PAGE};
 use xdp_common::packet::LinkType;
+use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, CounterId, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -134,7 +135,7 @@ impl Testbed {
         let lab = Arc::new(Lab::create()?);
         let generator = Generator::new(lab.clone())?;
         let programs = &generator.programs;
-        let filter = load::load_filter(LinkType::Ethernet)?;
+        let filter = load::load_filter(LinkType::Ethernet, Needs::ALL)?;
         provide_counters(&filter)?;
 
         let floor = xdp(programs, Floor::Drop.program())?;

@@ -67,6 +67,8 @@ mod replace;
 mod runtime;
 #[path = "kernel/selftest.rs"]
 mod selftest;
+#[path = "kernel/stages.rs"]
+mod stages;
 #[path = "kernel/statistics.rs"]
 mod statistics;
 #[path = "kernel/swap.rs"]

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
+use xdp_common::stages::Needs;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
@@ -92,7 +93,8 @@ impl Filter {
 
     /// The same for links of that type.
     pub fn load_for(link_type: LinkType) -> Self {
-        let loaded = load::load_filter(link_type).unwrap_or_else(|error| panic!("{error}"));
+        let loaded =
+            load::load_filter(link_type, Needs::ALL).unwrap_or_else(|error| panic!("{error}"));
         // A test has few of these: they stay until it ends.
         let maps = Maps::of_loaded(&loaded).expect("the program's maps");
         let maps: &Maps = Box::leak(Box::new(maps));
@@ -134,6 +136,7 @@ impl Filter {
             map_id: image::slot_id(&self.maps.ruleset, 0).unwrap().expect("an image"),
             generation: prepared.generation,
             rules: ruleset.rules.len() as u32,
+            needs: prepared.needs(),
             metadata: prepared.metadata,
         });
         self.image = Some(prepared.image);

@@ -55,9 +55,6 @@ fn each_step_is_a_sentence() {
     compiled the ruleset for in0: an image of N KiB in N ms
     locked this network namespace for other commands after N ms
     loaded the program xdpctl into the kernel: N instructions processed, in N ms
-    loaded the program xdpctl_question into the kernel: N instructions processed, in N ms
-    loaded the program xdpctl_names into the kernel: N instructions processed, in N ms
-    loaded the program xdpctl_rules into the kernel: N instructions processed, in N ms
     pinned the program and its maps under /sys/fs/bpf/xdpctl/v1/COOKIE/IFINDEX
     wrote the image to maps and made it the program's ruleset, generation 1, in N ms
     kept the ruleset under /run/xdpctl/v1/COOKIE/IFINDEX

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use xdp_common::capacity::MAX_VERIFIED_INSTRUCTIONS;
 use xdp_common::capture::{map, slot};
 use xdp_common::packet::LinkType;
-use xdp_common::stages;
+use xdp_common::stages::Needs;
 use xdpctl::datapath::maps::handles::{self, Maps};
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::program::nic;
@@ -45,8 +45,9 @@ fn capture(name: &str, filter: &Loaded) -> OwnedFd {
 #[test]
 fn every_program_stays_below_its_limit_of_verified_instructions() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
-    let filter = load::load_filter(LinkType::Ethernet).expect("the filter loads");
-    let raw = load::load_filter(LinkType::Raw).expect("the filter for other links loads");
+    let filter = load::load_filter(LinkType::Ethernet, Needs::ALL).expect("the filter loads");
+    let raw =
+        load::load_filter(LinkType::Raw, Needs::NONE).expect("the filter for other links loads");
     let pass = load::load_pass().expect("the pass program loads");
     let nic = nic::load(0, 0).expect("the NIC's program loads");
     let captures = slot::ALL.map(|(_, name)| verified(name, capture(name, &filter)));
@@ -56,8 +57,9 @@ fn every_program_stays_below_its_limit_of_verified_instructions() {
         verified("xdpctl_pass", &pass),
         verified("xdpctl_nic", &nic.program),
     ];
-    let others =
-        stages::OTHERS.map(|(_, name)| verified(name, filter.program_named(name).expect("loaded")));
+    let others = Needs::ALL
+        .programs()
+        .map(|(_, name)| verified(name, filter.program_named(name).expect("loaded")));
     let programs = programs.into_iter().chain(others).chain(captures).collect::<Vec<_>>();
     for (name, processed) in &programs {
         say(&format!(

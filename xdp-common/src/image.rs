@@ -86,8 +86,10 @@ const _: () = assert!(
 
 /// Marks an image ("xdpctl" in ASCII, upper half of a word).
 pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
-/// The version of everything in this file, of the counters' layout and of the program's maps.
-/// It goes up with any change that an older program or command line would misread.
+/// The version of everything in this file, of the counters' layout, of the program's maps and of the
+/// scratch that the filter shares with the programs that it goes on with, which another version's
+/// command line may load. It goes up with any change that an older program or command line would
+/// misread.
 pub const LAYOUT: u32 = 7;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.

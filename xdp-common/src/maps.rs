@@ -224,9 +224,10 @@ macro_rules! for_each_map {
                 replace: Kept,
                 explain: Own,
             }
-            /// The programs that the filter goes on with (`stages`). Written when the filter is loaded,
-            /// and never afterwards. The kernel empties it when it is neither pinned nor open any
-            /// more, even if the filter still runs.
+            /// The programs that the filter goes on with (`stages`), those that some ruleset has needed
+            /// since attach. Written before the first ruleset that needs them is put in force. The
+            /// kernel empties it when it is neither pinned nor open any more, even if the filter still
+            /// runs.
             STAGES stages {
                 declared: ProgramArray<{ stages::COUNT }>,
                 created: MapDefinition::array(kind::PROG_ARRAY, 4, stages::COUNT, 0),

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::slice;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use xdpctl::datapath::sys::bpf;
 
 use crate::lab::{Background, Output};
@@ -34,6 +35,9 @@ pub enum Kind {
 
 /// After this time without a call it is checked whether the command has ended.
 const GLANCE: Duration = Duration::from_millis(100);
+
+/// In the place of an errno: the command is killed.
+const KILL: i32 = 0;
 
 /// One call of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +163,19 @@ pub fn run_with(command: Command, kind: Kind, name: &str, mut act: impl FnMut())
     let ran = supervise(command, None, Some(Moment { kind, name, act: &mut act }));
     assert!(done, "no call {name} in {ran:#?}");
     ran
+}
+
+/// Runs a command, and kills it just before its call number `nth` of that name, from 0, which has to
+/// come.
+#[track_caller]
+pub fn run_killed(command: Command, kind: Kind, name: &str, nth: usize) {
+    let mut calls = 0..=nth;
+    let mut act = || {
+        calls.next();
+        calls.is_empty().then_some(KILL)
+    };
+    let ran = supervise(command, None, Some(Moment { kind, name, act: &mut act }));
+    assert!(ran.refused.is_some() && ran.output.status == 137, "no call {name} in {ran:#?}");
 }
 
 #[track_caller]
@@ -327,6 +344,10 @@ impl Supervisor<'_> {
                 return true;
             }
             let refused = self.judge(&asked);
+            if refused == Some(KILL) {
+                child.signal(Signal::SIGKILL);
+                return true;
+            }
             let mut answer: libc::seccomp_notif_resp = mem::zeroed();
             answer.id = asked.id;
             match refused {

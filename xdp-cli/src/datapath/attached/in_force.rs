@@ -8,6 +8,7 @@ use xdp_common::capacity::{
 };
 use xdp_common::image::{Block, Header, LAYOUT, Lines, MAGIC};
 use xdp_common::packet::dns::Unreadable;
+use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, Matrix};
 
 use crate::datapath::error::{Context, Result};
@@ -22,6 +23,8 @@ pub struct InForce {
     pub map_id: u32,
     pub generation: u64,
     pub rules: u32,
+    /// What the filter has to go on with for it.
+    pub needs: Needs,
     pub metadata: Metadata,
 }
 
@@ -48,7 +51,8 @@ impl InForce {
         }
         bytes.truncate(length);
         let metadata = postcard::from_bytes(&bytes).ok().filter(is_possible)?;
-        Some(Self { map_id, generation: header.generation, rules: header.rules, metadata })
+        let (generation, rules, needs) = (header.generation, header.rules, Needs::of(header.flags));
+        Some(Self { map_id, generation, rules, needs, metadata })
     }
 }
 

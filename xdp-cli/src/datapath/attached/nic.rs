@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xdp_common::maps::kind;
 use xdp_common::nic::{COUNTERS, OUTCOMES, Selector, flag};
+use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{CELLS, Counter, Matrix};
 
 use crate::datapath::attached::in_force::{InForce, Reading};
@@ -186,7 +187,7 @@ impl Nic {
 impl Kept {
     fn in_force(&self) -> InForce {
         let (generation, metadata) = (self.generation, self.metadata.clone());
-        InForce { map_id: 0, generation, rules: 0, metadata }
+        InForce { map_id: 0, generation, rules: 0, needs: Needs::NONE, metadata }
     }
 }
 

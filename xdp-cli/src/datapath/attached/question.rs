@@ -12,11 +12,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use xdp_common::capacity::MAX_EXPLAINED_FRAME;
 use xdp_common::capture::slot;
 use xdp_common::filter::order::Scratch;
-use xdp_common::image::{Header, Lines as _, flag};
+use xdp_common::image::{Header, Lines as _};
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
-use xdp_common::stages;
+use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::Reason;
@@ -48,10 +48,10 @@ pub struct Asked {
 pub struct Explainer<'m> {
     maps: &'m Maps,
     link_type: LinkType,
-    /// Id of the image in force when it was last asked, and whether the programs are loaded that the filter
-    /// goes on with where there are lists of names. The kernel takes as long to verify them as the filter.
+    /// Id of the image in force when it was last asked, and for which needs the programs are loaded that
+    /// the filter goes on with. The kernel takes as long to verify them as the filter.
     image: Option<u32>,
-    goes_on: bool,
+    loaded: Needs,
     program: OwnedFd,
     counters: OwnedFd,
     /// The kernel empties it when nobody has it open any more.
@@ -65,7 +65,7 @@ pub struct Explainer<'m> {
 impl<'m> Explainer<'m> {
     /// Loads the program for links of that type, beside the attached one, which has these maps.
     pub fn beside(shared: &'m Maps, link_type: LinkType) -> Result<Self> {
-        let (image, goes_on) = lists_names(shared)?;
+        let (image, needs) = needs_in_force(shared)?;
         // Maps that the program writes are made for this one; those that it only reads are the ones
         // in force.
         let mut own = Vec::new();
@@ -83,8 +83,8 @@ impl<'m> Explainer<'m> {
         let given: Vec<(&str, BorrowedFd<'_>)> =
             given.chain(slot::ALL.map(|(name, _)| (name, slot.as_fd()))).collect();
         let program = load::load_filter_beside(link_type, &given).map_err(not_loaded)?;
-        if goes_on {
-            load::load_others_beside(&given, program.as_fd()).map_err(not_loaded)?;
+        if !needs.is_empty() {
+            load::load_stages_beside(&given, program.as_fd(), needs).map_err(not_loaded)?;
         }
         let counted = PerCpuValues::zeroed(size_of::<PerCpu>(), 1);
         let mut counted = counted.context("count the processors")?;
@@ -100,7 +100,7 @@ impl<'m> Explainer<'m> {
             maps: shared,
             link_type,
             image,
-            goes_on,
+            loaded: needs,
             program,
             counters,
             stages,
@@ -115,7 +115,7 @@ impl<'m> Explainer<'m> {
     pub fn is_like(&self, id: u32) -> Result<bool> {
         let compare = || -> io::Result<bool> {
             let tag = |id| io::Result::Ok(bpf::program_info(bpf::program_by_id(id)?)?.tag);
-            for (place, _) in stages::OTHERS {
+            for (place, _) in self.loaded.programs() {
                 let ids = [&self.stages, &self.maps.stages].map(|map| inner_id(map, place));
                 let [own, other] = ids;
                 // One that either lacks is no difference of the programs.
@@ -137,9 +137,10 @@ impl<'m> Explainer<'m> {
         // After a reload in between nobody could tell which ruleset judged the frame.
         for _ in 0..100 {
             let image = current.id().context(what)?;
-            if !self.goes_on && image != self.image {
-                (self.image, self.goes_on) = lists_names(self.maps)?;
-                if self.goes_on {
+            if self.loaded != Needs::ALL && image != self.image {
+                let (image, needs) = needs_in_force(self.maps)?;
+                self.image = image;
+                if !self.loaded.cover(needs) {
                     *self = Self::beside(self.maps, self.link_type)?;
                     continue;
                 }
@@ -196,13 +197,12 @@ impl<'m> Explainer<'m> {
     }
 }
 
-/// The id of the image in force, and whether it has lists of names.
-fn lists_names(maps: &Maps) -> Result<(Option<u32>, bool)> {
+/// The id of the image in force, and what that needs beside the filter.
+fn needs_in_force(maps: &Maps) -> Result<(Option<u32>, Needs)> {
     let image = image::Mapped::in_force(&maps.ruleset).context("read the ruleset in force")?;
-    let Some(image) = image else { return Ok((None, false)) };
-    let has_names =
-        image.block(0).is_some_and(|block| Header::of(block).has(flag::DOMAINS | flag::SERVICES));
-    Ok((Some(image.id), has_names))
+    let Some(image) = image else { return Ok((None, Needs::NONE)) };
+    let flags = image.block(0).map_or(0, |block| Header::of(block).flags);
+    Ok((Some(image.id), Needs::of(flags)))
 }
 
 /// The scratch in a CPU's share.

@@ -118,7 +118,7 @@ pub fn attach(
 
     // What stands there is of an interface that is gone, or nothing.
     namespace.forget(key)?;
-    let loaded = load::load_filter(link_type).map_err(not_loaded)?;
+    let loaded = load::load_filter(link_type, prepared.needs()).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     let directory = namespace.create_directory(key)?;
     // Before the program sees a packet. An entry that cannot be put back is no reason to leave the

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use xdp_common::capacity::{COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
 use xdp_common::packet::LinkType;
+use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, CounterId};
 
 use crate::datapath::attached::in_force::InForce;
@@ -26,7 +27,7 @@ use crate::datapath::host::serving::{self, Host};
 use crate::datapath::maps::counters::pages as counter_pages;
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
-use crate::datapath::maps::states::{self, Needs};
+use crate::datapath::maps::states::{self, Beside};
 use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
@@ -76,7 +77,7 @@ pub struct PreparedKernel {
     pub link_type: LinkType,
     fresh: Vec<u32>,
     /// What services need beside the image; `None` where there are none.
-    services: Option<Needs>,
+    services: Option<Beside>,
     /// Redirect targets that the ruleset before had and that are missing now.
     pub missing: Vec<Redirect>,
 }
@@ -142,18 +143,18 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         memory(size_of_val(image.blocks()) as u64),
         took(begun.elapsed())
     );
-    let services = needs(&image, &metadata, &fresh, &context.tables);
+    let services = beside(&image, &metadata, &fresh, &context.tables);
     let link_type = context.link_type;
     Ok(PreparedKernel { image, metadata, generation, link_type, fresh, services, missing })
 }
 
 /// What services need beside the image.
-fn needs(image: &Image, metadata: &Metadata, fresh: &[u32], before: &Before) -> Option<Needs> {
+fn beside(image: &Image, metadata: &Metadata, fresh: &[u32], before: &Before) -> Option<Beside> {
     if metadata.backends.is_empty() {
         return None;
     }
     let last = metadata.counters().max()?;
-    Some(Needs {
+    Some(Beside {
         last: CounterId::new(last).0,
         lines: image.header().connection_lines,
         fresh: fresh.iter().map(|&number| CounterId::new(number).0).collect(),
@@ -162,6 +163,11 @@ fn needs(image: &Image, metadata: &Metadata, fresh: &[u32], before: &Before) -> 
 }
 
 impl PreparedKernel {
+    /// What the filter has to go on with for it.
+    pub fn needs(&self) -> Needs {
+        Needs::of(self.image.header().flags)
+    }
+
     /// Whether the interfaces that the ruleset redirects to are still those that it was compiled
     /// with.
     pub fn is_current(&self, ruleset: &Ruleset, before: Option<&InForce>) -> Result<bool> {

@@ -1,4 +1,4 @@
-//! The pins of a program and its maps.
+//! The pins of a program and its maps, and what the filter goes on with, which a pin keeps there.
 
 use std::fs;
 use std::io;
@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use xdp_common::maps::Map;
-use xdp_common::stages;
+use xdp_common::stages::{self, Needs};
 
 use crate::datapath::attached::attachment::{Attachment, PROGRAM};
 use crate::datapath::attached::capture;
 use crate::datapath::attached::namespace::{self};
 use crate::datapath::change::refusal::not_loaded;
-use crate::datapath::error::{Context, Result};
+use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load::{self, Loaded};
 use crate::datapath::sys::bpf;
@@ -90,9 +90,6 @@ pub fn repair_pins(attachment: &Attachment) -> Result<()> {
         Err(_) => return Ok(()),
     };
     let directory = attachment.directory();
-    let same_map = |map: &OwnedFd, pinned: &OwnedFd| -> io::Result<bool> {
-        Ok(bpf::map_info(map)?.id == bpf::map_info(pinned)?.id)
-    };
     let repair =
         || -> io::Result<()> {
             let program = bpf::program_by_id(attachment.program_id())?;
@@ -101,45 +98,88 @@ pub fn repair_pins(attachment: &Attachment) -> Result<()> {
                 Ok(bpf::program_info(pinned)?.id == id)
             })?;
             for (map, handle) in maps.iter() {
-                repin(&directory.join(map.name()), handle, |pinned| same_map(handle, pinned))?;
+                repin_map(directory, map, handle)?;
             }
             namespace::remove(&directory.join(NEXT_STAGES))
         };
     repair().context("put the pins right")?;
-    refill_stages(attachment, maps)
+    // The kernel has emptied the map of these if somebody removed its pin.
+    fill_stages(attachment, maps, missing_stages(maps, needs_now(attachment))?)
 }
 
-/// Writes again what the filter goes on with, where the kernel has emptied the map because somebody
-/// removed its pin.
-fn refill_stages(attachment: &Attachment, maps: &Maps) -> Result<()> {
-    let what = "look at the programs that the filter goes on with";
-    let mut id = [0; 4];
-    let filled = (0..stages::COUNT as u32)
-        .map(|place| bpf::lookup(&maps.stages, place, &mut id))
-        .collect::<io::Result<Option<Vec<()>>>>();
-    if filled.context(what)?.is_some() {
+/// Makes sure that the filter finds what it has to go on with for a ruleset that is about to be put
+/// in force: loads the programs where they are not there yet, or the kernel may be about to remove
+/// them, because nothing had them pinned.
+pub fn provide_stages(attachment: &Attachment, maps: &Maps, needs: Needs) -> Result<()> {
+    if needs.is_empty() {
         return Ok(());
     }
-    log::info!("writing again what the filter of {} goes on with", attachment.name());
-    let filter = bpf::program_by_id(attachment.program_id()).context(what)?;
+    let was_pinned = repin_map(attachment.directory(), Map::STAGES, &maps.stages)
+        .context("pin the programs that the filter goes on with")?;
+    let missing = if was_pinned { missing_stages(maps, needs)? } else { needs };
+    fill_stages(attachment, maps, missing)
+}
+
+/// What the filter has to go on with for the ruleset in force, and for the one that comes back if
+/// that one is not confirmed.
+fn needs_now(attachment: &Attachment) -> Needs {
+    let before = attachment.trial().and_then(|trial| trial.before.as_ref());
+    let rulesets = attachment.in_force().into_iter().chain(before);
+    rulesets.fold(Needs::NONE, |needs, ruleset| needs.and(ruleset.needs))
+}
+
+/// Of what is needed, the groups of programs that the filter does not find.
+fn missing_stages(maps: &Maps, needs: Needs) -> Result<Needs> {
+    let mut missing = Needs::NONE;
+    for group in needs.groups() {
+        let places = group.programs().iter().map(|(place, _)| *place);
+        for place in places.chain([stages::FILTER]) {
+            let found = bpf::lookup(&maps.stages, place, &mut [0; 4]);
+            if found.context("look at the programs that the filter goes on with")?.is_none() {
+                missing = missing.and(group.alone());
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Loads groups of programs that the attached filter goes on with, and writes them to its map, which
+/// has to be pinned.
+fn fill_stages(attachment: &Attachment, maps: &Maps, groups: Needs) -> Result<()> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let what = format!("load the programs that the filter on {} goes on with", attachment.name());
+    let filter = bpf::program_by_id(attachment.program_id()).context(&what)?;
     // The others name the slots of captures too, and share those with the filter.
-    let slots = capture::places(attachment.program_id()).context(what)?;
+    let slots = capture::places(attachment.program_id()).context(&what)?;
     let given = maps.iter().map(|(map, handle)| (map.name(), handle.as_fd()));
     let slots = slots.iter().map(|(name, handle)| (*name, handle.as_fd()));
     let given: Vec<_> = given.chain(slots).collect();
-    load::load_others_beside(&given, filter.as_fd()).map_err(not_loaded)
+    load::load_stages_beside(&given, filter.as_fd(), groups).map_err(|error| {
+        let Error { message, hint } = not_loaded(error);
+        Error { message: format!("cannot {what}: {message}"), hint }
+    })
+}
+
+/// Pins a map where something else is pinned in its place, or nothing. Says whether it was there.
+fn repin_map(directory: &Path, map: Map, handle: &OwnedFd) -> io::Result<bool> {
+    repin(&directory.join(map.name()), handle, |pinned| {
+        Ok(bpf::map_info(handle)?.id == bpf::map_info(pinned)?.id)
+    })
 }
 
 fn repin(
     path: &Path,
     object: impl AsFd,
     is_same: impl Fn(&OwnedFd) -> io::Result<bool>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     if let Ok(pinned) = bpf::open_pin(path)
         && is_same(&pinned).unwrap_or(false)
     {
-        return Ok(());
+        return Ok(true);
     }
     namespace::remove(path)?;
-    bpf::pin(object, path)
+    bpf::pin(object, path)?;
+    Ok(false)
 }

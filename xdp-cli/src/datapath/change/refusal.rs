@@ -61,8 +61,8 @@ pub fn not_loaded(error: LoadError) -> Error {
     match error {
         LoadError::Verifier(_) => told.hint(
             "that should not happen: please report it with the kernel's version and the output of \
-             `xdpctl -vv attach …`, which has the verifier's log",
+             `xdpctl -vv attach --replace …`, which has the verifier's log",
         ),
-        LoadError::Other(_) => told.hint("`xdpctl -vv attach …` says more"),
+        LoadError::Other(_) => told.hint("`xdpctl -vv attach --replace …` says more"),
     }
 }

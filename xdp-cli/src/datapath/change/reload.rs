@@ -12,7 +12,7 @@ use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext};
 use crate::datapath::change::nic;
 use crate::datapath::change::outcome::{Deferred, Reloaded};
-use crate::datapath::change::pins::repair_pins;
+use crate::datapath::change::pins::{provide_stages, repair_pins};
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::trial;
 use crate::datapath::error::Result;
@@ -174,6 +174,7 @@ fn in_kernel(
     life: Option<Duration>,
 ) -> Result<Reloaded> {
     let (maps, _) = attachment.readable()?;
+    provide_stages(attachment, maps, prepared.needs())?;
     keep(namespace, attachment.key(), configured, prepared)?;
     let tried = life.map(|_| Tried::prepare(attachment, maps, prepared.generation)).transpose()?;
     kernel::activate(maps, prepared, life)?;

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use xdp_common::maps::{Map, OnReplace};
-use xdp_common::packet::LinkType;
 
 use crate::datapath::attached::attachment::{Attachment, Found};
 use crate::datapath::attached::attachments::Attachments;
@@ -87,7 +86,7 @@ pub fn replace(
     let after = [redirect_targets::targets(others), targets].concat();
     let until_then = [redirect_targets::targets([attachment]), after.clone()].concat();
     repair_pins(attachment)?;
-    let (loaded, lost) = load_on(attachment, prepared.link_type).map_err(not_loaded)?;
+    let (loaded, lost) = load_on(attachment, prepared).map_err(not_loaded)?;
     let maps = Maps::of_loaded(&loaded).context("find the program's maps")?;
     if mode == Mode::Native {
         redirect_targets::reconcile(namespace, &until_then)?;
@@ -134,28 +133,29 @@ pub fn replace(
 /// Loads the program on the maps that stay, and says in sentences what does not stay.
 fn load_on(
     attachment: &Attachment,
-    link_type: LinkType,
+    prepared: &PreparedKernel,
 ) -> std::result::Result<(Loaded, Vec<&'static str>), LoadError> {
     let directory = attachment.directory();
+    let (link_type, needs) = (prepared.link_type, prepared.needs());
     let those = |stay: fn(OnReplace) -> bool| -> Vec<Map> {
         Map::ALL.into_iter().filter(|map| stay(map.on_replace())).collect()
     };
     if attachment.in_force().is_some() {
         let all = those(|replaced| replaced != OnReplace::Anew);
-        return Ok((load::load_filter_on(&all, directory, link_type)?, Vec::new()));
+        return Ok((load::load_filter_on(&all, directory, link_type, needs)?, Vec::new()));
     }
     let mut lost = vec!["the counters begin anew: the program before counted in another layout"];
     let entries = those(|replaced| replaced == OnReplace::KeptAlways);
     if entries.iter().all(|map| is_pinned(directory, *map)) {
         // A map of maps does not say what its inner maps look like, but the verifier refuses other
         // ones.
-        match load::load_filter_on(&entries, directory, link_type) {
+        match load::load_filter_on(&entries, directory, link_type, needs) {
             Ok(loaded) => return Ok((loaded, lost)),
             Err(error) => log::info!("not on the run-time entries that are there: {error}"),
         }
     }
     lost.push("run-time entries are not kept: the program before has them in another layout");
-    Ok((load::load_filter(link_type)?, lost))
+    Ok((load::load_filter(link_type, needs)?, lost))
 }
 
 /// Whether the pin of that map holds one that this version can use.

@@ -212,7 +212,7 @@ fn spare_word(up: &[u32]) -> u64 {
 
 /// What a ruleset needs beside its image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct Beside {
     /// The highest id of its services and backends.
     pub last: u32,
     /// Lines of connections.
@@ -224,7 +224,7 @@ pub struct Needs {
 }
 
 /// Provides words of state and room for connections, for a ruleset that is to be put in force.
-pub fn provide(maps: &Maps, image: &impl Lines, needs: &Needs) -> io::Result<()> {
+pub fn provide(maps: &Maps, image: &impl Lines, needs: &Beside) -> io::Result<()> {
     crate::datapath::maps::dynamic::provide_secret(maps)?;
     for slot in 0..=(needs.last / STATES_PER_SLOT).min(STATE_SLOTS - 1) {
         if slots::get(&maps.backend_states, slot)?.is_none() {

@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use xdp_common::capture::slot;
 use xdp_common::maps::Map;
 use xdp_common::packet::LinkType;
-use xdp_common::stages::{self, OTHERS, filter_name};
+use xdp_common::stages::{self, Needs, filter_name};
 
 use crate::datapath::program::error::{LoadError, chain};
 use crate::datapath::program::object::{Object, OnMaps};
@@ -39,34 +39,35 @@ pub fn link_type_of(program: &str) -> Option<LinkType> {
     LinkType::ALL.into_iter().find(|link_type| filter_name(*link_type) == program)
 }
 
-/// Loads the packet filter with new maps.
-pub fn load_filter(link_type: LinkType) -> Result<Loaded, LoadError> {
-    load_filter_on(&[], Path::new(""), link_type)
+/// Loads the packet filter with new maps, and what it goes on with for rulesets with these needs.
+pub fn load_filter(link_type: LinkType, needs: Needs) -> Result<Loaded, LoadError> {
+    load_filter_on(&[], Path::new(""), link_type, needs)
 }
 
-/// Loads the packet filter on the `kept` maps, which are pinned in a directory, and on new maps for
-/// the rest.
+/// As above, on the `kept` maps, which are pinned in a directory, and on new maps for the rest.
 pub fn load_filter_on(
     kept: &[Map],
     directory: &Path,
     link_type: LinkType,
+    needs: Needs,
 ) -> Result<Loaded, LoadError> {
     let mut loader = EbpfLoader::new();
     for map in kept {
         loader.map_pin_path(map.name(), directory.join(map.name()));
     }
     let mut loaded = load(loader, &FILTER.0, filter_name(link_type))?;
-    for (_, name) in OTHERS {
+    for (_, name) in needs.programs() {
         load_program(&mut loaded.ebpf, name)?;
     }
     let fill = || -> io::Result<()> {
         let map = loaded.map(Map::STAGES)?;
         fill_stage(&map, stages::FILTER, loaded.program()?)?;
-        OTHERS
-            .iter()
-            .try_for_each(|(place, name)| fill_stage(&map, *place, loaded.program_named(name)?))
+        let mut programs = needs.programs();
+        programs.try_for_each(|(place, name)| fill_stage(&map, place, loaded.program_named(name)?))
     };
-    fill().map_err(|error| not_filled(&error))?;
+    if !needs.is_empty() {
+        fill().map_err(|error| not_filled(&error))?;
+    }
     // Captures join the filter through these: nobody else may have them open, see `slot`.
     for (slot, _) in slot::ALL {
         drop(loaded.ebpf.take_map(slot));
@@ -83,30 +84,27 @@ pub fn load_filter_beside(
     load_beside(&mut Object::parse(&FILTER.0)?.on_maps(maps)?, filter_name(link_type))
 }
 
-/// Loads what a filter goes on with once more, on its maps, as above. The map `STAGES` among them is
-/// filled, and has to stay open: see there.
-pub fn load_others_beside(
+/// Loads what a filter that runs already goes on with for rulesets with these needs, on its maps, as
+/// above. The map `STAGES` among them is filled, and has to stay open: see there.
+pub fn load_stages_beside(
     maps: &[(&str, BorrowedFd<'_>)],
     filter: BorrowedFd<'_>,
-) -> Result<(), LoadError> {
-    fill_stages(&mut Object::parse(&FILTER.0)?.on_maps(maps)?, maps, filter)
-}
-
-fn fill_stages(
-    object: &mut OnMaps,
-    maps: &[(&str, BorrowedFd<'_>)],
-    filter: BorrowedFd<'_>,
+    needs: Needs,
 ) -> Result<(), LoadError> {
     let stages = maps.iter().find(|(name, _)| *name == Map::STAGES.name());
     let (_, map) = stages.ok_or_else(|| LoadError::Other("no map for the stages".into()))?;
-    let fill = |place, program: BorrowedFd<'_>| {
-        fill_stage(map, place, program).map_err(|error| not_filled(&error))
-    };
-    fill(stages::FILTER, filter)?;
-    for (place, name) in OTHERS {
-        fill(place, load_beside(object, name)?.as_fd())?;
+    let mut object = Object::parse(&FILTER.0)?.on_maps(maps)?;
+    let mut programs = Vec::new();
+    for (place, name) in needs.programs() {
+        programs.push((place, load_beside(&mut object, name)?));
     }
-    Ok(())
+    // Only now: where nothing had the map open or pinned before this command, the kernel may not have
+    // emptied it yet when the command opened it. Verifying takes far longer than that.
+    let fill = || -> io::Result<()> {
+        fill_stage(map, stages::FILTER, filter)?;
+        programs.iter().try_for_each(|(place, program)| fill_stage(map, *place, program.as_fd()))
+    };
+    fill().map_err(|error| not_filled(&error))
 }
 
 fn load_beside(object: &mut OnMaps, name: &str) -> Result<OwnedFd, LoadError> {
@@ -122,7 +120,7 @@ fn fill_stage(map: impl AsFd, place: u32, program: BorrowedFd<'_>) -> io::Result
 }
 
 fn not_filled(error: &io::Error) -> LoadError {
-    LoadError::Other(format!("the kernel refused a program that the filter goes on with: {error}"))
+    LoadError::Other(format!("the kernel refused to have the filter go on with a program: {error}"))
 }
 
 /// Loads the program that passes everything.
