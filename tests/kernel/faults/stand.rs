@@ -40,6 +40,19 @@ const NEW: &str = r#"
     to = "out0"
 "#;
 
+const NAMES: &str = r#"
+    [policy]
+    default = "drop"
+    [[domains]]
+    name = "names"
+    names = ["drop.example"]
+    [[rule]]
+    name = "on"
+    destination_port = 7
+    action = "redirect"
+    to = "out0"
+"#;
+
 /// The lab, with the files that the commands name.
 pub struct Stand {
     pub bench: Bench,
@@ -54,6 +67,7 @@ impl Stand {
         let bench = Bench::on(topology());
         bench.write("old.toml", OLD);
         bench.write("new.toml", NEW);
+        bench.write("names.toml", NAMES);
         Self { bench, waiting: RefCell::default(), sends: false }
     }
 
@@ -61,12 +75,13 @@ impl Stand {
         Self { sends: true, ..Self::new() }
     }
 
-    /// Arguments, in which `OLD`, `NEW` and `METRICS` are files.
+    /// Arguments, in which `OLD`, `NEW`, `NAMES` and `METRICS` are files.
     pub fn args(&self, args: &[&str]) -> Vec<String> {
         let path = |name: &str| self.bench.directory().join(name).display().to_string();
         let arg = |arg: &&str| match *arg {
             "OLD" => path("old.toml"),
             "NEW" => path("new.toml"),
+            "NAMES" => path("names.toml"),
             "METRICS" => path("in0.prom"),
             other => other.to_owned(),
         };
@@ -96,6 +111,12 @@ impl Stand {
 
     pub fn attached(&self) {
         self.attached_in("native");
+    }
+
+    /// As [`Self::attached`], by an attach: nothing is loaded that only other rulesets need.
+    pub fn attached_anew(&self) {
+        self.detached();
+        self.attached();
     }
 
     /// As [`Self::attached`], without the entries that the command adds.

@@ -3,12 +3,14 @@
 use std::thread;
 use std::time::Instant;
 
+use xdp_common::stages;
 use xdp_common::stats::counter::Matrix;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::datapath::attached::attachment::Attachment;
 use xdpctl::datapath::attached::in_force::Reading;
 use xdpctl::datapath::attached::namespace::Namespace;
 use xdpctl::datapath::host::interface::{Interface, Mode};
+use xdpctl::datapath::sys::bpf;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::*;
@@ -86,6 +88,18 @@ impl State {
             && self.generation.wrapping_sub(before.generation)
                 == to.generation.wrapping_sub(from.generation)
     }
+}
+
+/// Of the places for programs that the filter on `in0` goes on with, those that are filled.
+pub fn stages(bench: &Bench) -> Vec<bool> {
+    if bench.lab().programs("dut", JUDGED).is_empty() {
+        return Vec::new();
+    }
+    let attachment = attachment(bench);
+    let (maps, _) = attachment.readable().expect("maps");
+    let places = 0..stages::COUNT as u32;
+    let filled = places.map(|place| bpf::lookup(&maps.stages, place, &mut [0; 4]));
+    filled.map(|found| found.expect("a lookup").is_some()).collect()
 }
 
 /// What is attached to `in0`, in this process.

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use super::shim::{Call, Kind, Ran, Refusal};
 use super::stand::Stand;
-use super::state::State;
+use super::state::{State, stages};
 use crate::lab::bench::JUDGED;
 use crate::lab::facts::pinned;
 
@@ -56,17 +56,31 @@ impl Stand {
     /// Runs a row: all calls of all kinds. Panics at the end with everything that was wrong.
     #[track_caller]
     fn check(&self, row: &Row) {
-        self.check_but(row, &[]);
+        self.check_calls(row, &[], has_effect);
     }
 
-    /// As [`Self::check`], but of the calls before the first link is made, those that are among
-    /// `known`, which another row refuses, are not refused.
+    /// As [`Self::check`], but none of the calls is refused that are among `known`, which another row
+    /// refuses.
+    #[track_caller]
+    fn check_new(&self, row: &Row, known: &[Call]) {
+        self.check_calls(row, known, |_| false);
+    }
+
+    /// As [`Self::check`], but of the calls before the one that changes what is in force, those that
+    /// are among `known`, which another row refuses, are not refused.
     #[track_caller]
     fn check_but(&self, row: &Row, known: &[Call]) {
+        self.check_calls(row, known, has_effect);
+    }
+
+    /// Those that are among `known` are not refused before the last call that is `effect`.
+    #[track_caller]
+    fn check_calls(&self, row: &Row, known: &[Call], effect: fn(&Call) -> bool) {
         let begun = Instant::now();
         let args = self.args(row.args);
         (row.prepare)(self);
         let from = State::of(&self.bench);
+        let loaded = stages(&self.bench);
         let whole = self.run(&args, None);
         whole.output.success();
         let to = State::of(&self.bench);
@@ -77,13 +91,13 @@ impl Stand {
             failures: Vec::new(),
             messages: BTreeSet::new(),
         };
-        let link = whole.calls.iter().position(|call| call.name.starts_with("LINK_CREATE"));
-        let before_link = &whole.calls[..link.unwrap_or(0)];
+        let effect = whole.calls.iter().rposition(effect);
+        let before_effect = &whole.calls[..effect.unwrap_or(whole.calls.len())];
         let (mut refused, mut spared) = (0, 0);
         let mut before = None;
         for kind in Kind::ALL {
             let calls: Vec<&Call> = whole.calls.iter().filter(|call| call.kind == kind).collect();
-            let early = before_link.iter().filter(|call| call.kind == kind).count();
+            let early = before_effect.iter().filter(|call| call.kind == kind).count();
             for nth in 0..calls.len() {
                 let elsewhere = nth < early && env::var_os(ALL).is_none();
                 if is_spared(&calls, nth) || elsewhere && known.contains(calls[nth]) {
@@ -100,7 +114,9 @@ impl Stand {
                 refused += usize::from(ran.refused.is_some());
                 let after = State::of(&self.bench);
                 table.judge(self, row.leaves, &known, &ran, refusal, &after);
-                before = (after == known).then_some(after);
+                // What was loaded ahead of need does no harm, but then the next run does not load it.
+                let is_as_before = after == known && stages(&self.bench) == loaded;
+                before = is_as_before.then_some(after);
             }
         }
         println!(
@@ -119,6 +135,13 @@ impl Stand {
         let count = table.failures.len();
         assert!(count == 0, "{count} of {refused} refused calls{text}\n");
     }
+}
+
+/// Whether a call changes what is in force. A link on interface -1 is aya's question of what the kernel
+/// can do.
+fn has_effect(call: &Call) -> bool {
+    let is_link = call.name.starts_with("LINK_CREATE") && call.name != "LINK_CREATE on 4294967295";
+    is_link || ["LINK_UPDATE", "MAP_UPDATE_ELEM RULESET"].contains(&call.name.as_str())
 }
 
 /// Whether a call is neither the first nor the last of those that do the same.
@@ -313,6 +336,52 @@ fn reload() {
         prepare: Stand::attached,
         leaves: Leaves::AsItWas,
     });
+}
+
+/// What the filter goes on with has to be loaded before; [`reload`] has the rest refused.
+#[test]
+fn reload_to_names() {
+    let stand = Stand::new();
+    stand.attached();
+    let known = stand.run(&stand.args(&["reload", JUDGED, "-c", "NEW"]), None);
+    known.output.success();
+    let row = Row {
+        args: &["reload", JUDGED, "-c", "NAMES"],
+        prepare: Stand::attached_anew,
+        leaves: Leaves::AsItWas,
+    };
+    stand.check_new(&row, &known.calls);
+}
+
+/// As [`attach`], but for what lists of names need.
+#[test]
+fn attach_with_names() {
+    let stand = Stand::new();
+    stand.detached();
+    let known = stand.run(&stand.args(&["attach", JUDGED, "-c", "OLD", "--mode", "native"]), None);
+    known.output.success();
+    let row = Row {
+        args: &["attach", JUDGED, "-c", "NAMES", "--mode", "native"],
+        prepare: Stand::detached,
+        leaves: Leaves::AsItWas,
+    };
+    stand.check_new(&row, &known.calls);
+}
+
+/// As [`attach_replace`].
+#[test]
+fn attach_replace_with_names() {
+    let stand = Stand::new();
+    stand.attached();
+    let args = stand.args(&["attach", "--replace", JUDGED, "-c", "NEW"]);
+    let known = stand.run(&args, None);
+    known.output.success();
+    let row = Row {
+        args: &["attach", "--replace", JUDGED, "-c", "NAMES"],
+        prepare: Stand::attached,
+        leaves: Leaves::AsItWas,
+    };
+    stand.check_new(&row, &known.calls);
 }
 
 #[test]
