@@ -14,7 +14,7 @@ use xdp_common::filter::services::{self, Serving, Work};
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin};
 use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, WindowMut, translate};
-use xdp_common::packet::tunnel::{Grow, Outer, put_into};
+use xdp_common::packet::tunnel::{Outer, put_into};
 use xdp_common::packet::{NO_MACS, Network, Packet, Window};
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};

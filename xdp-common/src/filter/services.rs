@@ -96,6 +96,10 @@ pub fn find<L: Lines>(
     if packet.transport == Transport::FRAGMENT {
         let key = Key::destination(packet).for_fragments();
         serving.front = services::find(lines, header, key)?;
+        if serving.front == 0 && header.has(flag::SERVICE_PREFIXES) {
+            let class = class(lines, header, packet)?;
+            serving.front = services::find(lines, header, key.for_prefix(class))?;
+        }
         if serving.front != 0 {
             serving.work = Work::Fragment as u32;
         }
@@ -109,6 +113,14 @@ pub fn find<L: Lines>(
     serving.front = services::find(lines, header, key)?;
     if serving.front == 0 {
         serving.front = services::find(lines, header, key.for_any_port())?;
+    }
+    // Behind those of a single address, those of the prefixes around it stand too.
+    if serving.front == 0 && header.has(flag::SERVICE_PREFIXES) {
+        let key = key.for_prefix(class(lines, header, packet)?);
+        serving.front = services::find(lines, header, key)?;
+        if serving.front == 0 {
+            serving.front = services::find(lines, header, key.for_any_port())?;
+        }
     }
     if serving.front != 0 {
         for_client(lines, header, packet, launder(serving))?;
@@ -128,6 +140,14 @@ pub fn find<L: Lines>(
         }
     }
     Some(())
+}
+
+/// The class of the prefixes around a packet's destination that are services' addresses; 0 where there are
+/// none, which no key has. `None` is a corrupt image.
+#[inline(always)]
+fn class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<u32> {
+    let roots = [header.service_prefixes_v4_root, header.service_prefixes_v6_root];
+    lpm::find_of(lines, roots, packet.network, packet.destination)
 }
 
 /// Of the fronts that share an address, leaves the first that takes this client; 0 where none does. `None`

@@ -291,7 +291,7 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
     fill_redirects(&maps.redirects, prepared).context("write the redirect targets")?;
     provide_counters(&maps.rule_counters, prepared).context("provide counters for the ruleset")?;
     if let Some(needs) = &prepared.services {
-        states::provide(maps, &prepared.image, needs)
+        states::provide(maps, &prepared.image, needs, life.is_some())
             .context("provide what services remember beside the ruleset")?;
     }
     let blocks = prepared.image.blocks();

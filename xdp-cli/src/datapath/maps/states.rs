@@ -224,7 +224,9 @@ pub struct Beside {
 }
 
 /// Provides words of state and room for connections, for a ruleset that is to be put in force.
-pub fn provide(maps: &Maps, image: &impl Lines, needs: &Beside) -> io::Result<()> {
+/// With `on_trial`, the ruleset before may come back at any time: until a command says otherwise, connections
+/// are looked up in all places, so that they stay with the backends that they have then.
+pub fn provide(maps: &Maps, image: &impl Lines, needs: &Beside, on_trial: bool) -> io::Result<()> {
     crate::datapath::maps::dynamic::provide_secret(maps)?;
     for slot in 0..=(needs.last / STATES_PER_SLOT).min(STATE_SLOTS - 1) {
         if slots::get(&maps.backend_states, slot)?.is_none() {
@@ -235,7 +237,14 @@ pub fn provide(maps: &Maps, image: &impl Lines, needs: &Beside) -> io::Result<()
     let states = States::open(maps)?;
     states.clear(needs.fresh.iter().copied());
     provide_connections(&maps.connections, needs.lines, &needs.fresh)?;
-    states.settle_all(image, &needs.changed)
+    states.settle_all(image, &needs.changed)?;
+    if on_trial {
+        for front in fronts(image) {
+            let word = states.word(front.counter);
+            word.map(|word| word.fetch_or(NOT_ALL_UP, Ordering::SeqCst));
+        }
+    }
+    Ok(())
 }
 
 /// Slots that so many lines take.
