@@ -2,6 +2,7 @@
 //! belong to, and where the ruleset came from. It is part of the image, so that it always belongs
 //! to the ruleset in force.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub struct Metadata {
     pub mtu: u16,
     /// The backends of each service, in the order of the services.
     pub backends: Vec<Vec<BackendCounter>>,
+    /// Where services' packets are sent on to by the kernel's routes: each next hop once.
+    pub next_hops: Vec<NextHop>,
     /// Lines of connections that are remembered; 0 where none are.
     pub connection_lines: u32,
     /// What the keys for names and services are drawn from.
@@ -57,6 +60,13 @@ impl Metadata {
     pub fn counters(&self) -> impl Iterator<Item = u32> {
         let backends = self.backends.iter().flatten().map(|backend| backend.number);
         self.counted.iter().flat_map(Counted::numbers).chain(backends)
+    }
+
+    /// The indexes of the interfaces that packets are redirected to: by rules, and by services.
+    pub fn targets(&self) -> impl Iterator<Item = u32> {
+        let of_rules = self.redirects.iter().filter_map(|redirect| redirect.ifindex);
+        let next_hops = self.next_hops.iter().filter(|hop| hop.is_other);
+        of_rules.chain(next_hops.map(|hop| hop.ifindex))
     }
 
     /// The services, each with its backends.
@@ -124,6 +134,15 @@ impl Counted {
         };
         (self.number..self.number.saturating_add(own)).chain(self.lost)
     }
+}
+
+/// A next hop, as the kernel's routes had it when the ruleset was put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NextHop {
+    /// The interface that packets leave by, and whether that is another one than they came in by.
+    pub ifindex: u32,
+    pub is_other: bool,
+    pub address: IpAddr,
 }
 
 /// A backend, and its counter.

@@ -4,6 +4,7 @@ use crate::datapath::attached::attachment::{Attachment, LINK};
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::{self, Locked};
+use crate::datapath::change::next_hops;
 use crate::datapath::change::outcome::Detached;
 use crate::datapath::change::pins;
 use crate::datapath::change::redirect_targets::{self};
@@ -39,8 +40,12 @@ pub fn detach(
         let mut off = chosen.iter().zip(&results).filter(|(_, result)| result.is_ok());
         off.any(|(attachment, _)| attachment.key() == key)
     };
-    let others = attached.iter().filter(|attachment| !is_off(attachment.key()));
-    let others = redirect_targets::targets(others);
+    let others = || attached.iter().filter(|attachment| !is_off(attachment.key()));
+    let gone = attached.iter().filter(|attachment| is_off(attachment.key()));
+    if let Err(error) = next_hops::release(gone, others()) {
+        log::warn!("cannot leave next hops of services to the kernel again: {error}");
+    }
+    let others = redirect_targets::targets(others());
     if let Err(error) = redirect_targets::reconcile(namespace, &others) {
         // Pass programs that nobody needs any more may be left on the targets of any of them.
         for result in &mut results {

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,9 +21,11 @@ use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, CounterId};
 
 use crate::datapath::attached::in_force::InForce;
+use crate::datapath::change::next_hops;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
+use crate::datapath::host::routes;
 use crate::datapath::host::serving::{self, Host};
 use crate::datapath::maps::counters::pages as counter_pages;
 use crate::datapath::maps::handles::{self, Maps};
@@ -32,7 +35,7 @@ use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::domains::Seed;
-use crate::image::metadata::{Metadata, Mode, Redirect};
+use crate::image::metadata::{Metadata, Mode, NextHop, Redirect};
 use crate::image::services::{self, Before};
 use crate::notation::{memory, millis, took};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
@@ -100,15 +103,17 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         before.map_or(&[], |metadata| &metadata.counted),
         before.map_or(&[], |metadata| &metadata.backends),
     );
-    let mtu = match ruleset.services.is_empty() {
-        true => 0,
+    let (mtu, next_hops) = match ruleset.services.is_empty() {
+        true => (0, Vec::new()),
         false => {
             let interface = Interface::by_name(context.interface)?;
             let host = Host::of(&interface).context("ask for this host's addresses")?;
             if let Some(error) = serving::refusal(ruleset, &host) {
                 return Err(error);
             }
-            interface.mtu.try_into().unwrap_or(u16::MAX)
+            let next_hops =
+                next_hops_of(ruleset, &interface).context("ask for routes to backends")?;
+            (interface.mtu.try_into().unwrap_or(u16::MAX), next_hops)
         }
     };
     if fresh.iter().any(|&number| number >= MAX_COUNTERS) {
@@ -132,6 +137,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
         mtu,
         backends,
+        next_hops,
         connection_lines: services::connection_lines(ruleset),
         seed: Seed::random(),
     };
@@ -146,6 +152,21 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     let services = beside(&image, &metadata, &fresh, &context.tables);
     let link_type = context.link_type;
     Ok(PreparedKernel { image, metadata, generation, link_type, fresh, services, missing })
+}
+
+/// Where packets to services' backends are sent on to, by the kernel's routes: each next hop once. A
+/// backend without a route is left out: packets to it are lost, and counted.
+fn next_hops_of(ruleset: &Ruleset, interface: &Interface) -> io::Result<Vec<NextHop>> {
+    let backends: BTreeSet<IpAddr> = serving::routed(ruleset).map(|(_, it)| it.address).collect();
+    let hops = routes::next_hops(backends)?.into_iter().flatten();
+    let hops: BTreeSet<NextHop> = hops
+        .map(|(ifindex, address)| NextHop {
+            ifindex,
+            is_other: ifindex != interface.index,
+            address,
+        })
+        .collect();
+    Ok(hops.into_iter().collect())
 }
 
 /// What services need beside the image.
@@ -290,6 +311,8 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
     let begun = Instant::now();
     fill_redirects(&maps.redirects, prepared).context("write the redirect targets")?;
     provide_counters(&maps.rule_counters, prepared).context("provide counters for the ruleset")?;
+    next_hops::manage(&prepared.metadata)
+        .context("have the kernel keep the next hops of services fresh")?;
     if let Some(needs) = &prepared.services {
         states::provide(maps, &prepared.image, needs, life.is_some())
             .context("provide what services remember beside the ruleset")?;
@@ -383,7 +406,7 @@ pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> 
 }
 
 pub fn targets(prepared: &PreparedKernel) -> Vec<u32> {
-    prepared.metadata.redirects.iter().filter_map(|redirect| redirect.ifindex).collect()
+    prepared.metadata.targets().collect()
 }
 
 /// Those of the outcomes that belong to the targets of this ruleset, and not only to those of other

@@ -11,6 +11,7 @@ pub mod confirm;
 pub mod detach;
 pub mod kernel;
 pub mod memory;
+mod next_hops;
 pub mod nic;
 pub mod outcome;
 pub mod pins;

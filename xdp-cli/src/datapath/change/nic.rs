@@ -194,6 +194,7 @@ fn compile(
         redirects: Vec::new(),
         vlan_rules: false,
         mtu: 0,
+        next_hops: Vec::new(),
         connection_lines: 0,
         backends: Vec::new(),
         seed: Seed::default(),

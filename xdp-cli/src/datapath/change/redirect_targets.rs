@@ -19,6 +19,7 @@ use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf;
+use crate::image::metadata::Metadata;
 
 /// XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h.
 const NATIVE: u32 = 1 << 2;
@@ -168,7 +169,7 @@ pub fn targets<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Vec
         })
         .map(|in_force| &in_force.metadata)
         .filter(|metadata| metadata.mode == Mode::Native)
-        .flat_map(|metadata| metadata.redirects.iter().filter_map(|redirect| redirect.ifindex))
+        .flat_map(Metadata::targets)
         .collect();
     targets.sort_unstable();
     targets.dedup();

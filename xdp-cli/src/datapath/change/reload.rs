@@ -10,6 +10,7 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::attached::tried::Tried;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext};
+use crate::datapath::change::next_hops;
 use crate::datapath::change::nic;
 use crate::datapath::change::outcome::{Deferred, Reloaded};
 use crate::datapath::change::pins::{provide_stages, repair_pins};
@@ -138,6 +139,21 @@ pub fn activate(
     });
     let now: Vec<u32> = now.collect();
     let settled = redirect_targets::reconcile(namespace, &now);
+    let released = match life {
+        // What was in force may come back.
+        Some(_) => Ok(()),
+        None => next_hops::release_replaced(
+            attached.iter().filter(|it| done(it.key()).is_some()),
+            attached.iter().filter(|it| done(it.key()).is_none()),
+            changes.iter().filter_map(|change| match &change.prepared {
+                Prepared::Kernel(prepared) => Some(&prepared.metadata),
+                Prepared::Nic(_) => None,
+            }),
+        ),
+    };
+    if let Err(error) = released {
+        log::warn!("cannot leave next hops of services to the kernel again: {error}");
+    }
     for (change, reloaded) in changes.iter().zip(&mut results) {
         let (Ok(reloaded), Prepared::Kernel(prepared)) = (reloaded, &change.prepared) else {
             continue;

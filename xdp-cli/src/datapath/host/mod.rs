@@ -14,6 +14,7 @@ pub mod links;
 pub mod lock;
 pub mod loopback;
 mod mount_namespace;
+pub mod neighbours;
 pub mod netns;
 pub mod routes;
 pub mod run_dir;

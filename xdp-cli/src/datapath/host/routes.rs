@@ -71,19 +71,46 @@ pub fn interface_to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<O
     };
     let messages = match answer {
         Ok(messages) => messages,
-        // There is no route, or one of type unreachable, prohibit or blackhole.
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL)
-            ) =>
-        {
-            return Ok(None);
-        }
+        Err(error) if is_no_route(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let rest = messages.first().and_then(|message| message.get(RTMSG_LEN..));
     Ok(rest.and_then(|rest| attribute(rest, RTA_OIF)).and_then(read_u32))
+}
+
+/// The interface and the next hop of packets to each of these addresses; `None` where there is no route.
+/// Without a gateway, the address itself is the next hop.
+pub fn next_hops(
+    destinations: impl IntoIterator<Item = IpAddr>,
+) -> io::Result<Vec<Option<(u32, IpAddr)>>> {
+    let mut netlink = Netlink::route()?;
+    let mut ask = |destination: IpAddr| -> io::Result<Option<(u32, IpAddr)>> {
+        let mut header = header(destination);
+        header[1] = if destination.is_ipv6() { 128 } else { 32 };
+        let request = Request::one(RTM_GETROUTE, &header).attribute(RTA_DST, &octets(destination));
+        let messages = match netlink.ask(request) {
+            Err(error) if is_no_route(&error) => return Ok(None),
+            answer => answer?,
+        };
+        let Some((header, rest)) = messages.first().and_then(|it| it.split_at_checked(RTMSG_LEN))
+        else {
+            return Ok(None);
+        };
+        if header[RTM_TYPE] != RTN_UNICAST {
+            return Ok(None);
+        }
+        let ifindex = attribute(rest, RTA_OIF).and_then(read_u32);
+        Ok(ifindex.map(|ifindex| (ifindex, gateway(rest).unwrap_or(destination))))
+    };
+    destinations.into_iter().map(&mut ask).collect()
+}
+
+/// Whether there is no route, or one of type unreachable, prohibit or blackhole.
+fn is_no_route(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL)
+    )
 }
 
 /// Every next hop of every default route.

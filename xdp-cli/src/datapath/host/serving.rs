@@ -66,7 +66,7 @@ fn setting(interface: &str, is_v6: bool) -> String {
 }
 
 /// The backends that the kernel is asked for the way to, each with its service.
-fn routed(ruleset: &Ruleset) -> impl Iterator<Item = (&Service, &Backend)> {
+pub fn routed(ruleset: &Ruleset) -> impl Iterator<Item = (&Service, &Backend)> {
     let usual = ruleset.service_settings.next_hop;
     let all = ruleset.services.iter().flat_map(|it| it.backends.iter().map(move |own| (it, own)));
     all.filter(move |(_, backend)| backend.next_hop.unwrap_or(usual) == NextHop::Route)

@@ -8,8 +8,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkBuffer,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REPLACE,
+    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -37,6 +37,16 @@ impl Request {
     /// A question about all objects of a kind.
     pub(in crate::datapath) fn all(message_type: u16, header: &[u8]) -> Self {
         Self::new(message_type, header, true)
+    }
+
+    /// A change of one object, which is acknowledged. With `put`, it is made where it is not there, and
+    /// replaced where it is.
+    pub(in crate::datapath) fn change(message_type: u16, header: &[u8], put: bool) -> Self {
+        let mut request = Self::new(message_type, header, false);
+        let put = if put { NLM_F_CREATE | NLM_F_REPLACE } else { 0 };
+        let mut buffer = NetlinkBuffer::new(&mut request.bytes);
+        buffer.set_flags(NLM_F_REQUEST | NLM_F_ACK | put);
+        request
     }
 
     fn new(message_type: u16, header: &[u8], dump: bool) -> Self {
