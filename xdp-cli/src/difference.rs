@@ -3,15 +3,17 @@
 //! The line on which something stands makes no difference, and neither does the order of values
 //! that form a set, such as ports. The order of lists and rules does: which comes first can decide.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+mod pair;
+mod services;
 
-use serde::Serialize;
+pub use pair::{Fate, KeyChange, Move};
+pub use services::{BackendChange, ServiceChange};
 
-use crate::config::written::{self, Setting, Value};
+use pair::{fate, key_changes, pair};
+
+use crate::config::written::{self, Setting};
 use crate::image::metadata::{Kind, Metadata};
 use crate::ruleset::domains::{DomainList, DomainName, ListedName};
-use crate::ruleset::services::Service;
 use crate::ruleset::{EntryCount, List, Rule, Ruleset, in_order};
 
 /// The changes from one ruleset to the next. What stays as it is does not appear.
@@ -26,7 +28,7 @@ pub struct Difference {
     pub rules: Vec<RuleChange>,
     /// Changes in `[services]`.
     pub service_settings: Vec<KeyChange>,
-    pub services: Vec<RuleChange>,
+    pub services: Vec<ServiceChange>,
     /// Only names and entry counts of the ruleset before are known, so neither values of keys nor
     /// single entries were compared.
     pub by_numbers: bool,
@@ -43,31 +45,6 @@ impl Difference {
             && service_settings.is_empty()
             && services.is_empty()
     }
-}
-
-/// A key whose value changed. `None` where the key is left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KeyChange {
-    pub key: &'static str,
-    pub before: Option<Value>,
-    pub after: Option<Value>,
-}
-
-/// What happened to a list or a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fate {
-    Added,
-    Removed,
-    Changed,
-}
-
-/// A list or rule moved relative to the others that both rulesets have. `from` and `to` count from
-/// 1 over all lists of that kind, or all rules, of the ruleset before and the ruleset after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Move {
-    pub from: usize,
-    pub to: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,11 +105,8 @@ impl Difference {
         Self {
             policy: key_changes(written::policy(&before.policy), written::policy(policy)),
             arp: key_changes(written::arp(&before.arp), written::arp(arp)),
-            service_settings: key_changes(
-                written::service_settings(&before.service_settings),
-                written::service_settings(service_settings),
-            ),
-            services: service_changes(&before.services, services),
+            service_settings: services::setting_changes(&before.service_settings, service_settings),
+            services: services::changes(&before.services, services),
             lists,
             rules: rule_changes(&before.rules, rules),
             by_numbers: false,
@@ -182,8 +156,24 @@ impl Difference {
             changes.collect::<Vec<_>>()
         };
         let rules = by_name(Kind::Rule, after.rules.iter().map(|it| it.name.as_str()).collect());
-        let services =
-            by_name(Kind::Service, after.services.iter().map(|it| it.name.as_str()).collect());
+        let backends = before.backends.iter().map(Vec::len);
+        let numbers: Vec<(&str, usize)> =
+            counted(Kind::Service).map(|(name, _)| name).zip(backends).collect();
+        let coming: Vec<(&str, usize)> =
+            after.services.iter().map(|it| (it.name.as_str(), it.backends.len())).collect();
+        let services = pair(&numbers, &coming, |(name, _)| *name).into_iter().filter_map(|pair| {
+            let different = pair.before != pair.after || pair.moved.is_some();
+            different.then(|| ServiceChange {
+                name: pair.either().0.to_owned(),
+                fate: fate(&pair.before, &pair.after),
+                settings: Vec::new(),
+                moved: pair.moved,
+                before: pair.before.map_or(0, |(_, number)| number),
+                after: pair.after.map_or(0, |(_, number)| number),
+                backends: Vec::new(),
+            })
+        });
+        let services: Vec<ServiceChange> = services.collect();
         Self {
             policy: Vec::new(),
             arp: Vec::new(),
@@ -414,139 +404,20 @@ impl<T: Copy + Ord> Iterator for Merge<'_, T> {
 }
 
 fn rule_changes(before: &[Rule], after: &[Rule]) -> Vec<RuleChange> {
-    changes_by_name(before, after, |rule| &rule.name, written::rule)
-}
-
-fn service_changes(before: &[Service], after: &[Service]) -> Vec<RuleChange> {
-    changes_by_name(
-        before,
-        after,
-        |service| &service.name,
-        |service| {
-            let mut settings = written::service(service);
-            settings.push(written::backends(&service.backends));
-            settings
-        },
-    )
-}
-
-fn changes_by_name<T>(
-    before: &[T],
-    after: &[T],
-    name: impl Fn(&T) -> &String,
-    written: impl Fn(&T) -> Vec<Setting>,
-) -> Vec<RuleChange> {
-    let before: Vec<&T> = before.iter().collect();
-    let after: Vec<&T> = after.iter().collect();
-    let pairs = pair(&before, &after, |it| name(it).as_str()).into_iter();
+    let before: Vec<&Rule> = before.iter().collect();
+    let after: Vec<&Rule> = after.iter().collect();
+    let pairs = pair(&before, &after, |rule| rule.name.as_str()).into_iter();
     let changes = pairs.filter_map(|pair| {
         let settings = match (pair.before, pair.after) {
-            (Some(before), Some(after)) => key_changes(written(before), written(after)),
+            (Some(before), Some(after)) => key_changes(written::rule(before), written::rule(after)),
             _ => Vec::new(),
         };
         let fate = fate(&pair.before, &pair.after);
         let different = fate != Fate::Changed || !settings.is_empty() || pair.moved.is_some();
-        let name = name(pair.either());
+        let name = &pair.either().name;
         different.then(|| RuleChange { name: name.clone(), fate, settings, moved: pair.moved })
     });
     changes.collect()
-}
-
-/// The keys that changed, in the order of `after`, and then those that it leaves out.
-fn key_changes(before: Vec<Setting>, after: Vec<Setting>) -> Vec<KeyChange> {
-    let mut before: HashMap<&'static str, Value> =
-        before.into_iter().map(|setting| (setting.key, setting.value)).collect();
-    let mut changes: Vec<KeyChange> = Vec::new();
-    for Setting { key, value } in after {
-        let old = before.remove(key);
-        if old.as_ref() != Some(&value) {
-            changes.push(KeyChange { key, before: old, after: Some(value) });
-        }
-    }
-    let mut gone: Vec<(&'static str, Value)> = before.into_iter().collect();
-    gone.sort();
-    changes.extend(gone.into_iter().map(|(key, value)| KeyChange {
-        key,
-        before: Some(value),
-        after: None,
-    }));
-    changes
-}
-
-fn fate<T>(before: &Option<T>, after: &Option<T>) -> Fate {
-    match (before, after) {
-        (None, _) => Fate::Added,
-        (Some(_), None) => Fate::Removed,
-        (Some(_), Some(_)) => Fate::Changed,
-    }
-}
-
-/// A list or a rule as it is in both rulesets, or in the only one that has it.
-struct Pair<T> {
-    before: Option<T>,
-    after: Option<T>,
-    moved: Option<Move>,
-}
-
-impl<T: Copy> Pair<T> {
-    fn either(&self) -> T {
-        self.after.or(self.before).expect("a pair is made of something")
-    }
-}
-
-/// Pairs up items by name, which is unique in each slice: first those in `after`, in its order,
-/// then those that only `before` has. As few as possible count as moved.
-fn pair<T: Copy, N: Copy + Eq + Hash>(
-    before: &[T],
-    after: &[T],
-    name: impl Fn(&T) -> N,
-) -> Vec<Pair<T>> {
-    let mut old: HashMap<N, usize> =
-        before.iter().enumerate().map(|(place, one)| (name(one), place)).collect();
-    let from: Vec<Option<usize>> = after.iter().map(|one| old.remove(&name(one))).collect();
-    let common: Vec<usize> = from.iter().copied().flatten().collect();
-    let stayed = longest_increasing(&common);
-    let mut common = 0;
-    let mut pairs: Vec<Pair<T>> = Vec::new();
-    for (to, (one, from)) in after.iter().zip(from).enumerate() {
-        let moved = from.and_then(|from| {
-            let moved = !stayed[common];
-            common += 1;
-            moved.then_some(Move { from: from + 1, to: to + 1 })
-        });
-        pairs.push(Pair { before: from.map(|place| before[place]), after: Some(*one), moved });
-    }
-    let mut gone: Vec<usize> = old.into_values().collect();
-    gone.sort_unstable();
-    pairs.extend(gone.into_iter().map(|at| Pair {
-        before: Some(before[at]),
-        after: None,
-        moved: None,
-    }));
-    pairs
-}
-
-/// Marks the members of a longest increasing subsequence of these different numbers, in
-/// O(n log n).
-fn longest_increasing(numbers: &[usize]) -> Vec<bool> {
-    // For each length, the place of the lowest number that a subsequence of that length ends with.
-    let mut ends: Vec<usize> = Vec::new();
-    let mut previous: Vec<Option<usize>> = Vec::with_capacity(numbers.len());
-    for (place, number) in numbers.iter().enumerate() {
-        let length = ends.partition_point(|end| numbers[*end] < *number);
-        previous.push(length.checked_sub(1).map(|shorter| ends[shorter]));
-        match ends.get_mut(length) {
-            Some(end) => *end = place,
-            None => ends.push(place),
-        }
-    }
-    let mut chosen = vec![false; numbers.len()];
-    let mut next = ends.last().copied();
-    while let Some(place) = next {
-        chosen[place] = true;
-        next = previous[place];
-    }
-    chosen
 }
 
 #[cfg(test)]

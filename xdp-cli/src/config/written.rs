@@ -370,6 +370,14 @@ pub fn service(service: &services::Service) -> Vec<Setting> {
 
 /// The keys of a backend, without its name.
 pub fn backend(backend: &services::Backend) -> Vec<Setting> {
+    let usual = [("weight", Value::Number(1)), ("state", Value::text("up"))];
+    let mut settings = whole_backend(backend);
+    settings.retain(|it| !usual.iter().any(|(key, value)| *key == it.key && *value == it.value));
+    settings
+}
+
+/// The keys of a backend, without its name, even those with default values: what is compared.
+pub fn whole_backend(backend: &services::Backend) -> Vec<Setting> {
     let services::Backend { name: _, file: _, line: _, address, port, weight, state, next_hop } =
         backend;
     let mut settings = Settings::default();
@@ -377,26 +385,12 @@ pub fn backend(backend: &services::Backend) -> Vec<Setting> {
     if let Some(port) = port {
         settings.add("port", Value::Number((*port).into()));
     }
-    if *weight != 1 {
-        settings.add("weight", Value::Number((*weight).into()));
-    }
-    if *state != services::State::default() {
-        settings.add("state", Value::text(state.as_str()));
-    }
+    settings.add("weight", Value::Number((*weight).into()));
+    settings.add("state", Value::text(state.as_str()));
     if let Some(next_hop) = next_hop {
         settings.add("next_hop", Value::Text(next_hop.to_string()));
     }
     settings.0
-}
-
-/// A service's backends, as values of one key, to be compared.
-pub fn backends(backends: &[services::Backend]) -> Setting {
-    let one = |it: &services::Backend| {
-        let settings = backend(it);
-        let keys = settings.iter().map(|Setting { key, value }| format!("{key} {value}"));
-        Value::Text(format!("{}: {}", it.name, keys.collect::<Vec<_>>().join(", ")))
-    };
-    Setting { key: "backend", value: Value::Several(backends.iter().map(one).collect()) }
 }
 
 /// Base64 (RFC 4648, section 4).

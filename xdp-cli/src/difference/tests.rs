@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::pair::longest_increasing;
 use super::*;
 use crate::config::file::FileError;
 use crate::config::load_with;
+use crate::config::written::Value;
 
 fn ruleset(text: &str) -> Ruleset {
     let bytes = text.as_bytes().to_vec();

@@ -1,7 +1,7 @@
 //! Services: packets to an address that are sent on to one of several backends.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -297,6 +297,16 @@ pub struct Backend {
     /// Index into [`Ruleset::files`](super::Ruleset::files), and the line in that, from 1.
     pub file: u16,
     pub line: u32,
+}
+
+impl Backend {
+    /// What one is called that is given no name: its address, with the port where it has one.
+    pub fn default_name(address: IpAddr, port: Option<u16>) -> String {
+        match port {
+            None => address.to_string(),
+            Some(port) => SocketAddr::new(address, port).to_string(),
+        }
+    }
 }
 
 /// What the configuration says of a backend.

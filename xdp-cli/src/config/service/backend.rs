@@ -12,8 +12,9 @@ use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
 use super::files::BackendFiles;
 use super::settings::next_hop;
-use super::spot::{BackendRead, Spot, default_name};
-use super::{unfit, words};
+use super::spot::{BackendRead, Spot};
+use super::unfit::unfit;
+use super::words;
 use crate::ruleset::services::{Backend, State};
 
 /// The backends of a service, as far as they could be read: those of its tables, then those of its
@@ -97,7 +98,7 @@ fn read(mut table: TomlTable<'_>, service: &str, report: &mut Report<'_>) -> Opt
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let name = match name {
         Some(name) => name.value.to_owned(),
-        None => default_name(address, port),
+        None => Backend::default_name(address, port),
     };
     // A wrong one has been reported.
     let weight = weight.and_then(|it| u16::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(1);

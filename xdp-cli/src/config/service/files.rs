@@ -14,8 +14,8 @@ use super::super::listfile::content;
 use super::super::prefix;
 use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
-use super::spot::{BackendRead, InFile, Spot, default_name};
-use super::unfit;
+use super::spot::{BackendRead, InFile, Spot};
+use super::unfit::unfit;
 use crate::diagnostic::Diagnostic;
 use crate::ruleset::services::Backend;
 
@@ -85,7 +85,7 @@ impl<'f> BackendFiles<'f> {
                 }
                 let own = line.name.clone();
                 let value = Backend {
-                    name: own.unwrap_or_else(|| default_name(address, line.port)),
+                    name: own.unwrap_or_else(|| Backend::default_name(address, line.port)),
                     address,
                     port: line.port,
                     weight: line.weight,

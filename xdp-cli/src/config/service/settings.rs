@@ -6,7 +6,8 @@ use super::super::report::{Report, quote};
 use super::super::rule::field;
 use super::super::table::{Placed, TomlTable};
 use super::time::{self, DAY, MINUTE};
-use super::{unfit, words};
+use super::unfit::unfit;
+use super::words;
 use crate::config::prefix::{self, IpPrefix};
 use crate::ruleset::services::{NextHop, Settings, Tracking};
 

@@ -1,6 +1,5 @@
 //! Where a backend is named: in the configuration, or in a file that it names.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -29,14 +28,6 @@ pub(super) struct InFile {
 pub(super) struct BackendRead {
     pub(super) spot: Spot,
     pub(super) value: Backend,
-}
-
-/// What a backend is called that has no name.
-pub(super) fn default_name(address: IpAddr, port: Option<u16>) -> String {
-    match port {
-        None => address.to_string(),
-        Some(port) => SocketAddr::new(address, port).to_string(),
-    }
 }
 
 impl Spot {

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 
 use super::{MapBytes, Reload};
-use crate::difference::{EntryChange, Fate, KeyChange, ListChange, Move, RuleChange};
+use crate::difference::{
+    BackendChange, EntryChange, Fate, KeyChange, ListChange, Move, RuleChange, ServiceChange,
+};
 use crate::image::metadata::Kind;
 use crate::notation::json_line;
 use crate::views::list_size::ListSize;
@@ -22,6 +24,8 @@ struct Object<'a> {
     arp: &'a [KeyChange],
     lists: Vec<List<'a>>,
     rules: Vec<Rule<'a>>,
+    service_settings: &'a [KeyChange],
+    services: Vec<Service<'a>>,
     map_bytes: MapBytes,
 }
 
@@ -44,6 +48,18 @@ struct List<'a> {
 struct Rule<'a> {
     name: &'a str,
     change: Fate,
+    settings: &'a [KeyChange],
+    moved: Option<Move>,
+}
+
+#[derive(Serialize)]
+struct Service<'a> {
+    name: &'a str,
+    change: Fate,
+    /// How many backends it had, and how many it has.
+    before: usize,
+    after: usize,
+    backends: &'a [BackendChange],
     settings: &'a [KeyChange],
     moved: Option<Move>,
 }
@@ -74,6 +90,14 @@ impl<'a> From<&'a RuleChange> for Rule<'a> {
     }
 }
 
+impl<'a> From<&'a ServiceChange> for Service<'a> {
+    fn from(service: &'a ServiceChange) -> Self {
+        let ServiceChange { name, fate, settings, moved, before, after, backends } = service;
+        let (before, after) = (*before, *after);
+        Self { name, change: *fate, before, after, backends, settings, moved: *moved }
+    }
+}
+
 /// Writes a reload.
 pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
     let difference = &reload.difference;
@@ -87,6 +111,8 @@ pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
         arp: &difference.arp,
         lists: difference.lists.iter().map(List::from).collect(),
         rules: difference.rules.iter().map(Rule::from).collect(),
+        service_settings: &difference.service_settings,
+        services: difference.services.iter().map(Service::from).collect(),
         map_bytes: reload.map_bytes,
     })?)
 }

@@ -136,6 +136,60 @@ fn every_change_has_a_line() {
     "#);
 }
 
+/// What a reload says of services, from configurations.
+#[test]
+fn services_and_their_backends() {
+    let difference = |before: &str, after: &str| {
+        let [before, after] = [before, after].map(|text| {
+            let text = format!("services.seed = \"DFTTgNYuodmggDl6\"\n{text}").into_bytes();
+            let files = move |_: &std::path::Path| Ok(text.clone());
+            let loaded = crate::config::load_with("x.toml".as_ref(), &files);
+            loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
+        });
+        Difference::between(&before, &after)
+    };
+    let service = |name: &str, address: &str, keys: &str, backends: &str| {
+        let backends = backends.split(' ').map(|backend| {
+            let (address, keys) = backend.split_once(',').unwrap_or((backend, ""));
+            let keys = keys.replace(',', "\n");
+            format!("[[service.backend]]\naddress = \"10.0.0.{address}\"\n{keys}\n")
+        });
+        let backends: String = backends.collect();
+        format!(
+            "[[service]]\nname = \"{name}\"\naddress = \"192.0.2.{address}\"\nprotocol = \"tcp\"\n\
+             mode = \"dsr\"\n{keys}\n{backends}"
+        )
+    };
+    let web = service("web", "1", "", "1 2 3 4");
+    let old = service("old", "2", "", "1 2");
+    let changed = service(
+        "web",
+        "1",
+        "hash = \"source\"",
+        "3,weight=3,state=\"drain\" 1 4,next_hop=\"02:00:00:00:00:01\" 5 6",
+    );
+    let new = service("new", "3", "", "9");
+    let change = difference(&(web.clone() + &old), &(changed + &new));
+    let asked = Reload { dry_run: true, ..reload(change.clone()) };
+    insta::assert_snapshot!(text(&asked));
+    insta::assert_snapshot!(json(&reload(change)));
+    // The order of backends is no difference, but that of services is one.
+    let turned = service("web", "1", "", "4 3 2 1");
+    assert_eq!(difference(&web, &turned), Difference::default());
+    let settings = format!("[services]\nhistory = \"2h\"\n{web}");
+    let change = difference(&web, &settings.replace("[services]\n", "services."));
+    assert!(text(&reload(change)).contains("services history (not set) -> \"2h\""));
+    // Another seed is a change, and stays a secret.
+    let with = |seed: &str| {
+        let text = format!("services.seed = \"{seed}\"\n{web}").into_bytes();
+        let files = move |_: &std::path::Path| Ok(text.clone());
+        crate::config::load_with("x.toml".as_ref(), &files).ruleset.unwrap()
+    };
+    let change = Difference::between(&with("DFTTgNYuodmggDl6"), &with("DFTTgNYuodmggDl7"));
+    let told = text(&reload(change));
+    assert!(told.contains("services seed") && !told.contains("DFTT"), "{told}");
+}
+
 #[test]
 fn no_change_is_said() {
     insta::assert_snapshot!(text(&reload(Difference::default())), @"
@@ -176,7 +230,7 @@ fn what_is_known_by_numbers_alone() {
 
 #[test]
 fn as_json() {
-    insta::assert_snapshot!(json(&reload(all_kinds())), @r#"{"interface":"eth0","generation":4,"dry_run":false,"changed":true,"compared":"all","policy":[{"key":"default","before":"pass","after":"drop"}],"arp":[{"key":"allow","before":null,"after":"192.0.2.1"}],"lists":[{"name":"new","kind":"blocklist","change":"added","before":{"ipv4":0,"ipv6":0},"after":{"ipv4":1,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null},{"name":"drop","kind":"blocklist","change":"changed","before":{"ipv4":5,"ipv6":0},"after":{"ipv4":1204,"ipv6":3},"added":{"ipv4":1200,"ipv6":3},"removed":{"ipv4":1,"ipv6":0},"settings":[{"key":"action","before":"drop","after":"count"}],"moved":{"from":1,"to":2}},{"name":"old","kind":"blocklist","change":"removed","before":{"ipv4":7,"ipv6":0},"after":{"ipv4":0,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null}],"rules":[{"name":"web","change":"added","settings":[],"moved":null},{"name":"ssh","change":"changed","settings":[{"key":"source","before":null,"after":"10.0.0.0/8"},{"key":"destination_port","before":22,"after":[22,23]},{"key":"source_port","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":[2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49]},{"key":"vlan","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":null}],"moved":{"from":3,"to":1}},{"name":"old","change":"removed","settings":[],"moved":null}],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
+    insta::assert_snapshot!(json(&reload(all_kinds())), @r#"{"interface":"eth0","generation":4,"dry_run":false,"changed":true,"compared":"all","policy":[{"key":"default","before":"pass","after":"drop"}],"arp":[{"key":"allow","before":null,"after":"192.0.2.1"}],"lists":[{"name":"new","kind":"blocklist","change":"added","before":{"ipv4":0,"ipv6":0},"after":{"ipv4":1,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null},{"name":"drop","kind":"blocklist","change":"changed","before":{"ipv4":5,"ipv6":0},"after":{"ipv4":1204,"ipv6":3},"added":{"ipv4":1200,"ipv6":3},"removed":{"ipv4":1,"ipv6":0},"settings":[{"key":"action","before":"drop","after":"count"}],"moved":{"from":1,"to":2}},{"name":"old","kind":"blocklist","change":"removed","before":{"ipv4":7,"ipv6":0},"after":{"ipv4":0,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null}],"rules":[{"name":"web","change":"added","settings":[],"moved":null},{"name":"ssh","change":"changed","settings":[{"key":"source","before":null,"after":"10.0.0.0/8"},{"key":"destination_port","before":22,"after":[22,23]},{"key":"source_port","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":[2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49]},{"key":"vlan","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":null}],"moved":{"from":3,"to":1}},{"name":"old","change":"removed","settings":[],"moved":null}],"service_settings":[],"services":[],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
     let by_numbers = Difference { by_numbers: true, ..Difference::default() };
-    insta::assert_snapshot!(json(&Reload { dry_run: true, ..reload(by_numbers) }), @r#"{"interface":"eth0","generation":4,"dry_run":true,"changed":false,"compared":"numbers","policy":[],"arp":[],"lists":[],"rules":[],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
+    insta::assert_snapshot!(json(&Reload { dry_run: true, ..reload(by_numbers) }), @r#"{"interface":"eth0","generation":4,"dry_run":true,"changed":false,"compared":"numbers","policy":[],"arp":[],"lists":[],"rules":[],"service_settings":[],"services":[],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
 }

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 
 use super::{MapBytes, Reload};
 use crate::config::written::Value;
-use crate::difference::{Difference, EntryChange, Fate, KeyChange, ListChange, Move, RuleChange};
+use crate::difference::{
+    BackendChange, Difference, EntryChange, Fate, KeyChange, ListChange, Move, NAMED, RuleChange,
+    ServiceChange,
+};
 use crate::notation::{counted, grouped, memory, plain};
 use crate::ruleset::EntryCount;
 
@@ -44,6 +47,12 @@ pub fn lines(difference: &Difference, names: bool) -> Vec<String> {
         }
     }
     lines.extend(difference.rules.iter().map(rule_change));
+    let settings = difference.service_settings.iter();
+    lines.extend(settings.map(|change| format!("services {}", key_change(change))));
+    for service in &difference.services {
+        lines.push(service_change(service));
+        lines.extend(backend_changes(service, names));
+    }
     if difference.by_numbers {
         lines.push(
             "the ruleset before is not kept any more: only names and numbers could be compared"
@@ -103,6 +112,53 @@ fn rule_change(rule: &RuleChange) -> String {
     what.extend(rule.settings.iter().map(key_change));
     what.extend(rule.moved.map(moved));
     format!("rule {}: {}", plain(&rule.name), what.join("; "))
+}
+
+fn service_change(service: &ServiceChange) -> String {
+    let ServiceChange { name, fate, settings, moved: move_, before, after, backends } = service;
+    let number = |number: usize| counted(number as u64, "backend");
+    let mut what = Vec::new();
+    match fate {
+        Fate::Added => what.push(format!("added, with {}", number(*after))),
+        Fate::Removed => what.push(format!("removed, with {}", number(*before))),
+        Fate::Changed => {}
+    }
+    what.extend(settings.iter().map(key_change));
+    let of = |fate: Fate| backends.iter().filter(|it| it.fate == fate).count();
+    let changes = [(Fate::Added, "added"), (Fate::Removed, "removed"), (Fate::Changed, "changed")];
+    let changes = changes.map(|(fate, word)| (of(fate), word)).into_iter();
+    let changes = changes.filter(|(number, _)| *number > 0);
+    let changes: Vec<String> =
+        changes.map(|(many, word)| format!("{} {word}", number(many))).collect();
+    if !changes.is_empty() {
+        what.push(format!("{}, {} now", changes.join(", "), grouped(*after as u64)));
+    } else if *fate == Fate::Changed && before != after {
+        what.push(format!("{} before, {} now", number(*before), grouped(*after as u64)));
+    }
+    what.extend(move_.map(moved));
+    format!("service {}: {}", plain(name), what.join("; "))
+}
+
+/// A line for each backend that changed, and with `names` the first that came and went.
+fn backend_changes(service: &ServiceChange, names: bool) -> Vec<String> {
+    let of = |fate: Fate| service.backends.iter().filter(move |it| it.fate == fate);
+    let mut lines: Vec<String> = Vec::new();
+    for BackendChange { name, settings, .. } in of(Fate::Changed).take(NAMED) {
+        let settings: Vec<String> = settings.iter().map(key_change).collect();
+        lines.push(format!("  backend {}: {}", plain(name), settings.join("; ")));
+    }
+    let more = of(Fate::Changed).count().saturating_sub(NAMED);
+    if more > 0 {
+        lines.push(format!("  and {} more", counted(more as u64, "backend")));
+    }
+    if names {
+        for (sign, fate) in [('+', Fate::Added), ('-', Fate::Removed)] {
+            let first: Vec<String> = of(fate).take(NAMED).map(|it| plain(&it.name)).collect();
+            let all = EntryCount { ipv4: 0, ipv6: 0, names: of(fate).count() as u64 };
+            lines.extend(named(sign, &first, all));
+        }
+    }
+    lines
 }
 
 fn moved(Move { from, to }: Move) -> String {

@@ -10,6 +10,7 @@ use crate::config::written::{self, Setting};
 use crate::image::metadata::Kind;
 use crate::notation::{json_line, timestamp};
 use crate::ruleset::domains::DomainList;
+use crate::ruleset::services::{Backend, Service};
 use crate::ruleset::{List, Rule};
 use crate::views::list_size::ListSize;
 
@@ -26,6 +27,8 @@ struct Object<'a> {
     blocklists: Vec<OneList<'a>>,
     domains: Vec<OneDomainList<'a>>,
     rules: Vec<OneRule<'a>>,
+    service_settings: Keys,
+    services: Vec<OneService<'a>>,
 }
 
 /// Serializes settings as an object, in their order.
@@ -74,6 +77,21 @@ struct OneRule<'a> {
     keys: Keys,
 }
 
+#[derive(Serialize)]
+struct OneService<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    keys: Keys,
+    backends: Vec<OneBackend<'a>>,
+}
+
+#[derive(Serialize)]
+struct OneBackend<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    keys: Keys,
+}
+
 fn object(shown: &Shown) -> Object<'_> {
     let ruleset = &shown.ruleset;
     Object {
@@ -88,6 +106,8 @@ fn object(shown: &Shown) -> Object<'_> {
         blocklists: ruleset.blocklists.iter().map(|it| list(shown, it, true)).collect(),
         domains: ruleset.domains.iter().map(|it| domains(shown, it)).collect(),
         rules: ruleset.rules.iter().map(rule).collect(),
+        service_settings: Keys(written::service_settings(&ruleset.service_settings)),
+        services: ruleset.services.iter().map(service).collect(),
     }
 }
 
@@ -122,6 +142,18 @@ fn files(shown: &Shown, origins: Vec<super::Origin>) -> Vec<Origin> {
 
 fn rule(rule: &Rule) -> OneRule<'_> {
     OneRule { name: &rule.name, keys: Keys(written::rule(rule)) }
+}
+
+fn service(service: &Service) -> OneService<'_> {
+    OneService {
+        name: &service.name,
+        keys: Keys(written::service(service)),
+        backends: service.backends.iter().map(backend).collect(),
+    }
+}
+
+fn backend(backend: &Backend) -> OneBackend<'_> {
+    OneBackend { name: &backend.name, keys: Keys(written::whole_backend(backend)) }
 }
 
 /// Writes all rulesets as one array on one line.

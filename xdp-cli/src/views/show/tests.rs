@@ -249,7 +249,7 @@ fn terse_writes_out_what_names_stand_for() {
 fn as_json() {
     let mut out = Vec::new();
     json::write(&mut out, &[shown(ALL, false)]).unwrap();
-    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"domains":[],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}]}]"#);
+    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"domains":[],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}],"service_settings":{},"services":[]}]"#);
 }
 
 /// What is shown loads again to the same ruleset, which is then shown the same, except for
@@ -267,6 +267,47 @@ fn what_is_shown_loads_again() {
             assert_eq!(uncommented(&text(&first)), uncommented(&text(&again)));
         }
     }
+}
+
+/// Backends keep their names, given or not, and the files that they come from.
+#[test]
+fn services_are_shown_and_load_again() {
+    let files = |path: &Path| -> Result<Vec<u8>, FileError> {
+        let text = match path.ends_with("web.backends") {
+            true => "10.0.0.5 weight=2 state=drain name=five\n10.0.0.6\n",
+            false => {
+                "[services]\nseed = \"DFTTgNYuodmggDl6\"\ntracking = \"all\"\nconnections = 65536\n\
+                 history = \"90m\"\ntunnel_source = [\"172.17.0.0/16\", \"100::/80\"]\n\
+                 next_hop = \"02:00:00:00:00:01\"\n\
+                 [[service]]\nname = \"web\"\naddress = [\"192.0.2.10\", \"198.51.100.0/24\"]\n\
+                 protocol = [\"tcp\", \"udp\"]\nport = [80, \"8000-8099\"]\nsource = \"203.0.113.0/24\"\n\
+                 mode = \"dsr\"\nencapsulation = \"gue\"\ngue_port = 9000\nhash = \"source\"\n\
+                 affinity = \"3h\"\ntable = 8191\ntracking = \"changed\"\nudp_timeout = \"2m\"\n\
+                 too_big = \"drop\"\nmtu = 1500\nno_backend = \"reject\"\necho = \"reply\"\n\
+                 panic = 30\nfiles = [\"web.backends\"]\n\
+                 [[service.backend]]\naddress = \"2001:db8::1\"\nnext_hop = \"route\"\n\
+                 [[service]]\nname = \"nat\"\naddress = \"2001:db8::10\"\nprotocol = \"tcp\"\nport = 80\n\
+                 mode = \"nat\"\ntracking = \"none\"\n\
+                 [[service.backend]]\naddress = \"2001:db8::2\"\nport = 8080\nweight = 5\n"
+            }
+        };
+        Ok(text.as_bytes().to_vec())
+    };
+    let loaded = load_with(Path::new("/etc/xdpctl/x.toml"), &files);
+    let ruleset = loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+    let whole = Shown { ruleset, ..shown("", false) };
+    let again = self::ruleset(&text(&whole));
+    assert_eq!(Difference::between(&whole.ruleset, &again), Difference::default());
+    assert_eq!(again.service_settings, whole.ruleset.service_settings);
+    let of_services = text(&whole);
+    insta::assert_snapshot!(of_services.split_once("[services]\n").unwrap().1);
+    let mut out = Vec::new();
+    json::write(&mut out, std::slice::from_ref(&whole)).unwrap();
+    let json = String::from_utf8(out).unwrap();
+    insta::assert_snapshot!(json.split_once("\"service_settings\":").unwrap().1);
+    let terse = text(&Shown { terse: true, ..whole });
+    assert!(terse.contains("files = [\"/etc/xdpctl/web.backends\"]"), "{terse}");
+    assert!(!terse.contains("10.0.0.5") && terse.contains("2001:db8::1"), "{terse}");
 }
 
 /// Names with bytes that TOML or a name would read as something else, from files too.

@@ -1,12 +1,14 @@
 //! Prints rulesets in force as configurations: TOML that loads again, with comments on what keys
 //! cannot say.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
 use super::{Origin, Shown, name_origins, names, origins, prefixes};
 use crate::config::written::{self, Setting, Value};
 use crate::notation::{counted, grouped, plain, timestamp};
 use crate::ruleset::domains::DomainList;
+use crate::ruleset::services::Backend;
 use crate::ruleset::{List, Ruleset};
 
 /// Writes all rulesets, one below the other. Each loads again by itself.
@@ -71,8 +73,18 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
     for service in services {
         writeln!(out, "\n[[service]]\nname = {}", Value::Text(service.name.clone()))?;
         settings(out, &written::service(service))?;
-        for backend in &service.backends {
-            writeln!(out, "\n[[service.backend]]\nname = {}", Value::Text(backend.name.clone()))?;
+        let named: BTreeSet<u16> = service.backends.iter().map(|it| it.file).collect();
+        let named = named.into_iter().filter(|file| shown.is_named(*file));
+        let named: Vec<Value> = named.map(|file| Value::Text(path(shown, file))).collect();
+        if !named.is_empty() {
+            writeln!(out, "files = {}", Value::Several(named))?;
+        }
+        for backend in service.backends.iter().filter(|it| !shown.is_named(it.file)) {
+            write!(out, "\n[[service.backend]]\n")?;
+            // A name that was not given may have characters that none may have.
+            if backend.name != Backend::default_name(backend.address, backend.port) {
+                writeln!(out, "name = {}", Value::Text(backend.name.clone()))?;
+            }
             settings(out, &written::backend(backend))?;
         }
     }
