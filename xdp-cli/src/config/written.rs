@@ -13,6 +13,7 @@ use super::service::time;
 use crate::notation::steers;
 use crate::ruleset::domains::DomainList;
 use crate::ruleset::services;
+use crate::ruleset::services::check::{Check, Http, Probe, Tls};
 use crate::ruleset::{
     Arp, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes, Protocol,
     RedirectTarget, Rewrite, Rule, RuleAction, Side, TCP_FLAGS, TcpFlags, Vlan,
@@ -309,6 +310,8 @@ pub fn service(service: &services::Service) -> Vec<Setting> {
         file: _,
         line: _,
         column: _,
+        // These have tables of their own.
+        check: _,
         backends: _,
         addresses,
         protocols,
@@ -366,6 +369,55 @@ pub fn service(service: &services::Service) -> Vec<Setting> {
         settings.add("mtu", Value::Number((*mtu).into()));
     }
     settings.0
+}
+
+/// The keys of a service's check.
+pub fn check(check: &Check) -> Vec<Setting> {
+    let Check { probe, port, interval, timeout, fall, rise, if_unwatched } = check;
+    let mut settings = Settings::default();
+    settings.add("type", Value::text(probe.as_str()));
+    if let Some(port) = port {
+        settings.add("port", Value::Number((*port).into()));
+    }
+    match probe {
+        Probe::Tcp { send, expect } | Probe::Udp { send, expect } => {
+            for (key, text) in [("send", send), ("expect", expect)] {
+                if let Some(text) = text {
+                    settings.add(key, Value::text(text));
+                }
+            }
+        }
+        Probe::Http(Http { tls, host, path, status, body }) => {
+            settings.add("path", Value::text(path));
+            if let Some(host) = host {
+                settings.add("host", Value::text(host));
+            }
+            settings.several("status", Some(status), ports);
+            if let Some(body) = body {
+                settings.add("body", Value::text(body));
+            }
+            if let Some(Tls { verify }) = tls {
+                settings.add("verify", Value::Boolean(*verify));
+            }
+        }
+        Probe::Icmp => {}
+        Probe::Exec { command } => {
+            settings.add("command", Value::Several(command.iter().map(Value::text).collect()));
+        }
+    }
+    settings.add("interval", Value::Text(time::text(*interval)));
+    settings.add("timeout", Value::Text(time::text(*timeout)));
+    settings.add("fall", Value::Number((*fall).into()));
+    settings.add("rise", Value::Number((*rise).into()));
+    settings.add("if_unwatched", Value::text(if_unwatched.as_str()));
+    settings.0
+}
+
+/// A service's check, as the value of one key, to be compared.
+pub fn checked(check: &Check) -> Setting {
+    let settings = self::check(check);
+    let keys = settings.iter().map(|Setting { key, value }| format!("{key} {value}"));
+    Setting { key: "check", value: Value::Text(keys.collect::<Vec<_>>().join(", ")) }
 }
 
 /// The keys of a backend, without its name.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::pair::{Fate, KeyChange, Move, fate, key_changes, pair};
-use crate::config::written::{self, Value};
+use crate::config::written::{self, Setting, Value};
 use crate::ruleset::services::{Backend, Service, Settings};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(super) fn changes(before: &[Service], after: &[Service]) -> Vec<ServiceChang
     let changes = pairs.filter_map(|pair| {
         let (settings, backends) = match (pair.before, pair.after) {
             (Some(before), Some(after)) => (
-                key_changes(written::service(before), written::service(after)),
+                key_changes(with_check(before), with_check(after)),
                 backend_changes(&before.backends, &after.backends),
             ),
             _ => Default::default(),
@@ -68,6 +68,13 @@ pub(super) fn changes(before: &[Service], after: &[Service]) -> Vec<ServiceChang
         })
     });
     changes.collect()
+}
+
+/// The settings of a service, its check as one of them.
+fn with_check(service: &Service) -> Vec<Setting> {
+    let mut settings = written::service(service);
+    settings.extend(service.check.as_ref().map(written::checked));
+    settings
 }
 
 fn backend_changes(before: &[Backend], after: &[Backend]) -> Vec<BackendChange> {

@@ -1,11 +1,14 @@
 //! Services: packets to an address that are sent on to one of several backends.
 
+pub mod check;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::check::Check;
 use super::{Prefix, Prefixes};
 
 /// What holds for all services of a ruleset: `[services]`.
@@ -110,12 +113,23 @@ pub struct Service {
     pub panic: u8,
     /// Bytes of the longest IP packet that is sent to a backend; `None` takes those of the interface.
     pub mtu: Option<u16>,
+    /// How its backends are checked; `None` where nobody does.
+    pub check: Option<Check>,
     /// At least one, in file order.
     pub backends: Vec<Backend>,
 }
 
 /// [`Service::udp_timeout`] where the configuration has none.
 pub const UDP_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Service {
+    /// Where a backend is asked by a check; the port is 0 where there is none.
+    pub fn checked_at(&self, check: &Check, backend: &Backend) -> (IpAddr, u16) {
+        let first = self.ports.as_ref().and_then(|ports| ports.first());
+        let port = check.port.or(backend.port).or(first.map(|(first, _)| *first));
+        (backend.address, port.unwrap_or(0))
+    }
+}
 
 /// The sizes that a table may have: primes, as Maglev wants them.
 pub const TABLES: [u32; 11] =

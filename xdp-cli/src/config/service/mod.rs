@@ -1,6 +1,7 @@
 //! `[services]` and `[[service]]`, with its backends.
 
 mod backend;
+mod check;
 mod collision;
 mod contradiction;
 mod files;
@@ -136,6 +137,7 @@ fn read_one(
     let panic = table.number("panic", 100, "write percent of the weight: 0 to 100", report);
     let backends = backend::read_all(&mut table, files, report);
     let size = table_size::read(&mut table, &backends, report);
+    let check = check::read(&mut table, ports.as_ref(), &backends, report);
     let read = contradiction::Read {
         addresses: addresses.as_deref(),
         protocols: protocols.as_deref(),
@@ -176,6 +178,7 @@ fn read_one(
         echo: echo.unwrap_or_default(),
         panic: panic.and_then(|panic| u8::try_from(panic).ok()).unwrap_or(0),
         mtu: mtu.map(|mtu| mtu.value),
+        check,
         backends: Vec::new(),
     };
     let (backends, all) = backends.into_iter().map(|it| (it.spot, it.value)).unzip();

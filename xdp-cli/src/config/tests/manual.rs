@@ -20,6 +20,7 @@ fn known() -> BTreeMap<&'static str, Vec<String>> {
         ("[services]", "[services]"),
         ("[[service]]", "[[service]]"),
         ("[[service.backend]]", "[[service]]\n[[service.backend]]"),
+        ("[service.check]", "[[service]]\n[service.check]"),
     ];
     let keys = |table: &str| {
         let setup = Setup::new(&[]);

@@ -1,6 +1,7 @@
 //! Whole configurations, from a file to a ruleset or to diagnostics.
 
 mod accepted;
+mod checks;
 mod defined;
 mod domains;
 mod guards;

@@ -79,6 +79,10 @@ fn one(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
         if !named.is_empty() {
             writeln!(out, "files = {}", Value::Several(named))?;
         }
+        if let Some(check) = &service.check {
+            write!(out, "\n[service.check]\n")?;
+            settings(out, &written::check(check))?;
+        }
         for backend in service.backends.iter().filter(|it| !shown.is_named(it.file)) {
             write!(out, "\n[[service.backend]]\n")?;
             // A name that was not given may have characters that none may have.
