@@ -1,3 +1,4 @@
 //! Parts of commands that keep running.
 
+pub mod health;
 pub mod http;
