@@ -31,6 +31,8 @@ mod foreign;
 mod generic;
 #[path = "kernel/gone.rs"]
 mod gone;
+#[path = "kernel/health.rs"]
+mod health;
 #[path = "kernel/journal.rs"]
 mod journal;
 #[path = "kernel/killed.rs"]

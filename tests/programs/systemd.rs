@@ -15,10 +15,11 @@ use crate::lab::frame::udp4;
 use crate::lab::patience::EVENT;
 use crate::lab::{Background, Output, Traffic};
 
-const UNITS: [&str; 4] = [
+const UNITS: [&str; 5] = [
     "xdpctl@.service",
     "xdpctl-virtual@.service",
     "xdpctl-metrics.service",
+    "xdpctl-health.service",
     "xdpctl-crowdsec-bouncer.service",
 ];
 /// Ten times the exposure that `systemd-analyze security` may find, of 100: 5 and less it calls "OK",

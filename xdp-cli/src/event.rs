@@ -130,6 +130,16 @@ pub enum What {
         interfaces: Vec<String>,
         map_bytes: u64,
     },
+    /// Checks found that a service's backend is up or down now.
+    Health {
+        service: String,
+        backend: String,
+        up: bool,
+        /// Why it is down.
+        why: Option<String>,
+        /// So many checks found the same, one after the other.
+        in_a_row: u32,
+    },
     /// The interface itself changed.
     Link {
         link: Link,
@@ -233,6 +243,7 @@ impl What {
             Self::Bypass { .. } => "bypass",
             Self::Backend { .. } => "backend",
             Self::Sweep { .. } => "sweep",
+            Self::Health { .. } => "health",
             Self::Link { .. } => "link",
             Self::Target { .. } => "target",
         }

@@ -125,6 +125,7 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         Command::Explain(args) => commands::explain::run(args, session)?,
         Command::Lookup(args) => commands::lookup::run(args, session)?,
         Command::Metrics(args) => commands::metrics::run(args, session)?,
+        Command::Health(args) => return commands::health::run(args, session),
         Command::Capture(args) => commands::capture::run(args, session)?,
         Command::Completions { shell } => {
             commands::completions::completions(*shell, session.out)

@@ -3,6 +3,7 @@
 mod capture;
 mod change;
 mod entries;
+mod health;
 mod judge;
 mod look;
 mod manual;
@@ -15,6 +16,7 @@ mod top;
 pub use capture::Capture;
 pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
 pub use entries::{Bans, Block, Prefixes, Put, Unblock};
+pub use health::Health;
 pub use judge::{
     Explain, Headers, Judge, LinkTypeArg, LookedUp, Lookup, Mac, Named, PacketArg, ProtocolArg,
 };
@@ -125,6 +127,12 @@ pub enum Command {
     /// Interfaces that are attached and detached meanwhile come and go. Names of rules and lists are
     /// among the labels, addresses are not. It takes no lock: other commands never wait for it.
     Metrics(Metrics),
+    /// Check the backends of services, until Ctrl-C
+    ///
+    /// As `[service.check]` of each service says. A backend that fails so many times in a row gets no new
+    /// connections, until it has succeeded so many times in a row. A reload is noticed within a second.
+    /// When this ends, what was found last stays, or ends by itself where `if_unwatched = "up"`.
+    Health(Health),
     /// Show frames as they come in, with verdict, reason, rule and entry, until Ctrl-C
     ///
     /// The frames are those that the attached program judges, as it got them: before MAC addresses are
@@ -162,6 +170,7 @@ impl Command {
             | Self::Allow(_)
             | Self::Unblock(_)
             | Self::Metrics(_)
+            | Self::Health(_)
             | Self::Top(_)
             | Self::Completions { .. }
             | Self::Man(_) => false,

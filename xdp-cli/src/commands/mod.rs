@@ -12,6 +12,7 @@ mod configuration;
 pub mod confirm;
 pub mod detach;
 pub mod explain;
+pub mod health;
 mod holders;
 mod lockout;
 pub mod lookup;

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod difference;
 pub mod entries;
 pub mod explain;
+pub mod health;
 mod list_size;
 pub mod lookup;
 pub mod metrics;

@@ -13,7 +13,8 @@ use crate::notation::millis;
 
 /// Is told what was found of a backend: the data plane of an interface.
 pub trait Found {
-    /// A backend is up or down: for ever, or until nobody has said so again for that time.
+    /// A backend is up or down: for ever, or until nobody has said so again for that time. `None` where
+    /// nobody checks it any more.
     ///
     /// # Errors
     ///
@@ -22,7 +23,7 @@ pub trait Found {
         &mut self,
         service: &str,
         backend: &str,
-        is_up: bool,
+        is_up: Option<bool>,
         deadline: Option<Duration>,
     ) -> Result<()>;
 }
@@ -37,11 +38,27 @@ pub struct Planned<F> {
     pub before: Option<Report>,
 }
 
+impl<F> Planned<F> {
+    /// The same, with that in place of its states.
+    pub fn with<G>(self, states: impl FnOnce(F) -> G) -> Planned<G> {
+        let Self { key, states: given, targets, before } = self;
+        Planned { key, states: states(given), targets, before }
+    }
+}
+
 /// What became of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// It is up or down now, as so many checks in a row have found; `message` says why.
-    Changed { service: String, backend: String, is_up: bool, message: String, in_a_row: u32 },
+    Changed {
+        /// The interfaces that were told so.
+        places: Vec<String>,
+        service: String,
+        backend: String,
+        is_up: bool,
+        message: String,
+        in_a_row: u32,
+    },
     /// It could not be checked.
     Unchecked { service: String, backend: String, message: String },
 }
@@ -144,7 +161,7 @@ impl<F: Found> Keeper<F> {
         }
         for (key, service, backend) in forgotten {
             let states = self.places.get_mut(&key);
-            errors.extend(states.and_then(|it| it.set(&service, &backend, true, None).err()));
+            errors.extend(states.and_then(|it| it.set(&service, &backend, None, None).err()));
         }
         (orders, self.new_ones(errors))
     }
@@ -199,7 +216,15 @@ impl<F: Found> Keeper<F> {
             watched.since = Some(*at);
             // That all is well at the beginning is no news.
             if was_up.is_some() || !is_ok {
-                news = Some(News::Changed { service, backend, is_up: is_ok, message, in_a_row });
+                let places = watched.places.iter().cloned().collect();
+                news = Some(News::Changed {
+                    places,
+                    service,
+                    backend,
+                    is_up: is_ok,
+                    message,
+                    in_a_row,
+                });
             }
         }
         (news, self.new_ones(errors))
@@ -215,6 +240,18 @@ impl<F: Found> Keeper<F> {
             }
         }
         checks.into_iter().map(|(key, checks)| (key, Report::new(millis(now), checks))).collect()
+    }
+
+    /// How many services and backends are checked.
+    pub fn counts(&self) -> (usize, usize) {
+        let services: BTreeSet<&str> =
+            self.watched.values().map(|it| it.target.service.as_str()).collect();
+        (services.len(), self.watched.len())
+    }
+
+    /// The interface that is known by that key.
+    pub fn place(&self, key: &str) -> Option<&F> {
+        self.places.get(key)
     }
 
     /// What was found of each backend.
@@ -276,7 +313,9 @@ impl Watched {
         let mut errors = Vec::new();
         for place in &self.places {
             let states = places.get_mut(place);
-            errors.extend(states.and_then(|it| it.set(service, backend, is_up, deadline).err()));
+            errors.extend(
+                states.and_then(|it| it.set(service, backend, Some(is_up), deadline).err()),
+            );
         }
         errors
     }

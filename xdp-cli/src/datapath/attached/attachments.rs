@@ -46,6 +46,11 @@ impl Attachments {
         self.all.iter()
     }
 
+    /// All of them, to be kept.
+    pub fn into_all(self) -> Vec<Attachment> {
+        self.all
+    }
+
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

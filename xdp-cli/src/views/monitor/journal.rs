@@ -70,6 +70,12 @@ pub fn fields(event: &Event) -> Vec<Field> {
         What::Confirm { generation } | What::Rollback { generation, .. } => {
             add("XDPCTL_GENERATION", generation.map(|number| number.to_string()));
         }
+        What::Health { service, backend, up, why, in_a_row: _ } => {
+            add("XDPCTL_SERVICE", Some(service.clone()));
+            add("XDPCTL_BACKEND", Some(backend.clone()));
+            add("XDPCTL_STATE", Some(if *up { "up" } else { "down" }.to_owned()));
+            add("XDPCTL_WHY", why.clone());
+        }
         What::Detach { .. }
         | What::Sweep { .. }
         | What::Ended { .. }
@@ -88,10 +94,12 @@ pub fn message(event: &Event) -> String {
     }
 }
 
-/// Warnings are what leaves packets unfiltered that were not meant to be.
+/// Warnings are what leaves packets unfiltered that were not meant to be, and backends that are down.
 pub const fn priority(what: &What) -> u8 {
     match what {
-        What::Bypass { on: true } | What::Rollback { .. } => WARNING,
+        What::Bypass { on: true } | What::Rollback { .. } | What::Health { up: false, .. } => {
+            WARNING
+        }
         What::Set { .. } | What::Unset { .. } | What::Ended { .. } | What::Sweep { .. } => INFO,
         _ => NOTICE,
     }
@@ -110,6 +118,7 @@ const fn message_id(what: &What) -> &'static str {
         What::Unset { .. } => "9a457cabd42e43cfb65562f439cc63ef",
         What::Bypass { .. } => "3b8efcbeec3f47f5a269638d0e93df19",
         What::Backend { .. } => "6d0d2b0e0f7c4a4fb2f3a1c84e5d9a71",
+        What::Health { .. } => "a77abd419d974d9ca830f8f8406662b0",
         What::Sweep { .. } => "fbc6fdcfab394758895a8617e4489b12",
         What::Ended { .. } => "11fbf7f2e1a54877a1e057896a74cb7e",
         What::Link { .. } => "69f3dc68eeb44755857e9eb097d392a2",

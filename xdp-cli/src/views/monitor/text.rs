@@ -104,6 +104,9 @@ fn what(what: &What) -> String {
             let told = "removed what was left of a network namespace that no longer exists";
             format!("{told} ({})", left.join("; "))
         }
+        What::Health { service, backend, up, why, in_a_row } => {
+            health(service, backend, *up, why.as_deref(), *in_a_row)
+        }
         What::Link { link, from } => match (link, from) {
             (Link::Up, _) => "link up".to_owned(),
             (Link::Down, _) => "link down".to_owned(),
@@ -135,6 +138,13 @@ fn what(what: &What) -> String {
             }
         }
     }
+}
+
+/// `web: b1 is down: connection refused (3 in a row)`
+pub fn health(service: &str, backend: &str, up: bool, why: Option<&str>, in_a_row: u32) -> String {
+    let state = if up { "up" } else { "down" };
+    let why = why.map_or_else(String::new, |why| format!(": {}", plain(why)));
+    format!("{}: {} is {state}{why} ({in_a_row} in a row)", plain(service), plain(backend))
 }
 
 fn to_confirm(seconds: Option<u64>) -> String {

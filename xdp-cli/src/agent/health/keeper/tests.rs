@@ -24,13 +24,13 @@ impl Found for Interface {
         &mut self,
         service: &str,
         backend: &str,
-        is_up: bool,
+        is_up: Option<bool>,
         deadline: Option<Duration>,
     ) -> Result<()> {
         if self.is_broken {
             return Err(Error::new(format!("{}: broken", self.name)));
         }
-        let up = if is_up { "up" } else { "down" };
+        let up = is_up.map_or("unchecked", |is_up| if is_up { "up" } else { "down" });
         let name = self.name;
         let deadline = deadline.map_or_else(String::new, |it| format!(" {}s", it.as_secs()));
         self.noted.0.borrow_mut().push(format!("{name} {service} {backend} {up}{deadline}"));
@@ -117,8 +117,9 @@ impl Run {
 
 fn changed(backend: &str, is_up: bool, in_a_row: u32) -> News {
     let message = if is_up { String::new() } else { "refused".to_owned() };
-    let (service, backend) = ("web".to_owned(), backend.to_owned());
-    News::Changed { service, backend, is_up, message, in_a_row }
+    let (places, service, backend) =
+        (vec!["eth0".to_owned()], "web".to_owned(), backend.to_owned());
+    News::Changed { places, service, backend, is_up, message, in_a_row }
 }
 
 #[test]
@@ -244,7 +245,7 @@ fn reloads() {
 
 /// A backend that is down when its check is taken out of the configuration is given back.
 #[test]
-fn what_is_no_longer_checked_is_up() {
+fn what_is_no_longer_checked_is_given_back() {
     let mut run = Run::new();
     let all = vec![run.noted.planned("eth0", &[target("b1", CHECK), target("b2", CHECK)])];
     run.plan(all);
@@ -259,12 +260,12 @@ fn what_is_no_longer_checked_is_up() {
     let report = run.report("eth0");
     let all = unchecked(&run.noted, None);
     assert_eq!(run.plan(all), [Order::Forget(0), Order::Forget(1)]);
-    assert_eq!(run.noted.take(), ["eth0 web b1 up"]);
+    assert_eq!(run.noted.take(), ["eth0 web b1 unchecked"]);
     // The same where the daemon was not there meanwhile.
     let mut run = Run::new();
     let all = unchecked(&run.noted, Some(report));
     assert_eq!(run.plan(all), []);
-    assert_eq!(run.noted.take(), ["eth0 web b1 up"]);
+    assert_eq!(run.noted.take(), ["eth0 web b1 unchecked"]);
 }
 
 /// A daemon that is started anew goes on with what the one before has found.

@@ -230,6 +230,12 @@ fn http_without_an_answer() {
     let (listener, place) = listener();
     let hangs = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx");
         let _ = stream.read_to_end(&mut Vec::new());
     });
