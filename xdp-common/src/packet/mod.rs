@@ -14,6 +14,8 @@ pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
 pub mod mpls;
+#[cfg(test)]
+mod plain;
 pub mod pppoe;
 pub mod raw;
 pub mod rewrite;

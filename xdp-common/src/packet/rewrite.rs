@@ -186,7 +186,7 @@ impl Change {
 
 /// The sum of the two halves of a number, which keeps the sum of its words and leaves room above it.
 #[inline(always)]
-const fn halves(number: u64) -> u64 {
+pub const fn halves(number: u64) -> u64 {
     (number >> 32) + (number & 0xffff_ffff)
 }
 
