@@ -81,10 +81,10 @@ fn choose(ctx: &XdpContext, image: &Image, header: &Header, scratch: &mut Scratc
     let number = flow(image, header, packet, front.hash)?;
     serving.flow = number;
     serving.is_new = u32::from(begins(&frame, packet));
-    let beside = InForce { lines: header.connection_lines, question: *question };
+    let mut beside = InForce { lines: header.connection_lines, question: *question };
     let flow = Flow { number, is_new: serving.is_new, is_report: false };
     let choice = launder(&mut serving.choice);
-    let (backend, by) = tracking::choose(image, &beside, header, front, &flow, choice)?;
+    let (backend, by) = tracking::choose(image, &mut beside, header, front, &flow, choice)?;
     serving.backend = backend;
     serving.by = by as u32;
     if backend == 0 {
@@ -154,7 +154,7 @@ impl Beside for InForce {
     }
 
     #[inline(always)]
-    fn connections(&self, number: u32) -> Option<&mut Line> {
+    fn connections(&mut self, number: u32) -> Option<&mut Line> {
         if self.lines == 0 {
             return None;
         }

@@ -150,19 +150,15 @@ pub fn named(services: &[Service]) -> Destinations {
 }
 
 /// The services that are asked about packets to each destination, from what [`named`] found: those
-/// for the port, and behind them those for every port. A destination whose address is a prefix has
-/// those of the prefixes around it too, the longest first. None stands behind a service that takes
-/// all clients.
-///
-/// A single address has nothing of the prefixes around it: these are asked where no service for the
-/// address takes a packet.
+/// for the port, and behind them those for every port; then those of the prefixes around it, the longest
+/// first. None stands behind a service that takes all clients.
 pub fn asked(services: &[Service], named: &Destinations) -> Destinations {
     let all: BTreeSet<AnyPrefix> = named.keys().map(|destination| destination.prefix).collect();
     let set: PrefixSet = all.iter().copied().filter(|prefix| !prefix.is_host()).collect();
     let mut asked = Destinations::new();
     for prefix in all {
         let around: Vec<AnyPrefix> = match prefix.is_host() {
-            true => vec![prefix],
+            true => std::iter::once(prefix).chain(set.around(prefix)).collect(),
             false => set.around(prefix).collect(),
         };
         let mut wanted = BTreeSet::new();

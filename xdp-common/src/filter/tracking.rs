@@ -83,7 +83,7 @@ pub trait Beside {
     fn state(&self, id: u32) -> u64;
     /// A line of the table of connections, chosen by the upper bits of a number; `None` where there is no
     /// table.
-    fn connections(&self, number: u32) -> Option<&mut Line>;
+    fn connections(&mut self, number: u32) -> Option<&mut Line>;
     /// A number that differs from attachment to attachment, so that nobody knows which flows share a line.
     fn secret(&self) -> u64;
     /// The kernel's monotonic clock, in nanoseconds.
@@ -149,7 +149,7 @@ pub struct Flow {
 #[inline(always)]
 pub fn choose<L: Lines, B: Beside>(
     lines: &L,
-    beside: &B,
+    beside: &mut B,
     header: &Header,
     front: &Front,
     flow: &Flow,
@@ -178,7 +178,7 @@ const CANDIDATES: u32 = FIRST_SPARE + SPARES;
 #[inline(always)]
 fn track<L: Lines, B: Beside>(
     lines: &L,
-    beside: &B,
+    beside: &mut B,
     header: &Header,
     front: &Front,
     flow: &Flow,
