@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use xdp_common::filter::tracking::{MOMENT_SHIFT, Said};
+use xdp_common::stats::counter::CounterId;
 
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::in_force::InForce;
@@ -128,8 +129,9 @@ fn ids(in_force: &InForce) -> HashMap<String, (u32, HashMap<String, u32>)> {
     let metadata = &in_force.metadata;
     let services = metadata.counted.iter().filter(|it| it.kind == Kind::Service);
     let all = services.zip(&metadata.backends).map(|(service, backends)| {
-        let backends = backends.iter().map(|it| (it.name.clone(), it.number)).collect();
-        (service.name.clone(), (service.number, backends))
+        let id = |number| CounterId::new(number).0;
+        let backends = backends.iter().map(|it| (it.name.clone(), id(it.number))).collect();
+        (service.name.clone(), (id(service.number), backends))
     });
     all.collect()
 }
