@@ -1,4 +1,5 @@
-//! `health`: what checks find is in the kernel, and stays there or does not, whatever ends the process.
+//! `health`: what checks find is in the kernel, and stays there or does not, whatever ends the
+//! process.
 
 use std::net::TcpListener;
 use std::thread;

@@ -1,7 +1,8 @@
 //! Whether a backend is up, by what its last checks found.
 
-/// Counts what checks of one backend find, in a row. Nothing is known before there were enough of one
-/// kind: a daemon that has just been started takes nothing out, and puts nothing in, by one check.
+/// Counts what checks of one backend find, in a row. Nothing is known before there were enough of
+/// one kind: a daemon that has just been started takes nothing out, and puts nothing in, by one
+/// check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
     fall: u8,
@@ -54,8 +55,8 @@ impl Count {
 mod tests {
     use super::*;
 
-    /// What is known after each of these checks: `+` and `-` are the checks, and of the result `?` is
-    /// unknown, `u` up, `d` down, in capitals where the check decided it.
+    /// What is known after each of these checks: `+` and `-` are the checks, and of the result `?`
+    /// is unknown, `u` up, `d` down, in capitals where the check decided it.
     #[track_caller]
     fn row(fall: u8, rise: u8, before: Option<bool>, checks: &str, expected: &str) {
         let mut count = Count::new(fall, rise, before);

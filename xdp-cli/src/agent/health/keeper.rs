@@ -13,8 +13,8 @@ use crate::notation::millis;
 
 /// Is told what was found of a backend: the data plane of an interface.
 pub trait Found {
-    /// A backend is up or down: for ever, or until nobody has said so again for that time. `None` where
-    /// nobody checks it any more.
+    /// A backend is up or down: for ever, or until nobody has said so again for that time. `None`
+    /// where nobody checks it any more.
     ///
     /// # Errors
     ///

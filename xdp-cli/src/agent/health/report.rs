@@ -23,8 +23,8 @@ pub struct Report {
     version: u32,
     /// The process that wrote this.
     pub pid: u32,
-    /// When it did, in milliseconds since 1970: as long as that process runs, once a second where it
-    /// has found something.
+    /// When it did, in milliseconds since 1970: as long as that process runs, once a second where
+    /// it has found something.
     pub written: u64,
     pub checks: Vec<Checked>,
 }
@@ -90,8 +90,8 @@ impl Report {
     }
 }
 
-/// Reads what was found on the interface whose state lies in this directory; `None` where nobody has
-/// checked anything, or another version has.
+/// Reads what was found on the interface whose state lies in this directory; `None` where nobody
+/// has checked anything, or another version has.
 ///
 /// # Errors
 ///
@@ -105,8 +105,9 @@ pub fn read(state: &Path) -> Result<Option<Report>> {
     Ok(read.filter(|report: &Report| report.version == VERSION))
 }
 
-/// Writes what was found into this directory, which must be there. Who reads it meanwhile reads what
-/// was there before. The caller has the lock of the network namespace: the directory may be removed.
+/// Writes what was found into this directory, which must be there. Who reads it meanwhile reads
+/// what was there before. The caller has the lock of the network namespace: the directory may be
+/// removed.
 ///
 /// # Errors
 ///

@@ -11,8 +11,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// `seed` is another one for each backend. No configuration has a shorter interval than is taken
-    /// here, but a kept ruleset may be corrupt.
+    /// `seed` is another one for each backend. No configuration has a shorter interval than is
+    /// taken here, but a kept ruleset may be corrupt.
     pub(super) fn new(interval: Duration, seed: u64) -> Self {
         Self { interval: interval.max(Duration::from_millis(10)), random: seed }
     }

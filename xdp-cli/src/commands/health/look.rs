@@ -1,5 +1,5 @@
-//! Looks at what is attached, for what there is to check, and writes down what was found. This may take a
-//! while, so a thread of its own does it.
+//! Looks at what is attached, for what there is to check, and writes down what was found. This may
+//! take a while, so a thread of its own does it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use crate::notation::{plain, word};
 
 /// Time between two looks: this long it may take until a reload is noticed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often to look again where a reload comes between asking which ruleset is in force and reading it.
+/// How often to look again where a reload comes between asking which ruleset is in force and
+/// reading it.
 const ATTEMPTS: u32 = 100;
 
 /// What there is to check, and what is wrong.
@@ -141,8 +142,8 @@ impl Looker {
         if self.directories.is_empty() {
             return Ok(());
         }
-        // With the lock, no command removes a directory meanwhile. Who has it now is done in a moment,
-        // and there is another report in a second.
+        // With the lock, no command removes a directory meanwhile. Who has it now is done in a
+        // moment, and there is another report in a second.
         let Some(_locked) = Namespace::try_lock()? else { return Ok(()) };
         for (key, report) in reports {
             if let Some(directory) = self.directories.get(key).filter(|it| it.is_dir()) {

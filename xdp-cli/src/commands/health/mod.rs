@@ -156,8 +156,8 @@ impl Daemon {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(time) => messages.recv_timeout(time.saturating_duration_since(Instant::now())),
             };
-            // All that have come are told to the kernel before anything is said: whoever reads that may
-            // be slow.
+            // All that have come are told to the kernel before anything is said: whoever reads that
+            // may be slow.
             let (mut news, mut errors) = (Vec::new(), Vec::new());
             let mut stops = false;
             let mut looked = Vec::new();

@@ -1,8 +1,8 @@
 //! What checks of backends found, told to the program.
 //!
-//! Backends are told apart by the ids in the image in force. A reload may exchange it at any moment, and
-//! give an id to another backend; so each time, the image is the one that is in force then, and still is
-//! afterwards.
+//! Backends are told apart by the ids in the image in force. A reload may exchange it at any
+//! moment, and give an id to another backend; so each time, the image is the one that is in force
+//! then, and still is afterwards.
 
 use std::collections::HashMap;
 use std::io;
@@ -59,8 +59,8 @@ impl BackendStates {
         Ok(self.open.as_ref().map(|open| (open.image.id, open)))
     }
 
-    /// What checks found of a backend, and until which moment that holds; `None` where the ruleset in
-    /// force has no such backend.
+    /// What checks found of a backend, and until which moment that holds; `None` where the ruleset
+    /// in force has no such backend.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ impl BackendStates {
         Err(io::Error::other("the ruleset in force changes all the time"))
     }
 
-    /// Says whether a backend is up: for ever, or until nobody has said so again for that time. `None`
-    /// where nobody checks it any more.
+    /// Says whether a backend is up: for ever, or until nobody has said so again for that time.
+    /// `None` where nobody checks it any more.
     ///
     /// # Errors
     ///

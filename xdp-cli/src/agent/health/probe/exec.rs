@@ -79,15 +79,16 @@ async fn read(stdout: Option<ChildStdout>, kept: &mut Vec<u8>) {
     }
 }
 
-/// The processes of a check, which are killed when this is dropped: when the check's time is over, or
-/// nobody wants to know any more.
+/// The processes of a check, which are killed when this is dropped: when the check's time is over,
+/// or nobody wants to know any more.
 struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         let leader = self.0.and_then(|id| i32::try_from(id).ok()).filter(|id| *id > 1);
         if let Some(leader) = leader {
-            // The program may have ended just now; nobody has waited for it yet, so the number is its.
+            // The program may have ended just now; nobody has waited for it yet, so the number is
+            // its.
             let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
         }
     }

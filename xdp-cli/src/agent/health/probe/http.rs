@@ -65,7 +65,8 @@ where
         let response = sender.send_request(request).await.map_err(not_http)?;
         judge(response, http).await
     };
-    // The connection carries the answer, so both go on at once; it may end before the answer is read.
+    // The connection carries the answer, so both go on at once; it may end before the answer is
+    // read.
     let (mut answer, mut connection) = (pin!(answer), pin!(connection));
     tokio::select! {
         biased;

@@ -78,8 +78,8 @@ pub(super) async fn check(address: IpAddr) -> Result<(), Fault> {
     }
 }
 
-/// A socket for echo requests alone, which anybody may have where `net.ipv4.ping_group_range` allows
-/// it, or else one for all of ICMP. Returns whether it is the latter.
+/// A socket for echo requests alone, which anybody may have where `net.ipv4.ping_group_range`
+/// allows it, or else one for all of ICMP. Returns whether it is the latter.
 fn open(family: &Family) -> Result<(OwnedFd, bool), Fault> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let open = |kind| socket(family.family, kind, flags, family.protocol);

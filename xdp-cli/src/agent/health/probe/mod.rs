@@ -26,8 +26,8 @@ pub struct Outcome {
 pub enum Verdict {
     Ok,
     Failed(String),
-    /// It could not be made, for a reason that lies with this host and not with the backend. It says
-    /// nothing of the backend, so it does not count.
+    /// It could not be made, for a reason that lies with this host and not with the backend. It
+    /// says nothing of the backend, so it does not count.
     Unknown(String),
 }
 

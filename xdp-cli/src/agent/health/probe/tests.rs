@@ -244,8 +244,8 @@ fn http_without_an_answer() {
     hangs.join().unwrap();
 }
 
-/// A server that speaks TLS for `backend.example`, with a certificate that nobody trusts. Returns the
-/// name that it was asked for.
+/// A server that speaks TLS for `backend.example`, with a certificate that nobody trusts. Returns
+/// the name that it was asked for.
 fn tls_server() -> (SocketAddr, Receiver<Option<String>>) {
     let made = rcgen::generate_simple_self_signed(["backend.example".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));

@@ -28,7 +28,8 @@ impl Roots {
                 let provider = Arc::new(rustls::crypto::ring::default_provider());
                 let any = Arc::new(AnyCertificate(Arc::clone(&provider)));
                 let builder = ClientConfig::builder_with_provider(provider);
-                // A provider that supports none of its own protocol versions would be a mistake in it.
+                // A provider that supports none of its own protocol versions would be a mistake in
+                // it.
                 let builder = builder.with_safe_default_protocol_versions().expect("versions");
                 let builder = builder.dangerous().with_custom_certificate_verifier(any);
                 Arc::new(builder.with_no_client_auth())
