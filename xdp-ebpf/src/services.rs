@@ -117,7 +117,11 @@ fn is_first_fragment(frame: &Linear, packet: &Packet) -> bool {
         return false;
     }
     let next = |at: u32| frame.window::<1>(at).map_or(0, |byte| byte.u8(0));
-    next(parts.l3 + 6) == FRAGMENT || next(parts.l3 + 40) == FRAGMENT
+    if next(parts.l3 + 6) == FRAGMENT {
+        // A header that says neither an offset nor more makes no fragment (RFC 6946).
+        return next(parts.l3 + 43) & 1 != 0;
+    }
+    next(parts.l3 + 40) == FRAGMENT
 }
 
 /// Whether a packet begins a connection: TCP's SYN without ACK, SCTP's INIT (RFC 9260, section 3.3.2).
