@@ -22,8 +22,10 @@
 //! configuration there ([`bench::Bench::open_gates`]).
 #![allow(dead_code, unused_imports, reason = "every test target uses its own part of the lab")]
 
+pub mod balancer;
 pub mod bench;
 pub mod capture;
+pub mod checksum;
 pub mod dns;
 pub mod facts;
 pub mod frame;
@@ -32,9 +34,12 @@ mod nics;
 pub mod patience;
 mod port;
 mod process;
+pub mod program;
 mod sample;
+pub mod server;
 mod traffic;
 mod tun;
+pub mod tunnel;
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -43,7 +48,7 @@ use std::time::{Duration, Instant};
 
 pub use namespace::Namespace;
 pub use pnet_base::MacAddr;
-pub use port::Port;
+pub use port::{Port, hex};
 pub use process::{Background, Output};
 pub use sample::{Count, Difference, Sample};
 pub use traffic::Traffic;
@@ -80,12 +85,13 @@ pub struct Topology {
     links: Vec<[End; 2]>,
     mtu: u16,
     on_nics: bool,
+    hosts: bool,
 }
 
 impl Topology {
     /// No link at all, to which a test adds its own.
     pub fn empty() -> Self {
-        Self { links: Vec::new(), mtu: 1500, on_nics: false }
+        Self { links: Vec::new(), mtu: 1500, on_nics: false, hosts: false }
     }
 
     /// `src0`–`in0` and `dst0`–`out0`.
@@ -114,6 +120,12 @@ impl Topology {
     /// Uses cables between NICs as links, in a machine of scripts/machine.
     pub fn on_nics(mut self) -> Self {
         self.on_nics = true;
+        self
+    }
+
+    /// Has hosts at the ends, which speak IPv6 and ARP.
+    pub fn of_hosts(mut self) -> Self {
+        self.hosts = true;
         self
     }
 
@@ -160,6 +172,9 @@ impl Lab {
         for role in roles {
             let name = format!("{}{}-{number}-{role}", namespace::PREFIX, std::process::id());
             lab.namespaces.push(Namespace::create(role, name));
+        }
+        if lab.topology.hosts {
+            lab.namespaces.iter().for_each(Namespace::speak_ipv6);
         }
         if lab.topology.on_nics {
             lab.cable();
@@ -212,7 +227,8 @@ impl Lab {
                 output.success();
             }
             let mtu = self.topology.mtu.to_string();
-            self.ip(end.namespace, ["link", "set", end.interface, "mtu", &mtu, "arp", "off", "up"]);
+            let arp = if self.topology.hosts { "on" } else { "off" };
+            self.ip(end.namespace, ["link", "set", end.interface, "mtu", &mtu, "arp", arp, "up"]);
         }
         let deadline = Instant::now() + patience::patient(patience::EVENT);
         for end in self.topology.links.iter().flatten() {

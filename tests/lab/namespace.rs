@@ -62,6 +62,23 @@ impl Namespace {
         namespace
     }
 
+    /// Has links that come later speak IPv6, at once: addresses are not asked about first.
+    pub(super) fn speak_ipv6(&self) {
+        for (name, value) in [("accept_dad", "0"), ("accept_ra", "0"), ("disable_ipv6", "0")] {
+            for group in ["all", "default"] {
+                self.set(&format!("ipv6/conf/{group}/{name}"), value);
+            }
+        }
+    }
+
+    /// Writes a file of /proc/sys/net.
+    #[track_caller]
+    pub fn set(&self, file: &str, value: &str) {
+        let path = Path::new("/proc/sys/net").join(file);
+        let written = self.enter(|| fs::write(&path, value));
+        written.unwrap_or_else(|error| panic!("{} in {}: {error}", path.display(), self.name));
+    }
+
     /// Runs `work` inside the namespace, on a thread of its own that ends afterwards, so that no
     /// other thread changes its namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
