@@ -69,6 +69,8 @@ mod replace;
 mod runtime;
 #[path = "kernel/selftest.rs"]
 mod selftest;
+#[path = "kernel/services/mod.rs"]
+mod services;
 #[path = "kernel/stages.rs"]
 mod stages;
 #[path = "kernel/statistics.rs"]

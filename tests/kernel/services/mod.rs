@@ -1,0 +1,143 @@
+//! Services end to end: clients and servers on the kernel's own stack, and a load balancer between them.
+
+mod dsr;
+mod frames;
+mod nat;
+mod order;
+mod spread;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::lab::balancer::{Balancer, IN};
+use crate::lab::checksum;
+use crate::lab::frame::Frame;
+use crate::lab::patience::{EVENT, patient};
+use crate::lab::server::Connection;
+use crate::lab::{Count, Difference, Port, Sample, hex};
+
+/// What the frames of these tests carry: hosts send others of their own accord.
+const MARK: &[u8] = b"a frame of this test";
+/// Where tunnels by Generic UDP Encapsulation end.
+const GUE: u16 = 6080;
+
+/// A service with these backends.
+fn service(name: &str, address: &str, rest: &str, backends: &[(&str, &str)]) -> String {
+    let mut text = format!("[[service]]\nname = \"{name}\"\naddress = \"{address}\"\n{rest}\n");
+    for (address, rest) in backends {
+        text += &format!("[[service.backend]]\naddress = \"{address}\"\n{rest}\n");
+    }
+    text
+}
+
+/// Connects until each backend has answered, and returns the last connection to each.
+#[track_caller]
+fn to_each(lab: &Balancer, to: &str) -> [Connection; 2] {
+    let mut found = [None, None];
+    for _ in 0..64 {
+        let connection = lab.connect(to);
+        let at = usize::from(connection.greeting.server == "b2");
+        found[at] = Some(connection);
+        if found.iter().all(Option::is_some) {
+            return found.map(|found| found.expect("just seen"));
+        }
+    }
+    panic!("of 64 connections to {to}, all went to one backend");
+}
+
+/// Whether a frame is one of a test; its checksums have to be right. Errors that hosts send may quote one.
+#[track_caller]
+fn is_marked(frame: &[u8]) -> bool {
+    const ICMP: [u8; 2] = [1, 58];
+    let marked = frame.windows(MARK.len()).any(|bytes| bytes == MARK);
+    if marked {
+        checksum::assert_right(frame, Some(GUE));
+    }
+    marked && !checksum::protocol(frame).is_some_and(|protocol| ICMP.contains(&protocol))
+}
+
+/// The next frame of a test that arrives somewhere.
+#[track_caller]
+fn next_marked(port: &Port) -> Vec<u8> {
+    let deadline = Instant::now() + patient(EVENT);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let frame = port.recv(left).expect("no frame of this test arrives");
+        if is_marked(&frame) {
+            return frame;
+        }
+    }
+}
+
+/// The next frame of a test has to be this one.
+#[track_caller]
+fn expect(port: &Port, frame: &Frame) {
+    let (arrived, expected) = (next_marked(port), frame.build());
+    assert!(
+        arrived == expected,
+        "on {} arrived\n{}\nbut expected was\n{}",
+        port.interface(),
+        hex(&arrived),
+        hex(&expected)
+    );
+}
+
+/// No frame of a test may have arrived. To be called when one that was sent later has.
+#[track_caller]
+fn expect_none(port: &Port) {
+    for frame in port.recv_all(Duration::ZERO) {
+        assert!(!is_marked(&frame), "on {} arrived\n{}", port.interface(), hex(&frame));
+    }
+}
+
+/// What one frame is counted as: its verdict and reason, and the lists, rules and services that it
+/// counts for.
+struct Counted<'a> {
+    verdict: &'a str,
+    reason: &'a str,
+    rules: &'a [&'a str],
+}
+
+const fn counted<'a>(verdict: &'a str, reason: &'a str, rules: &'a [&'a str]) -> Counted<'a> {
+    Counted { verdict, reason, rules }
+}
+
+/// Sends a frame into the device under test, and waits until it is counted so. What hosts send of
+/// their own accord is counted too, under no rule.
+#[track_caller]
+fn send(lab: &Balancer, from: &Port, frame: &Frame, expected: &Counted<'_>) {
+    let before = lab.sample(IN);
+    let frame = frame.build();
+    from.send(&frame);
+    let deadline = Instant::now() + patient(EVENT);
+    let one = Count { packets: 1, bytes: frame.len() as u64 };
+    let rules: BTreeMap<String, Count> =
+        expected.rules.iter().map(|&name| (name.to_owned(), one)).collect();
+    loop {
+        let after = lab.sample(IN);
+        let found = Difference::between(&before, &after);
+        let count = |of: &BTreeMap<String, Count>, name: &str| of.get(name).copied();
+        let is_noise = |verdict: &str| expected.reason == "default" || verdict == "pass";
+        let of_reason = count(&found.reasons, expected.reason).unwrap_or_default();
+        if of_reason.packets >= 1 {
+            let of_verdict = count(&found.verdicts, expected.verdict).unwrap_or_default();
+            assert!(of_verdict.packets >= 1, "no {}: {found}", expected.verdict);
+            assert!(is_noise(expected.verdict) || of_reason == one, "{found}");
+            assert_eq!(found.rules, rules, "{found}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "not counted as {}: {found}", expected.reason);
+    }
+}
+
+/// A frame of a test that is so many bytes long.
+fn filled(frame: Frame, bytes: usize) -> Frame {
+    let marked = frame.payload(MARK);
+    let rest = vec![7; bytes - marked.build().len()];
+    marked.payload(&[MARK, &rest].concat())
+}
+
+/// Packets of a verdict.
+fn packets(sample: &Sample, verdict: &str) -> u64 {
+    sample.verdicts[verdict].packets
+}
