@@ -22,6 +22,8 @@ mod manual;
 mod package;
 #[path = "programs/prometheus.rs"]
 mod prometheus;
+#[path = "programs/services.rs"]
+mod services;
 #[path = "programs/systemd.rs"]
 mod systemd;
 #[path = "programs/top.rs"]
