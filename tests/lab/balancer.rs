@@ -265,6 +265,12 @@ impl Balancer {
         Connection::open(self.lab.namespace("client"), None, to)
     }
 
+    /// Whether somebody answers within a moment.
+    pub fn can_connect(&self, to: &str) -> bool {
+        let moment = std::time::Duration::from_millis(700);
+        Connection::try_open(self.lab.namespace("client"), None, to, moment).is_ok()
+    }
+
     /// Connects from that address of the client.
     #[track_caller]
     pub fn connect_from(&self, from: &str, to: &str) -> Connection {

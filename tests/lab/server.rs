@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::sockopt::{Linger, ReuseAddr};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
 };
@@ -191,6 +191,12 @@ impl Connection {
             let differs = back.iter().zip(&sent).position(|(back, sent)| back != sent);
             assert_eq!(differs, None, "the first byte that came back wrong");
         });
+    }
+
+    /// Ends it at once, by a RST: its ports can be used again.
+    pub fn reset(self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(self.stream.get_ref(), Linger, &linger).expect("SO_LINGER");
     }
 
     /// Whether it still works: a byte there and back.

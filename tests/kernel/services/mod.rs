@@ -5,6 +5,7 @@ mod frames;
 mod nat;
 mod order;
 mod spread;
+mod states;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
