@@ -9,6 +9,7 @@ pub mod effect;
 pub mod fragments;
 pub mod lists;
 pub mod order;
+pub mod pace;
 pub mod rules;
 pub mod services;
 pub mod tracking;

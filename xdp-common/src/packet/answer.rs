@@ -95,7 +95,7 @@ impl Encapsulation {
 /// Whether a packet goes from one host to another, in a frame to one host: nobody else is answered,
 /// and in nobody else's name.
 #[inline(always)]
-fn is_between_hosts(packet: &Packet) -> bool {
+pub fn is_between_hosts(packet: &Packet) -> bool {
     let to_a_group_of_hosts = packet.macs != NO_MACS && packet.destination_mac() >> 40 & 1 != 0;
     !(to_a_group_of_hosts || dns::is_to_a_group(packet) || dns::is_from_a_group(packet))
 }

@@ -10,13 +10,16 @@
 pub mod answer;
 pub mod arp;
 pub mod dns;
+pub mod echo;
 pub mod ethernet;
+pub mod icmp_error;
 pub mod ipv4;
 pub mod ipv6;
 pub mod mpls;
 #[cfg(test)]
 mod plain;
 pub mod pppoe;
+pub mod quotation;
 pub mod raw;
 pub mod rewrite;
 pub mod transport;

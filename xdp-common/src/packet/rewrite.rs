@@ -168,18 +168,24 @@ fn translate_transport<F: FrameMut>(
 
 /// The difference that a rewrite makes to a checksum.
 #[derive(Clone, Copy, Debug, Default)]
-struct Change(u64);
+pub struct Change(u64);
 
 impl Change {
     /// Some 16-bit words that lie at even places took the place of others.
     #[inline(always)]
-    fn word(&mut self, before: u64, after: u64) {
+    pub fn word(&mut self, before: u64, after: u64) {
         self.0 += halves(!before) + halves(after);
+    }
+
+    /// All that another one changes is changed too.
+    #[inline(always)]
+    pub fn add(&mut self, other: Self) {
+        self.0 += other.0;
     }
 
     /// The checksum after it.
     #[inline(always)]
-    fn mend(self, checksum: u16) -> u16 {
+    pub fn mend(self, checksum: u16) -> u16 {
         !fold(self.0 + u64::from(!checksum))
     }
 }
