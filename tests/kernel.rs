@@ -71,6 +71,8 @@ mod runtime;
 mod selftest;
 #[path = "kernel/services/mod.rs"]
 mod services;
+#[path = "kernel/services_icmp.rs"]
+mod services_icmp;
 #[path = "kernel/stages.rs"]
 mod stages;
 #[path = "kernel/statistics.rs"]

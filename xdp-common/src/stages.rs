@@ -20,8 +20,12 @@ pub const RULES: u32 = 3;
 pub const SERVICES: u32 = 4;
 /// The program that sends it there.
 pub const SERVE: u32 = 5;
+/// The program that finds what an ICMP message is about, and answers or translates it.
+pub const ICMP: u32 = 6;
+/// The program that answers a packet with an ICMP error.
+pub const REJECT: u32 = 7;
 /// How many places there are.
-pub const COUNT: usize = 6;
+pub const COUNT: usize = 8;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -49,7 +53,12 @@ impl Group {
             Self::Names => {
                 &[(QUESTION, "xdpctl_question"), (NAMES, "xdpctl_names"), (RULES, "xdpctl_rules")]
             }
-            Self::Services => &[(SERVICES, "xdpctl_services"), (SERVE, "xdpctl_serve")],
+            Self::Services => &[
+                (SERVICES, "xdpctl_services"),
+                (SERVE, "xdpctl_serve"),
+                (ICMP, "xdpctl_icmp"),
+                (REJECT, "xdpctl_reject"),
+            ],
         }
     }
 

@@ -15,9 +15,12 @@ mod capture;
 mod dynamic;
 mod exit;
 mod frame;
+mod icmp;
 mod image;
 mod maps;
 mod names;
+mod next_hop;
+mod reject;
 mod serve;
 mod services;
 

@@ -7,13 +7,14 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::capacity::{CONNECTION_SLOTS, STATE_SLOTS};
 use xdp_common::filter::order::Scratch;
-use xdp_common::filter::services::{self, Work};
+use xdp_common::filter::services::{self, Report, Work};
 use xdp_common::filter::tracking::{self, Beside, Flow, LINES_PER_SLOT, STATES_PER_SLOT};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines};
 use xdp_common::lookup::services::{Front, flow};
 use xdp_common::packet::tunnel::is_plain;
-use xdp_common::packet::{Packet, PacketBytes, Transport, Window, transport};
+use xdp_common::packet::{Packet, PacketBytes, Transport, Window, echo, quotation, transport};
 use xdp_common::stages;
+use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::verifier::{black_box, launder, name};
 
 use crate::capture;
@@ -47,17 +48,19 @@ pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     let Scratch { packet, serving, zero, .. } = &mut cpu.scratch;
     let frame = Linear::new(&ctx, *zero);
     serving.work = Work::None as u32;
-    if is_plain(packet, before(&frame, packet))
-        && services::find(&image, header, packet, serving).is_none()
-    {
-        return broken(cpu);
+    serving.report = Report::None as u32;
+    if is_plain(packet, before(&frame, packet)) {
+        if quotation::is_error(packet) || echo::is_request(packet) {
+            go_on::<{ stages::ICMP }>(&ctx);
+            return broken(cpu);
+        }
+        if services::find(&image, header, packet, serving).is_none() {
+            return broken(cpu);
+        }
     }
     let cpu = launder(cpu);
     if cpu.scratch.serving.work == Work::None as u32 {
-        apply(&ctx, &mut cpu.scratch.effect);
-        let action = exit(cpu);
-        capture::show(&ctx);
-        return action;
+        return not_served(&ctx, cpu);
     }
     if cpu.scratch.serving.work == Work::Forward as u32
         && choose(&ctx, &image, header, &mut cpu.scratch).is_none()
@@ -66,6 +69,15 @@ pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     }
     go_on::<{ stages::SERVE }>(&ctx);
     broken(launder(cpu))
+}
+
+/// Ends with what was decided before.
+#[inline(always)]
+pub fn not_served(ctx: &XdpContext, cpu: &mut PerCpu) -> u32 {
+    apply(ctx, &mut cpu.scratch.effect);
+    let action = exit(cpu);
+    capture::show(ctx);
+    action
 }
 
 /// Chooses the backend, and leaves it in the scratch.
@@ -105,7 +117,7 @@ fn before(frame: &Linear, packet: &Packet) -> u16 {
 /// Whether a packet that is no later fragment is the first of several. IPv6 says so in an extension header,
 /// which is looked for in the first two places.
 #[inline(always)]
-fn is_first_fragment(frame: &Linear, packet: &Packet) -> bool {
+pub fn is_first_fragment(frame: &Linear, packet: &Packet) -> bool {
     const MORE_FRAGMENTS: u16 = 1 << 13;
     const FRAGMENT: u8 = 44;
     let Packet { network, parts, .. } = packet;
@@ -138,10 +150,10 @@ fn begins(frame: &Linear, packet: &Packet) -> bool {
 }
 
 /// The maps beside the image.
-struct InForce {
+pub struct InForce {
     /// Lines of connections, a power of two; 0 where there are none.
-    lines: u32,
-    question: u32,
+    pub lines: u32,
+    pub question: u32,
 }
 
 impl Beside for InForce {

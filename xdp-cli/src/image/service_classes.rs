@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xdp_common::image::{Header, flag};
 use xdp_common::lookup::services::{
-    KEY_ANY_PORT, KEY_FRAGMENT, KEY_IPV6, KEY_PROTOCOL_SHIFT, KEY_SET, Key,
+    KEY_ANY_PORT, KEY_ECHO, KEY_FRAGMENT, KEY_IPV6, KEY_PROTOCOL_SHIFT, KEY_SET, Key,
 };
+use xdp_common::packet::transport;
 
 use super::interval_tree::LineWriter;
 use super::lpm::{self, TooLarge, Valued};
 use crate::ruleset::Prefix;
 use crate::ruleset::service_keys::{self, AnyPrefix, Destination, Destinations};
-use crate::ruleset::services::{Service, Transport};
+use crate::ruleset::services::{Echo, Service};
 
 pub(super) fn key(address: [u64; 2], is_v6: bool, protocol: u8, rest: u64) -> Key {
     let family = if is_v6 { KEY_IPV6 } else { 0 };
@@ -24,15 +25,25 @@ pub(super) fn key(address: [u64; 2], is_v6: bool, protocol: u8, rest: u64) -> Ke
 }
 
 /// Every key of the services' addresses, with the services that are asked, in that order.
-pub(super) fn destinations(classes: &Classes) -> BTreeMap<[u64; 3], Vec<usize>> {
+pub(super) fn destinations(
+    services: &[Service],
+    classes: &Classes,
+) -> BTreeMap<[u64; 3], Vec<usize>> {
     let mut keys: BTreeMap<[u64; 3], Vec<usize>> = BTreeMap::new();
     for (Destination { prefix, protocol, port }, of) in &classes.asked {
-        let bare = classes.key(*prefix, *protocol);
-        for &index in of {
-            let Key(fragments) = bare.for_fragments();
-            let of = keys.entry(fragments).or_default();
+        let bare = classes.key(*prefix, protocol.number());
+        let mut put = |Key(key), index| {
+            let of = keys.entry(key).or_default();
             if !of.contains(&index) {
                 of.push(index);
+            }
+        };
+        let icmp = if prefix.is_v6 { transport::ICMPV6 } else { transport::ICMP };
+        let Key([high, low, rest]) = classes.key(*prefix, icmp);
+        for &index in of {
+            put(bare.for_fragments(), index);
+            if services[index].echo == Echo::Reply {
+                put(Key([high, low, rest | KEY_ECHO]), index);
             }
         }
         let Key([high, low, rest]) = bare;
@@ -40,7 +51,7 @@ pub(super) fn destinations(classes: &Classes) -> BTreeMap<[u64; 3], Vec<usize>> 
         keys.insert([high, low, rest], of.clone());
     }
     for ([_, _, rest], of) in &mut keys {
-        if rest & KEY_FRAGMENT != 0 {
+        if rest & (KEY_FRAGMENT | KEY_ECHO) != 0 {
             of.sort_unstable();
         }
     }
@@ -63,12 +74,12 @@ impl Classes {
     }
 
     /// The key of an address and a protocol, without what stands for the port.
-    fn key(&self, prefix: AnyPrefix, protocol: Transport) -> Key {
+    fn key(&self, prefix: AnyPrefix, protocol: u8) -> Key {
         let address = match prefix.is_v6 {
             true => [(prefix.address >> 64) as u64, prefix.address as u64],
             false => [prefix.address as u64, 0],
         };
-        let key = key(address, prefix.is_v6, protocol.number(), 0);
+        let key = key(address, prefix.is_v6, protocol, 0);
         self.numbers.get(&prefix).map_or(key, |&class| key.for_prefix(class))
     }
 
@@ -113,6 +124,7 @@ mod tests {
     use crate::config::load_with;
     use crate::image::Image;
     use crate::image::metadata::{Kind, Metadata};
+    use crate::ruleset::services::Transport;
 
     /// Services with these keys, named a, b, c and so on.
     fn image(services: &[&str]) -> (Image, Metadata) {
@@ -145,11 +157,16 @@ mod tests {
         };
         let Key([high, low, rest]) = key(words, prefix.is_v6, protocol.number(), 0);
         let own = match port {
+            "echo" => {
+                let icmp = if prefix.is_v6 { transport::ICMPV6 } else { transport::ICMP };
+                let Key([high, low, rest]) = key(words, prefix.is_v6, icmp, KEY_ECHO);
+                Key([high, low, rest])
+            }
             "fragment" => Key([high, low, rest]).for_fragments(),
             port => Key([high, low, rest | port.parse::<u64>().unwrap()]),
         };
         let mut keys = vec![own];
-        if port != "fragment" {
+        if port != "fragment" && port != "echo" {
             keys.push(own.for_any_port());
         }
         if header.has(flag::SERVICE_PREFIXES) {
@@ -222,6 +239,22 @@ mod tests {
         assert_eq!(asked(&image, "tcp 192.0.2.1 80"), "ba");
         assert_eq!(asked(&image, "tcp 192.0.2.1 81"), "b");
         assert_eq!(asked(&image, "tcp 192.0.3.1 80"), "a");
+    }
+
+    /// The ports of a service do not matter, and those that do not say so answer none.
+    #[test]
+    fn echoes_are_for_services_that_say_so() {
+        let image = image(&[
+            "address = \"192.0.2.10\"\nprotocol = \"tcp\"\nport = 80",
+            "address = \"192.0.2.10\"\nprotocol = \"tcp\"\nport = [81, 82]\necho = \"reply\"",
+            "address = \"192.0.2.10\"\nprotocol = \"udp\"\necho = \"reply\"",
+            "address = \"192.0.3.0/24\"\nprotocol = \"udp\"\necho = \"reply\"",
+            "address = \"2001:db8::7\"\nprotocol = \"udp\"\nsource = \"2001:db8:1::/64\"\necho = \"reply\"",
+        ]);
+        assert_eq!(asked(&image, "icmp 192.0.2.10 echo"), "b");
+        assert_eq!(asked(&image, "icmp 192.0.3.77 echo"), "d");
+        assert_eq!(asked(&image, "icmp 192.0.2.11 echo"), "");
+        assert_eq!(asked(&image, "icmp 2001:db8::7 echo"), "e");
     }
 
     /// No prefix, no trie.

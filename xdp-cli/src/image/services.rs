@@ -208,7 +208,7 @@ pub fn write(
         written: FxHashMap::default(),
     };
     let mut entries = Vec::new();
-    for (key, of) in destinations(&classes) {
+    for (key, of) in destinations(services, &classes) {
         let protocol = (key[2] >> KEY_PROTOCOL_SHIFT) as u8;
         let line = fronts.line(&of, protocol, lines);
         entries.push((key, line));
@@ -439,7 +439,12 @@ fn origins(
                 port: 0,
                 has_port: 0,
                 has_mac,
-                reserved: [0; 4],
+                answers: if service.too_big == TooBig::Icmp {
+                    services::answers::TOO_BIG
+                } else {
+                    0
+                },
+                reserved: [0; 3],
                 mac,
                 unused: [0; 2],
                 losses: CounterId::new(losses(counters.service)).0,

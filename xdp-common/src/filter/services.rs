@@ -9,6 +9,7 @@ use crate::filter::tracking;
 use crate::image::{Header, Lines, flag};
 use crate::lookup::lpm;
 use crate::lookup::services::{self, Front, Key, LINE_BITS, Origin};
+use crate::packet::icmp_error::Answer;
 use crate::packet::{Packet, Transport};
 use crate::stats::counter::CounterId;
 use crate::stats::verdict::{Reason, Verdict};
@@ -37,6 +38,15 @@ pub struct Serving {
     pub is_new: u32,
     /// Why it did not get there: a [`services::Lost`]; `u32::MAX` where it did.
     pub lost: u32,
+    /// Whether it is an ICMP error about a connection, and what became of that: a [`Report`].
+    pub report: u32,
+    pub unused: u32,
+    /// The packet that it quotes, turned round; of a request for an echo, the request without ports.
+    pub about: Packet,
+    /// Where it goes next.
+    pub hop: NextHop,
+    /// The error that it is answered with.
+    pub answer: Answer,
     /// What is remembered of the flow, and what is known of its service, while its backend is chosen.
     pub choice: tracking::Choice,
 }
@@ -53,8 +63,69 @@ impl Serving {
         by: u32::MAX,
         is_new: u32::MAX,
         lost: u32::MAX,
+        report: u32::MAX,
+        unused: 0,
+        about: Packet::LEFT_BEHIND,
+        hop: NextHop::LEFT_BEHIND,
+        answer: Answer::LEFT_BEHIND,
         choice: tracking::Choice::LEFT_BEHIND,
     };
+}
+
+/// Whether a message is an ICMP error about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Report {
+    /// It is none.
+    None = 0,
+    /// It is one, and is translated if the connection is.
+    Error = 1,
+    /// Its time is over.
+    Expired = 2,
+    /// It could not be translated where it lies.
+    Broken = 3,
+}
+
+/// Where a packet goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct NextHop {
+    /// A [`Found`].
+    pub found: u32,
+    /// The interface that it leaves by.
+    pub interface: u32,
+    /// The frame's addresses, as in [`Packet::macs`].
+    pub macs: [u64; 2],
+    /// Bytes of the longest packet that goes there, where this one is too big.
+    pub mtu: u32,
+    pub unused: u32,
+}
+
+impl NextHop {
+    /// What another packet left behind.
+    pub const LEFT_BEHIND: Self = Self {
+        found: u32::MAX,
+        interface: u32::MAX,
+        macs: [u64::MAX; 2],
+        mtu: u32::MAX,
+        unused: 0,
+    };
+}
+
+/// How a packet gets to its next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Found {
+    /// Out of the interface that it came in by.
+    Back = 0,
+    /// Out of another one.
+    On = 1,
+    /// By the kernel's stack.
+    Stack = 2,
+    /// It does not, for it is too big.
+    TooBig = 3,
+    /// It does not, for there is no way.
+    Nothing = 4,
 }
 
 /// What is to be done with a packet.
@@ -108,8 +179,19 @@ pub fn find<L: Lines>(
     if packet.transport != Transport::TCP && packet.transport != Transport::PORTS {
         return Some(());
     }
+    find_by(lines, header, packet, Key::destination(packet), serving)
+}
+
+/// The same, for a packet to an address with that key.
+#[inline(always)]
+fn find_by<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    key: Key,
+    serving: &mut Serving,
+) -> Option<()> {
     // A service for the port comes before one for all ports: those that share the address stand behind it.
-    let key = Key::destination(packet);
     serving.front = services::find(lines, header, key)?;
     if serving.front == 0 {
         serving.front = services::find(lines, header, key.for_any_port())?;
@@ -148,6 +230,21 @@ pub fn find<L: Lines>(
 fn class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<u32> {
     let roots = [header.service_prefixes_v4_root, header.service_prefixes_v6_root];
     lpm::find_of(lines, roots, packet.network, packet.destination)
+}
+
+/// Finds the service that an ICMP message concerns: of a request for an echo, the one that answers it; of
+/// an error, that of the packet that it is about. `None` is a corrupt image.
+#[inline(always)]
+pub fn find_of_icmp<L: Lines>(
+    lines: &L,
+    header: &Header,
+    about: &Packet,
+    serving: &mut Serving,
+) -> Option<()> {
+    let is_echo = serving.report == Report::None as u32;
+    // No reply of a backend has the protocol of an echo.
+    let key = if is_echo { Key::echo(about) } else { Key::destination(about) };
+    find_by(lines, header, about, key, serving)
 }
 
 /// Of the fronts that share an address, leaves the first that takes this client; 0 where none does. `None`

@@ -5,8 +5,8 @@
 //! table     lines of two entries, each four words: the address (two words), the rest of its key, and
 //!           where it leads. An entry lies in one of the two lines that its hash chooses
 //!   rest      bits 0-15 port, 16-23 protocol, 24 IPv6, 25 a reply of a backend, 26 any port, 27 a
-//!             later fragment, 28 a prefix, 63 always set, so that no entry is 0. With a prefix, the
-//!             address is the number of its class
+//!             later fragment, 28 a prefix, 29 a request for an echo, 63 always set, so that no
+//!             entry is 0. With a prefix, the address is the number of its class
 //!   leads to  the line of a front, or of a reply's origin
 //! front     a line: a service as it is reached by an address, a protocol and a port
 //! places    32 bits each, 16 on a line: the number of a backend of the service, and in the upper half
@@ -43,6 +43,7 @@ pub const KEY_REPLY: u64 = 1 << 25;
 pub const KEY_ANY_PORT: u64 = 1 << 26;
 pub const KEY_FRAGMENT: u64 = 1 << 27;
 pub const KEY_PREFIX: u64 = 1 << 28;
+pub const KEY_ECHO: u64 = 1 << 29;
 pub const KEY_SET: u64 = 1 << 63;
 
 /// The key of an entry.
@@ -60,6 +61,12 @@ impl Key {
     #[inline(always)]
     pub fn source(packet: &Packet) -> Self {
         Self::of(packet, packet.source, packet.source_port, KEY_REPLY)
+    }
+
+    /// The destination of a request for an echo: an address of a service that answers it.
+    #[inline(always)]
+    pub fn echo(packet: &Packet) -> Self {
+        Self::of(packet, packet.destination, 0, KEY_ECHO)
     }
 
     #[inline(always)]
@@ -307,7 +314,9 @@ pub struct Origin {
     pub has_port: u8,
     /// As in [`Backend`].
     pub has_mac: u8,
-    pub reserved: [u8; 4],
+    /// As in [`Front`].
+    pub answers: u8,
+    pub reserved: [u8; 3],
     pub mac: [u8; 6],
     pub unused: [u8; 2],
     /// The service's first counter of losses.

@@ -18,6 +18,18 @@ pub fn is_request(packet: &Packet) -> bool {
     packet.transport == Transport::ICMP && packet.l4_octet == request && is_between_hosts(packet)
 }
 
+/// What a request is about, as an error is about a packet: itself, without ports.
+#[inline(always)]
+pub fn read(packet: &Packet, about: &mut Packet) {
+    about.network = packet.network;
+    about.transport = packet.transport;
+    about.protocol = packet.protocol;
+    about.source = packet.source;
+    about.destination = packet.destination;
+    about.source_port = 0;
+    about.destination_port = 0;
+}
+
 /// Makes the reply of a request. `None` where it cannot be reached; then it may have been changed.
 #[inline(always)]
 pub fn turn_around<F: FrameMut>(frame: &mut F, packet: &Packet) -> Option<()> {

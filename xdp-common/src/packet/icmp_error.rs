@@ -13,7 +13,7 @@ use super::answer::is_between_hosts;
 use super::ethernet::EtherType;
 use super::rewrite::{FrameMut, WindowMut, fold, halves};
 use super::tunnel::{Grow, make_room};
-use super::{NO_MACS, Network, Packet, Window, transport};
+use super::{Network, Packet, Window, transport};
 use crate::verifier::black_box;
 
 /// Bytes of the headers of IP and ICMP.
@@ -203,8 +203,8 @@ fn sum_of<F: FrameMut>(frame: &mut F, from: u32, length: u32) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::LinkType;
     use crate::packet::plain::{self, Frame, assert_sums, ipv4, ipv6};
+    use crate::packet::{LinkType, NO_MACS};
 
     const CLIENT: [u8; 4] = [198, 51, 100, 7];
     const SERVICE: [u8; 4] = [192, 0, 2, 10];

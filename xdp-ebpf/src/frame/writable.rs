@@ -17,6 +17,11 @@ impl<'a> Writable<'a> {
     pub fn new(ctx: &'a XdpContext) -> Self {
         Self { ctx }
     }
+
+    #[inline(always)]
+    pub fn ctx(&self) -> &'a XdpContext {
+        self.ctx
+    }
 }
 
 impl FrameMut for Writable<'_> {

@@ -1,0 +1,120 @@
+//! Where a packet of a service goes next: to a fixed address, or by the kernel's routes and neighbours.
+//! It is found before the packet is changed, so that one that does not fit can be told of as it came.
+
+use core::mem::offset_of;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{bpf_fib_lookup, xdp_action};
+use aya_ebpf::helpers::generated::{bpf_fib_lookup as fib_lookup, bpf_redirect};
+use aya_ebpf::programs::XdpContext;
+use xdp_common::filter::services::{Found, NextHop};
+use xdp_common::packet::rewrite::{FrameMut, WindowMut};
+use xdp_common::packet::{NO_MACS, Packet};
+
+use crate::frame::Writable;
+
+/// Back out of the interface that the frame came in by, to `mac` and from the address that it was sent to.
+/// A frame without addresses goes to the stack.
+#[inline(always)]
+pub fn fixed(packet: &Packet, mac: &[u8; 6], hop: &mut NextHop) {
+    let found = if packet.macs == NO_MACS { Found::Stack } else { Found::Back };
+    hop.found = found as u32;
+    let [a, b, c, d, e, f] = *mac;
+    let source = packet.destination_mac();
+    hop.macs[0] =
+        u64::from_be_bytes([a, b, c, d, e, f, (source >> 40) as u8, (source >> 32) as u8]);
+    hop.macs[1] = source & 0xffff_ffff;
+}
+
+/// What the kernel is asked about.
+pub struct Way {
+    pub is_v6: bool,
+    pub source: [u64; 2],
+    pub destination: [u64; 2],
+    pub protocol: u8,
+    /// Bytes of the packet as it is to leave.
+    pub length: u32,
+}
+
+impl Way {
+    /// Asks the kernel. What it cannot say at once its stack finds out for itself.
+    #[inline(always)]
+    pub fn ask(&self, ctx: &XdpContext, packet: &Packet, hop: &mut NextHop) {
+        // Answers of the helper (enum in include/uapi/linux/bpf.h).
+        const SUCCESS: i64 = 0;
+        const NOT_FORWARDED: i64 = 4;
+        const NO_NEIGHBOUR: i64 = 7;
+        const FRAGMENTATION_NEEDED: i64 = 8;
+        // SAFETY: zeros are a query.
+        let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        // SAFETY: the context is the one that the kernel called the program with.
+        let came_by = unsafe { (*ctx.ctx).ingress_ifindex };
+        query.ifindex = came_by;
+        query.l4_protocol = self.protocol;
+        let length = if self.length > 0xffff { 0xffff } else { self.length };
+        query.__bindgen_anon_1.tot_len = length as u16;
+        if self.is_v6 {
+            query.family = 10;
+            query.__bindgen_anon_3.ipv6_src = words(self.source);
+            query.__bindgen_anon_4.ipv6_dst = words(self.destination);
+        } else {
+            query.family = 2;
+            query.__bindgen_anon_3.ipv4_src = (self.source[0] as u32).to_be();
+            query.__bindgen_anon_4.ipv4_dst = (self.destination[0] as u32).to_be();
+        }
+        let size = size_of::<bpf_fib_lookup>() as i32;
+        // SAFETY: the query is as long as is said.
+        let answer = unsafe { fib_lookup(ctx.as_ptr(), &raw mut query, size, 0) };
+        // The two addresses lie side by side at the answer's end, the source first. They are read as
+        // words: Linux 6.1 wants what is read from the stack aligned.
+        const { assert!(offset_of!(bpf_fib_lookup, dmac) == offset_of!(bpf_fib_lookup, smac) + 6) };
+        let words = (&raw const query.smac).cast::<u32>();
+        // SAFETY: twelve bytes, and their place is a multiple of four.
+        let [a, b, c] = [0, 1, 2].map(|at| u32::from_be(unsafe { words.add(at).read_volatile() }));
+        hop.macs[0] = u64::from(b << 16 | c >> 16) << 32 | u64::from(c << 16 | a >> 16);
+        hop.macs[1] = (a << 16 | b >> 16).into();
+        hop.interface = query.ifindex;
+        // SAFETY: any bits are a number.
+        hop.mtu = unsafe { query.__bindgen_anon_1.mtu_result }.into();
+        let found = if answer == FRAGMENTATION_NEEDED {
+            Found::TooBig
+        } else if answer == NO_NEIGHBOUR || answer == NOT_FORWARDED || packet.macs == NO_MACS {
+            Found::Stack
+        } else if answer != SUCCESS {
+            Found::Nothing
+        } else if query.ifindex == came_by {
+            Found::Back
+        } else if packet.parts.l3 != 14 {
+            // Tags mean something on this side alone.
+            Found::Stack
+        } else {
+            Found::On
+        };
+        hop.found = found as u32;
+    }
+}
+
+/// Sends a frame there, which has been rewritten. Which way it really goes; `None` where it cannot be
+/// reached.
+#[inline(always)]
+pub fn leave(frame: &mut Writable<'_>, hop: &NextHop) -> Option<Found> {
+    if hop.found == Found::Stack as u32 {
+        return Some(Found::Stack);
+    }
+    let mut addresses = frame.window_mut::<12>(0)?;
+    addresses.put_u64(0, hop.macs[0]);
+    addresses.put_u32(8, hop.macs[1] as u32);
+    if hop.found == Found::Back as u32 {
+        return Some(Found::Back);
+    }
+    // SAFETY: takes numbers.
+    match unsafe { bpf_redirect(hop.interface, 0) } as u32 {
+        xdp_action::XDP_REDIRECT => Some(Found::On),
+        _ => Some(Found::Nothing),
+    }
+}
+
+#[inline(always)]
+fn words([high, low]: [u64; 2]) -> [u32; 4] {
+    [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32].map(u32::to_be)
+}
