@@ -69,6 +69,8 @@ mod replace;
 mod runtime;
 #[path = "kernel/selftest.rs"]
 mod selftest;
+#[path = "kernel/served.rs"]
+mod served;
 #[path = "kernel/services/mod.rs"]
 mod services;
 #[path = "kernel/services_icmp.rs"]

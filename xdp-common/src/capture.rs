@@ -3,6 +3,7 @@
 
 use crate::capacity::MAX_SNAPLEN;
 use crate::filter::effect::Effect;
+use crate::filter::services::Told;
 use crate::maps::{MapDefinition, MapSignature, kind};
 use crate::packet::Packet;
 use crate::stats::counter::CounterId;
@@ -25,7 +26,7 @@ pub struct Settings {
     pub verdicts: u32,
     /// A bit for each reason that is captured.
     pub reasons: u32,
-    /// Only what is counted to this list or rule; with [`CounterId::NONE`], everything.
+    /// Only what is counted to this list, rule or service; with [`CounterId::NONE`], everything.
     pub counter: CounterId,
 }
 
@@ -57,6 +58,8 @@ pub struct Record {
     /// What was read of it, and what became of it.
     pub packet: Packet,
     pub effect: Effect,
+    /// What became of it where a service took it: where its reason is [`Reason::Service`].
+    pub told: Told,
 }
 
 const _: () = assert!(size_of::<Record>().is_multiple_of(8) && size_of::<Record>() < 512);

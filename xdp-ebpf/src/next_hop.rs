@@ -16,9 +16,10 @@ use crate::frame::Writable;
 /// Back out of the interface that the frame came in by, to `mac` and from the address that it was sent to.
 /// A frame without addresses goes to the stack.
 #[inline(always)]
-pub fn fixed(packet: &Packet, mac: &[u8; 6], hop: &mut NextHop) {
+pub fn fixed(ctx: &XdpContext, packet: &Packet, mac: &[u8; 6], hop: &mut NextHop) {
     let found = if packet.macs == NO_MACS { Found::Stack } else { Found::Back };
     hop.found = found as u32;
+    hop.interface = came_by(ctx);
     let [a, b, c, d, e, f] = *mac;
     let source = packet.destination_mac();
     hop.macs[0] =
@@ -47,8 +48,7 @@ impl Way {
         const FRAGMENTATION_NEEDED: i64 = 8;
         // SAFETY: zeros are a query.
         let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-        // SAFETY: the context is the one that the kernel called the program with.
-        let came_by = unsafe { (*ctx.ctx).ingress_ifindex };
+        let came_by = came_by(ctx);
         query.ifindex = came_by;
         query.l4_protocol = self.protocol;
         let length = if self.length > 0xffff { 0xffff } else { self.length };
@@ -78,7 +78,9 @@ impl Way {
         hop.mtu = unsafe { query.__bindgen_anon_1.mtu_result }.into();
         let found = if answer == FRAGMENTATION_NEEDED {
             Found::TooBig
-        } else if answer == NO_NEIGHBOUR || answer == NOT_FORWARDED || packet.macs == NO_MACS {
+        } else if answer == NOT_FORWARDED {
+            Found::Here
+        } else if answer == NO_NEIGHBOUR || packet.macs == NO_MACS {
             Found::Stack
         } else if answer != SUCCESS {
             Found::Nothing
@@ -98,7 +100,7 @@ impl Way {
 /// reached.
 #[inline(always)]
 pub fn leave(frame: &mut Writable<'_>, hop: &NextHop) -> Option<Found> {
-    if hop.found == Found::Stack as u32 {
+    if hop.found == Found::Stack as u32 || hop.found == Found::Here as u32 {
         return Some(Found::Stack);
     }
     let mut addresses = frame.window_mut::<12>(0)?;
@@ -112,6 +114,13 @@ pub fn leave(frame: &mut Writable<'_>, hop: &NextHop) -> Option<Found> {
         xdp_action::XDP_REDIRECT => Some(Found::On),
         _ => Some(Found::Nothing),
     }
+}
+
+/// The interface that the frame came in by.
+#[inline(always)]
+fn came_by(ctx: &XdpContext) -> u32 {
+    // SAFETY: the context is the one that the kernel called the program with.
+    unsafe { (*ctx.ctx).ingress_ifindex }
 }
 
 #[inline(always)]

@@ -55,10 +55,18 @@ pub fn xdpctl_serve(ctx: XdpContext) -> u32 {
         return broken(cpu);
     };
     let Scratch { packet, serving, effect, .. } = &mut cpu.scratch;
+    (serving.service, serving.backend_counter) = (service, backend);
     // What cannot be rewritten where it lies is dropped.
     let Served(decision, lost) =
         serve(&ctx, &image, header, packet, serving).unwrap_or(Served(DROP, None));
     // The verifier would follow each decision through the exit.
+    let serving = launder(serving);
+    if serving.work == Work::None as u32 {
+        // It ends as it was decided before.
+        let action = exit(launder(cpu));
+        capture::show(&ctx);
+        return action;
+    }
     effect.decision = decision;
     serving.lost = lost.map_or(u32::MAX, |lost| lost as u32);
     let cpu = launder(cpu);
@@ -92,6 +100,7 @@ fn serve(
     serving: &mut Serving,
 ) -> Option<Served> {
     serving.answer.problem = Problem::None as u32;
+    serving.to = 0;
     if serving.work == Work::Fragment as u32 {
         return Some(Served::lost(Lost::Fragment));
     }
@@ -140,7 +149,7 @@ fn give_back(
     let origin = Origin::of(image.line(serving.origin)?);
     let hop = launder(&mut serving.hop);
     if origin.has_mac != 0 {
-        next_hop::fixed(packet, &origin.mac, hop);
+        next_hop::fixed(ctx, packet, &origin.mac, hop);
     } else {
         let way = Way {
             is_v6: packet.network == Network::IPV6,
@@ -152,6 +161,11 @@ fn give_back(
         way.ask(ctx, packet, hop);
     }
     let NextHop { found, mtu, .. } = *launder(hop);
+    if found == Found::Here as u32 && serving.report == Report::None as u32 {
+        // This host has asked the backend itself, as its checks do.
+        serving.work = Work::None as u32;
+        return Some(Served(DROP, None));
+    }
     if found == Found::TooBig as u32 {
         // As if the service told its backend.
         return Some(too_big(serving, origin.answers, mtu, origin.address));
@@ -196,7 +210,7 @@ fn forward(
     }
     let hop = launder(&mut serving.hop);
     if backend.has_mac != 0 {
-        next_hop::fixed(packet, &backend.mac, hop);
+        next_hop::fixed(ctx, packet, &backend.mac, hop);
     } else {
         let way = Way {
             is_v6,
@@ -242,10 +256,15 @@ fn forward(
 /// Sends the rewritten frame on.
 #[inline(always)]
 fn leave(frame: &mut Writable<'_>, serving: &mut Serving) -> Option<Served> {
-    Some(match next_hop::leave(frame, launder(&mut serving.hop))? {
+    let hop = launder(&mut serving.hop);
+    let found = next_hop::leave(frame, hop)?;
+    if found == Found::Back || found == Found::On {
+        serving.to = hop.interface;
+    }
+    Some(match found {
         Found::Back => Served::BACK,
         Found::On => Served::ON,
-        Found::Stack => Served::SLOW,
+        Found::Stack | Found::Here => Served::SLOW,
         Found::TooBig | Found::Nothing => Served::lost(Lost::NoRoute),
     })
 }

@@ -43,7 +43,7 @@ fn attached() -> Bench {
 
 /// Waits until a capture has the kernel's programs in place.
 #[track_caller]
-fn begun(capture: Background) -> Background {
+pub fn begun(capture: Background) -> Background {
     await_said(&capture, "capturing on ");
     capture
 }

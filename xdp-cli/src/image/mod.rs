@@ -197,8 +197,9 @@ fn services(
         })
         .collect();
     let (settings, services) = (&ruleset.service_settings, &ruleset.services);
-    let Metadata { mtu, seed, connection_lines, .. } = *metadata;
-    let context = services::Context { counters: &counters, mtu, seed, connection_lines, before };
+    let Metadata { mtu, seed, connection_lines, ref own, .. } = *metadata;
+    let context =
+        services::Context { counters: &counters, mtu, seed, own, connection_lines, before };
     services::write(settings, services, &context, header, lines)
 }
 

@@ -10,7 +10,7 @@ use xdp_common::filter::services::MAX_SHARED;
 use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{
-    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_PROTOCOL_SHIFT, KEY_REPLY, Key, LINE_BITS,
+    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT, KEY_REPLY, KEY_SET, Key, LINE_BITS,
     LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS, Tracking, fields,
 };
 use xdp_common::stats::counter::CounterId;
@@ -41,6 +41,8 @@ pub struct Context<'a> {
     /// The interface's.
     pub mtu: u16,
     pub seed: Seed,
+    /// Addresses of this host.
+    pub own: &'a [IpAddr],
     /// See [`connection_lines`].
     pub connection_lines: u32,
     pub before: &'a Before,
@@ -105,7 +107,7 @@ pub fn fronts<L: Lines>(lines: &L) -> Vec<Front> {
         let Some(line) = lines.line(header.service_table.wrapping_add(at)) else { break };
         for entry in line.chunks_exact(ENTRY_WORDS) {
             let [_, _, rest, leads_to] = *entry else { continue };
-            if rest & KEY_REPLY != 0 {
+            if rest & (KEY_REPLY | KEY_OWN) != 0 {
                 continue;
             }
             let mut at = leads_to as u32;
@@ -150,6 +152,13 @@ impl Table {
         let index = (2 * index + 1) * self.places.len() / (2 * of);
         self.places.get(index).copied()
     }
+}
+
+/// The key of an address of this host.
+fn own_key(address: IpAddr) -> [u64; 3] {
+    let family = if address.is_ipv6() { KEY_IPV6 } else { 0 };
+    let [high, low] = words(address);
+    [high, low, KEY_SET | KEY_OWN | family]
 }
 
 /// Lines of connections that a ruleset's services want; 0 where they want none.
@@ -216,6 +225,9 @@ pub fn write(
     for (key, origin) in origins(settings, services, counters) {
         header.flags |= flag::SERVICE_REPLIES;
         entries.push((key, lines.push(origin.to_line())));
+    }
+    if matches!(settings.next_hop, NextHop::Mac(_)) && header.has(flag::SERVICE_REPLIES) {
+        entries.extend(context.own.iter().map(|address| (own_key(*address), 1)));
     }
     let (keys, table) = place(&entries, context.seed);
     header.service_keys = lines.push(keys);

@@ -35,6 +35,7 @@ impl Metadata {
             counted: assigned.counted,
             mtu: 0,
             backends: assigned.backends,
+            own: Vec::new(),
             next_hops: Vec::new(),
             connection_lines: services::connection_lines(ruleset),
             redirects,

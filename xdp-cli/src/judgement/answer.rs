@@ -1,6 +1,9 @@
 //! How a frame was judged, by the program in the kernel or by the same code here.
 
+use xdp_common::filter::services::{Told, Work};
+use xdp_common::filter::tracking::By;
 use xdp_common::image::Action;
+use xdp_common::lookup::services::Lost;
 use xdp_common::packet::Packet;
 use xdp_common::packet::dns::Unreadable;
 use xdp_common::stats::counter::CounterId;
@@ -22,8 +25,56 @@ pub struct Answer {
     pub entry: u32,
     /// The action of the rule that decided; `None` if no rule did.
     pub action: Option<Action>,
+    /// The counter of the rule that decided, or that let the packet in to its service.
+    pub rule: CounterId,
+    /// What the service did with it that took it; `None` if none did.
+    pub served: Option<Served>,
     /// The headers that were read; `None` if the frame is malformed.
     pub packet: Option<Packet>,
     /// The frame as it is sent on; `None` if that is how it came in.
     pub changed: Option<Vec<u8>>,
+}
+
+impl Answer {
+    /// Whether a run-time entry decided, or let the packet in to its service.
+    pub fn has_entry(&self) -> bool {
+        match self.reason {
+            Reason::Allowed | Reason::Banned => true,
+            Reason::Service => self.entry != 0,
+            _ => false,
+        }
+    }
+}
+
+/// What a service did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The counter of the service.
+    pub service: CounterId,
+    /// That of its backend; none where it has none that takes the packet.
+    pub backend: CounterId,
+    /// How the backend was chosen; `None` if it is the one that sent the packet.
+    pub by: Option<By>,
+    /// Why the packet did not get there, or not by itself.
+    pub lost: Option<Lost>,
+    /// Index of the interface that it leaves by; `None` if it does not, or if that is not known.
+    pub to: Option<u32>,
+}
+
+impl Served {
+    /// Of a packet that was judged for that reason; `None` if no service took it.
+    pub fn of(verdict: Verdict, reason: Reason, told: Told) -> Option<Self> {
+        if reason != Reason::Service {
+            return None;
+        }
+        let leaves = matches!(verdict, Verdict::Tx | Verdict::Redirect) && told.to != 0;
+        let is_chosen = told.work == Work::Forward as u32;
+        Some(Self {
+            service: told.service,
+            backend: told.backend,
+            by: By::ALL.into_iter().find(|by| is_chosen && *by as u32 == told.by),
+            lost: Lost::ALL.into_iter().find(|lost| *lost as u32 == told.lost),
+            to: leaves.then_some(told.to),
+        })
+    }
 }

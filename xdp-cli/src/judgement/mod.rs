@@ -12,6 +12,7 @@ pub mod reach;
 
 use xdp_common::filter::dynamic::{Deciding, DynamicEntries, EntryAction};
 use xdp_common::filter::order::{self, Scratch};
+use xdp_common::filter::services::Told;
 use xdp_common::image::Action;
 use xdp_common::packet::dns::Unreadable;
 use xdp_common::packet::{LinkType, Network};
@@ -21,7 +22,7 @@ use crate::image::Image;
 use crate::views::entries::Kind;
 use crate::views::explain::Explained;
 use crate::views::explain::entries::Address;
-use answer::Answer;
+use answer::{Answer, Served};
 use names::{Names, RunTime, addresses};
 
 /// Run-time entries to judge by: for each source that is asked about, the entry that decides.
@@ -68,7 +69,7 @@ pub fn judge(
     if effect.is_answered() && answered.is_none() {
         effect.decision = effect.decision.dropped();
     }
-    let Scratch { packet, malformed, effect, .. } = scratch;
+    let Scratch { packet, malformed, effect, serving, .. } = scratch;
     let broken = (Verdict::Aborted, Reason::Default);
     let (verdict, reason) = effect.decision.parts().unwrap_or(broken);
     let rewritten =
@@ -81,6 +82,8 @@ pub fn judge(
         unreadable: Unreadable::of(effect.unreadable),
         entry: effect.entry,
         action: (reason == Reason::Rule).then_some(effect.action),
+        rule: effect.rule,
+        served: Served::of(verdict, reason, Told::of(&serving)),
         packet: (malformed == 0).then_some(packet),
         changed: answered.or_else(rewritten),
     }

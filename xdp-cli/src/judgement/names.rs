@@ -1,6 +1,8 @@
 //! Turns the numbers of an answer into the names, entries and places in files that people know.
 
+use xdp_common::filter::tracking::By;
 use xdp_common::image::ActionKind;
+use xdp_common::lookup::services::Lost;
 use xdp_common::packet::{self, LinkType, Malformed, NO_SENDER, Network, Packet};
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -15,7 +17,7 @@ use crate::views::entries::Kind as EntryKind;
 use crate::views::explain::entries::{Address, ListedEntries};
 use crate::views::explain::flow::Flow;
 use crate::views::explain::names::NamePlace;
-use crate::views::explain::{Counted, Explained, Place, hex};
+use crate::views::explain::{Admitted, Counted, Explained, Place, Taken, hex};
 
 /// A run-time entry that decides about a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,11 +99,8 @@ impl Names {
                     explained.rule = Some(name);
                 }
             }
-            Reason::Fragment
-            | Reason::Default
-            | Reason::Bypass
-            | Reason::Service
-            | Reason::Reply => {}
+            Reason::Fragment | Reason::Default | Reason::Bypass | Reason::Reply => {}
+            Reason::Service => self.name_service(answer, entry, &mut explained),
         }
         if !matches!(answer.reason, Reason::Allowlist | Reason::Blocklist)
             && let Some((kind, rule)) = self.named(answer.list)
@@ -110,7 +109,12 @@ impl Names {
             let (file, line) =
                 (place.as_ref().map(|p| p.file.clone()), place.as_ref().map(|p| p.line));
             let entry = place.map(|place| place.prefix.to_string());
-            explained.counted = Some(Counted { rule, entry, file, line });
+            if kind == Kind::Allowlist {
+                let (reason, rule) = (Reason::Allowlist.as_str(), Some(rule));
+                explained.admitted = Some(Admitted { reason, rule, entry, file, line });
+            } else {
+                explained.counted = Some(Counted { rule, entry, file, line });
+            }
         }
         // A list of names that let it go on.
         if answer.reason != Reason::Domain
@@ -154,6 +158,40 @@ impl Names {
             } else {
                 explained.missing = name;
             }
+        }
+    }
+
+    fn name_service(&self, answer: &Answer, entry: Option<&RunTime>, explained: &mut Explained) {
+        let Some(served) = answer.served else { return };
+        let services = || self.metadata.services();
+        let found = services().find(|(it, _)| CounterId::new(it.number) == served.service);
+        let Some((service, backends)) = found else { return };
+        let name = service.name.clone();
+        if let Some((file, line)) = self.entries.as_ref().and_then(|it| it.service(&name)) {
+            (explained.file, explained.line) = (Some(file), Some(line));
+        }
+        let backend = backends.iter().find(|it| CounterId::new(it.number) == served.backend);
+        let is_reply = backend.is_some() && served.by.is_none();
+        explained.taken = Some(Taken {
+            service: name.clone(),
+            backend: backend.map(|it| it.name.clone()),
+            by: if is_reply { Some("reply") } else { served.by.map(By::as_str) },
+            lost: served.lost.map(Lost::as_str),
+        });
+        explained.rule = Some(name);
+        explained.to = served
+            .to
+            .map(|index| (self.interface_name)(index).unwrap_or_else(|| index.to_string()));
+        if let Some((_, name)) = self.named(answer.rule) {
+            let (file, line) = self.entries.as_ref().and_then(|it| it.rule(&name)).unzip();
+            let (reason, rule) = (Reason::Rule.as_str(), Some(name));
+            explained.admitted = Some(Admitted { reason, rule, entry: None, file, line });
+        } else if let Some(entry) =
+            entry.filter(|it| answer.entry != 0 && it.kind == EntryKind::Allow)
+        {
+            let (reason, entry) = (Reason::Allowed.as_str(), Some(entry.prefix.to_string()));
+            explained.admitted =
+                Some(Admitted { reason, rule: None, entry, file: None, line: None });
         }
     }
 

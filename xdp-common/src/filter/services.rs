@@ -47,6 +47,12 @@ pub struct Serving {
     pub hop: NextHop,
     /// The error that it is answered with.
     pub answer: Answer,
+    /// The interface that it leaves by; 0 where it does not, or where the kernel's stack finds it.
+    pub to: u32,
+    pub padding: u32,
+    /// What it is counted to beside the matrix: its service, and its backend if it has one.
+    pub service: CounterId,
+    pub backend_counter: CounterId,
     /// What is remembered of the flow, and what is known of its service, while its backend is chosen.
     pub choice: tracking::Choice,
 }
@@ -68,6 +74,10 @@ impl Serving {
         about: Packet::LEFT_BEHIND,
         hop: NextHop::LEFT_BEHIND,
         answer: Answer::LEFT_BEHIND,
+        to: u32::MAX,
+        padding: u32::MAX,
+        service: CounterId(u32::MAX),
+        backend_counter: CounterId(u32::MAX),
         choice: tracking::Choice::LEFT_BEHIND,
     };
 }
@@ -126,6 +136,29 @@ pub enum Found {
     TooBig = 3,
     /// It does not, for there is no way.
     Nothing = 4,
+    /// It does not, for it is to this host.
+    Here = 5,
+}
+
+/// What became of a packet that a service took, as it is told to whoever asks. It means nothing of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Told {
+    /// As in [`Serving`].
+    pub work: u32,
+    pub by: u32,
+    pub lost: u32,
+    pub to: u32,
+    pub service: CounterId,
+    pub backend: CounterId,
+}
+
+impl Told {
+    #[inline(always)]
+    pub const fn of(serving: &Serving) -> Self {
+        let Serving { work, by, lost, to, service, backend_counter: backend, .. } = *serving;
+        Self { work, by, lost, to, service, backend }
+    }
 }
 
 /// What is to be done with a packet.
@@ -219,6 +252,11 @@ fn find_by<L: Lines>(
         }
         if serving.origin != 0 {
             serving.work = Work::Return as u32;
+            // Where the kernel is asked for the way, it says that a packet is to this host.
+            let origin = Origin::of(lines.line(serving.origin)?);
+            if origin.has_mac != 0 && services::find(lines, header, Key::own(packet))? != 0 {
+                serving.work = Work::None as u32;
+            }
         }
     }
     Some(())

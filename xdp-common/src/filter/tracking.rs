@@ -77,6 +77,20 @@ pub enum By {
     Substitute = 3,
 }
 
+impl By {
+    pub const ALL: [Self; 4] = [Self::Hash, Self::Entry, Self::Before, Self::Substitute];
+
+    /// As it is called in output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Entry => "entry",
+            Self::Before => "before",
+            Self::Substitute => "substitute",
+        }
+    }
+}
+
 /// What lies beside the image.
 pub trait Beside {
     /// A service's or a backend's word; 0 where there is none.

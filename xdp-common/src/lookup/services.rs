@@ -5,9 +5,9 @@
 //! table     lines of two entries, each four words: the address (two words), the rest of its key, and
 //!           where it leads. An entry lies in one of the two lines that its hash chooses
 //!   rest      bits 0-15 port, 16-23 protocol, 24 IPv6, 25 a reply of a backend, 26 any port, 27 a
-//!             later fragment, 28 a prefix, 29 a request for an echo, 63 always set, so that no
-//!             entry is 0. With a prefix, the address is the number of its class
-//!   leads to  the line of a front, or of a reply's origin
+//!             later fragment, 28 a prefix, 29 a request for an echo, 30 an address of this host,
+//!             63 always set, so that no entry is 0. With a prefix, the address is the number of its class
+//!   leads to  the line of a front, or of a reply's origin; 1 for an address of this host
 //! front     a line: a service as it is reached by an address, a protocol and a port
 //! places    32 bits each, 16 on a line: the number of a backend of the service, and in the upper half
 //!           that of the backend that had the place before
@@ -44,6 +44,7 @@ pub const KEY_ANY_PORT: u64 = 1 << 26;
 pub const KEY_FRAGMENT: u64 = 1 << 27;
 pub const KEY_PREFIX: u64 = 1 << 28;
 pub const KEY_ECHO: u64 = 1 << 29;
+pub const KEY_OWN: u64 = 1 << 30;
 pub const KEY_SET: u64 = 1 << 63;
 
 /// The key of an entry.
@@ -99,6 +100,15 @@ impl Key {
     pub const fn for_prefix(self, class: u32) -> Self {
         let Self([_, _, rest]) = self;
         Self([class as u64, 0, rest | KEY_PREFIX])
+    }
+
+    /// The destination of a packet, if it is an address of this host.
+    #[inline(always)]
+    pub fn own(packet: &Packet) -> Self {
+        let is_v6 = packet.network == Network::IPV6;
+        let [high, low] = packet.destination;
+        let family = if is_v6 { KEY_IPV6 } else { 0 };
+        Self([high, if is_v6 { low } else { 0 }, KEY_SET | KEY_OWN | family])
     }
 
     /// The same, for fragments, which carry no ports.

@@ -28,7 +28,9 @@ use length::length;
 use xdp_common::capacity::MAX_SNAPLEN;
 use xdp_common::capture::{Buffer, Counts, RING_BYTES, Record, Settings};
 use xdp_common::filter::order::Scratch;
+use xdp_common::filter::services::Told;
 use xdp_common::stats::counter::CounterId;
+use xdp_common::stats::verdict::Reason;
 use xdp_common::verifier::black_box;
 
 /// Lets the kernel's GPL-only helpers be called, and says under which terms.
@@ -110,6 +112,7 @@ fn hand_over(ctx: &XdpContext, scratch: &Scratch) -> Option<()> {
     record.malformed = scratch.malformed;
     copy(&scratch.packet, &mut record.packet);
     copy(&scratch.effect, &mut record.effect);
+    record.told = Told::of(&scratch.serving);
     let size = size_of::<Record>() as u64 + captured;
     let (ring, from) = (&raw const CAPTURE_RING, &raw mut buffer.record);
     // SAFETY: the first is a ring buffer; the record and the data behind it are that long.
@@ -130,7 +133,8 @@ fn is_asked_for(scratch: &Scratch, settings: &Settings) -> bool {
         && (counter == CounterId::NONE
             || counter == effect.list
             || counter == effect.rule
-            || counter == effect.domain)
+            || counter == effect.domain
+            || reason == Reason::Service as u32 && counter == scratch.serving.service)
 }
 
 /// Copies a structure of whole words, word by word: LLVM makes a plain assignment a loop over

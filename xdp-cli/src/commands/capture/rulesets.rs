@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use xdp_common::capture::Settings;
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::CounterId;
-use xdp_common::stats::verdict::Reason;
 
 use crate::args::Capture as Args;
 use crate::commands::{Session, named};
@@ -150,8 +149,9 @@ impl Rulesets {
     fn judge_of(&mut self, captured: &Captured) -> Option<&mut Known> {
         let answer = &captured.answer;
         let rule = answer.action.map_or(CounterId::NONE, |action| CounterId(action.counter));
-        let counted =
-            [answer.list, answer.domain, rule].into_iter().filter(|id| *id != CounterId::NONE);
+        let service = answer.served.map_or(CounterId::NONE, |served| served.service);
+        let counted = [answer.list, answer.domain, rule, service];
+        let counted = counted.into_iter().filter(|id| *id != CounterId::NONE);
         let has_all = |known: &Known| {
             counted.clone().all(|id| known.counters.iter().any(|(_, counter)| *counter == id))
         };
@@ -171,8 +171,7 @@ impl Rulesets {
         attachment: &Attachment,
     ) -> Result<Option<RunTime>, Error> {
         let addresses = answer.packet.as_ref().and_then(addresses);
-        let (Reason::Allowed | Reason::Banned, Some((source, _))) = (answer.reason, addresses)
-        else {
+        let Some((source, _)) = addresses.filter(|_| answer.has_entry()) else {
             return Ok(None);
         };
         let met = (source, answer.entry);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use xdp_common::packet::LinkType;
-use xdp_common::stats::verdict::Reason;
 
 use crate::commands::{Failure, Session, named};
 use crate::config::prefix::IpPrefix;
@@ -46,7 +45,7 @@ impl<'a> Asking<'a> {
         session: &mut Session<'_>,
     ) -> Result<Self, Failure> {
         let (maps, _) = attachment.readable()?;
-        let explainer = Explainer::beside(maps, link_type)?;
+        let explainer = Explainer::beside(maps, link_type)?.coming_by(attachment.ifindex());
         if !explainer.is_like(attachment.program_id())? {
             session.reporter.warning(
                 &format!(
@@ -101,8 +100,7 @@ impl<'a> Asking<'a> {
     /// The run-time entry that decided about the source of a frame, if one did.
     fn run_time_entry(&mut self, answer: &Answer) -> Result<Option<RunTime>, Error> {
         let addresses = answer.packet.as_ref().and_then(addresses);
-        let (Reason::Allowed | Reason::Banned, Some((source, _))) = (answer.reason, addresses)
-        else {
+        let Some((source, _)) = addresses.filter(|_| answer.has_entry()) else {
             return Ok(None);
         };
         let Some((prefix, kind)) = dynamic::deciding(self.maps, full(source))? else {

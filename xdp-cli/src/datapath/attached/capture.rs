@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use xdp_common::capture::{Counts, Record, Settings, map, slot};
 use xdp_common::packet::dns::Unreadable;
-use xdp_common::packet::{LinkType, NO_MACS, Packet};
+use xdp_common::packet::{LinkType, NO_MACS};
 
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::{Context, Error, Result};
@@ -24,7 +24,7 @@ use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::ring::Ring;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
-use crate::judgement::answer::Answer;
+use crate::judgement::answer::{Answer, Served};
 use crate::notation::plain;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -209,7 +209,7 @@ impl Capture {
                 data.extend_from_slice(rest.get(..record.captured as usize)?);
                 let is_answered = record.effect.is_answered();
                 if record.malformed == 0 && link_type == LinkType::Ethernet && !is_answered {
-                    restore(&record.packet, data);
+                    restore(&record, data);
                 }
                 Some(captured(&record))
             });
@@ -360,10 +360,12 @@ impl Place {
     }
 }
 
-/// Writes the MAC addresses back that the filter read, since it may have written others.
-fn restore(packet: &Packet, data: &mut [u8]) {
-    let [first, second] = packet.macs;
-    if packet.macs != NO_MACS
+/// Writes the MAC addresses back that the filter read, since it may have written others. A frame that a
+/// service took stays as it is: more of it was changed than that.
+fn restore(record: &Record, data: &mut [u8]) {
+    let [first, second] = record.packet.macs;
+    if record.packet.macs != NO_MACS
+        && record.effect.decision.reason() != Reason::Service as u32
         && let Some(addresses) = data.first_chunk_mut::<12>()
     {
         addresses[..8].copy_from_slice(&first.to_be_bytes());
@@ -417,6 +419,8 @@ fn captured(record: &Record) -> Captured {
             unreadable: Unreadable::of(effect.unreadable),
             entry: effect.entry,
             action: (reason == Reason::Rule).then_some(effect.action),
+            rule: effect.rule,
+            served: Served::of(verdict, reason, record.told),
             packet: (record.malformed == 0).then_some(record.packet),
             changed: None,
         },

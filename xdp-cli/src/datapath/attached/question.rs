@@ -12,11 +12,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use xdp_common::capacity::MAX_EXPLAINED_FRAME;
 use xdp_common::capture::slot;
 use xdp_common::filter::order::Scratch;
+use xdp_common::filter::services::Told;
 use xdp_common::image::{Header, Lines as _};
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
-use xdp_common::stages::Needs;
+use xdp_common::packet::tunnel;
+use xdp_common::stages::{Group, Needs};
 use xdp_common::stats::counter::{Counter, Matrix};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::Reason;
@@ -28,7 +30,7 @@ use crate::datapath::maps::image;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
-use crate::judgement::answer::Answer;
+use crate::judgement::answer::{Answer, Served};
 
 /// ETH_HLEN, in bytes: the kernel runs no program on a shorter frame, and no driver hands one over.
 const SHORTEST: usize = 14;
@@ -48,6 +50,8 @@ pub struct Asked {
 pub struct Explainer<'m> {
     maps: &'m Maps,
     link_type: LinkType,
+    /// The interface that frames seem to come in by; `None` for the loopback interface.
+    ifindex: Option<u32>,
     /// Id of the image in force when it was last asked, and for which needs the programs are loaded that
     /// the filter goes on with. The kernel takes as long to verify them as the filter.
     image: Option<u32>,
@@ -99,6 +103,7 @@ impl<'m> Explainer<'m> {
         Ok(Self {
             maps: shared,
             link_type,
+            ifindex: None,
             image,
             loaded: needs,
             program,
@@ -106,8 +111,13 @@ impl<'m> Explainer<'m> {
             stages,
             before: counted.clone(),
             after: counted,
-            frame: vec![0; MAX_EXPLAINED_FRAME + 1],
+            frame: vec![0; MAX_EXPLAINED_FRAME + tunnel::LONGEST as usize + 1],
         })
+    }
+
+    /// Lets frames come in by an interface of this network namespace. Where services send them depends on it.
+    pub fn coming_by(self, ifindex: Option<u32>) -> Self {
+        Self { ifindex, ..self }
     }
 
     /// Whether it has the same instructions as the program with that id, and goes on with the same
@@ -141,7 +151,7 @@ impl<'m> Explainer<'m> {
                 let (image, needs) = needs_in_force(self.maps)?;
                 self.image = image;
                 if !self.loaded.cover(needs) {
-                    *self = Self::beside(self.maps, self.link_type)?;
+                    *self = Self::beside(self.maps, self.link_type)?.coming_by(self.ifindex);
                     continue;
                 }
             }
@@ -157,7 +167,11 @@ impl<'m> Explainer<'m> {
 
     fn run(&mut self, frame: &[u8]) -> io::Result<Answer> {
         let given = if frame.len() < SHORTEST { &STAND_IN[..] } else { frame };
-        let run = bpf::run_xdp(&self.program, given, None, &mut self.frame)?;
+        let ifindex = self.ifindex.filter(|_| self.loaded.cover(Group::Services.alone()));
+        let run = match ifindex {
+            Some(ifindex) => bpf::run_xdp_from(&self.program, given, ifindex, &mut self.frame)?,
+            None => bpf::run_xdp(&self.program, given, None, &mut self.frame)?,
+        };
         let left = self.frame.get(..run.length).unwrap_or_default();
         let changed = (left != given).then(|| left.to_vec());
         self.after.lookup(&self.counters, 0)?.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
@@ -175,6 +189,8 @@ impl<'m> Explainer<'m> {
             unreadable: Unreadable::of(scratch.effect.unreadable),
             entry: scratch.effect.entry,
             action: (reason == Reason::Rule).then_some(scratch.effect.action),
+            rule: scratch.effect.rule,
+            served: Served::of(verdict, reason, Told::of(&scratch.serving)),
             packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,
         })

@@ -103,8 +103,8 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         before.map_or(&[], |metadata| &metadata.counted),
         before.map_or(&[], |metadata| &metadata.backends),
     );
-    let (mtu, next_hops) = match ruleset.services.is_empty() {
-        true => (0, Vec::new()),
+    let (mtu, own, next_hops) = match ruleset.services.is_empty() {
+        true => (0, Vec::new(), Vec::new()),
         false => {
             let interface = Interface::by_name(context.interface)?;
             let host = Host::of(&interface).context("ask for this host's addresses")?;
@@ -113,7 +113,9 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
             }
             let next_hops =
                 next_hops_of(ruleset, &interface).context("ask for routes to backends")?;
-            (interface.mtu.try_into().unwrap_or(u16::MAX), next_hops)
+            let own: BTreeSet<IpAddr> = host.addresses.iter().map(|it| it.ip).collect();
+            let own = own.into_iter().collect();
+            (interface.mtu.try_into().unwrap_or(u16::MAX), own, next_hops)
         }
     };
     if fresh.iter().any(|&number| number >= MAX_COUNTERS) {
@@ -137,6 +139,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
         mtu,
         backends,
+        own,
         next_hops,
         connection_lines: services::connection_lines(ruleset),
         seed: Seed::random(),

@@ -194,6 +194,7 @@ fn compile(
         redirects: Vec::new(),
         vlan_rules: false,
         mtu: 0,
+        own: Vec::new(),
         next_hops: Vec::new(),
         connection_lines: 0,
         backends: Vec::new(),

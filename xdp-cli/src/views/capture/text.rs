@@ -8,7 +8,7 @@ use xdp_common::packet::LinkType;
 
 use super::Frame;
 use crate::notation::{LAST_SECOND, counted, plain};
-use crate::views::explain::Explained;
+use crate::views::explain::{Explained, Taken};
 
 /// Writes a line: time, addresses and ports, length, verdict, reason, the list or rule, the entry.
 ///
@@ -49,6 +49,9 @@ fn decider(text: &mut String, explained: &Explained) {
     for part in [&explained.rule, &explained.entry].into_iter().flatten() {
         let _ = write!(text, " {}", plain(part));
     }
+    if let Some(taken) = &explained.taken {
+        service(text, taken);
+    }
     if let Some(cause) = explained.cause {
         let _ = write!(text, ": the frame {cause}");
     }
@@ -69,6 +72,17 @@ fn decider(text: &mut String, explained: &Explained) {
     }
     if let Some(missing) = &explained.missing {
         let _ = write!(text, "; not redirected to {}", plain(missing));
+    }
+}
+
+/// The backend of a service that a frame goes to or comes from, and what kept it from there.
+fn service(text: &mut String, taken: &Taken) {
+    if let Some(backend) = &taken.backend {
+        let arrow = if taken.by == Some("reply") { "<-" } else { "->" };
+        let _ = write!(text, " {arrow} {}", plain(backend));
+    }
+    if let Some(lost) = taken.lost {
+        let _ = write!(text, "; {lost}");
     }
 }
 
@@ -158,6 +172,24 @@ mod tests {
             comment(&redirected),
             "xdpctl: redirect rule dns; counted by trial 10.0.0.1/32; to eth1"
         );
+        let served = |backend: Option<&str>, by, lost| Explained {
+            verdict: if lost == Some("no_backend") { "drop" } else { "tx" },
+            reason: "service",
+            rule: Some("web".to_owned()),
+            taken: Some(Taken {
+                service: "web".to_owned(),
+                backend: backend.map(str::to_owned),
+                by,
+                lost,
+            }),
+            ..Explained::default()
+        };
+        let to = served(Some("b1"), Some("hash"), None);
+        assert_eq!(comment(&to), "xdpctl: tx service web -> b1");
+        let from = served(Some("b1"), Some("reply"), None);
+        assert_eq!(comment(&from), "xdpctl: tx service web <- b1");
+        let nobody = served(None, None, Some("no_backend"));
+        assert_eq!(comment(&nobody), "xdpctl: drop service web; no_backend");
         let lost = Explained {
             verdict: "drop",
             reason: "rule",

@@ -124,6 +124,12 @@ impl ListedEntries {
         Some((self.file(rule.file), rule.line))
     }
 
+    /// File and line of the service of that name.
+    pub fn service(&self, name: &str) -> Option<(String, u32)> {
+        let service = self.ruleset.services.iter().find(|service| service.name == name)?;
+        Some((self.file(service.file), service.line))
+    }
+
     /// Whether `[arp]` drops packets, but lets those of this sender through.
     pub fn lets_through(&self, sender: u32) -> bool {
         self.ruleset.arp.action == PolicyAction::Drop && self.ruleset.arp.allow.contains(&sender)

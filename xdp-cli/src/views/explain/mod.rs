@@ -19,15 +19,21 @@ pub struct Explained {
     pub frame: Option<u64>,
     pub verdict: &'static str,
     pub reason: &'static str,
-    /// The list or the rule that decided.
+    /// The list, the rule or the service that decided.
     pub rule: Option<String>,
     /// The entry of that list, or the run-time entry, that decided.
     pub entry: Option<String>,
-    /// Where a redirect sends the frame.
+    /// Where a redirect or a service sends the frame.
     pub to: Option<String>,
-    /// File and line of that entry or of the rule.
+    /// File and line of that entry, of the rule or of the service.
     pub file: Option<String>,
     pub line: Option<u32>,
+    /// The service that takes it; its keys are left out if none does.
+    #[serde(flatten)]
+    pub taken: Option<Taken>,
+    /// What let it in, so that its service took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<Admitted>,
     /// The list that only counted the frame, and left the verdict to others.
     pub counted: Option<Counted>,
     /// The list of names that let the message go on, and left the verdict to others.
@@ -51,6 +57,31 @@ pub struct Explained {
     pub note: Option<String>,
     #[serde(flatten)]
     pub flow: Flow,
+}
+
+/// What a service does with a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    pub service: String,
+    /// The backend that it goes to or comes from; `None` if no backend takes it.
+    pub backend: Option<String>,
+    /// How the backend was chosen: `hash`, `entry`, `before` or `substitute`; `reply` of a frame that the
+    /// backend sent.
+    pub by: Option<&'static str>,
+    /// Why the frame does not get there: `no_backend`, `too_big`, `no_route`, `fragment` or `ttl`; or
+    /// `slow` if it is the kernel's stack that sends it on.
+    pub lost: Option<&'static str>,
+}
+
+/// What lets a frame in, and leaves it to a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Admitted {
+    /// `allowed`, `allowlist` or `rule`.
+    pub reason: &'static str,
+    pub rule: Option<String>,
+    pub entry: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
 }
 
 /// A frame of a capture that cannot be judged. The keys are part of the contract.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{Explained, Unjudged};
+use super::{Explained, Taken, Unjudged};
 use crate::notation::{duration, plain};
 
 /// Writes one answer. For a frame of a capture, each line begins with the number of the frame, and
@@ -26,9 +26,17 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     let _ = write!(text, ": {reason}");
     decider(&mut text, rule.as_deref(), entry.as_deref());
     place(&mut text, file.as_deref(), *line);
+    if let Some(taken) = &explained.taken {
+        service(&mut text, taken);
+    }
     life(&mut text, explained);
     if let Some(cause) = explained.cause {
         let _ = write!(text, ": the frame {cause}");
+    }
+    if let Some(admitted) = &explained.admitted {
+        let _ = write!(text, "; let in by {}", admitted.reason);
+        decider(&mut text, admitted.rule.as_deref(), admitted.entry.as_deref());
+        place(&mut text, admitted.file.as_deref(), admitted.line);
     }
     if let Some(counted) = counted {
         text.push_str("; counted by");
@@ -79,6 +87,39 @@ fn decider(text: &mut String, rule: Option<&str>, entry: Option<&str>) {
     }
 }
 
+/// Appends which backend a service chooses, and what keeps the frame from it.
+fn service(text: &mut String, taken: &Taken) {
+    if let Some(backend) = &taken.backend {
+        let backend = plain(backend);
+        let _ = match taken.by {
+            Some("reply") => write!(text, ", a reply of backend \"{backend}\""),
+            by => write!(text, ", backend \"{backend}\" {}", by.map_or("", chosen)),
+        };
+    }
+    let why = match taken.lost {
+        Some("no_backend") => "no backend is up",
+        Some("too_big") => "it is too big to go there",
+        Some("no_route") => "there is no route to it",
+        Some("fragment") => "fragments are not served",
+        Some("ttl") => "its time to live is over",
+        Some("slow") => "the kernel's stack has to send it on",
+        Some(other) => other,
+        None => return,
+    };
+    let _ = write!(text, ": {why}");
+}
+
+/// How a backend was chosen, worded to follow it.
+fn chosen(by: &str) -> &str {
+    match by {
+        "hash" => "by the table",
+        "entry" => "by what is remembered of its connection",
+        "before" => "by the table of before the last change",
+        "substitute" => "in place of one that is not up",
+        other => other,
+    }
+}
+
 /// Appends when a run-time entry expires, and its note.
 fn life(text: &mut String, explained: &Explained) {
     let end = explained.expires_in_seconds.map(|left| format!("expires in {}", duration(left)));
@@ -104,6 +145,39 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, explained).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_a_service_does() {
+        let served = |verdict, backend: Option<&str>, by, lost| {
+            let taken =
+                Taken { service: "web".to_owned(), backend: backend.map(str::to_owned), by, lost };
+            written(&Explained {
+                verdict,
+                reason: "service",
+                rule: Some("web".to_owned()),
+                to: (verdict == "tx").then(|| "eth0".to_owned()),
+                taken: Some(taken),
+                ..Explained::default()
+            })
+        };
+        assert_eq!(
+            served("tx", Some("b1"), Some("hash"), None),
+            "tx to eth0: service \"web\", backend \"b1\" by the table\n"
+        );
+        assert_eq!(
+            served("tx", Some("b1"), Some("reply"), None),
+            "tx to eth0: service \"web\", a reply of backend \"b1\"\n"
+        );
+        assert_eq!(
+            served("pass", Some("b1"), Some("entry"), Some("slow")),
+            "pass: service \"web\", backend \"b1\" by what is remembered of its connection: the \
+             kernel's stack has to send it on\n"
+        );
+        assert_eq!(
+            served("drop", None, None, Some("no_backend")),
+            "drop: service \"web\": no backend is up\n"
+        );
     }
 
     #[test]

@@ -24,4 +24,4 @@ pub use objects::{
     verified_instructions,
 };
 pub use per_cpu::{PerCpuValues, possible_cpus};
-pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp};
+pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp, run_xdp_from};

@@ -176,7 +176,29 @@ pub fn run_xdp(
     linear: Option<usize>,
     out: &mut [u8],
 ) -> io::Result<Run> {
-    let context = Context { data_end: linear.unwrap_or(0) as u32, ..Context::default() };
+    let context = linear.map(|linear| Context { data_end: linear as u32, ..Context::default() });
+    run(program, frame, context.as_ref(), out)
+}
+
+/// As above, for a frame that seems to come in by an interface of this network namespace, by its first
+/// queue. `ENODEV` where there is none of that index.
+pub fn run_xdp_from(
+    program: impl AsFd,
+    frame: &[u8],
+    ifindex: u32,
+    out: &mut [u8],
+) -> io::Result<Run> {
+    let context =
+        Context { data_end: frame.len() as u32, ingress_ifindex: ifindex, ..Context::default() };
+    run(program, frame, Some(&context), out)
+}
+
+fn run(
+    program: impl AsFd,
+    frame: &[u8],
+    context: Option<&Context>,
+    out: &mut [u8],
+) -> io::Result<Run> {
     let mut attributes = TestRun {
         program_fd: raw(&program),
         size_in: frame.len() as u32,
@@ -186,9 +208,9 @@ pub fn run_xdp(
         repeat: 1,
         ..TestRun::default()
     };
-    if linear.is_some() {
+    if let Some(context) = context {
         attributes.context_size_in = size_of::<Context>() as u32;
-        attributes.context_in = (&raw const context) as u64;
+        attributes.context_in = (&raw const *context) as u64;
     }
     // SAFETY: BPF_PROG_TEST_RUN takes these; it reads `size_in` bytes of the frame and the whole
     // context, and writes at most `size_out` bytes. All of it outlives the call.
