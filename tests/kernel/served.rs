@@ -204,3 +204,47 @@ fn captures_show_services() {
     assert!(output.stdout.ends_with(told), "{}", output.stdout);
     assert_eq!(output.stdout.lines().count(), 1);
 }
+
+#[test]
+fn metrics_have_families_for_services() {
+    let bench = attached();
+    let port = bench.port("src0");
+    port.send(&request("203.0.113.7").build());
+    port.send(&request("203.0.113.7").ttl(1).build());
+    port.send(&udp4("203.0.113.7", "192.0.2.11", 4000, 53).build());
+    bench.await_count(3);
+    say(&bench, "down");
+    port.send(&request("203.0.113.7").build());
+    bench.await_count(4);
+    let file = bench.directory().join("x.prom");
+    bench.xdpctl(["metrics", "--textfile", file.to_str().unwrap()]).success();
+    let text = fs::read_to_string(&file).unwrap();
+    let service = |name: &str| format!("{{interface=\"in0\",service=\"{name}\"}}");
+    for (family, labels, value) in [
+        ("xdpctl_service_packets_total", service("web"), 3),
+        ("xdpctl_service_packets_total", service("dns"), 1),
+        ("xdpctl_service_new_connections_total", service("web"), 2),
+        ("xdpctl_service_changed_places", service("web"), 0),
+        ("xdpctl_service_backends", service("dns"), 1),
+        (
+            "xdpctl_service_lost_packets_total",
+            "{interface=\"in0\",service=\"web\",reason=\"ttl\"}".to_owned(),
+            1,
+        ),
+        (
+            "xdpctl_service_lost_packets_total",
+            "{interface=\"in0\",service=\"web\",reason=\"no_backend\"}".to_owned(),
+            1,
+        ),
+        (
+            "xdpctl_backend_packets_total",
+            "{interface=\"in0\",service=\"web\",backend=\"b1\"}".to_owned(),
+            2,
+        ),
+        ("xdpctl_backend_up", "{interface=\"in0\",service=\"web\",backend=\"b1\"}".to_owned(), 0),
+        ("xdpctl_backend_up", "{interface=\"in0\",service=\"dns\",backend=\"d1\"}".to_owned(), 1),
+    ] {
+        let line = format!("{family}{labels} {value}");
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}

@@ -18,6 +18,7 @@ use crate::args::{Listen, Metrics};
 use crate::config::asked::Asked;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::attached::services;
 use crate::datapath::change::redirect_targets;
 use crate::datapath::error::{Context as _, Error};
 use crate::report::{self, Reporter};
@@ -225,7 +226,13 @@ fn look(asked: &mut Asked) -> Result<(Vec<Interface>, Vec<Error>), Error> {
             None => format!("interface index {}", key.ifindex()),
         };
         errors.push(of(&name, error));
-        let unread = Interface { name, is_readable: false, state: None, counters: None };
+        let unread = Interface {
+            name,
+            is_readable: false,
+            state: None,
+            counters: None,
+            services: Vec::new(),
+        };
         let there = interfaces.entry(unread.name.clone()).or_insert(unread);
         there.is_readable = false;
     }
@@ -244,6 +251,16 @@ fn interface(attachment: &Attachment, status: Status, errors: &mut Vec<Error>) -
     if attachment.has_counters() {
         match attachment.read() {
             Ok(reading) => counters = Some(stats::view(attachment, reading)),
+            Err(error) => {
+                is_readable = false;
+                errors.push(of(&name, error));
+            }
+        }
+    }
+    let mut served = Vec::new();
+    if attachment.in_force().is_some_and(|in_force| !in_force.metadata.backends.is_empty()) {
+        match services::read(attachment) {
+            Ok((_, services)) => served = services,
             Err(error) => {
                 is_readable = false;
                 errors.push(of(&name, error));
@@ -280,5 +297,5 @@ fn interface(attachment: &Attachment, status: Status, errors: &mut Vec<Error>) -
             seconds: Duration::from_nanos(runs.nanoseconds).as_secs_f64(),
         }),
     };
-    Interface { name, is_readable, state: Some(state), counters }
+    Interface { name, is_readable, state: Some(state), counters, services: served }
 }

@@ -4,6 +4,8 @@
 //! `_total`, and information without `_info`, which the encoder adds. What begins anew when the
 //! program is attached again is a counter still: Prometheus takes a value that falls for a reset.
 
+mod services;
+
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,6 +25,7 @@ pub(super) fn write(scrape: &Scrape, encoder: DescriptorEncoder<'_>) -> fmt::Res
     let mut out = Families(encoder);
     counters(&mut out, scrape)?;
     rules(&mut out, scrape)?;
+    services::write(&mut out, scrape)?;
     rulesets(&mut out, scrape)?;
     states(&mut out, scrape)?;
     runs(&mut out, scrape)?;

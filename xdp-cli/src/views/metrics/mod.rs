@@ -1,7 +1,7 @@
 //! Metrics for Prometheus: what `stats` and `status` know, as its text format and as OpenMetrics.
 //! Does not know where that comes from.
 //!
-//! Labels are names of interfaces, lists and rules and words of a fixed set, never addresses: a
+//! Labels are names of interfaces, lists, rules, services and backends and words of a fixed set, never addresses: a
 //! label makes a time series of each of its values.
 
 mod families;
@@ -20,6 +20,7 @@ use super::stats::Sample;
 use super::status::{EntryCounts, Link};
 use crate::image::metadata::{Kind, Mode};
 use crate::ruleset::EntryCount;
+use crate::served::InKernel;
 
 /// Everything that was found at one time.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Interface {
     pub state: Option<State>,
     /// `None` where there are none, or they cannot be read.
     pub counters: Option<Sample>,
+    /// Its services; none where they cannot be read.
+    pub services: Vec<InKernel>,
 }
 
 /// What `status` says.

@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use xdp_common::lookup::services::State as BackendState;
 use xdp_common::stats::counter::{CELLS, Counter, Matrix};
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 use super::*;
+use crate::served::{BackendInKernel, SaidBy};
 use crate::views::stats::CountedSample;
 
 fn counter(packets: u64) -> Counter {
@@ -51,7 +53,15 @@ fn everything() -> Interface {
         generation: 3,
         attached_at: UNIX_EPOCH + Duration::from_millis(1_769_860_800_250),
         loaded_at: UNIX_EPOCH + Duration::from_secs(1_769_860_900),
-        entries: EntryCounts { ipv4: 4, ipv6: 1, domains: 0, rules: 1, bans: 2 },
+        entries: EntryCounts {
+            ipv4: 4,
+            ipv6: 1,
+            domains: 0,
+            rules: 1,
+            bans: 2,
+            services: 0,
+            backends: 0,
+        },
         lists: vec![List {
             name: "bad".into(),
             kind: Kind::Blocklist,
@@ -73,12 +83,43 @@ fn everything() -> Interface {
         is_readable: true,
         state: Some(state),
         counters: Some(counters),
+        services: vec![service()],
+    }
+}
+
+/// A service with a backend that is up and one that drains.
+fn service() -> InKernel {
+    let backend = |name: &str, state, packets| BackendInKernel {
+        name: name.to_owned(),
+        counter: counter(packets),
+        state,
+        by: SaidBy::File,
+        left: None,
+        check: None,
+        places: 125,
+        connections: packets / 10,
+    };
+    InKernel {
+        name: "web".to_owned(),
+        mode: "nat".to_owned(),
+        counter: counter(70),
+        losses: std::array::from_fn(|at| counter(at as u64)),
+        places: 251,
+        changed_places: 4,
+        panics: false,
+        watches: true,
+        backends: vec![backend("b1", BackendState::Up, 50), backend("b2", BackendState::Drain, 20)],
     }
 }
 
 fn scrape() -> Scrape {
-    let unreadable =
-        Interface { name: "eth1".into(), is_readable: false, state: None, counters: None };
+    let unreadable = Interface {
+        name: "eth1".into(),
+        is_readable: false,
+        state: None,
+        counters: None,
+        services: Vec::new(),
+    };
     Scrape { interfaces: vec![everything(), unreadable], errors: Some(1) }
 }
 
