@@ -248,3 +248,29 @@ fn metrics_have_families_for_services() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 }
+
+/// What a reload moves is said before it, and of it.
+#[test]
+fn a_reload_says_how_many_places_move() {
+    let mut bench = attached();
+    let more = format!(
+        "{SERVICES}    [[service.backend]]\n    name = \"d2\"\n    address = \"10.9.0.3\"\n"
+    );
+    let path = bench.write("more.toml", &more);
+    let args = ["reload", JUDGED, "-c", path.to_str().unwrap(), "--dry-run"];
+    let told = bench.xdpctl(args.iter().chain(&["--json"])).success().json();
+    let [dns] = &told["moved_places"].as_array().unwrap()[..] else { panic!("{told}") };
+    let (places, of) = (dns["places"].as_u64().unwrap(), dns["of"].as_u64().unwrap());
+    assert_eq!(dns["service"], "dns");
+    // One of two backends, with the same weight.
+    assert!(places.abs_diff(of / 2) <= 1, "{dns}");
+    let text = bench.xdpctl(args);
+    let line = "of its table move to another backend (50.0 %)\n";
+    assert!(text.success().stdout.contains(line), "{}", text.stdout);
+    bench.attach(&more);
+    let services = bench.xdpctl(["services", JUDGED, "dns", "--json"]).success().json();
+    assert_eq!(services[0]["changed_places"], places);
+    // The same once more moves nothing.
+    let told = bench.xdpctl(args.iter().chain(&["--json"])).success().json();
+    assert_eq!(told["moved_places"], json!([]));
+}

@@ -22,7 +22,7 @@ use crate::event::{Changes, What};
 use crate::judgement::reach::Warning;
 use crate::notation::{took, word};
 use crate::ruleset::Ruleset;
-use crate::views::difference::{MapBytes, Reload as View, json, text};
+use crate::views::difference::{MapBytes, MovedPlaces, Reload as View, json, text};
 
 /// Reads all configurations again, and then exchanges each ruleset, or with `--dry-run` only says
 /// what would change.
@@ -290,6 +290,17 @@ fn missing(name: &str, prepared: &Prepared) -> Vec<Error> {
     missing.collect()
 }
 
+/// How many places of services' tables move.
+fn moved_places(prepared: &Prepared) -> Vec<MovedPlaces> {
+    match prepared {
+        Prepared::Kernel(prepared) => {
+            let moved = prepared.moved.iter();
+            moved.map(|(name, moved)| MovedPlaces::new(name, moved.places, moved.of)).collect()
+        }
+        Prepared::Nic(_) => Vec::new(),
+    }
+}
+
 /// Puts all rulesets in force; `None` if another command changed something in between.
 fn put_in_force(
     ready: &[Ready<'_>],
@@ -323,6 +334,7 @@ fn tell(
         for warning in missing.iter().chain(&unkept) {
             session.reporter.warning(&warning.message, warning.hint.as_deref());
         }
+        let moved_places = moved_places(&change.prepared);
         let attachment = change.before;
         let name = attachment.name();
         let in_force = attachment.in_force();
@@ -346,7 +358,14 @@ fn tell(
                 continue;
             }
         };
-        told.push(View { interface: name, generation, dry_run, difference, map_bytes });
+        told.push(View {
+            interface: name,
+            generation,
+            dry_run,
+            difference,
+            moved_places,
+            map_bytes,
+        });
     }
     let failed = session.all_but_last(failed);
     for view in &told {

@@ -98,6 +98,32 @@ pub fn changed<L: Lines>(lines: &L, before: &Before) -> Vec<u32> {
     changed
 }
 
+/// Places of a service's table, and how many of them have another backend than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub places: usize,
+    pub of: usize,
+}
+
+/// How many places of a service's table have another backend than before, by the ids of the services that
+/// were there before too. Of most of those whose places are the same, nothing is said.
+pub fn moved<L: Lines>(lines: &L, before: &Before) -> FxHashMap<u32, Moved> {
+    let mut moved = FxHashMap::default();
+    for front in fronts(lines) {
+        let old = before.tables.get(&front.counter).filter(|_| front.changed_at == before.now);
+        let Some(old) = old else { continue };
+        moved.entry(front.counter).or_insert_with(|| {
+            let places = Table::of(lines, &front).places;
+            let of = places.len();
+            let is_other = |(at, [now, _]): &(usize, &[u32; 2])| {
+                old.at(*at, of).is_some_and(|[former, _]| former != *now)
+            };
+            Moved { places: places.iter().enumerate().filter(is_other).count(), of }
+        });
+    }
+    moved
+}
+
 /// All fronts of an image, some of them more than once. Whatever makes no sense there is left out.
 pub fn fronts<L: Lines>(lines: &L) -> Vec<Front> {
     let mut fronts = Vec::new();

@@ -36,7 +36,7 @@ use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::domains::Seed;
 use crate::image::metadata::{Metadata, Mode, NextHop, Redirect};
-use crate::image::services::{self, Before};
+use crate::image::services::{self, Before, Moved};
 use crate::notation::{memory, millis, took};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
@@ -81,6 +81,8 @@ pub struct PreparedKernel {
     fresh: Vec<u32>,
     /// What services need beside the image; `None` where there are none.
     services: Option<Beside>,
+    /// The services whose tables move places to other backends, and how many.
+    pub moved: Vec<(String, Moved)>,
     /// Redirect targets that the ruleset before had and that are missing now.
     pub missing: Vec<Redirect>,
 }
@@ -153,8 +155,9 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         took(begun.elapsed())
     );
     let services = beside(&image, &metadata, &fresh, &context.tables);
+    let moved = moved(&image, &metadata, &context.tables);
     let link_type = context.link_type;
-    Ok(PreparedKernel { image, metadata, generation, link_type, fresh, services, missing })
+    Ok(PreparedKernel { image, metadata, generation, link_type, fresh, services, moved, missing })
 }
 
 /// Where packets to services' backends are sent on to, by the kernel's routes: each next hop once. A
@@ -184,6 +187,16 @@ fn beside(image: &Image, metadata: &Metadata, fresh: &[u32], before: &Before) ->
         fresh: fresh.iter().map(|&number| CounterId::new(number).0).collect(),
         changed: services::changed(image, before),
     })
+}
+
+/// How many places of the tables of services move that were there before: of those of which any does.
+fn moved(image: &Image, metadata: &Metadata, before: &Before) -> Vec<(String, Moved)> {
+    let moved = services::moved(image, before);
+    let named = metadata.services().filter_map(|(service, _)| {
+        let moved = *moved.get(&CounterId::new(service.number).0)?;
+        (moved.places > 0).then(|| (service.name.clone(), moved))
+    });
+    named.collect()
 }
 
 impl PreparedKernel {

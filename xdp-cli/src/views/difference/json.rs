@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use super::{MapBytes, Reload};
+use super::{MapBytes, MovedPlaces, Reload};
 use crate::difference::{
     BackendChange, EntryChange, Fate, KeyChange, ListChange, Move, RuleChange, ServiceChange,
 };
@@ -26,6 +26,7 @@ struct Object<'a> {
     rules: Vec<Rule<'a>>,
     service_settings: &'a [KeyChange],
     services: Vec<Service<'a>>,
+    moved_places: &'a [MovedPlaces],
     map_bytes: MapBytes,
 }
 
@@ -113,6 +114,7 @@ pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
         rules: difference.rules.iter().map(Rule::from).collect(),
         service_settings: &difference.service_settings,
         services: difference.services.iter().map(Service::from).collect(),
+        moved_places: &reload.moved_places,
         map_bytes: reload.map_bytes,
     })?)
 }

@@ -14,6 +14,7 @@ fn reload(difference: Difference) -> Reload {
         generation: 4,
         dry_run: false,
         difference,
+        moved_places: Vec::new(),
         map_bytes: MapBytes { before: 6 * MIB, meanwhile: 8 * MIB, after: 7 * MIB },
     }
 }
@@ -172,7 +173,14 @@ fn services_and_their_backends() {
     let change = difference(&(web.clone() + &old), &(changed + &new));
     let asked = Reload { dry_run: true, ..reload(change.clone()) };
     insta::assert_snapshot!(text(&asked));
-    insta::assert_snapshot!(json(&reload(change)));
+    insta::assert_snapshot!(json(&reload(change.clone())));
+    let moved = vec![MovedPlaces::new("web", 1_640, 16_381)];
+    let moves = Reload { moved_places: moved, ..reload(change) };
+    let line =
+        "  service web: 1,640 of the 16,381 places of its table move to another backend (10.0 %)\n";
+    assert!(text(&moves).contains(line), "{}", text(&moves));
+    let keys = r#""moved_places":[{"service":"web","places":1640,"of":16381,"percent":10.01}]"#;
+    assert!(json(&moves).contains(keys), "{}", json(&moves));
     // The order of backends is no difference, but that of services is one.
     let turned = service("web", "1", "", "4 3 2 1");
     assert_eq!(difference(&web, &turned), Difference::default());
@@ -230,7 +238,7 @@ fn what_is_known_by_numbers_alone() {
 
 #[test]
 fn as_json() {
-    insta::assert_snapshot!(json(&reload(all_kinds())), @r#"{"interface":"eth0","generation":4,"dry_run":false,"changed":true,"compared":"all","policy":[{"key":"default","before":"pass","after":"drop"}],"arp":[{"key":"allow","before":null,"after":"192.0.2.1"}],"lists":[{"name":"new","kind":"blocklist","change":"added","before":{"ipv4":0,"ipv6":0},"after":{"ipv4":1,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null},{"name":"drop","kind":"blocklist","change":"changed","before":{"ipv4":5,"ipv6":0},"after":{"ipv4":1204,"ipv6":3},"added":{"ipv4":1200,"ipv6":3},"removed":{"ipv4":1,"ipv6":0},"settings":[{"key":"action","before":"drop","after":"count"}],"moved":{"from":1,"to":2}},{"name":"old","kind":"blocklist","change":"removed","before":{"ipv4":7,"ipv6":0},"after":{"ipv4":0,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null}],"rules":[{"name":"web","change":"added","settings":[],"moved":null},{"name":"ssh","change":"changed","settings":[{"key":"source","before":null,"after":"10.0.0.0/8"},{"key":"destination_port","before":22,"after":[22,23]},{"key":"source_port","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":[2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49]},{"key":"vlan","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":null}],"moved":{"from":3,"to":1}},{"name":"old","change":"removed","settings":[],"moved":null}],"service_settings":[],"services":[],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
+    insta::assert_snapshot!(json(&reload(all_kinds())), @r#"{"interface":"eth0","generation":4,"dry_run":false,"changed":true,"compared":"all","policy":[{"key":"default","before":"pass","after":"drop"}],"arp":[{"key":"allow","before":null,"after":"192.0.2.1"}],"lists":[{"name":"new","kind":"blocklist","change":"added","before":{"ipv4":0,"ipv6":0},"after":{"ipv4":1,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null},{"name":"drop","kind":"blocklist","change":"changed","before":{"ipv4":5,"ipv6":0},"after":{"ipv4":1204,"ipv6":3},"added":{"ipv4":1200,"ipv6":3},"removed":{"ipv4":1,"ipv6":0},"settings":[{"key":"action","before":"drop","after":"count"}],"moved":{"from":1,"to":2}},{"name":"old","kind":"blocklist","change":"removed","before":{"ipv4":7,"ipv6":0},"after":{"ipv4":0,"ipv6":0},"added":{"ipv4":0,"ipv6":0},"removed":{"ipv4":0,"ipv6":0},"settings":[],"moved":null}],"rules":[{"name":"web","change":"added","settings":[],"moved":null},{"name":"ssh","change":"changed","settings":[{"key":"source","before":null,"after":"10.0.0.0/8"},{"key":"destination_port","before":22,"after":[22,23]},{"key":"source_port","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":[2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49]},{"key":"vlan","before":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39],"after":null}],"moved":{"from":3,"to":1}},{"name":"old","change":"removed","settings":[],"moved":null}],"service_settings":[],"services":[],"moved_places":[],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
     let by_numbers = Difference { by_numbers: true, ..Difference::default() };
-    insta::assert_snapshot!(json(&Reload { dry_run: true, ..reload(by_numbers) }), @r#"{"interface":"eth0","generation":4,"dry_run":true,"changed":false,"compared":"numbers","policy":[],"arp":[],"lists":[],"rules":[],"service_settings":[],"services":[],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
+    insta::assert_snapshot!(json(&Reload { dry_run: true, ..reload(by_numbers) }), @r#"{"interface":"eth0","generation":4,"dry_run":true,"changed":false,"compared":"numbers","policy":[],"arp":[],"lists":[],"rules":[],"service_settings":[],"services":[],"moved_places":[],"map_bytes":{"before":6291456,"meanwhile":8388608,"after":7340032}}"#);
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{MapBytes, Reload};
+use super::{MapBytes, MovedPlaces, Reload};
 use crate::config::written::Value;
 use crate::difference::{
     BackendChange, Difference, EntryChange, Fate, KeyChange, ListChange, Move, NAMED, RuleChange,
@@ -25,6 +25,9 @@ pub fn write(out: &mut dyn Write, reload: &Reload) -> io::Result<()> {
         text.push_str("  ");
         text.push_str(&line);
         text.push('\n');
+    }
+    for moved in &reload.moved_places {
+        let _ = writeln!(text, "  {}", moved_places(moved));
     }
     if !reload.difference.is_empty() {
         let _ = writeln!(text, "  maps: {}", map_bytes(reload.map_bytes));
@@ -62,6 +65,16 @@ pub fn lines(difference: &Difference, names: bool) -> Vec<String> {
         lines.push("no change: the ruleset is the same".to_owned());
     }
     lines
+}
+
+fn moved_places(moved: &MovedPlaces) -> String {
+    let MovedPlaces { service, places, of, percent } = moved;
+    format!(
+        "service {}: {} of the {} places of its table move to another backend ({percent:.1} %)",
+        plain(service),
+        grouped(*places as u64),
+        grouped(*of as u64)
+    )
 }
 
 /// Names the first entries, and says how many more there are.
