@@ -274,3 +274,30 @@ fn a_reload_says_how_many_places_move() {
     let told = bench.xdpctl(args.iter().chain(&["--json"])).success().json();
     assert_eq!(told["moved_places"], json!([]));
 }
+
+#[test]
+fn status_tells_what_keeps_services_from_serving() {
+    let mut bench = routed();
+    let status = |bench: &Bench| bench.xdpctl(["status", JUDGED, "--json"]).json()[0].clone();
+    let well = status(&bench);
+    assert_eq!(
+        (&well["entries"]["services"], &well["entries"]["backends"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(well["problems"], json!([]));
+    say(&bench, "down");
+    forward(&bench, "conf/in0/forwarding", "0");
+    let unwell = status(&bench);
+    assert_eq!(
+        unwell["problems"],
+        json!([
+            "in0 does not forward IPv4 any more: what services send on by the kernel's routes is \
+             dropped; `sysctl -w net/ipv4/conf/in0/forwarding=1` switches it on",
+            "service \"web\": none of 1 backend is up; `xdpctl services in0 web` says why of each",
+        ])
+    );
+    // With a fixed next hop, no route is asked for.
+    bench.attach(SERVICES);
+    say(&bench, "up");
+    assert_eq!(status(&bench)["problems"], json!([]));
+}

@@ -287,7 +287,7 @@ fn attaching_takes_program_and_entries_to_the_nic() {
     assert_eq!(status["link"], "up");
     assert_eq!(status["generation"], 1);
     assert_eq!(status["problems"], Value::Array(Vec::new()));
-    let entries = serde_json::json!({"ipv4": 2, "ipv6": 2, "domains": 0, "rules": 0, "bans": 0});
+    let entries = serde_json::json!({"ipv4": 2, "ipv6": 2, "domains": 0, "rules": 0, "bans": 0, "services": 0, "backends": 0});
     assert_eq!(status["entries"], entries);
     assert!(status["map_bytes"].as_u64().unwrap() > 0);
     let interface = Interface::by_index(device.interface.index).unwrap();

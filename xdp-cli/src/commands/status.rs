@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use xdp_common::lookup::services::State;
+
 use super::{Failure, Session};
 use crate::args;
 use crate::config::asked::Asked;
@@ -12,11 +14,13 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::in_force::Trial;
 use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::attached::services;
 use crate::datapath::change::redirect_targets::{self, Outcome};
 use crate::datapath::change::{kernel, pins};
 use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
+use crate::datapath::host::serving;
 use crate::datapath::maps::dynamic;
 use crate::notation::{counted, duration, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
@@ -62,6 +66,7 @@ pub(super) fn of(
     asked: &mut Asked,
 ) -> Status {
     let mut status = view(attachment, carriers, outcomes);
+    status.problems.extend(of_services(attachment));
     status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
     status
@@ -113,6 +118,54 @@ fn since_loaded(namespace: &Namespace, attachment: &Attachment, asked: &mut Aske
             .push(format!("{} more changed since they were loaded", counted(more as u64, "file")));
     }
     changes
+}
+
+/// What keeps services from sending packets on.
+fn of_services(attachment: &Attachment) -> Vec<String> {
+    let Some(in_force) = attachment.in_force().filter(|it| !it.metadata.backends.is_empty()) else {
+        return Vec::new();
+    };
+    let name = attachment.name();
+    let mut problems = Vec::new();
+    // Only the kernel's routes need forwarding, and only where they are asked.
+    for is_v6 in [false, true] {
+        let hops = &in_force.metadata.next_hops;
+        if hops.iter().any(|hop| hop.address.is_ipv6() == is_v6)
+            && serving::forwards(&name, is_v6) == Some(false)
+        {
+            problems.push(format!(
+                "{} does not forward {} any more: what services send on by the kernel's routes is \
+                 dropped; `sysctl -w {}` switches it on",
+                plain(&name),
+                if is_v6 { "IPv6" } else { "IPv4" },
+                word(&format!("{}=1", serving::setting(&name, is_v6)))
+            ));
+        }
+    }
+    let services = match services::read(attachment) {
+        Ok((_, services)) => services,
+        Err(error) => {
+            problems.push(with_hint(error));
+            return problems;
+        }
+    };
+    for service in services {
+        let as_words = format!("xdpctl services {} {}", word(&name), word(&service.name));
+        if !service.backends.iter().any(|it| it.state == State::Up) {
+            problems.push(format!(
+                "service \"{}\": none of {} is up; `{as_words}` says why of each",
+                plain(&service.name),
+                counted(service.backends.len() as u64, "backend")
+            ));
+        } else if service.panics {
+            problems.push(format!(
+                "service \"{}\": so few of its backends are up that checks are disregarded, as `panic` \
+                 of the configuration says; `{as_words}` shows what they found",
+                plain(&service.name)
+            ));
+        }
+    }
+    problems
 }
 
 /// Pins that somebody removed. The link leads to all that they led to, so that nothing else is wrong.
@@ -296,6 +349,8 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
             domains: listed.names,
             rules: u64::from(in_force.rules),
             bans,
+            services: metadata.backends.len() as u64,
+            backends: metadata.backends.iter().map(|it| it.len() as u64).sum(),
         },
         map_bytes,
         bypass,

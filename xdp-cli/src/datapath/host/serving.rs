@@ -33,7 +33,7 @@ impl Host {
             interface: interface.name.clone(),
             mtu: interface.mtu,
             addresses: addresses::all()?,
-            forwarding: [false, true].map(|is_v6| forwarding(&interface.name, is_v6)),
+            forwarding: [false, true].map(|is_v6| forwards(&interface.name, is_v6)),
         })
     }
 
@@ -54,13 +54,14 @@ impl Host {
     }
 }
 
-fn forwarding(interface: &str, is_v6: bool) -> Option<bool> {
+/// Whether the kernel forwards what comes in by an interface; `None` where it has no such setting.
+pub fn forwards(interface: &str, is_v6: bool) -> Option<bool> {
     let text = fs::read_to_string(format!("/proc/sys/{}", setting(interface, is_v6))).ok()?;
     Some(text.trim() != "0")
 }
 
-/// The path of the setting below /proc/sys, by which sysctl(8) knows it too.
-fn setting(interface: &str, is_v6: bool) -> String {
+/// The path of that setting below /proc/sys, by which sysctl(8) knows it too.
+pub fn setting(interface: &str, is_v6: bool) -> String {
     let family = if is_v6 { "ipv6" } else { "ipv4" };
     format!("net/{family}/conf/{interface}/forwarding")
 }

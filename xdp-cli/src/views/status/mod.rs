@@ -78,6 +78,9 @@ pub struct EntryCounts {
     pub rules: u64,
     /// Run-time entries.
     pub bans: u64,
+    pub services: u64,
+    /// Of all services together.
+    pub backends: u64,
 }
 
 /// An interface that rules redirect to.

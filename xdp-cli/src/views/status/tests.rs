@@ -15,7 +15,15 @@ fn well() -> Status {
         loaded_at: UNIX_EPOCH + Duration::from_millis(1_769_860_800_250),
         uptime_seconds: 93_784,
         program_id: 42,
-        entries: EntryCounts { ipv4: 1_204, ipv6: 1, domains: 0, rules: 1, bans: 2 },
+        entries: EntryCounts {
+            ipv4: 1_204,
+            ipv6: 1,
+            domains: 0,
+            rules: 1,
+            bans: 2,
+            services: 0,
+            backends: 0,
+        },
         map_bytes: 12 << 20,
         bypass: false,
         problems: Vec::new(),
@@ -91,8 +99,8 @@ fn red_lines(text: &str) -> String {
 
 #[test]
 fn as_json() {
-    insta::assert_snapshot!(json(&[well()]), @r#"[{"interface":"eth0","ifindex":2,"mode":"native","link":"up","generation":3,"config":"/etc/xdpctl/eth0.toml","loaded_at":"2026-01-31T12:00:00.250Z","uptime_seconds":93784,"program_id":42,"entries":{"ipv4":1204,"ipv6":1,"domains":0,"rules":1,"bans":2},"map_bytes":12582912,"bypass":false,"problems":[],"redirects":[]}]"#);
-    insta::assert_snapshot!(json(&[unwell()]), @r#"[{"interface":"wan\u001b[2J","ifindex":2,"mode":"generic","link":"gone","generation":3,"config":"/etc/xdpctl/eth0.toml","loaded_at":"2026-01-31T12:00:00.250Z","uptime_seconds":0,"program_id":42,"entries":{"ipv4":1204,"ipv6":1,"domains":0,"rules":1,"bans":2},"map_bytes":18446744073709551615,"bypass":true,"problems":["eth9 is missing","another program is attached"],"attached_as":"eth7","loaded_from":"/root/trial.toml","redirects":[{"to":"eth1","ifindex":3,"rules":["to-ids","mirror"],"pass_program":true},{"to":"eth9","ifindex":null,"rules":["to-none"],"pass_program":false}]}]"#);
+    insta::assert_snapshot!(json(&[well()]), @r#"[{"interface":"eth0","ifindex":2,"mode":"native","link":"up","generation":3,"config":"/etc/xdpctl/eth0.toml","loaded_at":"2026-01-31T12:00:00.250Z","uptime_seconds":93784,"program_id":42,"entries":{"ipv4":1204,"ipv6":1,"domains":0,"rules":1,"bans":2,"services":0,"backends":0},"map_bytes":12582912,"bypass":false,"problems":[],"redirects":[]}]"#);
+    insta::assert_snapshot!(json(&[unwell()]), @r#"[{"interface":"wan\u001b[2J","ifindex":2,"mode":"generic","link":"gone","generation":3,"config":"/etc/xdpctl/eth0.toml","loaded_at":"2026-01-31T12:00:00.250Z","uptime_seconds":0,"program_id":42,"entries":{"ipv4":1204,"ipv6":1,"domains":0,"rules":1,"bans":2,"services":0,"backends":0},"map_bytes":18446744073709551615,"bypass":true,"problems":["eth9 is missing","another program is attached"],"attached_as":"eth7","loaded_from":"/root/trial.toml","redirects":[{"to":"eth1","ifindex":3,"rules":["to-ids","mirror"],"pass_program":true},{"to":"eth9","ifindex":null,"rules":["to-none"],"pass_program":false}]}]"#);
 }
 
 #[test]
