@@ -10,8 +10,9 @@ use xdp_common::filter::services::MAX_SHARED;
 use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{
-    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT, KEY_REPLY, KEY_SET, Key, LINE_BITS,
-    LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS, Tracking, fields,
+    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT,
+    KEY_REPLY, KEY_SET, Key, LINE_BITS, LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS,
+    Tracking, fields,
 };
 use xdp_common::stats::counter::CounterId;
 
