@@ -67,6 +67,10 @@ impl Tunnels {
 
 /// Whether the kernel has the devices, which are there then.
 fn has_devices(lab: &Lab, role: &str, gue: u16) -> bool {
+    // The kernel loads the devices when they are asked for, and these not.
+    let mut modprobe = lab.command(role, "modprobe");
+    modprobe.args(["-q", "-a", "fou", "fou6"]);
+    process::try_run(modprobe, COMMAND_TIMEOUT);
     let gue = gue.to_string();
     let commands: [&[&str]; 6] = [
         &["link", "add", "ipip0", "type", "ipip", "external"],
