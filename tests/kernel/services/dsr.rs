@@ -1,14 +1,14 @@
 //! `mode = "dsr"` and `"l2dsr"`: the backend gets the client's own packet, and answers the client itself.
 
-use super::filled;
 use super::{
-    GUE, MARK, counted, expect, expect_none, next_marked, packets, send, service, to_each,
+    GUE, MARK, counted, expect, expect_none, filled, next_error, next_marked, packets, send,
+    service, to_each,
 };
 use crate::lab::balancer::*;
 use crate::lab::frame::*;
 use crate::lab::tunnel::Tunnels;
 
-const BULK: usize = 1 << 20;
+const BULK: usize = 512 << 10;
 const V4: [(&str, &str); 2] = [("10.2.0.11", ""), ("10.2.0.12", "")];
 const V6: [(&str, &str); 2] = [("2001:db8:2::11", ""), ("2001:db8:2::12", "")];
 
@@ -139,11 +139,23 @@ fn to_the_byte() {
     sources.dedup();
     assert!(sources.len() >= 7, "{sources:?}");
 
-    // No room for a longer header: dropped, and so are fragments.
+    // No room for a longer header: the client is told how long a packet may be, by the service.
+    let full = filled(client_udp4(DSR, 999, 80).dont_fragment(), 14 + 1500);
+    send(&lab, &client, &full, &counted("tx", "service", &["to4-80"]));
+    let error = next_error(&client);
+    assert_eq!(error[26..34], [192, 0, 2, 129, 10, 1, 0, 2], "addresses");
+    assert_eq!(error[34..36], [3, 4], "fragmentation needed");
+    assert_eq!(error[40..42], 1480_u16.to_be_bytes());
+    assert_eq!(error[42..62], full.build()[14..34], "the quotation");
+    let full = filled(client_udp6(DSR6, 999, 83), 14 + 1500);
+    send(&lab, &client, &full, &counted("tx", "service", &["to6-83"]));
+    let error = next_error(&client);
+    assert_eq!(error[22..54], [&full.build()[38..54], &full.build()[22..38]].concat());
+    assert_eq!(error[54..56], [2, 0], "packet too big");
+    assert_eq!(error[58..62], 1452_u32.to_be_bytes());
+    // One that may be fragmented is dropped, and so are fragments.
     let full = filled(client_udp4(DSR, 999, 80), 14 + 1500);
     send(&lab, &client, &full, &counted("drop", "service", &["to4-80"]));
-    let full = filled(client_udp6(DSR6, 999, 83), 14 + 1500);
-    send(&lab, &client, &full, &counted("drop", "service", &["to6-83"]));
     let first = client_udp4(DSR, 999, 80).payload(MARK).fragment(0, true);
     send(&lab, &client, &first, &counted("drop", "service", &["to4-80"]));
     for (length, port) in [(1500 - 20, 80), (1500 - 28, 82), (1500 - 40, 81), (1500 - 48, 83)] {

@@ -46,25 +46,44 @@ fn to_each(lab: &Balancer, to: &str) -> [Connection; 2] {
     panic!("of 64 connections to {to}, all went to one backend");
 }
 
-/// Whether a frame is one of a test; its checksums have to be right. Errors that hosts send may quote one.
+/// Whether a frame is one of a test, whose checksums have to be right then, or an ICMP error about one.
 #[track_caller]
-fn is_marked(frame: &[u8]) -> bool {
-    const ICMP: [u8; 2] = [1, 58];
-    let marked = frame.windows(MARK.len()).any(|bytes| bytes == MARK);
-    if marked {
-        checksum::assert_right(frame, Some(GUE));
+fn is_marked(frame: &[u8]) -> Option<Marked> {
+    if !frame.windows(MARK.len()).any(|bytes| bytes == MARK) {
+        return None;
     }
-    marked && !checksum::protocol(frame).is_some_and(|protocol| ICMP.contains(&protocol))
+    checksum::assert_right(frame, Some(GUE));
+    match checksum::protocol(frame) {
+        Some(1 | 58) => Some(Marked::Error),
+        _ => Some(Marked::Frame),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marked {
+    Frame,
+    Error,
 }
 
 /// The next frame of a test that arrives somewhere.
 #[track_caller]
 fn next_marked(port: &Port) -> Vec<u8> {
+    next(port, Marked::Frame)
+}
+
+/// The next ICMP error about one.
+#[track_caller]
+fn next_error(port: &Port) -> Vec<u8> {
+    next(port, Marked::Error)
+}
+
+#[track_caller]
+fn next(port: &Port, what: Marked) -> Vec<u8> {
     let deadline = Instant::now() + patient(EVENT);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let frame = port.recv(left).expect("no frame of this test arrives");
-        if is_marked(&frame) {
+        let frame = port.recv(left).unwrap_or_else(|| panic!("no {what:?} of this test arrives"));
+        if is_marked(&frame) == Some(what) {
             return frame;
         }
     }
@@ -87,7 +106,8 @@ fn expect(port: &Port, frame: &Frame) {
 #[track_caller]
 fn expect_none(port: &Port) {
     for frame in port.recv_all(Duration::ZERO) {
-        assert!(!is_marked(&frame), "on {} arrived\n{}", port.interface(), hex(&frame));
+        let marked = is_marked(&frame) == Some(Marked::Frame);
+        assert!(!marked, "on {} arrived\n{}", port.interface(), hex(&frame));
     }
 }
 
