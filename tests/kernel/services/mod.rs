@@ -6,6 +6,7 @@ mod nat;
 mod order;
 mod spread;
 mod states;
+mod survive;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
