@@ -204,20 +204,27 @@ pub fn find<L: Lines>(
             let class = class(lines, header, packet)?;
             serving.front = services::find(lines, header, key.for_prefix(class))?;
         }
+    } else if packet.transport == Transport::TCP || packet.transport == Transport::PORTS {
+        find_front(lines, header, packet, Key::destination(packet), serving)?;
+    } else {
+        return Some(());
+    }
+    if serving.front != 0 {
+        for_client(lines, header, packet, launder(serving))?;
+    }
+    if packet.transport == Transport::FRAGMENT {
         if serving.front != 0 {
             serving.work = Work::Fragment as u32;
         }
         return Some(());
     }
-    if packet.transport != Transport::TCP && packet.transport != Transport::PORTS {
-        return Some(());
-    }
-    find_by(lines, header, packet, Key::destination(packet), serving)
+    forward_or_return(lines, header, packet, serving)
 }
 
-/// The same, for a packet to an address with that key.
+/// Leaves the first of the fronts that are asked about packets to an address with that key; 0 where there
+/// are none.
 #[inline(always)]
-fn find_by<L: Lines>(
+fn find_front<L: Lines>(
     lines: &L,
     header: &Header,
     packet: &Packet,
@@ -237,9 +244,17 @@ fn find_by<L: Lines>(
             serving.front = services::find(lines, header, key.for_any_port())?;
         }
     }
-    if serving.front != 0 {
-        for_client(lines, header, packet, launder(serving))?;
-    }
+    Some(())
+}
+
+/// What is to be done with a packet by the front that takes it, or as the reply of a backend.
+#[inline(always)]
+fn forward_or_return<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    serving: &mut Serving,
+) -> Option<()> {
     if serving.front != 0 {
         serving.work = Work::Forward as u32;
         return Some(());
@@ -282,7 +297,11 @@ pub fn find_of_icmp<L: Lines>(
     let is_echo = serving.report == Report::None as u32;
     // No reply of a backend has the protocol of an echo.
     let key = if is_echo { Key::echo(about) } else { Key::destination(about) };
-    find_by(lines, header, about, key, serving)
+    find_front(lines, header, about, key, serving)?;
+    if serving.front != 0 {
+        for_client(lines, header, about, launder(serving))?;
+    }
+    forward_or_return(lines, header, about, serving)
 }
 
 /// Of the fronts that share an address, leaves the first that takes this client; 0 where none does. `None`
