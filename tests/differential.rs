@@ -25,8 +25,12 @@ mod domains;
 mod frames;
 #[path = "model/judge.rs"]
 mod judge;
+#[path = "model/leaving.rs"]
+mod leaving;
 #[path = "model/loading.rs"]
 mod loading;
+#[path = "model/maglev.rs"]
+mod maglev;
 #[path = "model/messages.rs"]
 mod messages;
 #[path = "model/packet.rs"]
@@ -34,6 +38,13 @@ mod packet;
 #[allow(dead_code, reason = "as above")]
 #[path = "model/rulesets.rs"]
 mod rulesets;
+#[path = "model/service_config.rs"]
+mod service_config;
+#[path = "model/service_rulesets.rs"]
+mod service_rulesets;
+#[allow(dead_code, reason = "as above")]
+#[path = "model/services.rs"]
+mod services;
 
 #[path = "differential/bench.rs"]
 mod bench;
@@ -57,6 +68,8 @@ mod pairs;
 mod product;
 #[path = "differential/raw.rs"]
 mod raw;
+#[path = "differential/serving.rs"]
+mod serving;
 #[path = "differential/structured.rs"]
 mod structured;
 #[path = "differential/table.rs"]

@@ -33,6 +33,9 @@ mod packet;
 #[allow(dead_code, reason = "made for the model\'s tests, which use all of it")]
 #[path = "model/rulesets.rs"]
 mod rulesets;
+#[allow(dead_code, reason = "as above")]
+#[path = "model/service_config.rs"]
+mod service_config;
 
 #[path = "offload/netdevsim.rs"]
 mod netdevsim;

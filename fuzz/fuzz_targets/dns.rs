@@ -25,6 +25,7 @@ mod model {
     pub mod packet;
     pub mod product;
     pub mod questions;
+    pub mod service_config;
 }
 
 /// What the longest packet of IPv4 has room for.

@@ -14,6 +14,7 @@ mod model {
     pub mod config;
     pub mod packet;
     pub mod reading;
+    pub mod service_config;
 }
 
 /// More than 16 bits can say, whatever headers come before.

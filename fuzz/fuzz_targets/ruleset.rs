@@ -30,6 +30,7 @@ mod model {
     pub mod packet;
     pub mod product;
     pub mod rulesets;
+    pub mod service_config;
 }
 
 const FRAMES: usize = 40;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
+use xdp_common::lookup::services::Lost;
 use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
 use xdp_common::stages::Needs;
@@ -19,10 +20,12 @@ use xdpctl::datapath::change::kernel::{self, BuildContext};
 use xdpctl::datapath::maps::dynamic::{self, Order, Store};
 use xdpctl::datapath::maps::handles::Maps;
 use xdpctl::datapath::maps::image;
+use xdpctl::datapath::maps::states::{By, States, Word};
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::sys::bpf::{self, Run};
 use xdpctl::image::Image;
-use xdpctl::image::metadata::{Counted, Mode};
+use xdpctl::image::metadata::{Counted, Metadata, Mode};
+use xdpctl::image::services::Before;
 use xdpctl::judgement::answer::Answer;
 use xdpctl::judgement::names::{RunTime, addresses, full};
 use xdpctl::judgement::{self, RunTimeEntries};
@@ -127,6 +130,11 @@ impl Filter {
             loaded_from: Path::new("/model.toml"),
             attached_at: 0,
             before: self.in_force.as_ref(),
+            tables: match &self.in_force {
+                Some(in_force) => kernel::tables_in_force(self.maps, in_force)
+                    .map_err(|error| error.to_string())?,
+                None => Before::default(),
+            },
         };
         let prepared = kernel::prepare(&ruleset, &context).map_err(|error| error.to_string())?;
         let before = self.named_counts();
@@ -191,7 +199,18 @@ impl Filter {
     }
 
     fn counted(&self) -> &[Counted] {
-        self.in_force.as_ref().map_or(&[], |in_force| &in_force.metadata.counted)
+        self.metadata().map_or(&[], |metadata| &metadata.counted)
+    }
+
+    /// Of the ruleset in force.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.in_force.as_ref().map(|in_force| &in_force.metadata)
+    }
+
+    /// What a command or a check says of a backend, by its id and that of its service.
+    pub fn say(&self, service: u32, backend: u32, by: By, word: Word) {
+        let image = self.image.as_ref().expect("a ruleset is in force");
+        States::open(self.maps).unwrap().say(image, service, backend, by, word).unwrap();
     }
 
     /// Whether this kernel lets a caller say how much of a frame lies in the first buffer: from 6.18
@@ -226,7 +245,8 @@ impl Filter {
                     return ("lost".to_owned(), it.name.clone());
                 }
             }
-            ("nothing".to_owned(), format!("number {number}"))
+            let nothing = || ("nothing".to_owned(), format!("number {number}"));
+            self.metadata().and_then(|it| named_of_service(it, number)).unwrap_or_else(nothing)
         };
         let counted = moved.numbers.iter().map(|(number, by)| {
             let (kind, name) = name(*number);
@@ -378,6 +398,18 @@ impl Filter {
     }
 }
 
+/// What a counter of a service is called that is not the service's own: why packets were lost, with the
+/// service's name, or `backend`, with both names.
+fn named_of_service(metadata: &Metadata, number: u32) -> Option<(String, String)> {
+    metadata.services().find_map(|(service, backends)| {
+        let lost = (service.number + 1..).zip(Lost::ALL).find(|(it, _)| *it == number);
+        let lost = lost.map(|(_, lost)| (lost.as_str().to_owned(), service.name.clone()));
+        let backend = backends.iter().find(|it| it.number == number);
+        let backend = backend.map(|it| format!("{}/{}", service.name, it.name));
+        lost.or(backend.map(|name| ("backend".to_owned(), name)))
+    })
+}
+
 fn named(counted: &Counted) -> (String, String) {
     (counted.kind.as_str().to_owned(), counted.name.clone())
 }
@@ -402,7 +434,7 @@ fn expected(opinion: &Opinion, given: Given<'_>, link_type: LinkType) -> Seen {
     let cells = vec![(opinion.verdict, opinion.reason, once)];
     let unreadable = opinion.unreadable.map(|why| (why, once)).into_iter().collect();
     let mut frame = output(opinion, given.frame);
-    if opinion.answer.is_some() {
+    if opinion.answer.is_some() && opinion.reason != "service" {
         // What lies behind that which is taken for the whole frame stays behind it.
         let untold = given.frame.len() - once.1 as usize;
         let length = given.frame.len().min(frame.len() + untold);

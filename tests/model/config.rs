@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::service_config::Services;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
@@ -23,6 +25,7 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Run-time entries, which are not in the text, in the order in which they were put.
     pub entries: Vec<RuntimeEntry>,
+    pub services: Services,
 }
 
 /// What `xdpctl allow` or `xdpctl block` left.
@@ -275,6 +278,7 @@ impl Config {
         for rule in &self.rules {
             rule.write(&mut text);
         }
+        self.services.write(&mut text);
         (text, files)
     }
 }
@@ -397,11 +401,11 @@ impl Rule {
     }
 }
 
-fn line(key: &str, value: impl fmt::Display) -> String {
+pub fn line(key: &str, value: impl fmt::Display) -> String {
     format!("{key} = {value}\n")
 }
 
-fn quoted(value: impl fmt::Display) -> String {
+pub fn quoted(value: impl fmt::Display) -> String {
     format!("\"{value}\"")
 }
 
@@ -410,7 +414,7 @@ fn literal(value: impl fmt::Display) -> String {
     format!("'{value}'")
 }
 
-fn array<S: fmt::Display>(values: impl IntoIterator<Item = S>) -> String {
+pub fn array<S: fmt::Display>(values: impl IntoIterator<Item = S>) -> String {
     let mut text = String::from("[");
     for value in values {
         let _ = write!(text, "{value}, ");
@@ -418,10 +422,10 @@ fn array<S: fmt::Display>(values: impl IntoIterator<Item = S>) -> String {
     text + "]"
 }
 
-fn ports((first, last): &(u16, u16)) -> String {
+pub fn ports((first, last): &(u16, u16)) -> String {
     if first == last { first.to_string() } else { quoted(format!("{first}-{last}")) }
 }
 
-fn mac(mac: &Mac) -> String {
+pub fn mac(mac: &Mac) -> String {
     quoted(mac.map(|byte| format!("{byte:02x}")).join(":"))
 }

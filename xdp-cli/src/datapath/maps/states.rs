@@ -158,7 +158,7 @@ impl States {
 }
 
 /// The service's word, and the ids of the backends that are up.
-fn summary(
+pub fn summary(
     front: &Front,
     backends: &[Backend],
     words: &[u64],
@@ -201,7 +201,7 @@ fn summary(
 }
 
 /// Up to three backends that are up, spread over all of them.
-fn spare_word(up: &[u32]) -> u64 {
+pub fn spare_word(up: &[u32]) -> u64 {
     let count = up.len().min(SPARES as usize);
     (0..SPARES as usize).fold(0, |word, at| {
         let Some(at_most) = count.checked_sub(1) else { return word };
