@@ -5,7 +5,7 @@ use std::fs;
 use pnet_base::MacAddr;
 use serde_json::{Value, json};
 
-use crate::explain::explain_frames;
+use crate::explain::{explain_frames, lines, without_the_kernel};
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::*;
 use crate::lab::patience::{EVENT, patient};
@@ -132,6 +132,17 @@ fn explain_says_where_a_service_sends_a_frame() {
     );
     assert!(answers[6].get("service").is_none());
 
+    // The configuration says the same without the kernel, but for the interface's name.
+    let captured = bench.directory().join("asked.pcap");
+    let rest = ["--json", "--pcap", captured.to_str().unwrap()];
+    let output = without_the_kernel("explain", &bench.directory().join("in0.toml"), rest);
+    let here = lines(&output.success().stdout);
+    for (number, (mut kernel, here)) in answers.iter().cloned().zip(&here).enumerate() {
+        kernel["to"] = json!(null);
+        assert_eq!(&kernel, here, "frame {}", number + 1);
+    }
+    assert_eq!(here.len(), answers.len());
+
     // A run-time entry lets in too; and without a backend, nothing is sent.
     bench.xdpctl(["allow", JUDGED, "203.0.113.0/24"]).success();
     say(&bench, "down");
@@ -180,8 +191,13 @@ fn explain_follows_the_routes() {
     bench.lab().ip("dut", ["route", "add", "unreachable", "10.9.0.2"]).success();
     let query = udp4("203.0.113.7", "192.0.2.11", 4000, 53);
     let [web, dns] = explain_frames(&bench, &[request("203.0.113.7").build(), query.build()]);
-    let to_web = json!(["redirect", "service", "web", null, "out0", "web", "b1", "hash", null]);
-    assert_eq!(told(&web), to_web);
+    let to_web = |to| json!(["redirect", "service", "web", null, to, "web", "b1", "hash", null]);
+    assert_eq!(told(&web), to_web(json!("out0")));
+    // Without the kernel, nobody knows the way.
+    let frame = hex(request("203.0.113.7"));
+    let file = bench.directory().join("in0.toml");
+    let output = without_the_kernel("explain", &file, ["--json", "--packet", &frame]);
+    assert_eq!(told(&lines(&output.success().stdout)[0]), to_web(json!(null)));
     let to_dns = json!(["drop", "service", "dns", null, null, "dns", "d1", "hash", "no_route"]);
     assert_eq!(told(&dns), to_dns);
 }

@@ -5,6 +5,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::order::Scratch;
+use xdp_common::filter::serve::is_first_fragment;
 use xdp_common::filter::services::{self, Report, Serving, Work};
 use xdp_common::filter::tracking::{self, Flow};
 use xdp_common::image::{Header, Lines};
@@ -21,7 +22,7 @@ use crate::frame::{Linear, Writable};
 use crate::image::Image;
 use crate::names::{broken, go_on, same_image};
 use crate::serve::{DROP, SEND_BACK};
-use crate::services::{InForce, is_first_fragment, not_served};
+use crate::services::{InForce, not_served};
 
 /// Finds the service and the backend that a message is about.
 #[xdp(frags)]

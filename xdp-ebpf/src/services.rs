@@ -7,12 +7,12 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::capacity::{CONNECTION_SLOTS, STATE_SLOTS};
 use xdp_common::filter::order::Scratch;
-use xdp_common::filter::services::{self, Report, Work};
-use xdp_common::filter::tracking::{self, Beside, Flow, LINES_PER_SLOT, STATES_PER_SLOT};
-use xdp_common::image::{Header, LINE_WORDS, Line, Lines};
-use xdp_common::lookup::services::{Front, flow};
+use xdp_common::filter::serve;
+use xdp_common::filter::services::{Report, Work};
+use xdp_common::filter::tracking::{Beside, LINES_PER_SLOT, STATES_PER_SLOT};
+use xdp_common::image::{Header, LINE_WORDS, Line};
 use xdp_common::packet::tunnel::is_plain;
-use xdp_common::packet::{Packet, PacketBytes, Transport, Window, echo, quotation, transport};
+use xdp_common::packet::{echo, quotation};
 use xdp_common::stages;
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::verifier::{black_box, launder, name};
@@ -47,16 +47,15 @@ pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     let header = image.header();
     let Scratch { packet, serving, zero, .. } = &mut cpu.scratch;
     let frame = Linear::new(&ctx, *zero);
-    serving.work = Work::None as u32;
     serving.report = Report::None as u32;
-    if is_plain(packet, before(&frame, packet)) {
-        if quotation::is_error(packet) || echo::is_request(packet) {
-            go_on::<{ stages::ICMP }>(&ctx);
-            return broken(cpu);
-        }
-        if services::find(&image, header, packet, serving).is_none() {
-            return broken(cpu);
-        }
+    if is_plain(packet, serve::before(&frame, packet))
+        && (quotation::is_error(packet) || echo::is_request(packet))
+    {
+        go_on::<{ stages::ICMP }>(&ctx);
+        return broken(cpu);
+    }
+    if serve::find(&image, header, &frame, packet, serving).is_none() {
+        return broken(cpu);
     }
     let cpu = launder(cpu);
     if cpu.scratch.serving.work == Work::None as u32 {
@@ -85,68 +84,8 @@ pub fn not_served(ctx: &XdpContext, cpu: &mut PerCpu) -> u32 {
 fn choose(ctx: &XdpContext, image: &Image, header: &Header, scratch: &mut Scratch) -> Option<()> {
     let Scratch { packet, serving, question, zero, .. } = scratch;
     let frame = Linear::new(ctx, *zero);
-    if is_first_fragment(&frame, packet) {
-        serving.work = Work::Fragment as u32;
-        return Some(());
-    }
-    let front = Front::of(image.line(serving.front)?);
-    let number = flow(image, header, packet, front.hash)?;
-    serving.flow = number;
-    serving.is_new = u32::from(begins(&frame, packet));
     let mut beside = InForce { lines: header.connection_lines, question: *question };
-    let flow = Flow { number, is_new: serving.is_new, is_report: false };
-    let choice = launder(&mut serving.choice);
-    let (backend, by) = tracking::choose(image, &mut beside, header, front, &flow, choice)?;
-    serving.backend = backend;
-    serving.by = by as u32;
-    if backend == 0 {
-        serving.work = Work::Unserved as u32;
-    }
-    Some(())
-}
-
-/// The two bytes before a packet; 0 where there are none.
-#[inline(always)]
-fn before(frame: &Linear, packet: &Packet) -> u16 {
-    if packet.parts.l3 < 2 {
-        return 0;
-    }
-    frame.window::<2>(packet.parts.l3 - 2).map_or(0, |bytes| bytes.u16(0))
-}
-
-/// Whether a packet that is no later fragment is the first of several. IPv6 says so in an extension header,
-/// which is looked for in the first two places.
-#[inline(always)]
-pub fn is_first_fragment(frame: &Linear, packet: &Packet) -> bool {
-    const MORE_FRAGMENTS: u16 = 1 << 13;
-    const FRAGMENT: u8 = 44;
-    let Packet { network, parts, .. } = packet;
-    if *network == xdp_common::packet::Network::IPV4 {
-        let flags = frame.window::<2>(parts.l3 + 6).map_or(0, |bytes| bytes.u16(0));
-        return flags & MORE_FRAGMENTS != 0;
-    }
-    if parts.l4.wrapping_sub(parts.l3) <= 40 {
-        return false;
-    }
-    let next = |at: u32| frame.window::<1>(at).map_or(0, |byte| byte.u8(0));
-    if next(parts.l3 + 6) == FRAGMENT {
-        // A header that says neither an offset nor more makes no fragment (RFC 6946).
-        return next(parts.l3 + 43) & 1 != 0;
-    }
-    next(parts.l3 + 40) == FRAGMENT
-}
-
-/// Whether a packet begins a connection: TCP's SYN without ACK, SCTP's INIT (RFC 9260, section 3.3.2).
-#[inline(always)]
-fn begins(frame: &Linear, packet: &Packet) -> bool {
-    const SYN_ACK: u32 = 0x12;
-    const SYN: u32 = 0x02;
-    const INIT: u8 = 1;
-    if packet.transport == Transport::TCP {
-        return packet.l4_octet & SYN_ACK == SYN;
-    }
-    packet.protocol == u32::from(transport::SCTP)
-        && frame.window::<1>(packet.parts.l4 + 12).is_some_and(|byte| byte.u8(0) == INIT)
+    serve::choose(image, &mut beside, header, &frame, packet, serving)
 }
 
 /// The maps beside the image.

@@ -28,7 +28,7 @@ fn explain<S: AsRef<OsStr>>(bench: &Bench, rest: impl IntoIterator<Item = S>) ->
 }
 
 #[track_caller]
-fn lines(text: &str) -> Vec<Value> {
+pub fn lines(text: &str) -> Vec<Value> {
     let object =
         |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     text.lines().map(object).collect()
@@ -41,7 +41,7 @@ fn hex_digits(bytes: &[u8]) -> String {
 /// Runs a command with `--config` and without capabilities: the kernel would refuse any call that
 /// needs one.
 #[track_caller]
-fn without_the_kernel<S: AsRef<OsStr>>(
+pub fn without_the_kernel<S: AsRef<OsStr>>(
     command: &str,
     file: &Path,
     rest: impl IntoIterator<Item = S>,

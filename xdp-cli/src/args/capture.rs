@@ -22,7 +22,7 @@ pub struct Capture {
     /// Only frames with this reason, or one of these with commas between
     #[arg(long, value_name = "REASON", value_delimiter = ',', value_parser = reason())]
     pub reason: Vec<Reason>,
-    /// Only frames that this list or rule decides or counts
+    /// Only frames that this list, rule or service decides or counts
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
     /// Only one of so many of these frames, on each CPU

@@ -119,6 +119,10 @@ pub enum Command {
     /// The program itself is asked, loaded once more on the maps in force with counters of its own:
     /// no live counter moves. With --config, a configuration is asked that need not be in force. The
     /// frame is given in hexadecimal, comes from a capture, or is built from its addresses and ports.
+    ///
+    /// Where a service takes the frame, its backend is chosen as for one that came in by the interface, and
+    /// nothing is remembered of it. With --config, no connection, no check and no command is known, and
+    /// routes are not either: a frame that goes by them is taken to be redirected, and keeps its MAC addresses.
     Explain(Box<Explain>),
     /// Show every list and run-time entry that holds an address or a name, the deciding one first
     Lookup(Lookup),
@@ -136,7 +140,7 @@ pub enum Command {
     /// Show frames as they come in, with verdict, reason, rule and entry, until Ctrl-C
     ///
     /// The frames are those that the attached program judges, as it got them: before MAC addresses are
-    /// rewritten, and those too that it drops. A line a frame, or pcapng with comments. Where they are
+    /// rewritten, and those too that it drops. Of services, they are those that leave. A line a frame, or pcapng with comments. Where they are
     /// not read fast enough, frames are lost to the capture and counted; what becomes of them stays the
     /// same. Two captures can run on an interface at a time.
     Capture(Capture),

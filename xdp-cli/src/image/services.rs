@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use xdp_common::capacity::MAX_BACKENDS_OF_ONE;
 use xdp_common::filter::services::MAX_SHARED;
-use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT};
+use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT, SPARE_BITS, SPARES};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{
     self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT,
@@ -154,6 +154,17 @@ pub fn backends<L: Lines>(lines: &L, front: &Front) -> Vec<Backend> {
     let all = 0..front.backend_count.min(MAX_BACKENDS_OF_ONE as u32);
     all.map_while(|at| lines.line(front.backends.wrapping_add(at)).map(|line| *Backend::of(line)))
         .collect()
+}
+
+/// The word with up to three backends that are up, spread over all of them
+/// (`xdp_common::filter::tracking`).
+pub fn spare_word(up: &[u32]) -> u64 {
+    let count = up.len().min(SPARES as usize);
+    (0..SPARES as usize).fold(0, |word, at| {
+        let Some(at_most) = count.checked_sub(1) else { return word };
+        let id = up[at.min(at_most) * up.len() / count];
+        word | u64::from(id) << (SPARE_BITS * at as u32)
+    })
 }
 
 impl Table {

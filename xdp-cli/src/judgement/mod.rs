@@ -9,6 +9,7 @@ pub mod answer;
 pub mod dns;
 pub mod names;
 pub mod reach;
+mod serving;
 
 use xdp_common::filter::dynamic::{Deciding, DynamicEntries, EntryAction};
 use xdp_common::filter::order::{self, Scratch};
@@ -64,6 +65,10 @@ pub fn judge(
     scratch.read(link_type, frame);
     let mut names = dns::Names::new(frame);
     order::judge(image, entries, &mut names, image.header(), &mut scratch);
+    let sent = match scratch.serve {
+        0 => None,
+        _ => serving::serve(image, image.header(), frame, &mut scratch),
+    };
     let Scratch { packet, effect, .. } = &mut scratch;
     let answered = effect.is_answered().then(|| names.answered(packet, effect)).flatten();
     if effect.is_answered() && answered.is_none() {
@@ -72,8 +77,10 @@ pub fn judge(
     let Scratch { packet, malformed, effect, serving, .. } = scratch;
     let broken = (Verdict::Aborted, Reason::Default);
     let (verdict, reason) = effect.decision.parts().unwrap_or(broken);
-    let rewritten =
-        || effect.leaves().then(|| rewritten(&effect.action, link_type, frame)).flatten();
+    let by_rule = reason == Reason::Rule;
+    let rewritten = || {
+        (by_rule && effect.leaves()).then(|| rewritten(&effect.action, link_type, frame)).flatten()
+    };
     Answer {
         verdict,
         reason,
@@ -85,7 +92,7 @@ pub fn judge(
         rule: effect.rule,
         served: Served::of(verdict, reason, Told::of(&serving)),
         packet: (malformed == 0).then_some(packet),
-        changed: answered.or_else(rewritten),
+        changed: sent.or(answered).or_else(rewritten),
     }
 }
 

@@ -11,5 +11,6 @@ pub mod lists;
 pub mod order;
 pub mod pace;
 pub mod rules;
+pub mod serve;
 pub mod services;
 pub mod tracking;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xdp_common::capacity::{CONNECTION_SLOTS, STATE_SLOTS};
 use xdp_common::filter::tracking::{
     AGE_BITS, DISREGARD_CHECKS, FIRST_MOMENT, IDS, LINES_PER_SLOT, MOMENT_SHIFT, MOMENTS, Memory,
-    NOT_ALL_UP, SECOND_MOMENT, SPARE_BITS, SPARES, STATES_PER_SLOT, Said, state,
+    NOT_ALL_UP, SECOND_MOMENT, STATES_PER_SLOT, Said, state,
 };
 use xdp_common::image::Lines;
 use xdp_common::lookup::services::{Backend, Front, State};
@@ -23,7 +23,7 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::program::clock;
 use crate::datapath::sys::bpf;
-use crate::image::services::{backends, fronts};
+use crate::image::services::{backends, fronts, spare_word};
 
 /// The moment that it is.
 pub fn now() -> io::Result<u64> {
@@ -198,16 +198,6 @@ pub fn summary(
     }
     let changed = if has_changed { now } else { old >> SECOND_MOMENT & MOMENTS };
     (word | changed << SECOND_MOMENT, up)
-}
-
-/// Up to three backends that are up, spread over all of them.
-pub fn spare_word(up: &[u32]) -> u64 {
-    let count = up.len().min(SPARES as usize);
-    (0..SPARES as usize).fold(0, |word, at| {
-        let Some(at_most) = count.checked_sub(1) else { return word };
-        let id = up[at.min(at_most) * up.len() / count];
-        word | u64::from(id) << (SPARE_BITS * at as u32)
-    })
 }
 
 /// What a ruleset needs beside its image.

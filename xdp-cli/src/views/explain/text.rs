@@ -22,6 +22,8 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     let mut text = format!("{number}{flow}{verdict}");
     if let Some(to) = to {
         let _ = write!(text, " to {}", plain(to));
+    } else if *verdict == "redirect" && explained.taken.is_some() {
+        text.push_str(" by the kernel's routes");
     }
     let _ = write!(text, ": {reason}");
     decider(&mut text, rule.as_deref(), entry.as_deref());
@@ -164,6 +166,10 @@ mod tests {
         assert_eq!(
             served("tx", Some("b1"), Some("hash"), None),
             "tx to eth0: service \"web\", backend \"b1\" by the table\n"
+        );
+        assert_eq!(
+            served("redirect", Some("b1"), Some("hash"), None),
+            "redirect by the kernel's routes: service \"web\", backend \"b1\" by the table\n"
         );
         assert_eq!(
             served("tx", Some("b1"), Some("reply"), None),
