@@ -222,6 +222,17 @@ fn a_backends_error_reaches_the_clients_socket() {
     }
 }
 
+/// What this host asks a backend itself, by its own address, is no service's: nor is the error about it.
+#[test]
+fn an_error_for_this_host_stays_as_it_is() {
+    let hosts = Hosts::new(&nat("", 1));
+    for (own, to) in [("10.2.0.1:0", "10.2.0.2:8080"), ("[::]:0", "[2001:db8:2::2]:8080")] {
+        let socket = hosts.udp("dut", own);
+        socket.connect(to).expect("connected");
+        expect_error(&socket, 10, libc::ECONNREFUSED);
+    }
+}
+
 /// A router between the service and the client cannot send a reply on, and says so to the service:
 /// the backend that sent it hears of it, and no other.
 #[test]

@@ -6,12 +6,12 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve::is_first_fragment;
-use xdp_common::filter::services::{self, Report, Serving, Work};
+use xdp_common::filter::services::{self, Found, Report, Serving, Work};
 use xdp_common::filter::tracking::{self, Flow};
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::services::{Backend, Front, Mode, Origin, flow};
 use xdp_common::packet::rewrite::{Rewritten, Side};
-use xdp_common::packet::{Packet, echo, quotation};
+use xdp_common::packet::{Network, Packet, echo, quotation};
 use xdp_common::stages;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::verifier::launder;
@@ -21,6 +21,7 @@ use crate::exit::{count, exit, this_cpu};
 use crate::frame::{Linear, Writable};
 use crate::image::Image;
 use crate::names::{broken, go_on, same_image};
+use crate::next_hop::Way;
 use crate::serve::{DROP, SEND_BACK};
 use crate::services::{InForce, not_served};
 
@@ -49,6 +50,10 @@ pub fn xdpctl_icmp(ctx: XdpContext) -> u32 {
         if translate(&ctx, &image, packet, serving).is_none() {
             // The stage after this one drops what cannot go on.
             serving.report = Report::Broken as u32;
+        }
+        let cpu = launder(cpu);
+        if cpu.scratch.serving.work == Work::None as u32 {
+            return not_served(&ctx, cpu);
         }
     } else if serving.work == Work::Forward as u32 {
         let Some(line) = image.line(serving.front) else { return broken(cpu) };
@@ -119,12 +124,16 @@ fn translate(
     let (to, outer);
     if serving.work == Work::Return as u32 {
         let origin = Origin::of(image.line(serving.origin)?);
+        if origin.has_mac == 0 && is_here(ctx, packet, serving) {
+            serving.work = Work::None as u32;
+            return Some(());
+        }
         let port = (origin.has_port != 0).then_some(origin.port);
         to = Rewritten { side: Side::Destination, address: origin.address, port };
         // What a router says is said by the router.
         let [upper, lower] = serving.about.source;
         let is_of_backend = packet.source[0] == upper
-            && (packet.network != xdp_common::packet::Network::IPV6 || packet.source[1] == lower);
+            && (packet.network != Network::IPV6 || packet.source[1] == lower);
         outer = is_of_backend.then_some(Side::Source);
     } else if serving.work == Work::Forward as u32 {
         if Front::of(image.line(serving.front)?).mode != Mode::Nat as u8 {
@@ -142,4 +151,19 @@ fn translate(
         serving.report = Report::Expired as u32;
     }
     Some(())
+}
+
+/// Whether an error is for this host, which has asked the backend itself, as its checks do.
+#[inline(always)]
+fn is_here(ctx: &XdpContext, packet: &Packet, serving: &mut Serving) -> bool {
+    let way = Way {
+        is_v6: packet.network == Network::IPV6,
+        source: packet.source,
+        destination: packet.destination,
+        protocol: packet.protocol as u8,
+        length: packet.parts.end.wrapping_sub(packet.parts.l3),
+    };
+    let hop = launder(&mut serving.hop);
+    way.ask(ctx, packet, hop);
+    launder(hop).found == Found::Here as u32
 }
