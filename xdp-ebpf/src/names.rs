@@ -163,11 +163,14 @@ pub fn xdpctl_rules(ctx: XdpContext) -> u32 {
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     order::judge_from_rules(&image, image.header(), &mut cpu.scratch);
     let cpu = launder(cpu);
+    count_names(&cpu.scratch);
     if !services::ask(&ctx, &cpu.scratch) {
         return broken(cpu);
     }
     apply(&ctx, &mut cpu.scratch.effect);
-    end(&ctx, cpu)
+    let action = exit(cpu);
+    capture::show(&ctx);
+    action
 }
 
 /// The image by which the packet was judged so far. If another one is in force now, begins anew with
@@ -192,16 +195,22 @@ pub fn broken(cpu: &mut PerCpu) -> u32 {
 /// Counts the packet, to a list of names too, and shows it to a capture.
 #[inline(always)]
 fn end(ctx: &XdpContext, cpu: &mut PerCpu) -> u32 {
-    let Scratch { effect, length, .. } = &cpu.scratch;
+    count_names(&cpu.scratch);
+    let action = exit(cpu);
+    capture::show(ctx);
+    action
+}
+
+/// Counts the packet to a list of names, and to the messages that could not be read.
+#[inline(always)]
+fn count_names(scratch: &Scratch) {
+    let Scratch { effect, length, .. } = scratch;
     count(effect.domain, (*length).into());
     if effect.unreadable != 0
         && let Some(names) = this_cpus_names()
     {
         names.count(effect, *length);
     }
-    let action = exit(cpu);
-    capture::show(ctx);
-    action
 }
 
 /// Copies the message from the frame. One that cannot be copied has no byte, and so no question.
