@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::thread;
+use std::time::Duration;
 
-use xdp_common::filter::tracking::Said;
+use xdp_common::filter::tracking::{MOMENT_SHIFT, Said};
 use xdp_common::stats::counter::CounterId;
 use xdpctl::datapath::maps::states::{By, Word};
 use xdpctl::datapath::program::clock;
@@ -38,6 +40,17 @@ fn lasting(mut services: Services) -> Services {
         service.udp_timeout = service.udp_timeout.map(|_| 100);
     }
     services
+}
+
+/// Waits until the packets' coarse clock has the moment of a change: it is up to a tick behind.
+fn catch_up() {
+    const MOMENT: u64 = 1 << MOMENT_SHIFT;
+    const TICK: Duration = Duration::from_millis(11);
+    // As long as a change may have taken.
+    const CHANGE: u64 = MOMENT / 2;
+    if clock::now().unwrap() % MOMENT < CHANGE {
+        thread::sleep(TICK);
+    }
 }
 
 impl<'f> History<'f> {
@@ -74,6 +87,7 @@ impl<'f> History<'f> {
         self.model.now = clock::now().unwrap();
         self.model.reload(&config.services, Ids { services, backends });
         self.config = config;
+        catch_up();
         true
     }
 
@@ -86,7 +100,7 @@ impl<'f> History<'f> {
         };
         let state = dice.pick(states);
         self.model.now = clock::now().unwrap();
-        let later = (self.model.now >> 28) + 10_000;
+        let later = (self.model.now >> MOMENT_SHIFT) + 10_000;
         let say: Say = (!dice.one_in(4)).then(|| (state, dice.maybe(3, |_| later)));
         let word = match say {
             None => Word { said: Said::Nothing, until: 0 },
@@ -103,6 +117,7 @@ impl<'f> History<'f> {
         let ids = self.model.ids();
         self.filter.say(ids.services[service], ids.backends[service][backend], by, word);
         self.model.say(service, backend, who, say);
+        catch_up();
     }
 
     /// Returns how it leaves.
@@ -158,7 +173,7 @@ impl<'f> History<'f> {
 /// `XDPCTL_MODEL_HISTORIES` of them.
 #[test]
 fn model_and_program_serve_alike() {
-    let histories = setting("XDPCTL_MODEL_HISTORIES").unwrap_or(15);
+    let histories = setting("XDPCTL_MODEL_HISTORIES").unwrap_or(10);
     let seed = seed();
     let outcomes = bench::within(|| {
         let mut dice = Dice::new(seed);

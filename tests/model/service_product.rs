@@ -47,8 +47,9 @@ pub struct Product {
 /// What lies beside images.
 #[derive(Default)]
 struct Memory {
-    /// Nanoseconds.
+    /// Nanoseconds, and by how many the packets' clock is behind.
     now: u64,
+    behind: u64,
     words: BTreeMap<u32, u64>,
     connections: Vec<Line>,
 }
@@ -67,6 +68,11 @@ pub fn ids(metadata: &Metadata) -> Ids {
 impl Product {
     pub fn step(&mut self, time: u64) {
         self.memory.now += time;
+    }
+
+    /// Packets have a coarse clock, which is up to a tick behind that of commands.
+    pub fn fall_behind(&mut self, time: u64) {
+        self.memory.behind = time;
     }
 
     fn moment(&self) -> u64 {
@@ -301,7 +307,7 @@ impl Beside for Memory {
     }
 
     fn now(&self) -> u64 {
-        self.now
+        self.now - self.behind
     }
 
     fn writes(&self) -> bool {
