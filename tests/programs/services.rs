@@ -226,7 +226,8 @@ fn dig_and_unbound_through_dsr() {
 const IPVS: [(&str, &str, &str); 3] =
     [("-m", "nat", NAT), ("-g", "l2dsr", DSR), ("-i", "dsr", DSR)];
 
-/// The yardstick: the same hosts, servers and clients, with IPVS in the place of xdpctl first.
+/// The yardstick: the same hosts, servers and clients, with IPVS in the place of xdpctl first. scripts/kernels
+/// runs it in kernels that have IPVS.
 #[test]
 #[ignore = "needs what scripts/setup --programs installs"]
 fn as_with_ipvs() {
