@@ -182,6 +182,7 @@ impl Lab {
 
 fn connections_stay(hash: Hash, tracking: Tracking, affinity: Option<u64>) {
     let mut dice = Dice::new(seed());
+    let mut most = 0;
     for _ in 0..8 {
         let mut lab = Lab::new(services(hash, tracking, affinity));
         for _ in 0..40 {
@@ -195,8 +196,10 @@ fn connections_stay(hash: Hash, tracking: Tracking, affinity: Option<u64>) {
                 lab.all_send(&mut dice);
             }
         }
-        assert!(!lab.backends.is_empty());
+        most = most.max(lab.backends.len());
     }
+    // At the end of a history, all backends may be down.
+    assert!(most > 0);
 }
 
 #[test]
@@ -210,20 +213,17 @@ fn connections_stay_where_all_are_tracked() {
 }
 
 #[test]
-#[ignore = "the connections of a client share an entry where its address alone chooses the backend"]
 fn connections_stay_where_clients_choose() {
     connections_stay(Hash::Source, Tracking::Changed, None);
 }
 
 #[test]
-#[ignore = "the connections of a client share an entry where its address alone chooses the backend"]
 fn connections_stay_with_affinity() {
     connections_stay(Hash::Source, Tracking::Changed, Some(600));
 }
 
 /// A client with a download opens another connection after a backend has come: the download goes on.
 #[test]
-#[ignore = "the connections of a client share an entry where its address alone chooses the backend"]
 fn a_new_connection_of_a_client_moves_none_of_its_old_ones() {
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
@@ -247,7 +247,6 @@ fn a_new_connection_of_a_client_moves_none_of_its_old_ones() {
 /// A backend drains, and another one comes, as a moment begins. Packets right behind that have the moment
 /// before, and their flows stay nevertheless.
 #[test]
-#[ignore = "a change lies far back where the packets' clock is still behind it"]
 fn flows_stay_where_the_clock_of_packets_is_behind() {
     const MOMENT: u64 = 1 << 28;
     for comes in [false, true] {

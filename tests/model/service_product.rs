@@ -4,19 +4,20 @@
 use std::collections::{BTreeMap, HashSet};
 
 use xdp_common::filter::order::{self, Scratch};
+use xdp_common::filter::serve;
 use xdp_common::filter::services::{self, Work};
 use xdp_common::filter::tracking::{
-    self, AGE_BITS, Beside, FIRST_MOMENT, Flow, IDS, MOMENT_SHIFT, SECOND_MOMENT, Said,
+    self, AGE_BITS, Beside, FIRST_MOMENT, IDS, MOMENT_SHIFT, SECOND_MOMENT, Said,
 };
 use xdp_common::image::{LINE_WORDS, Line, Lines};
-use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, flow};
+use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin};
 use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
-use xdp_common::packet::tunnel::{Grow, Outer, is_plain, put_into};
-use xdp_common::packet::{LinkType, Network, Packet, Transport};
+use xdp_common::packet::tunnel::{Grow, Outer, put_into};
+use xdp_common::packet::{LinkType, Network};
 use xdp_common::stats::counter::CounterId;
-use xdpctl::datapath::maps::states::{spare_word, summary};
+use xdpctl::datapath::maps::states::summary;
 use xdpctl::image::metadata::Metadata;
-use xdpctl::image::services::{Before, backends, changed, fronts};
+use xdpctl::image::services::{Before, backends, changed, fronts, spare_word};
 use xdpctl::image::{Image, counters};
 use xdpctl::judgement::{RunTimeEntries, dns};
 use xdpctl::ruleset::Ruleset;
@@ -165,29 +166,13 @@ impl Product {
             return None;
         }
         let Scratch { packet, serving, .. } = &mut scratch;
-        let before = frame.get(packet.parts.l3.wrapping_sub(2) as usize..)?;
-        if !is_plain(packet, u16::from_be_bytes([before[0], before[1]])) {
-            return None;
-        }
-        services::find(image, header, packet, serving).unwrap();
+        serve::find(image, header, frame, packet, serving).unwrap();
         let mut by = None;
         if serving.work == Work::Forward as u32 {
-            if is_first_fragment(packet, frame) {
-                serving.work = Work::Fragment as u32;
-            } else {
-                let front = Front::of(image.line(serving.front).unwrap());
-                serving.flow = flow(image, header, packet, front.hash).unwrap();
-                serving.is_new = begins(packet, frame).into();
-                let flow = Flow { number: serving.flow, is_new: serving.is_new, is_report: false };
-                let (backend, chosen) =
-                    tracking::choose(image, memory, header, front, &flow, &mut serving.choice)
-                        .unwrap();
-                serving.backend = backend;
-                by = Some(chosen);
-                if backend == 0 {
-                    serving.work = Work::Unserved as u32;
-                }
-            }
+            serve::choose(image, memory, header, frame, packet, serving).unwrap();
+            use tracking::By as Chosen;
+            let all = [Chosen::Hash, Chosen::Entry, Chosen::Before, Chosen::Substitute];
+            by = all.into_iter().find(|by| *by as u32 == serving.by);
         }
         if serving.work == Work::None as u32 {
             return None;
@@ -272,24 +257,6 @@ impl Product {
         sent[6..12].copy_from_slice(&frame[..6]);
         Leaves::Back(sent)
     }
-}
-
-fn is_first_fragment(packet: &Packet, frame: &[u8]) -> bool {
-    let (l3, l4) = (packet.parts.l3 as usize, packet.parts.l4 as usize);
-    if packet.network == Network::IPV4 {
-        return frame[l3 + 6] & 0x20 != 0;
-    }
-    if l4 - l3 == 40 {
-        return false;
-    }
-    if frame[l3 + 6] == 44 { frame[l3 + 43] & 1 == 1 } else { frame[l3 + 40] == 44 }
-}
-
-fn begins(packet: &Packet, frame: &[u8]) -> bool {
-    if packet.transport == Transport::TCP {
-        return packet.l4_octet & 0x12 == 0x02;
-    }
-    packet.protocol == 132 && frame.get(packet.parts.l4 as usize + 12) == Some(&1)
 }
 
 impl Beside for Memory {

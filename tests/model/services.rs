@@ -10,7 +10,9 @@ use std::net::IpAddr;
 
 use super::maglev;
 use super::packet::{Packet, Payload, read};
-use super::service_config::{Backend, Mode, SCTP, Service, Services, State, TCP, Tracking, UDP};
+use super::service_config::{
+    Backend, Hash, Mode, SCTP, Service, Services, State, TCP, Tracking, UDP,
+};
 
 /// The units of time in which the product remembers, in nanoseconds: see `filter/tracking.rs`.
 const MOMENT: u64 = 1 << 28;
@@ -125,7 +127,8 @@ pub struct Balancer {
     tables: BTreeMap<u32, Table>,
     summaries: BTreeMap<u32, Summary>,
     said: BTreeMap<(u32, Who), (State, Until)>,
-    entries: BTreeMap<(u32, u64), Entry>,
+    /// By service and number: of connections, and of clients.
+    entries: BTreeMap<(u32, u64, bool), Entry>,
 }
 
 impl Balancer {
@@ -292,7 +295,8 @@ impl Balancer {
             SCTP => frame.get(packet.parts.l4 + 12) == Some(&1),
             _ => false,
         };
-        Some(match self.choose(service, protocol, number, is_new) {
+        let connection = maglev::number(&self.secret, Hash::Connection, addresses, protocol, ports);
+        Some(match self.choose(service, protocol, (number, connection), is_new) {
             Some((backend, by)) => Work::Forward { service, backend, number, is_new, by },
             None => Work::Unserved { service },
         })
@@ -373,7 +377,7 @@ impl Balancer {
         &mut self,
         index: usize,
         protocol: u8,
-        number: u64,
+        (number, connection): (u64, u64),
         is_new: bool,
     ) -> Option<(usize, By)> {
         let service = &self.services.all[index];
@@ -394,31 +398,35 @@ impl Balancer {
         let since = |moment: u64| self.moment() - moment;
         let within = |moments: u64| life.is_some_and(|life| moments < life * MOMENTS_OF_AN_AGE);
         let age = self.now / AGE;
-        let entry = self.entries.get(&(id, number));
-        let entry = entry.filter(|_| service.tracking != Tracking::None);
-        let entry = entry.filter(|it| life.is_none_or(|life| age - it.used <= life));
-        let entry = entry.map(|entry| entry.backend);
+        let is_udp = protocol == UDP;
+        let entry_of = |key: (u32, u64, bool), ends: bool| {
+            let entry = self.entries.get(&key).filter(|_| service.tracking != Tracking::None);
+            let lives = |it: &&Entry| !ends || life.is_none_or(|life| age - it.used <= life);
+            entry.filter(lives).map(|entry| entry.backend)
+        };
+        let own = entry_of((id, connection, false), is_udp);
+        let clients = entry_of((id, number, true), true).filter(|_| service.affinity.is_some());
         // Whether the connection may be older than the last change.
-        let old = match life {
-            None => !is_new,
-            Some(_) => within(since(summary.changed_at).min(since(table.changed_at))),
+        let old = match is_udp {
+            false => !is_new,
+            true => within(since(summary.changed_at).min(since(table.changed_at))),
         };
-        let remembers_before = match life {
-            None => !is_new && self.moment() < table.history_ends,
-            Some(_) => within(since(table.changed_at)),
+        let remembers_before = match is_udp || is_new {
+            false => self.moment() < table.history_ends,
+            true => (is_udp || service.affinity.is_some()) && within(since(table.changed_at)),
         };
-        let asks_entry = !is_new || service.affinity.is_some();
         // Candidates, each with whether it may be drained.
         let mut candidates = vec![
-            (entry.filter(|_| asks_entry), By::Entry, true),
+            (own.filter(|_| !is_new), By::Entry, true),
+            (clients.filter(|_| is_new || is_udp), By::Entry, false),
             ((now != before && remembers_before).then_some(before), By::Before, true),
             (Some(now), By::Hash, old),
         ];
-        for nth in 3..19 {
+        for nth in 4..20 {
             candidates.push((Some(here(maglev::other(number, nth)).0), By::Substitute, false));
         }
         let first = (number >> 32) as usize % 3;
-        for nth in 19..22 {
+        for nth in 20..23 {
             let spare = summary.spares.get((first + nth) % 3).copied();
             candidates.push((spare, By::Substitute, false));
         }
@@ -436,11 +444,20 @@ impl Balancer {
         let (backend, by, state) = chosen?;
         let says_otherwise = now != before
             || by != By::Hash
-            || entry.is_some()
+            || own.is_some()
             || service.tracking == Tracking::All && !is_new
-            || state == State::Drain && life.is_some();
+            || state == State::Drain && is_udp;
+        let of_client = service.affinity.is_some()
+            && (clients == Some(ids[backend])
+                || (now != before || by != By::Hash || clients.is_some())
+                    && state != State::Drain
+                    && (is_new || is_udp));
+        let entry = || Entry { backend: ids[backend], used: age };
         if service.tracking != Tracking::None && says_otherwise {
-            self.entries.insert((id, number), Entry { backend: ids[backend], used: age });
+            self.entries.insert((id, connection, false), entry());
+        }
+        if service.tracking != Tracking::None && of_client {
+            self.entries.insert((id, number, true), entry());
         }
         Some((backend, by))
     }

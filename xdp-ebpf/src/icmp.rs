@@ -5,11 +5,11 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::order::Scratch;
-use xdp_common::filter::serve::is_first_fragment;
+use xdp_common::filter::serve::{flow_of, is_first_fragment};
 use xdp_common::filter::services::{self, Found, Report, Serving, Work};
-use xdp_common::filter::tracking::{self, Flow};
+use xdp_common::filter::tracking;
 use xdp_common::image::{Header, Lines};
-use xdp_common::lookup::services::{Backend, Front, Mode, Origin, flow};
+use xdp_common::lookup::services::{Backend, Front, Mode, Origin};
 use xdp_common::packet::rewrite::{Rewritten, Side};
 use xdp_common::packet::{Network, Packet, echo, quotation};
 use xdp_common::stages;
@@ -98,11 +98,10 @@ fn find(ctx: &XdpContext, image: &Image, header: &Header, scratch: &mut Scratch)
 fn choose(image: &Image, header: &Header, scratch: &mut Scratch) -> Option<()> {
     let Scratch { serving, question, .. } = scratch;
     let front = Front::of(image.line(serving.front)?);
-    let number = flow(image, header, &serving.about, front.hash)?;
-    serving.flow = number;
+    let flow = flow_of(image, header, front, &serving.about, 0, true)?;
+    serving.flow = flow.number;
     serving.is_new = 0;
     let mut beside = InForce { lines: header.connection_lines, question: *question };
-    let flow = Flow { number, is_new: 0, is_report: true };
     let choice = launder(&mut serving.choice);
     let (backend, by) = tracking::choose(image, &mut beside, header, front, &flow, choice)?;
     serving.backend = backend;

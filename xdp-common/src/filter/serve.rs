@@ -4,7 +4,7 @@
 use crate::filter::services::{self, Serving, Work};
 use crate::filter::tracking::{self, Beside, Flow};
 use crate::image::{Header, Lines};
-use crate::lookup::services::{Front, flow};
+use crate::lookup::services::{Front, fields, flow};
 use crate::packet::tunnel::is_plain;
 use crate::packet::{Network, Packet, PacketBytes, Transport, Window, transport};
 use crate::verifier::launder;
@@ -42,10 +42,9 @@ pub fn choose<L: Lines, B: Beside, P: PacketBytes + ?Sized>(
         return Some(());
     }
     let front = Front::of(lines.line(serving.front)?);
-    let number = flow(lines, header, packet, front.hash)?;
-    serving.flow = number;
     serving.is_new = u32::from(begins(frame, packet));
-    let flow = Flow { number, is_new: serving.is_new, is_report: false };
+    let flow = flow_of(lines, header, front, packet, serving.is_new, false)?;
+    serving.flow = flow.number;
     let choice = launder(&mut serving.choice);
     let (backend, by) = tracking::choose(lines, beside, header, front, &flow, choice)?;
     serving.backend = backend;
@@ -54,6 +53,23 @@ pub fn choose<L: Lines, B: Beside, P: PacketBytes + ?Sized>(
         serving.work = Work::Unserved as u32;
     }
     Some(())
+}
+
+/// The flow of a packet. `None` is a corrupt image.
+#[inline(always)]
+pub fn flow_of<L: Lines>(
+    lines: &L,
+    header: &Header,
+    front: &Front,
+    packet: &Packet,
+    is_new: u32,
+    is_report: bool,
+) -> Option<Flow> {
+    const ALL: u8 = fields::SOURCE_PORT | fields::DESTINATION_PORT;
+    let number = flow(lines, header, packet, front.hash)?;
+    let connection = if front.hash == ALL { number } else { flow(lines, header, packet, ALL)? };
+    let is_timed = u32::from(packet.protocol == u32::from(transport::UDP));
+    Some(Flow { number, connection, is_new, is_timed, is_report })
 }
 
 /// The two bytes before a packet; 0 where there are none.

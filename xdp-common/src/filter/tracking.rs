@@ -115,8 +115,11 @@ pub struct Choice {
     pub key: u64,
     pub word: u64,
     pub spares: u64,
-    /// The entry of its connection; 0 where there is none.
+    /// The entry of its connection, and, with affinity, that of its client; 0 where there is none.
     pub entry: u64,
+    pub client: u64,
+    /// The key of the client among connections.
+    pub client_key: u64,
     /// What stands at its place, and the line of the backend that is asked next.
     pub place: u32,
     pub candidate: u32,
@@ -124,8 +127,9 @@ pub struct Choice {
     /// states changed: 0 or 1 each.
     pub is_new: u32,
     pub old: u32,
-    /// Where in its line it is, or may be put.
+    /// Where in its line it is, or may be put; and the client's.
     pub slot: u32,
+    pub client_slot: u32,
     /// Whether the backend that was chosen drains: 0 or 1.
     pub drains: u32,
 }
@@ -137,11 +141,14 @@ impl Choice {
         word: u64::MAX,
         spares: u64::MAX,
         entry: u64::MAX,
+        client: u64::MAX,
+        client_key: u64::MAX,
         place: u32::MAX,
         candidate: u32::MAX,
         is_new: u32::MAX,
         old: u32::MAX,
         slot: u32::MAX,
+        client_slot: u32::MAX,
         drains: u32::MAX,
     };
 }
@@ -149,10 +156,13 @@ impl Choice {
 /// A flow whose backend is to be chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// From [`services::flow`].
+    /// From [`services::flow`], with the fields that choose its place.
     pub number: u64,
-    /// Whether the packet begins a connection: 0 or 1.
+    /// The same with all fields: that of its connection.
+    pub connection: u64,
+    /// Whether the packet begins a connection, and whether connections have no beginning: 0 or 1 each.
     pub is_new: u32,
+    pub is_timed: u32,
     /// Whether it says something about a connection, and is none of its packets: then nothing is
     /// remembered.
     pub is_report: bool,
@@ -180,12 +190,13 @@ pub fn choose<L: Lines, B: Beside>(
     track(lines, beside, header, front, flow, launder(choice))
 }
 
-/// The candidates, in order: the entry, the backend of before, that of now, those at other places of the
+/// The candidates, in order: the connection's entry, the client's, the backend of before, that of now, those at other places of the
 /// table, and the service's spares.
 const OF_ENTRY: u32 = 0;
-const OF_BEFORE: u32 = 1;
-const OF_NOW: u32 = 2;
-const FIRST_OTHER: u32 = 3;
+const OF_CLIENT: u32 = 1;
+const OF_BEFORE: u32 = 2;
+const OF_NOW: u32 = 3;
+const FIRST_OTHER: u32 = 4;
 const FIRST_SPARE: u32 = FIRST_OTHER + 16;
 const CANDIDATES: u32 = FIRST_SPARE + SPARES;
 
@@ -199,14 +210,23 @@ fn track<L: Lines, B: Beside>(
     choice: &mut Choice,
 ) -> Option<(u32, By)> {
     choice.now = beside.now();
-    choice.key = mix(flow.number, beside.secret(), front.counter.into());
+    choice.key = mix(flow.connection, beside.secret(), front.counter.into());
+    // Another one than that of any connection.
+    choice.client_key = mix(flow.number, !beside.secret(), front.counter.into());
     choice.spares = beside.state(front.spares);
-    choice.entry = 0;
-    choice.old = is_old(front, choice);
-    if front.tracking != Tracking::None as u8
-        && let Some(line) = beside.connections((choice.key >> 32) as u32)
-    {
-        look(line, front, choice);
+    (choice.entry, choice.client) = (0, 0);
+    choice.old = is_old(front, flow, choice);
+    if front.tracking != Tracking::None as u8 {
+        let life = if flow.is_timed != 0 { front.life } else { 0 };
+        if let Some(line) = beside.connections((choice.key >> 32) as u32) {
+            (choice.entry, choice.slot) = look(line, choice.now, choice.key, life);
+        }
+        if front.affine != 0
+            && let Some(line) = beside.connections((choice.client_key >> 32) as u32)
+        {
+            (choice.client, choice.client_slot) =
+                look(line, choice.now, choice.client_key, front.life);
+        }
     }
     let mut at = 0;
     let mut by = OF_NOW;
@@ -218,7 +238,7 @@ fn track<L: Lines, B: Beside>(
         let backend = Backend::of(lines.line(candidate)?);
         let word = beside.state(backend.counter);
         let state = state(backend, word, choice.word, choice.now >> MOMENT_SHIFT);
-        let keeps = at <= OF_BEFORE || at == OF_NOW && choice.old != 0;
+        let keeps = at == OF_ENTRY || at == OF_BEFORE || at == OF_NOW && choice.old != 0;
         let takes = state == State::Up as u32
             || state == State::Drain as u32 && keeps && choice.is_new == 0;
         if takes && candidate != 0 && backend.service == front.counter {
@@ -233,16 +253,21 @@ fn track<L: Lines, B: Beside>(
         return Some((0, By::Hash));
     }
     let (found, by) = (black_box(u64::from(found)) as u32, black_box(by.into()) as u32);
-    if front.tracking != Tracking::None as u8
-        && !flow.is_report
-        && beside.writes()
-        && let Some(line) = beside.connections((choice.key >> 32) as u32)
-    {
+    if front.tracking != Tracking::None as u8 && !flow.is_report && beside.writes() {
         let id = Backend::of(lines.line(found)?).counter;
-        remember(line, front, choice, id, by);
+        if is_to_be_remembered(front, flow, choice, by)
+            && let Some(line) = beside.connections((choice.key >> 32) as u32)
+        {
+            remember(line, choice.slot, choice.now, choice.key, id);
+        }
+        if is_of_client(front, flow, choice, id, by)
+            && let Some(line) = beside.connections((choice.client_key >> 32) as u32)
+        {
+            remember(line, choice.client_slot, choice.now, choice.client_key, id);
+        }
     }
     let by = match by {
-        OF_ENTRY => By::Entry,
+        OF_ENTRY | OF_CLIENT => By::Entry,
         OF_BEFORE => By::Before,
         OF_NOW => By::Hash,
         _ => By::Substitute,
@@ -252,14 +277,15 @@ fn track<L: Lines, B: Beside>(
 
 /// Whether what has no entry may have begun before places or states changed: 0 or 1.
 #[inline(always)]
-fn is_old(front: &Front, choice: &Choice) -> u32 {
+fn is_old(front: &Front, flow: &Flow, choice: &Choice) -> u32 {
     let now = (choice.now >> MOMENT_SHIFT) as u32;
-    if front.life == 0 {
+    if flow.is_timed == 0 {
         // A connection says of itself whether it is new.
         return u32::from(choice.is_new == 0);
     }
     let changed = (choice.word >> SECOND_MOMENT & MOMENTS) as u32;
-    let since = now.wrapping_sub(changed).min(now.wrapping_sub(front.changed_at));
+    // The clock of packets may be a little behind the one that changes are written by.
+    let since = now.saturating_sub(changed).min(now.saturating_sub(front.changed_at));
     u32::from(since < u32::from(front.life) << (AGE_SHIFT - MOMENT_SHIFT))
 }
 
@@ -274,19 +300,29 @@ fn candidate<L: Lines>(
     at: u32,
 ) -> Option<u32> {
     const BACKENDS: u32 = (1 << PLACE_BITS) - 1;
-    if at == OF_ENTRY {
-        let is_asked = choice.is_new == 0 || front.affine != 0;
-        if choice.entry == 0 || !is_asked {
+    if at == OF_ENTRY || at == OF_CLIENT {
+        let entry = if at == OF_ENTRY {
+            // A new connection never goes where an old one went.
+            if choice.is_new != 0 { 0 } else { choice.entry }
+        } else if choice.is_new != 0 || flow.is_timed != 0 {
+            choice.client
+        } else {
+            // It has an entry of its own, or began where its place sent it then.
+            0
+        };
+        if entry == 0 {
             return Some(0);
         }
-        return services::by_id(lines, header, (choice.entry >> AGE_BITS & IDS) as u32);
+        return services::by_id(lines, header, (entry >> AGE_BITS & IDS) as u32);
     }
     if at == OF_BEFORE {
         let now = (choice.now >> MOMENT_SHIFT) as u32;
-        let is_remembered = if front.life == 0 {
-            choice.is_new == 0 && now < front.history_ends
+        let life = u32::from(front.life) << (AGE_SHIFT - MOMENT_SHIFT);
+        let is_remembered = if choice.is_new != 0 || flow.is_timed != 0 {
+            // Without affinity, a new connection has nothing to do with the one before.
+            (front.affine != 0 || flow.is_timed != 0) && now.saturating_sub(front.changed_at) < life
         } else {
-            now.wrapping_sub(front.changed_at) < u32::from(front.life) << (AGE_SHIFT - MOMENT_SHIFT)
+            now < front.history_ends
         };
         let differs = choice.place & BACKENDS != choice.place >> PLACE_BITS;
         if !is_remembered || !differs {
@@ -327,12 +363,12 @@ pub fn state(backend: &Backend, word: u64, service: u64, now: u64) -> u32 {
     State::Up as u32
 }
 
-/// Looks for the entry of a flow, and for the place that a new one would take: its own, or else the one
-/// that was used longest ago.
+/// Looks for the entry with that key, and for the place that a new one would take: its own, or else the one
+/// that was used longest ago. An entry counts for `life` ages after its last use; 0 is for ever.
 #[inline(always)]
-fn look(line: &Line, front: &Front, choice: &mut Choice) {
-    let age = choice.now >> AGE_SHIFT;
-    let tag = choice.key & 0xffff_ffff;
+fn look(line: &Line, now: u64, key: u64, life: u16) -> (u64, u32) {
+    let age = now >> AGE_SHIFT;
+    let tag = key & 0xffff_ffff;
     let mut best = 0;
     let mut slot = 0;
     let mut at = 0;
@@ -353,31 +389,48 @@ fn look(line: &Line, front: &Front, choice: &mut Choice) {
         slot = black_box(if is_better != 0 { at as u64 } else { slot });
         at += 1;
     }
-    choice.slot = slot as u32;
+    let mut entry = 0;
     if best == AGES + 3 {
         let word = line[slot as usize % LINE_WORDS];
         let unused = age.wrapping_sub(word) & AGES;
-        if front.life == 0 || unused <= front.life.into() {
-            choice.entry = word;
+        if life == 0 || unused <= life.into() {
+            entry = word;
         }
     }
+    (black_box(entry), black_box(slot) as u32)
 }
 
-/// Remembers a flow's backend where the table would not say it again.
+/// Whether the table would not say the backend of a connection again.
 #[inline(always)]
-fn remember(line: &mut Line, front: &Front, choice: &Choice, id: u32, by: u32) {
+fn is_to_be_remembered(front: &Front, flow: &Flow, choice: &Choice, by: u32) -> bool {
     let differs = choice.place & ((1 << PLACE_BITS) - 1) != choice.place >> PLACE_BITS;
     let all = front.tracking == Tracking::All as u8 && choice.is_new == 0;
-    let is_wanted = differs || by != OF_NOW || choice.entry != 0 || all;
-    // What has no end of its own is known by its entry once the backend has drained for a while.
-    let drains = choice.drains != 0 && front.life != 0;
-    if !is_wanted && !drains {
-        return;
+    // What has no beginning is known by its entry once the backend has drained for a while.
+    let drains = choice.drains != 0 && flow.is_timed != 0;
+    differs || by != OF_NOW || choice.entry != 0 || all || drains
+}
+
+/// Whether that is where new connections of the client go too. A connection that is there already says so
+/// only where its client has just that backend: then it is still in use.
+#[inline(always)]
+fn is_of_client(front: &Front, flow: &Flow, choice: &Choice, id: u32, by: u32) -> bool {
+    if front.affine == 0 {
+        return false;
     }
-    let word = (choice.key & 0xffff_ffff) << TAG_SHIFT
-        | u64::from(id) << AGE_BITS
-        | choice.now >> AGE_SHIFT & AGES;
-    let slot = choice.slot as usize % LINE_WORDS;
+    if choice.client >> AGE_BITS & IDS == id.into() {
+        return true;
+    }
+    let differs = choice.place & ((1 << PLACE_BITS) - 1) != choice.place >> PLACE_BITS;
+    let is_wanted = differs || by != OF_NOW || choice.client != 0;
+    is_wanted && choice.drains == 0 && (choice.is_new != 0 || flow.is_timed != 0)
+}
+
+/// Writes an entry.
+#[inline(always)]
+fn remember(line: &mut Line, slot: u32, now: u64, key: u64, id: u32) {
+    let word =
+        (key & 0xffff_ffff) << TAG_SHIFT | u64::from(id) << AGE_BITS | now >> AGE_SHIFT & AGES;
+    let slot = slot as usize % LINE_WORDS;
     if line[slot] != word {
         // The last one wins: the word is written whole.
         line[slot] = word;
