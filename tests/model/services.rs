@@ -184,7 +184,13 @@ impl Balancer {
             };
             changed |= last != id;
             let former = if last == id { earlier } else { last };
-            places.push((id, if ids.contains(&former) { former } else { id }));
+            let long_ago = self.moment() - old.changed_at
+                > (24 * 3_600 * SECOND / MOMENT + 1).max(self.history());
+            places.push(match last == id && (earlier == last || long_ago) {
+                true => (id, id),
+                // Where it is gone, connections may be with others yet.
+                false => (id, if ids.contains(&former) { former } else { 0 }),
+            });
         }
         let (changed_at, history_ends) = match changed {
             true => (self.moment(), self.moment() + self.history()),

@@ -10,7 +10,7 @@ use xdp_common::filter::services::MAX_SHARED;
 use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT, SPARE_BITS, SPARES};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{
-    self, Backend, ENTRY_WORDS, Front, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT,
+    self, Backend, ENTRY_WORDS, Front, GONE, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT,
     KEY_REPLY, KEY_SET, Key, LINE_BITS, LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS,
     Tracking, fields,
 };
@@ -171,7 +171,8 @@ impl Table {
     fn of<L: Lines>(lines: &L, front: &Front) -> Self {
         const BACKENDS: u32 = (1 << PLACE_BITS) - 1;
         let id = |index: u32| {
-            let line = lines.line(front.backends.wrapping_add(index));
+            let line = (index != GONE).then(|| front.backends.wrapping_add(index));
+            let line = line.and_then(|line| lines.line(line));
             line.map_or(0, |line| Backend::of(line).counter)
         };
         let places = front.places.min(*TABLES.last().expect("a constant"));
@@ -371,6 +372,10 @@ fn write_numbers(numbers: &[u32], lines: &mut LineWriter) {
     }
 }
 
+/// How long after the last change of its table a service looks for connections that are with other backends
+/// than their places say, at least. It ends with a reload.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
+
 struct WrittenTable {
     first: u32,
     places: u32,
@@ -399,17 +404,23 @@ fn places(
         (0..service.backends.len() as u16).map(|index| (id(index), index)).collect();
     let old = before.tables.get(&CounterId::new(counters.service).0);
     let mut has_changed = false;
+    // No connection of before is looked for any more.
+    let is_long_ago = old.is_some_and(|old| {
+        before.now.saturating_sub(old.changed_at) > moments(FORGOTTEN.max(history))
+    });
     let numbers: Vec<u32> = table
         .iter()
         .enumerate()
         .map(|(place, &now)| {
-            let former =
-                old.and_then(|old| old.at(place, table.len())).and_then(|[last, first]| {
-                    let stays = last == id(now);
-                    has_changed |= !stays;
-                    indexes.get(if stays { &first } else { &last }).copied()
-                });
-            u32::from(now) | u32::from(former.unwrap_or(now)) << PLACE_BITS
+            let former = old.and_then(|old| old.at(place, table.len())).map(|[last, first]| {
+                let stays = last == id(now);
+                has_changed |= !stays;
+                if stays && (first == last || is_long_ago) {
+                    return now.into();
+                }
+                indexes.get(if stays { &first } else { &last }).map_or(GONE, |&it| it.into())
+            });
+            u32::from(now) | former.unwrap_or(now.into()) << PLACE_BITS
         })
         .collect();
     let first = lines.next();

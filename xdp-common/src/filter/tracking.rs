@@ -17,7 +17,7 @@
 //! ```
 
 use crate::image::{Header, LINE_WORDS, Line, Lines};
-use crate::lookup::services::{self, Backend, Front, PLACE_BITS, State, Tracking, mix};
+use crate::lookup::services::{self, Backend, Front, GONE, PLACE_BITS, State, Tracking, mix};
 use crate::verifier::{black_box, launder};
 
 /// Bits of the kernel's monotonic clock, in nanoseconds, that a moment leaves out: it is 268 ms long.
@@ -325,7 +325,7 @@ fn candidate<L: Lines>(
             now < front.history_ends
         };
         let differs = choice.place & BACKENDS != choice.place >> PLACE_BITS;
-        if !is_remembered || !differs {
+        if !is_remembered || !differs || choice.place >> PLACE_BITS == GONE {
             return Some(0);
         }
         return Some(front.backends.wrapping_add(choice.place >> PLACE_BITS));

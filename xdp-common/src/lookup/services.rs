@@ -33,6 +33,8 @@ pub const LINE_ENTRIES: usize = LINE_WORDS / ENTRY_WORDS;
 pub const LINE_PLACES: u32 = 16;
 /// Bits of a place that are the backend of now; those above it are the backend of before.
 pub const PLACE_BITS: u32 = 16;
+/// The backend of before where that is gone, but connections may be with others than that of now.
+pub const GONE: u32 = (1 << PLACE_BITS) - 1;
 /// Bits of a line.
 pub const LINE_BITS: u32 = 512;
 
