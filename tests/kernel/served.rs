@@ -30,6 +30,8 @@ const SERVICES: &str = r#"
     protocol = "tcp"
     port = 80
     mode = "nat"
+    echo = "reply"
+    no_backend = "reject"
     [[service.backend]]
     name = "b1"
     address = "10.9.0.1"
@@ -88,6 +90,7 @@ fn explain_says_where_a_service_sends_a_frame() {
         request("203.0.113.7").ttl(1).build(),
         request("203.0.113.7").fragment(0, true).build(),
         other.build(),
+        icmp4("203.0.113.7", "192.0.2.10", 8).source_mac(SRC0).destination_mac(IN0).build(),
     ];
     let answers = explain_frames(&bench, &frames);
     let web = |by: &str, lost: Value| {
@@ -132,6 +135,11 @@ fn explain_says_where_a_service_sends_a_frame() {
     );
     assert!(answers[6].get("service").is_none());
 
+    let echo = json!(["tx", "service", "web", null, "in0", "web", null, null, null]);
+    assert_eq!(told(&answers[7]), echo);
+    let reply = icmp4("192.0.2.10", "203.0.113.7", 0).source_mac(IN0).destination_mac(SRC0);
+    assert_eq!(answers[7]["output"], hex(reply));
+
     // The configuration says the same without the kernel, but for the interface's name.
     let captured = bench.directory().join("asked.pcap");
     let rest = ["--json", "--pcap", captured.to_str().unwrap()];
@@ -147,9 +155,13 @@ fn explain_says_where_a_service_sends_a_frame() {
     bench.xdpctl(["allow", JUDGED, "203.0.113.0/24"]).success();
     say(&bench, "down");
     let [down] = explain_frames(&bench, &[request("203.0.113.7").build()]);
-    let lost = json!(["drop", "service", "web", null, null, "web", null, null, "no_backend"]);
+    let lost = json!(["tx", "service", "web", null, "in0", "web", null, null, "no_backend"]);
     assert_eq!(told(&down), lost);
     assert_eq!(by(&down), json!(["allowed", null, "203.0.113.0/24", null]));
+    let args = ["explain", JUDGED, "--packet", &hex(request("203.0.113.7"))];
+    let text = bench.xdpctl(args).stdout;
+    let lost = ": no backend is up, and its sender is told; let in by allowed";
+    assert!(text.contains(lost), "{text}");
     say(&bench, "auto");
     let args = ["explain", JUDGED, "--packet", &hex(request("203.0.113.7"))];
     let text = bench.xdpctl(args).stdout;

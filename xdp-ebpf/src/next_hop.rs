@@ -118,7 +118,7 @@ pub fn leave(frame: &mut Writable<'_>, hop: &NextHop) -> Option<Found> {
 
 /// The interface that the frame came in by.
 #[inline(always)]
-fn came_by(ctx: &XdpContext) -> u32 {
+pub fn came_by(ctx: &XdpContext) -> u32 {
     // SAFETY: the context is the one that the kernel called the program with.
     unsafe { (*ctx.ctx).ingress_ifindex }
 }

@@ -13,6 +13,7 @@ use xdp_common::verifier::launder;
 use crate::capture;
 use crate::exit::{exit, this_cpu};
 use crate::frame::Writable;
+use crate::next_hop::came_by;
 use crate::serve::{DROP, SEND_BACK};
 
 /// Turns the frame into the error, if there may be one, and drops it otherwise.
@@ -22,6 +23,7 @@ pub fn xdpctl_reject(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let decision = if answer(&ctx, cpu).is_some() { SEND_BACK } else { DROP };
     cpu.scratch.effect.decision = decision;
+    cpu.scratch.serving.to = came_by(&ctx);
     let action = exit(launder(cpu));
     capture::show(&ctx);
     action

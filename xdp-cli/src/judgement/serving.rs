@@ -8,19 +8,24 @@
 use xdp_common::filter::effect::Decision;
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve;
-use xdp_common::filter::services::{self, Serving, Work};
+use xdp_common::filter::services::{self, Report, Serving, Work};
 use xdp_common::filter::tracking::{Beside, NOT_ALL_UP};
 use xdp_common::image::{Header, Line, Lines};
-use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, State};
+use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, State, answers};
+use xdp_common::packet::icmp_error::{Problem, Reshape, may_answer, write};
 use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
-use xdp_common::packet::tunnel::{Grow, Outer, put_into};
-use xdp_common::packet::{NO_MACS, Network, Packet};
+use xdp_common::packet::tunnel::{Grow, Outer, is_plain, put_into};
+use xdp_common::packet::{NO_MACS, Network, Packet, echo, quotation};
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 use crate::image::services::{backends, spare_word};
 
-/// What becomes of a frame, why it does not get there, and the frame itself if it was changed.
-type Served = (Verdict, Option<Lost>, Option<Vec<u8>>);
+/// What becomes of a frame, and why it does not get there.
+type Served = (Verdict, Option<Lost>);
+
+const fn lost(why: Lost) -> Served {
+    (Verdict::Drop, Some(why))
+}
 
 /// Has the service that takes the frame decide about it, and returns the frame as it leaves if that is
 /// another one. Where no service takes it, it goes the way that was decided before.
@@ -31,12 +36,15 @@ pub(super) fn serve<L: Lines>(
     scratch: &mut Scratch,
 ) -> Option<Vec<u8>> {
     let Scratch { packet, serving, effect, .. } = scratch;
-    match asked(lines, header, frame, packet, serving) {
-        Some(Some((verdict, lost, changed))) => {
+    let mut copied = Copied(frame.to_vec());
+    match taken(lines, header, &mut copied, packet, serving) {
+        Some(Some((verdict, lost))) => {
             effect.decision = Decision::new(verdict, Reason::Service);
-            serving.lost = lost.map_or(u32::MAX, |lost| lost as u32);
+            if serving.work != Work::Echo as u32 {
+                serving.lost = lost.map_or(u32::MAX, |lost| lost as u32);
+            }
             serving.to = 0;
-            changed
+            (verdict != Verdict::Drop && copied.0 != frame).then_some(copied.0)
         }
         Some(None) => None,
         None => {
@@ -47,89 +55,134 @@ pub(super) fn serve<L: Lines>(
 }
 
 /// `Some(None)` where no service takes the frame; `None` is a corrupt image.
-fn asked<L: Lines>(
+fn taken<L: Lines>(
     lines: &L,
     header: &Header,
-    frame: &[u8],
+    frame: &mut Copied,
     packet: &Packet,
     serving: &mut Serving,
 ) -> Option<Option<Served>> {
-    serve::find(lines, header, frame, packet, serving)?;
+    serving.work = Work::None as u32;
+    serving.report = Report::None as u32;
+    serving.answer.problem = Problem::None as u32;
+    let bytes = frame.0.as_slice();
+    let is_icmp = is_plain(packet, serve::before(bytes, packet))
+        && (quotation::is_error(packet) || echo::is_request(packet));
+    if is_icmp {
+        serve::find_of_icmp(lines, header, bytes, packet, serving)?;
+    } else {
+        serve::find(lines, header, bytes, packet, serving)?;
+    }
     if serving.work == Work::None as u32 {
         return Some(None);
     }
     if serving.work == Work::Forward as u32 {
         let mut beside = Untouched::of(lines, Front::of(lines.line(serving.front)?));
-        serve::choose(lines, &mut beside, header, frame, packet, serving)?;
+        if is_icmp {
+            serve::choose_for_icmp(lines, &mut beside, header, serving)?;
+        } else {
+            serve::choose(lines, &mut beside, header, bytes, packet, serving)?;
+        }
     }
     let [service, backend, _] = services::counters(lines, serving)?;
     (serving.service, serving.backend_counter) = (service, backend);
-    let mut copied = Copied(frame.to_vec());
-    let served = if serving.work == Work::Fragment as u32 {
-        Some((Verdict::Drop, Some(Lost::Fragment)))
-    } else if serving.work == Work::Unserved as u32 {
-        let passes = Front::of(lines.line(serving.front)?).pass_unserved != 0;
-        let verdict = if passes { Verdict::Pass } else { Verdict::Drop };
-        Some((verdict, Some(Lost::NoBackend)))
-    } else if serving.work == Work::Return as u32 {
-        give_back(&mut copied, packet, Origin::of(lines.line(serving.origin)?))
-    } else {
-        let front = Front::of(lines.line(serving.front)?);
-        let backend = Backend::of(lines.line(serving.backend)?);
-        forward(&mut copied, header, packet, serving, (front, backend))
-    };
+    if serving.report == Report::Error as u32 {
+        if serve::translate_error(lines, frame, packet, serving).is_none() {
+            serving.report = Report::Broken as u32;
+        }
+    } else if is_icmp && serving.work == Work::Forward as u32 {
+        serve::leave_echo(service, serving);
+        let is_answered = echo::turn_around(frame, packet).is_some();
+        return Some(Some((if is_answered { Verdict::Tx } else { Verdict::Drop }, None)));
+    }
     // What cannot be rewritten where it lies is dropped.
-    let (verdict, lost) = served.unwrap_or((Verdict::Drop, None));
-    let leaves = matches!(verdict, Verdict::Tx | Verdict::Redirect);
-    let changed = (leaves && copied.0 != frame).then_some(copied.0);
-    Some(Some((verdict, lost, changed)))
+    let served = send(lines, header, frame, packet, serving).unwrap_or((Verdict::Drop, None));
+    if serving.answer.problem == Problem::None as u32 {
+        return Some(Some(served));
+    }
+    let length = frame.0.len() as u32;
+    let is_told = may_answer(frame, packet, &serving.answer)
+        && write(frame, packet, &serving.answer, length).is_some();
+    Some(Some((if is_told { Verdict::Tx } else { Verdict::Drop }, served.1)))
 }
 
-fn give_back(
+/// Rewrites the frame, and says what becomes of it. `None` where it cannot be reached.
+fn send<L: Lines>(
+    lines: &L,
+    header: &Header,
     frame: &mut Copied,
     packet: &Packet,
-    origin: &Origin,
-) -> Option<(Verdict, Option<Lost>)> {
-    let port = (origin.has_port != 0).then_some(origin.port);
-    let to = Rewritten { side: Side::Source, address: origin.address, port };
-    if !translate(frame, packet, &to)? {
-        return Some((Verdict::Drop, Some(Lost::TimeToLive)));
+    serving: &mut Serving,
+) -> Option<Served> {
+    if serving.work == Work::Fragment as u32 {
+        return Some(lost(Lost::Fragment));
     }
-    Some(leave(frame, packet, (origin.has_mac != 0).then_some(origin.mac)))
+    if serving.report == Report::Expired as u32 {
+        return Some(lost(Lost::TimeToLive));
+    }
+    if serving.report == Report::Broken as u32 {
+        return None;
+    }
+    if serving.work == Work::Return as u32 {
+        let origin = Origin::of(lines.line(serving.origin)?);
+        let port = (origin.has_port != 0).then_some(origin.port);
+        let to = Rewritten { side: Side::Source, address: origin.address, port };
+        // An error about a reply has been rewritten.
+        if serving.report == Report::None as u32 && !translate(frame, packet, &to)? {
+            return Some(lost(Lost::TimeToLive));
+        }
+        return Some(leave(frame, packet, (origin.has_mac != 0).then_some(origin.mac)));
+    }
+    let front = Front::of(lines.line(serving.front)?);
+    if serving.work == Work::Unserved as u32 {
+        if front.pass_unserved != 0 {
+            return Some((Verdict::Pass, Some(Lost::NoBackend)));
+        }
+        if front.answers & answers::UNREACHABLE != 0 && serving.report == Report::None as u32 {
+            serving.answer.problem = Problem::NoSuchPort as u32;
+            serving.answer.from = packet.destination;
+        }
+        return Some(lost(Lost::NoBackend));
+    }
+    forward(frame, header, packet, serving, (front, Backend::of(lines.line(serving.backend)?)))
 }
 
 fn forward(
     frame: &mut Copied,
     header: &Header,
     packet: &Packet,
-    serving: &Serving,
+    serving: &mut Serving,
     (front, backend): (&Front, &Backend),
-) -> Option<(Verdict, Option<Lost>)> {
-    const TOO_BIG: (Verdict, Option<Lost>) = (Verdict::Drop, Some(Lost::TooBig));
-    let length = packet.parts.end.wrapping_sub(packet.parts.l3);
-    let is_too_big = |length: u32| front.mtu != 0 && length > front.mtu.into();
-    if front.mode == Mode::Nat as u8 {
+) -> Option<Served> {
+    let is_nat = front.mode == Mode::Nat as u8;
+    let is_tunnel = !is_nat && front.mode != Mode::L2dsr as u8;
+    let is_v6 = backend.is_v6 != 0;
+    let inner = packet.parts.end.wrapping_sub(packet.parts.l3);
+    let overhead = if is_tunnel { Outer::length(is_v6, front.gue_port) } else { 0 };
+    let mtu = u32::from(front.mtu);
+    if (is_nat || is_tunnel) && mtu != 0 && inner.wrapping_add(overhead) > mtu {
+        if front.answers & answers::TOO_BIG != 0 && serving.report == Report::None as u32 {
+            serving.answer.problem = Problem::TooBig as u32;
+            serving.answer.mtu = mtu.saturating_sub(overhead);
+            serving.answer.from = packet.destination;
+        }
+        return Some(lost(Lost::TooBig));
+    }
+    if is_nat && serving.report == Report::None as u32 {
         let port = (backend.has_port != 0).then_some(backend.port);
         let to = Rewritten { side: Side::Destination, address: backend.address, port };
-        if is_too_big(length) {
-            return Some(TOO_BIG);
-        }
         if !translate(frame, packet, &to)? {
-            return Some((Verdict::Drop, Some(Lost::TimeToLive)));
+            return Some(lost(Lost::TimeToLive));
         }
-    } else if front.mode != Mode::L2dsr as u8 {
-        let is_v6 = backend.is_v6 != 0;
+    } else if is_tunnel {
         let outer = Outer {
-            inner: length,
+            inner,
             inner_is_v6: packet.network == Network::IPV6,
             class: class_of(&frame.0, packet)?,
             destination: backend.address,
             flow: (serving.flow >> 32) as u32,
             port: front.gue_port,
         };
-        if is_too_big(length + Outer::length(is_v6, outer.port)) {
-            return Some(TOO_BIG);
-        }
         put_into(frame, header, packet, &outer, is_v6)?;
     }
     Some(leave(frame, packet, (backend.has_mac != 0).then_some(backend.mac)))
@@ -143,7 +196,7 @@ fn class_of(frame: &[u8], packet: &Packet) -> Option<u8> {
 }
 
 /// Sends a frame back to `mac`, and from the address that it was sent to; or on by the kernel's routes.
-fn leave(frame: &mut Copied, packet: &Packet, mac: Option<[u8; 6]>) -> (Verdict, Option<Lost>) {
+fn leave(frame: &mut Copied, packet: &Packet, mac: Option<[u8; 6]>) -> Served {
     let Some(mac) = mac else { return (Verdict::Redirect, None) };
     if packet.macs == NO_MACS {
         return (Verdict::Pass, Some(Lost::Slow));
@@ -169,6 +222,13 @@ impl Grow for Copied {
     fn grow(&mut self, bytes: u32) -> bool {
         self.0.splice(..0, std::iter::repeat_n(0, bytes as usize));
         true
+    }
+}
+
+impl Reshape for Copied {
+    fn cut(&mut self, bytes: u32) -> bool {
+        let left = self.0.len().checked_sub(bytes as usize);
+        left.map(|left| self.0.truncate(left)).is_some()
     }
 }
 
@@ -343,12 +403,18 @@ mod tests {
         for (keys, verdict) in [
             ("mode = \"nat\"", Verdict::Drop),
             ("mode = \"nat\"\nno_backend = \"pass\"", Verdict::Pass),
+            ("mode = \"nat\"\nno_backend = \"reject\"", Verdict::Tx),
         ] {
             let answer = Ruled::by(keys, &down).ask(5555, SYN);
             assert_eq!(answer.verdict, verdict, "{keys}");
             let served = answer.served.unwrap();
             assert_eq!((served.by, served.lost), (None, Some(Lost::NoBackend)));
-            assert_eq!(answer.changed, None);
+            // Destination unreachable, of a port, from the service to the client.
+            let error = answer
+                .changed
+                .map(|error| (error[23], error[26..30].to_vec(), error[34..36].to_vec()));
+            let expected = (1, vec![192, 0, 2, 10], vec![3, 3]);
+            assert_eq!(error, (verdict == Verdict::Tx).then_some(expected), "{keys}");
         }
     }
 }

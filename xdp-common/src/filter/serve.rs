@@ -1,12 +1,14 @@
 //! From a packet to its service and its backend, as far as nobody but the packet, the ruleset and what lies
 //! beside it is asked. The way there is the kernel's to say.
 
-use crate::filter::services::{self, Serving, Work};
+use crate::filter::services::{self, Report, Serving, Work};
 use crate::filter::tracking::{self, Beside, Flow};
 use crate::image::{Header, Lines};
-use crate::lookup::services::{Front, fields, flow};
+use crate::lookup::services::{Backend, Front, Mode, Origin, fields, flow};
+use crate::packet::rewrite::{FrameMut, Rewritten, Side};
 use crate::packet::tunnel::is_plain;
-use crate::packet::{Network, Packet, PacketBytes, Transport, Window, transport};
+use crate::packet::{Network, Packet, PacketBytes, Transport, Window, echo, quotation, transport};
+use crate::stats::counter::CounterId;
 use crate::verifier::launder;
 
 /// Finds the service that takes a packet, or the one that it is a reply of, and leaves in `serving` what is
@@ -44,9 +46,35 @@ pub fn choose<L: Lines, B: Beside, P: PacketBytes + ?Sized>(
     let front = Front::of(lines.line(serving.front)?);
     serving.is_new = u32::from(begins(frame, packet));
     let flow = flow_of(lines, header, front, packet, serving.is_new, false)?;
+    choose_for(lines, beside, header, front, &flow, serving)
+}
+
+/// Chooses the backend of an ICMP message as [`choose`] would for the packet that it is about.
+#[inline(always)]
+pub fn choose_for_icmp<L: Lines, B: Beside>(
+    lines: &L,
+    beside: &mut B,
+    header: &Header,
+    serving: &mut Serving,
+) -> Option<()> {
+    let front = Front::of(lines.line(serving.front)?);
+    let flow = flow_of(lines, header, front, &serving.about, 0, true)?;
+    serving.is_new = 0;
+    choose_for(lines, beside, header, front, &flow, serving)
+}
+
+#[inline(always)]
+fn choose_for<L: Lines, B: Beside>(
+    lines: &L,
+    beside: &mut B,
+    header: &Header,
+    front: &Front,
+    flow: &Flow,
+    serving: &mut Serving,
+) -> Option<()> {
     serving.flow = flow.number;
     let choice = launder(&mut serving.choice);
-    let (backend, by) = tracking::choose(lines, beside, header, front, &flow, choice)?;
+    let (backend, by) = tracking::choose(lines, beside, header, front, flow, choice)?;
     serving.backend = backend;
     serving.by = by as u32;
     if backend == 0 {
@@ -57,7 +85,7 @@ pub fn choose<L: Lines, B: Beside, P: PacketBytes + ?Sized>(
 
 /// The flow of a packet. `None` is a corrupt image.
 #[inline(always)]
-pub fn flow_of<L: Lines>(
+fn flow_of<L: Lines>(
     lines: &L,
     header: &Header,
     front: &Front,
@@ -72,6 +100,79 @@ pub fn flow_of<L: Lines>(
     Some(Flow { number, connection, is_new, is_timed, is_report })
 }
 
+/// Finds the service that an ICMP message is about, and leaves in `serving` what is to be done. `None` is a
+/// corrupt image.
+#[inline(always)]
+pub fn find_of_icmp<L: Lines, P: PacketBytes + ?Sized>(
+    lines: &L,
+    header: &Header,
+    frame: &P,
+    packet: &Packet,
+    serving: &mut Serving,
+) -> Option<()> {
+    serving.work = Work::None as u32;
+    if is_first_fragment(frame, packet) {
+        return Some(());
+    }
+    if echo::is_request(packet) {
+        serving.report = Report::None as u32;
+        echo::read(packet, &mut serving.about);
+    } else {
+        serving.report = Report::Error as u32;
+        if quotation::read(frame, packet, &mut serving.about).is_none() {
+            return Some(());
+        }
+    }
+    let serving = launder(serving);
+    let about = serving.about;
+    services::find_of_icmp(lines, header, &about, serving)
+}
+
+/// Leaves in `serving` that the service answers a request for an echo itself.
+#[inline(always)]
+pub fn leave_echo(service: CounterId, serving: &mut Serving) {
+    serving.work = Work::Echo as u32;
+    serving.service = service;
+    serving.backend_counter = CounterId::NONE;
+    serving.lost = u32::MAX;
+    serving.to = 0;
+}
+
+/// Rewrites an error about a packet of a nat service. `None` where it cannot be reached.
+#[inline(always)]
+pub fn translate_error<L: Lines, F: FrameMut>(
+    lines: &L,
+    frame: &mut F,
+    packet: &Packet,
+    serving: &mut Serving,
+) -> Option<()> {
+    let (to, outer);
+    if serving.work == Work::Return as u32 {
+        let origin = Origin::of(lines.line(serving.origin)?);
+        let port = (origin.has_port != 0).then_some(origin.port);
+        to = Rewritten { side: Side::Destination, address: origin.address, port };
+        // What a router says is said by the router.
+        let [upper, lower] = serving.about.source;
+        let is_of_backend = packet.source[0] == upper
+            && (packet.network != Network::IPV6 || packet.source[1] == lower);
+        outer = is_of_backend.then_some(Side::Source);
+    } else if serving.work == Work::Forward as u32 {
+        if Front::of(lines.line(serving.front)?).mode != Mode::Nat as u8 {
+            return Some(());
+        }
+        let backend = Backend::of(lines.line(serving.backend)?);
+        let port = (backend.has_port != 0).then_some(backend.port);
+        to = Rewritten { side: Side::Source, address: backend.address, port };
+        outer = Some(Side::Destination);
+    } else {
+        return Some(());
+    }
+    if !quotation::translate(frame, packet, &serving.about, &to, outer)? {
+        serving.report = Report::Expired as u32;
+    }
+    Some(())
+}
+
 /// The two bytes before a packet; 0 where there are none.
 #[inline(always)]
 pub fn before<P: PacketBytes + ?Sized>(frame: &P, packet: &Packet) -> u16 {
@@ -84,7 +185,7 @@ pub fn before<P: PacketBytes + ?Sized>(frame: &P, packet: &Packet) -> u16 {
 /// Whether a packet that is no later fragment is the first of several. IPv6 says so in an extension header,
 /// which is looked for in the first two places.
 #[inline(always)]
-pub fn is_first_fragment<P: PacketBytes + ?Sized>(frame: &P, packet: &Packet) -> bool {
+fn is_first_fragment<P: PacketBytes + ?Sized>(frame: &P, packet: &Packet) -> bool {
     const MORE_FRAGMENTS: u16 = 1 << 13;
     const FRAGMENT: u8 = 44;
     let Packet { network, parts, .. } = packet;

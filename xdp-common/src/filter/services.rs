@@ -175,6 +175,8 @@ pub enum Work {
     Unserved = 3,
     /// It is a fragment, which a service does not take.
     Fragment = 4,
+    /// It is a request for an echo, which the service answers itself.
+    Echo = 5,
 }
 
 /// Whether services are asked about a packet of which that was decided. With bypass, they are asked

@@ -29,7 +29,7 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     decider(&mut text, rule.as_deref(), entry.as_deref());
     place(&mut text, file.as_deref(), *line);
     if let Some(taken) = &explained.taken {
-        service(&mut text, taken);
+        service(&mut text, taken, *verdict == "tx");
     }
     life(&mut text, explained);
     if let Some(cause) = explained.cause {
@@ -90,7 +90,7 @@ fn decider(text: &mut String, rule: Option<&str>, entry: Option<&str>) {
 }
 
 /// Appends which backend a service chooses, and what keeps the frame from it.
-fn service(text: &mut String, taken: &Taken) {
+fn service(text: &mut String, taken: &Taken, is_sent: bool) {
     if let Some(backend) = &taken.backend {
         let backend = plain(backend);
         let _ = match taken.by {
@@ -106,9 +106,17 @@ fn service(text: &mut String, taken: &Taken) {
         Some("ttl") => "its time to live is over",
         Some("slow") => "the kernel's stack has to send it on",
         Some(other) => other,
-        None => return,
+        None => {
+            if is_sent && taken.backend.is_none() {
+                text.push_str(", which answers the echo");
+            }
+            return;
+        }
     };
     let _ = write!(text, ": {why}");
+    if is_sent {
+        text.push_str(", and its sender is told");
+    }
 }
 
 /// How a backend was chosen, worded to follow it.
