@@ -118,7 +118,7 @@ fn use_image(image: &impl Lines, frame: &[u8]) {
 fn use_metadata(in_force: &InForce) {
     assert!(in_force.generation.checked_add(1).is_some());
     RULESET.with(|ruleset| {
-        let next = counters::assign(ruleset, &in_force.metadata.counted);
+        let next = counters::assign(ruleset, &in_force.metadata.counted, &in_force.metadata.backends);
         assert!(next.fresh.iter().all(|&number| number < MAX_COUNTERS));
         let numbers = next.counted.iter().flat_map(|it| [Some(it.number), it.lost]).flatten();
         assert!(numbers.into_iter().all(|number| number < MAX_COUNTERS));
