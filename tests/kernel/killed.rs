@@ -208,11 +208,13 @@ impl Victim {
         let pins = pinned(&directory);
         let names: Vec<&str> = pins.keys().map(String::as_str).collect();
         let whole = [
+            "BACKEND_STATES",
             "BAN_FILTERS",
             "BAN_HOSTS_V4",
             "BAN_HOSTS_V6",
             "BAN_PREFIXES_V4",
             "BAN_PREFIXES_V6",
+            "CONNECTIONS",
             "COUNTERS",
             "ENTRY_COUNTERS",
             "NAMES",

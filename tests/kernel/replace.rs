@@ -16,12 +16,14 @@ use crate::lab::bench::{Bench, JUDGED, drop};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
-const PINS: [&str; 17] = [
+const PINS: [&str; 19] = [
+    "BACKEND_STATES",
     "BAN_FILTERS",
     "BAN_HOSTS_V4",
     "BAN_HOSTS_V6",
     "BAN_PREFIXES_V4",
     "BAN_PREFIXES_V6",
+    "CONNECTIONS",
     "COUNTERS",
     "ENTRY_COUNTERS",
     "NAMES",

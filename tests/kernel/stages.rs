@@ -72,7 +72,16 @@ fn filled_of(map: impl std::os::fd::AsFd) -> [bool; stages::COUNT] {
 }
 
 const EMPTY: [bool; stages::COUNT] = [false; stages::COUNT];
-const FULL: [bool; stages::COUNT] = [true; stages::COUNT];
+/// What lists of names need, and the filter itself.
+const FULL: [bool; stages::COUNT] = {
+    let mut full = EMPTY;
+    let mut place = stages::FILTER as usize;
+    while place <= stages::RULES as usize {
+        full[place] = true;
+        place += 1;
+    }
+    full
+};
 
 /// Whether a query for a listed name, and one for another, are judged as under [`NAMES`], or as
 /// under [`NONE`].
