@@ -442,7 +442,7 @@ impl Balancer {
                 self.state(ids[backend], &service.backends[backend], !summary.checks_count_nothing);
             let takes = match state {
                 State::Up => true,
-                State::Drain => keeps && !is_new,
+                State::Drain => keeps && !is_new && service.tracking != Tracking::None,
                 State::Down => false,
             };
             takes.then_some((backend, by, state))

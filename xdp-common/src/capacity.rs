@@ -90,7 +90,7 @@ pub const MIN_CONNECTIONS: u32 = 1 << 16;
 /// Instructions that the kernel's verifier may process for one of the programs
 /// (bpf_prog_info.verified_insns), on each supported kernel. The verifier gives up at a million;
 /// the rest is kept for kernels that need more for the same program.
-pub const MAX_VERIFIED_INSTRUCTIONS: u32 = 400_000;
+pub const MAX_VERIFIED_INSTRUCTIONS: u32 = 500_000;
 
 /// Bytes of a list file, or of a configuration.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;

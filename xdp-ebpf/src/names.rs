@@ -185,6 +185,12 @@ pub fn same_image(ctx: &XdpContext, scratch: &Scratch) -> Option<Image> {
     Some(image)
 }
 
+/// Whether another image is in force than the one by which the packet was judged so far.
+#[inline(always)]
+pub fn is_other_image(scratch: &Scratch) -> bool {
+    Image::in_force().is_none_or(|image| image.header().generation != scratch.generation)
+}
+
 /// Counts a packet that cannot be judged to its end, and ends.
 #[inline(always)]
 pub fn broken(cpu: &mut PerCpu) -> u32 {

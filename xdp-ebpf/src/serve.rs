@@ -22,7 +22,7 @@ use crate::capture;
 use crate::exit::{count, exit, this_cpu};
 use crate::frame::Writable;
 use crate::image::Image;
-use crate::names::{broken, go_on, same_image};
+use crate::names::{broken, go_on, is_other_image, same_image};
 use crate::next_hop::{self, Way};
 
 const PASS: Decision = Decision::new(Verdict::Pass, Reason::Service);
@@ -49,6 +49,11 @@ impl Served {
 #[inline(always)]
 pub fn xdpctl_serve(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
+    if cpu.scratch.serving.report == Report::Error as u32 && is_other_image(&cpu.scratch) {
+        // It is translated already, and would be judged as it is now.
+        cpu.scratch.effect.decision = DROP;
+        return exit(launder(cpu));
+    }
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     let header = image.header();
     let Some([service, backend, losses]) = services::counters(&image, &cpu.scratch.serving) else {
@@ -226,7 +231,9 @@ fn forward(
         let fits = mtu.saturating_sub(overhead);
         return Some(too_big(serving, front.answers, fits, packet.destination));
     }
-    if found == Found::Nothing as u32 {
+    let by_stack = found == Found::Stack as u32 || found == Found::Here as u32;
+    // The stack would find the way to the service's address, and not to the backend's.
+    if found == Found::Nothing as u32 || by_stack && !is_nat && !is_tunnel {
         return Some(Served::lost(Lost::NoRoute));
     }
     let mut frame = Writable::new(ctx);

@@ -93,9 +93,17 @@ fn write_summary(out: &mut dyn Write, file: &Path, ruleset: &Ruleset) -> io::Res
         0 => String::new(),
         names => format!(" and {}", counted(names, "name")),
     };
+    let backends = ruleset.services.iter().map(|service| service.backends.len()).sum::<usize>();
+    let services = match ruleset.services.len() {
+        0 => String::new(),
+        services => {
+            let [services, backends] = [services, backends].map(|it| it as u64);
+            format!(", {} with {}", counted(services, "service"), counted(backends, "backend"))
+        }
+    };
     writeln!(
         out,
-        "{}: ok: {} with {} IPv4 and {} IPv6 prefixes{names}, {}",
+        "{}: ok: {} with {} IPv4 and {} IPv6 prefixes{names}, {}{services}",
         plain(&file.to_string_lossy()),
         counted((lists().count() + ruleset.domains.len()) as u64, "list"),
         grouped(entries.ipv4),

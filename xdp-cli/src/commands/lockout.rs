@@ -79,7 +79,8 @@ pub fn cut_off(coming: &Coming<'_>) -> Option<Error> {
                 decider(&cut.explained)
             ))
             .hint(format!(
-                "let {} in, by an [[allowlist]] for example, or say `--force`",
+                "let {} in, by an [[allowlist]] for example (or, where a service takes it, name the \
+                 service's ports), or say `--force`",
                 peer.ip()
             )),
         )

@@ -81,20 +81,16 @@ pub fn assign(
         let (name, action) = (name.clone(), action.to_owned());
         counted.push(Counted { name, kind, action, entries, number, lost });
     }
-    // The counters of a service lie side by side, and those of all services behind all others, as far as
-    // these are new.
-    let used = |number: u32| taken.contains(&number);
-    let first = counted.iter().flat_map(Counted::numbers).max().map_or(0, |last| last + 1);
-    let mut blocks = (first.div_ceil(BLOCK)..u32::MAX / BLOCK)
-        .map(|block| block * BLOCK)
-        .filter(|&first| !(first..first + BLOCK).any(used));
-    let mut last = first;
+    // The counters of a service lie side by side.
+    let mut used = taken;
+    used.extend(counted.iter().flat_map(Counted::numbers));
+    let mut blocks = (0..u32::MAX / BLOCK).map(|block| block * BLOCK);
     for service in &ruleset.services {
         let old = kept.get(&(service.name.as_str(), Kind::Service));
         let number = old.map_or_else(
             || {
-                let first = blocks.next().unwrap_or(u32::MAX - BLOCK);
-                last = first + BLOCK;
+                let is_free = |first: &u32| !(*first..*first + BLOCK).any(|it| used.contains(&it));
+                let first = blocks.find(is_free).unwrap_or(u32::MAX - BLOCK);
                 fresh_numbers.extend(first..first + BLOCK);
                 first
             },
@@ -109,7 +105,8 @@ pub fn assign(
             lost: None,
         });
     }
-    let mut free = (last..).filter(|&number| !used(number));
+    used.extend(counted.iter().flat_map(Counted::numbers));
+    let mut free = (0..).filter(|number| !used.contains(number));
     let mut fresh = || {
         let number = free.next().unwrap_or(u32::MAX);
         fresh_numbers.push(number);

@@ -134,7 +134,7 @@ impl Counted {
             Kind::Service => COUNTERS_OF_SERVICE as u32,
             _ => 1,
         };
-        (self.number..self.number.saturating_add(own)).chain(self.lost)
+        (0..own).map(|nth| self.number.saturating_add(nth)).chain(self.lost)
     }
 }
 

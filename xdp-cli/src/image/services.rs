@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use xdp_common::capacity::MAX_BACKENDS_OF_ONE;
 use xdp_common::filter::services::MAX_SHARED;
-use xdp_common::filter::tracking::{AGE_SHIFT, MOMENT_SHIFT, SPARE_BITS, SPARES};
+use xdp_common::filter::tracking::{AGE_SHIFT, LINES_PER_SLOT, MOMENT_SHIFT, SPARE_BITS, SPARES};
 use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{
     self, Backend, ENTRY_WORDS, Front, GONE, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT,
@@ -206,7 +206,8 @@ pub fn connection_lines(ruleset: &Ruleset) -> u32 {
     if !ruleset.services.iter().any(remembers) {
         return 0;
     }
-    ruleset.service_settings.connections / LINE_WORDS as u32
+    // A map holds so many: with fewer, the rest would lie idle.
+    (ruleset.service_settings.connections / LINE_WORDS as u32).max(LINES_PER_SLOT)
 }
 
 /// Writes the services into the image.

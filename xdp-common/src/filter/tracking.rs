@@ -238,7 +238,9 @@ fn track<L: Lines, B: Beside>(
         let backend = Backend::of(lines.line(candidate)?);
         let word = beside.state(backend.counter);
         let state = state(backend, word, choice.word, choice.now >> MOMENT_SHIFT);
-        let keeps = at == OF_ENTRY || at == OF_BEFORE || at == OF_NOW && choice.old != 0;
+        // Without tracking, the second packet of a connection cannot be told from an old one's.
+        let keeps = front.tracking != Tracking::None as u8
+            && (at == OF_ENTRY || at == OF_BEFORE || at == OF_NOW && choice.old != 0);
         let takes = state == State::Up as u32
             || state == State::Drain as u32 && keeps && choice.is_new == 0;
         if takes && candidate != 0 && backend.service == front.counter {
@@ -258,12 +260,14 @@ fn track<L: Lines, B: Beside>(
         if is_to_be_remembered(front, flow, choice, by)
             && let Some(line) = beside.connections((choice.key >> 32) as u32)
         {
-            remember(line, choice.slot, choice.now, choice.key, id);
+            let is_proven = choice.entry != 0 && choice.is_new == 0;
+            remember(line, choice.slot, is_proven, choice.now, choice.key, id);
         }
         if is_of_client(front, flow, choice, id, by)
             && let Some(line) = beside.connections((choice.client_key >> 32) as u32)
         {
-            remember(line, choice.client_slot, choice.now, choice.client_key, id);
+            let is_proven = choice.client != 0;
+            remember(line, choice.client_slot, is_proven, choice.now, choice.client_key, id);
         }
     }
     let by = match by {
@@ -363,14 +367,16 @@ pub fn state(backend: &Backend, word: u64, service: u64, now: u64) -> u32 {
     State::Up as u32
 }
 
-/// Looks for the entry with that key, and for the place that a new one would take: its own, or else the one
-/// that was used longest ago. An entry counts for `life` ages after its last use; 0 is for ever.
+/// Looks for the entry with that key, and for the place that a new one would take: its own, or else one that
+/// is empty, or else that of the two last ones that was used longest ago. So a flood of packets that belong to no
+/// connection drives out other such entries alone: see [`remember`]. An entry counts for `life` ages after its
+/// last use; 0 is for ever.
 #[inline(always)]
 fn look(line: &Line, now: u64, key: u64, life: u16) -> (u64, u32) {
     let age = now >> AGE_SHIFT;
     let tag = key & 0xffff_ffff;
     let mut best = 0;
-    let mut slot = 0;
+    let mut slot = LINE_WORDS as u64 - 1;
     let mut at = 0;
     while at < LINE_WORDS {
         let word = line[at];
@@ -381,8 +387,10 @@ fn look(line: &Line, now: u64, key: u64, life: u16) -> (u64, u32) {
             AGES + 3
         } else if word == 0 {
             AGES + 2
-        } else {
+        } else if at >= PROVEN {
             unused + 1
+        } else {
+            0
         };
         let is_better = black_box(u64::from(rank > best));
         best = black_box(if is_better != 0 { rank } else { best });
@@ -398,6 +406,28 @@ fn look(line: &Line, now: u64, key: u64, life: u16) -> (u64, u32) {
         }
     }
     (black_box(entry), black_box(slot) as u32)
+}
+
+/// The first slots of a line are for entries that a second packet has asked for.
+const PROVEN: usize = LINE_WORDS - 2;
+
+/// Of those slots, the one that is empty, or was used longest ago.
+#[inline(always)]
+fn oldest_proven(line: &Line, now: u64) -> u32 {
+    let age = now >> AGE_SHIFT;
+    let mut best = 0;
+    let mut slot = 0;
+    let mut at = 0;
+    while at < PROVEN {
+        let word = line[at];
+        let unused = age.wrapping_sub(word) & AGES;
+        let rank = if word == 0 { AGES + 2 } else { unused + 1 };
+        let is_better = black_box(u64::from(rank > best));
+        best = black_box(if is_better != 0 { rank } else { best });
+        slot = black_box(if is_better != 0 { at as u64 } else { slot });
+        at += 1;
+    }
+    black_box(slot) as u32
 }
 
 /// Whether the table would not say the backend of a connection again.
@@ -425,12 +455,18 @@ fn is_of_client(front: &Front, flow: &Flow, choice: &Choice, id: u32, by: u32) -
     is_wanted && choice.drains == 0 && (choice.is_new != 0 || flow.is_timed != 0)
 }
 
-/// Writes an entry.
+/// Writes an entry. One that a second packet has asked for moves on from the last slots, which every first
+/// packet may take, to those that only such entries take.
 #[inline(always)]
-fn remember(line: &mut Line, slot: u32, now: u64, key: u64, id: u32) {
+fn remember(line: &mut Line, slot: u32, is_proven: bool, now: u64, key: u64, id: u32) {
     let word =
         (key & 0xffff_ffff) << TAG_SHIFT | u64::from(id) << AGE_BITS | now >> AGE_SHIFT & AGES;
-    let slot = slot as usize % LINE_WORDS;
+    let mut slot = slot as usize % LINE_WORDS;
+    if is_proven && slot >= PROVEN {
+        let before = slot;
+        slot = oldest_proven(line, now) as usize % LINE_WORDS;
+        line[before] = 0;
+    }
     if line[slot] != word {
         // The last one wins: the word is written whole.
         line[slot] = word;

@@ -80,14 +80,14 @@ fn times(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
     }
     let Some(timeout) = read.udp_timeout else { return };
     let unused = match read.protocols {
-        Some([Transport::Tcp]) => "protocol = \"tcp\" alone",
+        Some(them) if !them.contains(&Transport::Udp) => "a protocol that is not \"udp\"",
         _ if read.tracking == Tracking::None => "tracking = \"none\"",
         _ => return,
     };
     report.warning(
         timeout.at,
         format!("{title}: udp_timeout has no effect with {unused}"),
-        "it says how long the table of connections keeps flows of UDP and SCTP: leave it out",
+        "it says how long the table of connections keeps flows of UDP: leave it out",
     );
 }
 

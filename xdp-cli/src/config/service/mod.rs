@@ -27,7 +27,8 @@ use unfit::unfit;
 use crate::ruleset::Prefix;
 use crate::ruleset::service_keys::AnyPrefix;
 use crate::ruleset::services::{
-    Echo, Hash, Mode, NoBackend, Service, Settings, TooBig, Tracking, Transport, UDP_TIMEOUT,
+    Echo, Hash, Mode, NextHop, NoBackend, Service, Settings, TooBig, Tracking, Transport,
+    UDP_TIMEOUT,
 };
 
 pub(super) use files::BackendFiles;
@@ -107,6 +108,23 @@ pub(super) fn read(
         .filter_map(|table| read_one(table, &settings, (names, files), report))
         .collect();
     collision::report(&read, report);
+    for one in read.iter().filter(|one| one.service.mode == Mode::L2dsr) {
+        let NextHop::Mac(_) = settings.next_hop else { break };
+        for (backend, spot) in one.service.backends.iter().zip(&one.backends) {
+            if backend.next_hop.is_none() {
+                spot.error(
+                    format!(
+                        "{}, backend {:?}: mode = \"l2dsr\" with the MAC address of [services] \
+                         next_hop, {}",
+                        one.title, backend.name, settings.next_hop
+                    ),
+                    "packets go to that address whichever backend is chosen: give each backend \
+                     next_hop, its own MAC address or \"route\"",
+                    report,
+                );
+            }
+        }
+    }
     (settings, read.into_iter().map(|read| read.service).collect())
 }
 

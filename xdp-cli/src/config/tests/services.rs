@@ -560,3 +560,19 @@ fn files_of_backends_with_mistakes() {
     all.push_str(&format!("## no path\n{}\n", setup.said(twice)));
     insta::assert_snapshot!(all);
 }
+
+/// All frames would go to that one address, whichever backend is chosen.
+#[test]
+fn one_address_for_all_backends_of_l2dsr() {
+    let setup = Setup::new(&[]);
+    let web = |rest: &str| {
+        let next_hop = "services.next_hop = \"02:00:00:00:00:01\"\n";
+        let backend = backend(&format!("address = \"192.0.2.11\"\n{rest}"));
+        let service = service("web", &format!("mode = \"l2dsr\"\n{backend}"));
+        setup.said(format!("{next_hop}{}", seeded(&service)))
+    };
+    let said = web("");
+    assert!(said.contains("mode = \"l2dsr\" with the MAC address of [services]"), "{said}");
+    assert_eq!(web("next_hop = \"02:00:00:00:00:02\""), "");
+    assert_eq!(web("next_hop = \"route\""), "");
+}

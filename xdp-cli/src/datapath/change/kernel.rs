@@ -344,6 +344,13 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
     }
     let more = prepared.image.header().more_extents;
     image::activate(&maps.ruleset, &extents, more).context("put the ruleset in force")?;
+    // A check of health may have written a service's word by the image before in between.
+    if prepared.services.is_some()
+        && life.is_none()
+        && let Err(error) = states::settle(maps, &prepared.image)
+    {
+        log::warn!("cannot write the states of services once more: {error}");
+    }
     log::info!(
         "wrote the image to maps and made it the program's ruleset, generation {}, in {}",
         prepared.generation,
@@ -405,6 +412,15 @@ fn provide_counters(outer: &OwnedFd, prepared: &PreparedKernel) -> io::Result<()
     let keys: Vec<u32> = new_pages.iter().map(|(page, _)| *page).collect();
     let maps: Vec<u32> = new_pages.iter().map(|(_, map)| map.as_raw_fd() as u32).collect();
     bpf::update_batch(outer, &keys, &maps)
+}
+
+/// Writes the states of the services in force anew, where a ruleset on trial had written its own.
+pub fn settle_services(maps: &Maps) -> Result<()> {
+    let settle = || match image::Mapped::in_force(&maps.ruleset)? {
+        Some(image) => states::settle(maps, &image),
+        None => Ok(()),
+    };
+    settle().context("write the states of services that the ruleset before had")
 }
 
 /// Releases pages of counters that the ruleset in force does not use, and what its services do not use.

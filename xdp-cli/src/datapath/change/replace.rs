@@ -10,6 +10,7 @@ use crate::datapath::attached::kept_ruleset;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
 use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
+use crate::datapath::change::next_hops;
 use crate::datapath::change::outcome::{Attached, Deferred};
 use crate::datapath::change::pins::{forget_next_stages, pin_next_stages, repair_pins};
 use crate::datapath::change::redirect_targets::{self};
@@ -116,6 +117,11 @@ pub fn replace(
     }
     kept_ruleset::keep_only(&namespace.state_directory(attachment.key()), prepared.generation);
     let settled = deferred.note(redirect_targets::reconcile(namespace, &after));
+    let others = attached.iter().filter(|other| other.key() != attachment.key());
+    let now = std::iter::once(&prepared.metadata);
+    if let Err(error) = next_hops::release_replaced(std::iter::once(attachment), others, now) {
+        log::warn!("cannot leave next hops of services to the kernel again: {error}");
+    }
     let redirects = kernel::of_targets(prepared, settled.unwrap_or_default());
     let generation = prepared.generation;
     Ok(Some(Attached {

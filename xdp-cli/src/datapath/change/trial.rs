@@ -42,6 +42,7 @@ pub(super) fn undo(namespace: &Locked, attachment: &Attachment) -> Result<Deferr
     if let Some(before) = attachment.trial().and_then(|trial| trial.before.as_ref()) {
         let stays = (before.generation, &before.metadata);
         release(namespace, attachment.key(), maps, stays, &mut deferred);
+        deferred.note(kernel::settle_services(maps));
         deferred.note(
             kernel::empty_redirects(&maps.redirects, before.generation + 1)
                 .context("forget the redirect targets of the ruleset on trial"),

@@ -144,8 +144,8 @@ impl States {
             let old = at.load(Ordering::SeqCst);
             let (word, up) = summary(front, &backends, &found, (old, has_changed), now);
             spares.store(spare_word(&up), Ordering::SeqCst);
-            at.store(word, Ordering::SeqCst);
-            if found == words() {
+            let stored = at.compare_exchange(old, word, Ordering::SeqCst, Ordering::SeqCst);
+            if stored.is_ok() && found == words() {
                 return Ok(());
             }
         }
@@ -230,11 +230,22 @@ pub fn provide(maps: &Maps, image: &impl Lines, needs: &Beside, on_trial: bool) 
     states.settle_all(image, &needs.changed)?;
     if on_trial {
         for front in fronts(image) {
-            let word = states.word(front.counter);
-            word.map(|word| word.fetch_or(NOT_ALL_UP, Ordering::SeqCst));
+            let Some(word) = states.word(front.counter) else { continue };
+            // For ever, as far as the program knows; and whatever checks count in this ruleset.
+            let put = |word: u64| {
+                Some(word & !(MOMENTS << FIRST_MOMENT) & !DISREGARD_CHECKS | NOT_ALL_UP)
+            };
+            // It cannot fail: the closure always has a word.
+            let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, put);
         }
     }
     Ok(())
+}
+
+/// Writes the words of all services of the image in force once more, where it may have been exchanged since
+/// they were written.
+pub fn settle(maps: &Maps, image: &impl Lines) -> io::Result<()> {
+    States::open(maps)?.settle_all(image, &[])
 }
 
 /// Slots that so many lines take.
