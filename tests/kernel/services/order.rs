@@ -73,6 +73,8 @@ fn what_may_in_is_served_and_what_is_dropped_is_not() {
     ];
     lab.attach(&[LISTS, &services.concat()].concat());
     let (client, backend) = (lab.port("client"), lab.port("b1"));
+    // Nor does the client tell anybody that nothing listens there: a service would hear of it.
+    let _hears = lab.client("10.1.0.2:999");
     let (others, stack) = (lab.port("b2"), lab.lab().port("dut", IN));
     let bind = || std::net::UdpSocket::bind("10.2.0.11:80").expect("a socket");
     let _listens = lab.lab().namespace("b1").enter(bind);

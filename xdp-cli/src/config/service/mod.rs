@@ -112,7 +112,7 @@ pub(super) fn read(
         let NextHop::Mac(_) = settings.next_hop else { break };
         for (backend, spot) in one.service.backends.iter().zip(&one.backends) {
             if backend.next_hop.is_none() {
-                spot.error(
+                spot.warning(
                     format!(
                         "{}, backend {:?}: mode = \"l2dsr\" with the MAC address of [services] \
                          next_hop, {}",
