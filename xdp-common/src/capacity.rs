@@ -1,9 +1,6 @@
 //! Every limit of the product, once. A limit that follows from others is computed from them, and
 //! limits that have to fit together are held against each other here.
 
-use crate::filter::tracking;
-use crate::lookup::services::Lost;
-
 /// Different prefixes of one family in all lists of a ruleset.
 pub const MAX_PREFIXES: usize = 1_000_000;
 /// Entries of all lists of a ruleset together: prefixes, each counted once in each list that holds
@@ -73,18 +70,19 @@ pub const MAX_SERVICE_ADDRESSES: usize = 16_384;
 /// Combinations of an address, a protocol and a port by which replies of nat backends are known.
 pub const MAX_REPLIES: usize = 2 * MAX_BACKENDS;
 /// Counters of a service beside its backends'.
-pub const COUNTERS_OF_SERVICE: usize = 1 + Lost::ALL.len();
+pub const COUNTERS_OF_SERVICE: usize = 8;
 /// Beside the largest ruleset of lists and rules, the next one has room for the largest of services; two
 /// such rulesets that have no service in common have not.
 const COUNTERS_OF_SERVICES: usize = MAX_BACKENDS + MAX_SERVICES * COUNTERS_OF_SERVICE;
 const _: () = assert!(COUNTERS_OF_SERVICES <= MAX_COUNTERS as usize);
+/// Words of state that a map has: 1 MiB.
+pub const STATES_PER_SLOT: u32 = 1 << 17;
 /// Slots of states of backends and services.
-pub const STATE_SLOTS: u32 = MAX_COUNTERS.div_ceil(tracking::STATES_PER_SLOT);
-const _: () = assert!(MAX_COUNTERS <= 1 << tracking::ID_BITS);
+pub const STATE_SLOTS: u32 = MAX_COUNTERS.div_ceil(STATES_PER_SLOT);
 /// Slots of connections, a mebibyte each.
 pub const CONNECTION_SLOTS: u32 = 512;
 /// Connections that can be remembered at most, and at least where any are.
-pub const MAX_CONNECTIONS: u32 = CONNECTION_SLOTS * tracking::STATES_PER_SLOT;
+pub const MAX_CONNECTIONS: u32 = CONNECTION_SLOTS * STATES_PER_SLOT;
 pub const MIN_CONNECTIONS: u32 = 1 << 16;
 
 /// Instructions that the kernel's verifier may process for one of the programs

@@ -18,10 +18,10 @@ use crate::capture;
 use crate::exit::{count, exit, this_cpu};
 use crate::frame::{Linear, Writable};
 use crate::image::Image;
-use crate::names::{broken, go_on, same_image};
 use crate::next_hop::{Way, came_by};
 use crate::serve::{DROP, SEND_BACK};
 use crate::services::{InForce, not_served};
+use crate::stages::{broken, go_on, same_image};
 
 /// Finds the service and the backend that a message is about.
 #[xdp(frags)]

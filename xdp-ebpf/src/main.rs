@@ -23,6 +23,7 @@ mod next_hop;
 mod reject;
 mod serve;
 mod services;
+mod stages;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
@@ -75,7 +76,7 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     judge_frame(&ctx, &mut cpu.scratch);
     let cpu = launder(cpu);
     if !services::ask(&ctx, &cpu.scratch) {
-        return names::broken(cpu);
+        return stages::broken(cpu);
     }
     apply(&ctx, &mut cpu.scratch.effect);
     let action = exit(cpu);

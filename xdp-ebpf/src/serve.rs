@@ -22,8 +22,8 @@ use crate::capture;
 use crate::exit::{count, exit, this_cpu};
 use crate::frame::Writable;
 use crate::image::Image;
-use crate::names::{broken, go_on, is_other_image, same_image};
 use crate::next_hop::{self, Way};
+use crate::stages::{broken, go_on, is_other_image, same_image};
 
 const PASS: Decision = Decision::new(Verdict::Pass, Reason::Service);
 pub const DROP: Decision = Decision::new(Verdict::Drop, Reason::Service);

@@ -22,7 +22,7 @@ use crate::exit::{apply, exit, this_cpu};
 use crate::frame::Linear;
 use crate::image::Image;
 use crate::maps::{BACKEND_STATES, CONNECTIONS, SWITCHES};
-use crate::names::{broken, go_on, same_image};
+use crate::stages::{broken, go_on, same_image};
 
 /// Goes on with [`xdpctl_services`] where services are asked about the packet, and comes back where they are
 /// not. Whether it may end as it was decided: where that program is not there, the filter is broken.

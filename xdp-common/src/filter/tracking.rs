@@ -30,6 +30,7 @@ pub const AGE_SHIFT: u32 = 33;
 pub const AGE_BITS: u32 = 14;
 /// Bits of a backend's id.
 pub const ID_BITS: u32 = 18;
+const _: () = assert!(crate::capacity::MAX_COUNTERS <= 1 << ID_BITS);
 /// Bits of an id among a service's spares.
 pub const SPARE_BITS: u32 = 20;
 /// Spares of a service.
@@ -41,7 +42,7 @@ pub const IDS: u64 = (1 << ID_BITS) - 1;
 const TAG_SHIFT: u32 = AGE_BITS + ID_BITS;
 
 /// Words of state that a map has, and lines of connections: 1 MiB of either.
-pub const STATES_PER_SLOT: u32 = 1 << 17;
+pub use crate::capacity::STATES_PER_SLOT;
 pub const LINES_PER_SLOT: u32 = 1 << 14;
 /// The element of such a map.
 pub type Memory = [u64; STATES_PER_SLOT as usize];

@@ -21,6 +21,7 @@
 //!
 //! A backend's id is the number of its counter, which it keeps from one ruleset to the next.
 
+use crate::capacity::COUNTERS_OF_SERVICE;
 use crate::image::{Header, LINE_WORDS, Line, Lines};
 use crate::packet::{Network, Packet};
 use crate::verifier::black_box;
@@ -236,6 +237,9 @@ pub enum Lost {
     /// Not lost: the first packet of a connection.
     New = 6,
 }
+
+/// Beside the service's own.
+const _: () = assert!(COUNTERS_OF_SERVICE == 1 + Lost::ALL.len());
 
 impl Lost {
     pub const ALL: [Self; 7] = [
