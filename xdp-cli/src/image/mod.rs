@@ -15,6 +15,8 @@ pub mod metadata;
 pub mod nic;
 mod rules;
 mod service_classes;
+mod service_clients;
+mod service_tables;
 pub mod services;
 mod unbound;
 

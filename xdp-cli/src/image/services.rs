@@ -5,29 +5,29 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use xdp_common::capacity::MAX_BACKENDS_OF_ONE;
-use xdp_common::filter::services::MAX_SHARED;
-use xdp_common::filter::tracking::{AGE_SHIFT, LINES_PER_SLOT, MOMENT_SHIFT, SPARE_BITS, SPARES};
-use xdp_common::image::{Header, LINE_WORDS, Line, Lines, flag};
+use xdp_common::filter::tracking::{AGE_SHIFT, LINES_PER_SLOT, MOMENT_SHIFT};
+use xdp_common::image::{Header, LINE_WORDS, Line, flag};
 use xdp_common::lookup::services::{
     self, Backend, ENTRY_WORDS, Front, GONE, KEY_ANY_PORT, KEY_IPV6, KEY_OWN, KEY_PROTOCOL_SHIFT,
-    KEY_REPLY, KEY_SET, Key, LINE_BITS, LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS,
-    Tracking, fields,
+    KEY_REPLY, KEY_SET, Key, LINE_ENTRIES, LINE_PLACES, Mode, Origin, PLACE_BITS, Tracking, fields,
 };
 use xdp_common::stats::counter::CounterId;
 
 use super::counters::losses;
 use super::domains::{Generator, Seed};
 use super::interval_tree::LineWriter;
-use super::intervals::{Address, fold_nested};
-use super::lpm::{self, TooLarge, Valued};
+use super::lpm::TooLarge;
 use super::maglev::{self, Candidate};
 use super::service_classes::{Classes, destinations, key};
+use super::service_clients::Clients;
+pub use super::service_tables::{
+    Before, Moved, Table, backends, changed, fronts, moved, spare_word,
+};
 use crate::ruleset::services::{
-    Echo, Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State, TABLES, TooBig,
+    Echo, Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State, TooBig,
     Tracking as Remembered, Transport,
 };
-use crate::ruleset::{Prefix, Prefixes, Ruleset};
+use crate::ruleset::{Prefixes, Ruleset};
 
 /// The counters of a service: its own, behind which those of its losses follow, and those of its backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,150 +47,6 @@ pub struct Context<'a> {
     /// See [`connection_lines`].
     pub connection_lines: u32,
     pub before: &'a Before,
-}
-
-/// The tables of the ruleset before, from which connections are with the backends that they have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Before {
-    /// By the ids of their services.
-    pub tables: FxHashMap<u32, Table>,
-    /// What the configuration said of each backend, by its id: an `xdp_common` state.
-    pub states: FxHashMap<u32, u8>,
-    /// The moment from which the new tables hold.
-    pub now: u32,
-}
-
-/// A service's table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    /// The ids of the backends of now and of before, by places.
-    pub places: Vec<[u32; 2]>,
-    /// As in [`Front`].
-    pub history_ends: u32,
-    pub changed_at: u32,
-}
-
-impl Before {
-    /// The tables of an image. Whatever makes no sense there is left out.
-    pub fn of<L: Lines>(lines: &L, now: u32) -> Self {
-        let mut before = Self { now, ..Self::default() };
-        for front in fronts(lines) {
-            if before.tables.contains_key(&front.counter) {
-                continue;
-            }
-            let states = backends(lines, &front).into_iter().map(|it| (it.counter, it.state));
-            before.states.extend(states);
-            before.tables.insert(front.counter, Table::of(lines, &front));
-        }
-        before
-    }
-}
-
-/// The ids of the services of an image whose backends have other states than before, or others than that
-/// have come or gone.
-pub fn changed<L: Lines>(lines: &L, before: &Before) -> Vec<u32> {
-    let is_other = |it: &Backend| before.states.get(&it.counter) != Some(&it.state);
-    let mut changed: Vec<u32> = fronts(lines)
-        .iter()
-        .filter(|front| backends(lines, front).iter().any(is_other))
-        .map(|front| front.counter)
-        .collect();
-    changed.dedup();
-    changed
-}
-
-/// Places of a service's table, and how many of them have another backend than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
-    pub places: usize,
-    pub of: usize,
-}
-
-/// How many places of a service's table have another backend than before, by the ids of the services that
-/// were there before too. Of most of those whose places are the same, nothing is said.
-pub fn moved<L: Lines>(lines: &L, before: &Before) -> FxHashMap<u32, Moved> {
-    let mut moved = FxHashMap::default();
-    for front in fronts(lines) {
-        let old = before.tables.get(&front.counter).filter(|_| front.changed_at == before.now);
-        let Some(old) = old else { continue };
-        moved.entry(front.counter).or_insert_with(|| {
-            let places = Table::of(lines, &front).places;
-            let of = places.len();
-            let is_other = |(at, [now, _]): &(usize, &[u32; 2])| {
-                old.at(*at, of).is_some_and(|[former, _]| former != *now)
-            };
-            Moved { places: places.iter().enumerate().filter(is_other).count(), of }
-        });
-    }
-    moved
-}
-
-/// All fronts of an image, some of them more than once. Whatever makes no sense there is left out.
-pub fn fronts<L: Lines>(lines: &L) -> Vec<Front> {
-    let mut fronts = Vec::new();
-    let header = lines.block(0).map(Header::of);
-    let Some(header) = header.filter(|header| header.has(flag::SERVICES)) else { return fronts };
-    for at in 0..header.service_table_lines {
-        let Some(line) = lines.line(header.service_table.wrapping_add(at)) else { break };
-        for entry in line.chunks_exact(ENTRY_WORDS) {
-            let [_, _, rest, leads_to] = *entry else { continue };
-            if rest & (KEY_REPLY | KEY_OWN) != 0 {
-                continue;
-            }
-            let mut at = leads_to as u32;
-            for _ in 0..=MAX_SHARED {
-                let Some(line) = lines.line(at).filter(|_| at != 0) else { break };
-                let front = Front::of(line);
-                fronts.push(*front);
-                at = front.next;
-            }
-        }
-    }
-    fronts
-}
-
-/// A service's backends in an image.
-pub fn backends<L: Lines>(lines: &L, front: &Front) -> Vec<Backend> {
-    let all = 0..front.backend_count.min(MAX_BACKENDS_OF_ONE as u32);
-    all.map_while(|at| lines.line(front.backends.wrapping_add(at)).map(|line| *Backend::of(line)))
-        .collect()
-}
-
-/// The word with up to three backends that are up, spread over all of them
-/// (`xdp_common::filter::tracking`).
-pub fn spare_word(up: &[u32]) -> u64 {
-    let count = up.len().min(SPARES as usize);
-    (0..SPARES as usize).fold(0, |word, at| {
-        let Some(at_most) = count.checked_sub(1) else { return word };
-        let id = up[at.min(at_most) * up.len() / count];
-        word | u64::from(id) << (SPARE_BITS * at as u32)
-    })
-}
-
-impl Table {
-    fn of<L: Lines>(lines: &L, front: &Front) -> Self {
-        const BACKENDS: u32 = (1 << PLACE_BITS) - 1;
-        let id = |index: u32| {
-            let line = (index != GONE).then(|| front.backends.wrapping_add(index));
-            let line = line.and_then(|line| lines.line(line));
-            line.map_or(0, |line| Backend::of(line).counter)
-        };
-        let places = front.places.min(*TABLES.last().expect("a constant"));
-        let places = (0..places)
-            .map_while(|place| services::number_at(lines, front.places_at, place))
-            .map(|place| [id(place & BACKENDS), id(place >> PLACE_BITS)])
-            .collect();
-        Self { places, history_ends: front.history_ends, changed_at: front.changed_at }
-    }
-
-    /// What stood at the place that stands for the same flows as place `index` of `of`.
-    fn at(&self, index: usize, of: usize) -> Option<[u32; 2]> {
-        if of == self.places.len() {
-            return self.places.get(index).copied();
-        }
-        let index = (2 * index + 1) * self.places.len() / (2 * of);
-        self.places.get(index).copied()
-    }
 }
 
 /// The key of an address of this host.
@@ -530,93 +386,6 @@ fn origins(
         }
     }
     origins
-}
-
-/// Which services are for some clients alone, and which clients.
-struct Clients {
-    /// The number of each service's clients; `None` where it is for all.
-    numbers: Vec<Option<u32>>,
-    set_lines: u32,
-}
-
-impl Clients {
-    fn new(services: &[Service]) -> Self {
-        let mut next = 0..;
-        let numbers: Vec<Option<u32>> = services
-            .iter()
-            .map(|service| service.source.as_ref().and_then(|_| next.next()))
-            .collect();
-        let limited = numbers.iter().flatten().count() as u32;
-        Self { numbers, set_lines: limited.div_ceil(LINE_BITS).max(1) }
-    }
-
-    /// Writes the sets, and the tries that lead to them.
-    fn write(
-        &self,
-        services: &[Service],
-        header: &mut Header,
-        lines: &mut LineWriter,
-    ) -> Result<(), TooLarge> {
-        header.service_set_lines = self.set_lines;
-        let words = self.set_lines as usize * LINE_WORDS;
-        let mut sets = Sets { all: vec![vec![0; words]], numbers: FxHashMap::default() };
-        sets.numbers.insert(vec![0; words], 0);
-        let v4 = self.prefixes(services, &mut sets, |source| &source.v4);
-        let v6 = self.prefixes(services, &mut sets, |source| &source.v6);
-        header.service_client_sets = lines.next();
-        for set in &sets.all {
-            lines.append_words(set);
-        }
-        ([header.service_clients_v4_root], [header.service_clients_v6_root]) =
-            lpm::write(lines, [&v4], [&v6])?;
-        Ok(())
-    }
-
-    fn prefixes<A: Address>(
-        &self,
-        services: &[Service],
-        sets: &mut Sets,
-        family: impl Fn(&Prefixes) -> &[Prefix<A>],
-    ) -> Vec<Valued<A>> {
-        let mut named: Vec<(Prefix<A>, u32)> = Vec::new();
-        for (service, number) in services.iter().zip(&self.numbers) {
-            if let (Some(source), Some(number)) = (&service.source, number) {
-                named.extend(family(source).iter().map(|&prefix| (prefix, *number)));
-            }
-        }
-        let mut valued = Vec::new();
-        fold_nested(
-            &mut named,
-            0,
-            |outer, &number| {
-                let mut set = sets.all[outer as usize].clone();
-                set[number as usize / 64] |= 1 << (number % 64);
-                sets.number(set)
-            },
-            |prefix, set, around| {
-                if set != around {
-                    valued.push(Valued { prefix, value: set });
-                }
-            },
-        );
-        valued
-    }
-}
-
-struct Sets {
-    all: Vec<Vec<u64>>,
-    numbers: FxHashMap<Vec<u64>, u32>,
-}
-
-impl Sets {
-    fn number(&mut self, set: Vec<u64>) -> u32 {
-        let next = self.all.len() as u32;
-        let number = *self.numbers.entry(set.clone()).or_insert(next);
-        if number == next {
-            self.all.push(set);
-        }
-        number
-    }
 }
 
 /// The fronts, each written once.
