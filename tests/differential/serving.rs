@@ -133,9 +133,11 @@ impl<'f> History<'f> {
         }
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         let _ = writeln!(self.told, "{hex}");
-        // What is cut short is dropped while it is rewritten: nobody sees how far that got.
+        let difference = self.filter.compare(&opinion, Given { frame, first: None });
+        // What is cut short is dropped while it is rewritten: nobody sees how far that got. Its
+        // connection is remembered.
         if !met.is_empty()
-            && let Some(difference) = self.filter.compare(&opinion, Given { frame, first: None })
+            && let Some(difference) = difference
         {
             panic!("{}--- two opinions differ\n{work:?}\n{difference}", self.told);
         }
