@@ -68,7 +68,7 @@ fn promtool_reads_the_alerts() {
     let mut check = Command::new(promtool());
     check.args(["check", "rules"]).arg(&rules);
     let checked = run(check);
-    assert!(checked.success().stdout.contains("SUCCESS: 7 rules found"), "{}", checked.stdout);
+    assert!(checked.success().stdout.contains("SUCCESS: 8 rules found"), "{}", checked.stdout);
 
     // Each fires where it should, and not where all is well.
     let folder = tempfile::tempdir().expect("a folder");
@@ -93,6 +93,9 @@ tests:
       - {series: 'xdpctl_filtering{job="x", instance="h", interface="gone0"}', values: '1x60 _x140'}
       - {series: 'xdpctl_bypass{job="x", instance="h", interface="eth0"}', values: '0x200'}
       - {series: 'xdpctl_bypass{job="x", instance="h", interface="bad0"}', values: '1x200'}
+      - {series: 'xdpctl_backend_up{job="x", instance="h", interface="eth0", service="web", backend="a"}', values: '0x200'}
+      - {series: 'xdpctl_backend_up{job="x", instance="h", interface="eth0", service="web", backend="b"}', values: '1x200'}
+      - {series: 'xdpctl_backend_up{job="x", instance="h", interface="bad0", service="web", backend="a"}', values: '0x200'}
       - {series: 'xdpctl_problems{job="x", instance="h", interface="eth0"}', values: '0x200'}
       - {series: 'xdpctl_problems{job="x", instance="h", interface="bad0"}', values: '2x200'}
       - {series: 'xdpctl_scrape_success{job="x", instance="h", interface="eth0"}', values: '1x200'}
@@ -109,6 +112,9 @@ tests:
       - eval_time: 100m
         alertname: XdpctlBypass
         exp_alerts: [{exp_labels: {job: x, instance: h, interface: bad0, severity: warning}, exp_annotations: {summary: 'everything passes on bad0 of h', description: 'Bypass is on. `xdpctl bypass bad0 off` has the ruleset judge again.'}}]
+      - eval_time: 100m
+        alertname: XdpctlServiceDown
+        exp_alerts: [{exp_labels: {job: x, instance: h, interface: bad0, service: web, severity: critical}, exp_annotations: {summary: 'no backend of web is up on bad0 of h', description: '`xdpctl services bad0 web` says who found that, or said it, of each backend.'}}]
       - eval_time: 100m
         alertname: XdpctlProblems
         exp_alerts: [{exp_labels: {job: x, instance: h, interface: bad0, severity: warning}, exp_annotations: {summary: '2 problems of xdpctl on bad0 of h', description: '`xdpctl status bad0` names them, and what to do about each.'}}]
