@@ -6,6 +6,7 @@ use xdpctl::config::prefix::IpPrefix;
 use crate::names::Names;
 use crate::prefixes::{Family, Prefixes};
 use crate::rules::Rules;
+use crate::services;
 use crate::testbed::{Floor, REDIRECT_TARGET};
 use crate::traffic::{
     FLOWS_V4_COUNT, FLOWS_V6_COUNT, Flow, NAMES_V4_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT,
@@ -47,6 +48,8 @@ pub enum Beside {
     Trial,
     /// A capture of one frame in so many.
     Capture(u32),
+    /// Routes to these networks.
+    Routes(&'static [&'static str]),
 }
 
 /// One row of the table.
@@ -69,10 +72,12 @@ pub enum Goal {
     Floor(f64),
     /// Than an earlier case, of the same traffic.
     Case(&'static str, f64),
+    /// As that case and so much of the floor more.
+    Above(&'static str, f64),
 }
 
 impl Case {
-    fn goal(self, goal: Goal) -> Self {
+    pub fn goal(self, goal: Goal) -> Self {
         Self { goal: Some(goal), ..self }
     }
 
@@ -98,7 +103,7 @@ pub struct Group {
 }
 
 impl Subject {
-    fn plain(text: &str) -> Self {
+    pub fn plain(text: &str) -> Self {
         Self { text: text.to_owned(), ..Self::default() }
     }
 
@@ -352,7 +357,7 @@ pub fn groups() -> Vec<Group> {
         reason: Some(reason),
         goal: None,
     };
-    vec![
+    let mut groups = vec![
         Group {
             subject: None,
             cases: vec![Case {
@@ -687,5 +692,7 @@ pub fn groups() -> Vec<Group> {
                 Reason::Default,
             )],
         },
-    ]
+    ];
+    groups.extend(services::groups());
+    groups
 }

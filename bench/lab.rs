@@ -93,6 +93,20 @@ impl Lab {
         Ok(())
     }
 
+    /// Has the device send packets to these networks on by a router at `dut0`.
+    pub fn route(&self, networks: &[&str]) -> Result<()> {
+        const ROUTER: &str = "10.255.0.2";
+        self.device.enter(|| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            ip(&["addr", "replace", "10.255.0.1/24", "dev", "dut0"])?;
+            let mac = "02:00:00:00:00:09";
+            ip(&["neigh", "replace", ROUTER, "lladdr", mac, "dev", "dut0", "nud", "permanent"])?;
+            networks
+                .iter()
+                .try_for_each(|to| ip(&["route", "replace", to, "via", ROUTER, "dev", "dut0"]))
+        })
+    }
+
     /// Puts a program on the interface behind the redirect target, without which it takes no
     /// frames.
     pub fn attach_behind(&self, program: BorrowedFd<'_>) -> Result<OwnedFd> {

@@ -53,6 +53,10 @@ impl Row {
                     let other = rows.iter().find(|row| row.name == name)?;
                     (Some(name), at_most, self.ratio / other.ratio)
                 }
+                Goal::Above(name, more) => {
+                    let other = rows.iter().find(|row| row.name == name)?;
+                    (None, other.ratio + more, self.ratio)
+                }
             };
             // A ratio that is printed as the goal, with two decimals, has reached it.
             let reached = (ratio * 100.0).round() / 100.0 <= at_most;

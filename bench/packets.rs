@@ -22,6 +22,7 @@ mod reloads;
 mod report;
 mod rules;
 mod ruleset;
+mod services;
 #[path = "../xdp-ebpf/src/bench/structure.rs"]
 mod structure;
 mod testbed;

@@ -19,10 +19,10 @@ use xdpctl::config::prefix::IpPrefix;
 use xdpctl::datapath::attached::capture::{Capture, Hooked};
 use xdpctl::datapath::maps::dynamic::{Order, Store, bypass};
 use xdpctl::datapath::maps::handles::{Maps, create};
-use xdpctl::datapath::maps::image;
+use xdpctl::datapath::maps::{image, states};
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::sys::bpf;
-use xdpctl::image::Image;
+use xdpctl::image::{Image, services};
 use xdpctl::views::entries::Kind;
 
 use crate::Result;
@@ -180,9 +180,24 @@ impl Testbed {
         let extents = image::create(image.blocks())?;
         let ruleset = self.filter.map(maps::Map::RULESET)?;
         let more = image.header().more_extents;
+        self.provide_for_services(image)?;
         image::activate(&ruleset, &extents, more)?;
         image::release(&ruleset)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
+        Ok(())
+    }
+
+    /// Words of state and room for connections, with nothing in them.
+    fn provide_for_services(&self, image: &Image) -> Result<()> {
+        let lines = image.header().connection_lines;
+        let counters = services::fronts(image).into_iter().flat_map(|front| {
+            let backends = services::backends(image, &front).into_iter().map(|it| it.counter);
+            backends.chain([front.counter, front.spares]).collect::<Vec<_>>()
+        });
+        let fresh: Vec<u32> = counters.collect();
+        let Some(&last) = fresh.iter().max() else { return Ok(()) };
+        let needs = states::Beside { last, lines, fresh, changed: Vec::new() };
+        states::provide(&Maps::of_loaded(&self.filter)?, image, &needs, false)?;
         Ok(())
     }
 
@@ -217,6 +232,7 @@ impl Testbed {
         self.capture = None;
         match beside {
             Beside::Nothing | Beside::Bypass => {}
+            Beside::Routes(networks) => self.lab.route(networks)?,
             Beside::Trial => {
                 // The same image comes again, as one on trial.
                 let id = image::slot_id(&maps.ruleset, 0)?.ok_or("no ruleset is in force")?;
@@ -337,7 +353,8 @@ impl Generator {
             bpf::update(lines, number, &bytes)?;
         }
         let header_sum = traffic.header_sum();
-        self.control = Control { kind: traffic.kind, header_sum, ..Control::default() };
+        let Traffic { kind, vary, .. } = *traffic;
+        self.control = Control { kind, header_sum, vary, ..Control::default() };
         Ok(())
     }
 
@@ -417,7 +434,7 @@ impl Verdicts {
 
 /// Pages for the counters of as many rules as a benchmark has.
 fn provide_counters(filter: &Loaded) -> Result<()> {
-    const PAGES: u32 = 80;
+    const PAGES: u32 = 1_000;
     let pages = (0..PAGES)
         .map(|_| create(COUNTER_PAGE, "bench_page"))
         .collect::<std::io::Result<Vec<OwnedFd>>>()?;
@@ -460,5 +477,6 @@ fn control_bytes(control: Control) -> [u8; size_of::<Control>()] {
     bytes[8..12].copy_from_slice(&control.kind.to_ne_bytes());
     bytes[12..16].copy_from_slice(&control.device.to_ne_bytes());
     bytes[16..20].copy_from_slice(&control.header_sum.to_ne_bytes());
+    bytes[20..24].copy_from_slice(&control.vary.to_ne_bytes());
     bytes
 }

@@ -5,7 +5,9 @@
 mod shared;
 
 pub use shared::{Control, LINES, Line};
-use shared::{FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, NAMES_V4, NameLine, SOURCES_V4, SOURCES_V6};
+use shared::{
+    FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, NAMES_V4, NameLine, SERVED_V4, SOURCES_V4, SOURCES_V6,
+};
 
 use crate::prefixes::Family;
 
@@ -36,6 +38,8 @@ pub struct Traffic {
     pub lines: Vec<Line>,
     /// The frame, of which the generator overwrites what the lines hold.
     pub frame: Vec<u8>,
+    /// As in [`Control`].
+    pub vary: u32,
 }
 
 impl Traffic {
@@ -48,7 +52,7 @@ impl Traffic {
             }
             Family::V6 => (SOURCES_V6, lines::<16>(pieces.map(|source| source.to_be_bytes()))),
         };
-        Self { kind, lines, frame: frame(family) }
+        Self { kind, lines, frame: frame(family), vary: 0 }
     }
 
     /// These flows, over and over.
@@ -59,7 +63,15 @@ impl Traffic {
             Family::V4 => (FLOWS_V4, lines::<16>(pieces.map(|flow| flow_v4(flow, &frame)))),
             Family::V6 => (FLOWS_V6, lines::<64>(pieces.map(flow_v6))),
         };
-        Self { kind, lines, frame }
+        Self { kind, lines, frame, vary: 0 }
+    }
+
+    /// These flows over IPv4, which a service takes: over and over, with other ports each time in the bits
+    /// that `vary` has for source and destination.
+    pub fn served(flows: &[Flow], vary: [u16; 2]) -> Self {
+        let [source, destination] = vary.map(|mask| u32::from(mask.to_be()));
+        let traffic = Self::from_flows(Family::V4, flows);
+        Self { kind: SERVED_V4, vary: destination << 16 | source, ..traffic }
     }
 
     /// DNS queries for these names, over and over. The generator writes the whole frame but its
@@ -73,7 +85,7 @@ impl Traffic {
         });
         let mut frame = frame(Family::V4);
         frame.resize(QUERY, 0);
-        Self { kind: NAMES_V4, lines: lines::<{ size_of::<NameLine>() }>(pieces), frame }
+        Self { kind: NAMES_V4, lines: lines::<{ size_of::<NameLine>() }>(pieces), frame, vary: 0 }
     }
 }
 

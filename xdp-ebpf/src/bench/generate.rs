@@ -8,8 +8,8 @@ use aya_ebpf::programs::XdpContext;
 
 use crate::frame::{FrameDns, FrameV4, FrameV6};
 use crate::traffic::{
-    Control, FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, LINES, Line, NAMES_V4, NameLine, SOURCES_V4,
-    SOURCES_V6,
+    Control, FLOWS_V4, FLOWS_V6, FlowV4, FlowV6, LINES, Line, NAMES_V4, NameLine, SERVED_V4,
+    SOURCES_V4, SOURCES_V6,
 };
 
 /// What to generate. Written by the benchmark before each run; the generator counts frames there.
@@ -86,6 +86,24 @@ fn generate(ctx: &mut XdpContext) -> Option<u32> {
             frame.source = flow.source;
             frame.destination = flow.destination;
             frame.ports = flow.ports;
+            frame.protocol = flow.protocol;
+            frame.checksum = flow.checksum;
+            frame.tcp_flags = flow.tcp_flags;
+        }
+        SERVED_V4 => {
+            let flows: &[FlowV4; 4] = piece(number / 4)?;
+            let flow = &flows[(number & 3) as usize];
+            let frame: &mut FrameV4 = frame(ctx)?;
+            frame.macs = MACS;
+            // An outer header has been where these were.
+            frame.ether_type = 0x0800_u16.to_be();
+            frame.version_to_fragment[0] = 0x4500_u16.to_be();
+            frame.ttl = 64;
+            frame.source = flow.source;
+            frame.destination = flow.destination;
+            let round = (number / (4 * u64::from(LINES))) as u32;
+            let varied = (round << 16 | round & 0xffff) & control.vary;
+            frame.ports = [flow.ports[0] ^ varied as u16, flow.ports[1] ^ (varied >> 16) as u16];
             frame.protocol = flow.protocol;
             frame.checksum = flow.checksum;
             frame.tcp_flags = flow.tcp_flags;

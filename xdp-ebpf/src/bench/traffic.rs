@@ -16,6 +16,10 @@ pub const NAMES_V4: u32 = 4;
 /// A name in a line, as two-byte pieces.
 pub type NameLine = [u16; 16];
 
+/// As [`FLOWS_V4`], with all that a service may have rewritten; and of each flow as many as
+/// [`Control::vary`] says.
+pub const SERVED_V4: u32 = 5;
+
 /// The only element of the map `CONTROL`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -30,7 +34,9 @@ pub struct Control {
     /// The sum of the IPv4 header's two-byte pieces, as they lie in memory, without those that
     /// change from frame to frame.
     pub header_sum: u32,
-    pub padding: u32,
+    /// Bits of the source port, and above these of the destination port, that change each time all flows have
+    /// been generated.
+    pub vary: u32,
 }
 
 const _: () = assert!(size_of::<Control>() == 24);
