@@ -73,7 +73,7 @@ mod selftest;
 mod served;
 #[path = "kernel/services/mod.rs"]
 mod services;
-#[path = "kernel/services_icmp.rs"]
+#[path = "kernel/services_icmp/mod.rs"]
 mod services_icmp;
 #[path = "kernel/stages.rs"]
 mod stages;

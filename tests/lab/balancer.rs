@@ -229,6 +229,17 @@ impl Balancer {
         self.attached = true;
     }
 
+    /// Exchanges the program too, by `attach --replace` of the configuration that was written last.
+    #[track_caller]
+    pub fn replace(&self) {
+        let path = self.directory().join("services.toml");
+        let path = path.to_str().expect("a path in UTF-8");
+        for interface in self.interfaces() {
+            let arguments = ["attach", interface, "--replace", "-c", path, "--mode", "native"];
+            self.xdpctl(arguments).success();
+        }
+    }
+
     /// The counters of an interface.
     #[track_caller]
     pub fn sample(&self, interface: &str) -> Sample {

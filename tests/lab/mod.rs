@@ -37,6 +37,7 @@ mod process;
 pub mod program;
 mod sample;
 pub mod server;
+pub mod tagged;
 mod traffic;
 mod tun;
 pub mod tunnel;

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,10 @@ impl Port {
         Self { socket, interface: interface.to_owned() }
     }
 
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
     pub fn interface(&self) -> &str {
         &self.interface
     }
@@ -49,17 +53,28 @@ impl Port {
     /// Sends a frame as it stands; the kernel neither pads it nor computes a checksum.
     #[track_caller]
     pub fn send(&self, frame: &[u8]) {
+        let sent = self.try_send(frame);
+        assert!(sent, "sending {} bytes on {}: it is full", frame.len(), self.interface);
+    }
+
+    /// The same; `false` where the other end's queue is full.
+    #[track_caller]
+    pub fn try_send(&self, frame: &[u8]) -> bool {
         // SAFETY: the pointer and the length are those of one live slice, which the kernel only
         // reads.
         let sent =
             unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        let error = io::Error::last_os_error();
+        if sent < 0 && error.raw_os_error() == Some(libc::ENOBUFS) {
+            return false;
+        }
         assert!(
             usize::try_from(sent) == Ok(frame.len()),
-            "sending {} bytes on {}: {}",
+            "sending {} bytes on {}: {error}",
             frame.len(),
             self.interface,
-            io::Error::last_os_error()
         );
+        true
     }
 
     #[track_caller]

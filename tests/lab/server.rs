@@ -201,12 +201,18 @@ impl Connection {
 
     /// Whether it still works: a byte there and back.
     pub fn answers(&mut self) -> bool {
+        self.ask() && self.is_answered()
+    }
+
+    /// Sends a byte. Asking many connections before the first answer is read is quicker.
+    pub fn ask(&mut self) -> bool {
+        self.stream.get_mut().write_all(&[0x35]).is_ok()
+    }
+
+    /// Waits for the byte that comes back.
+    pub fn is_answered(&mut self) -> bool {
         let mut back = [0];
-        let mut ask = || -> io::Result<()> {
-            self.stream.get_mut().write_all(&[0x35])?;
-            self.stream.read_exact(&mut back)
-        };
-        ask().is_ok() && back == [!0x35]
+        self.stream.read_exact(&mut back).is_ok() && back == [!0x35]
     }
 }
 

@@ -1,12 +1,15 @@
 //! Services end to end: clients and servers on the kernel's own stack, and a load balancer between them.
 
+mod crowd;
 mod dsr;
+mod flood;
 mod frames;
 mod nat;
 mod order;
 mod spread;
 mod states;
 mod survive;
+mod vlan;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -8,6 +8,8 @@
 //!
 //! The link between client and hop can be made narrower than the others.
 
+mod path_mtu;
+
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
