@@ -33,7 +33,9 @@ fn examples() -> Vec<PathBuf> {
 #[test]
 fn each_loads_without_errors_or_warnings() {
     for path in examples() {
-        let loaded = config::load(&path);
+        let mut loaded = config::load(&path);
+        // Whoever copies one with services is told to write a seed of their own.
+        loaded.diagnostics.warnings.retain(|it| !it.message.contains("the seed of an example"));
         assert!(
             loaded.diagnostics.errors.is_empty() && loaded.diagnostics.warnings.is_empty(),
             "{}: {:#?}",

@@ -90,7 +90,7 @@ pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// scratch that the filter shares with the programs that it goes on with, which another version's
 /// command line may load. It goes up with any change that an older program or command line would
 /// misread.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {

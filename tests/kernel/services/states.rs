@@ -235,3 +235,32 @@ fn udp_flows() {
         assert_eq!(client.ask(&to).server, "b2");
     }
 }
+
+/// Under the same name, another address is another backend: it gets neither the connections nor the
+/// state of the one before.
+#[test]
+fn another_address_under_the_same_name_is_another_backend() {
+    let mut lab = Balancer::new(Shape::Stick);
+    let at = |first: &str, second: &str| {
+        service("web", NAT, WEB, &[(first, "name = \"a\""), (second, "name = \"b\"")])
+    };
+    lab.attach(&at("10.2.0.11", "10.2.0.13"));
+    say(&lab, &["b", "down"]);
+    let _servers = lab.serve_tcp("{4}:80");
+    let mut before: Vec<_> = (0..12).map(|_| lab.connect(TO_WEB)).collect();
+    assert!(before.iter().all(|it| it.greeting.server == "b1"));
+
+    // Both names, with the addresses exchanged for another each.
+    lab.attach(&at("10.2.0.13", "10.2.0.12"));
+    let shown = services(&lab);
+    for backend in [0, 1] {
+        assert_eq!(shown["backends"][backend]["by"], "file", "{shown}");
+        assert_eq!(shown["backends"][backend]["entries"], 0, "{shown}");
+    }
+    say(&lab, &["a", "down"]);
+    assert_eq!(who(&lab, TO_WEB, 8), only("b2"));
+    // Those of the backend that is gone end at once, and do not wait for an address where nobody is.
+    for connection in &mut before {
+        assert!(!connection.answers());
+    }
+}

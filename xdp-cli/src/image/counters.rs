@@ -113,10 +113,10 @@ pub fn assign(
         number
     };
     let services = before.iter().filter(|counted| counted.kind == Kind::Service);
-    let kept: FxHashMap<(&str, &str), u32> = services
+    let kept: FxHashMap<(&str, &str), &BackendCounter> = services
         .zip(backends_before)
         .flat_map(|(service, backends)| {
-            backends.iter().map(|it| ((service.name.as_str(), it.name.as_str()), it.number))
+            backends.iter().map(|it| ((service.name.as_str(), it.name.as_str()), it))
         })
         .collect();
     let mut backends = Vec::new();
@@ -124,8 +124,10 @@ pub fn assign(
         let mut of_service = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
             let old = kept.get(&(service.name.as_str(), backend.name.as_str()));
-            let number = old.copied().unwrap_or_else(&mut fresh);
-            of_service.push(BackendCounter { name: backend.name.clone(), number });
+            let same = old.filter(|it| (it.address, it.port) == (backend.address, backend.port));
+            let number = same.map_or_else(&mut fresh, |it| it.number);
+            let (address, port) = (backend.address, backend.port);
+            of_service.push(BackendCounter { name: backend.name.clone(), address, port, number });
         }
         backends.push(of_service);
     }

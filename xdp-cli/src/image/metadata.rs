@@ -151,6 +151,10 @@ pub struct NextHop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendCounter {
     pub name: String,
+    /// Where packets for it go. Another place under the same name is another backend: connections of the
+    /// one before would mean nothing to it.
+    pub address: IpAddr,
+    pub port: Option<u16>,
     pub number: u32,
 }
 

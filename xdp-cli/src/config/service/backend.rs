@@ -12,7 +12,7 @@ use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
 use super::files::BackendFiles;
 use super::settings::next_hop;
-use super::spot::{BackendRead, Spot};
+use super::spot::{BackendRead, Keys, Spot};
 use super::unfit::unfit;
 use super::words;
 use crate::ruleset::services::{Backend, State};
@@ -51,7 +51,11 @@ pub(super) fn read_all(
         if let Some(before) = first.get(&*value.name) {
             let line = before.line_seen_from(spot, report);
             let message = format!("{service}: backend {:?} stands in {line} too", value.name);
-            spot.error(message, "give each backend of a service a name of its own", report);
+            spot.of(|keys| keys.name).error(
+                message,
+                "give each backend of a service a name of its own",
+                report,
+            );
             continue;
         }
         first.insert(&value.name, spot);
@@ -82,6 +86,7 @@ fn read(mut table: TomlTable<'_>, service: &str, report: &mut Report<'_>) -> Opt
         let message = format!("{}: weight 0 is out of range", table.title);
         report.error(at, message, "a weight is 1 to 65535; state = \"down\" takes a backend out");
     }
+    let state_at = table.value("state").map(|value| value.at);
     let state = table.word("state", &words(State::ALL, State::as_str), report).unwrap_or_default();
     let next_hop = next_hop(&mut table, report);
     if let Some(value) = table.value("server_id") {
@@ -95,6 +100,7 @@ fn read(mut table: TomlTable<'_>, service: &str, report: &mut Report<'_>) -> Opt
     let at = address.as_ref().map_or(table.at, |address| address.at);
     table.finish(report);
     let address = address?.value;
+    let keys = Keys { name: name.as_ref().map(|name| name.at), port: port_at, state: state_at };
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     let name = match name {
         Some(name) => name.value.to_owned(),
@@ -103,7 +109,7 @@ fn read(mut table: TomlTable<'_>, service: &str, report: &mut Report<'_>) -> Opt
     // A wrong one has been reported.
     let weight = weight.and_then(|it| u16::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(1);
     let backend = Backend { name, address, port, weight, state, next_hop, file, line };
-    Some(BackendRead { spot: Spot { at, in_file: None }, value: backend })
+    Some(BackendRead { spot: Spot { at, keys, in_file: None }, value: backend })
 }
 
 fn address(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Placed<IpAddr>> {

@@ -22,6 +22,38 @@ pub(super) fn report(services: &[ServiceRead], report: &mut Report<'_>) {
         clients(services, &named, report);
     }
     replies(services, report);
+    at_services(services, report);
+}
+
+/// Backends that have the address of another service: what is sent there comes to no host.
+fn at_services(services: &[ServiceRead], report: &mut Report<'_>) {
+    let mut of: HashMap<AnyPrefix, (usize, usize)> = HashMap::new();
+    for (index, read) in services.iter().enumerate() {
+        for (prefix, at) in &read.addresses {
+            of.entry(*prefix).or_insert((index, *at));
+        }
+    }
+    for (index, read) in services.iter().enumerate() {
+        for (backend, spot) in read.service.backends.iter().zip(&read.backends) {
+            let Some(&(other, at)) = of.get(&AnyPrefix::host(backend.address)) else { continue };
+            if other == index {
+                // One of its own was reported where the service was read.
+                continue;
+            }
+            let line = match spot.in_file {
+                None => report.line_seen_from(at, spot.at),
+                Some(_) => format!("line {} of the configuration", report.line(at)),
+            };
+            spot.error(
+                format!(
+                    "{}, backend {:?}: {} is the address of {} in {line}",
+                    read.title, backend.name, backend.address, services[other].title
+                ),
+                "name the address by which the backend itself is reached",
+                report,
+            );
+        }
+    }
 }
 
 /// The first service with which a sum exceeds `most`, and the sum of all.

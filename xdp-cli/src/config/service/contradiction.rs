@@ -23,11 +23,17 @@ pub(super) struct Read<'a> {
     pub(super) affinity: Option<Placed<Duration>>,
     pub(super) udp_timeout: Option<Placed<Duration>>,
     pub(super) mtu: Option<Placed<u16>>,
+    /// Where it is written.
+    pub(super) too_big: Option<usize>,
+    pub(super) panic: Option<Placed<u8>>,
+    /// Where packets go on to, unless a backend says otherwise.
+    pub(super) next_hop: NextHop,
     pub(super) backends: &'a [BackendRead],
 }
 
 pub(super) fn report(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
     times(table, read, report);
+    without_effect(table, read, report);
     states(table, read, report);
     clients(table, read, report);
     let Some(mode) = read.mode else { return };
@@ -91,13 +97,51 @@ fn times(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
     );
 }
 
+/// Keys that come to nothing beside the others.
+fn without_effect(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
+    let title = &table.title;
+    if let Some(panic) = read.panic
+        && panic.value > 0
+        && !table.has("check")
+    {
+        report.warning(
+            panic.at,
+            format!("{title}: panic has no effect without a check"),
+            "it disregards what checks find: write [service.check], or leave it out",
+        );
+    }
+    if read.mode != Some(Mode::L2dsr) {
+        return;
+    }
+    if let Some(mtu) = read.mtu {
+        report.warning(
+            mtu.at,
+            format!("{title}: mtu has no effect with mode = \"l2dsr\""),
+            "packets stay as long as they came in: leave it out",
+        );
+    }
+    let is_fixed = |it: &BackendRead| match it.value.next_hop {
+        Some(hop) => hop != NextHop::Route,
+        None => read.next_hop != NextHop::Route,
+    };
+    if let Some(at) = read.too_big
+        && read.backends.iter().all(is_fixed)
+    {
+        report.warning(
+            at,
+            format!("{title}: too_big has no effect with mode = \"l2dsr\" and MAC addresses"),
+            "packets stay as long as they came in, and no route is asked: leave it out",
+        );
+    }
+}
+
 /// States of backends that come to nothing.
 fn states(table: &TomlTable<'_>, read: &Read<'_>, report: &mut Report<'_>) {
     let title = &table.title;
     if read.tracking == Tracking::None {
         for BackendRead { spot, value } in read.backends {
             if value.state == State::Drain {
-                spot.warning(
+                spot.of(|keys| keys.state).warning(
                     format!(
                         "{title}, backend {:?}: state = \"drain\" with tracking = \"none\"",
                         value.name
@@ -225,7 +269,7 @@ fn of_backend(
     let BackendRead { spot, value: backend } = backend;
     let title = format!("{}, backend {:?}", table.title, backend.name);
     if let Some(port) = backend.port {
-        of_port(&title, read, mode, (spot, port), report);
+        of_port(&title, read, mode, (&spot.of(|keys| keys.port), port), report);
     }
     let Some(addresses) = read.addresses else { return };
     let own = host(backend.address);

@@ -14,7 +14,7 @@ use super::super::listfile::content;
 use super::super::prefix;
 use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
-use super::spot::{BackendRead, InFile, Spot};
+use super::spot::{BackendRead, InFile, Keys, Spot};
 use super::unfit::unfit;
 use crate::diagnostic::Diagnostic;
 use crate::ruleset::services::Backend;
@@ -74,7 +74,7 @@ impl<'f> BackendFiles<'f> {
             backends.extend(file.backends.iter().filter_map(|line| {
                 let in_file =
                     InFile { path: file.path.clone(), line: line.line, column: line.column };
-                let spot = Spot { at: name.at, in_file: Some(in_file) };
+                let spot = Spot { at: name.at, keys: Keys::default(), in_file: Some(in_file) };
                 let address = line.address;
                 if let Ok(parsed) = prefix::parse(&address.to_string())
                     && let Some(what) = unfit(&parsed.prefix)

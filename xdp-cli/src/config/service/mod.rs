@@ -85,7 +85,8 @@ pub(super) fn read(
     report: &mut Report<'_>,
 ) -> (Settings, Vec<Service>) {
     let seeded = settings.as_ref().is_some_and(|table| table.has("seed"));
-    let settings = settings.map(|table| settings::read(table, report)).unwrap_or_default();
+    let (settings, places) =
+        settings.map(|table| settings::read(table, report)).unwrap_or_default();
     if let Some(first) = services.first() {
         if !seeded && !report.is_broken() {
             report.warning(
@@ -108,6 +109,9 @@ pub(super) fn read(
         .filter_map(|table| read_one(table, &settings, (names, files), report))
         .collect();
     collision::report(&read, report);
+    if !read.is_empty() {
+        settings::beside(&settings, places, &read, report);
+    }
     for one in read.iter().filter(|one| one.service.mode == Mode::L2dsr) {
         let NextHop::Mac(_) = settings.next_hop else { break };
         for (backend, spot) in one.service.backends.iter().zip(&one.backends) {
@@ -138,9 +142,15 @@ fn read_one(
 ) -> Option<ServiceRead> {
     let addresses = addresses(&mut table, report);
     let protocols = protocols(&mut table, names, report);
-    let ports = field::ports(&mut table, "port", None, names, report)
-        .map(|Placed { at, value }| Placed { at, value: united(value) });
-    let source = field::prefixes(&mut table, "source", report);
+    let ports = match is_empty(&mut table, "port", "no packet is taken", report) {
+        true => None,
+        false => field::ports(&mut table, "port", None, names, report)
+            .map(|Placed { at, value }| Placed { at, value: united(value) }),
+    };
+    let source = match is_empty(&mut table, "source", "no client is served", report) {
+        true => None,
+        false => field::prefixes(&mut table, "source", report),
+    };
     let mode = mode(&mut table, report);
     let hash = table.word("hash", &words(Hash::ALL, Hash::as_str), report);
     let affinity = time::read(&mut table, "affinity", SECOND..=DAY, report);
@@ -148,11 +158,16 @@ fn read_one(
     let tracking = tracking.unwrap_or(settings.tracking);
     let udp_timeout = time::read(&mut table, "udp_timeout", SECOND..=DAY, report);
     fragments(&mut table, report);
+    let too_big_at = table.value("too_big").map(|value| value.at);
     let too_big = table.word("too_big", &words(TooBig::ALL, TooBig::as_str), report);
     let mtu = mtu(&mut table, report);
     let no_backend = table.word("no_backend", &words(NoBackend::ALL, NoBackend::as_str), report);
     let echo = table.word("echo", &words(Echo::ALL, Echo::as_str), report);
+    let panic_at = table.value("panic").map_or(0, |value| value.at);
     let panic = table.number("panic", 100, "write percent of the weight: 0 to 100", report);
+    let panic = panic
+        .and_then(|panic| u8::try_from(panic).ok())
+        .map(|value| Placed { at: panic_at, value });
     let backends = backend::read_all(&mut table, files, report);
     let size = table_size::read(&mut table, &backends, report);
     let check = check::read(&mut table, ports.as_ref(), &backends, report);
@@ -167,6 +182,9 @@ fn read_one(
         affinity,
         udp_timeout,
         mtu,
+        too_big: too_big_at,
+        panic,
+        next_hop: settings.next_hop,
         backends: &backends,
     };
     contradiction::report(&table, &read, report);
@@ -194,7 +212,7 @@ fn read_one(
         too_big: too_big.unwrap_or_default(),
         no_backend: no_backend.unwrap_or_default(),
         echo: echo.unwrap_or_default(),
-        panic: panic.and_then(|panic| u8::try_from(panic).ok()).unwrap_or(0),
+        panic: panic.map_or(0, |panic| panic.value),
         mtu: mtu.map(|mtu| mtu.value),
         check,
         backends: Vec::new(),
@@ -224,6 +242,23 @@ fn mtu(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Placed<u16>
     Some(Placed { at, value: mtu })
 }
 
+/// Reports a key whose list is empty.
+fn is_empty(
+    table: &mut TomlTable<'_>,
+    key: &'static str,
+    what: &str,
+    report: &mut Report<'_>,
+) -> bool {
+    let Some(value) = table.value(key).filter(|_| table.is_empty_array(key)) else { return false };
+    let hint = match key {
+        "port" => "name at least one, or leave it out to take every port",
+        "source" => "name at least one, or leave it out to take all clients",
+        _ => "name at least one",
+    };
+    report.error(value.at, format!("{}: {key} is empty: {what}", table.title), hint);
+    true
+}
+
 /// The addresses that clients send to.
 fn addresses(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<Placed<IpPrefix>>> {
     if !table.has("address") {
@@ -232,6 +267,9 @@ fn addresses(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<P
             format!("{}: address is missing", table.title),
             "name the address that clients send to: address = \"192.0.2.10\"",
         );
+    }
+    if is_empty(table, "address", "no packet is taken", report) {
+        return None;
     }
     let read = field::prefixes(table, "address", report)?;
     let mut whole = true;
@@ -285,6 +323,9 @@ fn protocols(
             format!("write {WORDS}"),
         );
     }
+    if is_empty(table, "protocol", "no packet is taken", report) {
+        return None;
+    }
     let values = field::values(table, "protocol", report)?;
     let mut protocols = Vec::new();
     for value in values.value {
@@ -328,6 +369,36 @@ fn fragments(table: &mut TomlTable<'_>, report: &mut Report<'_>) {
     table.word("fragments", &[("drop", ())], report);
 }
 
+/// What other load balancers call the modes.
+const MODES_ELSEWHERE: [(&str, &str); 13] = [
+    ("masq", "mode = \"nat\""),
+    ("masquerade", "mode = \"nat\""),
+    ("masquerading", "mode = \"nat\""),
+    ("dnat", "mode = \"nat\""),
+    ("tun", "mode = \"dsr\""),
+    ("tunnel", "mode = \"dsr\""),
+    ("tunneling", "mode = \"dsr\""),
+    ("ipip", "mode = \"dsr\""),
+    ("gue", "mode = \"dsr\" and encapsulation = \"gue\""),
+    ("dr", "mode = \"l2dsr\""),
+    ("direct", "mode = \"l2dsr\""),
+    ("gateway", "mode = \"l2dsr\""),
+    ("direct-routing", "mode = \"l2dsr\""),
+];
+
+fn mode_word(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<ModeWord> {
+    if let Some(value) = table.value("mode")
+        && let DeValue::String(text) = value.value
+        && let Some((_, here)) =
+            MODES_ELSEWHERE.iter().find(|(word, _)| text.eq_ignore_ascii_case(word))
+    {
+        let message = format!("{}: mode cannot be {}", table.title, quote(text, 60));
+        report.error(value.at, message, format!("that is {here} here"));
+        return None;
+    }
+    table.word("mode", &MODES, report)
+}
+
 fn mode(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Mode> {
     if !table.has("mode") {
         report.missing(
@@ -336,7 +407,7 @@ fn mode(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Mode> {
             "write \"nat\", \"dsr\" or \"l2dsr\"",
         );
     }
-    let word = table.word("mode", &MODES, report);
+    let word = mode_word(table, report);
     let encapsulation_at = table.value("encapsulation").map(|value| value.at);
     let encapsulation = table.word("encapsulation", &ENCAPSULATIONS, report);
     let port_at = table.value("gue_port").map(|value| value.at);

@@ -7,11 +7,29 @@ use super::super::rule::field;
 use super::super::table::{Placed, TomlTable};
 use super::time::{self, DAY, MINUTE};
 use super::unfit::unfit;
-use super::words;
+use super::{ServiceRead, words};
 use crate::config::prefix::{self, IpPrefix};
 use crate::ruleset::services::{NextHop, Settings, Tracking};
 
-pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Settings {
+/// The places of keys whose effect depends on services.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Places {
+    pub(super) seed: Option<usize>,
+    pub(super) connections: Option<usize>,
+    pub(super) history: Option<usize>,
+}
+
+/// Seeds that this project's documentation and examples have.
+pub(super) const PUBLISHED: [&str; 3] =
+    ["DFTTgNYuodmggDl6", "sW9rC4vPq1xN7bYd", "lq2ZzA0T6m3WkYcB"];
+
+pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> (Settings, Places) {
+    let place = |table: &mut TomlTable<'_>, key| table.value(key).map(|value| value.at);
+    let places = Places {
+        seed: place(&mut table, "seed"),
+        connections: place(&mut table, "connections"),
+        history: place(&mut table, "history"),
+    };
     let mut settings = Settings { seed: seed(&mut table, report), ..Settings::default() };
     if let Some(tracking) = table.word("tracking", &words(Tracking::ALL, Tracking::as_str), report)
     {
@@ -61,7 +79,39 @@ pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Setting
         }
     }
     table.finish(report);
-    settings
+    (settings, places)
+}
+
+/// Reports what comes to nothing, or to little, with these services.
+pub(super) fn beside(
+    settings: &Settings,
+    places: Places,
+    services: &[ServiceRead],
+    report: &mut Report<'_>,
+) {
+    if let (Some(at), Some(seed)) = (places.seed, &settings.seed)
+        && PUBLISHED.iter().any(|published| base64(published).as_ref() == Some(seed))
+    {
+        report.warning(
+            at,
+            "services with the seed of an example: anybody can compute which backend a flow goes to"
+                .into(),
+            "write one of your own: `openssl rand -base64 12` makes one; boxes that share an address \
+             need the same one",
+        );
+    }
+    if services.is_empty() || services.iter().any(|it| it.service.tracking != Tracking::None) {
+        return;
+    }
+    for (key, at) in [("connections", places.connections), ("history", places.history)] {
+        if let Some(at) = at {
+            report.warning(
+                at,
+                format!("services: {key} has no effect, for no service tracks connections"),
+                "leave it out, or write another tracking than \"none\"",
+            );
+        }
+    }
 }
 
 /// How many connections the table of them holds.

@@ -12,8 +12,18 @@ use crate::ruleset::services::Backend;
 pub(super) struct Spot {
     /// Its place in the configuration, or that of the file's name.
     pub(super) at: usize,
+    /// The places of those of its keys that are written.
+    pub(super) keys: Keys,
     /// The file of backends that it stands in.
     pub(super) in_file: Option<InFile>,
+}
+
+/// Where keys of a backend have their values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keys {
+    pub(super) name: Option<usize>,
+    pub(super) port: Option<usize>,
+    pub(super) state: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +41,11 @@ pub(super) struct BackendRead {
 }
 
 impl Spot {
+    /// The place of one of its keys; its own where that key is not written.
+    pub(super) fn of(&self, key: impl Fn(&Keys) -> Option<usize>) -> Self {
+        Self { at: key(&self.keys).unwrap_or(self.at), ..self.clone() }
+    }
+
     pub(super) fn error(&self, message: String, hint: impl Into<String>, report: &mut Report<'_>) {
         match &self.in_file {
             None => report.error(self.at, message, hint),

@@ -9,7 +9,7 @@ use crate::ruleset::services::check::{Check, Http, IfUnwatched, Probe, Tls};
 /// A configuration with a service on port 80, with this in its table, and with this check.
 fn configuration(service: &str, check: &str) -> String {
     format!(
-        "[services]\nseed = \"DFTTgNYuodmggDl6\"\n[[service]]\nname = \"web\"\n\
+        "[services]\nseed = \"b3duIHNlZWQgb2YgdGVzdHM=\"\n[[service]]\nname = \"web\"\n\
          address = \"192.0.2.10\"\nprotocol = \"tcp\"\nmode = \"nat\"\n{service}\n\
          [service.check]\n{check}\n[[service.backend]]\nname = \"b1\"\naddress = \"10.0.0.1\"\n"
     )

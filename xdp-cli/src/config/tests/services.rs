@@ -9,7 +9,7 @@ use crate::ruleset::services::{
 
 /// A whole configuration with a seed, so that nothing is said of that.
 fn seeded(services: &str) -> String {
-    format!("services.seed = \"DFTTgNYuodmggDl6\"\n{services}")
+    format!("services.seed = \"b3duIHNlZWQgb2YgdGVzdHM=\"\n{services}")
 }
 
 /// A service for one address, with a backend, and these keys. What it should have and these have not
@@ -109,6 +109,18 @@ fn keys() {
         ("loopback", "address = \"127.0.0.1\""),
         ("unspecified", "address = \"::\""),
         ("broadcast", "address = \"255.255.255.255\""),
+        ("IPv6 of one link", "address = \"fe80::10\""),
+        ("IPv4 inside IPv6", "address = \"::ffff:192.0.2.10\""),
+        ("in this network", "address = \"0.1.2.3\""),
+        ("reserved", "address = \"240.0.0.1\""),
+        ("no address", "address = []"),
+        ("no protocol", "protocol = []"),
+        ("no port", "port = []"),
+        ("no client", "source = []"),
+        ("mode of IPVS", "mode = \"dr\""),
+        ("mode of a tunnel", "mode = \"tunnel\""),
+        ("mode of keepalived", "mode = \"MASQ\""),
+        ("encapsulation as mode", "mode = \"gue\""),
         ("address twice", "address = [\"192.0.2.1\", \"192.0.2.1\"]"),
         ("protocol", "protocol = \"icmp\""),
         ("quic", "protocol = \"quic\""),
@@ -162,6 +174,9 @@ fn backends() {
         ("weight too large", of(&["address = \"10.0.0.1\"\nweight = 65536"])),
         ("state", of(&["address = \"10.0.0.1\"\nstate = \"draining\""])),
         ("server_id", of(&["address = \"10.0.0.1\"\nserver_id = 1022"])),
+        ("of one link", with("address = \"2001:db8::10\"", &["address = \"fe80::1\""])),
+        ("in this network", of(&["address = \"0.0.0.1\""])),
+        ("reserved", of(&["address = \"250.0.0.1\""])),
         ("port with dsr", of(&["address = \"10.0.0.1\"\nport = 8080"])),
         ("port with l2dsr", with("mode = \"l2dsr\"", &["address = \"10.0.0.1\"\nport = 8080"])),
         ("port 0", with("mode = \"nat\"", &["address = \"10.0.0.1\"\nport = 0"])),
@@ -268,6 +283,10 @@ fn collisions() {
         (
             "some clients of another",
             two("source = \"198.51.0.0/16\"", "source = [\"198.51.100.0/24\", \"203.0.113.0/24\"]"),
+        ),
+        (
+            "a backend at another's address",
+            two("", &format!("{other}\n{}", backend("address = \"192.0.2.10\""))),
         ),
         ("replies", two("mode = \"nat\"", &nat(other, "address = \"10.0.0.1\""))),
         (
@@ -379,13 +398,28 @@ fn warnings() {
             ),
         ),
         ("udp_timeout of tcp", service("web", "udp_timeout = \"10s\"")),
+        ("panic without a check", service("web", "panic = 50")),
+        ("mtu of l2dsr", service("web", "mode = \"l2dsr\"\nmtu = 1500")),
+        (
+            "too_big of l2dsr",
+            service(
+                "web",
+                "mode = \"l2dsr\"\ntoo_big = \"drop\"\n[[service.backend]]\naddress = \"10.0.0.1\"\n\
+                 next_hop = \"02:00:00:00:00:01\"",
+            ),
+        ),
         (
             "udp_timeout of nothing",
             service("web", "protocol = \"udp\"\ntracking = \"none\"\nudp_timeout = \"10s\""),
         ),
     ]);
     assert!(!rest.contains("error: "), "{rest}");
-    insta::assert_snapshot!(format!("## no seed\n{seedless}\n## fragments\n{passed}\n{rest}"));
+    let settings =
+        "seed = \"lq2ZzA0T6m3WkYcB\"\ntracking = \"none\"\nconnections = 65536\nhistory = \"2h\"";
+    let settings = setup.said(format!("[services]\n{settings}\n{}", service("web", "")));
+    insta::assert_snapshot!(format!(
+        "## no seed\n{seedless}\n## fragments\n{passed}\n## settings\n{settings}\n{rest}"
+    ));
 }
 
 #[test]
@@ -415,7 +449,7 @@ fn more_than_fits_is_refused() {
 fn every_key_is_read() {
     let text = "\
         [services]\n\
-        seed = \"DFTTgNYuodmggDl6\"\n\
+        seed = \"b3duIHNlZWQgb2YgdGVzdHM=\"\n\
         tracking = \"all\"\n\
         connections = 65536\n\
         history = \"90m\"\n\
@@ -433,6 +467,8 @@ fn every_key_is_read() {
         no_backend = \"reject\"\n\
         echo = \"reply\"\n\
         panic = 50\n\
+        [service.check]\n\
+        type = \"icmp\"\n\
         [[service.backend]]\n\
         address = \"10.0.0.1\"\n\
         [[service.backend]]\n\
@@ -476,7 +512,7 @@ fn the_table_grows_with_the_weights() {
 }
 
 /// A service without tables of backends.
-const OF_FILES: &str = "services.seed = \"DFTTgNYuodmggDl6\"\n[[service]]\nname = \"web\"\n\
+const OF_FILES: &str = "services.seed = \"b3duIHNlZWQgb2YgdGVzdHM=\"\n[[service]]\nname = \"web\"\n\
     address = \"192.0.2.10\"\nprotocol = \"tcp\"\nport = 80\nmode = \"nat\"\n\
     files = [\"lists/web.backends\"]\n";
 
