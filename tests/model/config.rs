@@ -151,9 +151,43 @@ pub struct Rule {
     pub vlan: Option<Vlan>,
     pub source_mac: Vec<Mac>,
     pub destination_mac: Vec<Mac>,
+    /// Bytes of the IP packet.
+    pub length: Vec<(u16, u16)>,
+    /// IPv4's time to live, IPv6's hop limit.
+    pub ttl: Vec<(u8, u8)>,
+    pub fragment: Option<Fragment>,
+    pub not: Not,
     pub action: Action,
     pub set_source_mac: Option<Mac>,
     pub set_destination_mac: Option<Mac>,
+}
+
+/// The keys that begin with `not_`: values that a packet has others of.
+#[derive(Clone, Debug, Default)]
+pub struct Not {
+    pub protocol: Vec<Protocol>,
+    pub source: Vec<Prefix>,
+    pub destination: Vec<Prefix>,
+    pub source_port: Vec<(u16, u16)>,
+    pub destination_port: Vec<(u16, u16)>,
+    pub icmp_type: Vec<u8>,
+    pub tcp_flags: Vec<(&'static str, bool)>,
+    pub dscp: Vec<u8>,
+    pub vlan: Option<Vlan>,
+    pub source_mac: Vec<Mac>,
+    pub destination_mac: Vec<Mac>,
+    pub length: Vec<(u16, u16)>,
+    pub ttl: Vec<(u8, u8)>,
+    pub fragment: Option<Fragment>,
+}
+
+/// Values of `fragment`: `false`, `true`, `"first"` and `"later"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    No,
+    Yes,
+    First,
+    Later,
 }
 
 impl Rule {
@@ -172,6 +206,10 @@ impl Rule {
             vlan: None,
             source_mac: Vec::new(),
             destination_mac: Vec::new(),
+            length: Vec::new(),
+            ttl: Vec::new(),
+            fragment: None,
+            not: Not::default(),
             action,
             set_source_mac: None,
             set_destination_mac: None,
@@ -358,35 +396,45 @@ impl Rule {
             values => *text += &line(key, array(values)),
         };
         key("name", vec![quoted(&self.name)]);
-        let protocol = self.protocol.map(|protocol| match protocol {
+        let protocol = |protocol: &Protocol| match protocol {
             Protocol::Number(number) => number.to_string(),
             named => quoted(format!("{named:?}").to_lowercase()),
-        });
-        key("protocol", protocol.into_iter().collect());
-        key("source", self.source.iter().map(quoted).collect());
-        key("destination", self.destination.iter().map(quoted).collect());
-        key("source_port", self.source_port.iter().map(ports).collect());
-        key("destination_port", self.destination_port.iter().map(ports).collect());
-        key("icmp_type", self.icmp_type.iter().map(u8::to_string).collect());
-        if !self.tcp_flags.is_empty() {
-            let flags = self.tcp_flags.iter();
-            let flags = flags.map(|(name, set)| format!("{}{name}", if *set { "" } else { "!" }));
-            key("tcp_flags", vec![quoted(flags.collect::<Vec<_>>().join(","))]);
-        }
+        };
         // Some by their names.
         let named = |point: &u8| match point {
             0 => quoted("cs0"),
             46 => quoted("ef"),
             number => number.to_string(),
         };
+        let Self { not, .. } = self;
+        key("protocol", self.protocol.iter().map(protocol).collect());
+        key("not_protocol", not.protocol.iter().map(protocol).collect());
+        key("source", self.source.iter().map(quoted).collect());
+        key("not_source", not.source.iter().map(quoted).collect());
+        key("destination", self.destination.iter().map(quoted).collect());
+        key("not_destination", not.destination.iter().map(quoted).collect());
+        key("source_port", self.source_port.iter().map(ports).collect());
+        key("not_source_port", not.source_port.iter().map(ports).collect());
+        key("destination_port", self.destination_port.iter().map(ports).collect());
+        key("not_destination_port", not.destination_port.iter().map(ports).collect());
+        key("icmp_type", self.icmp_type.iter().map(u8::to_string).collect());
+        key("not_icmp_type", not.icmp_type.iter().map(u8::to_string).collect());
+        key("tcp_flags", flags(&self.tcp_flags));
+        key("not_tcp_flags", flags(&not.tcp_flags));
         key("dscp", self.dscp.iter().map(named).collect());
-        match &self.vlan {
-            None => {}
-            Some(Vlan::Untagged) => key("vlan", vec![quoted("none")]),
-            Some(Vlan::Ids(ids)) => key("vlan", ids.iter().map(u16::to_string).collect()),
-        }
+        key("not_dscp", not.dscp.iter().map(named).collect());
+        key("vlan", vlan(self.vlan.as_ref()));
+        key("not_vlan", vlan(not.vlan.as_ref()));
         key("source_mac", self.source_mac.iter().map(mac).collect());
+        key("not_source_mac", not.source_mac.iter().map(mac).collect());
         key("destination_mac", self.destination_mac.iter().map(mac).collect());
+        key("not_destination_mac", not.destination_mac.iter().map(mac).collect());
+        key("length", self.length.iter().map(ports).collect());
+        key("not_length", not.length.iter().map(ports).collect());
+        key("ttl", self.ttl.iter().map(ports).collect());
+        key("not_ttl", not.ttl.iter().map(ports).collect());
+        key("fragment", self.fragment.iter().map(fragment).collect());
+        key("not_fragment", not.fragment.iter().map(fragment).collect());
         let (action, to) = match &self.action {
             Action::Pass => ("pass", None),
             Action::Drop => ("drop", None),
@@ -422,7 +470,32 @@ pub fn array<S: fmt::Display>(values: impl IntoIterator<Item = S>) -> String {
     text + "]"
 }
 
-pub fn ports((first, last): &(u16, u16)) -> String {
+fn flags(flags: &[(&str, bool)]) -> Vec<String> {
+    if flags.is_empty() {
+        return Vec::new();
+    }
+    let flags = flags.iter().map(|(name, set)| format!("{}{name}", if *set { "" } else { "!" }));
+    vec![quoted(flags.collect::<Vec<_>>().join(","))]
+}
+
+fn vlan(vlan: Option<&Vlan>) -> Vec<String> {
+    match vlan {
+        None => Vec::new(),
+        Some(Vlan::Untagged) => vec![quoted("none")],
+        Some(Vlan::Ids(ids)) => ids.iter().map(u16::to_string).collect(),
+    }
+}
+
+fn fragment(fragment: &Fragment) -> String {
+    match fragment {
+        Fragment::No => "false".into(),
+        Fragment::Yes => "true".into(),
+        Fragment::First => quoted("first"),
+        Fragment::Later => quoted("later"),
+    }
+}
+
+pub fn ports<T: fmt::Display + PartialEq>((first, last): &(T, T)) -> String {
     if first == last { first.to_string() } else { quoted(format!("{first}-{last}")) }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::config::{Config, Labels, Prefix, bits, with_bits};
 use super::dice::Dice;
 use super::messages;
-use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, ipv4, ipv6};
+use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, TTLS, VLANS, ipv4, ipv6};
 
 /// Bytes of the longest frame, a little less than the kernel's test runs take: 17 pages
 /// (MAX_SKB_FRAGS) behind a first buffer, which may have been made short.
@@ -393,13 +393,18 @@ fn ipv4_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
     frame.extend((stated as u16).to_be_bytes());
     frame.extend((dice.word() as u16).to_be_bytes());
     frame.extend(fragment.to_be_bytes());
-    frame.extend([64, protocol, 0, 0]);
+    frame.extend([ttl(dice), protocol, 0, 0]);
     octets(frame, edges.v4(dice));
     octets(frame, edges.v4(dice));
     for _ in 20..words * 4 {
         frame.push(dice.byte());
     }
     frame.extend(payload);
+}
+
+/// IPv4's time to live, IPv6's hop limit.
+fn ttl(dice: &mut Dice) -> u8 {
+    if dice.one_in(3) { dice.byte() } else { dice.pick(&TTLS) }
 }
 
 /// DSCP and ECN.
@@ -442,7 +447,7 @@ fn ipv6_packet(dice: &mut Dice, edges: &Edges, frame: &mut Vec<u8>) {
     frame.push(version);
     frame.extend([class << 4 | dice.byte() & 0xf, 0, 0]);
     frame.extend((stated as u16).to_be_bytes());
-    frame.extend([first, 64]);
+    frame.extend([first, ttl(dice)]);
     octets(frame, edges.v6(dice));
     octets(frame, edges.v6(dice));
     frame.extend(payload);

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use super::answer::answer;
 use super::config::{
-    Action, Config, DomainAction, List, ListAction, ListedName, Mac, Prefix, Protocol, Rule,
-    RuntimeEntry, Side, Target, Verdict, Vlan, bits,
+    Action, Config, DomainAction, Fragment, List, ListAction, ListedName, Mac, Not, Prefix,
+    Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
 };
 use super::domains::{self, Said};
 use super::packet::{self, Frame, Packet, Payload};
@@ -285,8 +285,19 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
     let mac_among = |macs: &[Mac], mac: Option<Mac>| {
         macs.is_empty() || mac.is_some_and(|mac| macs.contains(&mac))
     };
+    let other_mac = |macs: &[Mac], mac: Option<Mac>| {
+        macs.is_empty() || mac.is_some_and(|mac| !macs.contains(&mac))
+    };
     let macs = mac_among(&rule.source_mac, frame.source_mac)
-        && mac_among(&rule.destination_mac, frame.destination_mac);
+        && mac_among(&rule.destination_mac, frame.destination_mac)
+        && other_mac(&rule.not.source_mac, frame.source_mac)
+        && other_mac(&rule.not.destination_mac, frame.destination_mac);
+    // What has no tag has none that could be another.
+    let other_vlan = match &rule.not.vlan {
+        None => true,
+        Some(Vlan::Untagged) => frame.vlan.is_some(),
+        Some(Vlan::Ids(ids)) => frame.vlan.is_some_and(|id| !ids.contains(&id)),
+    };
     let asks_for_ip = rule.protocol.is_some()
         || !rule.source.is_empty()
         || !rule.destination.is_empty()
@@ -294,27 +305,22 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         || !rule.destination_port.is_empty()
         || !rule.icmp_type.is_empty()
         || !rule.tcp_flags.is_empty()
-        || !rule.dscp.is_empty();
-    vlan && macs
+        || !rule.dscp.is_empty()
+        || !rule.length.is_empty()
+        || !rule.ttl.is_empty()
+        || rule.fragment.is_some();
+    vlan && other_vlan
+        && macs
         && match &frame.payload {
-            Payload::Ip(packet) => matches_packet(rule, packet),
-            _ => !asks_for_ip,
+            Payload::Ip(packet) => matches_packet(rule, packet) && has_others(&rule.not, packet),
+            _ => !asks_for_ip && !asks_for_other_ip(&rule.not),
         }
 }
 
 /// A key does not match a packet that lacks the field: a later fragment has no ports, flags or
 /// type, and only TCP, UDP and SCTP have ports.
 fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
-    let over_ipv4 = packet.source.is_ipv4();
-    let protocol = match rule.protocol {
-        None => true,
-        Some(Protocol::Tcp) => packet.protocol == Some(6),
-        Some(Protocol::Udp) => packet.protocol == Some(17),
-        Some(Protocol::Sctp) => packet.protocol == Some(132),
-        Some(Protocol::Icmp) => over_ipv4 && packet.protocol == Some(1),
-        Some(Protocol::Icmpv6) => !over_ipv4 && packet.protocol == Some(58),
-        Some(Protocol::Number(number)) => packet.protocol == Some(number),
-    };
+    let protocol = rule.protocol.is_none_or(|protocol| is_of(packet, protocol));
     let among = |prefixes: &[Prefix], address| {
         prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
     };
@@ -324,12 +330,8 @@ fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
                 ranges.iter().any(|(first, last)| *first <= port && port <= *last)
             })
     };
-    // RFC 9293, section 3.1: the byte from its low bit.
-    let names = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
-    let flags = rule.tcp_flags.iter().all(|(name, set)| {
-        let bit = names.iter().position(|known| known == name).unwrap();
-        packet.tcp_flags.is_some_and(|flags| (flags >> bit & 1 == 1) == *set)
-    });
+    let flags = rule.tcp_flags.is_empty()
+        || packet.tcp_flags.is_some_and(|flags| looks(flags, &rule.tcp_flags));
     protocol
         && flags
         && among(&rule.source, packet.source)
@@ -339,4 +341,83 @@ fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
         && (rule.dscp.is_empty() || rule.dscp.contains(&packet.dscp))
         && (rule.icmp_type.is_empty()
             || packet.icmp_type.is_some_and(|number| rule.icmp_type.contains(&number)))
+        && (rule.length.is_empty() || in_ranges(&rule.length, length(packet)))
+        && (rule.ttl.is_empty() || in_ranges(&rule.ttl, packet.ttl))
+        && rule.fragment.is_none_or(|fragment| is_fragment(packet, fragment))
+}
+
+fn asks_for_other_ip(not: &Not) -> bool {
+    !(not.protocol.is_empty()
+        && not.source.is_empty()
+        && not.destination.is_empty()
+        && not.source_port.is_empty()
+        && not.destination_port.is_empty()
+        && not.icmp_type.is_empty()
+        && not.tcp_flags.is_empty()
+        && not.dscp.is_empty()
+        && not.length.is_empty()
+        && not.ttl.is_empty()
+        && not.fragment.is_none())
+}
+
+/// Whether the packet has each field that the keys name, with another value than theirs.
+fn has_others(not: &Not, packet: &Packet) -> bool {
+    let outside =
+        |prefixes: &[Prefix], address| prefixes.iter().all(|prefix| !prefix.contains(address));
+    let other_port = |ranges: &[(u16, u16)], port: Option<u16>| {
+        ranges.is_empty() || port.is_some_and(|port| !in_ranges(ranges, port))
+    };
+    (not.protocol.is_empty()
+        || packet.protocol.is_some() && !not.protocol.iter().any(|it| is_of(packet, *it)))
+        && outside(&not.source, packet.source)
+        && outside(&not.destination, packet.destination)
+        && other_port(&not.source_port, packet.ports.map(|ports| ports.0))
+        && other_port(&not.destination_port, packet.ports.map(|ports| ports.1))
+        && (not.icmp_type.is_empty()
+            || packet.icmp_type.is_some_and(|number| !not.icmp_type.contains(&number)))
+        && (not.tcp_flags.is_empty()
+            || packet.tcp_flags.is_some_and(|flags| !looks(flags, &not.tcp_flags)))
+        && !not.dscp.contains(&packet.dscp)
+        && !in_ranges(&not.length, length(packet))
+        && !in_ranges(&not.ttl, packet.ttl)
+        && !not.fragment.is_some_and(|fragment| is_fragment(packet, fragment))
+}
+
+fn in_ranges<T: PartialOrd>(ranges: &[(T, T)], value: T) -> bool {
+    ranges.iter().any(|(first, last)| *first <= value && value <= *last)
+}
+
+fn is_of(packet: &Packet, protocol: Protocol) -> bool {
+    let over_ipv4 = packet.source.is_ipv4();
+    match protocol {
+        Protocol::Tcp => packet.protocol == Some(6),
+        Protocol::Udp => packet.protocol == Some(17),
+        Protocol::Sctp => packet.protocol == Some(132),
+        Protocol::Icmp => over_ipv4 && packet.protocol == Some(1),
+        Protocol::Icmpv6 => !over_ipv4 && packet.protocol == Some(58),
+        Protocol::Number(number) => packet.protocol == Some(number),
+    }
+}
+
+/// Whether TCP's flags are as these say. RFC 9293, section 3.1: the byte from its low bit.
+fn looks(flags: u8, wanted: &[(&str, bool)]) -> bool {
+    let names = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+    wanted.iter().all(|(name, set)| {
+        let bit = names.iter().position(|known| known == name).unwrap();
+        (flags >> bit & 1 == 1) == *set
+    })
+}
+
+/// The IP packet's bytes by its header; more than the header can say count as the most that it can.
+fn length(packet: &Packet) -> u16 {
+    u16::try_from(packet.parts.end - packet.parts.l3).unwrap_or(u16::MAX)
+}
+
+fn is_fragment(packet: &Packet, fragment: Fragment) -> bool {
+    match fragment {
+        Fragment::No => !packet.first_fragment && !packet.later_fragment,
+        Fragment::Yes => packet.first_fragment || packet.later_fragment,
+        Fragment::First => packet.first_fragment,
+        Fragment::Later => packet.later_fragment,
+    }
 }

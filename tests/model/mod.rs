@@ -24,6 +24,7 @@ mod maglev;
 mod many_rules;
 mod messages;
 mod packet;
+mod possible;
 mod product;
 mod questions;
 mod reading;

@@ -43,6 +43,8 @@ pub struct Packet {
     /// `None` where a fragment names an extension header.
     pub protocol: Option<u8>,
     pub later_fragment: bool,
+    /// Whether it is the first of several fragments.
+    pub first_fragment: bool,
     /// Whether it may be the first fragment of a longer packet. Any IPv6 packet with extension headers
     /// is taken for one.
     pub goes_on: bool,
@@ -52,6 +54,7 @@ pub struct Packet {
     pub icmp_type: Option<u8>,
     /// RFC 2474, section 3.
     pub dscp: u8,
+    pub ttl: u8,
     pub parts: Parts,
 }
 
@@ -212,11 +215,13 @@ fn ipv4(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
         destination: header.get_destination().into(),
         protocol: Some(protocol),
         later_fragment: header.get_fragment_offset() != 0,
+        first_fragment: header.get_fragment_offset() == 0 && header.get_flags() & 1 == 1,
         goes_on: bytes[6] >> 5 & 1 == 1,
         ports: None,
         tcp_flags: None,
         icmp_type: None,
         dscp: bytes[1] >> 2,
+        ttl: header.get_ttl(),
         parts: Parts {
             l3: places.start(bytes),
             l4: places.start(&bytes[header_length..]),
@@ -251,11 +256,13 @@ fn ipv6(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
         destination: header.get_destination().into(),
         protocol: None,
         later_fragment: false,
+        first_fragment: false,
         goes_on: is_extension(header.get_next_header().0),
         ports: None,
         tcp_flags: None,
         icmp_type: None,
         dscp: header.get_traffic_class() >> 2,
+        ttl: header.get_hop_limit(),
         parts: Parts {
             l3: places.start(bytes),
             l4: places.start(rest),
@@ -283,7 +290,13 @@ fn ipv6(places: Places<'_>, bytes: &[u8]) -> Read<Packet> {
         let header = rest.get(..length)?;
         rest = &rest[length..];
         packet.parts.l4 = places.start(rest);
-        if next == 44 && FragmentPacket::new(header)?.get_fragment_offset_with_flags() >> 3 != 0 {
+        let position = match next {
+            44 => FragmentPacket::new(header)?.get_fragment_offset_with_flags(),
+            _ => 0,
+        };
+        packet.first_fragment |= position & 1 == 1;
+        if position >> 3 != 0 {
+            packet.first_fragment = false;
             packet.later_fragment = true;
             packet.protocol = Some(named).filter(|named| !is_extension(*named));
             return Some(packet);

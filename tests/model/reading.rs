@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use xdp_common::filter::order::Scratch;
 use xdp_common::packet::{
-    LinkType, NO_SENDER, Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED,
+    Fragment, LinkType, NO_SENDER, Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED,
 };
 
 use super::packet::{self, Frame, Payload};
@@ -61,6 +61,13 @@ fn compare_packets(found: &Packet, expected: &packet::Packet) {
     assert_eq!(found.parts.l4, number(expected.parts.l4));
     assert_eq!(found.parts.end, number(expected.parts.end));
     assert_eq!(found.dscp, u32::from(expected.dscp));
+    assert_eq!(found.ttl, u32::from(expected.ttl));
+    let fragment = match (expected.first_fragment, expected.later_fragment) {
+        (false, false) => Fragment::NONE,
+        (true, false) => Fragment::FIRST,
+        (_, true) => Fragment::LATER,
+    };
+    assert_eq!(found.fragment, fragment);
     assert_eq!(found.protocol, expected.protocol.map_or(UNKNOWN_PROTOCOL, u32::from));
     assert_eq!(found.transport == Transport::FRAGMENT, expected.later_fragment);
     let has_ports = matches!(found.transport, Transport::PORTS | Transport::TCP);

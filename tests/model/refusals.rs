@@ -1,50 +1,12 @@
 //! Rules with random keys: those that can never match are refused, and no others.
 
-use super::config::{Action, Config, Prefix, Protocol, Rule, Vlan};
+use super::config::{Action, Config, Protocol, Rule, Vlan};
 use super::dice::{Dice, seed};
+use super::possible::can_match;
 use super::product::Product;
-use super::rulesets::{DSCP, ICMP_TYPES, MACS, PORTS, VLANS, prefix};
-
-/// Whether the rule alone can match a packet, by the contract.
-fn can_match(rule: &Rule) -> bool {
-    let named = |number| match rule.protocol {
-        Some(Protocol::Tcp) => number == 6,
-        Some(Protocol::Udp) => number == 17,
-        Some(Protocol::Sctp) => number == 132,
-        Some(Protocol::Number(own)) => number == own,
-        Some(Protocol::Icmp | Protocol::Icmpv6) => false,
-        None => true,
-    };
-    let ports = rule.source_port.is_empty() && rule.destination_port.is_empty();
-    let icmp = matches!(rule.protocol, Some(Protocol::Icmp | Protocol::Icmpv6));
-    let clash = rule.tcp_flags.iter().any(|(name, set)| rule.tcp_flags.contains(&(name, !set)));
-    let goes_out = !matches!(rule.action, Action::Pass | Action::Drop);
-    (ports || named(6) || named(17) || named(132))
-        && (rule.tcp_flags.is_empty() || named(6))
-        && !clash
-        && (rule.icmp_type.is_empty() || icmp)
-        && (goes_out || (rule.set_source_mac.is_none() && rule.set_destination_mac.is_none()))
-        && families_can_match(rule)
-}
-
-/// "Where a rule names source and destination, a family that stands on one side only is refused."
-/// A prefix of a family that the protocol excludes can never match either.
-fn families_can_match(rule: &Rule) -> bool {
-    let has = |prefixes: &[Prefix], v4| prefixes.iter().any(|it| it.address.is_ipv4() == v4);
-    let (over_v4, over_v6) = match rule.protocol {
-        // In IPv6 these are extension headers, never protocols.
-        Some(Protocol::Icmp | Protocol::Number(0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)) => {
-            (true, false)
-        }
-        Some(Protocol::Icmpv6) => (false, true),
-        _ => (true, true),
-    };
-    let both_named = !rule.source.is_empty() && !rule.destination.is_empty();
-    [(true, over_v4), (false, over_v6)].into_iter().all(|(family, carried)| {
-        let (source, destination) = (has(&rule.source, family), has(&rule.destination, family));
-        (carried || !(source || destination)) && (!both_named || source == destination)
-    })
-}
+use super::rulesets::{
+    DSCP, FRAGMENTS, ICMP_TYPES, LENGTHS, MACS, PORTS, TTLS, VLANS, negations, prefix, range,
+};
 
 fn any_rule(dice: &mut Dice) -> Rule {
     let action = dice.pick(&[Action::Pass, Action::Drop, Action::Bounce]);
@@ -76,6 +38,12 @@ fn any_rule(dice: &mut Dice) -> Rule {
     rule.tcp_flags = dice.maybe(8, |dice| dice.some(1, 3, flag)).unwrap_or_default();
     rule.vlan = dice.maybe(8, |dice| Vlan::Ids(vec![dice.pick(&VLANS)]));
     rule.source_mac = dice.maybe(8, |dice| vec![dice.pick(&MACS)]).unwrap_or_default();
+    rule.length = dice.maybe(8, |dice| vec![range(dice, &LENGTHS)]).unwrap_or_default();
+    rule.ttl = dice.maybe(8, |dice| vec![range(dice, &TTLS)]).unwrap_or_default();
+    rule.fragment = dice.maybe(8, |dice| dice.pick(&FRAGMENTS));
+    if dice.one_in(2) {
+        negations(dice, &mut rule, 5);
+    }
     rule.set_source_mac = dice.maybe(8, |dice| dice.pick(&MACS));
     rule.set_destination_mac = dice.maybe(8, |dice| dice.pick(&MACS));
     rule

@@ -4,15 +4,21 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{
-    Action, Config, DomainAction, Domains, Labels, List, ListAction, ListedName, Mac, Prefix,
-    Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits, with_bits,
+    Action, Config, DomainAction, Domains, Fragment, Labels, List, ListAction, ListedName, Mac,
+    Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits, with_bits,
 };
 use super::dice::Dice;
+use super::possible::can_match;
 
 pub const PORTS: [u16; 12] = [0, 1, 52, 53, 54, 255, 256, 1023, 1024, 49152, 65534, 65535];
 pub const VLANS: [u16; 7] = [0, 1, 100, 101, 255, 256, 4095];
 pub const DSCP: [u8; 6] = [0, 1, 10, 46, 62, 63];
 pub const ICMP_TYPES: [u8; 7] = [0, 3, 8, 128, 129, 135, 255];
+pub const TTLS: [u8; 7] = [0, 1, 2, 63, 64, 254, 255];
+/// Of packets with few bytes behind their headers, and the most and the least that there can be.
+pub const LENGTHS: [u16; 14] = [0, 19, 20, 27, 28, 40, 41, 48, 60, 80, 100, 1500, 9000, 65535];
+pub const FRAGMENTS: [Fragment; 4] =
+    [Fragment::No, Fragment::Yes, Fragment::First, Fragment::Later];
 pub const MACS: [Mac; 5] = [
     [0x02, 0, 0, 0, 0, 0x01],
     [0x02, 0, 0, 0, 0, 0x02],
@@ -300,6 +306,88 @@ fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
 
 /// A rule that can match.
 pub fn rule(dice: &mut Dice, name: String) -> Rule {
+    loop {
+        let mut rule = usual_rule(dice, name.clone());
+        if dice.one_in(3) {
+            negations(dice, &mut rule, 4);
+        }
+        if can_match(&rule) {
+            return rule;
+        }
+    }
+}
+
+/// Adds some of the keys that begin with `not_`, each one time in `seldom`.
+pub fn negations(dice: &mut Dice, rule: &mut Rule, seldom: usize) {
+    let has_ports = !matches!(rule.protocol, Some(Protocol::Icmp | Protocol::Icmpv6));
+    let has_types = !has_ports;
+    let Rule { not, .. } = rule;
+    let mut maybe = |dice: &mut Dice| dice.one_in(seldom);
+    if maybe(dice) {
+        not.protocol = dice.some(1, 3, |dice| {
+            let number = dice.pick(&[6, 17, 47, 50]);
+            let words = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Icmpv6];
+            if dice.one_in(3) { Protocol::Number(number) } else { dice.pick(&words) }
+        });
+    }
+    if maybe(dice) {
+        not.source = dice.some(1, 3, prefix);
+    }
+    if maybe(dice) {
+        not.destination = dice.some(1, 3, prefix);
+    }
+    if has_ports && maybe(dice) {
+        not.source_port = dice.some(1, 3, |dice| range(dice, &PORTS));
+    }
+    if has_ports && maybe(dice) {
+        not.destination_port = dice.some(1, 3, |dice| range(dice, &PORTS));
+    }
+    if has_types && maybe(dice) {
+        not.icmp_type = dice.some(1, 3, |dice| dice.pick(&ICMP_TYPES));
+    }
+    if has_ports && maybe(dice) {
+        let mut names = vec!["fin", "syn", "rst", "ack"];
+        not.tcp_flags =
+            dice.some(1, 2, |dice| (names.swap_remove(dice.below(names.len())), dice.one_in(2)));
+    }
+    if maybe(dice) {
+        not.dscp = dice.some(1, 3, |dice| dice.pick(&DSCP));
+    }
+    if maybe(dice) {
+        not.vlan = Some(vlan(dice));
+    }
+    if maybe(dice) {
+        not.source_mac = dice.some(1, 3, |dice| dice.pick(&MACS));
+    }
+    if maybe(dice) {
+        not.destination_mac = dice.some(1, 3, |dice| dice.pick(&MACS));
+    }
+    if maybe(dice) {
+        not.length = dice.some(1, 3, |dice| range(dice, &LENGTHS));
+    }
+    if maybe(dice) {
+        not.ttl = dice.some(1, 3, |dice| range(dice, &TTLS));
+    }
+    if maybe(dice) {
+        not.fragment = Some(dice.pick(&FRAGMENTS));
+    }
+}
+
+pub fn range<T: Copy + Ord>(dice: &mut Dice, ends: &[T]) -> (T, T) {
+    let (one, other) = (dice.pick(ends), dice.pick(ends));
+    if dice.one_in(2) { (one, one) } else { (one.min(other), one.max(other)) }
+}
+
+fn vlan(dice: &mut Dice) -> Vlan {
+    if dice.one_in(3) {
+        Vlan::Untagged
+    } else {
+        Vlan::Ids(dice.some(1, 3, |dice| dice.pick(&VLANS)))
+    }
+}
+
+/// A rule of the keys that say what a packet has.
+fn usual_rule(dice: &mut Dice, name: String) -> Rule {
     let action = match dice.below(7) {
         0 | 1 => Action::Pass,
         2..4 => Action::Drop,
@@ -351,13 +439,14 @@ pub fn rule(dice: &mut Dice, name: String) -> Rule {
     if dice.one_in(5) {
         rule.dscp = dice.some(1, 3, |dice| dice.pick(&DSCP));
     }
-    rule.vlan = dice.maybe(4, |dice| {
-        if dice.one_in(3) {
-            Vlan::Untagged
-        } else {
-            Vlan::Ids(dice.some(1, 3, |dice| dice.pick(&VLANS)))
-        }
-    });
+    rule.vlan = dice.maybe(4, vlan);
+    if dice.one_in(6) {
+        rule.length = dice.some(1, 3, |dice| range(dice, &LENGTHS));
+    }
+    if dice.one_in(6) {
+        rule.ttl = dice.some(1, 3, |dice| range(dice, &TTLS));
+    }
+    rule.fragment = dice.maybe(8, |dice| dice.pick(&FRAGMENTS));
     if dice.one_in(6) {
         rule.source_mac = dice.some(1, 3, |dice| dice.pick(&MACS));
     }
@@ -372,10 +461,7 @@ fn maybe_ports(dice: &mut Dice) -> Vec<(u16, u16)> {
     if !dice.one_in(3) {
         return Vec::new();
     }
-    dice.some(1, 3, |dice| {
-        let (one, other) = (dice.pick(&PORTS), dice.pick(&PORTS));
-        if dice.one_in(2) { (one, one) } else { (one.min(other), one.max(other)) }
-    })
+    dice.some(1, 3, |dice| range(dice, &PORTS))
 }
 
 /// Adds prefixes of families that the protocol allows. If both sides have prefixes, both have these

@@ -206,7 +206,8 @@ pub struct Rule {
 /// The highest code point: six bits (RFC 2474, section 3).
 pub const MAX_DSCP: u8 = 63;
 
-/// The conditions of a rule. `None` matches every packet, including one without that field.
+/// The conditions of a rule, all of which must hold. `None` matches every packet, including one
+/// without that field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matches {
     pub protocol: Option<Protocol>,
@@ -223,6 +224,77 @@ pub struct Matches {
     pub vlan: Option<Vlan>,
     pub source_mac: Option<Vec<[u8; 6]>>,
     pub destination_mac: Option<Vec<[u8; 6]>>,
+    /// Inclusive ranges of bytes of the IP packet.
+    pub length: Option<Vec<(u16, u16)>>,
+    /// Inclusive ranges of IPv4's time to live and IPv6's hop limit.
+    pub ttl: Option<Vec<(u8, u8)>>,
+    pub fragment: Option<Fragment>,
+    pub not: Excluded,
+}
+
+impl Matches {
+    /// Whether it looks at VLAN tags.
+    pub const fn names_vlan(&self) -> bool {
+        self.vlan.is_some() || self.not.vlan.is_some()
+    }
+
+    /// Whether only a frame with an Ethernet header can match.
+    pub const fn asks_ethernet(&self) -> bool {
+        matches!(self.vlan, Some(Vlan::Ids(_)))
+            || self.source_mac.is_some()
+            || self.destination_mac.is_some()
+            || self.not.vlan.is_some()
+            || self.not.source_mac.is_some()
+            || self.not.destination_mac.is_some()
+    }
+}
+
+/// Values that a packet must not have, by the keys that begin with `not_`. A packet without the
+/// field does not match either. `None` matches every packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// What has none of these; a protocol that is unknown does not match.
+    pub protocol: Option<Vec<Protocol>>,
+    pub source: Option<Prefixes>,
+    pub destination: Option<Prefixes>,
+    pub source_port: Option<Vec<(u16, u16)>>,
+    pub destination_port: Option<Vec<(u16, u16)>>,
+    pub icmp_type: Option<Vec<u8>>,
+    /// TCP flags that do not look like that.
+    pub tcp_flags: Option<TcpFlags>,
+    pub dscp: Option<Vec<u8>>,
+    /// A tag, with none of these ids; with [`Vlan::Untagged`], any tag.
+    pub vlan: Option<Vlan>,
+    pub source_mac: Option<Vec<[u8; 6]>>,
+    pub destination_mac: Option<Vec<[u8; 6]>>,
+    pub length: Option<Vec<(u16, u16)>>,
+    pub ttl: Option<Vec<(u8, u8)>>,
+    pub fragment: Option<Fragment>,
+}
+
+/// A rule's condition on whether an IP packet is a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fragment {
+    /// It is none.
+    None,
+    /// It is one, whichever.
+    Any,
+    /// The first, which has the transport layer's header.
+    First,
+    /// One of those after the first.
+    Later,
+}
+
+impl Fragment {
+    /// Whether a whole packet, a first fragment and a later one match.
+    pub const fn accepted(self) -> [bool; 3] {
+        match self {
+            Self::None => [true, false, false],
+            Self::Any => [false, true, true],
+            Self::First => [false, true, false],
+            Self::Later => [false, false, true],
+        }
+    }
 }
 
 /// Prefixes of both families.
@@ -233,7 +305,7 @@ pub struct Prefixes {
 }
 
 /// A rule's condition on the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// A protocol number, over both IPv4 and IPv6.
     Number(u8),

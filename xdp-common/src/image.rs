@@ -34,6 +34,7 @@
 //! process has to be there for it.
 
 use crate::capacity::{EXTENT_SLOTS, MORE_EXTENTS};
+use crate::packet::Fragment;
 use crate::verifier::black_box;
 
 /// Words of a block.
@@ -172,6 +173,20 @@ pub mod flag {
     pub const SERVICE_REPLIES: u32 = 1 << 20;
     /// The address of some of them is a prefix.
     pub const SERVICE_PREFIXES: u32 = 1 << 21;
+    /// Some rule names the packet's length or its TTL.
+    pub const RULE_LENGTH: u32 = 1 << 22;
+    /// TTL or hop limit; then [`RULE_LENGTH`] is set too.
+    pub const RULE_TTL: u32 = 1 << 23;
+}
+
+/// Places of [`Header::protocol_pages`], of which two are not used.
+pub const PROTOCOL_PAGES: usize = 8;
+
+/// The place in [`Header::protocol_pages`] of the page for packets of IPv6 or of IPv4 that are, or
+/// are not, fragments.
+#[inline(always)]
+pub const fn protocol_page(is_ipv6: u32, fragment: Fragment) -> usize {
+    (is_ipv6 << 2 | fragment.number()) as usize & (PROTOCOL_PAGES - 1)
 }
 
 /// Block 0. Places are counted from the start of the image, in lines (`_tree`, `_root`, `_filter`,
@@ -212,11 +227,8 @@ pub struct Header {
     pub unnamed_destination_class: u32,
     pub rule_source_mac_tree: u32,
     pub rule_destination_mac_tree: u32,
-    /// Pages of classes by protocol number.
-    pub ipv4_page: u32,
-    pub ipv4_fragment_page: u32,
-    pub ipv6_page: u32,
-    pub ipv6_fragment_page: u32,
+    /// Pages of classes by protocol number: see [`protocol_page`].
+    pub protocol_pages: [u32; PROTOCOL_PAGES],
     /// The class of a fragment whose protocol is unknown, and of a frame that is not IP.
     pub unknown_protocol_class: u32,
     pub not_ip_class: u32,
@@ -231,6 +243,10 @@ pub struct Header {
     pub tcp_flags_page: u32,
     /// Page of directories by VLAN id, one for each DSCP.
     pub dscp_page: u32,
+    /// Directory by the packet's length, where no rule names a TTL.
+    pub length_directory: u32,
+    /// Page of directories by the packet's length, one for each TTL.
+    pub ttl_page: u32,
     /// The first page.
     pub pages: u32,
     /// The first bit vector.
@@ -301,7 +317,7 @@ pub struct Header {
     pub service_prefixes_v4_root: u32,
     pub service_prefixes_v6_root: u32,
     pub unused: u32,
-    pub reserved: [u64; 26],
+    pub reserved: [u64; 23],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

@@ -82,3 +82,51 @@ impl Lines for Image {
         Some(unsafe { &*extent.as_ptr().add(inside * LINE_WORDS).cast::<Span>() })
     }
 }
+
+/// An image that is read so that the verifier goes on with one state, whichever extent a line is in:
+/// for programs that look up many lines one after the other, as the rules do.
+pub struct Merged(pub Image);
+
+impl Lines for Merged {
+    #[inline(always)]
+    fn far(&self, line: u32) -> Option<&Line> {
+        self.0.far(line)
+    }
+
+    #[inline(always)]
+    fn near(&self, line: u32) -> Option<&Span> {
+        self.0.near(line)
+    }
+
+    #[inline(always)]
+    fn extent(&self, line: u32) -> Option<&[u64]> {
+        self.0.extent(line)
+    }
+
+    #[inline(always)]
+    fn words(&self, line: u32) -> Option<&[u64]> {
+        self.span(line).map(|span| span.as_slice())
+    }
+
+    #[inline(always)]
+    fn span(&self, line: u32) -> Option<&Span> {
+        let (extent, inside) = if line >= EXTENT_LINES {
+            let slot = self.0.header().more_extents.wrapping_add(line / EXTENT_LINES - 1);
+            (RULESET.get(slot)?.get(0)?, inside(line))
+        } else {
+            (self.0.first, inside(line))
+        };
+        // SAFETY: `inside` is a line of the extent before its slack, and the slack is long enough
+        // that a span beginning on any such line ends in the extent.
+        Some(unsafe { &*extent.as_ptr().add(inside * LINE_WORDS).cast::<Span>() })
+    }
+}
+
+/// The number of a line in its extent.
+///
+/// Behind the mask, it has the same range in whichever extent, so that both ways are one to the
+/// verifier, unless LLVM puts the mask off until they have met: hence the second `black_box`.
+#[inline(always)]
+fn inside(line: u32) -> usize {
+    black_box(black_box(u64::from(line)) & u64::from(EXTENT_LINES - 1)) as usize
+}

@@ -30,7 +30,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use exit::{apply, exit, this_cpu};
 use frame::{Linear, Scattered, length};
-use image::Image;
+use image::{Image, Merged};
 use names::GoOn;
 use xdp_common::filter::effect::Decision;
 use xdp_common::filter::order::{Scratch, judge};
@@ -89,7 +89,10 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
 #[inline(always)]
 fn judge_frame(ctx: &XdpContext, scratch: &mut Scratch) {
     match Image::in_force() {
-        Some(image) => judge(&image, &dynamic::InForce, &mut GoOn { ctx }, image.header(), scratch),
+        Some(image) => {
+            let header = image.header();
+            judge(&Merged(image), &dynamic::InForce, &mut GoOn { ctx }, header, scratch);
+        }
         None => scratch.effect.conclude(Decision::BROKEN),
     }
 }

@@ -30,7 +30,7 @@ use xdp_common::verifier::{black_box, launder, name};
 use crate::capture;
 use crate::exit::{apply, count, exit, this_cpu};
 use crate::frame::Linear;
-use crate::image::Image;
+use crate::image::{Image, Merged};
 use crate::maps::NAMES;
 use crate::services;
 use crate::stages::{broken, go_on, same_image};
@@ -138,7 +138,8 @@ fn this_cpus_names() -> Option<&'static mut Names> {
 pub fn xdpctl_rules(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
-    order::judge_from_rules(&image, image.header(), &mut cpu.scratch);
+    let header = image.header();
+    order::judge_from_rules(&Merged(image), header, &mut cpu.scratch);
     let cpu = launder(cpu);
     count_names(&cpu.scratch);
     if !services::ask(&ctx, &cpu.scratch) {

@@ -2,6 +2,7 @@
 //! over a wire.
 
 mod arp;
+mod conditions;
 pub mod domains;
 mod encapsulated;
 mod fragments;
@@ -98,6 +99,10 @@ macro_rules! tables {
 tables! {
     arp::arp_dropped_but_for_some_senders,
     arp::arp_passed_whatever_else_is_dropped,
+    conditions::lengths_and_ttls,
+    conditions::fragment_kinds,
+    conditions::negations,
+    conditions::negations_of_the_link,
     domains::domain_actions,
     domains::domain_replies,
     domains::domain_ports,

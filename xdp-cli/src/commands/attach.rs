@@ -25,7 +25,7 @@ use crate::datapath::host::serving::{self, Host};
 use crate::event::What;
 use crate::judgement::reach::Warning;
 use crate::notation::{counted, plain, word};
-use crate::ruleset::{Rule, RuleAction, Ruleset, Vlan};
+use crate::ruleset::{RuleAction, Ruleset};
 
 /// The directory in which configurations are looked for.
 const ETC: &str = "/etc/xdpctl";
@@ -309,7 +309,7 @@ fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> V
     let others = Interface::all().unwrap_or_default();
     let plan = Plan {
         mode,
-        vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+        vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.names_vlan()),
         redirects: ruleset.rules.iter().any(|rule| {
             matches!(rule.action, RuleAction::Redirect { .. } | RuleAction::Bounce { .. })
         }),
@@ -386,16 +386,10 @@ pub fn say_never_matching(
     if link_type == LinkType::Ethernet {
         return;
     }
-    let names_ethernet = |rule: &&Rule| {
-        let matches = &rule.matches;
-        matches.source_mac.is_some()
-            || matches.destination_mac.is_some()
-            || matches!(matches.vlan, Some(Vlan::Ids(_)))
-    };
     let never: Vec<String> = ruleset
         .rules
         .iter()
-        .filter(names_ethernet)
+        .filter(|rule| rule.matches.asks_ethernet())
         .map(|rule| format!("\"{}\"", rule.name))
         .collect();
     if !never.is_empty() {

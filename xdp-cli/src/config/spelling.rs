@@ -37,7 +37,7 @@ fn plain(word: &str) -> String {
 
 /// What nftables, iptables, ipset and others call something, and what it is called here. If a word
 /// has several meanings, the first one that may stand in its place is suggested.
-const SYNONYMS: [(&str, &str); 82] = [
+const SYNONYMS: [(&str, &str); 93] = [
     // Keys of rules.
     ("proto", "protocol"),
     ("l4proto", "protocol"),
@@ -72,6 +72,17 @@ const SYNONYMS: [(&str, &str); 82] = [
     ("tos", "dscp"),
     ("vid", "vlan"),
     ("vlan_id", "vlan"),
+    ("len", "length"),
+    ("size", "length"),
+    ("pktlen", "length"),
+    ("packet_length", "length"),
+    ("total_length", "length"),
+    ("hoplimit", "ttl"),
+    ("hop_limit", "ttl"),
+    ("hl", "ttl"),
+    ("frag", "fragment"),
+    ("frag_off", "fragment"),
+    ("is_fragment", "fragment"),
     ("smac", "source_mac"),
     ("mac_source", "source_mac"),
     ("dmac", "destination_mac"),
@@ -127,11 +138,15 @@ const SYNONYMS: [(&str, &str); 82] = [
 ];
 
 /// Abbreviations at the start of other tools' words, and what they are here.
-const SHORT: [(&str, &str); 4] = [
+const SHORT: [(&str, &str); 8] = [
     ("src", "source"),
     ("dst", "destination"),
     ("sport", "source_port"),
     ("dport", "destination_port"),
+    ("not_src", "not_source"),
+    ("not_dst", "not_destination"),
+    ("not_sport", "not_source_port"),
+    ("not_dport", "not_destination_port"),
 ];
 
 /// How many mistakes a word of this length may have. In a short word, two wrong letters make

@@ -15,8 +15,8 @@ use crate::ruleset::domains::DomainList;
 use crate::ruleset::services;
 use crate::ruleset::services::check::{Check, Http, Probe, Tls};
 use crate::ruleset::{
-    Arp, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes, Protocol,
-    RedirectTarget, Rewrite, Rule, RuleAction, Side, TCP_FLAGS, TcpFlags, Vlan,
+    Arp, Excluded, Fragment, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix,
+    Prefixes, Protocol, RedirectTarget, Rewrite, Rule, RuleAction, Side, TCP_FLAGS, TcpFlags, Vlan,
 };
 
 /// The value of a key.
@@ -103,6 +103,37 @@ impl Settings {
         values.sort_unstable();
         values.dedup();
         self.add(key, Value::of(values.iter().map(value).collect()));
+    }
+
+    fn prefixes(&mut self, key: &'static str, prefixes: Option<&Prefixes>) {
+        if let Some(prefixes) = prefixes {
+            self.add(key, Value::of(write_prefixes(prefixes)));
+        }
+    }
+
+    fn flags(&mut self, key: &'static str, flags: Option<TcpFlags>) {
+        if let Some(flags) = flags {
+            self.add(key, write_flags(flags));
+        }
+    }
+
+    fn vlan(&mut self, key: &'static str, vlan: Option<&Vlan>) {
+        match vlan {
+            Some(Vlan::Untagged) => self.add(key, Value::text("none")),
+            Some(Vlan::Ids(ids)) => self.several(key, Some(ids), number),
+            None => {}
+        }
+    }
+
+    fn fragment(&mut self, key: &'static str, fragment: Option<Fragment>) {
+        let value = match fragment {
+            Some(Fragment::None) => Value::Boolean(false),
+            Some(Fragment::Any) => Value::Boolean(true),
+            Some(Fragment::First) => Value::text("first"),
+            Some(Fragment::Later) => Value::text("later"),
+            None => return,
+        };
+        self.add(key, value);
     }
 }
 
@@ -210,31 +241,61 @@ fn write_matches(settings: &mut Settings, matches: &Matches) {
         vlan,
         source_mac,
         destination_mac,
+        length,
+        ttl,
+        fragment,
+        not,
     } = matches;
     if let Some(protocol) = protocol {
         settings.add("protocol", write_protocol(*protocol));
     }
-    for (key, prefixes) in [("source", source), ("destination", destination)] {
-        if let Some(prefixes) = prefixes {
-            settings.add(key, Value::of(write_prefixes(prefixes)));
-        }
-    }
-    settings.several("source_port", source_port.as_deref(), ports);
-    settings.several("destination_port", destination_port.as_deref(), ports);
-    settings.several("icmp_type", icmp_type.as_deref(), |number| Value::Number((*number).into()));
-    if let Some(flags) = tcp_flags {
-        settings.add("tcp_flags", write_flags(*flags));
-    }
-    settings.several("dscp", dscp.as_deref(), |number| Value::Number((*number).into()));
-    match vlan {
-        Some(Vlan::Untagged) => settings.add("vlan", Value::text("none")),
-        Some(Vlan::Ids(ids)) => {
-            settings.several("vlan", Some(ids), |id| Value::Number((*id).into()));
-        }
-        None => {}
-    }
+    settings.prefixes("source", source.as_ref());
+    settings.prefixes("destination", destination.as_ref());
+    settings.several("source_port", source_port.as_deref(), range);
+    settings.several("destination_port", destination_port.as_deref(), range);
+    settings.several("icmp_type", icmp_type.as_deref(), number);
+    settings.flags("tcp_flags", *tcp_flags);
+    settings.several("dscp", dscp.as_deref(), number);
+    settings.vlan("vlan", vlan.as_ref());
     settings.several("source_mac", source_mac.as_deref(), mac);
     settings.several("destination_mac", destination_mac.as_deref(), mac);
+    settings.several("length", length.as_deref(), range);
+    settings.several("ttl", ttl.as_deref(), range);
+    settings.fragment("fragment", *fragment);
+    write_excluded(settings, not);
+}
+
+fn write_excluded(settings: &mut Settings, not: &Excluded) {
+    let Excluded {
+        protocol,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        icmp_type,
+        tcp_flags,
+        dscp,
+        vlan,
+        source_mac,
+        destination_mac,
+        length,
+        ttl,
+        fragment,
+    } = not;
+    settings.several("not_protocol", protocol.as_deref(), |protocol| write_protocol(*protocol));
+    settings.prefixes("not_source", source.as_ref());
+    settings.prefixes("not_destination", destination.as_ref());
+    settings.several("not_source_port", source_port.as_deref(), range);
+    settings.several("not_destination_port", destination_port.as_deref(), range);
+    settings.several("not_icmp_type", icmp_type.as_deref(), number);
+    settings.flags("not_tcp_flags", *tcp_flags);
+    settings.several("not_dscp", dscp.as_deref(), number);
+    settings.vlan("not_vlan", vlan.as_ref());
+    settings.several("not_source_mac", source_mac.as_deref(), mac);
+    settings.several("not_destination_mac", destination_mac.as_deref(), mac);
+    settings.several("not_length", length.as_deref(), range);
+    settings.several("not_ttl", ttl.as_deref(), range);
+    settings.fragment("not_fragment", *fragment);
 }
 
 fn write_action(settings: &mut Settings, action: &RuleAction) {
@@ -330,12 +391,10 @@ pub fn service(service: &services::Service) -> Vec<Setting> {
         mtu,
     } = service;
     let mut settings = Settings::default();
-    settings.add("address", Value::of(write_prefixes(addresses)));
+    settings.prefixes("address", Some(addresses));
     settings.several("protocol", Some(protocols), |it| Value::text(it.as_str()));
-    settings.several("port", ranges.as_deref(), ports);
-    if let Some(source) = source {
-        settings.add("source", Value::of(write_prefixes(source)));
-    }
+    settings.several("port", ranges.as_deref(), range);
+    settings.prefixes("source", source.as_ref());
     settings.add("mode", Value::text(mode.as_str()));
     if let services::Mode::Gue { port } = mode {
         settings.add("encapsulation", Value::text("gue"));
@@ -392,7 +451,7 @@ pub fn check(check: &Check) -> Vec<Setting> {
             if let Some(host) = host {
                 settings.add("host", Value::text(host));
             }
-            settings.several("status", Some(status), ports);
+            settings.several("status", Some(status), range);
             if let Some(body) = body {
                 settings.add("body", Value::text(body));
             }
@@ -503,12 +562,13 @@ pub fn prefix_v6(prefix: Prefix<u128>) -> String {
     if prefix.length == 128 { address.to_string() } else { format!("{address}/{}", prefix.length) }
 }
 
-fn ports((first, last): &(u16, u16)) -> Value {
-    if first == last {
-        Value::Number((*first).into())
-    } else {
-        Value::Text(format!("{first}-{last}"))
-    }
+fn range<T: Copy + PartialEq + Into<u32>>(&(first, last): &(T, T)) -> Value {
+    let (from, to) = (first.into(), last.into());
+    if first == last { Value::Number(from) } else { Value::Text(format!("{from}-{to}")) }
+}
+
+fn number<T: Copy + Into<u32>>(number: &T) -> Value {
+    Value::Number((*number).into())
 }
 
 fn write_flags(flags: TcpFlags) -> Value {

@@ -164,7 +164,11 @@ fn a_list_that_becomes_of_another_kind_is_another() {
 fn every_key_of_a_rule_is_compared() {
     let whole = "protocol = 'tcp'\nsource = '10.0.0.0/8'\ndestination = '192.0.2.1'\nsource_port = 1\n\
         destination_port = 2\ntcp_flags = 'syn,!ack'\ndscp = 'ef'\nvlan = 7\n\
-        source_mac = '02:00:00:00:00:09'\ndestination_mac = '02:00:00:00:00:0a'\naction = 'redirect'\n\
+        source_mac = '02:00:00:00:00:09'\ndestination_mac = '02:00:00:00:00:0a'\nlength = '40-100'\nttl = 64\n\
+        fragment = false\nnot_protocol = 47\nnot_source = '10.1.0.0/16'\nnot_destination = '192.0.2.2'\n\
+        not_source_port = 7\nnot_destination_port = 8\nnot_tcp_flags = 'rst'\nnot_dscp = 1\nnot_vlan = 8\n\
+        not_source_mac = '02:00:00:00:00:01'\nnot_destination_mac = '02:00:00:00:00:02'\n\
+        not_length = 50\nnot_ttl = 1\nnot_fragment = true\naction = 'redirect'\n\
         to = 'eth1'\nset_source_mac = '02:00:00:00:00:01'\nset_destination_mac = '02:00:00:00:00:02'\n";
     let other = [
         ("protocol = 'tcp'", "protocol = 6"),
@@ -177,6 +181,22 @@ fn every_key_of_a_rule_is_compared() {
         ("vlan = 7", "vlan = 'none'"),
         ("source_mac = '02:00:00:00:00:09'", "source_mac = '02:00:00:00:00:08'"),
         ("destination_mac = '02:00:00:00:00:0a'", ""),
+        ("length = '40-100'", "length = ['40-99', 100]"),
+        ("ttl = 64", "ttl = '63-64'"),
+        ("fragment = false", "fragment = 'first'"),
+        ("not_protocol = 47", "not_protocol = ['udp', 47]"),
+        ("not_source = '10.1.0.0/16'", ""),
+        ("not_destination = '192.0.2.2'", "not_destination = '192.0.2.3'"),
+        ("not_source_port = 7", "not_source_port = '7-8'"),
+        ("not_destination_port = 8", ""),
+        ("not_tcp_flags = 'rst'", "not_tcp_flags = 'rst,ack'"),
+        ("not_dscp = 1", "not_dscp = '1-3'"),
+        ("not_vlan = 8", "not_vlan = 'none'"),
+        ("not_source_mac = '02:00:00:00:00:01'", ""),
+        ("not_destination_mac = '02:00:00:00:00:02'", ""),
+        ("not_length = 50", "not_length = '50-51'"),
+        ("not_ttl = 1", "not_ttl = [1, 2]"),
+        ("not_fragment = true", "not_fragment = 'later'"),
         ("to = 'eth1'", "to = 'eth2'"),
         ("set_source_mac = '02:00:00:00:00:01'", ""),
         ("set_destination_mac = '02:00:00:00:00:02'", "set_destination_mac = '02:00:00:00:00:03'"),
@@ -199,6 +219,8 @@ fn every_key_of_a_rule_is_compared() {
         format!("[[rule]]\nname = 'r'\nprotocol = 'icmp'\nicmp_type = {number}\naction = 'drop'")
     };
     assert_eq!(between(&icmp(8), &icmp(0)).rules[0].settings[0].key, "icmp_type");
+    let not = |number| icmp(8).replace("icmp_type = 8", &format!("not_icmp_type = {number}"));
+    assert_eq!(between(&not(3), &not(4)).rules[0].settings[0].key, "not_icmp_type");
 }
 
 #[test]

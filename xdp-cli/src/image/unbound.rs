@@ -39,7 +39,7 @@ impl Metadata {
             next_hops: Vec::new(),
             connection_lines: services::connection_lines(ruleset),
             redirects,
-            vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+            vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.names_vlan()),
             seed: Seed::default(),
         }
     }

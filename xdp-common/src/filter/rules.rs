@@ -14,7 +14,9 @@
 
 use crate::capacity::MAX_RULES;
 use crate::filter::effect::{Effect, Stage, decide, intact};
-use crate::image::{ACTIONS_PER_LINE, Action, ActionKind, BLOCK_LINES, Header, Lines, Span, flag};
+use crate::image::{
+    ACTIONS_PER_LINE, Action, ActionKind, BLOCK_LINES, Header, Lines, Span, flag, protocol_page,
+};
 use crate::lookup::bits::lowest_bit;
 use crate::lookup::{interval_tree, lpm};
 use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
@@ -28,7 +30,8 @@ pub const CLASS: u32 = 0xffff;
 pub const PAGE_ENTRIES: usize = 256;
 
 /// Flags of the fields that few rulesets name. Their vectors are read only if some rule names one.
-const RARE: u32 = flag::RULE_TAGS | flag::RULE_SOURCE_MAC | flag::RULE_DESTINATION_MAC;
+const RARE: u32 =
+    flag::RULE_TAGS | flag::RULE_SOURCE_MAC | flag::RULE_DESTINATION_MAC | flag::RULE_LENGTH;
 
 /// The place of packets without a VLAN tag in a directory by VLAN id: behind the highest id.
 pub const NO_VLAN: u32 = 1 << 12;
@@ -54,27 +57,32 @@ pub fn paged_class<L: Lines>(
     page_entry(lines, header, page, value)
 }
 
-/// The lowest bit of the intersection of vectors that are `words` words long.
+/// The first word that is not zero of the intersection of vectors that are `words` words long, and in
+/// `place` which word that is; 0 where there is none.
+///
+/// The place is left in memory, since the verifier knows it wherever the loop ends: in a register, it
+/// would follow each of those ways through all that comes after.
 #[inline(always)]
-fn first_common<const N: usize>(vectors: [&Span; N], words: u32) -> Option<u32> {
+fn first_common<const N: usize>(vectors: [&Span; N], words: u32, place: &mut u32) -> u64 {
     let mut group = 0;
     while group < MAX_RULES / 64 && group < words as usize {
         // Four words a round: an eBPF load adds only a constant to its address, so words that are
         // counted up one by one would take twice the instructions. No vector is shorter than that.
-        let mut place = group;
-        while place < group + GROUP {
+        let mut at = group;
+        while at < group + GROUP {
             let mut word = u64::MAX;
             for vector in vectors {
-                word &= vector[place];
+                word &= vector[at];
             }
             if word != 0 {
-                return Some(place as u32 * 64 + lowest_bit(word));
+                *place = at as u32;
+                return word;
             }
-            place += 1;
+            at += 1;
         }
         group += GROUP;
     }
-    None
+    0
 }
 
 /// Words of each bit vector that are intersected in one round of the loop.
@@ -96,6 +104,10 @@ pub struct Classes {
     tags: u32,
     source_mac: u32,
     destination_mac: u32,
+    /// Length and TTL together.
+    length: u32,
+    /// The word of the vectors that has the first rule.
+    place: u32,
 }
 
 impl Classes {
@@ -113,6 +125,8 @@ impl Classes {
             tags: class,
             source_mac: class,
             destination_mac: class,
+            length: class,
+            place: class,
         }
     }
 }
@@ -164,25 +178,33 @@ fn first_match<L: Lines>(
     let source_port = vector(classes.source_port)?;
     let destination_port = vector(classes.destination_port)?;
     let l4_octet = vector(classes.l4_octet)?;
-    if !rare {
+    let word = if rare {
+        let tags = vector(classes.tags)?;
+        let source_mac = vector(classes.source_mac)?;
+        let destination_mac = vector(classes.destination_mac)?;
+        let length = vector(classes.length)?;
+        let vectors = [
+            protocol,
+            source,
+            destination,
+            source_port,
+            destination_port,
+            l4_octet,
+            tags,
+            source_mac,
+            destination_mac,
+            length,
+        ];
+        first_common(vectors, words, &mut classes.place)
+    } else {
         let vectors = [protocol, source, destination, source_port, destination_port, l4_octet];
-        return Some(first_common(vectors, words));
+        first_common(vectors, words, &mut classes.place)
+    };
+    if word == 0 {
+        return Some(None);
     }
-    let tags = vector(classes.tags)?;
-    let source_mac = vector(classes.source_mac)?;
-    let destination_mac = vector(classes.destination_mac)?;
-    let vectors = [
-        protocol,
-        source,
-        destination,
-        source_port,
-        destination_port,
-        l4_octet,
-        tags,
-        source_mac,
-        destination_mac,
-    ];
-    Some(first_common(vectors, words))
+    // A place is less than `MAX_RULES / 64`.
+    Some(Some(launder(classes).place.wrapping_mul(64).wrapping_add(lowest_bit(word))))
 }
 
 /// Finds the class of each field that some rule names. Returns whether a field that few rulesets
@@ -194,9 +216,10 @@ fn classify<L: Lines>(
     packet: &Packet,
     classes: &mut Classes,
 ) -> Option<bool> {
-    // The first class goes by family, protocol and whether the packet is a fragment. A rule that
-    // names a field that such packets lack does not accept the class: a rule on ports is not in the
-    // vector of a later fragment. So a field that the packet lacks needs no class of its own.
+    // The first class goes by family, protocol and whether the packet is a fragment, and which. A rule
+    // that names a field that such packets lack does not accept the class: a rule on ports is not in
+    // the vector of a later fragment, even if it negates them. So a field that the packet lacks needs
+    // no class of its own.
     *classes = Classes::all(protocol_class(lines, header, packet)?);
     if packet.network.is_ip() {
         if header.has(flag::RULE_SOURCE) {
@@ -256,6 +279,14 @@ fn classify<L: Lines>(
         let tree = header.rule_destination_mac_tree;
         classes.destination_mac = interval_tree::find_64(lines, tree, packet.destination_mac())?;
     }
+    if header.has(flag::RULE_LENGTH) && packet.network.is_ip() {
+        // As with VLAN and DSCP, the TTL chooses among directories of classes by length.
+        let mut directory = header.length_directory;
+        if header.has(flag::RULE_TTL) {
+            directory = page_entry(lines, header, header.ttl_page, packet.ttl)?;
+        }
+        classes.length = paged_class(lines, header, directory, packet.length())?;
+    }
     Some(true)
 }
 
@@ -281,12 +312,7 @@ fn protocol_class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Opti
     if packet.protocol == UNKNOWN_PROTOCOL {
         return Some(header.unknown_protocol_class);
     }
-    let page = match (packet.network, packet.transport) {
-        (Network::IPV4, Transport::FRAGMENT) => header.ipv4_fragment_page,
-        (Network::IPV4, _) => header.ipv4_page,
-        (_, Transport::FRAGMENT) => header.ipv6_fragment_page,
-        (_, _) => header.ipv6_page,
-    };
+    let page = header.protocol_pages[protocol_page(packet.network.is_ipv6(), packet.fragment)];
     page_entry(lines, header, page, packet.protocol)
 }
 

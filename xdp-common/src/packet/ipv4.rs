@@ -4,6 +4,7 @@
 //! 0      version (4), header length in words of four bytes
 //! 2..4   total length, header included
 //! 6..8   flags (bit 13: more fragments), fragment offset (lower 13 bits)
+//! 8      time to live
 //! 9      protocol
 //! 12..16 source address
 //! 16..20 destination address
@@ -11,10 +12,12 @@
 //! ```
 
 use super::transport;
-use super::{Cursor, Malformed, Packet, PacketBytes, Transport, Window};
+use super::{Cursor, Fragment, Malformed, Packet, PacketBytes, Transport, Window};
 
 const FIXED: u32 = 20;
 const OFFSET: u16 = 0x1fff;
+/// The bit that says that more fragments follow.
+const MORE: u32 = 13;
 
 /// Reads an IPv4 packet. It ends where its total length says; what follows is padding.
 #[inline(always)]
@@ -48,7 +51,11 @@ pub fn parse<P: PacketBytes + ?Sized>(
     packet.destination[0] = u64::from(header.u32(16));
     packet.protocol = u32::from(header.u8(9));
     packet.dscp = u32::from(header.u8(1) >> 2);
-    if header.u16(6) & OFFSET != 0 {
+    packet.ttl = u32::from(header.u8(8));
+    let position = header.u16(6);
+    packet.fragment = Fragment::at_start(u32::from(position >> MORE));
+    if position & OFFSET != 0 {
+        packet.fragment = Fragment::LATER;
         packet.transport = Transport::FRAGMENT;
         return Ok(());
     }

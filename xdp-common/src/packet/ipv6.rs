@@ -4,6 +4,7 @@
 //! 0      version (upper 4 bits)
 //! 4..6   payload length: everything after these 40 bytes
 //! 6      next header
+//! 7      hop limit
 //! 8..24  source address
 //! 24..40 destination address
 //! ```
@@ -14,11 +15,14 @@
 //! hop-by-hop 0, routing 43, destination options 60 (RFC 8200), mobility 135 (RFC 6275), HIP 139
 //! (RFC 7401), shim6 140 (RFC 5533):   8 * (length + 1) bytes
 //! AH 51 (RFC 4302):                   4 * (length + 2) bytes
-//! fragment 44 (RFC 8200):             8 bytes, the fragment offset in the upper 13 bits of 2..4
+//! fragment 44 (RFC 8200):             8 bytes, the fragment offset in the upper 13 bits of 2..4,
+//!                                     whether more fragments follow in the lowest
 //! ```
 
 use super::transport;
-use super::{Cursor, Malformed, Packet, PacketBytes, Transport, UNKNOWN_PROTOCOL, Window};
+use super::{
+    Cursor, Fragment, Malformed, Packet, PacketBytes, Transport, UNKNOWN_PROTOCOL, Window,
+};
 
 const FIXED: u32 = 40;
 
@@ -56,6 +60,8 @@ pub fn parse<P: PacketBytes + ?Sized>(
     packet.source = [header.u64(8), header.u64(16)];
     packet.destination = [header.u64(24), header.u64(32)];
     packet.dscp = u32::from(header.u16(0) >> 6 & 0x3f);
+    packet.ttl = u32::from(header.u8(7));
+    packet.fragment = Fragment::NONE;
 
     let mut next = header.u8(6);
     // Unrolled by hand: LLVM may lay a loop out so that its way back is no jump, which the verifier
@@ -67,14 +73,19 @@ pub fn parse<P: PacketBytes + ?Sized>(
                 let following = header.u8(0);
                 let units = u32::from(header.u8(1));
                 let length = match next {
-                    FRAGMENT => 8,
+                    FRAGMENT => {
+                        let more = u32::from(header.u8(3));
+                        packet.fragment = packet.fragment.or_at_start(more);
+                        8
+                    }
                     AUTHENTICATION => 4 * (units + 2),
                     _ => 8 * (units + 1),
                 };
-                let is_fragment = next == FRAGMENT && header.u16(2) >> 3 != 0;
+                let is_later = next == FRAGMENT && header.u16(2) >> 3 != 0;
                 cursor.advance(length)?;
-                if is_fragment {
+                if is_later {
                     packet.parts.l4 = cursor.offset;
+                    packet.fragment = Fragment::LATER;
                     packet.transport = Transport::FRAGMENT;
                     packet.protocol = u32::from(following);
                     if is_extension(following) {

@@ -204,6 +204,10 @@ pub struct Packet {
     pub l4_octet: u32,
     /// IP: the differentiated services field without its two lowest bits (RFC 2474, section 3).
     pub dscp: u32,
+    /// IPv4's time to live, IPv6's hop limit.
+    pub ttl: u32,
+    /// With IP.
+    pub fragment: Fragment,
     /// Where its parts lie.
     pub parts: Parts,
 }
@@ -237,6 +241,8 @@ pub const NO_MACS: [u64; 2] = [u64::MAX; 2];
 pub const UNTAGGED: u32 = u32::MAX;
 /// The protocol of a fragment whose header names an IPv6 extension header.
 pub const UNKNOWN_PROTOCOL: u32 = u32::MAX;
+/// The most bytes that a rule knows a packet to have: the most that IPv4's length can say.
+pub const LONGEST: u32 = 0xffff;
 /// The sender of an ARP packet that is not about IPv4.
 pub const NO_SENDER: u64 = u64::MAX;
 
@@ -252,10 +258,48 @@ impl Network {
     pub const IPV4: Self = Self(2);
     pub const IPV6: Self = Self(3);
 
+    /// 1 for IPv6, 0 for IPv4: there is no jump in it.
+    #[inline(always)]
+    pub const fn is_ipv6(self) -> u32 {
+        self.0 & 1
+    }
+
     /// Whether it is IPv4 or IPv6.
     #[inline(always)]
     pub const fn is_ip(self) -> bool {
         self.0 >= Self::IPV4.0
+    }
+}
+
+/// Which part of a packet that was cut up an IP packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Fragment(u32);
+
+impl Fragment {
+    /// A whole packet, as is one with a fragment header that says that it is all there is (RFC 6946).
+    pub const NONE: Self = Self(0);
+    /// The first, which has the transport layer's header.
+    pub const FIRST: Self = Self(1);
+    /// One of the others; then it is [`Transport::FRAGMENT`] too.
+    pub const LATER: Self = Self(2);
+
+    /// One at the start of a packet, which is whole unless more fragments follow: 0 or 1.
+    #[inline(always)]
+    pub const fn at_start(more: u32) -> Self {
+        Self(more & 1)
+    }
+
+    /// The same after another header of the same packet: there is no jump in it.
+    #[inline(always)]
+    pub const fn or_at_start(self, more: u32) -> Self {
+        Self(self.0 | more & 1)
+    }
+
+    /// 0 to 2, or 3 where another packet left anything behind.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0 & 3
     }
 }
 
@@ -292,8 +336,18 @@ impl Packet {
         destination_port: 0x5555_5555,
         l4_octet: 0x5555_5555,
         dscp: 0x5555_5555,
+        ttl: 0x5555_5555,
+        fragment: Fragment(u32::MAX),
         parts: Parts::LEFT_BEHIND,
     };
+
+    /// Bytes of an IP packet, its header included. What receive offload merged beyond
+    /// [`LONGEST`] counts as that.
+    #[inline(always)]
+    pub const fn length(&self) -> u32 {
+        let length = self.parts.end.wrapping_sub(self.parts.l3);
+        if length > LONGEST { LONGEST } else { length }
+    }
 
     /// The MAC address that the frame comes from, in the lower 48 bits; a number of more bits if it
     /// has none.

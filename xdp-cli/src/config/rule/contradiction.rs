@@ -3,32 +3,41 @@
 use super::super::prefix::{Family, IpPrefix};
 use super::super::report::Report;
 use super::super::table::{Placed, TomlTable};
-use super::Conditions;
 use super::field::{ICMP, ICMPV6};
+use super::{Conditions, IS, NOT, negation};
 use crate::ruleset::Protocol;
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const SCTP: u8 = 132;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const SCTP: u8 = 132;
 
 /// Protocol numbers that are extension headers in IPv6, but ordinary protocols in IPv4: hop-by-hop,
 /// routing, fragment, AH, destination options, mobility, HIP and shim6.
-const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
+pub(super) const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
-pub(super) fn report(table: &TomlTable<'_>, conditions: &Conditions, report: &mut Report<'_>) {
+pub(super) fn report(
+    table: &TomlTable<'_>,
+    conditions: &Conditions,
+    excluded: &Conditions,
+    report: &mut Report<'_>,
+) {
     let title = &table.title;
-    let protocol = conditions.protocol.map(|protocol| protocol.value);
+    let protocol = conditions.protocol.as_ref().and_then(|it| it.value.first().copied());
     // If the protocol is wrong, that has been reported, and nothing follows for other keys.
     let known = protocol.is_some() || !table.has("protocol");
+    let mut told = false;
 
     let ports = [
-        ("source_port", conditions.source_port.as_ref()),
-        ("destination_port", conditions.destination_port.as_ref()),
+        (IS.source_port, conditions.source_port.as_ref()),
+        (IS.destination_port, conditions.destination_port.as_ref()),
+        (NOT.source_port, excluded.source_port.as_ref()),
+        (NOT.destination_port, excluded.destination_port.as_ref()),
     ];
     for (key, ports) in ports {
         if let Some(ports) = ports
             && !matches!(protocol, None | Some(Protocol::Number(TCP | UDP | SCTP)))
         {
+            told = true;
             report.error(
                 ports.at,
                 format!("{title}: {key} with protocol = {} can never match", shown(protocol)),
@@ -36,42 +45,65 @@ pub(super) fn report(table: &TomlTable<'_>, conditions: &Conditions, report: &mu
             );
         }
     }
-    if let Some(flags) = &conditions.tcp_flags
-        && !matches!(protocol, None | Some(Protocol::Number(TCP)))
+    for (key, flags) in
+        [(IS.tcp_flags, &conditions.tcp_flags), (NOT.tcp_flags, &excluded.tcp_flags)]
     {
-        report.error(
-            flags.at,
-            format!("{title}: tcp_flags with protocol = {} can never match", shown(protocol)),
-            "only tcp has these flags",
-        );
-    }
-    if let Some(types) = &conditions.icmp_type
-        && known
-        && !matches!(protocol, Some(Protocol::Icmp | Protocol::Icmpv6))
-    {
-        let hint = "add protocol = \"icmp\" (IPv4) or protocol = \"icmpv6\" (IPv6)";
-        // A number is of both families, in one of which it has no types.
-        let by_number = match protocol {
-            Some(Protocol::Number(ICMP)) => Some("icmp"),
-            Some(Protocol::Number(ICMPV6)) => Some("icmpv6"),
-            _ => None,
-        };
-        if let Some(name) = by_number {
-            let shown = shown(protocol);
+        if let Some(flags) = flags
+            && !matches!(protocol, None | Some(Protocol::Number(TCP)))
+        {
+            told = true;
             report.error(
-                types.at,
-                format!("{title}: icmp_type wants the protocol's name, found protocol = {shown}"),
-                format!("write protocol = {name:?}"),
+                flags.at,
+                format!("{title}: {key} with protocol = {} can never match", shown(protocol)),
+                "only tcp has these flags",
             );
-        } else if protocol.is_some() {
-            let shown = shown(protocol);
-            let message = format!("{title}: icmp_type with protocol = {shown} can never match");
-            report.error(types.at, message, hint);
-        } else {
-            report.missing(types.at, format!("{title}: icmp_type without protocol"), hint);
         }
     }
-    families(title, protocol, conditions, report);
+    for (key, types) in
+        [(IS.icmp_type, &conditions.icmp_type), (NOT.icmp_type, &excluded.icmp_type)]
+    {
+        if let Some(types) = types
+            && known
+            && !matches!(protocol, Some(Protocol::Icmp | Protocol::Icmpv6))
+        {
+            told = true;
+            no_types(title, key, types.at, protocol, report);
+        }
+    }
+    let told = families(title, protocol, conditions, report) || told;
+    if known && !told {
+        negation::report(title, protocol, conditions, excluded, report);
+    }
+}
+
+/// Reports types without ICMP or ICMPv6 by name.
+fn no_types(
+    title: &str,
+    key: &str,
+    at: usize,
+    protocol: Option<Protocol>,
+    report: &mut Report<'_>,
+) {
+    let hint = "add protocol = \"icmp\" (IPv4) or protocol = \"icmpv6\" (IPv6)";
+    // A number is of both families, in one of which it has no types.
+    let by_number = match protocol {
+        Some(Protocol::Number(ICMP)) => Some("icmp"),
+        Some(Protocol::Number(ICMPV6)) => Some("icmpv6"),
+        _ => None,
+    };
+    let shown = shown(protocol);
+    if let Some(name) = by_number {
+        report.error(
+            at,
+            format!("{title}: {key} wants the protocol's name, found protocol = {shown}"),
+            format!("write protocol = {name:?}"),
+        );
+    } else if protocol.is_some() {
+        let message = format!("{title}: {key} with protocol = {shown} can never match");
+        report.error(at, message, hint);
+    } else {
+        report.missing(at, format!("{title}: {key} without protocol"), hint);
+    }
 }
 
 /// The protocol as a configuration writes it.
@@ -91,12 +123,14 @@ fn first_of(prefixes: &[Placed<IpPrefix>], family: Family) -> Option<&Placed<IpP
     prefixes.iter().find(|prefix| prefix.value.family() == family)
 }
 
+/// Reports prefixes of a family that the protocol or the other side excludes. Returns whether there
+/// are any.
 fn families(
     title: &str,
     protocol: Option<Protocol>,
     conditions: &Conditions,
     report: &mut Report<'_>,
-) {
+) -> bool {
     // The family that the protocol excludes, and the reason for the message.
     let excluded = match protocol {
         Some(Protocol::Icmp) => Some((Family::V6, "icmp is over IPv4; \"icmpv6\" is over IPv6")),
@@ -127,7 +161,7 @@ fn families(
         }
     }
     if told || source.is_empty() || destination.is_empty() {
-        return;
+        return told;
     }
     for family in [Family::V4, Family::V6] {
         let sides = [first_of(source, family), first_of(destination, family)];
@@ -136,6 +170,7 @@ fn families(
             [None, Some(prefix)] => (prefix, "destination", "source"),
             _ => continue,
         };
+        told = true;
         let name = family.name();
         report.missing(
             prefix.at,
@@ -146,4 +181,5 @@ fn families(
             format!("name {name} on both sides, or on neither"),
         );
     }
+    told
 }

@@ -10,7 +10,7 @@ use super::super::report::{Report, quote};
 use super::super::spelling::closest;
 use super::super::table::{Placed, TomlTable, did_you_mean};
 use super::super::value::{Value, integer};
-use crate::ruleset::{MAX_DSCP, Protocol, TCP_FLAGS, TcpFlags, Vlan};
+use crate::ruleset::{Fragment, Protocol, TCP_FLAGS, TcpFlags, Vlan};
 
 const PROTOCOL_HINT: &str =
     "write \"tcp\", \"udp\", \"sctp\", \"icmp\", \"icmpv6\", another name or a number of 0 to 255";
@@ -19,38 +19,63 @@ const PROTOCOL_HINT: &str =
 pub(super) const ICMP: u8 = 1;
 pub(super) const ICMPV6: u8 = 58;
 
+/// Reads the one protocol of a rule.
 pub(super) fn protocol(
     table: &mut TomlTable<'_>,
     names: &Names<'_>,
     report: &mut Report<'_>,
-) -> Option<Placed<Protocol>> {
+) -> Option<Placed<Vec<Protocol>>> {
     let value = table.value("protocol")?;
-    let at = value.at;
+    let expected = "a string or an integer";
+    let protocol = one_protocol(table, "protocol", expected, &value, names, report)?;
+    Some(Placed { at: value.at, value: vec![protocol] })
+}
+
+/// Reads one protocol or a list of them.
+pub(super) fn protocols(
+    table: &mut TomlTable<'_>,
+    key: &'static str,
+    names: &Names<'_>,
+    report: &mut Report<'_>,
+) -> Option<Placed<Vec<Protocol>>> {
+    let Placed { at, value: values } = values(table, key, report)?;
+    let expected = "a string, an integer or an array of them";
+    let read = |value: &Value<'_>| one_protocol(table, key, expected, value, names, report);
+    Some(Placed { at, value: values.iter().filter_map(read).collect() })
+}
+
+fn one_protocol(
+    table: &TomlTable<'_>,
+    key: &str,
+    expected: &str,
+    value: &Value<'_>,
+    names: &Names<'_>,
+    report: &mut Report<'_>,
+) -> Option<Protocol> {
     let (message, hint) = match value.value {
         DeValue::String(text) => {
             let hint = match names.protocol(text) {
-                Ok(ICMP) => return Some(Placed { at, value: Protocol::Icmp }),
-                Ok(ICMPV6) => return Some(Placed { at, value: Protocol::Icmpv6 }),
-                Ok(number) => return Some(Placed { at, value: Protocol::Number(number) }),
+                Ok(ICMP) => return Some(Protocol::Icmp),
+                Ok(ICMPV6) => return Some(Protocol::Icmpv6),
+                Ok(number) => return Some(Protocol::Number(number)),
                 Err(_) if text.parse::<u8>().is_ok() => "write the number without quotes".into(),
                 Err(hint) => hint,
             };
-            (format!("protocol cannot be {}", quote(text, 60)), hint)
+            (format!("{key} cannot be {}", quote(text, 60)), hint)
         }
         DeValue::Integer(number) => match integer(number).map(u8::try_from) {
-            Some(Ok(number)) => return Some(Placed { at, value: Protocol::Number(number) }),
+            Some(Ok(number)) => return Some(Protocol::Number(number)),
             _ => (
-                format!("protocol {} is out of range", value.raw(report)),
+                format!("{key} {} is out of range", value.raw(report)),
                 "a protocol number is 0 to 255".into(),
             ),
         },
         _ => {
-            let expected = "a string or an integer";
-            table.wrong_type("protocol", expected, &value, PROTOCOL_HINT, report);
+            table.wrong_type(key, expected, value, PROTOCOL_HINT, report);
             return None;
         }
     };
-    report.error(at, format!("{}: {message}", table.title), hint);
+    report.error(value.at, format!("{}: {message}", table.title), hint);
     None
 }
 
@@ -63,11 +88,13 @@ pub(in super::super) fn values<'t>(
     let value = table.value(key)?;
     let values = value.one_or_more();
     if values.is_empty() {
-        report.missing(
-            value.at,
-            format!("{}: {key} is empty: the rule can never match", table.title),
-            format!("name at least one, or leave {key} out to match everything"),
-        );
+        let message = if key.starts_with("not_") {
+            format!("{}: {key} is empty: it excludes nothing", table.title)
+        } else {
+            format!("{}: {key} is empty: the rule can never match", table.title)
+        };
+        let hint = format!("name at least one, or leave {key} out to match everything");
+        report.missing(value.at, message, hint);
         return None;
     }
     Some(Placed { at: value.at, value: values })
@@ -204,10 +231,11 @@ fn integers<T: TryFrom<i128>>(
 
 pub(super) fn tcp_flags(
     table: &mut TomlTable<'_>,
+    key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Placed<TcpFlags>> {
     let example = "write flags with commas between, such as \"syn,!ack\"";
-    let text = table.string("tcp_flags", example, report)?;
+    let text = table.string(key, example, report)?;
     let mut flags = TcpFlags { mask: 0, value: 0 };
     for part in text.value.split(',').map(str::trim) {
         let (name, set) = match part.strip_prefix('!') {
@@ -221,7 +249,7 @@ pub(super) fn tcp_flags(
                 None => format!("the flags are {}", TCP_FLAGS.join(", ")),
             };
             let message = format!(
-                "{}: {} in tcp_flags = {} is not a flag",
+                "{}: {} in {key} = {} is not a flag",
                 table.title,
                 quote(name, 60),
                 quote(text.value, 60)
@@ -233,8 +261,8 @@ pub(super) fn tcp_flags(
         flags.mask |= bit;
         flags.value |= if set { bit } else { 0 };
         if before.mask & bit != 0 && (before.value & bit != 0) != set {
-            let message =
-                format!("{}: tcp_flags = {} can never match", table.title, quote(text.value, 60));
+            let outcome = if key == "tcp_flags" { "can never match" } else { "excludes nothing" };
+            let message = format!("{}: {key} = {} {outcome}", table.title, quote(text.value, 60));
             report.error(text.at, message, format!("{name:?} cannot be both set and not set"));
             return None;
         }
@@ -242,93 +270,29 @@ pub(super) fn tcp_flags(
     Some(Placed { at: text.at, value: flags })
 }
 
-/// Code points by name (IANA, Differentiated Services Field Codepoints). "be" is iptables' name for
-/// code point 0.
-const DSCP: [(&str, u8); 24] = [
-    ("cs0", 0),
-    ("be", 0),
-    ("le", 1),
-    ("cs1", 8),
-    ("af11", 10),
-    ("af12", 12),
-    ("af13", 14),
-    ("cs2", 16),
-    ("af21", 18),
-    ("af22", 20),
-    ("af23", 22),
-    ("cs3", 24),
-    ("af31", 26),
-    ("af32", 28),
-    ("af33", 30),
-    ("cs4", 32),
-    ("af41", 34),
-    ("af42", 36),
-    ("af43", 38),
-    ("cs5", 40),
-    ("va", 44),
-    ("ef", 46),
-    ("cs6", 48),
-    ("cs7", 56),
-];
-const DSCP_HINT: &str = "a number of 0 to 63, or a name such as \"ef\", \"af41\" or \"cs5\"";
-
-pub(super) fn dscp(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<u8>> {
-    let values = values(table, "dscp", report)?;
-    let mut points = Vec::with_capacity(values.value.len());
-    for value in values.value {
-        let (message, hint) = match value.value {
-            DeValue::Integer(number) => match integer(number).map(u8::try_from) {
-                Some(Ok(point)) if point <= MAX_DSCP => {
-                    points.push(point);
-                    continue;
-                }
-                _ => {
-                    let raw = value.raw(report);
-                    (format!("dscp {raw} is out of range"), format!("write {DSCP_HINT}"))
-                }
-            },
-            DeValue::String(text) => {
-                if let Some((_, point)) = DSCP.iter().find(|(name, _)| name == text) {
-                    points.push(*point);
-                    continue;
-                }
-                let hint = if text.parse::<u8>().is_ok() {
-                    "write the number without quotes".into()
-                } else {
-                    did_you_mean(text, DSCP.iter().map(|(name, _)| *name), DSCP_HINT)
-                };
-                (format!("dscp cannot be {}", quote(text, 60)), hint)
-            }
-            _ => {
-                let expected = "an integer, a string or an array of them";
-                let hint = format!("write {DSCP_HINT}");
-                table.wrong_type("dscp", expected, &value, hint, report);
-                continue;
-            }
-        };
-        report.error(value.at, format!("{}: {message}", table.title), hint);
-    }
-    Some(points)
-}
-
 /// Highest VLAN id: 12 bits (IEEE 802.1Q).
 const MAX_VLAN: u16 = 4095;
 
-pub(super) fn vlan(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vlan> {
+pub(super) fn vlan(
+    table: &mut TomlTable<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Placed<Vlan>> {
     let hint = "write an id of 0 to 4095, a list of ids, or \"none\" for untagged frames";
-    let value = table.value("vlan")?;
+    let value = table.value(key)?;
+    let at = value.at;
     if let DeValue::String(text) = value.value {
         if text == "none" {
-            return Some(Vlan::Untagged);
+            return Some(Placed { at, value: Vlan::Untagged });
         }
         let hint = if text.parse::<u16>().is_ok() { "write the id without quotes" } else { hint };
-        let message = format!("{}: vlan cannot be {}", table.title, quote(text, 60));
+        let message = format!("{}: {key} cannot be {}", table.title, quote(text, 60));
         report.error(value.at, message, hint);
         return None;
     }
     let expected = "an integer, an array of integers or \"none\"";
-    let ids: Placed<Vec<VlanId>> = integers(table, "vlan", expected, hint, report)?;
-    Some(Vlan::Ids(ids.value.into_iter().map(|VlanId(id)| id).collect()))
+    let ids: Placed<Vec<VlanId>> = integers(table, key, expected, hint, report)?;
+    Some(Placed { at, value: Vlan::Ids(ids.value.into_iter().map(|VlanId(id)| id).collect()) })
 }
 
 struct VlanId(u16);
@@ -341,14 +305,46 @@ impl TryFrom<i128> for VlanId {
     }
 }
 
+/// Reads whether a packet is a fragment, and which.
+pub(super) fn fragment(
+    table: &mut TomlTable<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Placed<Fragment>> {
+    const HINT: &str = "write true, false, \"first\" or \"later\"";
+    let value = table.value(key)?;
+    let at = value.at;
+    let fragment = match value.value {
+        DeValue::Boolean(true) => Fragment::Any,
+        DeValue::Boolean(false) => Fragment::None,
+        DeValue::String(text) if text == "first" => Fragment::First,
+        DeValue::String(text) if text == "later" => Fragment::Later,
+        DeValue::String(text) => {
+            let hint = if matches!(&**text, "true" | "false") {
+                format!("write {text} without quotes")
+            } else {
+                did_you_mean(text, ["first", "later"], "true, false, \"first\" or \"later\"")
+            };
+            let message = format!("{}: {key} cannot be {}", table.title, quote(text, 60));
+            report.error(at, message, hint);
+            return None;
+        }
+        _ => {
+            table.wrong_type(key, "a boolean or a string", &value, HINT, report);
+            return None;
+        }
+    };
+    Some(Placed { at, value: fragment })
+}
+
 pub(super) fn macs(
     table: &mut TomlTable<'_>,
     key: &'static str,
     report: &mut Report<'_>,
-) -> Option<Vec<[u8; 6]>> {
-    let values = values(table, key, report)?;
-    let mut addresses = Vec::with_capacity(values.value.len());
-    for value in values.value {
+) -> Option<Placed<Vec<[u8; 6]>>> {
+    let Placed { at, value: values } = values(table, key, report)?;
+    let mut addresses = Vec::with_capacity(values.len());
+    for value in values {
         match value.value {
             DeValue::String(text) => {
                 addresses.extend(mac(table, Placed { at: value.at, value: text }, report));
@@ -359,7 +355,7 @@ pub(super) fn macs(
             }
         }
     }
-    Some(addresses)
+    Some(Placed { at, value: addresses })
 }
 
 pub(super) const MAC_HINT: &str = "write a MAC address such as \"02:00:00:00:00:01\"";

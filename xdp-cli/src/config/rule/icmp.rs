@@ -99,10 +99,11 @@ const NUMBER_HINT: &str = "an ICMP type is 0 to 255";
 /// Reads types, given by number or by name. What a name means depends on the protocol.
 pub(super) fn types(
     table: &mut TomlTable<'_>,
+    key: &'static str,
     protocol: Option<Protocol>,
     report: &mut Report<'_>,
 ) -> Option<Placed<Vec<u8>>> {
-    let values = values(table, "icmp_type", report)?;
+    let values = values(table, key, report)?;
     let mut types = Vec::with_capacity(values.value.len());
     for value in values.value {
         let (message, hint) = match value.value {
@@ -125,11 +126,11 @@ pub(super) fn types(
             _ => {
                 let expected = "an integer, a string or an array of them";
                 let hint = "write a type such as 8 or \"echo-request\", or a list of them";
-                table.wrong_type("icmp_type", expected, &value, hint, report);
+                table.wrong_type(key, expected, &value, hint, report);
                 continue;
             }
         };
-        report.error(value.at, format!("{}: icmp_type {message}", table.title), hint);
+        report.error(value.at, format!("{}: {key} {message}", table.title), hint);
     }
     Some(Placed { at: values.at, value: types })
 }

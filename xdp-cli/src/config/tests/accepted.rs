@@ -6,8 +6,9 @@ use super::{Setup, ruleset};
 use crate::config::load;
 use crate::ruleset::services::Settings;
 use crate::ruleset::{
-    Arp, Entry, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix, Prefixes,
-    Protocol, RedirectTarget, Rewrite, Rule, RuleAction, Ruleset, Side, TcpFlags, Vlan,
+    Arp, Entry, Excluded, Fragment, Guards, List, ListAction, Matches, Policy, PolicyAction,
+    Prefix, Prefixes, Protocol, RedirectTarget, Rewrite, Rule, RuleAction, Ruleset, Side, TcpFlags,
+    Vlan,
 };
 
 fn v4(address: [u8; 4], length: u8) -> Prefix<u32> {
@@ -161,6 +162,7 @@ set_destination_mac = "02:00:00:00:00:02"
                 vlan: Some(Vlan::Ids(vec![100])),
                 source_mac: Some(vec![[2, 0, 0, 0, 0, 9]]),
                 destination_mac: Some(vec![[2, 0, 0, 0, 0, 10]]),
+                ..Matches::default()
             },
             action: RuleAction::Redirect {
                 to: RedirectTarget::Name("eth1".into()),
@@ -247,6 +249,92 @@ fn conditions_of_rules() {
     assert_eq!(both.destination.unwrap().v6.len(), 1);
     // A protocol that is an extension header in IPv6 can still be matched over IPv4.
     assert_eq!(matches("protocol = 51\nsource = '10.0.0.1'").protocol, Some(Protocol::Number(51)));
+}
+
+#[test]
+fn lengths_ttls_and_fragments() {
+    let read = matches("length = [40, '576-1500']\nttl = '0-4'\nfragment = 'first'");
+    assert_eq!(read.length, Some(vec![(40, 40), (576, 1500)]));
+    assert_eq!(read.ttl, Some(vec![(0, 4)]));
+    assert_eq!(read.fragment, Some(Fragment::First));
+    assert_eq!(matches("ttl = 255").ttl, Some(vec![(255, 255)]));
+    assert_eq!(matches("length = '0-65535'").length, Some(vec![(0, 65535)]));
+    for (text, fragment) in [("true", Fragment::Any), ("false", Fragment::None)] {
+        assert_eq!(matches(&format!("fragment = {text}")).fragment, Some(fragment));
+    }
+    let later = matches("fragment = true\nnot_fragment = 'first'\nprotocol = 'udp'");
+    assert_eq!((later.fragment, later.not.fragment), (Some(Fragment::Any), Some(Fragment::First)));
+    assert_eq!(matches("dscp = ['8-10', 'ef', 0]").dscp, Some(vec![8, 9, 10, 46, 0]));
+}
+
+#[test]
+fn negations() {
+    let not = matches(
+        "not_protocol = ['tcp', 'icmp', 47]\nnot_source = ['10.0.0.0/8', '::1']\n\
+         not_destination = '192.0.2.1'\nnot_dscp = 'ef'\nnot_vlan = [1, 2]\n\
+         not_source_mac = '02:00:00:00:00:01'\nnot_destination_mac = ['02:00:00:00:00:02']\n\
+         not_length = '1-100'\nnot_ttl = [1, '64-255']\nnot_fragment = true",
+    )
+    .not;
+    let expected = Excluded {
+        protocol: Some(vec![Protocol::Number(6), Protocol::Icmp, Protocol::Number(47)]),
+        source: Some(Prefixes {
+            v4: vec![v4([10, 0, 0, 0], 8)],
+            v6: vec![Prefix { address: 1, length: 128 }],
+        }),
+        destination: Some(Prefixes { v4: vec![v4([192, 0, 2, 1], 32)], v6: vec![] }),
+        dscp: Some(vec![46]),
+        vlan: Some(Vlan::Ids(vec![1, 2])),
+        source_mac: Some(vec![[2, 0, 0, 0, 0, 1]]),
+        destination_mac: Some(vec![[2, 0, 0, 0, 0, 2]]),
+        length: Some(vec![(1, 100)]),
+        ttl: Some(vec![(1, 1), (64, 255)]),
+        fragment: Some(Fragment::Any),
+        ..Excluded::default()
+    };
+    assert_eq!(not, expected);
+    let tcp = matches(
+        "not_source_port = ['ssh', '80-90']\nnot_destination_port = 0\nnot_tcp_flags = '!ack'",
+    );
+    assert_eq!(tcp.not.source_port, Some(vec![(22, 22), (80, 90)]));
+    assert_eq!(tcp.not.destination_port, Some(vec![(0, 0)]));
+    assert_eq!(tcp.not.tcp_flags, Some(TcpFlags { mask: 0x10, value: 0 }));
+    let icmp = matches("protocol = 'icmpv6'\nnot_icmp_type = ['echo-request', 1]");
+    assert_eq!(icmp.not.icmp_type, Some(vec![128, 1]));
+    assert_eq!(matches("not_vlan = 'none'").not.vlan, Some(Vlan::Untagged));
+    // The names of what [define] names are known.
+    let text = "[define]\nhome = ['10.0.0.0/8']\n[[rule]]\nname = 'r'\nnot_source = '$home'\naction = 'drop'";
+    assert_eq!(
+        ruleset(text).rules[0].matches.not.source,
+        Some(Prefixes { v4: vec![v4([10, 0, 0, 0], 8)], v6: vec![] })
+    );
+}
+
+/// A negation that takes nothing away was meant otherwise.
+#[test]
+fn negations_without_effect() {
+    for conditions in [
+        "source_port = [1, 2]\nnot_source_port = '3-9'",
+        "source = '10.0.0.0/8'\nnot_source = ['11.0.0.0/8', '::1']",
+        "destination = '::1'\nnot_source = '10.0.0.0/8'",
+        "protocol = 'tcp'\nnot_protocol = 'udp'",
+        "source = '10.0.0.0/8'\nnot_protocol = 'icmpv6'",
+        "destination_port = 1\nnot_protocol = ['icmp', 47]",
+        "tcp_flags = 'syn'\nnot_tcp_flags = '!syn'",
+        "dscp = 'ef'\nnot_dscp = 'be'",
+        "vlan = 7\nnot_vlan = 'none'",
+        "vlan = 7\nnot_vlan = 8",
+        "source_mac = '02:00:00:00:00:01'\nnot_source_mac = '02:00:00:00:00:02'",
+        "not_length = '0-19'",
+        "ttl = '1-9'\nnot_ttl = 0",
+        "fragment = 'first'\nnot_fragment = 'later'",
+    ] {
+        let setup = Setup::new(&[]);
+        let said = setup.said(format!("[[rule]]\nname = 'r'\naction = 'drop'\n{conditions}\n"));
+        assert!(said.starts_with("warning: "), "{conditions}: {said}");
+        assert!(said.contains("excludes nothing that the rule would match without it"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use xdp_common::capacity::{MAX_LISTS, MAX_NAMES, MAX_RULES};
 const PREFIX: &str = "ruleset-";
 /// Marks a file of this version. Behind it comes the snapshot, then the snapshot's CRC-32, lowest
 /// byte first.
-const MAGIC: &[u8; 8] = b"xdpctl\x00\x08";
+const MAGIC: &[u8; 8] = b"xdpctl\x00\x09";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,18 +218,27 @@ fn can_ask(matches: &Matches) -> bool {
         let mut prefixes = prefixes.iter();
         prefixes.all(|it| it.v4.iter().all(is_v4) && it.v6.iter().all(is_v6))
     };
-    let ports = |ranges: &Option<Vec<(u16, u16)>>| {
-        ranges.iter().flatten().all(|(first, last)| first <= last)
-    };
-    let vlan = match &matches.vlan {
+    let vlan = |vlan: &Option<Vlan>| match vlan {
         Some(Vlan::Ids(ids)) => ids.iter().all(|id| *id < 1 << 12),
         Some(Vlan::Untagged) | None => true,
     };
-    prefixes(&matches.source)
-        && prefixes(&matches.destination)
-        && ports(&matches.source_port)
-        && ports(&matches.destination_port)
-        && vlan
+    let not = &matches.not;
+    let ranges = [
+        &matches.source_port,
+        &matches.destination_port,
+        &matches.length,
+        &not.source_port,
+        &not.destination_port,
+        &not.length,
+    ];
+    [&matches.source, &matches.destination, &not.source, &not.destination].into_iter().all(prefixes)
+        && ranges.into_iter().flatten().flatten().all(|(first, last)| first <= last)
+        && [&matches.ttl, &not.ttl]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .all(|(first, last)| first <= last)
+        && [&matches.vlan, &not.vlan].into_iter().all(vlan)
 }
 
 /// Whether a name's labels are all there and not too long, and no letter is a capital.

@@ -138,7 +138,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         loaded_at: now(),
         counted,
         redirects,
-        vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.vlan.is_some()),
+        vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.names_vlan()),
         mtu,
         backends,
         own,
