@@ -37,6 +37,8 @@ mod health;
 mod journal;
 #[path = "kernel/killed.rs"]
 mod killed;
+#[path = "kernel/limits.rs"]
+mod limits;
 #[path = "kernel/lockout.rs"]
 mod lockout;
 #[path = "kernel/metrics/mod.rs"]

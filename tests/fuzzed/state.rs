@@ -50,6 +50,7 @@ fn metadata(number: u32) -> Metadata {
         entries: None,
         number,
         lost: None,
+        limit: None,
     };
     Metadata { counted: vec![counted], ..Metadata::unbound(&Ruleset::default()) }
 }
@@ -131,7 +132,8 @@ fn a_ruleset_that_no_configuration_comes_to() {
     assert_eq!(kept(&with(8, 1)), refused);
     let ports = |range| {
         let matches = Matches { source_port: Some(vec![range]), ..Matches::default() };
-        let rule = Rule { name: "r".into(), file: 0, line: 1, matches, action: RuleAction::Drop };
+        let (limit, action) = (None, RuleAction::Drop);
+        let rule = Rule { name: "r".into(), file: 0, line: 1, matches, limit, action };
         Ruleset { rules: vec![rule], files: vec!["c".into()], ..Ruleset::default() }
     };
     assert_eq!(kept(&ports((1, 2))), Ok(true));

@@ -217,6 +217,7 @@ impl Victim {
             "CONNECTIONS",
             "COUNTERS",
             "ENTRY_COUNTERS",
+            "LIMITS",
             "NAMES",
             "OWNERS",
             "RECORDS",

@@ -16,7 +16,7 @@ use crate::lab::bench::{Bench, JUDGED, drop};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
-const PINS: [&str; 19] = [
+const PINS: [&str; 20] = [
     "BACKEND_STATES",
     "BAN_FILTERS",
     "BAN_HOSTS_V4",
@@ -26,6 +26,7 @@ const PINS: [&str; 19] = [
     "CONNECTIONS",
     "COUNTERS",
     "ENTRY_COUNTERS",
+    "LIMITS",
     "NAMES",
     "OWNERS",
     "RECORDS",

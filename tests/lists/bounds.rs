@@ -86,6 +86,7 @@ fn as_many_rules_as_there_may_be() {
                 name: format!("rule-{number}"),
                 file: 0,
                 line: 1,
+                limit: None,
                 matches: Matches {
                     source: networks(0),
                     destination: networks(1_000),

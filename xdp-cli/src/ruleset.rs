@@ -6,6 +6,7 @@
 mod count;
 pub mod domains;
 mod guards;
+pub mod limits;
 pub mod name_index;
 pub mod service_keys;
 pub mod services;
@@ -200,6 +201,8 @@ pub struct Rule {
     /// Where it stands in that.
     pub line: u32,
     pub matches: Matches,
+    /// Then it matches only what is over.
+    pub limit: Option<limits::Limit>,
     pub action: RuleAction,
 }
 

@@ -54,9 +54,10 @@ pub const COUNTER_PAGES: u32 = 1_536;
 /// Counters of lists and rules that can be in use at one time.
 pub const MAX_COUNTERS: u32 = COUNTERS_PER_PAGE * COUNTER_PAGES;
 
-/// A list has a counter; a rule has two, one of them for packets that it could not redirect. The
+/// A list has a counter; a rule has up to three, one of them for packets that it could not redirect, and one for
+/// those that were under its limit. The
 /// rulesets before and after a reload may have none of them in common.
-const COUNTERS_OF_TWO_RULESETS: usize = 2 * (MAX_LISTS + 2 * MAX_RULES);
+const COUNTERS_OF_TWO_RULESETS: usize = 2 * (MAX_LISTS + 3 * MAX_RULES);
 const _: () = assert!(COUNTERS_OF_TWO_RULESETS <= MAX_COUNTERS as usize);
 
 /// Services of a ruleset.
@@ -84,6 +85,16 @@ pub const CONNECTION_SLOTS: u32 = 512;
 /// Connections that can be remembered at most, and at least where any are.
 pub const MAX_CONNECTIONS: u32 = CONNECTION_SLOTS * STATES_PER_SLOT;
 pub const MIN_CONNECTIONS: u32 = 1 << 16;
+
+/// Rules with limits that may match one packet.
+pub const MAX_ASKED_LIMITS: usize = 16;
+/// Slots of limits: mebibytes, the last of which has the keys that are over their limits.
+pub const LIMIT_SLOTS: u32 = 9;
+/// Lines of 64 bytes in a slot.
+pub const LINES_PER_LIMIT_SLOT: u32 = STATES_PER_SLOT / 8;
+/// Lines of limits, and of keys that are over their limits.
+pub const LIMIT_LINES: u32 = (LIMIT_SLOTS - 1) * LINES_PER_LIMIT_SLOT;
+pub const HEAVY_LINES: u32 = LINES_PER_LIMIT_SLOT;
 
 /// Instructions that the kernel's verifier may process for one of the programs
 /// (bpf_prog_info.verified_insns), on each supported kernel. The verifier gives up at a million;

@@ -177,6 +177,8 @@ pub mod flag {
     pub const RULE_LENGTH: u32 = 1 << 22;
     /// TTL or hop limit; then [`RULE_LENGTH`] is set too.
     pub const RULE_TTL: u32 = 1 << 23;
+    /// Some rule has a limit.
+    pub const LIMITS: u32 = 1 << 24;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.
@@ -405,7 +407,8 @@ pub struct Action {
     pub lost_counter: u32,
     pub source_mac: [u8; 6],
     pub destination_mac: [u8; 6],
-    pub padding: u32,
+    /// The line of its [`crate::filter::limits::Limit`]; 0 where it has none.
+    pub limit: u32,
 }
 
 const _: () = assert!(size_of::<Action>() == 32);
@@ -422,7 +425,7 @@ impl Action {
         lost_counter: 0,
         source_mac: [0; 6],
         destination_mac: [0; 6],
-        padding: 0,
+        limit: 0,
     };
 
     /// Copies it word by word: LLVM makes a plain assignment a loop over bytes.

@@ -21,3 +21,4 @@ pub mod packet;
 pub mod stages;
 pub mod stats;
 pub mod verifier;
+pub mod word;

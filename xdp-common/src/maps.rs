@@ -10,8 +10,8 @@
 //! Two more maps of the program stand in [`crate::capture::slot`], which says why.
 
 use crate::capacity::{
-    CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, MAX_OWNER_NAME, MAX_OWNERS,
-    REDIRECT_SLOTS, STATE_SLOTS,
+    CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, LIMIT_SLOTS, MAX_OWNER_NAME,
+    MAX_OWNERS, REDIRECT_SLOTS, STATE_SLOTS,
 };
 use crate::filter::dynamic::{self, EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
 use crate::filter::tracking::Memory;
@@ -107,7 +107,7 @@ impl MapDefinition {
 pub const EXTENT: MapDefinition =
     MapDefinition::array(kind::ARRAY, size_of::<Extent>(), 1, map_flag::MMAPABLE);
 
-/// States of backends, or connections.
+/// States of backends, or connections, or limits.
 pub const MEMORY: MapDefinition =
     MapDefinition::array(kind::ARRAY, size_of::<Memory>(), 1, map_flag::MMAPABLE);
 
@@ -269,6 +269,16 @@ macro_rules! for_each_map {
             CONNECTIONS connections {
                 declared: ArrayOfMaps<MemoryMap, { CONNECTION_SLOTS as usize }>,
                 created: MapDefinition::of_maps(CONNECTION_SLOTS as usize),
+                inner: Some(MEMORY),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// How far keys have used up their limits, and which keys are over them (`filter::limits`). Made by
+            /// the command line with the first rule that has a limit, written by the program. A question does
+            /// not write there.
+            LIMITS limits {
+                declared: ArrayOfMaps<MemoryMap, { LIMIT_SLOTS as usize }>,
+                created: MapDefinition::of_maps(LIMIT_SLOTS as usize),
                 inner: Some(MEMORY),
                 replace: Kept,
                 explain: Shared,

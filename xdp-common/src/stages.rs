@@ -24,8 +24,10 @@ pub const SERVE: u32 = 5;
 pub const ICMP: u32 = 6;
 /// The program that answers a packet with an ICMP error.
 pub const REJECT: u32 = 7;
+/// The program that asks the limits of rules, and the rules behind them.
+pub const LIMITS: u32 = 8;
 /// How many places there are.
-pub const COUNT: usize = 8;
+pub const COUNT: usize = 9;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -42,10 +44,12 @@ pub enum Group {
     Names,
     /// For services.
     Services,
+    /// For rules with limits.
+    Limits,
 }
 
 impl Group {
-    pub const ALL: [Self; 2] = [Self::Names, Self::Services];
+    pub const ALL: [Self; 3] = [Self::Names, Self::Services, Self::Limits];
 
     /// The programs, with their places. Groups may share programs.
     pub const fn programs(self) -> &'static [(u32, &'static str)] {
@@ -59,6 +63,7 @@ impl Group {
                 (ICMP, "xdpctl_icmp"),
                 (REJECT, "xdpctl_reject"),
             ],
+            Self::Limits => &[(LIMITS, "xdpctl_limits")],
         }
     }
 
@@ -72,6 +77,7 @@ impl Group {
         match self {
             Self::Names => flag::DOMAINS,
             Self::Services => flag::SERVICES,
+            Self::Limits => flag::LIMITS,
         }
     }
 }
@@ -133,7 +139,7 @@ mod tests {
     #[test]
     fn a_ruleset_needs_what_its_flags_say() {
         assert_eq!(Needs::of(0), Needs::NONE);
-        assert_eq!(Needs::of(!(flag::DOMAINS | flag::SERVICES)), Needs::NONE);
+        assert_eq!(Needs::of(!(flag::DOMAINS | flag::SERVICES | flag::LIMITS)), Needs::NONE);
         assert_eq!(Needs::NONE.programs().count(), 0);
         let names = Needs::of(flag::DOMAINS | flag::RULES);
         assert_eq!(names, Needs::of(flag::DOMAINS));

@@ -17,6 +17,7 @@ mod exit;
 mod frame;
 mod icmp;
 mod image;
+mod limits;
 mod maps;
 mod names;
 mod next_hop;

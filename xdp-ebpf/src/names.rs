@@ -139,7 +139,7 @@ pub fn xdpctl_rules(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     let header = image.header();
-    order::judge_from_rules(&Merged(image), header, &mut cpu.scratch);
+    order::judge_from_rules(&Merged(image), &mut GoOn { ctx: &ctx }, header, &mut cpu.scratch);
     let cpu = launder(cpu);
     count_names(&cpu.scratch);
     if !services::ask(&ctx, &cpu.scratch) {
@@ -162,7 +162,7 @@ fn end(ctx: &XdpContext, cpu: &mut PerCpu) -> u32 {
 
 /// Counts the packet to a list of names, and to the messages that could not be read.
 #[inline(always)]
-fn count_names(scratch: &Scratch) {
+pub fn count_names(scratch: &Scratch) {
     let Scratch { effect, length, .. } = scratch;
     count(effect.domain, (*length).into());
     if effect.unreadable != 0

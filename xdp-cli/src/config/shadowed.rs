@@ -17,11 +17,14 @@ const TCP: u8 = 6;
 /// Warns of rules that never match. `places` are the places of the rules.
 pub(super) fn warn(rules: &[Rule], places: &[usize], report: &mut Report<'_>) {
     let all = Matches::default();
-    let catch_all = rules.iter().position(|rule| rule.matches == all);
+    // A rule with a limit leaves what is under to the others.
+    let catch_all = rules.iter().position(|rule| rule.matches == all && rule.limit.is_none());
     let asked = catch_all.map_or(rules.len(), |last| last + 1);
     let mut comparing = Comparing { left: MOST_COMPARISONS };
     for later in 1..asked {
-        let covers = |rule: &Rule| comparing.covers(&rule.matches, &rules[later].matches);
+        let covers = |rule: &Rule| {
+            rule.limit.is_none() && comparing.covers(&rule.matches, &rules[later].matches)
+        };
         if let Some(earlier) = rules[..later].iter().position(covers) {
             report.warning(
                 places[later],

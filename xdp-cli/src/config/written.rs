@@ -12,6 +12,7 @@ use super::qtype;
 use super::service::time;
 use crate::notation::steers;
 use crate::ruleset::domains::DomainList;
+use crate::ruleset::limits::{Limit, Quantity};
 use crate::ruleset::services;
 use crate::ruleset::services::check::{Check, Http, Probe, Tls};
 use crate::ruleset::{
@@ -221,9 +222,12 @@ fn write_guards(settings: &mut Settings, guards: &Guards) {
 
 /// The keys of a rule, without its name.
 pub fn rule(rule: &Rule) -> Vec<Setting> {
-    let Rule { name: _, file: _, line: _, matches, action } = rule;
+    let Rule { name: _, file: _, line: _, matches, limit, action } = rule;
     let mut settings = Settings::default();
     write_matches(&mut settings, matches);
+    if let Some(limit) = limit {
+        write_limit(&mut settings, limit);
+    }
     write_action(&mut settings, action);
     settings.0
 }
@@ -296,6 +300,18 @@ fn write_excluded(settings: &mut Settings, not: &Excluded) {
     settings.several("not_length", length.as_deref(), range);
     settings.several("not_ttl", ttl.as_deref(), range);
     settings.fragment("not_fragment", *fragment);
+}
+
+fn write_limit(settings: &mut Settings, limit: &Limit) {
+    let Limit { rate, burst, per } = limit;
+    settings.add("over", Value::text(rate.to_string()));
+    settings.add("per", Value::text(per.to_string()));
+    let burst = match rate.of {
+        // The parser takes no more.
+        Quantity::Packets => Value::Number(u32::try_from(*burst).unwrap_or(u32::MAX)),
+        Quantity::Bits => Value::text(limit.written_burst().to_string()),
+    };
+    settings.add("burst", burst);
 }
 
 fn write_action(settings: &mut Settings, action: &RuleAction) {

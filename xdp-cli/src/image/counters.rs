@@ -4,7 +4,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::metadata::{BackendCounter, Counted, Kind};
+use super::metadata::{BackendCounter, Counted, Kind, LimitCounted};
 use xdp_common::capacity::{COUNTERS_OF_SERVICE, COUNTERS_PER_PAGE};
 
 use crate::ruleset::{ListAction, RuleAction, Ruleset};
@@ -70,16 +70,22 @@ pub fn assign(
             RuleAction::Redirect { .. } => "redirect",
             RuleAction::Bounce { .. } => "bounce",
         };
-        (&rule.name, Kind::Rule, action, None)
+        (&rule.name, Kind::Rule, action, None, rule.limit)
     });
+    let lists = lists.map(|(name, kind, action, entries)| (name, kind, action, entries, None));
     let mut counted = Vec::new();
-    for (name, kind, action, entries) in lists.chain(rules) {
+    for (name, kind, action, entries, limit) in lists.chain(rules) {
         let old = kept.get(&(name.as_str(), kind));
         let number = old.map_or_else(&mut fresh, |old| old.number);
         let old_lost = old.and_then(|old| old.lost);
         let lost = (action == "redirect").then(|| old_lost.unwrap_or_else(&mut fresh));
+        let old_under = old.and_then(|old| old.limit).map(|limit| limit.under);
+        let limit = limit.map(|limit| {
+            let under = old_under.unwrap_or_else(&mut fresh);
+            LimitCounted { limit, under }
+        });
         let (name, action) = (name.clone(), action.to_owned());
-        counted.push(Counted { name, kind, action, entries, number, lost });
+        counted.push(Counted { name, kind, action, entries, number, lost, limit });
     }
     // The counters of a service lie side by side.
     let mut used = taken;
@@ -103,6 +109,7 @@ pub fn assign(
             entries: None,
             number,
             lost: None,
+            limit: None,
         });
     }
     used.extend(counted.iter().flat_map(Counted::numbers));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use xdp_common::capacity::COUNTERS_OF_SERVICE;
 
 use super::domains::Seed;
+use crate::ruleset::limits::Limit;
 use crate::ruleset::{EntryCount, RedirectTarget, path_bytes};
 
 /// The metadata of an image.
@@ -125,6 +126,15 @@ pub struct Counted {
     pub number: u32,
     /// Number of the counter of packets that could not be redirected; `None` unless a redirect.
     pub lost: Option<u32>,
+    /// The limit of a rule; `None` if it has none.
+    pub limit: Option<LimitCounted>,
+}
+
+/// A rule's limit, and the counter of what is under. What is over, the rule's own counter has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitCounted {
+    pub limit: Limit,
+    pub under: u32,
 }
 
 impl Counted {
@@ -134,7 +144,8 @@ impl Counted {
             Kind::Service => COUNTERS_OF_SERVICE as u32,
             _ => 1,
         };
-        (0..own).map(|nth| self.number.saturating_add(nth)).chain(self.lost)
+        let under = self.limit.map(|limit| limit.under);
+        (0..own).map(|nth| self.number.saturating_add(nth)).chain(self.lost).chain(under)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod domains;
 mod filter;
 mod interval_tree;
 mod intervals;
+pub mod limits;
 mod lists;
 mod lpm;
 mod maglev;
@@ -20,7 +21,7 @@ mod service_tables;
 pub mod services;
 mod unbound;
 
-use xdp_common::capacity::MORE_EXTENTS;
+use xdp_common::capacity::{MAX_ASKED_LIMITS, MORE_EXTENTS};
 use xdp_common::filter::domains::MAX_TYPE_CLASSES;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
@@ -34,8 +35,8 @@ use interval_tree::LineWriter;
 use intervals::flatten;
 use lists::{Lists as CompiledLists, MembershipTable};
 use lpm::TooLarge;
-use metadata::{Kind, Metadata};
-use rules::{Rules, TooVaried};
+use metadata::{Kind, LimitCounted, Metadata};
+use rules::{Rules, Unfit};
 
 /// Why there can be no image of a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,12 @@ pub enum BuildError {
         rules::MAX_CLASSES
     )]
     TooVaried,
+    /// A packet may have to be asked too many limits.
+    #[error(
+        "more than {MAX_ASKED_LIMITS} rules with `over` may match one packet; give such rules conditions by \
+         which a packet matches few of them"
+    )]
+    TooManyLimits,
     /// Lists of names look at question types in too many ways.
     #[error(
         "the lists of names look at question types in more than {MAX_TYPE_CLASSES} different ways; \
@@ -58,9 +65,12 @@ pub enum BuildError {
     TooLarge,
 }
 
-impl From<TooVaried> for BuildError {
-    fn from(TooVaried: TooVaried) -> Self {
-        Self::TooVaried
+impl From<Unfit> for BuildError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::TooVaried => Self::TooVaried,
+            Unfit::TooManyLimits => Self::TooManyLimits,
+        }
     }
 }
 
@@ -125,8 +135,9 @@ impl Image {
         if let Some(domains) = &domains {
             domains.write_near(&mut header, &mut lines);
         }
+        let limits = compile_limits(ruleset, metadata, &mut header, &mut lines);
         header.actions = lines.next();
-        compile_actions(ruleset, metadata, &mut lines);
+        compile_actions(ruleset, metadata, &limits, &mut lines);
         header.memberships = lines.next();
         for membership in &table.memberships {
             lines.push(membership.to_line());
@@ -250,14 +261,32 @@ fn table(ruleset: &Ruleset, metadata: &Metadata, header: &mut Header) -> Members
     lists.table()
 }
 
-fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, lines: &mut LineWriter) {
+/// Writes the limits of rules: for each rule the line of its limit, 0 where it has none.
+fn compile_limits(
+    ruleset: &Ruleset,
+    metadata: &Metadata,
+    header: &mut Header,
+    lines: &mut LineWriter,
+) -> Vec<u32> {
+    let counted = metadata.counted.iter().filter(|counted| counted.kind == Kind::Rule);
+    let limits = ruleset.rules.iter().zip(counted).map(|(rule, counted)| {
+        let Some(LimitCounted { limit, under }) = counted.limit else { return 0 };
+        header.flags |= flag::LIMITS;
+        lines.push(limits::line(&rule.name, &limit, under).to_line())
+    });
+    limits.collect()
+}
+
+fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, limits: &[u32], lines: &mut LineWriter) {
     let counted = metadata.counted.iter().filter(|counted| counted.kind == Kind::Rule);
     let actions: Vec<[u64; 4]> = ruleset
         .rules
         .iter()
         .zip(counted)
-        .map(|(rule, counted)| {
+        .zip(limits)
+        .map(|((rule, counted), &limit)| {
             let mut action = Action {
+                limit,
                 counter: CounterId::new(counted.number).0,
                 lost_counter: counted.lost.map_or(CounterId::NONE, CounterId::new).0,
                 ..Action::default()

@@ -7,6 +7,7 @@ mod fields;
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
+use xdp_common::capacity::MAX_ASKED_LIMITS;
 use xdp_common::filter::rules::{CLASS, PAGE_ENTRIES};
 use xdp_common::image::{BLOCK_WORDS, Block, Header, LINE_WORDS, flag, protocol_page};
 use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
@@ -25,9 +26,14 @@ pub const MAX_CLASSES: usize = 1 << 16;
 /// have more.
 const MAX_PAGES: usize = 1 << 16;
 
-/// The rules would have more than [`MAX_CLASSES`] classes, or more than [`MAX_PAGES`] pages.
+/// Why rules do not fit into an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooVaried;
+pub enum Unfit {
+    /// They would have more than [`MAX_CLASSES`] classes, or more than [`MAX_PAGES`] pages.
+    TooVaried,
+    /// More than [`MAX_ASKED_LIMITS`] with limits may match one packet.
+    TooManyLimits,
+}
 
 /// A page: the classes of 256 values of a field, or, in a directory, the numbers of their pages.
 type Page = [u16; PAGE_ENTRIES];
@@ -37,6 +43,8 @@ pub struct Rules<'a> {
     rules: &'a [Rule],
     classes: Classes,
     pages: Pages,
+    /// How many rules with limits may match one packet, at most.
+    limits: u32,
 }
 
 /// The addresses that rules name. Each value is the class of a prefix relative to the class of the
@@ -70,15 +78,23 @@ impl Named {
 struct Classes {
     vectors: Vec<Block>,
     numbers: FxHashMap<Block, u32>,
+    /// The rules with limits; `None` where there are none.
+    limited: Option<Block>,
+    /// How many of these the classes of the field at hand accept at most.
+    most: Option<u32>,
 }
 
 impl Classes {
-    fn class(&mut self, vector: Block) -> Result<u32, TooVaried> {
+    fn class(&mut self, vector: Block) -> Result<u32, Unfit> {
+        if let Some(limited) = &self.limited {
+            let limits = vector.iter().zip(limited).map(|(one, other)| (one & other).count_ones());
+            self.most = self.most.max(Some(limits.sum()));
+        }
         if let Some(&number) = self.numbers.get(&vector) {
             return Ok(number);
         }
         if self.vectors.len() == MAX_CLASSES {
-            return Err(TooVaried);
+            return Err(Unfit::TooVaried);
         }
         let number = self.vectors.len() as u32;
         self.vectors.push(vector);
@@ -96,12 +112,12 @@ struct Pages {
 
 impl Pages {
     /// The number of a page, which has to fit an entry of 16 bits.
-    fn page(&mut self, page: Page) -> Result<u32, TooVaried> {
+    fn page(&mut self, page: Page) -> Result<u32, Unfit> {
         if let Some(&number) = self.numbers.get(&page) {
             return Ok(number);
         }
         if self.all.len() == MAX_PAGES {
-            return Err(TooVaried);
+            return Err(Unfit::TooVaried);
         }
         let number = self.all.len() as u32;
         self.all.push(page);
@@ -126,7 +142,13 @@ fn clear(vector: &mut Block, rule: usize) {
 
 impl<'a> Rules<'a> {
     pub fn new(rules: &'a [Rule]) -> Self {
-        Self { rules, classes: Classes::default(), pages: Pages::default() }
+        let mut limited = None;
+        for (index, _) in rules.iter().enumerate().filter(|(_, rule)| rule.limit.is_some()) {
+            set(limited.get_or_insert([0; BLOCK_WORDS]), index);
+        }
+        let classes = Classes { limited, ..Classes::default() };
+        let limits = if limited.is_some() { u32::MAX } else { 0 };
+        Self { rules, classes, pages: Pages::default(), limits }
     }
 
     /// The bit vector of the rules that `holds` accepts.
@@ -142,11 +164,7 @@ impl<'a> Rules<'a> {
 
     /// Compiles every field: fills the header's part on rules, and writes the trees into `lines`.
     /// The pages, the vectors and the addresses returned are for the caller to write.
-    pub fn compile(
-        &mut self,
-        header: &mut Header,
-        lines: &mut LineWriter,
-    ) -> Result<Named, TooVaried> {
+    pub fn compile(&mut self, header: &mut Header, lines: &mut LineWriter) -> Result<Named, Unfit> {
         if self.rules.is_empty() {
             return Ok(Named::default());
         }
@@ -155,14 +173,29 @@ impl<'a> Rules<'a> {
         header.vector_shift = self.vector_shift();
         header.vector_words = header.rules.div_ceil(u64::BITS);
         self.protocols(header)?;
+        self.end_field();
         let named = self.addresses(header)?;
         self.ports(header)?;
         self.icmp_types(header)?;
+        self.end_field();
         self.tcp_flags(header)?;
+        self.end_field();
         self.tags(header)?;
+        self.end_field();
         self.macs(header, lines)?;
         self.lengths(header)?;
+        self.end_field();
+        if self.limits > MAX_ASKED_LIMITS as u32 {
+            return Err(Unfit::TooManyLimits);
+        }
         Ok(named)
+    }
+
+    /// Ends a field: a packet matches no more rules with limits than one of its classes accepts.
+    fn end_field(&mut self) {
+        if let Some(most) = self.classes.most.take() {
+            self.limits = self.limits.min(most);
+        }
     }
 
     /// Whether some rule has a condition on a field, or its negation.
@@ -174,7 +207,7 @@ impl<'a> Rules<'a> {
         self.rules.iter().any(|rule| field(&rule.matches).is_some() || not(&rule.matches).is_some())
     }
 
-    fn protocols(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+    fn protocols(&mut self, header: &mut Header) -> Result<(), Unfit> {
         let named = self.rules.iter().flat_map(|rule| {
             let excluded = rule.matches.not.protocol.iter().flatten();
             rule.matches.protocol.iter().chain(excluded)
@@ -207,24 +240,31 @@ impl<'a> Rules<'a> {
         let unknown =
             self.vector(|matches| accepted::protocol(matches, true, later, Carried::Unknown));
         header.unknown_protocol_class = self.classes.class(unknown)?;
-        let not_ip = self.vector(|matches| !accepted::asks_ip(matches));
+        let mut not_ip = self.vector(|matches| !accepted::asks_ip(matches));
+        for (index, rule) in self.rules.iter().enumerate() {
+            if rule.limit.is_some_and(|limit| limit.per.asks_ip()) {
+                clear(&mut not_ip, index);
+            }
+        }
         header.not_ip_class = self.classes.class(not_ip)?;
         Ok(())
     }
 
-    fn addresses(&mut self, header: &mut Header) -> Result<Named, TooVaried> {
+    fn addresses(&mut self, header: &mut Header) -> Result<Named, Unfit> {
         let mut named = Named::default();
         if self.any(|it| &it.source, |it| &it.not.source) {
             header.flags |= flag::RULE_SOURCE;
             header.unnamed_source_class = self.named(&mut named.source, |matches| {
                 [matches.source.as_ref(), matches.not.source.as_ref()]
             })?;
+            self.end_field();
         }
         if self.any(|it| &it.destination, |it| &it.not.destination) {
             header.flags |= flag::RULE_DESTINATION;
             header.unnamed_destination_class = self.named(&mut named.destination, |matches| {
                 [matches.destination.as_ref(), matches.not.destination.as_ref()]
             })?;
+            self.end_field();
         }
         Ok(named)
     }
@@ -235,7 +275,7 @@ impl<'a> Rules<'a> {
         &mut self,
         named: &mut NamedPrefixes,
         field: impl Fn(&Matches) -> [Option<&Prefixes>; 2],
-    ) -> Result<u32, TooVaried> {
+    ) -> Result<u32, Unfit> {
         let unnamed = self.vector(|matches| field(matches)[0].is_none());
         let unnamed = self.classes.class(unnamed)?;
         named.v4 = self.prefixes(unnamed, &field, |prefixes| &prefixes.v4)?;
@@ -248,7 +288,7 @@ impl<'a> Rules<'a> {
         unnamed: u32,
         field: impl Fn(&Matches) -> [Option<&Prefixes>; 2],
         family: impl Fn(&Prefixes) -> &[Prefix<A>],
-    ) -> Result<Vec<Valued<A>>, TooVaried> {
+    ) -> Result<Vec<Valued<A>>, Unfit> {
         // Whether the rule accepts the addresses of the prefix. Of one rule's prefixes, the longest
         // that holds an address decides, so none that it accepts may lie in one that it excludes.
         let mut prefixes: Vec<(Prefix<A>, (u32, bool))> = Vec::new();
@@ -273,7 +313,7 @@ impl<'a> Rules<'a> {
                     } else {
                         clear(&mut vector, rule)
                     }
-                    self.classes.class(vector).unwrap_or_else(|TooVaried| {
+                    self.classes.class(vector).unwrap_or_else(|_| {
                         too_varied = true;
                         outer
                     })
@@ -286,7 +326,7 @@ impl<'a> Rules<'a> {
                 }
             },
         );
-        if too_varied { Err(TooVaried) } else { Ok(valued) }
+        if too_varied { Err(Unfit::TooVaried) } else { Ok(valued) }
     }
 
     /// Pages, one block each.

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod dns;
+mod limits;
 pub mod names;
 pub mod reach;
 mod serving;

@@ -81,6 +81,8 @@ pub struct Effect {
     /// Why the question of a DNS message could not be read, an
     /// [`Unreadable`](crate::packet::dns::Unreadable); 0 where it could, or was not asked for.
     pub unreadable: u32,
+    /// How many rules with limits were asked, see [`crate::filter::limits::Limiting`].
+    pub limits: u32,
     /// How a query is answered, an [`Action`](crate::filter::domains::Action): where the verdict is
     /// [`Verdict::Tx`] for [`Reason::Domain`].
     pub answer: u32,
@@ -98,6 +100,7 @@ impl Effect {
         failure: CounterId(u32::MAX),
         domain: CounterId(u32::MAX),
         unreadable: u32::MAX,
+        limits: 0,
         answer: u32::MAX,
         action: Action::DROP,
     };
@@ -113,6 +116,7 @@ impl Effect {
         self.failure = CounterId(none);
         self.domain = CounterId(none);
         self.unreadable = none;
+        self.limits = none;
     }
 
     /// Takes a decision that no list, rule or entry counts.

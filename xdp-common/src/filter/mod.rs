@@ -7,6 +7,7 @@ pub mod domains;
 pub mod dynamic;
 pub mod effect;
 pub mod fragments;
+pub mod limits;
 pub mod lists;
 pub mod order;
 pub mod pace;

@@ -2,9 +2,10 @@
 
 use crate::filter::dynamic::DynamicEntries;
 use crate::filter::effect::{Decision, Effect, Stage, policy};
+use crate::filter::limits::{AskLimits, Judged, Limiting};
 use crate::filter::rules::Classes;
 use crate::filter::services::Serving;
-use crate::filter::{arp, bypass, domains, dynamic, fragments, lists, rules, services};
+use crate::filter::{arp, bypass, domains, dynamic, fragments, limits, lists, rules, services};
 use crate::image::{Header, Lines, flag};
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
 use crate::stats::verdict::Reason;
@@ -35,6 +36,8 @@ pub struct Scratch {
     pub serving: Serving,
     /// The classes of its fields.
     pub classes: Classes,
+    /// What the limits of its rules say.
+    pub limiting: Limiting,
     /// What becomes of it.
     pub effect: Effect,
 }
@@ -51,6 +54,7 @@ impl Scratch {
         question: 0,
         serving: Serving::LEFT_BEHIND,
         classes: Classes::LEFT_BEHIND,
+        limiting: Limiting::LEFT_BEHIND,
         effect: Effect::LEFT_BEHIND,
     };
 
@@ -79,7 +83,7 @@ pub trait AskNames {
 /// Judges the frame that was read into `scratch` by a ruleset and the entries added at run time, and
 /// leaves there what becomes of it.
 #[inline(always)]
-pub fn judge<L: Lines, E: DynamicEntries, N: AskNames>(
+pub fn judge<L: Lines, E: DynamicEntries, N: AskNames + AskLimits>(
     lines: &L,
     entries: &E,
     names: &mut N,
@@ -96,12 +100,37 @@ pub fn judge<L: Lines, E: DynamicEntries, N: AskNames>(
 /// Goes on with a packet whose judgement stopped at the lists of names, and judges it to its end: by
 /// the rules, and what follows them.
 #[inline(always)]
-pub fn judge_from_rules<L: Lines>(lines: &L, header: &Header, scratch: &mut Scratch) {
-    let Scratch { packet, classes, effect, .. } = scratch;
+pub fn judge_from_rules<L: Lines>(
+    lines: &L,
+    limits: &mut impl AskLimits,
+    header: &Header,
+    scratch: &mut Scratch,
+) {
     let (Stage::Break(decision) | Stage::Continue(decision)) =
-        ask_from_rules(lines, header, packet, classes, effect);
-    effect.decision = decision;
+        ask_from_rules(lines, limits, header, scratch);
+    scratch.effect.decision = decision;
     remember_services(header, scratch);
+}
+
+/// Goes on with a packet whose judgement stopped at the limit of a rule. Whether it stops at another one; else it is
+/// judged to its end.
+#[inline(always)]
+pub fn judge_from_limit<L: Lines>(
+    lines: &L,
+    beside: &mut impl limits::Beside,
+    header: &Header,
+    scratch: &mut Scratch,
+) -> bool {
+    let Scratch { packet, generation, length, classes, limiting, effect, .. } = &mut *scratch;
+    let judged = Judged { length: *length, generation, classes, limiting, effect };
+    let decision = match limits::judge(lines, beside, header, packet, judged) {
+        Stage::Continue(true) => return true,
+        Stage::Continue(false) => behind_rules(header),
+        Stage::Break(decision) => decision,
+    };
+    scratch.effect.decision = decision;
+    remember_services(header, scratch);
+    false
 }
 
 /// Notes whether services are asked about the packet.
@@ -133,25 +162,26 @@ fn behind_rules(header: &Header) -> Decision {
 #[inline(always)]
 fn ask_from_rules<L: Lines>(
     lines: &L,
+    limits: &mut impl AskLimits,
     header: &Header,
-    packet: &Packet,
-    classes: &mut Classes,
-    effect: &mut Effect,
+    scratch: &mut Scratch,
 ) -> Stage<Decision> {
-    rules::judge(lines, header, packet, classes, effect)?;
+    let Scratch { packet, generation, length, classes, limiting, effect, .. } = scratch;
+    let judged = Judged { length: *length, generation, classes, limiting, effect };
+    rules::judge(lines, header, packet, limits, judged)?;
     Stage::Continue(behind_rules(header))
 }
 
 /// Asks one stage after the other, until one decides.
 #[inline(always)]
-fn ask_stages<L: Lines, E: DynamicEntries, N: AskNames>(
+fn ask_stages<L: Lines, E: DynamicEntries, N: AskNames + AskLimits>(
     lines: &L,
     entries: &E,
     names: &mut N,
     header: &Header,
     scratch: &mut Scratch,
 ) -> Stage<Decision> {
-    let Scratch { packet, generation, malformed, classes, effect, .. } = scratch;
+    let Scratch { packet, generation, malformed, effect, .. } = &mut *scratch;
     bypass::judge(entries)?;
     if *malformed != 0 {
         return Stage::Continue(policy(header, flag::MALFORMED_DROP, Reason::Malformed));
@@ -171,5 +201,5 @@ fn ask_stages<L: Lines, E: DynamicEntries, N: AskNames>(
             names.judge(lines, header, packet, effect)?;
         }
     }
-    ask_from_rules(lines, header, packet, classes, effect)
+    ask_from_rules(lines, names, header, scratch)
 }

@@ -14,6 +14,7 @@
 
 use crate::capacity::MAX_RULES;
 use crate::filter::effect::{Effect, Stage, decide, intact};
+use crate::filter::limits::{AskLimits, Judged};
 use crate::image::{
     ACTIONS_PER_LINE, Action, ActionKind, BLOCK_LINES, Header, Lines, Span, flag, protocol_page,
 };
@@ -131,24 +132,44 @@ impl Classes {
     }
 }
 
-/// Decides by the first rule that matches.
+/// Decides by the first rule that matches, or has its limit asked.
 #[inline(always)]
 pub fn judge<L: Lines>(
     lines: &L,
     header: &Header,
     packet: &Packet,
-    classes: &mut Classes,
-    effect: &mut Effect,
+    limits: &mut impl AskLimits,
+    judged: Judged<'_>,
 ) -> Stage {
     if !header.has(flag::RULES) {
         return Stage::Continue(());
     }
+    let Judged { length, generation, classes, limiting, effect } = judged;
     let Some(rule) = intact(first_match(lines, header, packet, classes))? else {
         return Stage::Continue(());
     };
+    act(lines, header, rule, effect)?;
+    limiting.rule = rule;
+    *generation = header.generation;
+    let judged = Judged { length, generation, classes, limiting, effect };
+    limits.go_on(lines, header, packet, judged)
+}
+
+/// Decides by a rule that matches, unless it has a limit to be asked before.
+#[inline(always)]
+pub fn act<L: Lines>(lines: &L, header: &Header, rule: u32, effect: &mut Effect) -> Stage {
     let action = intact(action(lines, header, rule))?;
     action.copy_to(&mut effect.action);
     effect.rule = CounterId(action.counter);
+    if action.limit != 0 {
+        return Stage::Continue(());
+    }
+    decide_by(action)
+}
+
+/// Decides by the action of a rule.
+#[inline(always)]
+pub fn decide_by<T>(action: &Action) -> Stage<T> {
     let verdict = match ActionKind::try_from(action.kind) {
         Ok(ActionKind::Pass) => Verdict::Pass,
         Ok(ActionKind::Bounce) => Verdict::Tx,
@@ -205,6 +226,47 @@ fn first_match<L: Lines>(
     }
     // A place is less than `MAX_RULES / 64`.
     Some(Some(launder(classes).place.wrapping_mul(64).wrapping_add(lowest_bit(word))))
+}
+
+/// The number of the first rule behind another one that matches, if any does, by the classes that were found before.
+/// The outer `None` is a corrupt image.
+#[inline(always)]
+pub fn next_match<L: Lines>(
+    lines: &L,
+    header: &Header,
+    classes: &Classes,
+    behind: u32,
+) -> Option<Option<u32>> {
+    let first = header.vectors.wrapping_mul(BLOCK_LINES);
+    let vector = |class: u32| lines.span(first.wrapping_add(class << (header.vector_shift & 3)));
+    // The class of a field that no rule names is that of the protocol.
+    let vectors = [
+        vector(classes.protocol)?,
+        vector(classes.source)?,
+        vector(classes.destination)?,
+        vector(classes.source_port)?,
+        vector(classes.destination_port)?,
+        vector(classes.l4_octet)?,
+        vector(classes.tags)?,
+        vector(classes.source_mac)?,
+        vector(classes.destination_mac)?,
+        vector(classes.length)?,
+    ];
+    let from = behind.wrapping_add(1);
+    let mut place = 0;
+    while place < MAX_RULES / 64 && place < header.vector_words as usize {
+        // All bits of the words behind the one that it begins in.
+        let begins = from.saturating_sub(place as u32 * 64);
+        let mut word = if begins >= 64 { 0 } else { u64::MAX << begins };
+        for vector in vectors {
+            word &= vector[place];
+        }
+        if word != 0 {
+            return Some(Some(place as u32 * 64 + lowest_bit(word)));
+        }
+        place += 1;
+    }
+    Some(None)
 }
 
 /// Finds the class of each field that some rule names. Returns whether a field that few rulesets

@@ -4,6 +4,7 @@ mod action;
 mod contradiction;
 pub(crate) mod field;
 pub(crate) mod icmp;
+mod limit;
 mod negation;
 mod number;
 
@@ -125,6 +126,7 @@ pub(super) fn read(
     let protocols = field::protocols(&mut table, NOT.protocol, names, report);
     let excluded = Conditions::read(&mut table, &NOT, protocols, of, names, report);
     contradiction::report(&table, &conditions, &excluded, report);
+    let limit = limit::read(&mut table, report);
     let action = action::read(&mut table, report);
     let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
     let (file, line) = (report.file(table.place()), report.line(table.place()));
@@ -165,6 +167,7 @@ pub(super) fn read(
                 fragment: value(excluded.fragment),
             },
         },
+        limit,
         action: action?,
     })
 }

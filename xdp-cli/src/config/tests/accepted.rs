@@ -147,6 +147,7 @@ set_destination_mac = "02:00:00:00:00:02"
             name: "dns-to-sensor".into(),
             file: 0,
             line: 29,
+            limit: None,
             matches: Matches {
                 protocol: Some(Protocol::Number(17)),
                 source: Some(Prefixes { v4: vec![v4([10, 0, 0, 0], 8)], v6: vec![] }),

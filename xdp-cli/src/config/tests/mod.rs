@@ -10,6 +10,7 @@ mod limits;
 mod manual;
 mod mutated;
 mod refused;
+mod rule_limits;
 mod services;
 mod shadowed;
 

@@ -22,7 +22,7 @@ use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::maps::counters::{read_matrix, read_rule_counters, read_unreadable};
 use crate::datapath::maps::handles::{Maps, memory};
-use crate::datapath::maps::{counters, dynamic, image, states};
+use crate::datapath::maps::{counters, dynamic, image, limits, states};
 use crate::datapath::program::load::link_type_of;
 use crate::datapath::sys::{bpf, private_dir};
 use crate::notation::{duration, word};
@@ -428,7 +428,9 @@ impl Attachment {
             for (_, map) in maps.iter() {
                 sum += memory(map)?;
             }
-            for map in dynamic::inner_maps(maps)?.iter().chain(&states::inner_maps(maps)?) {
+            let beside =
+                [dynamic::inner_maps(maps)?, states::inner_maps(maps)?, limits::inner_maps(maps)?];
+            for map in beside.iter().flatten() {
                 sum += memory(map)?;
             }
             for id in ids {

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use xdp_common::capacity::{COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
+use xdp_common::image::flag;
 use xdp_common::packet::LinkType;
 use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, CounterId};
@@ -30,6 +31,7 @@ use crate::datapath::host::serving::{self, Host};
 use crate::datapath::maps::counters::pages as counter_pages;
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
+use crate::datapath::maps::limits;
 use crate::datapath::maps::states::{self, Beside};
 use crate::datapath::sys::bpf::{self, PerCpuValues};
 use crate::image::Image;
@@ -333,6 +335,9 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
         states::provide(maps, &prepared.image, needs, life.is_some())
             .context("provide what services remember beside the ruleset")?;
     }
+    if prepared.image.header().has(flag::LIMITS) {
+        limits::provide(maps).context("provide what limits remember beside the ruleset")?;
+    }
     let blocks = prepared.image.blocks();
     let extents = image::create(blocks).context(format_args!(
         "create maps of {} KiB for the ruleset",
@@ -425,6 +430,9 @@ pub fn settle_services(maps: &Maps) -> Result<()> {
 
 /// Releases pages of counters that the ruleset in force does not use, and what its services do not use.
 pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> {
+    if !metadata.counted.iter().any(|counted| counted.limit.is_some()) {
+        limits::release(maps)?;
+    }
     let has_services = !metadata.backends.is_empty();
     states::release(maps, has_services, metadata.connection_lines)?;
     let used = used_pages(metadata);

@@ -4,6 +4,7 @@ pub mod counters;
 pub mod dynamic;
 pub mod handles;
 pub mod image;
+pub mod limits;
 pub mod nic;
 pub mod ring;
 pub mod states;

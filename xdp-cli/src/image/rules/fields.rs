@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use xdp_common::filter::rules::{NO_VLAN, PAGE_ENTRIES};
 use xdp_common::image::{Block, Header, flag};
 
-use super::{Rules, TooVaried, accepted, clear, set};
+use super::{Rules, Unfit, accepted, clear, set};
 use crate::image::interval_tree::LineWriter;
 use crate::image::intervals::Intervals;
 use crate::ruleset::{MAX_DSCP, Matches};
@@ -18,18 +18,20 @@ type Changes = Vec<(u16, Block)>;
 type Ranges<'a> = [Option<&'a [(u16, u16)]>; 2];
 
 impl Rules<'_> {
-    pub(super) fn ports(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+    pub(super) fn ports(&mut self, header: &mut Header) -> Result<(), Unfit> {
         if self.any(|it| &it.source_port, |it| &it.not.source_port) {
             header.flags |= flag::RULE_SOURCE_PORT;
             let changes =
                 self.changes(|it| [it.source_port.as_deref(), it.not.source_port.as_deref()]);
             header.source_port_directory = self.directory_of_all(&changes, None)?;
+            self.end_field();
         }
         if self.any(|it| &it.destination_port, |it| &it.not.destination_port) {
             header.flags |= flag::RULE_DESTINATION_PORT;
             let changes = self
                 .changes(|it| [it.destination_port.as_deref(), it.not.destination_port.as_deref()]);
             header.destination_port_directory = self.directory_of_all(&changes, None)?;
+            self.end_field();
         }
         Ok(())
     }
@@ -63,11 +65,7 @@ impl Rules<'_> {
 
     /// The directory of all values of a field with 16 bits, whose classes hold only rules of the vector
     /// `among`, if there is one.
-    fn directory_of_all(
-        &mut self,
-        changes: &Changes,
-        among: Option<&Block>,
-    ) -> Result<u32, TooVaried> {
+    fn directory_of_all(&mut self, changes: &Changes, among: Option<&Block>) -> Result<u32, Unfit> {
         let mut classes = vec![0u16; 1 << 16];
         let ends = changes.iter().skip(1).map(|change| usize::from(change.0));
         for ((from, vector), end) in changes.iter().zip(ends.chain([1 << 16])) {
@@ -78,7 +76,7 @@ impl Rules<'_> {
     }
 
     /// The class of the rules that are in both vectors.
-    fn class_among(&mut self, vector: &Block, among: Option<&Block>) -> Result<u16, TooVaried> {
+    fn class_among(&mut self, vector: &Block, among: Option<&Block>) -> Result<u16, Unfit> {
         let mut common = *vector;
         if let Some(among) = among {
             common.iter_mut().zip(among).for_each(|(word, among)| *word &= among);
@@ -87,7 +85,7 @@ impl Rules<'_> {
     }
 
     /// Cuts the classes of all values into pages, and returns the page that lists those.
-    fn directory(&mut self, classes: &[u16]) -> Result<u32, TooVaried> {
+    fn directory(&mut self, classes: &[u16]) -> Result<u32, Unfit> {
         let mut directory = [0; PAGE_ENTRIES];
         for (entry, classes) in directory.iter_mut().zip(classes.chunks_exact(PAGE_ENTRIES)) {
             let mut page = [0; PAGE_ENTRIES];
@@ -103,8 +101,8 @@ impl Rules<'_> {
         &mut self,
         last: u8,
         accepts: impl Fn(&Matches, u8) -> bool,
-        directory: impl Fn(&mut Self, &Block) -> Result<u32, TooVaried>,
-    ) -> Result<u32, TooVaried> {
+        directory: impl Fn(&mut Self, &Block) -> Result<u32, Unfit>,
+    ) -> Result<u32, Unfit> {
         let mut directories: FxHashMap<Block, u32> = FxHashMap::default();
         let mut page = [0; PAGE_ENTRIES];
         for (value, entry) in (0..=last).zip(&mut page) {
@@ -120,7 +118,7 @@ impl Rules<'_> {
     }
 
     /// The page with the class of each value of a field of one byte.
-    fn byte_page(&mut self, accepts: impl Fn(&Matches, u8) -> bool) -> Result<u32, TooVaried> {
+    fn byte_page(&mut self, accepts: impl Fn(&Matches, u8) -> bool) -> Result<u32, Unfit> {
         let mut page = [0; PAGE_ENTRIES];
         for value in 0..=u8::MAX {
             let vector = self.vector(|matches| accepts(matches, value));
@@ -129,7 +127,7 @@ impl Rules<'_> {
         self.pages.page(page)
     }
 
-    pub(super) fn icmp_types(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+    pub(super) fn icmp_types(&mut self, header: &mut Header) -> Result<(), Unfit> {
         if self.any(|it| &it.icmp_type, |it| &it.not.icmp_type) {
             header.flags |= flag::RULE_ICMP_TYPE;
             // Whether a rule means ICMP or ICMPv6 is part of its protocol condition.
@@ -140,7 +138,7 @@ impl Rules<'_> {
         Ok(())
     }
 
-    pub(super) fn tcp_flags(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+    pub(super) fn tcp_flags(&mut self, header: &mut Header) -> Result<(), Unfit> {
         if self.any(|it| &it.tcp_flags, |it| &it.not.tcp_flags) {
             header.flags |= flag::RULE_TCP_FLAGS;
             header.tcp_flags_page = self.byte_page(accepted::flags)?;
@@ -150,7 +148,7 @@ impl Rules<'_> {
 
     /// VLAN id and DSCP share a vector: each different set of rules that accept some code point has
     /// a directory by VLAN id.
-    pub(super) fn tags(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+    pub(super) fn tags(&mut self, header: &mut Header) -> Result<(), Unfit> {
         let any_dscp = self.any(|it| &it.dscp, |it| &it.not.dscp);
         if !any_dscp && !self.any(|it| &it.vlan, |it| &it.not.vlan) {
             return Ok(());
@@ -187,7 +185,7 @@ impl Rules<'_> {
         unnamed: Block,
         by_id: &FxHashMap<u16, Block>,
         among: Option<&Block>,
-    ) -> Result<u32, TooVaried> {
+    ) -> Result<u32, Unfit> {
         let ids = (NO_VLAN as usize + 1).next_multiple_of(PAGE_ENTRIES);
         let mut classes = vec![self.class_among(&unnamed, among)?; ids];
         for (id, vector) in by_id {
@@ -200,17 +198,19 @@ impl Rules<'_> {
         &mut self,
         header: &mut Header,
         lines: &mut LineWriter,
-    ) -> Result<(), TooVaried> {
+    ) -> Result<(), Unfit> {
         if self.any(|it| &it.source_mac, |it| &it.not.source_mac) {
             header.flags |= flag::RULE_SOURCE_MAC;
             header.rule_source_mac_tree = self
                 .mac_tree(lines, |it| [it.source_mac.as_deref(), it.not.source_mac.as_deref()])?;
+            self.end_field();
         }
         if self.any(|it| &it.destination_mac, |it| &it.not.destination_mac) {
             header.flags |= flag::RULE_DESTINATION_MAC;
             header.rule_destination_mac_tree = self.mac_tree(lines, |it| {
                 [it.destination_mac.as_deref(), it.not.destination_mac.as_deref()]
             })?;
+            self.end_field();
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Rules<'_> {
         &mut self,
         lines: &mut LineWriter,
         field: impl Fn(&Matches) -> [Option<&[[u8; 6]]>; 2],
-    ) -> Result<u32, TooVaried> {
+    ) -> Result<u32, Unfit> {
         let unnamed = self.vector(|matches| field(matches)[0].is_none());
         let mut by_mac: BTreeMap<u64, Block> = BTreeMap::new();
         let number = |&[a, b, c, d, e, f]: &[u8; 6]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
@@ -247,7 +247,7 @@ impl Rules<'_> {
 
     /// Length and TTL share a vector: each different set of rules that accept some TTL has a directory
     /// by length.
-    pub(super) fn lengths(&mut self, header: &mut Header) -> Result<(), TooVaried> {
+    pub(super) fn lengths(&mut self, header: &mut Header) -> Result<(), Unfit> {
         let any_ttl = self.any(|it| &it.ttl, |it| &it.not.ttl);
         if !any_ttl && !self.any(|it| &it.length, |it| &it.not.length) {
             return Ok(());
