@@ -23,7 +23,7 @@ use crate::process::{self, Cost};
 const XDPCTL: &str = env!("CARGO_BIN_EXE_xdpctl");
 /// The name that `datapath::maps::image` gives to maps that hold images.
 const IMAGE_NAME: &str = "xdpctl_image";
-const MIB: f64 = (1 << 20) as f64;
+pub const MIB: f64 = (1 << 20) as f64;
 
 /// One row of the table of commands.
 #[derive(Clone, Debug, Serialize)]
@@ -105,7 +105,7 @@ impl<'a> Attached<'a> {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    fn map_bytes(&self) -> Result<u64> {
+    pub fn map_bytes(&self) -> Result<u64> {
         let status = self.json(&["status", GUEST, "--json"])?;
         status[0]["map_bytes"].as_u64().ok_or_else(|| "a status without map_bytes".into())
     }
@@ -225,17 +225,17 @@ fn image_bytes(map: &MapInfo) -> u64 {
     u64::from(map.value_size()) * u64::from(map.max_entries())
 }
 
-fn repeat(rounds: usize, mut run: impl FnMut(usize) -> Result<Cost>) -> Result<Vec<Cost>> {
+pub fn repeat(rounds: usize, mut run: impl FnMut(usize) -> Result<Cost>) -> Result<Vec<Cost>> {
     // Once without counting, so that files and the program itself are in the page cache.
     run(0)?;
     (1..=rounds).map(run).collect()
 }
 
-fn least(costs: &[Cost]) -> f64 {
+pub fn least(costs: &[Cost]) -> f64 {
     costs.iter().map(|cost| cost.seconds).fold(f64::INFINITY, f64::min)
 }
 
-fn median(costs: &[Cost]) -> f64 {
+pub fn median(costs: &[Cost]) -> f64 {
     let mut seconds: Vec<f64> = costs.iter().map(|cost| cost.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]

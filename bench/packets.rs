@@ -9,6 +9,7 @@
 mod cases;
 mod clock;
 mod commands;
+mod flips;
 mod lab;
 mod machine;
 mod measure;
@@ -165,6 +166,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.wants_commands() {
         report.commands = commands::measure(&testbed.lab, rounds)?;
         report.commands.extend(reloads::measure(&mut testbed)?);
+        report.commands.extend(flips::measure(&mut testbed, rounds)?);
         report.commands.extend(two_cpus::measure(&mut testbed, rounds)?);
         report::print_commands(&report.commands, out)?;
     }

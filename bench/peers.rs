@@ -1,10 +1,11 @@
 //! What else filters packets: as much as is installed, under the same lists and the same traffic
 //! as the packet filter, by turns with the same floor.
 //!
-//! They filter on an interface without a program of the benchmark. nftables runs at netdev's
+//! They are on an interface without a program of the benchmark. nftables runs at netdev's
 //! ingress hook, the first that there is; iptables in the table raw, before the routing; and
 //! xdp-filter in the driver. They also drop everything that they do not list.
 
+mod dnat;
 mod nftables;
 mod xdp_filter;
 mod xtables;
@@ -21,6 +22,7 @@ use crate::lab::{GUEST, ip};
 use crate::measure::{self, Measured, Row};
 use crate::prefixes::{Family, Prefixes};
 use crate::report::{self, Report};
+use crate::services;
 use crate::testbed::{Device, Floor, Testbed};
 use crate::traffic::{FLOWS_V4_COUNT, SOURCES_V4_COUNT, Traffic};
 
@@ -79,6 +81,8 @@ struct Peer<'a> {
     /// Inside the device's namespace.
     put_in_force: Box<dyn FnOnce() -> Result<InForce> + 'a>,
     traffic: Vec<(&'static str, Traffic)>,
+    /// What it does with all frames.
+    floor: Floor,
 }
 
 /// Measures everything that is installed.
@@ -89,7 +93,8 @@ pub fn measure(testbed: &mut Testbed, report: &mut Report, filter: Option<&str>)
         // Without, a veth that has no program takes no frames that were redirected to it.
         run("ethtool", &["-K", GUEST, "gro", "on"], "")
     })?;
-    testbed.set_floor(Floor::Drop)?;
+    // What it sends back is dropped there, as it is where the filter sends it.
+    let _before = testbed.drop_before_guest()?;
     let lists = [("10,000", Prefixes::blocklist_v4(10_000, 0x11)), ("1,000,000", million_v4())];
     for peer in peers(&lists) {
         if filter.is_some_and(|text| !peer.name.contains(text)) {
@@ -109,6 +114,7 @@ pub fn measure(testbed: &mut Testbed, report: &mut Report, filter: Option<&str>)
                 continue;
             }
         };
+        testbed.set_floor(peer.floor)?;
         let seconds = in_force.load.as_secs_f64();
         println!("{:46} put in force in {seconds:.2} s", peer.name);
         report.peers.loads.push(Load { name: peer.name.clone(), seconds });
@@ -117,7 +123,7 @@ pub fn measure(testbed: &mut Testbed, report: &mut Report, filter: Option<&str>)
             testbed.load_traffic(traffic)?;
             let measured = Measured {
                 name: &name,
-                floor: Floor::Drop,
+                floor: peer.floor,
                 device: Device::Guest,
                 frame: &traffic.frame,
                 frames: FRAMES,
@@ -151,6 +157,7 @@ fn peers<'a>(lists: &'a [(&'static str, Prefixes); 2]) -> Vec<Peer<'a>> {
         package: "nftables",
         put_in_force: Box::new(move || nftables::put_in_force(&script())),
         traffic,
+        floor: Floor::Drop,
     };
     let any = Traffic::from_sources(Family::V4, &lists[0].1.misses(SOURCES_V4_COUNT, 1));
     peers.push(nft(
@@ -181,6 +188,7 @@ fn peers<'a>(lists: &'a [(&'static str, Prefixes); 2]) -> Vec<Peer<'a>> {
             package: "ipset",
             put_in_force: Box::new(|| xtables::put_set_in_force(prefixes)),
             traffic: both_v4(prefixes),
+            floor: Floor::Drop,
         });
     }
     for (kind, restore) in xtables::KINDS {
@@ -193,6 +201,7 @@ fn peers<'a>(lists: &'a [(&'static str, Prefixes); 2]) -> Vec<Peer<'a>> {
                 "mixed",
                 Traffic::from_flows(Family::V4, &thousand_rules().flows(FLOWS_V4_COUNT, 9)),
             )],
+            floor: Floor::Drop,
         });
     }
     let addresses = Prefixes::hosts_v4(10_000, 0x15);
@@ -207,8 +216,18 @@ fn peers<'a>(lists: &'a [(&'static str, Prefixes); 2]) -> Vec<Peer<'a>> {
                 .into_iter()
                 .filter(|(what, _)| (*what == "hit") == hits)
                 .collect(),
+            floor: Floor::Drop,
         });
     }
+    // Fewer than the kernel has room for, unless it is told otherwise.
+    peers.push(Peer {
+        name: "nftables, dnat to 100 backends, to bare tx".into(),
+        program: "nft",
+        package: "nftables",
+        put_in_force: Box::new(dnat::put_in_force),
+        traffic: vec![("65,536 connections", services::connections(65_536))],
+        floor: Floor::Tx,
+    });
     peers
 }
 

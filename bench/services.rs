@@ -17,13 +17,13 @@ use crate::traffic::{FLOWS_V4_COUNT, Flow, Traffic};
 const TCP: u8 = 6;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
-const BACKENDS: u32 = 100;
+pub const BACKENDS: u32 = 100;
 /// 192.0.2.0 and 10.0.0.0: where services and backends have their addresses.
 const SERVICES_AT: u32 = 0xc000_0200;
 const BACKENDS_AT: u32 = 0x0a00_0000;
 /// Where backends are.
-const BACKEND_NETWORKS: &[&str] = &["10.0.0.0/9"];
-const PORT: u16 = 443;
+pub const BACKEND_NETWORK: &str = "10.0.0.0/9";
+pub const PORT: u16 = 443;
 
 /// The least that a service needs, of so many.
 struct Services {
@@ -63,17 +63,22 @@ impl Services {
     }
 }
 
-const fn address_of(service: u32) -> u32 {
+pub const fn address_of(service: u32) -> u32 {
     SERVICES_AT + (service << 8)
 }
 
-const fn backend_of(service: u32, backend: u32) -> u32 {
+pub const fn backend_of(service: u32, backend: u32) -> u32 {
     BACKENDS_AT + (service << 8) + backend + 1
 }
 
 /// Packets of established connections to the first services.
 fn to_services<const COUNT: u32>(_: &Subject) -> Traffic {
     Traffic::served(&flows(COUNT, ACK), [3, 0])
+}
+
+/// Packets of so many connections to the first service, as they stand.
+pub fn connections(count: usize) -> Traffic {
+    Traffic::served(&flows(1, ACK)[..count], [0, 0])
 }
 
 /// The first packets of connections, each of another one.
@@ -121,6 +126,11 @@ fn to_others(_: &Subject) -> Traffic {
 const NAT: &str = "mode = \"nat\"\n";
 const MANY: &str = "mode = \"nat\"\ntable = 4093\n";
 const NAT_ROW: &str = "nat, 100 backends";
+
+/// A thousand services of a hundred backends.
+pub fn thousand() -> Subject {
+    Services { count: 1_000, ..Services::one(MANY) }.subject()
+}
 
 pub fn groups() -> Vec<Group> {
     let served = |name, traffic| Case {
@@ -195,7 +205,7 @@ pub fn groups() -> Vec<Group> {
             "nat, 100 backends by route",
             || {
                 let mut subject = Services { settings: "", ..Services::one(NAT) }.subject();
-                subject.beside = Beside::Routes(BACKEND_NETWORKS);
+                subject.beside = Beside::Routes(&[BACKEND_NETWORK]);
                 subject
             },
             vec![
@@ -205,7 +215,7 @@ pub fn groups() -> Vec<Group> {
         ),
         group(
             "nat, 1,000 services of 100 backends",
-            || Services { count: 1_000, ..Services::one(MANY) }.subject(),
+            thousand,
             vec![
                 served("1,000 services, traffic to 100 of them", to_services::<100>)
                     .goal(Goal::Floor(1.6)),

@@ -175,6 +175,12 @@ impl Testbed {
         self.lab.device.enter(|| attach(self.filter.program()?, GUEST))
     }
 
+    /// Drops what comes back from the guest's device, as long as what is returned lives.
+    pub fn drop_before_guest(&self) -> Result<OwnedFd> {
+        let floor = xdp(&self.generator.programs, Floor::Drop.program())?;
+        self.lab.generator.enter(|| attach(floor, "gen2"))
+    }
+
     /// Puts a ruleset's image in force, on the filter's device.
     pub fn put_in_force(&self, image: &Image) -> Result<()> {
         let extents = image::create(image.blocks())?;
@@ -185,6 +191,10 @@ impl Testbed {
         image::release(&ruleset)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
         Ok(())
+    }
+
+    pub fn maps(&self) -> Result<Maps> {
+        Ok(Maps::of_loaded(&self.filter)?)
     }
 
     /// Words of state and room for connections, with nothing in them.

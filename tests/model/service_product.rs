@@ -165,8 +165,8 @@ impl Product {
         if scratch.serve == 0 {
             return None;
         }
-        let Scratch { packet, serving, .. } = &mut scratch;
-        serve::find(image, header, frame, packet, serving).unwrap();
+        let Scratch { packet, serving, serve: asked, .. } = &mut scratch;
+        serve::find(image, header, frame, packet, *asked, serving).unwrap();
         let mut by = None;
         if serving.work == Work::Forward as u32 {
             serve::choose(image, memory, header, frame, packet, serving).unwrap();

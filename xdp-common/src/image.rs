@@ -91,7 +91,7 @@ pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// scratch that the filter shares with the programs that it goes on with, which another version's
 /// command line may load. It goes up with any change that an older program or command line would
 /// misread.
-pub const LAYOUT: u32 = 9;
+pub const LAYOUT: u32 = 8;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
@@ -318,8 +318,19 @@ pub struct Header {
     /// of an address is the class that stands for it in keys, 0 for none.
     pub service_prefixes_v4_root: u32,
     pub service_prefixes_v6_root: u32,
-    pub unused: u32,
-    pub reserved: [u64; 23],
+    /// The first lines of the bits that addresses of services, and of nat backends, have set, and how many bits
+    /// there are, as powers of two. See [`crate::lookup::services::Bits`].
+    pub service_bits: u32,
+    pub service_bits_log: u32,
+    pub reply_bits: u32,
+    pub reply_bits_log: u32,
+    /// As [`Self::service_keys`] and what follows it, of nat backends and of this host's own addresses.
+    pub reply_keys: u32,
+    pub reply_table: u32,
+    pub reply_table_lines: u32,
+    /// The keys of both kinds of bits.
+    pub service_bits_keys: [u64; 2],
+    pub reserved: [u64; 18],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());

@@ -8,7 +8,7 @@ use aya_ebpf::programs::XdpContext;
 use xdp_common::capacity::{CONNECTION_SLOTS, STATE_SLOTS};
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve;
-use xdp_common::filter::services::{Report, Work};
+use xdp_common::filter::services::{Report, Work, asked};
 use xdp_common::filter::tracking::{Beside, LINES_PER_SLOT, STATES_PER_SLOT};
 use xdp_common::image::{Header, LINE_WORDS, Line};
 use xdp_common::packet::tunnel::is_plain;
@@ -45,16 +45,17 @@ pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     let header = image.header();
-    let Scratch { packet, serving, zero, .. } = &mut cpu.scratch;
+    let Scratch { packet, serving, serve: asked, zero, .. } = &mut cpu.scratch;
     let frame = Linear::new(&ctx, *zero);
     serving.report = Report::None as u32;
-    if is_plain(packet, serve::before(&frame, packet))
+    if *asked & asked::ICMP != 0
+        && is_plain(packet, serve::before(&frame, packet))
         && (quotation::is_error(packet) || echo::is_request(packet))
     {
         go_on::<{ stages::ICMP }>(&ctx);
         return broken(cpu);
     }
-    if serve::find(&image, header, &frame, packet, serving).is_none() {
+    if serve::find(&image, header, &frame, packet, *asked, serving).is_none() {
         return broken(cpu);
     }
     let cpu = launder(cpu);

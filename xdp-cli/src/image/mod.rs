@@ -15,6 +15,7 @@ mod maglev;
 pub mod metadata;
 pub mod nic;
 mod rules;
+mod service_bits;
 mod service_classes;
 mod service_clients;
 mod service_tables;

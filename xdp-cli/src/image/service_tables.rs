@@ -6,9 +6,7 @@ use xdp_common::capacity::MAX_BACKENDS_OF_ONE;
 use xdp_common::filter::services::MAX_SHARED;
 use xdp_common::filter::tracking::{SPARE_BITS, SPARES};
 use xdp_common::image::{Header, Lines, flag};
-use xdp_common::lookup::services::{
-    self, Backend, ENTRY_WORDS, Front, GONE, KEY_OWN, KEY_REPLY, PLACE_BITS,
-};
+use xdp_common::lookup::services::{self, Backend, ENTRY_WORDS, Front, GONE, PLACE_BITS};
 
 use crate::ruleset::services::TABLES;
 
@@ -96,10 +94,7 @@ pub fn fronts<L: Lines>(lines: &L) -> Vec<Front> {
     for at in 0..header.service_table_lines {
         let Some(line) = lines.line(header.service_table.wrapping_add(at)) else { break };
         for entry in line.chunks_exact(ENTRY_WORDS) {
-            let [_, _, rest, leads_to] = *entry else { continue };
-            if rest & (KEY_REPLY | KEY_OWN) != 0 {
-                continue;
-            }
+            let [.., leads_to] = *entry else { continue };
             let mut at = leads_to as u32;
             for _ in 0..=MAX_SHARED {
                 let Some(line) = lines.line(at).filter(|_| at != 0) else { break };

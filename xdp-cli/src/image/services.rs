@@ -18,6 +18,7 @@ use super::domains::{Generator, Seed};
 use super::interval_tree::LineWriter;
 use super::lpm::TooLarge;
 use super::maglev::{self, Candidate};
+use super::service_bits;
 use super::service_classes::{Classes, destinations, key};
 use super::service_clients::Clients;
 pub use super::service_tables::{
@@ -112,7 +113,7 @@ pub fn write(
         history: moments(settings.history),
         written: FxHashMap::default(),
     };
-    let mut entries = Vec::new();
+    let (mut entries, mut replies) = (Vec::new(), Vec::new());
     for (key, of) in destinations(services, &classes) {
         let protocol = (key[2] >> KEY_PROTOCOL_SHIFT) as u8;
         let line = fronts.line(&of, protocol, lines);
@@ -120,15 +121,20 @@ pub fn write(
     }
     for (key, origin) in origins(settings, services, counters) {
         header.flags |= flag::SERVICE_REPLIES;
-        entries.push((key, lines.push(origin.to_line())));
+        replies.push((key, lines.push(origin.to_line())));
     }
     if matches!(settings.next_hop, NextHop::Mac(_)) && header.has(flag::SERVICE_REPLIES) {
-        entries.extend(context.own.iter().map(|address| (own_key(*address), 1)));
+        replies.extend(context.own.iter().map(|address| (own_key(*address), 1)));
     }
+    service_bits::write(&entries, &replies, context.seed.next(), header, lines);
     let (keys, table) = place(&entries, context.seed);
     header.service_keys = lines.push(keys);
     header.service_table_lines = table.len() as u32;
     header.service_table = lines.append(table);
+    let (keys, table) = place(&replies, context.seed);
+    header.reply_keys = lines.push(keys);
+    header.reply_table_lines = table.len() as u32;
+    header.reply_table = lines.append(table);
     Ok(())
 }
 

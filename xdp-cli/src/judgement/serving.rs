@@ -8,7 +8,7 @@
 use xdp_common::filter::effect::Decision;
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve;
-use xdp_common::filter::services::{self, Report, Serving, Work};
+use xdp_common::filter::services::{self, Report, Serving, Work, asked as asks};
 use xdp_common::filter::tracking::{Beside, NOT_ALL_UP};
 use xdp_common::image::{Header, Line, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, State, answers};
@@ -35,9 +35,9 @@ pub(super) fn serve<L: Lines>(
     frame: &[u8],
     scratch: &mut Scratch,
 ) -> Option<Vec<u8>> {
-    let Scratch { packet, serving, effect, .. } = scratch;
+    let Scratch { packet, serving, effect, serve: asked, .. } = scratch;
     let mut copied = Copied(frame.to_vec());
-    match taken(lines, header, &mut copied, packet, serving) {
+    match taken(lines, header, &mut copied, packet, *asked, serving) {
         Some(Some((verdict, lost))) => {
             effect.decision = Decision::new(verdict, Reason::Service);
             if serving.work != Work::Echo as u32 {
@@ -60,18 +60,20 @@ fn taken<L: Lines>(
     header: &Header,
     frame: &mut Copied,
     packet: &Packet,
+    asked: u32,
     serving: &mut Serving,
 ) -> Option<Option<Served>> {
     serving.work = Work::None as u32;
     serving.report = Report::None as u32;
     serving.answer.problem = Problem::None as u32;
     let bytes = frame.0.as_slice();
-    let is_icmp = is_plain(packet, serve::before(bytes, packet))
+    let is_icmp = asked & asks::ICMP != 0
+        && is_plain(packet, serve::before(bytes, packet))
         && (quotation::is_error(packet) || echo::is_request(packet));
     if is_icmp {
         serve::find_of_icmp(lines, header, bytes, packet, serving)?;
     } else {
-        serve::find(lines, header, bytes, packet, serving)?;
+        serve::find(lines, header, bytes, packet, asked, serving)?;
     }
     if serving.work == Work::None as u32 {
         return Some(None);

@@ -28,7 +28,7 @@ pub struct Scratch {
     /// Always 0, but the verifier does not know that: adding it makes the verifier forget a range, so
     /// states merge.
     pub zero: u32,
-    /// Whether services are asked about it: 0 or 1.
+    /// What services are asked about it: bits of [`services::asked`], 0 for nothing.
     pub serve: u32,
     /// Whether this is a question, which remembers nothing: 0 or 1. Written by the command line alone.
     pub question: u32,
@@ -94,7 +94,7 @@ pub fn judge<L: Lines, E: DynamicEntries, N: AskNames + AskLimits>(
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_stages(lines, entries, names, header, scratch);
     scratch.effect.decision = decision;
-    remember_services(header, launder(scratch));
+    remember_services(lines, header, launder(scratch));
 }
 
 /// Goes on with a packet whose judgement stopped at the lists of names, and judges it to its end: by
@@ -109,7 +109,7 @@ pub fn judge_from_rules<L: Lines>(
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_from_rules(lines, limits, header, scratch);
     scratch.effect.decision = decision;
-    remember_services(header, scratch);
+    remember_services(lines, header, scratch);
 }
 
 /// Goes on with a packet whose judgement stopped at the limit of a rule. Whether it stops at another one; else it is
@@ -129,17 +129,17 @@ pub fn judge_from_limit<L: Lines>(
         Stage::Break(decision) => decision,
     };
     scratch.effect.decision = decision;
-    remember_services(header, scratch);
+    remember_services(lines, header, scratch);
     false
 }
 
-/// Notes whether services are asked about the packet.
+/// Notes what services are asked about the packet.
 #[inline(always)]
-fn remember_services(header: &Header, scratch: &mut Scratch) {
+fn remember_services<L: Lines>(lines: &L, header: &Header, scratch: &mut Scratch) {
     scratch.serve = 0;
     if header.has(flag::SERVICES) {
         let Scratch { packet, malformed, effect, .. } = &*scratch;
-        scratch.serve = u32::from(services::concerns(packet, *malformed, effect.decision));
+        scratch.serve = services::concerns(lines, header, packet, *malformed, effect.decision);
         scratch.generation = header.generation;
     }
 }

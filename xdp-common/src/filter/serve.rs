@@ -20,13 +20,14 @@ pub fn find<L: Lines, P: PacketBytes + ?Sized>(
     header: &Header,
     frame: &P,
     packet: &Packet,
+    asked: u32,
     serving: &mut Serving,
 ) -> Option<()> {
     serving.work = Work::None as u32;
     if !is_plain(packet, before(frame, packet)) {
         return Some(());
     }
-    services::find(lines, header, packet, serving)
+    services::find(lines, header, packet, asked, serving)
 }
 
 /// Chooses the backend of a packet that goes to one, and leaves it in `serving`. `None` is a corrupt image.

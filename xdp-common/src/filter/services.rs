@@ -8,9 +8,9 @@ use crate::filter::effect::Decision;
 use crate::filter::tracking;
 use crate::image::{Header, Lines, flag};
 use crate::lookup::lpm;
-use crate::lookup::services::{self, Front, Key, LINE_BITS, Origin};
+use crate::lookup::services::{self, Bits, Front, Key, LINE_BITS, Origin};
 use crate::packet::icmp_error::Answer;
-use crate::packet::{Packet, Transport};
+use crate::packet::{Network, Packet, Transport};
 use crate::stats::counter::CounterId;
 use crate::stats::verdict::{Reason, Verdict};
 use crate::verifier::launder;
@@ -179,27 +179,74 @@ pub enum Work {
     Echo = 5,
 }
 
-/// Whether services are asked about a packet of which that was decided. With bypass, they are asked
-/// too.
-#[inline(always)]
-pub fn concerns(packet: &Packet, malformed: u32, decision: Decision) -> bool {
-    malformed == 0
-        && packet.network.is_ip()
-        && (decision.verdict() == Verdict::Pass as u32
-            || decision.reason() == Reason::Default as u32)
+/// What services are asked about a packet: bits. With bypass, they are asked too.
+pub mod asked {
+    /// Its destination may be an address of a service.
+    pub const DESTINATION: u32 = 1;
+    /// Its source may be a nat backend.
+    pub const SOURCE: u32 = 2;
+    /// It may be an error about a connection, or a request for an echo.
+    pub const ICMP: u32 = 4;
 }
 
-/// Finds the service that takes a packet, or the one that it is a reply of, and leaves it in `serving`.
-/// `None` is a corrupt image.
+/// What services are asked about a packet of which that was decided: bits of [`asked`]. Of a packet that no
+/// service takes it is nearly always nothing, and then no other program is asked.
+#[inline(always)]
+pub fn concerns<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    malformed: u32,
+    decision: Decision,
+) -> u32 {
+    let may_serve = malformed == 0
+        && packet.network.is_ip()
+        && (decision.verdict() == Verdict::Pass as u32
+            || decision.reason() == Reason::Default as u32);
+    if !may_serve || packet.transport == Transport::PLAIN {
+        return 0;
+    }
+    if packet.transport == Transport::ICMP {
+        return asked::ICMP;
+    }
+    // What cannot be read is left to those who say so.
+    addresses(lines, header, packet).unwrap_or(asked::DESTINATION | asked::SOURCE)
+}
+
+#[inline(always)]
+fn addresses<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<u32> {
+    let is_v6 = packet.network == Network::IPV6;
+    let keys = header.service_bits_keys;
+    let bits = Bits { at: header.service_bits, log: header.service_bits_log, keys };
+    let mut asked = 0;
+    // Addresses in prefixes have no bits of their own.
+    if bits.may_have(lines, is_v6, packet.destination)? || header.has(flag::SERVICE_PREFIXES) {
+        asked |= asked::DESTINATION;
+    }
+    if header.has(flag::SERVICE_REPLIES) {
+        let bits = Bits { at: header.reply_bits, log: header.reply_bits_log, keys };
+        if bits.may_have(lines, is_v6, packet.source)? {
+            asked |= asked::SOURCE;
+        }
+    }
+    Some(asked)
+}
+
+/// Finds the service that takes a packet, or the one that it is a reply of, and leaves it in `serving`;
+/// `asked` is what [`concerns`] says. `None` is a corrupt image.
 #[inline(always)]
 pub fn find<L: Lines>(
     lines: &L,
     header: &Header,
     packet: &Packet,
+    asked: u32,
     serving: &mut Serving,
 ) -> Option<()> {
     serving.work = Work::None as u32;
-    if packet.transport == Transport::FRAGMENT {
+    serving.front = 0;
+    if asked & asked::DESTINATION == 0 {
+        // It may be a reply.
+    } else if packet.transport == Transport::FRAGMENT {
         let key = Key::destination(packet).for_fragments();
         serving.front = services::find(lines, header, key)?;
         if serving.front == 0 && header.has(flag::SERVICE_PREFIXES) {
@@ -220,7 +267,7 @@ pub fn find<L: Lines>(
         }
         return Some(());
     }
-    forward_or_return(lines, header, packet, serving)
+    forward_or_return(lines, header, packet, asked, serving)
 }
 
 /// Leaves the first of the fronts that are asked about packets to an address with that key; 0 where there
@@ -255,23 +302,24 @@ fn forward_or_return<L: Lines>(
     lines: &L,
     header: &Header,
     packet: &Packet,
+    asked: u32,
     serving: &mut Serving,
 ) -> Option<()> {
     if serving.front != 0 {
         serving.work = Work::Forward as u32;
         return Some(());
     }
-    if header.has(flag::SERVICE_REPLIES) {
+    if asked & asked::SOURCE != 0 && header.has(flag::SERVICE_REPLIES) {
         let key = Key::source(packet);
-        serving.origin = services::find(lines, header, key)?;
+        serving.origin = services::find_reply(lines, header, key)?;
         if serving.origin == 0 {
-            serving.origin = services::find(lines, header, key.for_any_port())?;
+            serving.origin = services::find_reply(lines, header, key.for_any_port())?;
         }
         if serving.origin != 0 {
             serving.work = Work::Return as u32;
             // Where the kernel is asked for the way, it says that a packet is to this host.
             let origin = Origin::of(lines.line(serving.origin)?);
-            if origin.has_mac != 0 && services::find(lines, header, Key::own(packet))? != 0 {
+            if origin.has_mac != 0 && services::find_reply(lines, header, Key::own(packet))? != 0 {
                 serving.work = Work::None as u32;
             }
         }
@@ -303,7 +351,7 @@ pub fn find_of_icmp<L: Lines>(
     if serving.front != 0 {
         for_client(lines, header, about, launder(serving))?;
     }
-    forward_or_return(lines, header, about, serving)
+    forward_or_return(lines, header, about, asked::SOURCE, serving)
 }
 
 /// Of the fronts that share an address, leaves the first that takes this client; 0 where none does. `None`

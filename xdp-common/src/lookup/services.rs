@@ -1,12 +1,14 @@
 //! From a packet to the service that takes it, and to the backend that serves it.
 //!
 //! ```text
+//! bits      one for each address, set where a service or a backend that replies has it (see [`Bits`])
 //! keys      a line: keys for addresses and ports
 //! table     lines of two entries, each four words: the address (two words), the rest of its key, and
 //!           where it leads. An entry lies in one of the two lines that its hash chooses
 //!   rest      bits 0-15 port, 16-23 protocol, 24 IPv6, 25 a reply of a backend, 26 any port, 27 a
 //!             later fragment, 28 a prefix, 29 a request for an echo, 30 an address of this host,
-//!             63 always set, so that no entry is 0. With a prefix, the address is the number of its class
+//!             63 always set, so that no entry is 0. With a prefix, the address is the number of its class.
+//!             Replies, and addresses of this host, have a table of their own
 //!   leads to  the line of a front, or of a reply's origin; 1 for an address of this host
 //! front     a line: a service as it is reached by an address, a protocol and a port
 //! places    32 bits each, 16 on a line: the number of a backend of the service, and in the upper half
@@ -127,22 +129,17 @@ impl Key {
     #[inline(always)]
     pub const fn places(self, keys: &Line, lines: u32) -> [u32; 2] {
         let Self([high, low, rest]) = self;
-        let mut hash = [0; 2];
-        let mut which = 0;
-        while which < 2 {
-            let k = which * 3;
-            // Three products of 64 bits mixed between: the entry is compared as a whole, so that the
-            // hash has to spread and nothing else.
-            let mut sum = keys[6 + which];
-            sum = (sum ^ high).wrapping_mul(keys[k] | 1);
-            sum ^= sum >> 32;
-            sum = (sum ^ low).wrapping_mul(keys[k + 1] | 1);
-            sum ^= sum >> 32;
-            sum = (sum ^ rest).wrapping_mul(keys[k + 2] | 1);
-            hash[which] = ((sum >> 32).wrapping_mul(lines as u64) >> 32) as u32;
-            which += 1;
-        }
-        hash
+        // The entry is compared as a whole, and no packet brings keys into the table: so the hash has to
+        // spread and nothing else. Products that do not wait for each other are fast.
+        let sum = high
+            .wrapping_mul(keys[0] | 1)
+            .wrapping_add(low.wrapping_mul(keys[1] | 1))
+            .wrapping_add(rest.wrapping_mul(keys[2] | 1));
+        let other = (sum ^ sum >> 32).wrapping_mul(keys[3] | 1);
+        [
+            ((sum >> 32).wrapping_mul(lines as u64) >> 32) as u32,
+            ((other >> 32).wrapping_mul(lines as u64) >> 32) as u32,
+        ]
     }
 }
 
@@ -366,14 +363,63 @@ macro_rules! on_a_line {
 
 on_a_line!(Front, Backend, Origin);
 
-/// Where a key leads: a line; 0 where it has no entry. `None` is a corrupt image.
+/// Bits of a filter that is read before the table: an address that is in no key has its bit set by chance
+/// alone, and costs no more than that one line. They lie in the near caches, where the table of many
+/// backends does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// The first line.
+    pub at: u32,
+    /// How many bits there are, as a power of two: a line or more.
+    pub log: u32,
+    pub keys: [u64; 2],
+}
+
+impl Bits {
+    /// Bits for each address, at least.
+    pub const FOR_EACH: usize = 16;
+    /// The least and the most that there are.
+    pub const LEAST: u32 = LINE_BITS.ilog2();
+    pub const MOST: u32 = 22;
+
+    /// The bit of an address, as in [`Packet::destination`].
+    #[inline(always)]
+    pub const fn bit(self, [high, low]: [u64; 2]) -> u32 {
+        let sum =
+            high.wrapping_mul(self.keys[0] | 1).wrapping_add(low.wrapping_mul(self.keys[1] | 1));
+        (sum >> 32) as u32 >> (32_u32.wrapping_sub(self.log) & 31)
+    }
+
+    /// Whether some key may have that address. `None` is a corrupt image.
+    #[inline(always)]
+    pub fn may_have<L: Lines>(self, lines: &L, is_v6: bool, address: [u64; 2]) -> Option<bool> {
+        let [high, low] = address;
+        let bit = self.bit([high, if is_v6 { low } else { 0 }]);
+        let word = lines.line(self.at.wrapping_add(bit / LINE_BITS))?[(bit / 64) as usize & 7];
+        Some(word >> (bit % 64) & 1 != 0)
+    }
+}
+
+/// Where the key of a service's address leads: a line; 0 where it has no entry. `None` is a corrupt image.
 #[inline(always)]
 pub fn find<L: Lines>(lines: &L, header: &Header, key: Key) -> Option<u32> {
-    let places = key.places(lines.line(header.service_keys)?, header.service_table_lines);
+    find_in(lines, header.service_keys, (header.service_table, header.service_table_lines), key)
+}
+
+/// The same of the key of a backend that replies, and of an address of this host. These lie in a table of their
+/// own, so that the one of the services is small enough for the near caches.
+#[inline(always)]
+pub fn find_reply<L: Lines>(lines: &L, header: &Header, key: Key) -> Option<u32> {
+    find_in(lines, header.reply_keys, (header.reply_table, header.reply_table_lines), key)
+}
+
+#[inline(always)]
+fn find_in<L: Lines>(lines: &L, keys: u32, table: (u32, u32), key: Key) -> Option<u32> {
+    let places = key.places(lines.line(keys)?, table.1);
     let mut found = 0;
     let mut which = 0;
     while which < 2 {
-        let line = lines.line(header.service_table.wrapping_add(places[which]))?;
+        let line = lines.line(table.0.wrapping_add(places[which]))?;
         let mut entry = 0;
         while entry < LINE_WORDS {
             let Key([high, low, rest]) = key;
