@@ -35,6 +35,8 @@ mod maglev;
 mod messages;
 #[path = "model/packet.rs"]
 mod packet;
+#[path = "model/possible.rs"]
+mod possible;
 #[allow(dead_code, reason = "as above")]
 #[path = "model/rulesets.rs"]
 mod rulesets;

@@ -31,6 +31,9 @@ mod messages;
 #[path = "model/packet.rs"]
 mod packet;
 #[allow(dead_code, reason = "made for the model\'s tests, which use all of it")]
+#[path = "model/possible.rs"]
+mod possible;
+#[allow(dead_code, reason = "made for the model\'s tests, which use all of it")]
 #[path = "model/rulesets.rs"]
 mod rulesets;
 #[allow(dead_code, reason = "as above")]

@@ -29,6 +29,7 @@ mod model {
     pub mod messages;
     pub mod packet;
     pub mod product;
+    pub mod possible;
     pub mod rulesets;
     pub mod service_config;
 }

@@ -78,7 +78,12 @@ fn what_carries_a_packet_changes_nothing() {
         let mut config = rulesets::config(&mut dice);
         // A packet without an Ethernet header has no MAC addresses and no tag.
         config.rules.retain(|rule| {
-            rule.source_mac.is_empty() && rule.destination_mac.is_empty() && rule.vlan.is_none()
+            rule.source_mac.is_empty()
+                && rule.destination_mac.is_empty()
+                && rule.vlan.is_none()
+                && rule.not.source_mac.is_empty()
+                && rule.not.destination_mac.is_empty()
+                && rule.not.vlan.is_none()
         });
         // Nor is a query under labels answered.
         for list in &mut config.domains {

@@ -5,7 +5,7 @@ use super::dice::{Dice, seed};
 use super::possible::can_match;
 use super::product::Product;
 use super::rulesets::{
-    DSCP, FRAGMENTS, ICMP_TYPES, LENGTHS, MACS, PORTS, TTLS, VLANS, negations, prefix, range,
+    DSCP, FRAGMENTS, ICMP_TYPES, LENGTHS, MACS, PORTS, TTLS, VLANS, between, negations, prefix,
 };
 
 fn any_rule(dice: &mut Dice) -> Rule {
@@ -38,8 +38,8 @@ fn any_rule(dice: &mut Dice) -> Rule {
     rule.tcp_flags = dice.maybe(8, |dice| dice.some(1, 3, flag)).unwrap_or_default();
     rule.vlan = dice.maybe(8, |dice| Vlan::Ids(vec![dice.pick(&VLANS)]));
     rule.source_mac = dice.maybe(8, |dice| vec![dice.pick(&MACS)]).unwrap_or_default();
-    rule.length = dice.maybe(8, |dice| vec![range(dice, &LENGTHS)]).unwrap_or_default();
-    rule.ttl = dice.maybe(8, |dice| vec![range(dice, &TTLS)]).unwrap_or_default();
+    rule.length = dice.maybe(8, |dice| vec![between(dice, &LENGTHS)]).unwrap_or_default();
+    rule.ttl = dice.maybe(8, |dice| vec![between(dice, &TTLS)]).unwrap_or_default();
     rule.fragment = dice.maybe(8, |dice| dice.pick(&FRAGMENTS));
     if dice.one_in(2) {
         negations(dice, &mut rule, 5);

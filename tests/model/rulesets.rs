@@ -322,7 +322,7 @@ pub fn negations(dice: &mut Dice, rule: &mut Rule, seldom: usize) {
     let has_ports = !matches!(rule.protocol, Some(Protocol::Icmp | Protocol::Icmpv6));
     let has_types = !has_ports;
     let Rule { not, .. } = rule;
-    let mut maybe = |dice: &mut Dice| dice.one_in(seldom);
+    let maybe = |dice: &mut Dice| dice.one_in(seldom);
     if maybe(dice) {
         not.protocol = dice.some(1, 3, |dice| {
             let number = dice.pick(&[6, 17, 47, 50]);
@@ -337,10 +337,10 @@ pub fn negations(dice: &mut Dice, rule: &mut Rule, seldom: usize) {
         not.destination = dice.some(1, 3, prefix);
     }
     if has_ports && maybe(dice) {
-        not.source_port = dice.some(1, 3, |dice| range(dice, &PORTS));
+        not.source_port = dice.some(1, 3, |dice| between(dice, &PORTS));
     }
     if has_ports && maybe(dice) {
-        not.destination_port = dice.some(1, 3, |dice| range(dice, &PORTS));
+        not.destination_port = dice.some(1, 3, |dice| between(dice, &PORTS));
     }
     if has_types && maybe(dice) {
         not.icmp_type = dice.some(1, 3, |dice| dice.pick(&ICMP_TYPES));
@@ -363,17 +363,17 @@ pub fn negations(dice: &mut Dice, rule: &mut Rule, seldom: usize) {
         not.destination_mac = dice.some(1, 3, |dice| dice.pick(&MACS));
     }
     if maybe(dice) {
-        not.length = dice.some(1, 3, |dice| range(dice, &LENGTHS));
+        not.length = dice.some(1, 3, |dice| between(dice, &LENGTHS));
     }
     if maybe(dice) {
-        not.ttl = dice.some(1, 3, |dice| range(dice, &TTLS));
+        not.ttl = dice.some(1, 3, |dice| between(dice, &TTLS));
     }
     if maybe(dice) {
         not.fragment = Some(dice.pick(&FRAGMENTS));
     }
 }
 
-pub fn range<T: Copy + Ord>(dice: &mut Dice, ends: &[T]) -> (T, T) {
+pub fn between<T: Copy + Ord>(dice: &mut Dice, ends: &[T]) -> (T, T) {
     let (one, other) = (dice.pick(ends), dice.pick(ends));
     if dice.one_in(2) { (one, one) } else { (one.min(other), one.max(other)) }
 }
@@ -441,10 +441,10 @@ fn usual_rule(dice: &mut Dice, name: String) -> Rule {
     }
     rule.vlan = dice.maybe(4, vlan);
     if dice.one_in(6) {
-        rule.length = dice.some(1, 3, |dice| range(dice, &LENGTHS));
+        rule.length = dice.some(1, 3, |dice| between(dice, &LENGTHS));
     }
     if dice.one_in(6) {
-        rule.ttl = dice.some(1, 3, |dice| range(dice, &TTLS));
+        rule.ttl = dice.some(1, 3, |dice| between(dice, &TTLS));
     }
     rule.fragment = dice.maybe(8, |dice| dice.pick(&FRAGMENTS));
     if dice.one_in(6) {
@@ -461,7 +461,7 @@ fn maybe_ports(dice: &mut Dice) -> Vec<(u16, u16)> {
     if !dice.one_in(3) {
         return Vec::new();
     }
-    dice.some(1, 3, |dice| range(dice, &PORTS))
+    dice.some(1, 3, |dice| between(dice, &PORTS))
 }
 
 /// Adds prefixes of families that the protocol allows. If both sides have prefixes, both have these

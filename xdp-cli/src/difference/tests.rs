@@ -163,12 +163,12 @@ fn a_list_that_becomes_of_another_kind_is_another() {
 #[test]
 fn every_key_of_a_rule_is_compared() {
     let whole = "protocol = 'tcp'\nsource = '10.0.0.0/8'\ndestination = '192.0.2.1'\nsource_port = 1\n\
-        destination_port = 2\ntcp_flags = 'syn,!ack'\ndscp = 'ef'\nvlan = 7\n\
+        destination_port = 2\ntcp_flags = 'syn,!ack'\ndscp = ['ef', 1]\nvlan = [7, 8]\n\
         source_mac = '02:00:00:00:00:09'\ndestination_mac = '02:00:00:00:00:0a'\nlength = '40-100'\nttl = 64\n\
         fragment = false\nnot_protocol = 47\nnot_source = '10.1.0.0/16'\nnot_destination = '192.0.2.2'\n\
         not_source_port = 7\nnot_destination_port = 8\nnot_tcp_flags = 'rst'\nnot_dscp = 1\nnot_vlan = 8\n\
         not_source_mac = '02:00:00:00:00:01'\nnot_destination_mac = '02:00:00:00:00:02'\n\
-        not_length = 50\nnot_ttl = 1\nnot_fragment = true\naction = 'redirect'\n\
+        not_length = 50\nnot_ttl = 1\nnot_fragment = 'later'\naction = 'redirect'\n\
         to = 'eth1'\nset_source_mac = '02:00:00:00:00:01'\nset_destination_mac = '02:00:00:00:00:02'\n";
     let other = [
         ("protocol = 'tcp'", "protocol = 6"),
@@ -177,8 +177,8 @@ fn every_key_of_a_rule_is_compared() {
         ("source_port = 1", "source_port = '1-2'"),
         ("destination_port = 2", "destination_port = 3"),
         ("tcp_flags = 'syn,!ack'", "tcp_flags = 'syn,ack'"),
-        ("dscp = 'ef'", "dscp = 'le'"),
-        ("vlan = 7", "vlan = 'none'"),
+        ("dscp = ['ef', 1]", "dscp = ['be', 1]"),
+        ("vlan = [7, 8]", "vlan = [7, 8, 9]"),
         ("source_mac = '02:00:00:00:00:09'", "source_mac = '02:00:00:00:00:08'"),
         ("destination_mac = '02:00:00:00:00:0a'", ""),
         ("length = '40-100'", "length = ['40-99', 100]"),
@@ -196,7 +196,7 @@ fn every_key_of_a_rule_is_compared() {
         ("not_destination_mac = '02:00:00:00:00:02'", ""),
         ("not_length = 50", "not_length = '50-51'"),
         ("not_ttl = 1", "not_ttl = [1, 2]"),
-        ("not_fragment = true", "not_fragment = 'later'"),
+        ("not_fragment = 'later'", "not_fragment = true"),
         ("to = 'eth1'", "to = 'eth2'"),
         ("set_source_mac = '02:00:00:00:00:01'", ""),
         ("set_destination_mac = '02:00:00:00:00:02'", "set_destination_mac = '02:00:00:00:00:03'"),

@@ -3,17 +3,9 @@
 use super::super::prefix::{Family, IpPrefix};
 use super::super::report::Report;
 use super::super::table::{Placed, TomlTable};
-use super::field::{ICMP, ICMPV6};
+use super::field::{EXTENSION_HEADERS, ICMP, ICMPV6, SCTP, TCP, UDP};
 use super::{Conditions, IS, NOT, negation};
 use crate::ruleset::Protocol;
-
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
-pub(super) const SCTP: u8 = 132;
-
-/// Protocol numbers that are extension headers in IPv6, but ordinary protocols in IPv4: hop-by-hop,
-/// routing, fragment, AH, destination options, mobility, HIP and shim6.
-pub(super) const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
 pub(super) fn report(
     table: &TomlTable<'_>,

@@ -19,6 +19,14 @@ const PROTOCOL_HINT: &str =
 pub(super) const ICMP: u8 = 1;
 pub(super) const ICMPV6: u8 = 58;
 
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const SCTP: u8 = 132;
+
+/// Protocol numbers that are extension headers in IPv6, but ordinary protocols in IPv4: hop-by-hop,
+/// routing, fragment, AH, destination options, mobility, HIP and shim6.
+pub(super) const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
+
 /// Reads the one protocol of a rule.
 pub(super) fn protocol(
     table: &mut TomlTable<'_>,

@@ -4,8 +4,7 @@
 use super::super::prefix::{Family, IpPrefix};
 use super::super::report::Report;
 use super::super::table::Placed;
-use super::contradiction::{EXTENSION_HEADERS, SCTP, TCP, UDP};
-use super::field::{ICMP, ICMPV6};
+use super::field::{EXTENSION_HEADERS, ICMP, ICMPV6, SCTP, TCP, UDP};
 use super::{Conditions, IS, NOT};
 use crate::ruleset::{Fragment, MAX_DSCP, Protocol, TcpFlags, Vlan};
 

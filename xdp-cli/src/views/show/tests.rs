@@ -163,6 +163,22 @@ fn every_key_is_shown() {
     vlan = [5, 7]
     source_mac = "02:00:00:00:00:09"
     destination_mac = ["02:00:00:00:00:0a", "02:00:00:00:00:0b"]
+    length = [40, "576-1500"]
+    ttl = "2-255"
+    fragment = false
+    not_protocol = ["udp", 47]
+    not_source = "10.1.0.0/16"
+    not_destination = ["192.0.2.2", "2001:db8::2"]
+    not_source_port = ["2000-3000", 5060]
+    not_destination_port = 22
+    not_tcp_flags = "rst"
+    not_dscp = [8, 9, 10]
+    not_vlan = [6, 7]
+    not_source_mac = "02:00:00:00:00:08"
+    not_destination_mac = "02:00:00:00:00:0a"
+    not_length = 1000
+    not_ttl = [64, "128-130"]
+    not_fragment = "first"
     action = "redirect"
     to = "eth\"1"
     set_source_mac = "02:00:00:00:00:01"
@@ -173,6 +189,8 @@ fn every_key_is_shown() {
     protocol = "icmp"
     icmp_type = [0, 8]
     vlan = "none"
+    fragment = "first"
+    not_icmp_type = 0
     action = "bounce"
 
     [[rule]]
@@ -267,7 +285,7 @@ fn terse_writes_out_what_names_stand_for() {
 fn as_json() {
     let mut out = Vec::new();
     json::write(&mut out, &[shown(ALL, false)]).unwrap();
-    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"domains":[],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}],"service_settings":{},"services":[]}]"#);
+    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"[{"interface":"eth0","mode":"native","generation":3,"loaded_at":"2026-01-31T12:00:00.250Z","config":"/etc/xdpctl/x.toml","policy":{"default":"pass","malformed":"drop","fragments":"drop"},"arp":{"action":"drop","allow":["192.0.2.1","192.0.2.2"]},"allowlists":[{"name":"everyone","catch_all":true,"entries":{"ipv4":1,"ipv6":0},"files":[{"file":"/etc/xdpctl/x.toml","entries":1}],"prefixes":["0.0.0.0/0"]}],"blocklists":[{"name":"drop","match":"either","action":"drop","min_entries":2,"max_shrink":"50%","entries":{"ipv4":3,"ipv6":2},"files":[{"file":"/etc/xdpctl/x.toml","entries":3},{"file":"/etc/xdpctl/list","entries":2}],"prefixes":["10.0.0.0/24","10.0.0.1","203.0.113.7","2001:db8::/32","2001:db8::1"]},{"name":"none","match":"source","action":"count","allow_empty":true,"entries":{"ipv4":0,"ipv6":0},"files":[],"prefixes":[]}],"domains":[],"rules":[{"name":"all","protocol":"tcp","source":["10.0.0.0/8","2001:db8::/32"],"destination":["192.0.2.1","2001:db8::1"],"source_port":"1024-65535","destination_port":["1-3",80,443],"tcp_flags":"syn,!ack","dscp":[0,46],"vlan":[5,7],"source_mac":"02:00:00:00:00:09","destination_mac":["02:00:00:00:00:0a","02:00:00:00:00:0b"],"length":[40,"576-1500"],"ttl":"2-255","fragment":false,"not_protocol":["udp",47],"not_source":"10.1.0.0/16","not_destination":["192.0.2.2","2001:db8::2"],"not_source_port":["2000-3000",5060],"not_destination_port":22,"not_tcp_flags":"rst","not_dscp":[8,9,10],"not_vlan":[6,7],"not_source_mac":"02:00:00:00:00:08","not_destination_mac":"02:00:00:00:00:0a","not_length":1000,"not_ttl":[64,"128-130"],"not_fragment":"first","action":"redirect","to":"eth\"1","set_source_mac":"02:00:00:00:00:01","set_destination_mac":"02:00:00:00:00:02"},{"name":"icmp","protocol":"icmp","icmp_type":[0,8],"vlan":"none","fragment":"first","not_icmp_type":0,"action":"bounce"},{"name":"rest","protocol":47,"action":"redirect","to":4}],"service_settings":{},"services":[]}]"#);
 }
 
 /// What is shown loads again to the same ruleset, which is then shown the same, except for
