@@ -330,8 +330,14 @@ pub struct Header {
     pub reply_table_lines: u32,
     /// The keys of both kinds of bits.
     pub service_bits_keys: [u64; 2],
-    pub reserved: [u64; 18],
+    /// The indexes of interfaces that take redirected frames; 0 for none. What a route leads to that is
+    /// not among them goes by way of the kernel's stack.
+    pub targets: [u32; TARGETS],
+    pub reserved: [u64; 10],
 }
+
+/// Interfaces that services may redirect frames to.
+pub const TARGETS: usize = 16;
 
 const _: () = assert!(size_of::<Header>() == size_of::<Block>());
 const _: () = assert!(align_of::<Header>() == align_of::<Block>());
@@ -355,6 +361,15 @@ impl Header {
     pub fn deadline(&self) -> u64 {
         // SAFETY: a reference is valid to read from, and a word is read in one.
         unsafe { core::ptr::read_volatile(&self.deadline) }
+    }
+
+    /// Whether services may redirect frames to an interface.
+    ///
+    /// Without branches: the verifier would follow each of them.
+    #[inline(always)]
+    pub fn may_redirect_to(&self, interface: u32) -> bool {
+        let is = |target: &u32| u64::from(target ^ interface).wrapping_sub(1) >> 63;
+        self.targets.iter().fold(0, |found, target| found | is(target)) != 0
     }
 
     /// Whether a flag is set.

@@ -96,7 +96,7 @@ fn translate(
 ) -> Option<()> {
     if serving.work == Work::Return as u32 {
         let origin = Origin::of(image.line(serving.origin)?);
-        if origin.has_mac == 0 && is_here(ctx, packet, serving) {
+        if origin.has_mac == 0 && is_here(ctx, image.header(), packet, serving) {
             serving.work = Work::None as u32;
             return Some(());
         }
@@ -106,7 +106,7 @@ fn translate(
 
 /// Whether an error is for this host, which has asked the backend itself, as its checks do.
 #[inline(always)]
-fn is_here(ctx: &XdpContext, packet: &Packet, serving: &mut Serving) -> bool {
+fn is_here(ctx: &XdpContext, header: &Header, packet: &Packet, serving: &mut Serving) -> bool {
     let way = Way {
         is_v6: packet.network == Network::IPV6,
         source: packet.source,
@@ -115,6 +115,6 @@ fn is_here(ctx: &XdpContext, packet: &Packet, serving: &mut Serving) -> bool {
         length: packet.parts.end.wrapping_sub(packet.parts.l3),
     };
     let hop = launder(&mut serving.hop);
-    way.ask(ctx, packet, hop);
+    way.ask(ctx, header, packet, hop);
     launder(hop).found == Found::Here as u32
 }

@@ -8,6 +8,7 @@ use aya_ebpf::bindings::{bpf_fib_lookup, xdp_action};
 use aya_ebpf::helpers::generated::{bpf_fib_lookup as fib_lookup, bpf_redirect};
 use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::services::{Found, NextHop};
+use xdp_common::image::Header;
 use xdp_common::packet::rewrite::{FrameMut, WindowMut};
 use xdp_common::packet::{NO_MACS, Packet};
 
@@ -40,7 +41,7 @@ pub struct Way {
 impl Way {
     /// Asks the kernel. What it cannot say at once its stack finds out for itself.
     #[inline(always)]
-    pub fn ask(&self, ctx: &XdpContext, packet: &Packet, hop: &mut NextHop) {
+    pub fn ask(&self, ctx: &XdpContext, header: &Header, packet: &Packet, hop: &mut NextHop) {
         // Answers of the helper (enum in include/uapi/linux/bpf.h).
         const SUCCESS: i64 = 0;
         const NOT_FORWARDED: i64 = 4;
@@ -86,8 +87,9 @@ impl Way {
             Found::Nothing
         } else if query.ifindex == came_by {
             Found::Back
-        } else if packet.parts.l3 != 14 {
-            // Tags mean something on this side alone.
+        } else if packet.parts.l3 != 14 || !header.may_redirect_to(query.ifindex) {
+            // Tags mean something on this side alone. And what redirected frames are lost at, as VLAN
+            // interfaces and bridges, or what was not there at the last reload, the stack may know a way to.
             Found::Stack
         } else {
             Found::On

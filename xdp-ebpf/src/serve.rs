@@ -163,7 +163,7 @@ fn give_back(
             protocol: packet.protocol as u8,
             length: packet.parts.end.wrapping_sub(packet.parts.l3),
         };
-        way.ask(ctx, packet, hop);
+        way.ask(ctx, image.header(), packet, hop);
     }
     let NextHop { found, mtu, .. } = *launder(hop);
     if found == Found::Here as u32 && serving.report == Report::None as u32 {
@@ -224,7 +224,7 @@ fn forward(
             protocol: packet.protocol as u8,
             length,
         };
-        way.ask(ctx, packet, hop);
+        way.ask(ctx, header, packet, hop);
     }
     let NextHop { found, mtu, .. } = *launder(hop);
     if found == Found::TooBig as u32 {

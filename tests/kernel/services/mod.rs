@@ -10,6 +10,7 @@ mod spread;
 mod states;
 mod survive;
 mod vlan;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -319,6 +319,10 @@ fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> V
         && let Ok(host) = Host::of(interface)
     {
         notes.extend(serving::notes(ruleset, &host));
+        if mode != Some(Mode::Generic) {
+            // Only for what is told.
+            notes.extend(serving::by_stack(ruleset, interface, &others).unwrap_or_default());
+        }
     }
     notes
 }

@@ -43,6 +43,8 @@ pub struct Metadata {
     pub own: Vec<IpAddr>,
     /// Where services' packets are sent on to by the kernel's routes: each next hop once.
     pub next_hops: Vec<NextHop>,
+    /// The indexes of interfaces that may take redirected frames, next hops first; none without services.
+    pub takers: Vec<u32>,
     /// Lines of connections that are remembered; 0 where none are.
     pub connection_lines: u32,
     /// What the keys for names and services are drawn from.
@@ -68,7 +70,8 @@ impl Metadata {
     /// The indexes of the interfaces that packets are redirected to: by rules, and by services.
     pub fn targets(&self) -> impl Iterator<Item = u32> {
         let of_rules = self.redirects.iter().filter_map(|redirect| redirect.ifindex);
-        let next_hops = self.next_hops.iter().filter(|hop| hop.is_other);
+        let takes = |hop: &&NextHop| hop.is_other && self.takers.contains(&hop.ifindex);
+        let next_hops = self.next_hops.iter().filter(takes);
         of_rules.chain(next_hops.map(|hop| hop.ifindex))
     }
 

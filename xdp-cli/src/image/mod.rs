@@ -210,6 +210,9 @@ fn services(
             backends: backends.iter().map(|backend| backend.number).collect(),
         })
         .collect();
+    for (place, taker) in header.targets.iter_mut().zip(&metadata.takers) {
+        *place = *taker;
+    }
     let (settings, services) = (&ruleset.service_settings, &ruleset.services);
     let Metadata { mtu, seed, connection_lines, ref own, .. } = *metadata;
     let context =

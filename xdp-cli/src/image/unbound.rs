@@ -37,6 +37,7 @@ impl Metadata {
             backends: assigned.backends,
             own: Vec::new(),
             next_hops: Vec::new(),
+            takers: Vec::new(),
             connection_lines: services::connection_lines(ruleset),
             redirects,
             vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.names_vlan()),

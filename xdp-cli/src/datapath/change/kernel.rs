@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use xdp_common::capacity::{COUNTERS_PER_PAGE, MAX_COUNTERS, MAX_REDIRECTS};
-use xdp_common::image::flag;
+use xdp_common::image::{TARGETS, flag};
 use xdp_common::packet::LinkType;
 use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, CounterId};
@@ -107,8 +107,8 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         before.map_or(&[], |metadata| &metadata.counted),
         before.map_or(&[], |metadata| &metadata.backends),
     );
-    let (mtu, own, next_hops) = match ruleset.services.is_empty() {
-        true => (0, Vec::new(), Vec::new()),
+    let (mtu, own, next_hops, takers) = match ruleset.services.is_empty() {
+        true => (0, Vec::new(), Vec::new(), Vec::new()),
         false => {
             let interface = Interface::by_name(context.interface)?;
             let host = Host::of(&interface).context("ask for this host's addresses")?;
@@ -119,7 +119,8 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
                 next_hops_of(ruleset, &interface).context("ask for routes to backends")?;
             let own: BTreeSet<IpAddr> = host.addresses.iter().map(|it| it.ip).collect();
             let own = own.into_iter().collect();
-            (interface.mtu.try_into().unwrap_or(u16::MAX), own, next_hops)
+            let takers = takers(&next_hops, context.mode)?;
+            (interface.mtu.try_into().unwrap_or(u16::MAX), own, next_hops, takers)
         }
     };
     if fresh.iter().any(|&number| number >= MAX_COUNTERS) {
@@ -145,6 +146,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         backends,
         own,
         next_hops,
+        takers,
         connection_lines: services::connection_lines(ruleset),
         seed: Seed::random(),
     };
@@ -175,6 +177,17 @@ fn next_hops_of(ruleset: &Ruleset, interface: &Interface) -> io::Result<Vec<Next
         })
         .collect();
     Ok(hops.into_iter().collect())
+}
+
+/// The interfaces that services may redirect frames to: next hops first, then those that carry a program
+/// already, for replies leave by them. There is room for so many.
+fn takers(next_hops: &[NextHop], mode: Mode) -> Result<Vec<u32>> {
+    let all = Interface::all()?;
+    let mut able: Vec<&Interface> =
+        all.iter().filter(|it| mode == Mode::Generic || it.may_take_redirected()).collect();
+    let is_next = |it: &Interface| next_hops.iter().any(|hop| hop.ifindex == it.index);
+    able.sort_by_key(|it| (!is_next(it), it.xdp.is_empty(), it.index));
+    Ok(able.iter().map(|it| it.index).take(TARGETS).collect())
 }
 
 /// What services need beside the image.

@@ -196,6 +196,7 @@ fn compile(
         mtu: 0,
         own: Vec::new(),
         next_hops: Vec::new(),
+        takers: Vec::new(),
         connection_lines: 0,
         backends: Vec::new(),
         seed: Seed::default(),

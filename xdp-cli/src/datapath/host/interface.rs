@@ -223,6 +223,16 @@ impl Interface {
         self.xdp_features.map(|features| features & feature != 0)
     }
 
+    /// Whether it may take redirected frames, perhaps once it carries a program. VLAN interfaces, bridges
+    /// and tunnels do not: what is redirected to them is lost.
+    pub fn may_take_redirected(&self) -> bool {
+        match self.xdp_features {
+            Some(features) => features & (xdp_feature::NDO_XMIT | xdp_feature::BASIC) != 0,
+            // Before Linux 6.3, drivers do not say.
+            None => matches!(self.kind.as_deref(), None | Some("veth" | "tun" | "bond")),
+        }
+    }
+
     /// Adds what rtnetlink does not say.
     fn complete(&mut self, ethtool: &Ethtool, features: &mut XdpFeatures) {
         let offloads = ethtool.offloads(&self.name);

@@ -8,6 +8,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::addresses::{self, Address};
 use crate::datapath::host::advice::Note;
 use crate::datapath::host::interface::Interface;
+use crate::datapath::host::routes;
 use crate::notation::word;
 use crate::ruleset::Ruleset;
 use crate::ruleset::service_keys::{AnyPrefix, PrefixSet};
@@ -89,6 +90,41 @@ pub fn notes(ruleset: &Ruleset, host: &Host) -> Vec<Note> {
     let mut notes: Vec<Note> = coming.map(|problem| problem.note).collect();
     notes.extend(no_room(ruleset, host));
     notes
+}
+
+/// Backends that routes lead to by interfaces which take no redirected frames.
+pub fn by_stack(ruleset: &Ruleset, own: &Interface, all: &[Interface]) -> io::Result<Vec<Note>> {
+    let mut notes: Vec<Note> = Vec::new();
+    let mut told = Vec::new();
+    let backends: Vec<(&Service, &Backend)> = routed(ruleset).collect();
+    let hops = routes::next_hops(backends.iter().map(|(_, it)| it.address))?;
+    for ((service, backend), hop) in backends.into_iter().zip(hops) {
+        let Some((ifindex, _)) = hop else { continue };
+        let by = all.iter().find(|it| it.index == ifindex && it.index != own.index);
+        let Some(by) = by.filter(|it| !it.may_take_redirected()) else { continue };
+        let is_lost = service.mode == Mode::L2dsr;
+        if told.contains(&(ifindex, is_lost)) {
+            continue;
+        }
+        told.push((ifindex, is_lost));
+        let what = match is_lost {
+            true => "its packets are dropped, and counted as no_route",
+            false => "its packets go by way of the kernel's stack, which is slower",
+        };
+        notes.push(Note {
+            message: format!(
+                "service \"{}\", backend \"{}\": the route to {} leads to {}, which takes no redirected \
+                 frames: {what}",
+                service.name, backend.name, backend.address, by.name
+            ),
+            hint: Some(
+                "attach to an interface on the backends' network itself, or write next_hop, a MAC \
+                 address there"
+                    .into(),
+            ),
+        });
+    }
+    Ok(notes)
 }
 
 /// Something that stands in the way.
