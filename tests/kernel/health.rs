@@ -150,6 +150,22 @@ fn once() {
     let report = setup.report().unwrap();
     assert_eq!(report.of("web", "b1").unwrap().is_up, Some(true));
     assert_eq!(report.of("web", "b2").unwrap().is_up, Some(false));
+    let shown = |arguments: &[&str]| {
+        let output = setup.0.xdpctl([&["services", JUDGED, "--json"], arguments].concat());
+        output.success();
+        let lines = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect::<Vec<Value>>()
+    };
+    // Twice the same.
+    for services in shown(&["--watch", "--count", "2", "--interval", "20ms"]) {
+        for (backend, last) in [(0, "ok"), (1, "failed")] {
+            let check = &services[0]["backends"][backend]["check"];
+            assert_eq!(check["last"], last, "{services}");
+            assert!(check["since"].as_str().is_some_and(|it| it.ends_with('Z')), "{services}");
+            assert!(check["rtt_ms"].as_f64().is_some_and(|it| it > 0.0), "{services}");
+        }
+    }
+    assert_eq!(shown(&["--watch", "--count", "2", "--interval", "20ms"]).len(), 2);
     drop(first);
     let output = setup.0.xdpctl(["health", JUDGED, "--once"]);
     output.expect_status(1);

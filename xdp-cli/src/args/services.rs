@@ -21,6 +21,26 @@ pub struct Services {
     /// Say whether some backend of this service is up: the exit status is 1 where none is
     #[arg(long, value_name = "NAME")]
     pub up: Option<String>,
+    /// Show them again and again, until Ctrl-C
+    #[arg(long, conflicts_with = "up")]
+    pub watch: bool,
+    /// Time between two looks, such as 250ms, 10s or `1h 30m`
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = interval,
+        requires = "watch"
+    )]
+    pub interval: Duration,
+    /// End after that many looks
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..),
+        requires = "watch"
+    )]
+    pub count: Option<u64>,
 }
 
 #[derive(Args, Debug)]

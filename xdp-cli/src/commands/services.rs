@@ -1,17 +1,53 @@
 //! `xdpctl services`.
 
+use std::env;
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::{Failure, Session};
+use crate::agent::health::report;
 use crate::args::Services;
 use crate::datapath::attached::services::{Remarks, read};
 use crate::datapath::error::Error;
 use crate::notation::{counted, plain, word};
 use crate::ruleset::Ruleset;
+use crate::ruleset::services::Backend;
 use crate::served::InKernel;
-use crate::views::services::{Service, json, text};
+use crate::views::services::{Checked, Service, json, text};
+use crate::views::stats::follow::Ticks;
+use crate::views::stats::stop::Stop;
+use crate::views::stats::terminal::CLEAR_SCREEN;
 use xdp_common::lookup::services::State;
 
-/// Shows services, or says whether one has a backend that is up.
+/// Shows services, once or again and again, or says whether one has a backend that is up.
 pub fn run(args: &Services, session: &mut Session<'_>) -> Result<(), Failure> {
+    if !args.watch {
+        return show(args, true, session);
+    }
+    let stop =
+        Stop::on_signals().map_err(|error| Error::new(format!("cannot catch Ctrl-C: {error}")))?;
+    let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let clears = !args.json && io::stdout().is_terminal() && !is_dumb;
+    let mut ticks = Ticks::new(args.interval);
+    let mut looks = 0;
+    while !stop.is_set() {
+        if clears {
+            session.print(format_args!("{CLEAR_SCREEN}"))?;
+        } else if looks > 0 && !args.json {
+            session.print(format_args!("\n"))?;
+        }
+        show(args, looks == 0, session)?;
+        looks += 1;
+        if args.count.is_some_and(|count| looks >= count) || stop.wait_until(ticks.next()) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Everything is opened anew each time, since meanwhile it may have been detached. `is_first` has what is
+/// wrong told.
+fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     let (namespace, attachment) = super::look_at(&args.interface)?;
     let (in_force, mut services) = read(&attachment)?;
     let name = plain(&attachment.name());
@@ -22,8 +58,8 @@ pub fn run(args: &Services, session: &mut Session<'_>) -> Result<(), Failure> {
         return tell_up(&services, session);
     }
     // Where the kept ruleset is lost, what only the configuration says is not shown.
-    let kept = namespace.kept_ruleset(attachment.key(), &in_force).ok().flatten();
-    if kept.is_none() && !services.is_empty() {
+    let kept = namespace.kept_ruleset(attachment.key(), &in_force)?;
+    if kept.is_none() && !services.is_empty() && is_first {
         session.reporter.warning(
             &format!(
                 "the ruleset in force on {name} is not kept any more: addresses are not shown"
@@ -33,13 +69,24 @@ pub fn run(args: &Services, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let ruleset = kept.map_or_else(Ruleset::default, |kept| kept.ruleset);
     let directory = namespace.notes_directory(attachment.key())?;
-    let remarks = directory.map(|directory| Remarks::read(&directory)).unwrap_or_default();
+    let remarks = directory.as_deref().map(Remarks::read).unwrap_or_default();
+    // What checks found is in the kernel; without this file, less is shown of it.
+    let report = directory.and_then(|directory| report::read(&directory).ok().flatten());
     let shown: Vec<Service> = services
         .iter()
         .map(|service| {
             let written = ruleset.services.iter().find(|it| it.name == service.name);
             let note = |service: &str, backend: &str| remarks.get(service, backend)?.text.clone();
-            Service::new(service, written, note)
+            let checked = |service: &str, backend: &Backend| {
+                let found = report.as_ref()?.of(service, &backend.name)?;
+                // Another address under the same name is another backend.
+                (found.place.ip() == backend.address).then(|| Checked {
+                    is_up: found.is_up,
+                    since: found.since.map(|it| UNIX_EPOCH + Duration::from_millis(it)),
+                    rtt_ms: found.last.as_ref().map(|last| last.rtt_ms),
+                })
+            };
+            Service::new(service, written, note, checked)
         })
         .collect();
     let write = if args.json { json::write } else { text::write };

@@ -3,10 +3,13 @@
 pub mod json;
 pub mod text;
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 use xdp_common::lookup::services::{Lost, State};
 
 use crate::config::prefix::IpPrefix;
+use crate::notation::timestamp;
 use crate::ruleset;
 use crate::ruleset::services::{NextHop, Transport};
 use crate::served::{BackendInKernel, InKernel, SaidBy};
@@ -71,6 +74,19 @@ pub struct Backend {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
     pub last: &'static str,
+    /// Since when it is up or down, as far as that is known.
+    pub since: Option<String>,
+    /// How long the last check took.
+    pub rtt_ms: Option<f64>,
+}
+
+/// What whoever checks a backend keeps beside the kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Checked {
+    /// What it found, and since when it does; `None` as long as that is not decided.
+    pub is_up: Option<bool>,
+    pub since: Option<SystemTime>,
+    pub rtt_ms: Option<f64>,
 }
 
 impl Service {
@@ -79,6 +95,7 @@ impl Service {
         service: &InKernel,
         written: Option<&ruleset::services::Service>,
         note: impl Fn(&str, &str) -> Option<String>,
+        checked: impl Fn(&str, &ruleset::services::Backend) -> Option<Checked>,
     ) -> Self {
         let lost = |why: Lost| service.losses[why as usize].packets;
         let up: usize = service.backends.iter().filter(|it| is_up(it)).map(|it| it.places).sum();
@@ -114,9 +131,15 @@ impl Service {
                         Some(mac @ NextHop::Mac(_)) => Some(mac.to_string()),
                         _ => None,
                     }),
-                    check: backend
-                        .check
-                        .map(|is_ok| Check { last: if is_ok { "ok" } else { "failed" } }),
+                    check: backend.check.map(|is_ok| {
+                        let checked = written.and_then(|it| checked(&service.name, it));
+                        let same = checked.filter(|it| it.is_up == Some(is_ok));
+                        Check {
+                            last: if is_ok { "ok" } else { "failed" },
+                            since: same.and_then(|it| it.since).map(timestamp),
+                            rtt_ms: checked.and_then(|it| it.rtt_ms),
+                        }
+                    }),
                 }
             })
             .collect();

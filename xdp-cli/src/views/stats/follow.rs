@@ -66,18 +66,19 @@ pub fn follow<E>(
 
 /// The instants of the samples: whole intervals after the first, so that delays do not add up.
 /// Those that were missed, such as while the process was stopped, are skipped.
-struct Ticks {
+pub struct Ticks {
     start: Instant,
     interval: Duration,
 }
 
 impl Ticks {
-    fn new(interval: Duration) -> Self {
+    /// The first is now.
+    pub fn new(interval: Duration) -> Self {
         Self { start: Instant::now(), interval: interval.max(Duration::from_millis(1)) }
     }
 
     /// The next instant; `None` if it is too far ahead to be represented.
-    fn next(&mut self) -> Option<Instant> {
+    pub fn next(&mut self) -> Option<Instant> {
         self.after(Instant::now())
     }
 

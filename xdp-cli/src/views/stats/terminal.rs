@@ -15,7 +15,7 @@ const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 const CLEAR_LINE: &str = "\x1b[K";
 /// Clears the screen and puts the cursor into its top left corner.
-const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
+pub const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
 const CLEAR_BELOW: &str = "\x1b[J";
 /// Names are cut down to this width, in characters; beyond that, lines are cut at their ends.
 const SHORTEST_NAME: usize = 8;
