@@ -203,6 +203,73 @@ fn a_question_costs_no_token() {
     let [over, other] = explain_frames(&bench, &[&frame, &from("10.0.0.2")]);
     assert_eq!((&over["verdict"], &over["rule"]), (&"drop".into(), &"flood".into()));
     assert_eq!(other["verdict"], "pass");
+    let told = |over: bool, left: u64| {
+        serde_json::json!([{
+            "rule": "flood", "over": over, "rate": "1/h", "per": "source", "left": left,
+            "burst": 5, "unit": "packets",
+        }])
+    };
+    assert_eq!((&over["limits"], &other["limits"]), (&told(true, 0), &told(false, 5)));
+    let args = ["explain", JUDGED, "--source", "10.0.0.1", "--destination", "192.0.2.1"];
+    let text = bench.xdpctl(args);
+    let expected = "; over the 1/h per source of \"flood\": 0 of 5 packets left\n";
+    assert!(text.success().stdout.ends_with(expected), "{}", text.stdout);
+}
+
+/// What `limits` and `stats` show: what was under and over, and who is over.
+#[test]
+fn who_is_over_is_shown() {
+    let mut bench = Bench::new();
+    bench.attach(
+        r#"
+        [[rule]]
+        name   = "flood"
+        over   = "1/h"
+        burst  = 2
+        per    = "source/24,48"
+        action = "drop"
+        [[rule]]
+        name   = "all"
+        over   = "2GB/d"
+        action = "drop"
+        "#,
+    );
+    assert_eq!(passed(&bench, &from("10.0.0.1"), 9), 2);
+    assert_eq!(passed(&bench, &from("10.0.1.1"), 5), 2);
+    assert_eq!(passed(&bench, &from6("2001:db8:a::1"), 6), 2);
+    assert_eq!(passed(&bench, &from("10.0.2.1"), 1), 1);
+    let bytes = |packets: u64, v6: u64| {
+        (packets * from("10.0.0.1").len() as u64) + v6 * from6("2001:db8:a::1").len() as u64
+    };
+    let mut shown = bench.xdpctl(["limits", JUDGED, "--json"]).success().json();
+    for heavy in shown[0]["heaviest"].as_array_mut().expect("an array") {
+        assert!(heavy["seconds_ago"].take().as_u64().expect("a number") < 600);
+    }
+    let expected = serde_json::json!([
+        {
+            "name": "flood", "rate": "1/h", "per": "source/24,48", "burst": 2,
+            "under": {"packets": 7, "bytes": bytes(5, 2)},
+            "over": {"packets": 14, "bytes": bytes(10, 4)},
+            "heaviest": [
+                {"key": "10.0.0.0/24", "packets": 7, "seconds_ago": null},
+                {"key": "2001:db8:a::/48", "packets": 4, "seconds_ago": null},
+                {"key": "10.0.1.0/24", "packets": 3, "seconds_ago": null},
+            ],
+        },
+        {
+            "name": "all", "rate": "16Gbit/d", "per": "rule", "burst": "23149B",
+            "under": {"packets": 7, "bytes": bytes(5, 2)},
+            "over": {"packets": 0, "bytes": 0}, "heaviest": [],
+        },
+    ]);
+    assert_eq!(shown, expected);
+    let text = bench.xdpctl(["limits", JUDGED]);
+    let begin = "flood: over 1/h per source/24,48, burst 2\n  under 7 packets";
+    assert!(text.success().stdout.starts_with(begin), "{}", text.stdout);
+    let stats = bench.xdpctl(["stats", JUDGED, "--once"]);
+    assert!(stats.success().stdout.contains("under"), "{}", stats.stdout);
+    reload(&bench, "");
+    assert_eq!(bench.xdpctl(["limits", JUDGED]).success().stdout, "no limits\n");
 }
 
 /// A bounce and a pass may have limits too: whatever the rule does, it does with what is over.

@@ -157,6 +157,7 @@ pub struct Rule {
     pub ttl: Vec<(u8, u8)>,
     pub fragment: Option<Fragment>,
     pub not: Not,
+    pub limit: Option<Limit>,
     pub action: Action,
     pub set_source_mac: Option<Mac>,
     pub set_destination_mac: Option<Mac>,
@@ -190,6 +191,20 @@ pub enum Fragment {
     Later,
 }
 
+/// A limit that every packet is over, or none: so that no clock is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub is_over: bool,
+    pub per: Per,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    Rule,
+    Source,
+    Destination,
+}
+
 impl Rule {
     /// A rule without conditions.
     pub fn new(name: impl Into<String>, action: Action) -> Self {
@@ -210,6 +225,7 @@ impl Rule {
             ttl: Vec::new(),
             fragment: None,
             not: Not::default(),
+            limit: None,
             action,
             set_source_mac: None,
             set_destination_mac: None,
@@ -435,6 +451,14 @@ impl Rule {
         key("not_ttl", not.ttl.iter().map(ports).collect());
         key("fragment", self.fragment.iter().map(fragment).collect());
         key("not_fragment", not.fragment.iter().map(fragment).collect());
+        if let Some(Limit { is_over, per }) = self.limit {
+            // Every frame has more than a byte.
+            let (over, burst) =
+                if is_over { ("8bit/s", Some("1B")) } else { ("900000000/s", None) };
+            key("over", vec![quoted(over)]);
+            key("burst", burst.into_iter().map(quoted).collect());
+            key("per", vec![quoted(format!("{per:?}").to_lowercase())]);
+        }
         let (action, to) = match &self.action {
             Action::Pass => ("pass", None),
             Action::Drop => ("drop", None),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::answer::answer;
 use super::config::{
-    Action, Config, DomainAction, Fragment, List, ListAction, ListedName, Mac, Not, Prefix,
+    Action, Config, DomainAction, Fragment, List, ListAction, ListedName, Mac, Not, Per, Prefix,
     Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
 };
 use super::domains::{self, Said};
@@ -277,6 +277,10 @@ fn blocking<'c>(config: &'c Config, packet: &Packet) -> Option<(&'c List, Entry)
 }
 
 fn matches(rule: &Rule, frame: &Frame) -> bool {
+    // What is under goes on to the next rule.
+    if rule.limit.is_some_and(|limit| !limit.is_over) {
+        return false;
+    }
     let vlan = match &rule.vlan {
         None => true,
         Some(Vlan::Untagged) => frame.vlan.is_none(),
@@ -308,7 +312,8 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         || !rule.dscp.is_empty()
         || !rule.length.is_empty()
         || !rule.ttl.is_empty()
-        || rule.fragment.is_some();
+        || rule.fragment.is_some()
+        || rule.limit.is_some_and(|limit| limit.per != Per::Rule);
     vlan && other_vlan
         && macs
         && match &frame.payload {

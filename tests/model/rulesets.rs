@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{
-    Action, Config, DomainAction, Domains, Fragment, Labels, List, ListAction, ListedName, Mac,
-    Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits, with_bits,
+    Action, Config, DomainAction, Domains, Fragment, Labels, Limit, List, ListAction, ListedName,
+    Mac, Per, Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits, with_bits,
 };
 use super::dice::Dice;
 use super::possible::can_match;
@@ -206,6 +206,12 @@ pub fn config(dice: &mut Dice) -> Config {
         let most = if dice.one_in(10) { 130 } else { 10 };
         let number = dice.below(most);
         config.rules = (0..number).map(|number| rule(dice, format!("rule-{number}"))).collect();
+        if dice.one_in(3) {
+            // No more than a packet may be asked.
+            let limited = config.rules.iter_mut().filter(|_| dice.one_in(3)).take(16);
+            let limited: Vec<&mut Rule> = limited.collect();
+            limited.into_iter().for_each(|rule| rule.limit = Some(limit(dice)));
+        }
     }
     if dice.one_in(3) {
         config.entries = entries(dice, &seen);
@@ -302,6 +308,12 @@ fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
         live: prefix.length > 1 && dice.one_in(2),
     };
     prefixes.into_iter().map(entry).collect()
+}
+
+/// Mostly one that packets are under, so that the rules behind are asked.
+fn limit(dice: &mut Dice) -> Limit {
+    let is_over = dice.one_in(4);
+    Limit { is_over, per: dice.pick(&[Per::Rule, Per::Source, Per::Destination]) }
 }
 
 /// A rule that can match.

@@ -16,6 +16,7 @@ pub mod frames;
 mod gzip;
 pub mod image;
 pub mod judgement;
+pub mod limited;
 pub mod logging;
 pub mod notation;
 pub mod report;

@@ -101,6 +101,7 @@ fn run(command: &Command, session: &mut Session<'_>) -> Result<u8, Failure> {
         // A dry run changes nothing, so it does not clean up after other namespaces either.
         Command::Reload(args) if args.dry_run => commands::reload::run(args, session)?,
         Command::Reload(args) => then_sweep(session, |s| commands::reload::run(args, s))?,
+        Command::Limits(args) => commands::limits::run(args, session)?,
         Command::Services(args) => commands::services::run(args, session)?,
         Command::Backend(args) => then_sweep(session, |s| commands::backend::run(args, s))?,
         Command::Bypass(args) => then_sweep(session, |s| commands::bypass::run(args, s))?,

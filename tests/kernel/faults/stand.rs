@@ -53,6 +53,21 @@ const NAMES: &str = r#"
     to = "out0"
 "#;
 
+const LIMITED: &str = r#"
+    [policy]
+    default = "drop"
+    [[rule]]
+    name = "flood"
+    over = "1000000/s"
+    per = "source"
+    action = "drop"
+    [[rule]]
+    name = "on"
+    destination_port = 7
+    action = "redirect"
+    to = "out0"
+"#;
+
 /// The lab, with the files that the commands name.
 pub struct Stand {
     pub bench: Bench,
@@ -68,6 +83,7 @@ impl Stand {
         bench.write("old.toml", OLD);
         bench.write("new.toml", NEW);
         bench.write("names.toml", NAMES);
+        bench.write("limited.toml", LIMITED);
         Self { bench, waiting: RefCell::default(), sends: false }
     }
 
@@ -75,13 +91,14 @@ impl Stand {
         Self { sends: true, ..Self::new() }
     }
 
-    /// Arguments, in which `OLD`, `NEW`, `NAMES` and `METRICS` are files.
+    /// Arguments, in which `OLD`, `NEW`, `NAMES`, `LIMITED` and `METRICS` are files.
     pub fn args(&self, args: &[&str]) -> Vec<String> {
         let path = |name: &str| self.bench.directory().join(name).display().to_string();
         let arg = |arg: &&str| match *arg {
             "OLD" => path("old.toml"),
             "NEW" => path("new.toml"),
             "NAMES" => path("names.toml"),
+            "LIMITED" => path("limited.toml"),
             "METRICS" => path("in0.prom"),
             other => other.to_owned(),
         };
@@ -132,6 +149,12 @@ impl Stand {
     pub fn with_entries(&self) {
         self.attached();
         self.xdpctl(&["block", JUDGED, "10.9.1.0/24", "2001:db8:9::1", "--for", "1h"]);
+    }
+
+    /// As [`Self::attached`], with a rule that has a limit.
+    pub fn with_limits(&self) {
+        self.attached();
+        self.xdpctl(&["reload", JUDGED, "-c", "LIMITED"]);
     }
 
     pub fn bypassed(&self) {

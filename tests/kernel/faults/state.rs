@@ -160,7 +160,7 @@ fn difference(before: &Reading, after: &Reading) -> String {
     }
     let names = after.in_force.metadata.counted.iter();
     for (nth, counted) in names.enumerate() {
-        if after.counted[nth].0.packets > before.counted[nth].0.packets {
+        if after.counted[nth].own.packets > before.counted[nth].own.packets {
             found.push(counted.name.clone());
         }
     }

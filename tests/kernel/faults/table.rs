@@ -353,6 +353,21 @@ fn reload_to_names() {
     stand.check_new(&row, &known.calls);
 }
 
+/// As [`reload_to_names`]: the first limit takes memory of its own, too.
+#[test]
+fn reload_to_limits() {
+    let stand = Stand::new();
+    stand.attached();
+    let known = stand.run(&stand.args(&["reload", JUDGED, "-c", "NEW"]), None);
+    known.output.success();
+    let row = Row {
+        args: &["reload", JUDGED, "-c", "LIMITED"],
+        prepare: Stand::attached_anew,
+        leaves: Leaves::AsItWas,
+    };
+    stand.check_new(&row, &known.calls);
+}
+
 /// As [`attach`], but for what lists of names need.
 #[test]
 fn attach_with_names() {
@@ -556,6 +571,15 @@ fn lookup() {
     Stand::new().check(&Row {
         args: &["lookup", JUDGED, "10.9.0.1", "--json"],
         prepare: Stand::with_entries,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn limits() {
+    Stand::new().check(&Row {
+        args: &["limits", JUDGED, "--json"],
+        prepare: Stand::with_limits,
         leaves: Leaves::Looked,
     });
 }

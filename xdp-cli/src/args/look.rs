@@ -40,6 +40,16 @@ pub struct Status {
 }
 
 #[derive(Args, Debug)]
+pub struct Limits {
+    /// The interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
 pub struct Show {
     /// The interface [default: every attached one of this network namespace]
     #[arg(value_name = "IFACE")]

@@ -20,7 +20,7 @@ pub use health::Health;
 pub use judge::{
     Explain, Headers, Judge, LinkTypeArg, LookedUp, Lookup, Mac, Named, PacketArg, ProtocolArg,
 };
-pub use look::{Check, Show, Stats, Status};
+pub use look::{Check, Limits, Show, Stats, Status};
 pub use manual::{ManPage, Manual};
 pub use metrics::{Listen, Metrics};
 pub use monitor::Monitor;
@@ -83,6 +83,11 @@ pub enum Command {
     Status(Status),
     /// Show services and their backends: states, shares, packets, and what was lost
     Services(Services),
+    /// Show rules with limits: what was under and over, and who is over most
+    ///
+    /// The sources, destinations or networks that were over within the last ten minutes, up to ten of each rule, with at
+    /// least how many of their packets were.
+    Limits(Limits),
     /// Say whether a backend of a service gets packets, at once and without a reload
     ///
     /// It holds over reloads, whatever the configuration and checks of health say, until it is said again
@@ -163,6 +168,7 @@ impl Command {
             Self::Lookup(args) => args.json,
             Self::Monitor(args) => args.json,
             Self::Services(args) => args.json,
+            Self::Limits(args) => args.json,
             Self::Attach(_)
             | Self::Backend(_)
             | Self::Bypass(_)

@@ -14,6 +14,7 @@ pub mod detach;
 pub mod explain;
 pub mod health;
 mod holders;
+pub mod limits;
 mod lockout;
 pub mod lookup;
 pub mod man;

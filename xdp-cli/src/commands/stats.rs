@@ -75,12 +75,13 @@ pub(super) fn view(attachment: &Attachment, reading: Reading) -> Sample {
         matrix: reading.matrix,
         unreadable: reading.unreadable,
         counted: counted
-            .map(|(counted, (counter, lost))| CountedSample {
+            .map(|(counted, counters)| CountedSample {
                 name: counted.name,
                 kind: counted.kind,
                 action: counted.action,
-                counter,
-                lost,
+                counter: counters.own,
+                lost: counters.lost,
+                under: counters.under,
             })
             .collect(),
         redirects,

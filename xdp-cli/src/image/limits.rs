@@ -14,7 +14,7 @@ pub fn line(name: &str, limit: &Limit, under: u32) -> Line {
         Quantity::Bits => 8,
     };
     let whole = (nanoseconds * of_one) << (32 - UNIT_SHIFT);
-    let amount = u128::from(limit.rate.amount);
+    let amount = u128::from(limit.rate.amount.max(1));
     // As many bits of the fraction as leave room to multiply by a packet's length.
     let exact = whole / amount;
     let dropped = (u128::BITS - exact.leading_zeros()).saturating_sub(40).min(32);

@@ -1,5 +1,7 @@
 //! How a frame was judged, by the program in the kernel or by the same code here.
 
+use xdp_common::filter::effect::Effect;
+use xdp_common::filter::limits::{Answer as Asked, Limiting};
 use xdp_common::filter::services::{Told, Work};
 use xdp_common::filter::tracking::By;
 use xdp_common::image::Action;
@@ -27,6 +29,8 @@ pub struct Answer {
     pub action: Option<Action>,
     /// The counter of the rule that decided, or that let the packet in to its service.
     pub rule: CounterId,
+    /// What the limits said of the rules with limits that were asked, in their order.
+    pub limits: Vec<Asked>,
     /// What the service did with it that took it; `None` if none did.
     pub served: Option<Served>,
     /// The headers that were read; `None` if the frame is malformed.
@@ -77,4 +81,9 @@ impl Served {
             to: leaves.then_some(told.to),
         })
     }
+}
+
+/// What the limits said.
+pub fn limits(effect: &Effect, limiting: &Limiting) -> Vec<Asked> {
+    limiting.answers.iter().take(effect.limits as usize).copied().collect()
 }

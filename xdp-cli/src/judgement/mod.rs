@@ -75,7 +75,7 @@ pub fn judge(
     if effect.is_answered() && answered.is_none() {
         effect.decision = effect.decision.dropped();
     }
-    let Scratch { packet, malformed, effect, serving, .. } = scratch;
+    let Scratch { packet, malformed, effect, serving, limiting, .. } = scratch;
     let broken = (Verdict::Aborted, Reason::Default);
     let (verdict, reason) = effect.decision.parts().unwrap_or(broken);
     let by_rule = reason == Reason::Rule;
@@ -91,6 +91,7 @@ pub fn judge(
         entry: effect.entry,
         action: (reason == Reason::Rule).then_some(effect.action),
         rule: effect.rule,
+        limits: answer::limits(&effect, &limiting),
         served: Served::of(verdict, reason, Told::of(&serving)),
         packet: (malformed == 0).then_some(packet),
         changed: sent.or(answered).or_else(rewritten),

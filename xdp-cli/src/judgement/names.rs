@@ -1,5 +1,6 @@
 //! Turns the numbers of an answer into the names, entries and places in files that people know.
 
+use xdp_common::filter::limits::Answer as Asked;
 use xdp_common::filter::tracking::By;
 use xdp_common::image::ActionKind;
 use xdp_common::lookup::services::Lost;
@@ -10,14 +11,16 @@ use xdp_common::stats::verdict::{Reason, Verdict};
 use super::answer::Answer;
 use super::dns;
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::image::limits;
 use crate::image::metadata::{Kind, Metadata, Redirect};
 use crate::ruleset::RedirectTarget;
 use crate::ruleset::domains::DomainName;
+use crate::ruleset::limits::Quantity;
 use crate::views::entries::Kind as EntryKind;
 use crate::views::explain::entries::{Address, ListedEntries};
 use crate::views::explain::flow::Flow;
 use crate::views::explain::names::NamePlace;
-use crate::views::explain::{Admitted, Counted, Explained, Place, Taken, hex};
+use crate::views::explain::{Admitted, Counted, Explained, Limited, Place, Taken, hex};
 
 /// A run-time entry that decides about a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +129,7 @@ impl Names {
             let entry = place.map(|place| place.entry);
             explained.excepted = Some(Counted { rule, entry, file, line });
         }
+        explained.limits = answer.limits.iter().filter_map(|asked| self.limit(asked)).collect();
         if let Some(unreadable) = answer.unreadable {
             explained.unreadable = Some(unreadable.as_str());
         }
@@ -193,6 +197,27 @@ impl Names {
             explained.admitted =
                 Some(Admitted { reason, rule: None, entry, file: None, line: None });
         }
+    }
+
+    /// What a rule with a limit said.
+    fn limit(&self, asked: &Asked) -> Option<Limited> {
+        let mut counted = self.metadata.counted.iter();
+        let rule = counted.find(|it| CounterId::new(it.number) == asked.rule)?;
+        let limit = rule.limit?.limit;
+        let window = u128::from(limits::line(&rule.name, &limit, 0).window).max(1);
+        let left = window.saturating_sub(asked.ahead.into()) * u128::from(limit.burst) / window;
+        Some(Limited {
+            rule: rule.name.clone(),
+            over: asked.is_over != 0,
+            rate: limit.rate.to_string(),
+            per: limit.per.to_string(),
+            left: u64::try_from(left).unwrap_or(u64::MAX),
+            burst: limit.burst,
+            unit: match limit.rate.of {
+                Quantity::Packets => "packets",
+                Quantity::Bits => "bytes",
+            },
+        })
     }
 
     /// The name of the interface, looked up if the configuration has its index.

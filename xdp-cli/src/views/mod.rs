@@ -6,6 +6,7 @@ pub mod difference;
 pub mod entries;
 pub mod explain;
 pub mod health;
+pub mod limits;
 mod list_size;
 pub mod lookup;
 pub mod metrics;

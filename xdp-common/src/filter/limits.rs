@@ -43,7 +43,7 @@ pub const PRECISE_BELOW: u64 = 900_000;
 /// Bits of the clock that the time of the last packet over a limit leaves out: it is 1.07 s long.
 pub const SEEN_SHIFT: u32 = 30;
 /// After so long without a packet over its limit, an entry among the heavy ones is given up at once: ten minutes.
-const HEAVY_LIFE: u32 = 560;
+pub const HEAVY_LIFE: u32 = 560;
 
 /// Cells that keys share: one line.
 pub type Cells = [Word; LINE_WORDS];

@@ -420,6 +420,8 @@ fn captured(record: &Record) -> Captured {
             entry: effect.entry,
             action: (reason == Reason::Rule).then_some(effect.action),
             rule: effect.rule,
+            // A record of a capture leaves them out.
+            limits: Vec::new(),
             served: Served::of(verdict, reason, record.told),
             packet: (record.malformed == 0).then_some(record.packet),
             changed: None,

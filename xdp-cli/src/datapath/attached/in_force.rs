@@ -12,6 +12,7 @@ use xdp_common::stages::Needs;
 use xdp_common::stats::counter::{Counter, Matrix};
 
 use crate::datapath::error::{Context, Result};
+use crate::datapath::maps::counters::RuleCounters;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::maps::image::{Current, Mapped, Standing};
 use crate::image::metadata::Metadata;
@@ -72,8 +73,8 @@ fn is_possible(metadata: &Metadata) -> bool {
 pub struct Reading {
     pub in_force: InForce,
     pub matrix: Matrix,
-    /// For each of the metadata's `counted`: its counter, and that of the packets that were lost.
-    pub counted: Vec<(Counter, Option<Counter>)>,
+    /// For each of the metadata's `counted`.
+    pub counted: Vec<RuleCounters>,
     /// DNS messages whose question could not be read, by [`Unreadable`], less 1.
     pub unreadable: [Counter; Unreadable::COUNT],
 }

@@ -8,6 +8,7 @@ pub mod found;
 pub mod in_force;
 pub mod kept_ruleset;
 pub mod key;
+pub mod limits;
 pub mod namespace;
 pub mod nic;
 pub mod pending;

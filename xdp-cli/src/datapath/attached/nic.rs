@@ -17,6 +17,7 @@ use xdp_common::stats::counter::{CELLS, Counter, Matrix};
 
 use crate::datapath::attached::in_force::{InForce, Reading};
 use crate::datapath::error::{Context, Result};
+use crate::datapath::maps::counters::RuleCounters;
 use crate::datapath::maps::handles::memory;
 use crate::datapath::maps::nic as elements;
 use crate::datapath::program::nic::{MAPS, NicMaps};
@@ -253,9 +254,9 @@ fn reading(kept: &Kept, counters: &[Count; COUNTERS]) -> Reading {
     }
     let counted = kept.metadata.counted.iter().zip(&kept.begun).map(|(counted, begun)| {
         let (packets, bytes) = of_list(counters, counted.number);
-        let counter =
+        let own =
             Counter { packets: packets.wrapping_sub(begun.0), bytes: bytes.wrapping_sub(begun.1) };
-        (counter, None)
+        RuleCounters { own, ..RuleCounters::default() }
     });
     Reading {
         in_force: kept.in_force(),

@@ -30,7 +30,7 @@ use crate::datapath::maps::image;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load;
 use crate::datapath::sys::bpf::{self, PerCpuValues};
-use crate::judgement::answer::{Answer, Served};
+use crate::judgement::answer::{self, Answer, Served};
 
 /// ETH_HLEN, in bytes: the kernel runs no program on a shorter frame, and no driver hands one over.
 const SHORTEST: usize = 14;
@@ -190,6 +190,7 @@ impl<'m> Explainer<'m> {
             entry: scratch.effect.entry,
             action: (reason == Reason::Rule).then_some(scratch.effect.action),
             rule: scratch.effect.rule,
+            limits: answer::limits(&scratch.effect, &scratch.limiting),
             served: Served::of(verdict, reason, Told::of(&scratch.serving)),
             packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,

@@ -15,7 +15,7 @@ use xdp_common::stats::per_cpu::PerCpu;
 
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::sys::bpf::{self, PerCpuValues};
-use crate::image::metadata::Metadata;
+use crate::image::metadata::{Counted, Metadata};
 
 /// The id of an inner map.
 pub fn inner_id(outer: &OwnedFd, key: u32) -> io::Result<Option<u32>> {
@@ -108,16 +108,27 @@ pub fn read_counters(
     Ok(counters)
 }
 
-pub fn read_rule_counters(
-    maps: &Maps,
-    metadata: &Metadata,
-) -> io::Result<Vec<(Counter, Option<Counter>)>> {
-    let numbers = metadata.counted.iter().flat_map(|c| [Some(c.number), c.lost]).flatten();
+/// What a list or a rule counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounters {
+    pub own: Counter,
+    /// Packets that could not be redirected; `None` unless it redirects.
+    pub lost: Option<Counter>,
+    /// Packets that were under its limit; `None` if it has none.
+    pub under: Option<Counter>,
+}
+
+pub fn read_rule_counters(maps: &Maps, metadata: &Metadata) -> io::Result<Vec<RuleCounters>> {
+    let numbers = metadata.counted.iter().flat_map(|counted| {
+        let under = counted.limit.map(|limit| limit.under);
+        [Some(counted.number), counted.lost, under].into_iter().flatten()
+    });
     let counters = read_counters(maps, numbers)?;
     let counter = |number: u32| counters.get(&number).copied().unwrap_or_default();
-    Ok(metadata
-        .counted
-        .iter()
-        .map(|counted| (counter(counted.number), counted.lost.map(counter)))
-        .collect())
+    let of = |counted: &Counted| RuleCounters {
+        own: counter(counted.number),
+        lost: counted.lost.map(counter),
+        under: counted.limit.map(|limit| counter(limit.under)),
+    };
+    Ok(metadata.counted.iter().map(of).collect())
 }

@@ -34,6 +34,9 @@ pub struct Explained {
     /// What let it in, so that its service took it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted: Option<Admitted>,
+    /// The rules with limits that were asked, in their order; left out if none was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limited>,
     /// The list that only counted the frame, and left the verdict to others.
     pub counted: Option<Counted>,
     /// The list of names that let the message go on, and left the verdict to others.
@@ -57,6 +60,20 @@ pub struct Explained {
     pub note: Option<String>,
     #[serde(flatten)]
     pub flow: Flow,
+}
+
+/// What a rule with a limit says of a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limited {
+    pub rule: String,
+    /// Whether the frame is over, so that the rule decides.
+    pub over: bool,
+    pub rate: String,
+    pub per: String,
+    /// What the frame's key has left of the burst before it, in packets or bytes.
+    pub left: u64,
+    pub burst: u64,
+    pub unit: &'static str,
 }
 
 /// What a service does with a frame.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{Explained, Taken, Unjudged};
+use super::{Explained, Limited, Taken, Unjudged};
 use crate::notation::{duration, plain};
 
 /// Writes one answer. For a frame of a capture, each line begins with the number of the frame, and
@@ -49,6 +49,13 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
         text.push_str("; an exception by");
         decider(&mut text, Some(&excepted.rule), excepted.entry.as_deref());
         place(&mut text, excepted.file.as_deref(), excepted.line);
+    }
+    for Limited { rule, over, rate, per, left, burst, unit } in &explained.limits {
+        let side = if *over { "over" } else { "under" };
+        let per = if per == "rule" { String::new() } else { format!(" per {per}") };
+        let rule = plain(rule);
+        let _ =
+            write!(text, "; {side} the {rate}{per} of \"{rule}\": {left} of {burst} {unit} left");
     }
     if let Some(why) = explained.unreadable {
         let what = match why {

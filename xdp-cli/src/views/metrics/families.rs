@@ -17,7 +17,7 @@ use xdp_common::stats::verdict::{Reason, Verdict};
 use super::{Interface, Scrape, State};
 use crate::image::metadata::Kind;
 use crate::ruleset::EntryCount;
-use crate::views::stats::Sample;
+use crate::views::stats::{CountedSample, Sample};
 use crate::views::status::Link;
 
 /// Writes every family that has a sample.
@@ -92,15 +92,17 @@ fn rules(out: &mut Families<'_>, scrape: &Scrape) -> fmt::Result {
             of.collect()
         })
     };
-    let lost = |half: fn(Counter) -> u64| {
+    let part = |part: fn(&CountedSample) -> Option<Counter>, half: fn(Counter) -> u64| {
         of_samples(scrape, |name, sample| {
             let of = sample.counted.iter().filter_map(|counted| {
                 let labels = [("interface", name), ("name", counted.name.as_str())];
-                Some((labels.into(), half(counted.lost?)))
+                Some((labels.into(), half(part(counted)?)))
             });
             of.collect()
         })
     };
+    let lost = |half| part(|counted| counted.lost, half);
+    let under = |half| part(|counted| counted.under, half);
     out.counter(
         "xdpctl_rule_packets",
         "Packets that a list or a rule in force matched.",
@@ -120,6 +122,16 @@ fn rules(out: &mut Families<'_>, scrape: &Scrape) -> fmt::Result {
         "xdpctl_rule_lost_bytes",
         "Bytes of the packets that a rule matched and could not redirect.",
         lost(BYTES),
+    )?;
+    out.counter(
+        "xdpctl_rule_under_packets",
+        "Packets that were under the limit of a rule, and went on to the next one.",
+        under(PACKETS),
+    )?;
+    out.counter(
+        "xdpctl_rule_under_bytes",
+        "Bytes of the packets that were under the limit of a rule.",
+        under(BYTES),
     )
 }
 

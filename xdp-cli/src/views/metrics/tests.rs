@@ -25,6 +25,7 @@ fn counted(name: &str, kind: Kind, action: &str, packets: u64) -> CountedSample 
         action: action.to_owned(),
         counter: counter(packets),
         lost,
+        under: (name == "limited").then(|| counter(2)),
     }
 }
 

@@ -34,6 +34,9 @@ struct Rule<'a> {
     /// Only redirect rules have this.
     #[serde(skip_serializing_if = "Option::is_none")]
     lost: Option<Count>,
+    /// Only rules with limits have this: what is over is what they matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    under: Option<Count>,
 }
 
 #[derive(Serialize)]
@@ -69,6 +72,7 @@ pub fn write(out: &mut dyn Write, sample: &Sample) -> io::Result<()> {
         packets: counted.counter.packets,
         bytes: counted.counter.bytes,
         lost: counted.lost.map(Count::from),
+        under: counted.under.map(Count::from),
     });
     let object = Object {
         interface: &sample.interface,

@@ -55,6 +55,8 @@ pub struct CountedSample {
     pub counter: Counter,
     /// Packets that a redirect rule matched but could not redirect; `None` for all other kinds.
     pub lost: Option<Counter>,
+    /// Packets that were under a rule's limit, and went on; `None` if it has none.
+    pub under: Option<Counter>,
 }
 
 impl Sample {

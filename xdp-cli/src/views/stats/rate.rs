@@ -49,14 +49,16 @@ impl<'a> Before<'a> {
         Rate::between(before, now, self.elapsed)
     }
 
-    /// The counters of the same list or rule in the sample before. It is looked for at its `place`
+    /// The counters of the same list or rule in the sample before: its own, what it lost, and what was under its
+    /// limit. It is looked for at its `place`
     /// first, where it is unless a reload came between. A new list or rule began at 0.
-    pub(super) fn counted(&self, place: usize, now: &CountedSample) -> (Counter, Counter) {
+    pub(super) fn counted(&self, place: usize, now: &CountedSample) -> [Counter; 3] {
         let same = |before: &&CountedSample| before.name == now.name && before.kind == now.kind;
         let counted = &self.sample.counted;
         let before = counted.get(place).filter(same).or_else(|| counted.iter().find(same));
         before.map_or_else(Default::default, |before| {
-            (before.counter, before.lost.unwrap_or_default())
+            let [lost, under] = [before.lost, before.under].map(Option::unwrap_or_default);
+            [before.counter, lost, under]
         })
     }
 }

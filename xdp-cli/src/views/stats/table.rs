@@ -53,7 +53,7 @@ pub(in crate::views) const VERDICT: &str = "verdict";
 pub(in crate::views) const REASON: &str = "reason";
 
 /// The rows of a sample: verdicts, reasons, then lists and rules, the busiest first, and below a
-/// redirect rule what it lost. Rows that have counted nothing are left out, unless `all` is set.
+/// redirect rule what it lost, below one with a limit what was under. Rows that have counted nothing are left out, unless `all` is set.
 pub(in crate::views) fn rows(sample: &Sample, before: Option<Before<'_>>, all: bool) -> Vec<Row> {
     let row = |kind, name: &str, action: &str, now, then: Counter| Row {
         kind,
@@ -77,21 +77,24 @@ pub(in crate::views) fn rows(sample: &Sample, before: Option<Before<'_>>, all: b
             rows.push(row(REASON, reason.as_str(), "-", now, then));
         }
     }
-    let mut counts: Vec<(Row, Option<Row>)> = Vec::new();
+    let mut counts: Vec<(Row, [Option<Row>; 2])> = Vec::new();
     for (place, counted) in sample.counted.iter().enumerate() {
-        let (then, then_lost) =
+        let [then, then_lost, then_under] =
             before.map(|before| before.counted(place, counted)).unwrap_or_default();
         let (name, action) = (&counted.name, &counted.action);
         let lost = counted.lost.filter(|lost| lost.packets > 0);
-        if all || counted.counter.packets > 0 || lost.is_some() {
+        let under = counted.under.filter(|under| under.packets > 0);
+        if all || counted.counter.packets > 0 || lost.is_some() || under.is_some() {
             let lost = lost.map(|lost| row("lost", name, action, lost, then_lost));
+            let under = under.map(|under| row("under", name, "-", under, then_under));
             let own = row(counted.kind.as_str(), name, action, counted.counter, then);
-            counts.push((own, lost));
+            counts.push((own, [lost, under]));
         }
     }
     // The sort is stable: equally busy rows stay in the order of the configuration.
     counts.sort_by(|(one, _), (other, _)| one.before(other));
-    rows.extend(counts.into_iter().flat_map(|(own, lost)| [Some(own), lost]).flatten());
+    let in_order = |(own, [lost, under]): (Row, [Option<Row>; 2])| [Some(own), lost, under];
+    rows.extend(counts.into_iter().flat_map(in_order).flatten());
     rows
 }
 

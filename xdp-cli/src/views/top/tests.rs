@@ -32,6 +32,7 @@ fn sample(seconds: u64) -> Sample {
         action: action.into(),
         counter: Counter { packets: packets * seconds, bytes: packets * size * seconds },
         lost: (action == "redirect").then(Counter::default),
+        under: None,
     };
     Sample {
         interface: "eth0".into(),
@@ -208,6 +209,7 @@ fn lists_and_rules_are_shown_in_pages() {
         action: "drop".into(),
         counter: Counter::default(),
         lost: None,
+        under: None,
     };
     sample.counted = (0..50).map(rule).collect();
     let mut top = Top::new(sample, Sampling::OneIn(1024), false);

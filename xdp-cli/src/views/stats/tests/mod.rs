@@ -33,7 +33,7 @@ fn nothing(interface: &str) -> Sample {
 
 fn counted(name: &str, kind: Kind, action: &str, counter: Counter) -> CountedSample {
     let lost = (action == "redirect").then(Counter::default);
-    CountedSample { name: name.into(), kind, action: action.into(), counter, lost }
+    CountedSample { name: name.into(), kind, action: action.into(), counter, lost, under: None }
 }
 
 impl Sample {
