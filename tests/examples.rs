@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 
 use lab::dns::{A, AAAA, ANY, Edns, NS, TXT, query};
 use lab::frame::{
-    ACK, Frame, RST, SYN, arp_request, ethernet, icmp4, icmp6, tcp4, tcp6, udp4, udp6,
+    ACK, Frame, RST, SYN, arp_request, ethernet, icmp4, icmp6, other4, tcp4, tcp6, udp4, udp6,
 };
 use xdp_common::filter::dynamic::NoEntries;
+use xdp_common::filter::replies::state;
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::Verdict;
 use xdpctl::config;
 use xdpctl::image::Image;
 use xdpctl::image::metadata::Metadata;
-use xdpctl::judgement::judge;
+use xdpctl::judgement::judge_beside;
+use xdpctl::judgement::sockets::{Socket, Sockets};
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
@@ -74,6 +76,7 @@ fn every_list_file_is_named_by_one() {
 struct Example {
     image: Image,
     metadata: Metadata,
+    sockets: Sockets,
 }
 
 impl Example {
@@ -82,13 +85,14 @@ impl Example {
         let ruleset = config::load(&path).ruleset.expect("it loads, see above");
         let metadata = Metadata::unbound(&ruleset);
         let image = Image::build(&ruleset, 1, &metadata).expect("it fits");
-        Self { image, metadata }
+        Self { image, metadata, sockets: Sockets::default() }
     }
 
     /// The verdict, and the name of the rule or list that it is counted to; else the reason.
     fn judged(&self, frame: &Frame) -> (Verdict, &str) {
         let bytes = frame.build();
-        let judged = judge(&self.image, &NoEntries, LinkType::Ethernet, &bytes);
+        let (image, sockets) = (&self.image, &self.sockets);
+        let judged = judge_beside(image, &NoEntries, sockets, LinkType::Ethernet, &bytes);
         let list = if judged.domain == CounterId::NONE { judged.list } else { judged.domain };
         let counter = judged.action.map_or(list, |action| CounterId(action.counter));
         let named = self.metadata.counted.iter().find(|c| CounterId::new(c.number) == counter);
@@ -110,7 +114,14 @@ fn the_host_keeps_its_services_its_answers_and_its_neighbours() {
     const ME6: &str = "2001:db8:5::80";
     const ELSE: &str = "192.0.2.200";
     const ELSE6: &str = "2001:db8:9::1";
-    Example::load("host.toml").check(&[
+    let own = |port| format!("{ME}:{port}").parse().expect("an address");
+    let https = format!("{ELSE}:443").parse().expect("an address");
+    let asking = Sockets(vec![
+        Socket { is_tcp: true, own: own(40_000), peer: Some(https), state: state::SYN_SENT },
+        Socket { is_tcp: false, own: own(45_000), peer: None, state: state::CLOSE },
+        Socket { is_tcp: false, own: own(3_000), peer: None, state: state::CLOSE },
+    ]);
+    Example { sockets: asking, ..Example::load("host.toml") }.check(&[
         ("management", tcp4("198.51.100.17", ME, 40000, 22).flags(SYN), Pass, "management"),
         (
             "management, IPv6",
@@ -125,17 +136,23 @@ fn the_host_keeps_its_services_its_answers_and_its_neighbours() {
         ("a tunnel", udp4(ELSE, ME, 40000, 4500), Pass, "tunnels"),
         ("web", tcp4(ELSE, ME, 40000, 443).flags(SYN), Pass, "web"),
         ("HTTP/3", udp6(ELSE6, ME6, 40000, 443), Pass, "http3"),
-        ("a port that is not served", tcp4(ELSE, ME, 40000, 3306).flags(SYN), Drop, "tcp-new"),
-        ("an answer to a connection", tcp4(ELSE, ME, 443, 40000).flags(SYN | ACK), Pass, "default"),
-        ("a refusal of one", tcp4(ELSE, ME, 443, 40000).flags(RST | ACK), Pass, "default"),
-        ("an answer of DNS", udp4(ELSE, ME, 53, 45000), Pass, "default"),
-        ("a second part of it", udp4(ELSE, ME, 53, 45000).fragment(185, false), Pass, "default"),
+        ("a port that is not served", tcp4(ELSE, ME, 40000, 3306).flags(SYN), Drop, "default"),
+        ("an answer to a connection", tcp4(ELSE, ME, 443, 40000).flags(SYN | ACK), Pass, "reply"),
+        ("a refusal of one", tcp4(ELSE, ME, 443, 40000).flags(RST | ACK), Pass, "reply"),
+        ("an answer to nothing", tcp4(ELSE, ME, 443, 40001).flags(SYN | ACK), Drop, "default"),
+        ("an answer of DNS", udp4(ELSE, ME, 53, 45000), Pass, "reply"),
+        ("a service at another port", udp4(ELSE, ME, 53, 3000), Drop, "default"),
+        ("a second part of it", udp4(ELSE, ME, 53, 45000).fragment(185, false), Drop, "default"),
         ("an answer of NTP", udp4(ELSE, ME, 123, 123), Pass, "ntp-answers"),
-        ("a question of NTP", udp4(ELSE, ME, 40000, 123), Drop, "udp-low"),
+        ("a question of NTP", udp4(ELSE, ME, 40000, 123), Drop, "default"),
         ("DHCP", udp4("192.0.2.1", "255.255.255.255", 67, 68), Pass, "dhcp"),
         ("DHCPv6", udp6("fe80::1", "fe80::2", 547, 546), Pass, "dhcpv6"),
         ("ping", icmp4(ELSE, ME, 8), Pass, "icmp"),
-        ("too big", icmp6(ELSE6, ME6, 2), Pass, "icmpv6"),
+        ("ping, IPv6", icmp6(ELSE6, ME6, 128), Pass, "icmpv6"),
+        ("an answer to a ping", icmp4(ELSE, ME, 0), Pass, "reply"),
+        ("too big, about nothing", icmp6(ELSE6, ME6, 2), Drop, "default"),
+        ("what is joined", other4("192.0.2.1", "224.0.0.1", 2), Pass, "igmp"),
+        ("a tunnel of IPsec", other4(ELSE, ME, 50), Pass, "tunnels-esp"),
         ("a neighbour asks", icmp6("fe80::1", "ff02::1:ff00:80", 135), Pass, "icmpv6-neighbours"),
         ("an address is probed", icmp6("::", "ff02::1:ff00:80", 135), Pass, "icmpv6-neighbours"),
         ("a router tells", icmp6("fe80::1", "ff02::1", 134), Pass, "icmpv6-neighbours"),

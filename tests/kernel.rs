@@ -67,6 +67,8 @@ mod redirects;
 mod refusals;
 #[path = "kernel/replace.rs"]
 mod replace;
+#[path = "kernel/replies.rs"]
+mod replies;
 #[path = "kernel/runtime.rs"]
 mod runtime;
 #[path = "kernel/selftest.rs"]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use xdp_common::filter::order::{self, Scratch};
+use xdp_common::filter::order::{self, Scratch, onward};
 use xdp_common::filter::serve;
 use xdp_common::filter::services::{self, Work};
 use xdp_common::filter::tracking::{
@@ -162,10 +162,10 @@ impl Product {
         scratch.read(LinkType::Ethernet, frame);
         let mut names = dns::Names::new(frame);
         order::judge(image, &RunTimeEntries::default(), &mut names, header, &mut scratch);
-        if scratch.serve == 0 {
+        if scratch.onward & onward::SERVICES == 0 {
             return None;
         }
-        let Scratch { packet, serving, serve: asked, .. } = &mut scratch;
+        let Scratch { packet, serving, onward: asked, .. } = &mut scratch;
         serve::find(image, header, frame, packet, *asked, serving).unwrap();
         let mut by = None;
         if serving.work == Work::Forward as u32 {

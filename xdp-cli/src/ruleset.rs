@@ -97,6 +97,42 @@ pub struct Policy {
     /// For IP fragments other than the first. `Pass` has lists and rules judge them by what they
     /// carry; it does not let them through by itself.
     pub fragments: PolicyAction,
+    /// What answers the host, where the default drops.
+    pub replies: Replies,
+    /// Which UDP sockets have asked.
+    pub replies_udp: ReplyUdp,
+}
+
+/// What becomes of packets that answer what the host has open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Replies {
+    /// What becomes of all others.
+    #[default]
+    Judge,
+    /// They pass where the default would drop them.
+    Pass,
+}
+
+/// Which UDP sockets have asked something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReplyUdp {
+    /// Those that are connected, and others on ports that the kernel assigns.
+    #[default]
+    Ephemeral,
+    /// Those that are connected.
+    Connected,
+}
+
+impl Policy {
+    /// Whether replies are asked about: only a default that drops leaves anything to ask.
+    pub fn asks_replies(&self) -> bool {
+        self.replies == Replies::Pass && self.default == PolicyAction::Drop
+    }
+
+    /// Whether the port of a UDP socket that is not connected says that it has asked.
+    pub fn asks_by_port(&self) -> bool {
+        self.asks_replies() && self.replies_udp == ReplyUdp::Ephemeral
+    }
 }
 
 impl Default for Policy {
@@ -105,6 +141,8 @@ impl Default for Policy {
             default: PolicyAction::Pass,
             malformed: PolicyAction::Drop,
             fragments: PolicyAction::Pass,
+            replies: Replies::Judge,
+            replies_udp: ReplyUdp::Ephemeral,
         }
     }
 }

@@ -179,6 +179,8 @@ pub mod flag {
     pub const RULE_TTL: u32 = 1 << 23;
     /// Some rule has a limit.
     pub const LIMITS: u32 = 1 << 24;
+    /// What answers the host passes where the default would drop it; only with [`DEFAULT_DROP`].
+    pub const REPLIES: u32 = 1 << 25;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.
@@ -190,6 +192,9 @@ pub const PROTOCOL_PAGES: usize = 8;
 pub const fn protocol_page(is_ipv6: u32, fragment: Fragment) -> usize {
     (is_ipv6 << 2 | fragment.number()) as usize & (PROTOCOL_PAGES - 1)
 }
+
+/// The most ranges of ports in [`Header::reply_ports`].
+pub const REPLY_PORTS: usize = 16;
 
 /// Block 0. Places are counted from the start of the image, in lines (`_tree`, `_root`, `_filter`,
 /// `memberships`, `actions`) or in blocks (`pages`, `vectors`, `metadata`). Pages and directories
@@ -333,7 +338,10 @@ pub struct Header {
     /// The indexes of interfaces that take redirected frames; 0 for none. What a route leads to that is
     /// not among them goes by way of the kernel's stack.
     pub targets: [u32; TARGETS],
-    pub reserved: [u64; 10],
+    /// Ports at which a UDP socket that is not connected is taken to have asked: ranges, the first port
+    /// in the lower half and the last one in the upper; 0 for none.
+    pub reply_ports: [u32; REPLY_PORTS],
+    pub reserved: [u64; 2],
 }
 
 /// Interfaces that services may redirect frames to.

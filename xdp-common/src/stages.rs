@@ -26,8 +26,10 @@ pub const ICMP: u32 = 6;
 pub const REJECT: u32 = 7;
 /// The program that asks the limits of rules, and the rules behind them.
 pub const LIMITS: u32 = 8;
+/// The program that asks whether a packet answers what this host has open.
+pub const REPLIES: u32 = 9;
 /// How many places there are.
-pub const COUNT: usize = 9;
+pub const COUNT: usize = 10;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -46,10 +48,12 @@ pub enum Group {
     Services,
     /// For rules with limits.
     Limits,
+    /// For replies.
+    Replies,
 }
 
 impl Group {
-    pub const ALL: [Self; 3] = [Self::Names, Self::Services, Self::Limits];
+    pub const ALL: [Self; 4] = [Self::Names, Self::Services, Self::Limits, Self::Replies];
 
     /// The programs, with their places. Groups may share programs.
     pub const fn programs(self) -> &'static [(u32, &'static str)] {
@@ -64,6 +68,7 @@ impl Group {
                 (REJECT, "xdpctl_reject"),
             ],
             Self::Limits => &[(LIMITS, "xdpctl_limits")],
+            Self::Replies => &[(REPLIES, "xdpctl_replies")],
         }
     }
 
@@ -78,6 +83,7 @@ impl Group {
             Self::Names => flag::DOMAINS,
             Self::Services => flag::SERVICES,
             Self::Limits => flag::LIMITS,
+            Self::Replies => flag::REPLIES,
         }
     }
 }
@@ -139,7 +145,8 @@ mod tests {
     #[test]
     fn a_ruleset_needs_what_its_flags_say() {
         assert_eq!(Needs::of(0), Needs::NONE);
-        assert_eq!(Needs::of(!(flag::DOMAINS | flag::SERVICES | flag::LIMITS)), Needs::NONE);
+        let all = flag::DOMAINS | flag::SERVICES | flag::LIMITS | flag::REPLIES;
+        assert_eq!(Needs::of(!all), Needs::NONE);
         assert_eq!(Needs::NONE.programs().count(), 0);
         let names = Needs::of(flag::DOMAINS | flag::RULES);
         assert_eq!(names, Needs::of(flag::DOMAINS));

@@ -22,6 +22,7 @@ mod maps;
 mod names;
 mod next_hop;
 mod reject;
+mod replies;
 mod serve;
 mod services;
 mod stages;

@@ -59,7 +59,9 @@ pub fn xdpctl_question(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_ABORTED;
     };
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
-    let Scratch { packet, effect, .. } = &mut cpu.scratch;
+    let Scratch { packet, effect, onward, .. } = &mut cpu.scratch;
+    // If the lists decide, nobody else is asked.
+    *onward = 0;
     copy_message(&ctx, packet, &mut names.message);
     if !domains::read(packet, &mut names.message, effect) {
         return decide(&ctx, launder(cpu), launder(names), &image, Stage::Continue(()));

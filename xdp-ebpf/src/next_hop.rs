@@ -28,6 +28,13 @@ pub fn fixed(ctx: &XdpContext, packet: &Packet, mac: &[u8; 6], hop: &mut NextHop
     hop.macs[1] = source & 0xffff_ffff;
 }
 
+// Answers of the helper (enum in include/uapi/linux/bpf.h).
+const SUCCESS: i64 = 0;
+const NOT_FORWARDED: i64 = 4;
+const FORWARDING_DISABLED: i64 = 5;
+const NO_NEIGHBOUR: i64 = 7;
+const FRAGMENTATION_NEEDED: i64 = 8;
+
 /// What the kernel is asked about.
 pub struct Way {
     pub is_v6: bool,
@@ -39,18 +46,19 @@ pub struct Way {
 }
 
 impl Way {
-    /// Asks the kernel. What it cannot say at once its stack finds out for itself.
+    /// Whether a packet that goes this way is for this host, or is not forwarded.
     #[inline(always)]
-    pub fn ask(&self, ctx: &XdpContext, header: &Header, packet: &Packet, hop: &mut NextHop) {
-        // Answers of the helper (enum in include/uapi/linux/bpf.h).
-        const SUCCESS: i64 = 0;
-        const NOT_FORWARDED: i64 = 4;
-        const NO_NEIGHBOUR: i64 = 7;
-        const FRAGMENTATION_NEEDED: i64 = 8;
+    pub fn ends_here(&self, ctx: &XdpContext) -> bool {
         // SAFETY: zeros are a query.
         let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-        let came_by = came_by(ctx);
-        query.ifindex = came_by;
+        let answer = self.look_up(ctx, &mut query);
+        answer == NOT_FORWARDED || answer == FORWARDING_DISABLED
+    }
+
+    /// Asks the kernel, with an empty query, and returns what the helper answers.
+    #[inline(always)]
+    fn look_up(&self, ctx: &XdpContext, query: &mut bpf_fib_lookup) -> i64 {
+        query.ifindex = came_by(ctx);
         query.l4_protocol = self.protocol;
         let length = if self.length > 0xffff { 0xffff } else { self.length };
         query.__bindgen_anon_1.tot_len = length as u16;
@@ -65,7 +73,16 @@ impl Way {
         }
         let size = size_of::<bpf_fib_lookup>() as i32;
         // SAFETY: the query is as long as is said.
-        let answer = unsafe { fib_lookup(ctx.as_ptr(), &raw mut query, size, 0) };
+        unsafe { fib_lookup(ctx.as_ptr(), query, size, 0) }
+    }
+
+    /// Asks the kernel. What it cannot say at once its stack finds out for itself.
+    #[inline(always)]
+    pub fn ask(&self, ctx: &XdpContext, header: &Header, packet: &Packet, hop: &mut NextHop) {
+        // SAFETY: zeros are a query.
+        let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        let came_by = came_by(ctx);
+        let answer = self.look_up(ctx, &mut query);
         // The two addresses lie side by side at the answer's end, the source first. They are read as
         // words: Linux 6.1 wants what is read from the stack aligned.
         const { assert!(offset_of!(bpf_fib_lookup, dmac) == offset_of!(bpf_fib_lookup, smac) + 6) };
@@ -125,7 +142,8 @@ pub fn came_by(ctx: &XdpContext) -> u32 {
     unsafe { (*ctx.ctx).ingress_ifindex }
 }
 
+/// An address as the kernel's structures have it.
 #[inline(always)]
-fn words([high, low]: [u64; 2]) -> [u32; 4] {
+pub fn words([high, low]: [u64; 2]) -> [u32; 4] {
     [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32].map(u32::to_be)
 }

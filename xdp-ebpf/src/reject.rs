@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_tail}
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::order::Scratch;
+use xdp_common::filter::pace::ERRORS;
 use xdp_common::packet::icmp_error::{Reshape, may_answer, write};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::verifier::launder;
@@ -32,7 +33,7 @@ pub fn xdpctl_reject(ctx: XdpContext) -> u32 {
 /// `None` where there is no error; then the frame is to be dropped, for it may be half of one.
 #[inline(always)]
 fn answer(ctx: &XdpContext, cpu: &mut PerCpu) -> Option<()> {
-    let PerCpu { scratch, pace, .. } = cpu;
+    let PerCpu { scratch, errors, .. } = cpu;
     let Scratch { packet, serving, length, question, .. } = scratch;
     let mut frame = Writable::new(ctx);
     if !may_answer(&mut frame, packet, &serving.answer) {
@@ -40,7 +41,7 @@ fn answer(ctx: &XdpContext, cpu: &mut PerCpu) -> Option<()> {
     }
     // Questions are about what happens to one packet.
     // SAFETY: a helper without arguments.
-    if *question == 0 && !pace.take(unsafe { bpf_ktime_get_coarse_ns() }) {
+    if *question == 0 && !errors.take(unsafe { bpf_ktime_get_coarse_ns() }, ERRORS) {
         return None;
     }
     write(&mut frame, packet, &serving.answer, *length)

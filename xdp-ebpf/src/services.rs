@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::capacity::{CONNECTION_SLOTS, STATE_SLOTS};
-use xdp_common::filter::order::Scratch;
+use xdp_common::filter::order::{Scratch, onward};
 use xdp_common::filter::serve;
 use xdp_common::filter::services::{Report, Work, asked};
 use xdp_common::filter::tracking::{Beside, LINES_PER_SLOT, STATES_PER_SLOT};
@@ -24,18 +24,22 @@ use crate::image::Image;
 use crate::maps::{BACKEND_STATES, CONNECTIONS, SWITCHES};
 use crate::stages::{broken, go_on, same_image};
 
-/// Goes on with [`xdpctl_services`] where services are asked about the packet, and comes back where they are
-/// not. Whether it may end as it was decided: where that program is not there, the filter is broken.
+/// Goes on with the program that is asked about the packet next, and comes back where there is none. Whether
+/// it may end as it was decided: where that program is not there, the filter is broken.
 #[inline(always)]
 pub fn ask(ctx: &XdpContext, scratch: &Scratch) -> bool {
     // The command line finds the program's maps by what the filter names.
     name(&BACKEND_STATES);
     name(&CONNECTIONS);
-    if scratch.serve != 0 {
-        go_on::<{ stages::SERVICES }>(ctx);
-        return false;
+    if scratch.onward == 0 {
+        return true;
     }
-    true
+    if scratch.onward & onward::SERVICES != 0 {
+        go_on::<{ stages::SERVICES }>(ctx);
+    } else {
+        go_on::<{ stages::REPLIES }>(ctx);
+    }
+    false
 }
 
 /// Finds the service and the backend. A packet that no service takes goes the way that was decided before.
@@ -45,7 +49,7 @@ pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
     let header = image.header();
-    let Scratch { packet, serving, serve: asked, zero, .. } = &mut cpu.scratch;
+    let Scratch { packet, serving, onward: asked, zero, .. } = &mut cpu.scratch;
     let frame = Linear::new(&ctx, *zero);
     serving.report = Report::None as u32;
     if *asked & asked::ICMP != 0
@@ -71,9 +75,13 @@ pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     broken(launder(cpu))
 }
 
-/// Ends with what was decided before.
+/// Ends with what was decided before, unless the packet may be a reply.
 #[inline(always)]
 pub fn not_served(ctx: &XdpContext, cpu: &mut PerCpu) -> u32 {
+    if cpu.scratch.onward & onward::REPLIES != 0 {
+        go_on::<{ stages::REPLIES }>(ctx);
+        return broken(cpu);
+    }
     apply(ctx, &mut cpu.scratch.effect);
     let action = exit(cpu);
     capture::show(ctx);

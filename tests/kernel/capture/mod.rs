@@ -192,15 +192,6 @@ fn filters_leave_out_the_others() {
     }
 }
 
-#[test]
-fn a_reason_that_no_packet_has_is_warned_of() {
-    let bench = attached();
-    let output = interrupt(capture(&bench, &["--reason", "service,blocklist"]));
-    let told = "warning: no packet has the reason service in this version";
-    assert!(output.stderr.starts_with(told), "{}", output.stderr);
-    assert!(!output.stderr.contains("reason blocklist"), "{}", output.stderr);
-}
-
 /// Has this thread send from one CPU, where the frames are judged too.
 fn stay_on_this_cpu() {
     let mut cpu = CpuSet::new();

@@ -12,8 +12,8 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::Error;
 use crate::datapath::host::addresses::{self, Address};
 use crate::datapath::host::interface::Interface;
-use crate::datapath::host::routes;
 use crate::datapath::host::ssh::{self, Connection};
+use crate::datapath::host::{replying, routes};
 use crate::datapath::maps::dynamic;
 use crate::datapath::maps::handles::Maps;
 use crate::image::Image;
@@ -160,7 +160,13 @@ fn holding(prefixes: &[IpPrefix], address: IpAddr) -> Option<IpPrefix> {
 pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let Ok(link_type) = coming.interface.link_type() else { return Vec::new() };
     let role = role(coming.interface);
-    ground(coming, &RunTimeEntries::default(), link_type).warnings(&role)
+    let mut warnings = ground(coming, &RunTimeEntries::default(), link_type).warnings(&role);
+    if coming.ruleset.policy.asks_replies()
+        && let Some((message, hint)) = replying::forwarded(&coming.interface.name)
+    {
+        warnings.push(Warning { message, hint });
+    }
+    warnings
 }
 
 /// The same warnings for a configuration that is only checked. They are for the interface that the

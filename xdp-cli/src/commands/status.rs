@@ -20,10 +20,10 @@ use crate::datapath::change::{kernel, pins};
 use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
-use crate::datapath::host::serving;
+use crate::datapath::host::{assigned_ports, serving};
 use crate::datapath::maps::dynamic;
 use crate::notation::{counted, duration, plain, word};
-use crate::views::status::{EntryCounts, Link, Redirect, Status, json, text};
+use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
 
 /// Shows what is attached. Returns exit status 1 if something is wrong. It is no error if nothing
 /// is attached.
@@ -67,6 +67,7 @@ pub(super) fn of(
 ) -> Status {
     let mut status = view(attachment, carriers, outcomes);
     status.problems.extend(of_services(attachment));
+    status.problems.extend(of_replies(attachment));
     status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
     status
@@ -166,6 +167,21 @@ fn of_services(attachment: &Attachment) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What keeps replies from passing as the ruleset says.
+fn of_replies(attachment: &Attachment) -> Option<String> {
+    let in_force = attachment.in_force()?;
+    let name = attachment.name();
+    let known = &in_force.metadata.reply_ports;
+    let changed = !known.is_empty() && assigned_ports::ranges().is_ok_and(|now| now != *known);
+    changed.then(|| {
+        format!(
+            "the ports that the kernel assigns have changed since the ruleset was loaded: what answers \
+             UDP sockets is taken by the old ones; `xdpctl reload {}` takes the new ones",
+            word(&name)
+        )
+    })
 }
 
 /// Pins that somebody removed. The link leads to all that they led to, so that nothing else is wrong.
@@ -277,6 +293,7 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
             attached_as: None,
             loaded_from: None,
             redirects: Vec::new(),
+            replies: None,
         };
     };
     let metadata = &in_force.metadata;
@@ -358,6 +375,9 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         loaded_from: (metadata.loaded_from != metadata.config)
             .then(|| metadata.loaded_from.clone()),
         redirects,
+        replies: metadata
+            .passes_replies
+            .then(|| Replies { by: "sockets", udp_ports: metadata.reply_ports.clone() }),
     }
 }
 

@@ -6,10 +6,13 @@ use toml::de::DeValue;
 
 use super::report::{Report, quote};
 use super::table::TomlTable;
-use crate::ruleset::{Arp, Policy, PolicyAction};
+use crate::ruleset::{Arp, Policy, PolicyAction, Replies, ReplyUdp};
 
 const ACTIONS: [(&str, PolicyAction); 2] =
     [("pass", PolicyAction::Pass), ("drop", PolicyAction::Drop)];
+const REPLIES: [(&str, Replies); 2] = [("judge", Replies::Judge), ("pass", Replies::Pass)];
+const UDP: [(&str, ReplyUdp); 2] =
+    [("ephemeral", ReplyUdp::Ephemeral), ("connected", ReplyUdp::Connected)];
 
 pub(super) fn read_policy(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Policy {
     let defaults = Policy::default();
@@ -17,9 +20,40 @@ pub(super) fn read_policy(mut table: TomlTable<'_>, report: &mut Report<'_>) -> 
         default: table.word("default", &ACTIONS, report).unwrap_or(defaults.default),
         malformed: table.word("malformed", &ACTIONS, report).unwrap_or(defaults.malformed),
         fragments: table.word("fragments", &ACTIONS, report).unwrap_or(defaults.fragments),
+        replies: table.word("replies", &REPLIES, report).unwrap_or(defaults.replies),
+        replies_udp: table.word("replies_udp", &UDP, report).unwrap_or(defaults.replies_udp),
     };
+    warn_of_replies(&mut table, &policy, report);
     table.finish(report);
     policy
+}
+
+/// Warns of keys about replies that change nothing.
+fn warn_of_replies(table: &mut TomlTable<'_>, policy: &Policy, report: &mut Report<'_>) {
+    if report.has_errors() {
+        return;
+    }
+    let at = |table: &mut TomlTable<'_>, key| table.value(key).map(|value| value.at);
+    if policy.replies == Replies::Pass
+        && policy.default == PolicyAction::Pass
+        && let Some(at) = at(table, "replies")
+    {
+        report.warning(
+            at,
+            "[policy]: replies = \"pass\" has no effect, since the default passes everything"
+                .to_owned(),
+            "it counts with default = \"drop\"",
+        );
+    }
+    if policy.replies == Replies::Judge
+        && let Some(at) = at(table, "replies_udp")
+    {
+        report.warning(
+            at,
+            "[policy]: replies_udp has no effect, since no replies are asked about".to_owned(),
+            "it counts with replies = \"pass\"",
+        );
+    }
 }
 
 /// The place at which `[policy]` says that fragments pass; `None` where it does not say so itself.

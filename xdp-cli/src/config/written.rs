@@ -17,7 +17,8 @@ use crate::ruleset::services;
 use crate::ruleset::services::check::{Check, Http, Probe, Tls};
 use crate::ruleset::{
     Arp, Excluded, Fragment, Guards, List, ListAction, Matches, Policy, PolicyAction, Prefix,
-    Prefixes, Protocol, RedirectTarget, Rewrite, Rule, RuleAction, Side, TCP_FLAGS, TcpFlags, Vlan,
+    Prefixes, Protocol, RedirectTarget, Replies, ReplyUdp, Rewrite, Rule, RuleAction, Side,
+    TCP_FLAGS, TcpFlags, Vlan,
 };
 
 /// The value of a key.
@@ -138,11 +139,21 @@ impl Settings {
     }
 }
 
-/// All keys of `[policy]`, even those with default values.
+/// The keys of `[policy]`, even those with default values, but for replies where these are not asked about.
 pub fn policy(policy: &Policy) -> Vec<Setting> {
-    let Policy { default, malformed, fragments } = *policy;
+    let Policy { default, malformed, fragments, replies, replies_udp } = *policy;
     let keys = [("default", default), ("malformed", malformed), ("fragments", fragments)];
-    keys.map(|(key, value)| Setting { key, value: policy_action(value) }).into()
+    let mut settings =
+        Settings(keys.map(|(key, value)| Setting { key, value: policy_action(value) }).into());
+    if replies == Replies::Pass {
+        settings.add("replies", Value::text("pass"));
+        let udp = match replies_udp {
+            ReplyUdp::Ephemeral => "ephemeral",
+            ReplyUdp::Connected => "connected",
+        };
+        settings.add("replies_udp", Value::text(udp));
+    }
+    settings.0
 }
 
 /// The keys of `[arp]`.

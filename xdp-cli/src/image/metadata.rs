@@ -47,6 +47,11 @@ pub struct Metadata {
     pub takers: Vec<u32>,
     /// Lines of connections that are remembered; 0 where none are.
     pub connection_lines: u32,
+    /// Ports at which a UDP socket that is not connected is taken to have asked, as ranges; none where
+    /// replies are not asked about, or only connected sockets are.
+    pub reply_ports: Vec<(u16, u16)>,
+    /// Whether what answers this host passes where the default drops.
+    pub passes_replies: bool,
     /// What the keys for names and services are drawn from.
     pub seed: Seed,
 }

@@ -26,7 +26,7 @@ use xdp_common::capacity::{MAX_ASKED_LIMITS, MORE_EXTENTS};
 use xdp_common::filter::domains::MAX_TYPE_CLASSES;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
-    LINE_WORDS, Line, Lines, MAGIC, SLACK_BLOCKS, flag,
+    LINE_WORDS, Line, Lines, MAGIC, REPLY_PORTS, SLACK_BLOCKS, flag,
 };
 use xdp_common::stats::counter::CounterId;
 
@@ -127,6 +127,7 @@ impl Image {
             generation,
             flags: policy_flags(ruleset),
             more_extents: FIRST_MORE[(generation % 2) as usize],
+            reply_ports: reply_ports(metadata),
             ..Header::of(&[0; BLOCK_WORDS]).to_owned()
         };
         let table = table(ruleset, metadata, &mut header);
@@ -220,17 +221,28 @@ fn services(
     services::write(settings, services, &context, header, lines)
 }
 
+/// The ranges of ports as the header has them; those for which there is no room are left out.
+fn reply_ports(metadata: &Metadata) -> [u32; REPLY_PORTS] {
+    let mut ranges = [0; REPLY_PORTS];
+    for (range, (first, last)) in ranges.iter_mut().zip(&metadata.reply_ports) {
+        *range = u32::from(*first) | u32::from(*last) << 16;
+    }
+    ranges
+}
+
 fn policy_flags(ruleset: &Ruleset) -> u32 {
     let policy = ruleset.policy;
-    [
-        (policy.default, flag::DEFAULT_DROP),
-        (policy.malformed, flag::MALFORMED_DROP),
-        (policy.fragments, flag::FRAGMENTS_DROP),
-        (ruleset.arp.action, flag::ARP_DROP),
-    ]
-    .into_iter()
-    .filter(|(action, _)| *action == PolicyAction::Drop)
-    .fold(0, |flags, (_, flag)| flags | flag)
+    let replies = if policy.asks_replies() { flag::REPLIES } else { 0 };
+    replies
+        | [
+            (policy.default, flag::DEFAULT_DROP),
+            (policy.malformed, flag::MALFORMED_DROP),
+            (policy.fragments, flag::FRAGMENTS_DROP),
+            (ruleset.arp.action, flag::ARP_DROP),
+        ]
+        .into_iter()
+        .filter(|(action, _)| *action == PolicyAction::Drop)
+        .fold(0, |flags, (_, flag)| flags | flag)
 }
 
 fn arp_tree(ruleset: &Ruleset, lines: &mut LineWriter) -> u32 {

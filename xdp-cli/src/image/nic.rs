@@ -9,7 +9,7 @@ use xdp_common::nic::{flag, list};
 
 use super::metadata::{Counted, Kind};
 use crate::notation::grouped;
-use crate::ruleset::{Entry, List, ListAction, PolicyAction, Ruleset, Side};
+use crate::ruleset::{Entry, List, ListAction, PolicyAction, Replies, Ruleset, Side};
 
 /// A message names at most so many rules, so many lists, and so many prefixes of each list.
 const NAMED: usize = 10;
@@ -73,6 +73,9 @@ pub fn fits(ruleset: &Ruleset) -> Result<(), Unfit> {
         let services = ruleset.services.iter().take(NAMED);
         let named: Vec<String> = services.map(|it| format!("\"{}\"", it.name)).collect();
         unfit.push(format!("services {}{}", named.join(", "), more(ruleset.services.len())));
+    }
+    if ruleset.policy.replies == Replies::Pass {
+        unfit.push("replies = \"pass\", since it knows no sockets".to_owned());
     }
     if lists.len() > MAX_NIC_LISTS {
         let mut text = String::new();

@@ -9,6 +9,9 @@ use super::metadata::{Metadata, Mode, Redirect};
 use super::services;
 use crate::ruleset::{RuleAction, Ruleset};
 
+/// Ports that Linux assigns, unless it is told otherwise (net.ipv4.ip_local_port_range).
+pub const USUAL_PORTS: (u16, u16) = (32_768, 60_999);
+
 impl Metadata {
     /// Metadata for a ruleset that is put on no interface: all counters are new, and each redirect
     /// target has a slot but no interface.
@@ -39,6 +42,8 @@ impl Metadata {
             next_hops: Vec::new(),
             takers: Vec::new(),
             connection_lines: services::connection_lines(ruleset),
+            reply_ports: ruleset.policy.asks_by_port().then_some(USUAL_PORTS).into_iter().collect(),
+            passes_replies: ruleset.policy.asks_replies(),
             redirects,
             vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.names_vlan()),
             seed: Seed::default(),

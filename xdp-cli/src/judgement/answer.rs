@@ -2,6 +2,8 @@
 
 use xdp_common::filter::effect::Effect;
 use xdp_common::filter::limits::{Answer as Asked, Limiting};
+use xdp_common::filter::order::{Scratch, onward};
+use xdp_common::filter::replies::Reply;
 use xdp_common::filter::services::{Told, Work};
 use xdp_common::filter::tracking::By;
 use xdp_common::image::Action;
@@ -33,6 +35,8 @@ pub struct Answer {
     pub limits: Vec<Asked>,
     /// What the service did with it that took it; `None` if none did.
     pub served: Option<Served>,
+    /// What was found out of the sockets that it may answer; `None` if they were not asked about.
+    pub reply: Option<Reply>,
     /// The headers that were read; `None` if the frame is malformed.
     pub packet: Option<Packet>,
     /// The frame as it is sent on; `None` if that is how it came in.
@@ -48,6 +52,13 @@ impl Answer {
             _ => false,
         }
     }
+}
+
+/// What was found out of the sockets that a packet may answer; `None` if they were not asked about.
+pub fn reply(reason: Reason, scratch: &Scratch) -> Option<Reply> {
+    let asked =
+        scratch.onward & onward::REPLIES != 0 && matches!(reason, Reason::Reply | Reason::Default);
+    asked.then_some(scratch.reply)
 }
 
 /// What a service did with a packet.

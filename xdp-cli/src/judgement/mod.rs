@@ -11,9 +11,11 @@ mod limits;
 pub mod names;
 pub mod reach;
 mod serving;
+pub mod sockets;
 
 use xdp_common::filter::dynamic::{Deciding, DynamicEntries, EntryAction};
-use xdp_common::filter::order::{self, Scratch};
+use xdp_common::filter::order::{self, Scratch, onward};
+use xdp_common::filter::replies;
 use xdp_common::filter::services::Told;
 use xdp_common::image::Action;
 use xdp_common::packet::dns::Unreadable;
@@ -26,6 +28,7 @@ use crate::views::explain::Explained;
 use crate::views::explain::entries::Address;
 use answer::{Answer, Served};
 use names::{Names, RunTime, addresses};
+use sockets::Sockets;
 
 /// Run-time entries to judge by: for each source that is asked about, the entry that decides.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +58,22 @@ impl DynamicEntries for RunTimeEntries {
     }
 }
 
-/// Judges a frame that came in over a link of that type. Assumes that every redirect is possible.
+/// Judges a frame that came in over a link of that type. Assumes that every redirect is possible, and that
+/// the host has nothing open.
 pub fn judge(
     image: &Image,
     entries: &impl DynamicEntries,
+    link_type: LinkType,
+    frame: &[u8],
+) -> Answer {
+    judge_beside(image, entries, &Sockets::default(), link_type, frame)
+}
+
+/// The same on a host that has these sockets.
+pub fn judge_beside(
+    image: &Image,
+    entries: &impl DynamicEntries,
+    sockets: &Sockets,
     link_type: LinkType,
     frame: &[u8],
 ) -> Answer {
@@ -66,18 +81,28 @@ pub fn judge(
     scratch.read(link_type, frame);
     let mut names = dns::Names::new(frame);
     order::judge(image, entries, &mut names, image.header(), &mut scratch);
-    let sent = match scratch.serve {
-        0 => None,
-        _ => serving::serve(image, image.header(), frame, &mut scratch),
+    let is_asked = |of: u32| scratch.onward & of != 0;
+    let (asks_services, asks_replies) = (is_asked(onward::SERVICES), is_asked(onward::REPLIES));
+    let sent = match asks_services {
+        false => None,
+        true => serving::serve(image, image.header(), frame, &mut scratch),
     };
+    if asks_replies && replies::concerns(&scratch.packet, scratch.effect.decision) {
+        let Scratch { packet, serving, reply, effect, .. } = &mut scratch;
+        let about = &mut serving.about;
+        if replies::judge(&mut &*sockets, image.header(), frame, packet, about, reply) {
+            effect.decision = replies::PASS;
+        }
+    }
     let Scratch { packet, effect, .. } = &mut scratch;
     let answered = effect.is_answered().then(|| names.answered(packet, effect)).flatten();
     if effect.is_answered() && answered.is_none() {
         effect.decision = effect.decision.dropped();
     }
-    let Scratch { packet, malformed, effect, serving, limiting, .. } = scratch;
     let broken = (Verdict::Aborted, Reason::Default);
-    let (verdict, reason) = effect.decision.parts().unwrap_or(broken);
+    let (verdict, reason) = scratch.effect.decision.parts().unwrap_or(broken);
+    let reply = answer::reply(reason, &scratch);
+    let Scratch { packet, malformed, effect, serving, limiting, .. } = scratch;
     let by_rule = reason == Reason::Rule;
     let rewritten = || {
         (by_rule && effect.leaves()).then(|| rewritten(&effect.action, link_type, frame)).flatten()
@@ -93,6 +118,7 @@ pub fn judge(
         rule: effect.rule,
         limits: answer::limits(&effect, &limiting),
         served: Served::of(verdict, reason, Told::of(&serving)),
+        reply,
         packet: (malformed == 0).then_some(packet),
         changed: sent.or(answered).or_else(rewritten),
     }
@@ -121,7 +147,19 @@ pub fn explain(
     link_type: LinkType,
     frame: &[u8],
 ) -> Explained {
-    let answer = judge(image, entries, link_type, frame);
+    explain_beside(image, names, entries, &Sockets::default(), link_type, frame)
+}
+
+/// The same on a host that has these sockets.
+pub fn explain_beside(
+    image: &Image,
+    names: &mut Names,
+    entries: &RunTimeEntries,
+    sockets: &Sockets,
+    link_type: LinkType,
+    frame: &[u8],
+) -> Explained {
+    let answer = judge_beside(image, entries, sockets, link_type, frame);
     let source = answer.packet.as_ref().and_then(addresses).map(|(source, _)| source);
     let entry = source.and_then(|source| entries.of_source(source));
     names.explained(&answer, entry, link_type, frame)

@@ -20,6 +20,7 @@ use crate::views::entries::Kind as EntryKind;
 use crate::views::explain::entries::{Address, ListedEntries};
 use crate::views::explain::flow::Flow;
 use crate::views::explain::names::NamePlace;
+use crate::views::explain::replied::Replied;
 use crate::views::explain::{Admitted, Counted, Explained, Limited, Place, Taken, hex};
 
 /// A run-time entry that decides about a source.
@@ -69,6 +70,7 @@ impl Names {
             reason: answer.reason.as_str(),
             output: answer.changed.as_deref().map(hex),
             flow: answer.packet.as_ref().map(Flow::of).unwrap_or_default(),
+            reply: answer.packet.as_ref().and_then(|packet| Replied::of(packet, &answer.reply?)),
             ..Explained::default()
         };
         let addresses = answer.packet.as_ref().and_then(addresses);

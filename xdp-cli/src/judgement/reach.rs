@@ -7,7 +7,8 @@ use xdp_common::packet::LinkType;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 use super::names::Names;
-use super::{RunTimeEntries, explain, judge};
+use super::sockets::Sockets;
+use super::{RunTimeEntries, explain_beside, judge_beside};
 use crate::frames::build::{Addresses, Description, Ethernet, Payload, build};
 use crate::image::Image;
 use crate::image::metadata::Metadata;
@@ -92,7 +93,11 @@ impl Ground<'_> {
             .find_map(|(is_itself, port, flags)| {
                 let payload = Payload::Tcp { ports: [port, own.port()], flags };
                 let frame = self.frame(peer.ip(), own.ip(), payload, vlan)?;
-                let explained = self.unless_passed(&frame)?;
+                let sockets = match is_itself {
+                    true => Sockets::of_connection(peer, own),
+                    false => Sockets::default(),
+                };
+                let explained = self.unless_passed_beside(&sockets, &frame)?;
                 Some(Cut { is_itself, explained })
             })
     }
@@ -113,7 +118,11 @@ impl Ground<'_> {
         let is_dropped = |(somebody, own): (IpAddr, IpAddr)| {
             let payload = Payload::Tcp { ports: [443, CLIENT_PORTS[0]], flags: SYN | ACK };
             let frame = self.frame(somebody, own, payload, None)?;
-            let explained = self.unless_passed(&frame)?;
+            let asking = Sockets::of_connection(
+                SocketAddr::new(somebody, 443),
+                SocketAddr::new(own, CLIENT_PORTS[0]),
+            );
+            let explained = self.unless_passed_beside(&asking, &frame)?;
             // Only the default is worth a warning: a list or a rule that drops this is meant to.
             (explained.reason == Reason::Default.as_str()).then_some(())
         };
@@ -124,10 +133,13 @@ impl Ground<'_> {
                  connections",
                 plain(&role.name)
             ),
-            hint: rule(
-                "answers",
-                "protocol = \"tcp\", tcp_flags = \"ack\"",
-                "; over UDP, one with the source_port of the services asked, such as 53 and 123",
+            hint: format!(
+                "write replies = \"pass\" in [policy], or {}",
+                rule(
+                    "answers",
+                    "protocol = \"tcp\", tcp_flags = \"ack\"",
+                    "; over UDP, one with the source_port of the services asked, such as 53 and 123",
+                )
             ),
         })
     }
@@ -215,13 +227,19 @@ impl Ground<'_> {
     /// What keeps a frame from the host; `None` if it passes. Names are looked up only for a frame
     /// that does not pass, since that can take long.
     fn unless_passed(&self, frame: &[u8]) -> Option<Explained> {
-        let answer = judge(self.image, self.entries, self.link_type, frame);
+        self.unless_passed_beside(&Sockets::default(), frame)
+    }
+
+    /// The same while the host has these sockets.
+    fn unless_passed_beside(&self, sockets: &Sockets, frame: &[u8]) -> Option<Explained> {
+        let answer = judge_beside(self.image, self.entries, sockets, self.link_type, frame);
         if answer.verdict == Verdict::Pass {
             return None;
         }
         let entries = ListedEntries::of(self.ruleset.clone());
         let mut names = Names::new(self.metadata.clone(), Some(entries), |_| None);
-        Some(explain(self.image, &mut names, self.entries, self.link_type, frame))
+        let Self { image, entries, link_type, .. } = *self;
+        Some(explain_beside(image, &mut names, entries, sockets, link_type, frame))
     }
 }
 
@@ -359,6 +377,27 @@ mod tests {
 
     const PEER: &str = "198.51.100.7:50000";
     const OWN: &str = "192.0.2.1:22";
+
+    /// What answers the host passes, so a connection that is open goes on; another one like it does not
+    /// get in that way.
+    #[test]
+    fn with_replies_what_is_open_stays_open() {
+        let ruled = Ruled::by("policy = { default = \"drop\", replies = \"pass\" }");
+        let by_default = "the default (policy.default = \"drop\")".to_owned();
+        assert_eq!(ruled.cut(PEER, OWN, None), Some((false, by_default)));
+        let ssh = Ruled::by(
+            "policy = { default = \"drop\", replies = \"pass\" }
+             rule = [{ name = \"ssh\", protocol = \"tcp\", destination_port = 22, action = \"pass\" }]",
+        );
+        assert_eq!(ssh.cut(PEER, OWN, None), None);
+        let role = Role {
+            name: "eth0".to_owned(),
+            v4: Some([192, 0, 2, 1].into()),
+            default_v4: Some(vec![[192, 0, 2, 254].into()]),
+            ..Role::default()
+        };
+        assert_eq!(ruled.warned(&role), []);
+    }
 
     #[test]
     fn what_keeps_a_connection_out_is_named() {

@@ -35,7 +35,7 @@ pub(super) fn serve<L: Lines>(
     frame: &[u8],
     scratch: &mut Scratch,
 ) -> Option<Vec<u8>> {
-    let Scratch { packet, serving, effect, serve: asked, .. } = scratch;
+    let Scratch { packet, serving, effect, onward: asked, .. } = scratch;
     let mut copied = Copied(frame.to_vec());
     match taken(lines, header, &mut copied, packet, *asked, serving) {
         Some(Some((verdict, lost))) => {

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod lists;
 pub mod order;
 pub mod pace;
+pub mod replies;
 pub mod rules;
 pub mod serve;
 pub mod services;

@@ -3,9 +3,12 @@
 use crate::filter::dynamic::DynamicEntries;
 use crate::filter::effect::{Decision, Effect, Stage, policy};
 use crate::filter::limits::{AskLimits, Judged, Limiting};
+use crate::filter::replies::Reply;
 use crate::filter::rules::Classes;
-use crate::filter::services::Serving;
-use crate::filter::{arp, bypass, domains, dynamic, fragments, limits, lists, rules, services};
+use crate::filter::services::{Serving, asked};
+use crate::filter::{
+    arp, bypass, domains, dynamic, fragments, limits, lists, replies, rules, services,
+};
 use crate::image::{Header, Lines, flag};
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
 use crate::stats::verdict::Reason;
@@ -28,12 +31,14 @@ pub struct Scratch {
     /// Always 0, but the verifier does not know that: adding it makes the verifier forget a range, so
     /// states merge.
     pub zero: u32,
-    /// What services are asked about it: bits of [`services::asked`], 0 for nothing.
-    pub serve: u32,
+    /// Who else is asked about it: see [`onward`].
+    pub onward: u32,
     /// Whether this is a question, which remembers nothing: 0 or 1. Written by the command line alone.
     pub question: u32,
     /// What a service does with it.
     pub serving: Serving,
+    /// Whether it answers what this host has open.
+    pub reply: Reply,
     /// The classes of its fields.
     pub classes: Classes,
     /// What the limits of its rules say.
@@ -50,9 +55,10 @@ impl Scratch {
         length: 0,
         malformed: 1,
         zero: 0,
-        serve: 1,
+        onward: u32::MAX,
         question: 0,
         serving: Serving::LEFT_BEHIND,
+        reply: Reply::LEFT_BEHIND,
         classes: Classes::LEFT_BEHIND,
         limiting: Limiting::LEFT_BEHIND,
         effect: Effect::LEFT_BEHIND,
@@ -64,6 +70,18 @@ impl Scratch {
         self.length = bytes.length();
         self.malformed = u32::from(packet::parse(link_type, bytes, &mut self.packet).is_err());
     }
+}
+
+/// Bits of [`Scratch::onward`]: what is asked about a packet once everything else has decided, each in a
+/// program of its own.
+pub mod onward {
+    use super::asked;
+
+    /// All that services are asked.
+    pub const SERVICES: u32 = asked::DESTINATION | asked::SOURCE | asked::ICMP;
+    /// Behind services, where these do not take it.
+    pub const REPLIES: u32 = 1 << 3;
+    const _: () = assert!(SERVICES & REPLIES == 0);
 }
 
 /// Who asks the lists of names. They need the packet's payload, and in the kernel another program
@@ -94,7 +112,7 @@ pub fn judge<L: Lines, E: DynamicEntries, N: AskNames + AskLimits>(
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_stages(lines, entries, names, header, scratch);
     scratch.effect.decision = decision;
-    remember_services(lines, header, launder(scratch));
+    look_onward(lines, header, launder(scratch));
 }
 
 /// Goes on with a packet whose judgement stopped at the lists of names, and judges it to its end: by
@@ -109,7 +127,7 @@ pub fn judge_from_rules<L: Lines>(
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_from_rules(lines, limits, header, scratch);
     scratch.effect.decision = decision;
-    remember_services(lines, header, scratch);
+    look_onward(lines, header, scratch);
 }
 
 /// Goes on with a packet whose judgement stopped at the limit of a rule. Whether it stops at another one; else it is
@@ -129,25 +147,43 @@ pub fn judge_from_limit<L: Lines>(
         Stage::Break(decision) => decision,
     };
     scratch.effect.decision = decision;
-    remember_services(lines, header, scratch);
+    look_onward(lines, header, scratch);
     false
 }
 
-/// Notes what services are asked about the packet.
+/// Notes who else is asked about the packet.
 #[inline(always)]
-fn remember_services<L: Lines>(lines: &L, header: &Header, scratch: &mut Scratch) {
-    scratch.serve = 0;
-    if header.has(flag::SERVICES) {
+fn look_onward<L: Lines>(lines: &L, header: &Header, scratch: &mut Scratch) {
+    scratch.onward = 0;
+    if header.has(flag::SERVICES | flag::REPLIES) {
         let Scratch { packet, malformed, effect, .. } = &*scratch;
-        scratch.serve = services::concerns(lines, header, packet, *malformed, effect.decision);
+        scratch.onward = who_else(lines, header, packet, *malformed, effect.decision);
         scratch.generation = header.generation;
     }
+}
+
+#[inline(always)]
+fn who_else<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    malformed: u32,
+    decision: Decision,
+) -> u32 {
+    let mut onward = 0;
+    if header.has(flag::SERVICES) {
+        onward = services::concerns(lines, header, packet, malformed, decision);
+    }
+    if header.has(flag::REPLIES) && replies::concerns(packet, decision) {
+        onward |= onward::REPLIES;
+    }
+    onward
 }
 
 /// What is decided behind the lists of names where the ruleset has no rules; `None` where it has.
 #[inline(always)]
 pub fn decision_without_rules(header: &Header) -> Option<Decision> {
-    if header.has(flag::RULES | flag::SERVICES) {
+    if header.has(flag::RULES | flag::SERVICES | flag::REPLIES) {
         return None;
     }
     Some(behind_rules(header))

@@ -6,8 +6,8 @@ use super::rewrite::{Change, FrameMut, WindowMut};
 use super::{NO_MACS, Network, Packet, Transport, Window};
 
 const TIME_TO_LIVE: u8 = 64;
-const REQUEST: u32 = 8;
-const REQUEST_V6: u32 = 128;
+pub(super) const REQUEST: u32 = 8;
+pub(super) const REQUEST_V6: u32 = 128;
 const REPLY: u8 = 0;
 const REPLY_V6: u8 = 129;
 
@@ -16,6 +16,13 @@ const REPLY_V6: u8 = 129;
 pub fn is_request(packet: &Packet) -> bool {
     let request = if packet.network == Network::IPV6 { REQUEST_V6 } else { REQUEST };
     packet.transport == Transport::ICMP && packet.l4_octet == request && is_between_hosts(packet)
+}
+
+/// Whether it is a reply to one host.
+#[inline(always)]
+pub fn is_reply(packet: &Packet) -> bool {
+    let reply = if packet.network == Network::IPV6 { REPLY_V6 } else { REPLY };
+    packet.transport == Transport::ICMP && packet.l4_octet == reply.into()
 }
 
 /// What a request is about, as an error is about a packet: itself, without ports.

@@ -2,8 +2,8 @@
 //! what they say to the other side of a translation. Eight bytes of the quoted transport header are enough.
 
 use super::rewrite::{Change, FrameMut, Rewritten, Side, WindowMut};
-use super::transport::{SCTP, TCP, UDP};
-use super::{Network, Packet, PacketBytes, Transport, Window};
+use super::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use super::{Network, Packet, PacketBytes, Transport, Window, echo};
 
 /// ICMP's and ICMPv6's header, behind which the quotation begins.
 const HEADER: u32 = 8;
@@ -29,6 +29,18 @@ pub fn is_error(packet: &Packet) -> bool {
 /// to where that packet came from.
 #[inline(always)]
 pub fn read<P: PacketBytes + ?Sized>(bytes: &P, packet: &Packet, about: &mut Packet) -> Option<()> {
+    read_ip(bytes, packet, about)?;
+    read_ports(bytes, about)
+}
+
+/// The same without its ports: for [`read_ports`] and [`is_echo`]. `None` where less is quoted than
+/// these need, or where the error does not go to where the packet came from.
+#[inline(always)]
+pub fn read_ip<P: PacketBytes + ?Sized>(
+    bytes: &P,
+    packet: &Packet,
+    about: &mut Packet,
+) -> Option<()> {
     let l3 = packet.parts.l4.wrapping_add(HEADER);
     let end = packet.parts.end;
     about.network = packet.network;
@@ -39,24 +51,41 @@ pub fn read<P: PacketBytes + ?Sized>(bytes: &P, packet: &Packet, about: &mut Pac
     } else {
         read_v4(bytes, l3, end, about)?
     };
-    about.transport = match protocol {
-        TCP => Transport::TCP,
-        UDP | SCTP => Transport::PORTS,
-        _ => return None,
-    };
     about.protocol = protocol.into();
     if about.parts.l4.wrapping_add(QUOTED) > end {
         return None;
     }
-    let ports = bytes.window::<4>(about.parts.l4)?;
-    about.destination_port = ports.u16(0).into();
-    about.source_port = ports.u16(2).into();
     let differs = about.destination[0] ^ packet.destination[0];
     if packet.network == Network::IPV6 {
         let lower = about.destination[1] ^ packet.destination[1];
         return (differs | lower == 0).then_some(());
     }
     (differs == 0).then_some(())
+}
+
+/// Reads the ports of a packet of which [`read_ip`] has read the rest. `None` where it has none.
+#[inline(always)]
+pub fn read_ports<P: PacketBytes + ?Sized>(bytes: &P, about: &mut Packet) -> Option<()> {
+    about.transport = match about.protocol as u8 {
+        TCP => Transport::TCP,
+        UDP | SCTP => Transport::PORTS,
+        _ => return None,
+    };
+    let ports = bytes.window::<4>(about.parts.l4)?;
+    about.destination_port = ports.u16(0).into();
+    about.source_port = ports.u16(2).into();
+    Some(())
+}
+
+/// Whether a packet of which [`read_ip`] has read the rest is a request for an echo.
+#[inline(always)]
+pub fn is_echo<P: PacketBytes + ?Sized>(bytes: &P, about: &Packet) -> bool {
+    let (icmp, request) = match about.network {
+        Network::IPV6 => (ICMPV6, echo::REQUEST_V6),
+        _ => (ICMP, echo::REQUEST),
+    };
+    about.protocol == u32::from(icmp)
+        && bytes.window::<1>(about.parts.l4).is_some_and(|it| u32::from(it.u8(0)) == request)
 }
 
 /// Returns its protocol.

@@ -1,7 +1,7 @@
 //! What each CPU has to itself.
 
 use crate::filter::order::Scratch;
-use crate::filter::pace::Pace;
+use crate::filter::pace::Bucket;
 use crate::stats::counter::Matrix;
 
 /// The value of the map `COUNTERS`: what a CPU counts, and where it works on a packet. All are one
@@ -12,5 +12,7 @@ pub struct PerCpu {
     pub matrix: Matrix,
     pub scratch: Scratch,
     /// Of the ICMP errors that it sends.
-    pub pace: Pace,
+    pub errors: Bucket,
+    /// Of the echo replies that it takes for replies.
+    pub echoes: Bucket,
 }

@@ -47,13 +47,6 @@ counted_enum! {
     }
 }
 
-impl Reason {
-    /// Whether a stage gives this reason. Of the others, every count is zero.
-    pub const fn is_given(self) -> bool {
-        !matches!(self, Self::Service | Self::Reply)
-    }
-}
-
 counted_enum! {
     /// What decided a packet. Every packet has exactly one.
     Reason {
@@ -70,9 +63,9 @@ counted_enum! {
         Fragment => "fragment",
         Default => "default",
         Bypass => "bypass",
-        /// A service took the packet. No stage gives this reason yet.
+        /// A service took the packet.
         Service => "service",
-        /// It answers a packet of a known connection. No stage gives this reason yet.
+        /// It answers what this host has open.
         Reply => "reply",
     }
 }

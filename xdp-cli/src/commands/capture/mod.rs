@@ -56,11 +56,6 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     // In offload mode, this is the error.
     let (_, in_force) = attachment.readable()?;
     let mode = in_force.metadata.mode;
-    for reason in args.reason.iter().filter(|reason| !reason.is_given()) {
-        let told = format!("no packet has the reason {} in this version", reason.as_str());
-        let hint = format!("leave out --reason {}", reason.as_str());
-        session.reporter.warning(&told, Some(&hint));
-    }
     let rulesets = Rulesets::new(&namespace, &attachment, session)?;
     let settings = rulesets.settings(args, &name)?;
     let mut capture = Capture::new(&settings)?;

@@ -95,6 +95,7 @@ set_destination_mac = "02:00:00:00:00:02"
             default: PolicyAction::Drop,
             malformed: PolicyAction::Pass,
             fragments: PolicyAction::Drop,
+            ..Policy::default()
         },
         arp: Arp { action: PolicyAction::Drop, allow: vec![0xc000_0201] },
         allowlists: vec![List {

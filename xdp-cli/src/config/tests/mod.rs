@@ -10,6 +10,7 @@ mod limits;
 mod manual;
 mod mutated;
 mod refused;
+mod replies;
 mod rule_limits;
 mod services;
 mod shadowed;

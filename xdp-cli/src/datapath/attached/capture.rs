@@ -422,6 +422,7 @@ fn captured(record: &Record) -> Captured {
             rule: effect.rule,
             // A record of a capture leaves them out.
             limits: Vec::new(),
+            reply: None,
             served: Served::of(verdict, reason, record.told),
             packet: (record.malformed == 0).then_some(record.packet),
             changed: None,

@@ -115,7 +115,8 @@ impl<'m> Explainer<'m> {
         })
     }
 
-    /// Lets frames come in by an interface of this network namespace. Where services send them depends on it.
+    /// Lets frames come in by an interface of this network namespace. Where services send them, and which
+    /// sockets get them, depends on it.
     pub fn coming_by(self, ifindex: Option<u32>) -> Self {
         Self { ifindex, ..self }
     }
@@ -167,7 +168,9 @@ impl<'m> Explainer<'m> {
 
     fn run(&mut self, frame: &[u8]) -> io::Result<Answer> {
         let given = if frame.len() < SHORTEST { &STAND_IN[..] } else { frame };
-        let ifindex = self.ifindex.filter(|_| self.loaded.cover(Group::Services.alone()));
+        let is_asked_by = |group: Group| self.loaded.cover(group.alone());
+        let by_interface = is_asked_by(Group::Services) || is_asked_by(Group::Replies);
+        let ifindex = self.ifindex.filter(|_| by_interface);
         let run = match ifindex {
             Some(ifindex) => bpf::run_xdp_from(&self.program, given, ifindex, &mut self.frame)?,
             None => bpf::run_xdp(&self.program, given, None, &mut self.frame)?,
@@ -192,6 +195,7 @@ impl<'m> Explainer<'m> {
             rule: scratch.effect.rule,
             limits: answer::limits(&scratch.effect, &scratch.limiting),
             served: Served::of(verdict, reason, Told::of(&scratch.serving)),
+            reply: answer::reply(reason, &scratch),
             packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,
         })

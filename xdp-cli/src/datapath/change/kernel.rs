@@ -26,8 +26,8 @@ use crate::datapath::change::next_hops;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
-use crate::datapath::host::routes;
 use crate::datapath::host::serving::{self, Host};
+use crate::datapath::host::{assigned_ports, routes};
 use crate::datapath::maps::counters::pages as counter_pages;
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
@@ -148,6 +148,11 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         next_hops,
         takers,
         connection_lines: services::connection_lines(ruleset),
+        reply_ports: match ruleset.policy.asks_by_port() {
+            true => assigned_ports::ranges().context("read the ports that the kernel assigns")?,
+            false => Vec::new(),
+        },
+        passes_replies: ruleset.policy.asks_replies(),
         seed: Seed::random(),
     };
     let image = Image::build_after(ruleset, generation, &metadata, &context.tables)

@@ -198,6 +198,8 @@ fn compile(
         next_hops: Vec::new(),
         takers: Vec::new(),
         connection_lines: 0,
+        reply_ports: Vec::new(),
+        passes_replies: false,
         backends: Vec::new(),
         seed: Seed::default(),
     };

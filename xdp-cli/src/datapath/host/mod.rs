@@ -4,6 +4,7 @@
 pub mod actor;
 pub mod addresses;
 pub mod advice;
+pub mod assigned_ports;
 pub mod bpffs;
 pub mod carriers;
 pub mod events;
@@ -16,6 +17,7 @@ pub mod loopback;
 mod mount_namespace;
 pub mod neighbours;
 pub mod netns;
+pub mod replying;
 pub mod routes;
 pub mod run_dir;
 pub mod serving;

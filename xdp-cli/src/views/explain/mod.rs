@@ -4,12 +4,14 @@ pub mod entries;
 pub mod flow;
 pub mod json;
 pub mod names;
+pub mod replied;
 pub mod text;
 
 use serde::Serialize;
 
 use crate::config::prefix::IpPrefix;
 use flow::Flow;
+use replied::Replied;
 
 /// The answer for one frame. Up to `to`, the keys and their order are part of the contract.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,6 +39,9 @@ pub struct Explained {
     /// The rules with limits that were asked, in their order; left out if none was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limited>,
+    /// Whether it answers what the host has open; left out where that was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Replied>,
     /// The list that only counted the frame, and left the verdict to others.
     pub counted: Option<Counted>,
     /// The list of names that let the message go on, and left the verdict to others.

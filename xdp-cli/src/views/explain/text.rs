@@ -31,6 +31,9 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     if let Some(taken) = &explained.taken {
         service(&mut text, taken, *verdict == "tx");
     }
+    if let Some(reply) = &explained.reply {
+        let _ = write!(text, ": {reply}");
+    }
     life(&mut text, explained);
     if let Some(cause) = explained.cause {
         let _ = write!(text, ": the frame {cause}");

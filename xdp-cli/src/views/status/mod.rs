@@ -47,6 +47,18 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_path")]
     pub loaded_from: Option<PathBuf>,
     pub redirects: Vec<Redirect>,
+    /// What passes because it answers this host; left out where the ruleset does not ask for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replies: Option<Replies>,
+}
+
+/// What replies are recognized by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replies {
+    /// Where what the host has asked is looked up: `sockets`, those of the network namespace.
+    pub by: &'static str,
+    /// Ranges of ports at which a UDP socket that is not connected is taken to have asked.
+    pub udp_ports: Vec<(u16, u16)>,
 }
 
 /// Whether the interface itself is there and up.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Link, Redirect, Status};
+use super::{Link, Redirect, Replies, Status};
 use crate::notation::{counted, duration, grouped, memory, plain, timestamp};
 
 /// The column at which values begin.
@@ -24,6 +24,17 @@ pub fn write(out: &mut dyn Write, all: &[Status], colours: bool) -> io::Result<(
     }
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// What replies are recognized by, and what is not.
+fn text_of(replies: &Replies) -> String {
+    let ranges: Vec<String> =
+        replies.udp_ports.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+    let udp = match ranges.is_empty() {
+        true => "UDP by connected sockets alone".to_owned(),
+        false => format!("UDP by connected sockets and ports {}", ranges.join(", ")),
+    };
+    format!("to this host's sockets, {udp}; not to what it forwards")
 }
 
 struct Lines<'t> {
@@ -71,6 +82,9 @@ impl Lines<'_> {
         self.line("maps", &memory(status.map_bytes));
         for redirect in &status.redirects {
             self.redirect(redirect);
+        }
+        if let Some(replies) = &status.replies {
+            self.line("replies", &text_of(replies));
         }
         if status.bypass {
             self.wrong("bypass", "on, everything passes");

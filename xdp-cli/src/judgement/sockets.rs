@@ -1,0 +1,69 @@
+//! Replies, where no kernel is asked: the sockets are those that one is told of.
+
+use std::net::SocketAddr;
+
+use xdp_common::filter::replies::{self, state};
+use xdp_common::packet::{Network, Packet};
+
+use crate::views::explain::flow::Flow;
+
+/// A socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// TCP, or else UDP.
+    pub is_tcp: bool,
+    /// The host's end; of an unspecified address, any.
+    pub own: SocketAddr,
+    /// The other end; `None` if it is not connected.
+    pub peer: Option<SocketAddr>,
+    /// The kernel's number for its state, see [`state`].
+    pub state: u32,
+}
+
+/// The sockets of a network namespace, as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets(pub Vec<Socket>);
+
+impl Sockets {
+    /// The one connection between these ends.
+    pub fn of_connection(peer: SocketAddr, own: SocketAddr) -> Self {
+        let state = state::ESTABLISHED;
+        Self(vec![Socket { is_tcp: true, own, peer: Some(peer), state }])
+    }
+
+    /// The state of the socket that gets a packet: of a connected one, before those that are not.
+    fn state(&self, is_tcp: bool, packet: &Packet) -> u32 {
+        let Flow { source: Some(peer), destination: Some(own), .. } = Flow::of(packet) else {
+            return 0;
+        };
+        let peer = SocketAddr::new(peer, packet.source_port as u16);
+        let own = SocketAddr::new(own, packet.destination_port as u16);
+        let gets = |socket: &&Socket| {
+            let any = socket.own.ip().is_unspecified() && socket.own.is_ipv4() == own.is_ipv4();
+            socket.is_tcp == is_tcp
+                && socket.own.port() == own.port()
+                && (any || socket.own.ip() == own.ip())
+                && socket.peer.is_none_or(|its| its == peer)
+        };
+        let found = self.0.iter().filter(gets).max_by_key(|socket| socket.peer.is_some());
+        found.map_or(0, |socket| socket.state)
+    }
+}
+
+impl replies::Sockets for &Sockets {
+    fn tcp(&mut self, packet: &Packet) -> u32 {
+        self.state(true, packet)
+    }
+
+    fn udp(&mut self, packet: &Packet) -> u32 {
+        self.state(false, packet)
+    }
+
+    fn is_here(&mut self, packet: &Packet) -> bool {
+        packet.network != Network::OTHER
+    }
+
+    fn echo(&mut self) -> bool {
+        true
+    }
+}
