@@ -33,6 +33,8 @@ mod loading;
 mod maglev;
 #[path = "model/messages.rs"]
 mod messages;
+#[path = "differential/opened.rs"]
+mod opened;
 #[path = "model/packet.rs"]
 mod packet;
 #[path = "model/possible.rs"]
@@ -47,6 +49,9 @@ mod service_rulesets;
 #[allow(dead_code, reason = "as above")]
 #[path = "model/services.rs"]
 mod services;
+#[allow(dead_code, reason = "as above")]
+#[path = "model/sockets.rs"]
+mod sockets;
 
 #[path = "differential/bench.rs"]
 mod bench;

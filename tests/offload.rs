@@ -39,6 +39,9 @@ mod rulesets;
 #[allow(dead_code, reason = "as above")]
 #[path = "model/service_config.rs"]
 mod service_config;
+#[allow(dead_code, reason = "as above")]
+#[path = "model/sockets.rs"]
+mod sockets;
 
 #[path = "offload/netdevsim.rs"]
 mod netdevsim;

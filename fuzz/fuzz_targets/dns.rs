@@ -18,6 +18,7 @@ mod model {
     pub mod answer;
     pub mod bans;
     pub mod config;
+    pub mod dice;
     pub mod dns;
     pub mod domains;
     pub mod judge;
@@ -26,6 +27,7 @@ mod model {
     pub mod product;
     pub mod questions;
     pub mod service_config;
+    pub mod sockets;
 }
 
 /// What the longest packet of IPv4 has room for.

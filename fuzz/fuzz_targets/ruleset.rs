@@ -32,6 +32,7 @@ mod model {
     pub mod possible;
     pub mod rulesets;
     pub mod service_config;
+    pub mod sockets;
 }
 
 const FRAMES: usize = 40;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem::offset_of;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,7 @@ use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
 use xdp_common::stages::Needs;
 use xdp_common::stats::counter::CounterId;
+use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
 use xdpctl::datapath::attached::in_force::InForce;
@@ -22,12 +24,13 @@ use xdpctl::datapath::maps::handles::Maps;
 use xdpctl::datapath::maps::image;
 use xdpctl::datapath::maps::states::{By, States, Word};
 use xdpctl::datapath::program::load::{self, Loaded};
-use xdpctl::datapath::sys::bpf::{self, Run};
+use xdpctl::datapath::sys::bpf::{self, PerCpuValues, Run};
 use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Metadata, Mode};
 use xdpctl::image::services::Before;
 use xdpctl::judgement::answer::Answer;
 use xdpctl::judgement::names::{RunTime, addresses, full};
+use xdpctl::judgement::sockets::Sockets;
 use xdpctl::judgement::{self, RunTimeEntries};
 use xdpctl::views::entries::Kind;
 
@@ -54,6 +57,8 @@ pub struct Filter {
     /// Where notes of run-time entries would lie.
     state: TempDir,
     entries: Vec<IpPrefix>,
+    /// The host's, of the configuration in force.
+    sockets: Sockets,
     out: Vec<u8>,
 }
 
@@ -114,14 +119,23 @@ impl Filter {
             counters: Counters::new(),
             state: TempDir::new().unwrap(),
             entries: Vec::new(),
+            sockets: Sockets::default(),
             out: Vec::new(),
         }
+    }
+
+    /// Has it judge each frame as if it were the only one, so that none is one too many.
+    pub fn remember_nothing(&self) {
+        let mut values = PerCpuValues::zeroed(size_of::<PerCpu>(), 1).expect("processors");
+        values.set_word(offset_of!(PerCpu, scratch.question), 1);
+        values.update(&self.maps.counters, 0).expect("written");
     }
 
     /// Puts a configuration in force, in the place of the one before. `Err` is the product's word
     /// why it does not.
     pub fn put(&mut self, config: &Config) -> Result<(), String> {
         let ruleset = loading::ruleset(config)?;
+        self.sockets = loading::sockets(config);
         let context = BuildContext {
             interface: "lo",
             mode: Mode::Native,
@@ -377,7 +391,7 @@ impl Filter {
             entries.insert(source, RunTime { prefix, kind, expires_in_seconds: None, note: None });
         }
         let image = self.image.as_ref().expect("a ruleset is in force");
-        let judged = judgement::judge(image, &entries, self.link_type, frame);
+        let judged = judgement::judge_beside(image, &entries, &self.sockets, self.link_type, frame);
         let packet = judged.packet.and(kernel.packet).or(judged.packet);
         // Which counter an entry has is the kernel's to say; that the one that decided has one is not.
         let by_entry = matches!(judged.reason, Reason::Allowed | Reason::Banned);

@@ -16,7 +16,9 @@ use crate::filter::{Filter, Given, SHORTEST};
 use crate::frames::{Edges, frame, to_cut};
 use crate::judge::judge;
 use crate::kinds::{ALL, ENDS, Kind, look};
+use crate::opened::Opened;
 use crate::rulesets;
+use crate::sockets;
 use crate::structured;
 use crate::table::Table;
 
@@ -34,23 +36,33 @@ struct Worker {
     ends: bool,
     table: Table,
     short: usize,
+    opened: Opened,
 }
 
 impl Worker {
     fn new(seed: u64) -> Self {
         let mut filter = Filter::load();
         let ends = filter.ends_can_be_told();
-        Self { dice: Dice::new(seed), filter, ends, table: Table::default(), short: 0 }
+        filter.remember_nothing();
+        let (dice, table) = (Dice::new(seed), Table::default());
+        Self { dice, filter, ends, table, short: 0, opened: Opened::open() }
     }
 
     /// One configuration and its frames.
     fn round(&mut self, number: usize) {
         let dice = &mut self.dice;
-        let config =
+        let mut config =
             if dice.one_in(12) { structured::config(dice) } else { rulesets::config(dice) };
+        config.sockets.clone_from(&self.opened.sockets);
         self.filter.put(&config).unwrap_or_else(|error| panic!("{error}\n{}", config.to_toml().0));
         let edges = Edges::of(&config);
         for nth in 0..FRAMES_PER_CONFIG {
+            // What an error quotes is read in the first buffer alone.
+            if config.replies.is_some() && self.dice.one_in(6) {
+                let frame = sockets::frame(&mut self.dice, &config.sockets);
+                self.pair(&config, &frame, None, nth % 8 == 0);
+                continue;
+            }
             let frame = frame(&mut self.dice, &edges);
             let first = self.first(&frame);
             self.pair(&config, &frame, first, nth % 8 == 0);

@@ -34,6 +34,7 @@ fn model_and_program_judge_alike_without_a_link_layer() {
     let pairs = setting("XDPCTL_MODEL_PAIRS").unwrap_or(200_000) as usize / SHARE;
     let mut dice = Dice::new(seed());
     let mut filter = Filter::load_for(LinkType::Raw);
+    filter.remember_nothing();
     let (mut malformed, mut by_rule) = (0, 0);
     for _ in 0..pairs.div_ceil(PACKETS_PER_CONFIG) {
         let config = config(&mut dice);

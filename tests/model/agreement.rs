@@ -9,7 +9,7 @@ use super::dice::{Dice, seed, setting};
 use super::disagreement::tell;
 use super::frames::{Edges, frame, raw_packet, to_cut};
 use super::product::{Product, differs, differs_raw};
-use super::rulesets;
+use super::{rulesets, sockets};
 
 const FRAMES_PER_CONFIG: usize = 200;
 
@@ -21,12 +21,17 @@ fn model_and_product_judge_alike() {
     let mut outcomes: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut with_rule_and_list = 0;
     for _ in 0..pairs.div_ceil(FRAMES_PER_CONFIG) {
-        let config = rulesets::config(&mut dice);
+        let mut config = rulesets::config(&mut dice);
+        config.sockets = sockets::some(&mut dice);
         let product = Product::load(&config)
             .unwrap_or_else(|error| panic!("refused: {error}\n{}", config.to_toml().0));
         let edges = Edges::of(&config);
         for _ in 0..FRAMES_PER_CONFIG {
-            let frame = frame(&mut dice, &edges);
+            let frame =
+                match config.sockets.is_empty() || config.replies.is_none() || !dice.one_in(4) {
+                    true => frame(&mut dice, &edges),
+                    false => sockets::frame(&mut dice, &config.sockets),
+                };
             if product.differs(&config, &frame).is_some() {
                 tell(&config, &frame, &mut differs);
             }
@@ -57,6 +62,7 @@ fn model_and_product_judge_alike() {
         "domain",
         "rule",
         "default",
+        "reply",
     ];
     for reason in reasons {
         let met: usize = outcomes

@@ -1,7 +1,7 @@
 //! A configuration as plain values, and its text.
 
 use std::fmt::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::service_config::Services;
 
@@ -26,6 +26,23 @@ pub struct Config {
     /// Run-time entries, which are not in the text, in the order in which they were put.
     pub entries: Vec<RuntimeEntry>,
     pub services: Services,
+    /// What answers the host.
+    pub replies: Option<Verdict>,
+    /// Whether only connected UDP sockets have asked.
+    pub replies_connected: Option<bool>,
+    /// The host's sockets, which are not in the text.
+    pub sockets: Vec<Socket>,
+}
+
+/// A socket of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// TCP, or else UDP.
+    pub tcp: bool,
+    /// Of an unspecified address: any.
+    pub own: SocketAddr,
+    /// `None` if it listens (TCP), or is not connected (UDP).
+    pub peer: Option<SocketAddr>,
 }
 
 /// What `xdpctl allow` or `xdpctl block` left.
@@ -311,6 +328,15 @@ impl Config {
         for (key, verdict) in policy {
             text += &verdict.map_or_else(String::new, |verdict| line(key, quoted(verdict.word())));
         }
+        let replies = self.replies.map(|verdict| match verdict {
+            Verdict::Pass => "pass",
+            Verdict::Drop => "judge",
+        });
+        text += &replies.map_or_else(String::new, |word| line("replies", quoted(word)));
+        let udp = |connected| if connected { "connected" } else { "ephemeral" };
+        text += &self
+            .replies_connected
+            .map_or_else(String::new, |connected| line("replies_udp", quoted(udp(connected))));
         text.push_str("[arp]\n");
         text +=
             &self.arp.map_or_else(String::new, |verdict| line("action", quoted(verdict.word())));

@@ -11,6 +11,7 @@ use super::config::{
 };
 use super::domains::{self, Said};
 use super::packet::{self, Frame, Packet, Payload};
+use super::sockets::is_answer;
 
 /// What is to happen to a frame, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +193,12 @@ fn judge_read(config: &Config, bytes: &[u8], frame: Option<Frame>) -> Opinion {
     }
     if let Some(rule) = rule {
         opinion = opinion.counting("rule", &rule.name);
+    }
+    if let (("drop", "default"), Payload::Ip(packet)) =
+        ((opinion.verdict, opinion.reason), &frame.payload)
+        && is_answer(config, bytes, packet)
+    {
+        (opinion.verdict, opinion.reason) = ("pass", "reply");
     }
     opinion
 }

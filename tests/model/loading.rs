@@ -3,10 +3,28 @@
 use std::fs;
 
 use tempfile::TempDir;
+use xdp_common::filter::replies::state;
 use xdpctl::config::load;
+use xdpctl::judgement::sockets::{Socket, Sockets};
 use xdpctl::ruleset::Ruleset;
 
-use super::config::Config;
+use super::config::{self, Config};
+
+/// The sockets that the product is told of.
+pub fn sockets(config: &Config) -> Sockets {
+    let state = |of: &config::Socket| match (of.tcp, of.peer) {
+        (_, Some(_)) => state::ESTABLISHED,
+        (true, None) => state::LISTEN,
+        (false, None) => state::CLOSE,
+    };
+    let told = config.sockets.iter().map(|socket| Socket {
+        is_tcp: socket.tcp,
+        own: socket.own,
+        peer: socket.peer,
+        state: state(socket),
+    });
+    Sockets(told.collect())
+}
 
 /// `Err` says why the product refuses it.
 pub fn ruleset(config: &Config) -> Result<Ruleset, String> {

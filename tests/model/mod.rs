@@ -35,3 +35,4 @@ mod service_product;
 mod service_rulesets;
 mod services;
 mod serving;
+mod sockets;

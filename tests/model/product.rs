@@ -14,6 +14,7 @@ use xdpctl::image::Image;
 use xdpctl::image::metadata::{Counted, Kind, Metadata, Redirect};
 use xdpctl::judgement;
 use xdpctl::judgement::names::addresses;
+use xdpctl::judgement::sockets::Sockets;
 use xdpctl::ruleset::RedirectTarget;
 use xdpctl::ruleset::domains::DomainName;
 use xdpctl::views::explain::entries::ListedEntries;
@@ -30,6 +31,7 @@ pub struct Product {
     counted: Vec<Counted>,
     redirects: Vec<Redirect>,
     entries: InMemory,
+    sockets: Sockets,
 }
 
 impl Product {
@@ -48,6 +50,7 @@ impl Product {
             counted: metadata.counted,
             redirects: metadata.redirects,
             entries: InMemory::of(config),
+            sockets: loading::sockets(config),
         })
     }
 
@@ -57,7 +60,8 @@ impl Product {
     }
 
     pub fn judge_on(&self, link_type: LinkType, frame: &[u8]) -> Opinion {
-        let judged = judgement::judge(&self.image, &self.entries, link_type, frame);
+        let judged =
+            judgement::judge_beside(&self.image, &self.entries, &self.sockets, link_type, frame);
         let mut opinion = Opinion::of(judged.verdict.as_str());
         opinion.reason = judged.reason.as_str();
         // A run-time entry counts the packets that it decided, and no others.

@@ -165,8 +165,13 @@ pub fn config(dice: &mut Dice) -> Config {
         malformed: dice.maybe(2, verdict),
         fragments: dice.maybe(3, verdict),
         arp: dice.maybe(2, verdict),
+        replies: dice.maybe(2, |dice| dice.pick(&[Verdict::Pass, Verdict::Pass, Verdict::Drop])),
+        replies_connected: dice.maybe(4, |dice| dice.one_in(2)),
         ..Config::default()
     };
+    if config.replies == Some(Verdict::Pass) && !dice.one_in(3) {
+        config.default = Some(Verdict::Drop);
+    }
     if dice.one_in(2) {
         config.arp_allow = dice.some(1, 4, |dice| dice.pick(&IPV4).into());
     }
