@@ -16,6 +16,8 @@ mod crowdsec;
 mod domains;
 #[path = "programs/fail2ban.rs"]
 mod fail2ban;
+#[path = "programs/host.rs"]
+mod host;
 #[path = "programs/manual.rs"]
 mod manual;
 #[path = "programs/package.rs"]
