@@ -68,6 +68,26 @@ const LIMITED: &str = r#"
     to = "out0"
 "#;
 
+/// What the frame of [`super::state`] that is for it tells: whether the backend is up.
+const SERVICES: &str = r#"
+    [services]
+    seed = "b3duIHNlZWQgb2YgdGVzdHM="
+    next_hop = "02:00:00:00:00:01"
+    [[service]]
+    name = "web"
+    address = "10.5.0.1"
+    protocol = "tcp"
+    port = 80
+    mode = "nat"
+    [service.check]
+    type = "exec"
+    command = ["/bin/true"]
+    rise = 1
+    [[service.backend]]
+    name = "b1"
+    address = "10.9.0.1"
+"#;
+
 /// The lab, with the files that the commands name.
 pub struct Stand {
     pub bench: Bench,
@@ -84,6 +104,7 @@ impl Stand {
         bench.write("new.toml", NEW);
         bench.write("names.toml", NAMES);
         bench.write("limited.toml", LIMITED);
+        bench.write("services.toml", SERVICES);
         Self { bench, waiting: RefCell::default(), sends: false }
     }
 
@@ -99,6 +120,7 @@ impl Stand {
             "NEW" => path("new.toml"),
             "NAMES" => path("names.toml"),
             "LIMITED" => path("limited.toml"),
+            "SERVICES" => path("services.toml"),
             "METRICS" => path("in0.prom"),
             other => other.to_owned(),
         };
@@ -128,6 +150,14 @@ impl Stand {
 
     pub fn attached(&self) {
         self.attached_in("native");
+    }
+
+    /// Attached with a service, of whose backend no command says anything.
+    pub fn serving(&self) {
+        if self.bench.lab().programs("dut", JUDGED).is_empty() {
+            self.xdpctl(&["attach", JUDGED, "-c", "SERVICES", "--mode", "native"]);
+        }
+        self.xdpctl(&["backend", JUDGED, "web", "b1", "auto"]);
     }
 
     /// As [`Self::attached`], by an attach: nothing is loaded that only other rulesets need.

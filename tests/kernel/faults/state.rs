@@ -113,14 +113,15 @@ pub fn attachment(bench: &Bench) -> Attachment {
 }
 
 /// Frames from a listed source, from one with a run-time entry, from two that may get one (one of
-/// each family), and from another source.
-fn frames() -> [Frame; 5] {
+/// each family), and from another source; and one for a service, where there is one.
+fn frames() -> [Frame; 6] {
     [
         udp4("10.1.0.1", "192.0.2.1", 1024, 9),
         udp4("10.9.0.1", "192.0.2.1", 1024, 9),
         udp4("10.9.1.1", "192.0.2.1", 1024, 9),
         udp6("2001:db8:9::1", "2001:db8::1", 1024, 9),
         udp4("10.2.0.1", "192.0.2.1", 1024, 9),
+        tcp4("10.2.0.1", "10.5.0.1", 1024, 80),
     ]
 }
 

@@ -583,3 +583,31 @@ fn limits() {
         leaves: Leaves::Looked,
     });
 }
+
+#[test]
+fn services() {
+    Stand::new().check(&Row {
+        args: &["services", JUDGED, "--json"],
+        prepare: Stand::serving,
+        leaves: Leaves::Looked,
+    });
+}
+
+#[test]
+fn backend() {
+    Stand::new().check(&Row {
+        args: &["backend", JUDGED, "web", "b1", "down", "--note", "by hand"],
+        prepare: Stand::serving,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+/// A check that cannot be made says nothing of the backend.
+#[test]
+fn health() {
+    Stand::new().check(&Row {
+        args: &["health", JUDGED, "--once"],
+        prepare: Stand::serving,
+        leaves: Leaves::AsItWas,
+    });
+}

@@ -113,11 +113,17 @@ impl States {
         let (what, until) = by.shifts();
         let bits = (word.said as u64) << what | (word.until & MOMENTS) << until;
         let at = self.word(backend).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        // What may fail comes first: once the word is written, it is in force.
+        let front = fronts(image).into_iter().find(|front| front.counter == service);
+        let of_service = front.map(|front| self.of_service(&front)).transpose()?;
+        let now = now()?;
         let put = |word: u64| Some(word & !by.mask() | bits);
         let before = at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, put).unwrap_or_default();
         let has_changed = before >> what & 3 != word.said as u64;
-        let front = fronts(image).into_iter().find(|front| front.counter == service);
-        front.map_or(Ok(()), |front| self.settle(image, &front, has_changed))
+        if let (Some(front), Some(words)) = (front, of_service) {
+            self.settle(image, &front, words, has_changed, now);
+        }
+        Ok(())
     }
 
     /// Writes the words of all services of an image that is to be put in force; of those in `changed`, backends
@@ -126,19 +132,34 @@ impl States {
         let mut fronts = fronts(image);
         fronts.sort_by_key(|front| front.counter);
         fronts.dedup_by_key(|front| front.counter);
-        fronts
-            .iter()
-            .try_for_each(|front| self.settle(image, front, changed.contains(&front.counter)))
+        let now = now()?;
+        for front in &fronts {
+            let words = self.of_service(front)?;
+            self.settle(image, front, words, changed.contains(&front.counter), now);
+        }
+        Ok(())
+    }
+
+    /// The words of a service: its own, and the one with backends in whose place others come.
+    fn of_service(&self, front: &Front) -> io::Result<[&AtomicU64; 2]> {
+        let words = [front.counter, front.spares].map(|id| self.word(id));
+        match words {
+            [Some(own), Some(spares)] => Ok([own, spares]),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Writes a service's words, as they follow from those of its backends.
-    fn settle(&self, image: &impl Lines, front: &Front, has_changed: bool) -> io::Result<()> {
+    fn settle(
+        &self,
+        image: &impl Lines,
+        front: &Front,
+        [at, spares]: [&AtomicU64; 2],
+        has_changed: bool,
+        now: u64,
+    ) {
         let backends = backends(image, front);
-        let now = now()?;
         let words = || -> Vec<u64> { backends.iter().map(|it| self.read(it.counter)).collect() };
-        let missing = || io::Error::from(io::ErrorKind::NotFound);
-        let (at, spares) = (self.word(front.counter), self.word(front.spares));
-        let (at, spares) = (at.ok_or_else(missing)?, spares.ok_or_else(missing)?);
         loop {
             let found = words();
             let old = at.load(Ordering::SeqCst);
@@ -146,7 +167,7 @@ impl States {
             spares.store(spare_word(&up), Ordering::SeqCst);
             let stored = at.compare_exchange(old, word, Ordering::SeqCst, Ordering::SeqCst);
             if stored.is_ok() && found == words() {
-                return Ok(());
+                return;
             }
         }
     }
