@@ -76,7 +76,7 @@ fn all_clients_are_answered_beside_a_flood() {
     thread::scope(|scope| {
         let flood = scope.spawn(flood);
         lab.xdpctl(["reload"]).success();
-        let clients: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(&one_client)).collect();
+        let clients: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(one_client)).collect();
         let ends = clients.into_iter().map(|client| client.join()).all(|end| end.is_ok());
         stop.store(true, Ordering::Relaxed);
         flood.join().expect("the flood");

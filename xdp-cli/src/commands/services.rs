@@ -38,7 +38,7 @@ pub fn run(args: &Services, session: &mut Session<'_>) -> Result<(), Failure> {
         }
         show(args, looks == 0, session)?;
         looks += 1;
-        if args.count.is_some_and(|count| looks >= count) || stop.wait_until(ticks.next()) {
+        if args.count.is_some_and(|count| looks >= count) || stop.wait_until(ticks.next_tick()) {
             break;
         }
     }

@@ -57,7 +57,7 @@ pub fn follow<E>(
         }
         before = Some((now, samples));
         taken += 1;
-        if count.is_some_and(|count| taken >= count) || stop.wait_until(ticks.next()) {
+        if count.is_some_and(|count| taken >= count) || stop.wait_until(ticks.next_tick()) {
             break;
         }
     }
@@ -78,7 +78,7 @@ impl Ticks {
     }
 
     /// The next instant; `None` if it is too far ahead to be represented.
-    pub fn next(&mut self) -> Option<Instant> {
+    pub fn next_tick(&mut self) -> Option<Instant> {
         self.after(Instant::now())
     }
 
