@@ -22,7 +22,8 @@ pub fn line(name: &str, limit: &Limit, under: u32) -> Line {
     let rounded = |number: u128| (number + (1_u128 << dropped >> 1)) >> dropped;
     let step = u64::try_from(rounded(exact)).unwrap_or(u64::MAX).max(1);
     // The least that a packet costs: what is a bit more or less by rounding is less than 0.1 % then.
-    let least = exact * if of_one == 8 { 60 } else { 1 } >> 32;
+    let shortest = if of_one == 8 { 60 } else { 1 };
+    let least = (exact * shortest) >> 32;
     let Lengths { v4, v6 } = limit.per.lengths().unwrap_or_default();
     let mask_v6 = u128::MAX << (128 - u32::from(v6.clamp(1, 128)));
     let key = match limit.per {
@@ -34,7 +35,7 @@ pub fn line(name: &str, limit: &Limit, under: u32) -> Line {
     // Whole packets of the burst fit, however what each costs is rounded: to the nearest, unless it is rounded at
     // random.
     let excess = if is_fine || of_one == 8 { 0 } else { limit.burst / 2 };
-    let window = (u128::from(limit.burst) * whole / amount >> 32) + u128::from(excess) + 1;
+    let window = ((u128::from(limit.burst) * whole / amount) >> 32) + u128::from(excess) + 1;
     let window = u64::try_from(window).unwrap_or(u64::MAX);
     Line {
         id: id(name, limit),

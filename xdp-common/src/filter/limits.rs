@@ -343,7 +343,7 @@ fn take(cells: &Cells, limiting: &Limiting, window: u64, writes: bool) -> (u64, 
     let word = cell.load();
     let is_own = rank == OWN;
     let mut ahead = ahead(word, now);
-    if !is_own || ahead < 0 || ahead > FURTHEST {
+    if !is_own || !(0..=FURTHEST).contains(&ahead) {
         ahead = 0;
     }
     let ahead = ahead as u64;

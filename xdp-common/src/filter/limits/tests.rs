@@ -11,7 +11,7 @@ fn limit(rate: u64, burst: u64) -> Limit {
     Limit {
         id: 0x1234_5678_9abc_def0,
         step,
-        window: (step * burst >> 32) + burst / 2 + 1,
+        window: ((step * burst) >> 32) + burst / 2 + 1,
         mask_v6: [u64::MAX; 2],
         mask_v4: u32::MAX,
         under: 0,
@@ -174,7 +174,7 @@ fn flood(scale: u64, rate: u64, burst: u64, packets_each: u64) {
         // At every second beat at most, so half of the rate.
         let beat = step * rate / steps_a_second;
         if beat != (step + 1) * rate / steps_a_second {
-            for innocent in (0..innocents).filter(|innocent| (beat + innocent) % 2 == 0) {
+            for innocent in (0..innocents).filter(|innocent| (beat + innocent).is_multiple_of(2)) {
                 if dice.next() & 1 == 0 {
                     sent += 1;
                     dropped += u64::from(table.is_over(1_000 + innocent, now));
