@@ -16,14 +16,15 @@ use crate::capacity::MAX_RULES;
 use crate::filter::effect::{Effect, Stage, decide, intact};
 use crate::filter::limits::{AskLimits, Judged};
 use crate::image::{
-    ACTIONS_PER_LINE, Action, ActionKind, BLOCK_LINES, Header, Lines, Span, flag, protocol_page,
+    ACTIONS_PER_LINE, Action, ActionKind, BLOCK_LINES, Header, Lines, PROTOCOL_PAGES, Span, flag,
+    protocol_page,
 };
 use crate::lookup::bits::lowest_bit;
 use crate::lookup::{interval_tree, lpm};
 use crate::packet::{Network, Packet, Transport, UNKNOWN_PROTOCOL, UNTAGGED};
 use crate::stats::counter::CounterId;
 use crate::stats::verdict::{Reason, Verdict};
-use crate::verifier::launder;
+use crate::verifier::{black_box, launder};
 
 /// The bits of a class's number.
 pub const CLASS: u32 = 0xffff;
@@ -374,7 +375,10 @@ fn protocol_class<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Opti
     if packet.protocol == UNKNOWN_PROTOCOL {
         return Some(header.unknown_protocol_class);
     }
-    let page = header.protocol_pages[protocol_page(packet.network.is_ipv6(), packet.fragment)];
+    // Linux 6.1 forgets the range of a number that bits of another are set in: so it is masked again,
+    // which LLVM would leave out.
+    let place = black_box(protocol_page(packet.network.is_ipv6(), packet.fragment) as u64) as usize;
+    let page = header.protocol_pages[place & (PROTOCOL_PAGES - 1)];
     page_entry(lines, header, page, packet.protocol)
 }
 
