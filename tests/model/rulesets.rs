@@ -113,7 +113,7 @@ pub fn prefix(dice: &mut Dice) -> Prefix {
     prefix_of(dice, address)
 }
 
-fn range(dice: &mut Dice) -> (IpAddr, IpAddr) {
+fn address_range(dice: &mut Dice) -> (IpAddr, IpAddr) {
     let first = address(dice);
     let other = match first {
         IpAddr::V4(_) => ipv4(dice),
@@ -144,7 +144,7 @@ fn list(dice: &mut Dice, name: String, earlier: &[Prefix]) -> List {
         }
         prefix(dice)
     });
-    let ranges = if dice.one_in(8) { dice.some(1, 4, range) } else { Vec::new() };
+    let ranges = if dice.one_in(8) { dice.some(1, 4, address_range) } else { Vec::new() };
     if !ranges.is_empty() && dice.one_in(2) {
         prefixes.clear();
     }
