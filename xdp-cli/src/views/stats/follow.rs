@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn intervals_at_the_limits() {
-        assert_eq!(Ticks::new(Duration::MAX).next(), None);
+        assert_eq!(Ticks::new(Duration::MAX).next_tick(), None);
         let none = Ticks::new(Duration::ZERO);
         assert_eq!(none.after(none.start), Some(none.start + Duration::from_millis(1)));
     }
