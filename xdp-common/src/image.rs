@@ -329,8 +329,8 @@ pub struct Header {
     pub service_bits_log: u32,
     pub reply_bits: u32,
     pub reply_bits_log: u32,
-    /// As [`Self::service_keys`] and what follows it, of nat backends and of this host's own addresses.
-    pub reply_keys: u32,
+    pub unused: u32,
+    /// As [`Self::service_table`], of nat backends and of this host's own addresses.
     pub reply_table: u32,
     pub reply_table_lines: u32,
     /// The keys of both kinds of bits.

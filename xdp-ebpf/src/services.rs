@@ -52,8 +52,9 @@ pub fn xdpctl_services(ctx: XdpContext) -> u32 {
     let Scratch { packet, serving, onward: asked, zero, .. } = &mut cpu.scratch;
     let frame = Linear::new(&ctx, *zero);
     serving.report = Report::None as u32;
-    if *asked & asked::ICMP != 0
-        && is_plain(packet, serve::before(&frame, packet))
+    // In this order: the verifier follows what comes next once, and not for each way to it.
+    if is_plain(packet, serve::before(&frame, packet))
+        && *asked & asked::ICMP != 0
         && (quotation::is_error(packet) || echo::is_request(packet))
     {
         go_on::<{ stages::ICMP }>(&ctx);

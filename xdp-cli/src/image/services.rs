@@ -127,14 +127,12 @@ pub fn write(
         replies.extend(context.own.iter().map(|address| (own_key(*address), 1)));
     }
     service_bits::write(&entries, &replies, context.seed.next(), header, lines);
-    let (keys, table) = place(&entries, context.seed);
+    let (keys, [table, reply_table]) = place([&entries, &replies], context.seed);
     header.service_keys = lines.push(keys);
     header.service_table_lines = table.len() as u32;
     header.service_table = lines.append(table);
-    let (keys, table) = place(&replies, context.seed);
-    header.reply_keys = lines.push(keys);
-    header.reply_table_lines = table.len() as u32;
-    header.reply_table = lines.append(table);
+    header.reply_table_lines = reply_table.len() as u32;
+    header.reply_table = lines.append(reply_table);
     Ok(())
 }
 
@@ -480,19 +478,27 @@ impl Fronts<'_> {
     }
 }
 
-/// Places entries in a table, each in one of its two lines. Returns the keys of the hash too.
-fn place(entries: &[([u64; 3], u32)], mut seed: Seed) -> (Line, Vec<Line>) {
-    let distinct: FxHashSet<[u64; 3]> = entries.iter().map(|(key, _)| *key).collect();
-    assert_eq!(distinct.len(), entries.len(), "the configuration has each address once");
-    let mut count = entries.len().max(1);
+/// Places the entries of two tables, each in one of its two lines. Returns the keys of the hash, which is that of both,
+/// too.
+fn place(tables: [&[([u64; 3], u32)]; 2], mut seed: Seed) -> (Line, [Vec<Line>; 2]) {
+    for entries in tables {
+        let distinct: FxHashSet<[u64; 3]> = entries.iter().map(|(key, _)| *key).collect();
+        assert_eq!(distinct.len(), entries.len(), "the configuration has each address once");
+    }
+    let mut counts = tables.map(|entries| entries.len().max(1));
     loop {
         let mut generator = Generator::new(seed);
         let keys = [0; LINE_WORDS].map(|_: u64| generator.next());
-        if let Some(table) = fill(entries, &keys, count as u32, &mut generator) {
-            return (keys, table);
+        let mut fill = |at: usize| fill(tables[at], &keys, counts[at] as u32, &mut generator);
+        match [fill(0), fill(1)] {
+            [Some(table), Some(reply_table)] => return (keys, [table, reply_table]),
+            filled => {
+                for (count, _) in counts.iter_mut().zip(filled).filter(|(_, it)| it.is_none()) {
+                    *count += *count / 8 + 1;
+                }
+            }
         }
         seed = seed.next();
-        count += count / 8 + 1;
     }
 }
 

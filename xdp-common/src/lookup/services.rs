@@ -403,19 +403,20 @@ impl Bits {
 /// Where the key of a service's address leads: a line; 0 where it has no entry. `None` is a corrupt image.
 #[inline(always)]
 pub fn find<L: Lines>(lines: &L, header: &Header, key: Key) -> Option<u32> {
-    find_in(lines, header.service_keys, (header.service_table, header.service_table_lines), key)
+    find_in(lines, header, (header.service_table, header.service_table_lines), key)
 }
 
 /// The same of the key of a backend that replies, and of an address of this host. These lie in a table of their
 /// own, so that the one of the services is small enough for the near caches.
 #[inline(always)]
 pub fn find_reply<L: Lines>(lines: &L, header: &Header, key: Key) -> Option<u32> {
-    find_in(lines, header.reply_keys, (header.reply_table, header.reply_table_lines), key)
+    find_in(lines, header, (header.reply_table, header.reply_table_lines), key)
 }
 
 #[inline(always)]
-fn find_in<L: Lines>(lines: &L, keys: u32, table: (u32, u32), key: Key) -> Option<u32> {
-    let places = key.places(lines.line(keys)?, table.1);
+fn find_in<L: Lines>(lines: &L, header: &Header, table: (u32, u32), key: Key) -> Option<u32> {
+    // One line of keys for both tables: it is looked up once.
+    let places = key.places(lines.line(header.service_keys)?, table.1);
     let mut found = 0;
     let mut which = 0;
     while which < 2 {
