@@ -255,6 +255,9 @@ impl Filter {
                 if it.number == number {
                     return named(it);
                 }
+                if it.limit.is_some_and(|limit| limit.under == number) {
+                    return ("under".to_owned(), it.name.clone());
+                }
                 if it.lost == Some(number) {
                     return ("lost".to_owned(), it.name.clone());
                 }
@@ -304,6 +307,10 @@ impl Filter {
         // Sorted by kind: a list before a rule.
         for (kind, name, count) in seen.counted {
             assert_eq!(count, once);
+            if kind == "under" {
+                opinion.under.push(name);
+                continue;
+            }
             let kinds = ["allowlist", "blocklist", "domains", "rule"];
             let kind = kinds.into_iter().find(|known| *known == kind).expect("a kind");
             opinion.counted.push((kind, name));
@@ -444,6 +451,7 @@ fn expected(opinion: &Opinion, given: Given<'_>, link_type: LinkType) -> Seen {
         .iter()
         .map(|(kind, name)| ((*kind).to_owned(), name.clone(), once))
         .collect();
+    counted.extend(opinion.under.iter().map(|name| ("under".to_owned(), name.clone(), once)));
     counted.sort();
     let cells = vec![(opinion.verdict, opinion.reason, once)];
     let unreadable = opinion.unreadable.map(|why| (why, once)).into_iter().collect();

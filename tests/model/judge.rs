@@ -20,6 +20,8 @@ pub struct Opinion {
     pub reason: &'static str,
     /// Kind and name of what counts the frame.
     pub counted: Vec<(&'static str, String)>,
+    /// The rules that it would match if it were over their limits.
+    pub under: Vec<String>,
     /// For what a rule sends out.
     pub sent: Option<Sent>,
     /// For what a list of addresses or a run-time entry decided.
@@ -78,6 +80,7 @@ impl Opinion {
             verdict,
             reason: "",
             counted: Vec::new(),
+            under: Vec::new(),
             sent: None,
             entry: None,
             domain: None,
@@ -160,7 +163,14 @@ fn judge_read(config: &Config, bytes: &[u8], frame: Option<Frame>) -> Opinion {
         }
     }
     let mut opinion = Opinion::new(config.default.unwrap_or(Verdict::Pass), "default");
-    let rule = config.rules.iter().find(|rule| matches(rule, &frame));
+    // What is under goes on to the next rule.
+    let is_under = |rule: &&Rule| rule.limit.is_some_and(|limit| !limit.is_over);
+    let mut rules = config.rules.iter().filter(|rule| matches(rule, &frame));
+    let mut rule = rules.next();
+    while let Some(limited) = rule.filter(is_under) {
+        opinion.under.push(limited.name.clone());
+        rule = rules.next();
+    }
     if let Some(rule) = rule {
         opinion.reason = "rule";
         opinion.verdict = match rule.action {
@@ -284,10 +294,6 @@ fn blocking<'c>(config: &'c Config, packet: &Packet) -> Option<(&'c List, Entry)
 }
 
 fn matches(rule: &Rule, frame: &Frame) -> bool {
-    // What is under goes on to the next rule.
-    if rule.limit.is_some_and(|limit| !limit.is_over) {
-        return false;
-    }
     let vlan = match &rule.vlan {
         None => true,
         Some(Vlan::Untagged) => frame.vlan.is_none(),

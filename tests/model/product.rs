@@ -90,6 +90,8 @@ impl Product {
             opinion.sent = self.sent(judged.verdict, action);
             opinion.counted.extend(self.named(CounterId(action.counter)));
         }
+        let under = judged.limits.iter().filter(|limit| limit.is_over == 0);
+        opinion.under = under.filter_map(|it| Some(self.named(it.rule)?.1)).collect();
         opinion
     }
 

@@ -203,8 +203,12 @@ fn ask_from_rules<L: Lines>(
     scratch: &mut Scratch,
 ) -> Stage<Decision> {
     let Scratch { packet, generation, length, classes, limiting, effect, .. } = scratch;
-    let judged = Judged { length: *length, generation, classes, limiting, effect };
-    rules::judge(lines, header, packet, limits, judged)?;
+    if let Some(rule) = rules::judge(lines, header, packet, classes, effect)? {
+        limiting.rule = rule;
+        *generation = header.generation;
+        let judged = Judged { length: *length, generation, classes, limiting, effect };
+        limits.go_on(lines, header, packet, judged)?;
+    }
     Stage::Continue(behind_rules(header))
 }
 

@@ -14,7 +14,6 @@
 
 use crate::capacity::MAX_RULES;
 use crate::filter::effect::{Effect, Stage, decide, intact};
-use crate::filter::limits::{AskLimits, Judged};
 use crate::image::{
     ACTIONS_PER_LINE, Action, ActionKind, BLOCK_LINES, Header, Lines, PROTOCOL_PAGES, Span, flag,
     protocol_page,
@@ -133,27 +132,24 @@ impl Classes {
     }
 }
 
-/// Decides by the first rule that matches, or has its limit asked.
+/// Decides by the first rule that matches. Goes on with that rule if its limit has to be asked before, and with
+/// `None` where no rule matches.
 #[inline(always)]
 pub fn judge<L: Lines>(
     lines: &L,
     header: &Header,
     packet: &Packet,
-    limits: &mut impl AskLimits,
-    judged: Judged<'_>,
-) -> Stage {
+    classes: &mut Classes,
+    effect: &mut Effect,
+) -> Stage<Option<u32>> {
     if !header.has(flag::RULES) {
-        return Stage::Continue(());
+        return Stage::Continue(None);
     }
-    let Judged { length, generation, classes, limiting, effect } = judged;
     let Some(rule) = intact(first_match(lines, header, packet, classes))? else {
-        return Stage::Continue(());
+        return Stage::Continue(None);
     };
     act(lines, header, rule, effect)?;
-    limiting.rule = rule;
-    *generation = header.generation;
-    let judged = Judged { length, generation, classes, limiting, effect };
-    limits.go_on(lines, header, packet, judged)
+    Stage::Continue(Some(rule))
 }
 
 /// Decides by a rule that matches, unless it has a limit to be asked before.
