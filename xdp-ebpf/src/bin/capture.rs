@@ -10,6 +10,7 @@
 mod action;
 #[path = "../capture.rs"]
 mod capture;
+#[allow(dead_code, reason = "the filter reads more of an image")]
 #[path = "../image.rs"]
 mod image;
 #[path = "../frame/length.rs"]
