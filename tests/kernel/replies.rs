@@ -46,13 +46,18 @@ const REPLIES: &str = r#"
 
 /// `src` and `dut` on one link, with addresses of both families.
 fn hosts(configuration: &str) -> Bench {
+    let mut bench = unfiltered();
+    bench.attach(configuration);
+    bench
+}
+
+fn unfiltered() -> Bench {
     let topology = Topology::empty()
         .link(end("src", "src0", SRC0), end("dut", JUDGED, IN0))
         .link(end("dst", "dst0", DST0), end("dut", "out0", OUT0))
         .of_hosts();
-    let mut bench = Bench::on(topology);
+    let bench = Bench::on(topology);
     number(bench.lab());
-    bench.attach(configuration);
     bench
 }
 
@@ -442,6 +447,24 @@ fn replies_come_last() {
     assert_eq!(answers[3]["reply"], Value::Null);
     assert_eq!(sent(&bench, &answer("good.example")), "reply");
     assert_eq!(sent(&bench, &icmp), "reply");
+}
+
+/// What this host asks a backend itself, as checks do, comes back from where a service's replies come from.
+#[test]
+fn what_the_host_asks_a_backend_is_answered() {
+    let configuration = format!(
+        "{REPLIES}\n[[service]]\nname = \"web\"\naddress = \"192.0.2.200\"\nprotocol = \"tcp\"\n\
+         port = 80\nmode = \"nat\"\n[[service.backend]]\nname = \"b1\"\naddress = \"{SILENT}\"\n"
+    );
+    let mut bench = unfiltered();
+    let forward = || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1");
+    bench.lab().namespace("dut").enter(forward).unwrap();
+    bench.attach(&configuration);
+    let (_opening, tcp) = opening(&bench);
+    let answer = tcp4(SILENT, HOST, 80, tcp).flags(SYN_ACK);
+    assert_eq!(explain_frame(&bench, answer.build())["reason"], "reply");
+    assert_eq!(sent(&bench, &answer), "reply");
+    assert_eq!(sent(&bench, &tcp4(SILENT, HOST, 80, 9).flags(SYN_ACK)), "default");
 }
 
 /// In generic mode, under VLAN tags, and on links without Ethernet headers.

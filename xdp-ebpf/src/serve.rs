@@ -23,6 +23,7 @@ use crate::exit::{count, exit, this_cpu};
 use crate::frame::Writable;
 use crate::image::Image;
 use crate::next_hop::{self, Way};
+use crate::services::not_served;
 use crate::stages::{broken, go_on, is_other_image, same_image};
 
 const PASS: Decision = Decision::new(Verdict::Pass, Reason::Service);
@@ -67,10 +68,8 @@ pub fn xdpctl_serve(ctx: XdpContext) -> u32 {
     // The verifier would follow each decision through the exit.
     let serving = launder(serving);
     if serving.work == Work::None as u32 {
-        // It ends as it was decided before.
-        let action = exit(launder(cpu));
-        capture::show(&ctx);
-        return action;
+        // The answer to a check of this host, say.
+        return not_served(&ctx, launder(cpu));
     }
     effect.decision = decision;
     serving.lost = lost.map_or(u32::MAX, |lost| lost as u32);
