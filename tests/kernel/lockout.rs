@@ -90,6 +90,25 @@ fn a_ruleset_that_cuts_the_session_off_is_not_attached() {
     }
 }
 
+/// The session itself is a socket, and passes. The last packet of a new one's handshake is none yet.
+#[test]
+fn a_ruleset_that_lets_no_handshake_end_is_not_attached() {
+    let bench = addressed();
+    let ssh = |flags: &str| {
+        let text = format!(
+            "[policy]\ndefault = \"drop\"\nreplies = \"pass\"\n[[rule]]\nname = \"ssh\"\nprotocol = \"tcp\"\n\
+             destination_port = 22\n{flags}action = \"pass\"\n"
+        );
+        written(&bench, "ssh.toml", &text)
+    };
+    let file = ssh("tcp_flags = \"syn,!ack\"\n");
+    let output = within(&bench, SESSION, ["attach", JUDGED, "-c", &file]);
+    output.expect_status(1);
+    assert!(output.stderr.contains("policy.default = \"drop\""), "{}", output.stderr);
+    nothing_attached(&bench);
+    within(&bench, SESSION, ["attach", JUDGED, "-c", &ssh("")]).success();
+}
+
 #[test]
 fn other_sessions_and_none_are_no_reason() {
     let bench = addressed();

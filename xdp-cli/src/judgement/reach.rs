@@ -88,18 +88,23 @@ impl Ground<'_> {
     pub fn cuts(&self, peer: SocketAddr, own: SocketAddr, vlan: Option<u16>) -> Option<Cut> {
         let [first, second] = CLIENT_PORTS;
         let new_port = if peer.port() == first { second } else { first };
-        [(true, peer.port(), ACK), (true, peer.port(), PSH | ACK), (false, new_port, SYN)]
-            .into_iter()
-            .find_map(|(is_itself, port, flags)| {
-                let payload = Payload::Tcp { ports: [port, own.port()], flags };
-                let frame = self.frame(peer.ip(), own.ip(), payload, vlan)?;
-                let sockets = match is_itself {
-                    true => Sockets::of_connection(peer, own),
-                    false => Sockets::default(),
-                };
-                let explained = self.unless_passed_beside(&sockets, &frame)?;
-                Some(Cut { is_itself, explained })
-            })
+        let segments = [
+            (true, peer.port(), ACK),
+            (true, peer.port(), PSH | ACK),
+            (false, new_port, SYN),
+            // The end of the handshake, for which no socket is there yet.
+            (false, new_port, ACK),
+        ];
+        segments.into_iter().find_map(|(is_itself, port, flags)| {
+            let payload = Payload::Tcp { ports: [port, own.port()], flags };
+            let frame = self.frame(peer.ip(), own.ip(), payload, vlan)?;
+            let sockets = match is_itself {
+                true => Sockets::of_connection(peer, own),
+                false => Sockets::default(),
+            };
+            let explained = self.unless_passed_beside(&sockets, &frame)?;
+            Some(Cut { is_itself, explained })
+        })
     }
 
     /// What the ruleset takes away from the host, if it uses the interface in that role.

@@ -232,7 +232,9 @@ pub fn judge<L: Lines, B: Beside>(
         Answer { ahead, cost: limiting.cost, rule: effect.rule, is_over: u32::from(is_over) };
     effect.limits += 1;
     if is_over {
+        // A rule's own bucket is nobody's in particular.
         if beside.writes()
+            && limit.key != Key::Rule as u8
             && let Some(line) = beside.heavy(heavy_line(limiting.hash))
         {
             remember(line, limit.id, limiting, is_v6(packet));
@@ -341,7 +343,9 @@ fn take(cells: &Cells, limiting: &Limiting, window: u64, writes: bool) -> (u64, 
     let Limiting { now, hash, cost, slot, rank, .. } = *limiting;
     let cell = &cells[black_box(slot) as usize % LINE_WORDS];
     let word = cell.load();
-    let is_own = rank == OWN;
+    let is_own = rank == OWN && (word ^ hash) & TAG == 0;
+    // Another CPU's key took the place just now: this one has none.
+    let rank = if is_own || rank != OWN { rank } else { 0 };
     let mut ahead = ahead(word, now);
     if !is_own || !(0..=FURTHEST).contains(&ahead) {
         ahead = 0;
@@ -401,8 +405,12 @@ fn remember(line: &Cells, id: u64, limiting: &Limiting, is_v6: bool) {
             }
             return;
         }
-        let is_given_up = seen.wrapping_sub(word as u32) > HEAVY_LIFE;
-        let count = if is_given_up { 0 } else { line[at + 3].load() };
+        // The entry may be newer, by another clock or another CPU's.
+        let ago = seen.wrapping_sub(word as u32) as i32;
+        let count = line[at + 3].load();
+        // Several CPUs may have taken the last vote.
+        let has_none = ago > HEAVY_LIFE as i32 || count as i64 <= 0;
+        let count = if has_none { 0 } else { count };
         if count < votes {
             votes = count;
             weaker = at;

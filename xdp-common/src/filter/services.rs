@@ -199,10 +199,11 @@ pub fn concerns<L: Lines>(
     malformed: u32,
     decision: Decision,
 ) -> u32 {
+    let verdict = decision.verdict();
+    let is_default = decision.reason() == Reason::Default as u32;
     let may_serve = malformed == 0
         && packet.network.is_ip()
-        && (decision.verdict() == Verdict::Pass as u32
-            || decision.reason() == Reason::Default as u32);
+        && (verdict == Verdict::Pass as u32 || verdict == Verdict::Drop as u32 && is_default);
     if !may_serve || packet.transport == Transport::PLAIN {
         return 0;
     }

@@ -76,7 +76,8 @@ pub fn heavy(maps: &Maps) -> io::Result<Vec<OfLimit>> {
         let (first, packets) = (word(at), word(at + 3));
         // The clock of a packet may be a little ahead.
         let ago = now.saturating_sub(first as u32);
-        if first == 0 || packets == 0 || ago > HEAVY_LIFE {
+        // Several CPUs may have taken the last vote of an entry.
+        if first == 0 || packets as i64 <= 0 || ago > HEAVY_LIFE {
             continue;
         }
         let limit = (first >> 32) as u32;
