@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 
@@ -60,11 +62,24 @@ impl Opened {
     }
 }
 
+/// On a busy machine, addresses may not be in the kernel's routes at once.
 fn connected(own: SocketAddr, peer: SocketAddr) -> TcpStream {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match try_connected(own, peer) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < deadline, "{own} to {peer}: {error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn try_connected(own: SocketAddr, peer: SocketAddr) -> nix::Result<TcpStream> {
     let family = if own.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(own)).expect("bound");
-    connect(socket.as_raw_fd(), &SockaddrStorage::from(peer)).expect("connected");
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(own))?;
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(peer))?;
     // SAFETY: the descriptor is a connected TCP socket that nobody else has.
-    unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }
+    Ok(unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) })
 }
