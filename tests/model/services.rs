@@ -378,6 +378,26 @@ impl Balancer {
         None
     }
 
+    /// Whether a backend has been up for so long that no connection is with another one in its place.
+    fn is_settled(&self, index: usize, backend: usize) -> bool {
+        let id = self.ids.backends[index][backend];
+        let summary = &self.summaries[&self.ids.services[index]];
+        let is_long_ago = |moment: u64| self.moment() - moment >= self.history();
+        let is_up = self.state(
+            id,
+            &self.services.all[index].backends[backend],
+            !summary.checks_count_nothing,
+        ) == State::Up;
+        // What was said for a while, and is over.
+        let ended = [Who::Command, Who::Check].into_iter().filter_map(|who| {
+            self.said
+                .get(&(id, who))
+                .and_then(|(_, until)| *until)
+                .filter(|it| *it <= self.moment())
+        });
+        is_up && is_long_ago(summary.changed_at) && ended.into_iter().all(is_long_ago)
+    }
+
     /// Chooses a backend, and remembers it where that is needed.
     fn choose(
         &mut self,
@@ -394,7 +414,8 @@ impl Balancer {
         let (now, before) = here(number);
         let of = |id: u32| ids.iter().position(|it| *it == id);
         let usual = of(now).expect("a backend of the service");
-        if now == before && summary.disturbed.is_none() && service.tracking != Tracking::All {
+        let is_quiet = summary.disturbed.is_none() || self.is_settled(index, usual);
+        if now == before && is_quiet && service.tracking != Tracking::All {
             return Some((usual, By::Hash));
         }
         // How long what has no connections keeps its backend, in ages. `None`: as long as it is known.

@@ -9,7 +9,7 @@ use xdp_common::filter::effect::Decision;
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve;
 use xdp_common::filter::services::{self, Report, Serving, Work, asked as asks};
-use xdp_common::filter::tracking::{Beside, NOT_ALL_UP};
+use xdp_common::filter::tracking::{ASK_ALL, Beside, NOT_ALL_UP};
 use xdp_common::image::{Header, Line, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, State, answers};
 use xdp_common::packet::icmp_error::{Problem, Reshape, may_answer, write};
@@ -258,7 +258,7 @@ impl Beside for Untouched {
             return self.spare_word;
         }
         // Then the states of the configuration are looked at.
-        if id == self.service { NOT_ALL_UP } else { 0 }
+        if id == self.service { NOT_ALL_UP | ASK_ALL } else { 0 }
     }
 
     fn connections(&mut self, _: u32) -> Option<&mut Line> {

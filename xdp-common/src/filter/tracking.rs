@@ -1,16 +1,17 @@
 //! Which backend of its service a packet goes to: as the table says, as long as nothing changed. A
 //! connection stays with its backend when the table changes, or when another backend fails or recovers.
 //!
-//! Each place of a table names the backend of now and the one of before. Only where these differ, or where
-//! some backend of the service is not up, or where the service tracks all flows, the connection table is
+//! Each place of a table names the backend of now and the one of before. Only where these differ, or where the
+//! backend is not up or was not until lately, or where the service tracks all flows, the connection table is
 //! asked at all: it lies beside the image, outlives reloads, and is written by packets.
 //!
 //! ```text
 //! states        a word for each backend and service, by their ids, written by commands alone
 //!   backend       bits 0-1 what a command said (see `Said`), 2-3 what a check found, 4-33 until when
 //!                 the former holds, 34-63 until when the latter: `Moment`s, 0 for ever
-//!   service       bit 0 some backend may not be up; bit 1 checks are disregarded; 4-33 until when
-//!                 connections may be with a substitute; 34-63 when a backend last changed
+//!   service       bit 0 some backend may not be up; bit 1 checks are disregarded; bit 2 all flows are looked
+//!                 up; 4-33 until when connections may be with a substitute; 34-63 when a backend last changed.
+//!                 That is written before the backend's own word
 //!   spares        up to three ids of backends that are up, 20 bits each, 0 for none
 //! connections   lines of eight words: bits 0-13 when it was last used (`Age`), 14-31 the backend's id,
 //!               32-63 a tag, which stands for the flow
@@ -60,6 +61,8 @@ pub enum Said {
 /// Bits of a service's word.
 pub const NOT_ALL_UP: u64 = 1;
 pub const DISREGARD_CHECKS: u64 = 2;
+/// The ruleset is on trial, and the connections of now are to be found when the one before comes back.
+pub const ASK_ALL: u64 = 4;
 /// Where both kinds of words have their moments.
 pub const FIRST_MOMENT: u32 = 4;
 pub const SECOND_MOMENT: u32 = FIRST_MOMENT + MOMENT_BITS;
@@ -183,12 +186,44 @@ pub fn choose<L: Lines, B: Beside>(
     choice.place = services::place(lines, front, (flow.number >> 32) as u32)?;
     choice.word = beside.state(front.counter);
     let now = choice.place & ((1 << PLACE_BITS) - 1);
-    let is_quiet = now == choice.place >> PLACE_BITS && choice.word & NOT_ALL_UP == 0;
-    if is_quiet && front.tracking != Tracking::All as u8 {
+    let is_unmoved = now == choice.place >> PLACE_BITS && front.tracking != Tracking::All as u8;
+    if is_unmoved && choice.word & NOT_ALL_UP == 0 {
         return Some((front.backends.wrapping_add(now), By::Hash));
     }
     choice.is_new = flow.is_new;
+    choice.now = beside.now();
+    if is_unmoved && choice.word & ASK_ALL == 0 {
+        let backend = Backend::of(lines.line(front.backends.wrapping_add(now))?);
+        if is_settled(beside, front, backend, choice) {
+            return Some((front.backends.wrapping_add(now), By::Hash));
+        }
+    }
     track(lines, beside, header, front, flow, launder(choice))
+}
+
+/// Whether the backend at a place is up, and has been for so long that no connection of the place is with a
+/// substitute any more: then it is of no importance that others are not up.
+#[inline(always)]
+fn is_settled<B: Beside>(
+    beside: &B,
+    front: &Front,
+    backend: &Backend,
+    choice: &mut Choice,
+) -> bool {
+    let word = beside.state(backend.counter);
+    // The service's word is read after the backend's: who finds a backend up that was not finds out when it
+    // changed. The difference is 0, and has a CPU wait that reads words out of order.
+    let zero = (black_box(word) ^ black_box(word)) as u32;
+    choice.word = beside.state(front.counter.wrapping_add(zero));
+    let now = choice.now >> MOMENT_SHIFT;
+    let is_old = |moment: u64| now.saturating_sub(moment) >= u64::from(front.history);
+    // What held until lately has changed without anybody writing it.
+    let keeps = |until: u64| until == 0 || now < until || is_old(until);
+    let settled = is_old(choice.word >> SECOND_MOMENT & MOMENTS)
+        && keeps(word >> FIRST_MOMENT & MOMENTS)
+        && keeps(word >> SECOND_MOMENT & MOMENTS)
+        && state(backend, word, choice.word, now) == State::Up as u32;
+    black_box(settled.into()) != 0
 }
 
 /// The candidates, in order: the connection's entry, the client's, the backend of before, that of now, those at other places of the
@@ -210,7 +245,6 @@ fn track<L: Lines, B: Beside>(
     flow: &Flow,
     choice: &mut Choice,
 ) -> Option<(u32, By)> {
-    choice.now = beside.now();
     choice.key = mix(flow.connection, beside.secret(), front.counter.into());
     // Another one than that of any connection.
     choice.client_key = mix(flow.number, !beside.secret(), front.counter.into());

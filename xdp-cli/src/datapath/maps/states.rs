@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xdp_common::capacity::{CONNECTION_SLOTS, STATE_SLOTS};
 use xdp_common::filter::tracking::{
-    AGE_BITS, DISREGARD_CHECKS, FIRST_MOMENT, IDS, LINES_PER_SLOT, MOMENT_SHIFT, MOMENTS, Memory,
-    NOT_ALL_UP, SECOND_MOMENT, STATES_PER_SLOT, Said, state,
+    AGE_BITS, ASK_ALL, DISREGARD_CHECKS, FIRST_MOMENT, IDS, LINES_PER_SLOT, MOMENT_SHIFT, MOMENTS,
+    Memory, NOT_ALL_UP, SECOND_MOMENT, STATES_PER_SLOT, Said, state,
 };
 use xdp_common::image::Lines;
 use xdp_common::lookup::services::{Backend, Front, State};
@@ -117,9 +117,17 @@ impl States {
         let front = fronts(image).into_iter().find(|front| front.counter == service);
         let of_service = front.map(|front| self.of_service(&front)).transpose()?;
         let now = now()?;
+        let differs = |found: u64| found >> what & 3 != word.said as u64;
+        if let Some([own, _]) = of_service
+            && differs(at.load(Ordering::SeqCst))
+        {
+            // Before the backend's word: packets that find it up look for connections with substitutes.
+            let put = |word: u64| Some(word & !(MOMENTS << SECOND_MOMENT) | now << SECOND_MOMENT);
+            let _ = own.fetch_update(Ordering::SeqCst, Ordering::SeqCst, put);
+        }
         let put = |word: u64| Some(word & !by.mask() | bits);
         let before = at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, put).unwrap_or_default();
-        let has_changed = before >> what & 3 != word.said as u64;
+        let has_changed = differs(before);
         if let (Some(front), Some(words)) = (front, of_service) {
             self.settle(image, &front, words, has_changed, now);
         }
@@ -217,6 +225,8 @@ pub fn summary(
             word |= NOT_ALL_UP | (ends & MOMENTS) << FIRST_MOMENT;
         }
     }
+    // A trial that is over, whatever came of it, may have left connections anywhere.
+    let has_changed = has_changed || old & ASK_ALL != 0;
     let changed = if has_changed { now } else { old >> SECOND_MOMENT & MOMENTS };
     (word | changed << SECOND_MOMENT, up)
 }
@@ -254,7 +264,7 @@ pub fn provide(maps: &Maps, image: &impl Lines, needs: &Beside, on_trial: bool) 
             let Some(word) = states.word(front.counter) else { continue };
             // For ever, as far as the program knows; and whatever checks count in this ruleset.
             let put = |word: u64| {
-                Some(word & !(MOMENTS << FIRST_MOMENT) & !DISREGARD_CHECKS | NOT_ALL_UP)
+                Some(word & !(MOMENTS << FIRST_MOMENT) & !DISREGARD_CHECKS | NOT_ALL_UP | ASK_ALL)
             };
             // It cannot fail: the closure always has a word.
             let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, put);
