@@ -6,6 +6,7 @@
 //! thread on one processor ([`measure`], [`clock`]), under rulesets and traffic that are the same
 //! in every run ([`cases`]).
 
+mod balancer;
 mod cases;
 mod clock;
 mod commands;
@@ -128,7 +129,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     groups.retain(|group| !group.cases.is_empty());
     let mut prototype = cases::prototype();
     prototype.cases.retain(|case| arguments.wants(case));
-    if groups.is_empty() && prototype.cases.is_empty() && !arguments.commands {
+    let has_balancer = arguments.wants(&balancer::case());
+    let is_empty = groups.is_empty() && prototype.cases.is_empty() && !has_balancer;
+    if is_empty && !arguments.commands {
         return Err("no case has that in its name".into());
     }
     privilege::require().map_err(|error| {
@@ -145,7 +148,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::new(machine, rounds);
 
     let mut testbed = Testbed::set_up(clock)?;
-    if !groups.is_empty() || !prototype.cases.is_empty() {
+    if !is_empty {
         report::print_heading(out)?;
     }
     for group in &groups {
@@ -158,6 +161,12 @@ fn run(arguments: &Arguments) -> Result<()> {
             report.rows.push(row);
             Ok(())
         })?;
+    }
+    if has_balancer {
+        let row = balancer::measure(&mut testbed, rounds)?;
+        report::print_row(&row, out)?;
+        out.flush()?;
+        report.rows.push(row);
     }
     if arguments.compare {
         peers::measure(&mut testbed, &mut report, arguments.filter.as_deref())?;

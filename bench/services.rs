@@ -81,6 +81,11 @@ pub fn connections(count: usize) -> Traffic {
     Traffic::served(&flows(1, ACK)[..count], [0, 0])
 }
 
+/// Packets of a million connections to the first service.
+pub fn established() -> Traffic {
+    Traffic::served(&flows(1, ACK), [3, 0])
+}
+
 /// The first packets of connections, each of another one.
 fn opening<const COUNT: u32>(_: &Subject) -> Traffic {
     Traffic::served(&flows(COUNT, SYN), [0xffff, 0])

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use aya::maps::Map;
+use aya::maps::{HashMap, Map};
 use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use xdp_common::capture::Settings;
@@ -22,14 +22,16 @@ use xdpctl::datapath::maps::handles::{Maps, create};
 use xdpctl::datapath::maps::{image, states};
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::sys::bpf;
-use xdpctl::image::{Image, services};
+use xdpctl::image::{Image, services as served};
 use xdpctl::views::entries::Kind;
 
 use crate::Result;
+use crate::balancer;
 use crate::cases::Beside;
 use crate::clock::Clock;
 use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
 use crate::prototype::{Block, Leaf, Structure};
+use crate::services::BACKENDS;
 use crate::structure::{BLOCKS, DESCRIPTORS, LEAVES};
 use crate::traffic::{Control, Traffic};
 
@@ -200,8 +202,8 @@ impl Testbed {
     /// Words of state and room for connections, with nothing in them.
     fn provide_for_services(&self, image: &Image) -> Result<()> {
         let lines = image.header().connection_lines;
-        let counters = services::fronts(image).into_iter().flat_map(|front| {
-            let backends = services::backends(image, &front).into_iter().map(|it| it.counter);
+        let counters = served::fronts(image).into_iter().flat_map(|front| {
+            let backends = served::backends(image, &front).into_iter().map(|it| it.counter);
             backends.chain([front.counter, front.spares]).collect::<Vec<_>>()
         });
         let fresh: Vec<u32> = counters.collect();
@@ -307,6 +309,33 @@ impl Testbed {
             }
         }
         Ok(sums)
+    }
+
+    /// Puts the bare load balancer there, likewise.
+    pub fn put_balancer(&mut self, contents: &balancer::Contents) -> Result<()> {
+        let programs = &mut self.generator.programs;
+        let services = programs.map_mut("BALANCER_SERVICES").ok_or("no services in the object")?;
+        let mut services: HashMap<_, [u8; 8], u32> = HashMap::try_from(services)?;
+        services.insert(contents.service, 1, 0)?;
+        let (places, backends) = (&contents.places, &contents.backends);
+        fill(map(programs, "BALANCER_PLACES")?, places.len(), places.iter().copied())?;
+        fill(map(programs, "BALANCER_BACKENDS")?, 16 << 7, backends.iter().copied())?;
+        let program = xdp(programs, "bench_balancer")?;
+        bpf::update_link(&self.links[Device::Filter as usize], program)?;
+        Ok(())
+    }
+
+    /// How many packets it has sent to backends.
+    pub fn balancer_counted(&self) -> Result<u64> {
+        let counted = map(&self.generator.programs, "BALANCER_COUNTED")?;
+        let mut sum = 0;
+        for backend in 0..BACKENDS {
+            let mut counters = bpf::PerCpuValues::zeroed(16, 1)?;
+            counters.lookup(counted, backend)?;
+            let packets = |cpu: &[u8]| u64::from_ne_bytes(cpu[..8].try_into().expect("a word"));
+            sum += counters.shares().map(packets).sum::<u64>();
+        }
+        Ok(sum)
     }
 
     /// Gives the generator its traffic.

@@ -1,5 +1,5 @@
-//! The benchmark's programs: the generator, and the floors and the prototype that the packet filter
-//! is compared with.
+//! The benchmark's programs: the generator, and the floors and the bare programs that the packet
+//! filter is compared with.
 //!
 //! Only `bench/packets.rs` loads them, into network namespaces of its own. The floors do nothing
 //! but decide; they do not even count, the interface that they are attached to does.
@@ -7,6 +7,7 @@
 #![no_std]
 #![no_main]
 
+mod balancer;
 mod frame;
 mod generate;
 mod prototype;
