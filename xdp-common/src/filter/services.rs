@@ -221,7 +221,11 @@ fn addresses<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<u3
     let bits = Bits { at: header.service_bits, log: header.service_bits_log, keys };
     let mut asked = 0;
     // Addresses in prefixes have no bits of their own.
-    if bits.may_have(lines, is_v6, packet.destination)? || header.has(flag::SERVICE_PREFIXES) {
+    if bits.may_have(lines, is_v6, packet.destination)? {
+        // It is hardly ever a reply as well: if no service takes it, the table is asked.
+        return Some(asked::DESTINATION | asked::SOURCE);
+    }
+    if header.has(flag::SERVICE_PREFIXES) {
         asked |= asked::DESTINATION;
     }
     if header.has(flag::SERVICE_REPLIES) {
