@@ -14,6 +14,8 @@ mod kernel;
 mod links;
 #[path = "machine/redirects.rs"]
 mod redirects;
+#[path = "machine/services.rs"]
+mod services;
 #[path = "machine/verdicts.rs"]
 mod verdicts;
 #[path = "machine/vmxnet3.rs"]

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use super::frame::{Frame, tcp4, tcp6, udp4, udp6};
 use super::port::Port;
 use super::server::{Client, Connection, Server};
-use super::{Lab, Output, Sample, Topology, end};
+use super::{End, Lab, Output, Sample, Topology, end};
 
 pub const CLIENT: &str = "10.1.0.2";
 pub const CLIENT6: &str = "2001:db8:1::2";
@@ -70,6 +70,15 @@ pub struct Balancer {
 
 impl Balancer {
     pub fn new(shape: Shape) -> Self {
+        Self::with(shape, false)
+    }
+
+    /// The same where the device under test has NICs of scripts/machine, not veth pairs.
+    pub fn on_nics(shape: Shape) -> Self {
+        Self::with(shape, true)
+    }
+
+    fn with(shape: Shape, on_nics: bool) -> Self {
         let port = |number: u8| MacAddr(0x02, 0, 0, 0, 8, number);
         let mut topology = Topology::empty().of_hosts();
         let input = end(DUT, IN, IN_MAC);
@@ -81,12 +90,16 @@ impl Balancer {
                 .link(end("client", "wire", CLIENT_MAC), input)
                 .link(end("switch", "port0", port(0)), end(DUT, OUT, OUT_MAC)),
         };
+        if on_nics {
+            topology = topology.first_on_nics(if shape == Shape::Stick { 1 } else { 2 });
+        }
         let lab = topology
             .link(end("switch", "port2", port(2)), end("b1", "wire", B1_MAC))
             .link(end("switch", "port3", port(3)), end("b2", "wire", B2_MAC))
             .build();
         // The other ends of what frames are sent out of: see the head of this room.
-        let far = lab.links().iter().filter(|[_, end]| end.namespace == DUT);
+        let is_far = |[_, end]: &&[End; 2]| end.namespace == DUT && !on_nics;
+        let far = lab.links().iter().filter(is_far);
         let far_programs =
             far.map(|[end, _]| lab.pass_program(end.namespace, end.interface)).collect();
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -340,4 +353,28 @@ pub fn client_tcp6(to: &str, source_port: u16, port: u16) -> Frame {
 
 pub fn from_client(frame: Frame) -> Frame {
     frame.source_mac(CLIENT_MAC).destination_mac(IN_MAC)
+}
+
+/// A service with these backends.
+pub fn service(name: &str, address: &str, rest: &str, backends: &[(&str, &str)]) -> String {
+    let mut text = format!("[[service]]\nname = \"{name}\"\naddress = \"{address}\"\n{rest}\n");
+    for (address, rest) in backends {
+        text += &format!("[[service.backend]]\naddress = \"{address}\"\n{rest}\n");
+    }
+    text
+}
+
+/// Connects until each backend has answered, and returns the last connection to each.
+#[track_caller]
+pub fn to_each(lab: &Balancer, to: &str) -> [Connection; 2] {
+    let mut found = [None, None];
+    for _ in 0..64 {
+        let connection = lab.connect(to);
+        let at = usize::from(connection.greeting.server == "b2");
+        found[at] = Some(connection);
+        if found.iter().all(Option::is_some) {
+            return found.map(|found| found.expect("just seen"));
+        }
+    }
+    panic!("of 64 connections to {to}, all went to one backend");
 }

@@ -85,14 +85,15 @@ pub const fn end(namespace: &'static str, interface: &'static str, mac: MacAddr)
 pub struct Topology {
     links: Vec<[End; 2]>,
     mtu: u16,
-    on_nics: bool,
+    /// Of the links, how many are cables between NICs: the first ones.
+    on_nics: usize,
     hosts: bool,
 }
 
 impl Topology {
     /// No link at all, to which a test adds its own.
     pub fn empty() -> Self {
-        Self { links: Vec::new(), mtu: 1500, on_nics: false, hosts: false }
+        Self { links: Vec::new(), mtu: 1500, on_nics: 0, hosts: false }
     }
 
     /// `src0`–`in0` and `dst0`–`out0`.
@@ -119,8 +120,13 @@ impl Topology {
     }
 
     /// Uses cables between NICs as links, in a machine of scripts/machine.
-    pub fn on_nics(mut self) -> Self {
-        self.on_nics = true;
+    pub fn on_nics(self) -> Self {
+        self.first_on_nics(usize::MAX)
+    }
+
+    /// Uses such cables as the first `count` links, and veth pairs as the others.
+    pub fn first_on_nics(mut self, count: usize) -> Self {
+        self.on_nics = count;
         self
     }
 
@@ -177,11 +183,10 @@ impl Lab {
         if lab.topology.hosts {
             lab.namespaces.iter().for_each(Namespace::speak_ipv6);
         }
-        if lab.topology.on_nics {
+        if lab.topology.on_nics != 0 {
             lab.cable();
-        } else {
-            lab.make_pairs();
         }
+        lab.make_pairs();
         lab.bring_up();
         lab
     }
@@ -189,7 +194,8 @@ impl Lab {
     fn cable(&mut self) {
         let Self { topology, nics, namespaces } = self;
         let nics = nics.insert(nics::Nics::take());
-        for (number, end) in topology.links.iter().flatten().enumerate() {
+        let on_nics = topology.links.iter().take(topology.on_nics);
+        for (number, end) in on_nics.flatten().enumerate() {
             let namespace = namespaces.iter().find(|namespace| namespace.role == end.namespace);
             nics.lend(number, namespace.expect("made for the links"), end);
         }
@@ -197,7 +203,7 @@ impl Lab {
 
     fn make_pairs(&self) {
         let mtu = self.topology.mtu;
-        for [one, other] in &self.topology.links {
+        for [one, other] in self.topology.links.iter().skip(self.topology.on_nics) {
             // Made inside the namespaces from the start: no link ever shows among the machine's
             // own.
             let mut add = Command::new("ip");
@@ -224,7 +230,7 @@ impl Lab {
             let output = process::run(offloads, COMMAND_TIMEOUT);
             // NICs do not have all of these offloads: then ethtool fails, after it has switched off
             // the others.
-            if !self.topology.on_nics {
+            if self.topology.on_nics == 0 {
                 output.success();
             }
             let mtu = self.topology.mtu.to_string();

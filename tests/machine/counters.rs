@@ -9,7 +9,7 @@ use xdpctl::datapath::sys::bpf::{self, PerCpuValues};
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::udp4;
-use crate::lab::{Sample, Topology};
+use crate::lab::{Lab, Sample, Topology};
 
 /// As scripts/kernels gives the NICs.
 const QUEUES: usize = 4;
@@ -18,9 +18,8 @@ const ROUNDS: u64 = 16;
 
 /// How many packets each processor has counted, by the map itself.
 #[track_caller]
-fn by_processor(bench: &Bench) -> Vec<u64> {
-    let lab = bench.lab();
-    let pins = lab.pins("dut", lab.ifindex("dut", JUDGED));
+pub fn by_processor(lab: &Lab, interface: &str) -> Vec<u64> {
+    let pins = lab.pins("dut", lab.ifindex("dut", interface));
     let map = bpf::open_pin(&pins.join(Map::COUNTERS.name())).expect("the counters' pin");
     let mut values = PerCpuValues::zeroed(size_of::<PerCpu>(), 1).expect("the processors");
     values.lookup(map, 0).expect("the counters").expect("their one element");
@@ -82,7 +81,7 @@ fn virtio_queues_count_apart_and_add_up() {
     assert_eq!(sample.rule("on").count.packets, to(3), "{sample:#?}");
     assert_eq!(sample.rule("back").count.packets, to(4), "{sample:#?}");
 
-    let counted = by_processor(&bench);
+    let counted = by_processor(bench.lab(), JUDGED);
     println!("counted by each processor: {counted:?}");
     assert_eq!(counted.iter().sum::<u64>(), sent, "{counted:?}");
     let at_work = counted.iter().filter(|&&packets| packets > 0).count();

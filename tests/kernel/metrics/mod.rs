@@ -82,10 +82,11 @@ fn what_stats_and_status_say_is_what_is_scraped() {
         1.0
     );
     let loaded = humantime(status["loaded_at"].as_str().expect("a time"));
-    assert!((value("ruleset_loaded_timestamp_seconds") - loaded).abs() < 0.01);
+    // Each command computes it from two clocks, and may have to wait between reading them.
+    assert!((value("ruleset_loaded_timestamp_seconds") - loaded).abs() < 0.5);
     // The ruleset came with the attachment, some milliseconds later on a busy machine.
     let attached = value("attached_timestamp_seconds");
-    assert!(attached <= loaded + 0.01 && loaded - attached < 60.0, "{attached} {loaded}");
+    assert!(attached <= loaded + 0.5 && loaded - attached < 60.0, "{attached} {loaded}");
     // The kernel measures nothing unless it is told to.
     assert!(!scraped.has("xdpctl_program_runs_total{interface=\"in0\"}"));
 

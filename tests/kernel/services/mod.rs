@@ -15,41 +15,16 @@ mod ways;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::lab::balancer::{Balancer, IN};
+use crate::lab::balancer::{Balancer, IN, service, to_each};
 use crate::lab::checksum;
 use crate::lab::frame::Frame;
 use crate::lab::patience::{EVENT, patient};
-use crate::lab::server::Connection;
 use crate::lab::{Count, Difference, Port, Sample, hex};
 
 /// What the frames of these tests carry: hosts send others of their own accord.
 const MARK: &[u8] = b"a frame of this test";
 /// Where tunnels by Generic UDP Encapsulation end.
 const GUE: u16 = 6080;
-
-/// A service with these backends.
-fn service(name: &str, address: &str, rest: &str, backends: &[(&str, &str)]) -> String {
-    let mut text = format!("[[service]]\nname = \"{name}\"\naddress = \"{address}\"\n{rest}\n");
-    for (address, rest) in backends {
-        text += &format!("[[service.backend]]\naddress = \"{address}\"\n{rest}\n");
-    }
-    text
-}
-
-/// Connects until each backend has answered, and returns the last connection to each.
-#[track_caller]
-fn to_each(lab: &Balancer, to: &str) -> [Connection; 2] {
-    let mut found = [None, None];
-    for _ in 0..64 {
-        let connection = lab.connect(to);
-        let at = usize::from(connection.greeting.server == "b2");
-        found[at] = Some(connection);
-        if found.iter().all(Option::is_some) {
-            return found.map(|found| found.expect("just seen"));
-        }
-    }
-    panic!("of 64 connections to {to}, all went to one backend");
-}
 
 /// Whether a frame is one of a test, whose checksums have to be right then, or an ICMP error about one.
 #[track_caller]
