@@ -185,8 +185,8 @@ impl Testbed {
 
     /// Puts a ruleset's image in force, on the filter's device.
     pub fn put_in_force(&self, image: &Image) -> Result<()> {
-        let extents = image::create(image.blocks())?;
         let ruleset = self.filter.map(maps::Map::RULESET)?;
+        let extents = image::create(&ruleset, image.blocks())?;
         let more = image.header().more_extents;
         self.provide_for_services(image)?;
         image::activate(&ruleset, &extents, more)?;

@@ -4,6 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use xdp_common::maps::Map;
+use xdpctl::datapath::maps::image;
+use xdpctl::datapath::sys::bpf;
+
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::*;
 use crate::lab::patience::{EVENT, patient};
@@ -136,6 +140,50 @@ fn many_extents(bench: &Bench, name: &str, policy: &str) -> String {
     format!(
         "[policy]\ndefault = \"{policy}\"\n[[blocklist]]\nname = \"{name}\"\nfiles = [{file:?}]\n"
     )
+}
+
+/// The ids of the maps that hold images.
+fn image_maps(bench: &Bench) -> Vec<u32> {
+    let lab = bench.lab();
+    let pins = lab.pins("dut", lab.ifindex("dut", JUDGED));
+    let outer = bpf::open_pin(&pins.join(Map::RULESET.name())).expect("the ruleset's pin");
+    image::ids(&outer).expect("the maps in its slots")
+}
+
+/// What a reload leaves as it is takes no memory twice, and no time to be written.
+#[test]
+fn extents_that_stay_are_the_same_maps() {
+    let mut bench = Bench::new();
+    let text = many_extents(&bench, "a", "pass");
+    bench.attach(&text);
+    let port = bench.port("src0");
+    let (listed, other) =
+        (udp4("10.1.0.1", "192.0.2.1", 1, 1), udp4("10.9.0.1", "192.0.2.1", 1, 1));
+    let mut before = image_maps(&bench);
+    assert!(before.len() > 3, "{before:?}");
+    for (turn, policy) in ["drop", "pass", "drop"].into_iter().enumerate() {
+        let changed = text.replace("default = \"pass\"", &format!("default = \"{policy}\""));
+        alternate(&bench, [&changed; 2], 1);
+        let after = image_maps(&bench);
+        let same = after.iter().filter(|id| before.contains(id)).count();
+        // All but the first, which has the header, and the last, which says where the ruleset is from; and
+        // nothing is left of the image before.
+        assert_eq!([same, after.len()], [before.len() - 2, before.len()], "{before:?} {after:?}");
+        before = after;
+        for frame in [&listed, &other] {
+            port.send(&frame.build());
+        }
+        let sample = bench.await_count(2 * (turn as u64 + 1));
+        assert_eq!(sample.reasons["blocklist"].packets, turn as u64 + 1);
+    }
+    // The last word of the list is another one.
+    let file = bench.directory().join("a.txt");
+    let list = std::fs::read_to_string(&file).expect("the list");
+    std::fs::write(&file, list.replace("10.1.0.0/24\n", "")).expect("the list is written");
+    bench.xdpctl(["reload", JUDGED]).success();
+    assert_ne!(image_maps(&bench), before);
+    port.send(&listed.build());
+    assert_eq!(bench.await_count(7).reasons["blocklist"].packets, 3);
 }
 
 /// The further extents are found through the first, and are released when it is replaced.

@@ -357,7 +357,7 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
         limits::provide(maps).context("provide what limits remember beside the ruleset")?;
     }
     let blocks = prepared.image.blocks();
-    let extents = image::create(blocks).context(format_args!(
+    let extents = image::create(&maps.ruleset, blocks).context(format_args!(
         "create maps of {} KiB for the ruleset",
         size_of_val(blocks) / 1024
     ))?;

@@ -60,9 +60,12 @@ fn in_kernel(before: u64, maps: &Maps, prepared: &PreparedKernel) -> io::Result<
         }
     };
     let fresh = (used.len() as u64 - kept) * page;
-    let image = prepared.image.blocks().len().div_ceil(EXTENT_BLOCKS) as u64 * extent;
+    let blocks = prepared.image.blocks();
+    // What both images have is there once.
+    let same = image::kept(&maps.ruleset, blocks) as u64;
+    let image = (blocks.len().div_ceil(EXTENT_BLOCKS) as u64 - same) * extent;
     let meanwhile = before + fresh + image;
-    let given_back = extents.len() as u64 * extent + (pages - kept) * page;
+    let given_back = (extents.len() as u64).saturating_sub(same) * extent + (pages - kept) * page;
     Ok(MapBytes { before, meanwhile, after: meanwhile.saturating_sub(given_back) })
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Each extent of an image is a map with one element. The first is in slot 0 of the map of maps
 //! `RULESET`. The others are in the half of its further slots that the image's header names, and
-//! the image before uses the other half. So one write to slot 0 exchanges the whole image.
+//! the image before uses the other half. So one write to slot 0 exchanges the whole image. An extent that is
+//! the same in both is one map, in a slot of each half: nobody writes to an extent once its image is in
+//! force, but for the deadline in the first.
 //!
 //! An image that has to be confirmed carries a deadline, and slot `BEFORE` the one that comes back
 //! then: the program goes by these two alone. So whoever asks here which image is in force is told
@@ -26,9 +28,46 @@ use crate::datapath::program::clock;
 use crate::datapath::sys::bpf;
 use xdp_common::maps::EXTENT;
 
-/// Makes the maps that hold an image.
-pub fn create(blocks: &[Block]) -> io::Result<Vec<OwnedFd>> {
-    blocks.chunks(EXTENT_BLOCKS).map(create_extent).collect()
+/// Makes the maps that hold an image. Of its extents behind the first, those that the image in force has too
+/// are not made again.
+pub fn create(outer: &OwnedFd, blocks: &[Block]) -> io::Result<Vec<OwnedFd>> {
+    // What cannot be read is made anew.
+    let before = further_in_force(outer).ok().flatten();
+    let extent = |(number, blocks): (usize, &[Block])| {
+        let same = before.and_then(|further| same(outer, further, number, blocks));
+        same.map_or_else(|| create_extent(blocks), Ok)
+    };
+    blocks.chunks(EXTENT_BLOCKS).enumerate().map(extent).collect()
+}
+
+/// How many extents of an image [`create`] would not make, for the image in force has them.
+pub fn kept(outer: &OwnedFd, blocks: &[Block]) -> usize {
+    let Some(further) = further_in_force(outer).ok().flatten() else { return 0 };
+    let extents = blocks.chunks(EXTENT_BLOCKS).enumerate();
+    extents.filter(|(number, blocks)| same(outer, further, *number, blocks).is_some()).count()
+}
+
+/// The slots of the extents behind the first of the image in force: the first slot, and how many.
+fn further_in_force(outer: &OwnedFd) -> io::Result<Option<(u32, u32)>> {
+    let Some(id) = Current::of(outer).id()? else { return Ok(None) };
+    let (blocks, more) = open_extent(id)?.further();
+    Ok(Some((more, further_extents(blocks))))
+}
+
+/// The map of an extent in such slots, if these blocks and zeros are all that is in it.
+fn same(
+    outer: &OwnedFd,
+    (first, count): (u32, u32),
+    number: usize,
+    blocks: &[Block],
+) -> Option<OwnedFd> {
+    let place = u32::try_from(number).ok()?.checked_sub(1).filter(|place| *place < count)?;
+    let id = slot_id(outer, first.checked_add(place)?).ok()??;
+    let map = handles::open(id, EXTENT).ok()?;
+    let memory = MappedExtent::map(&map, ProtFlags::PROT_READ).ok()?;
+    let words = blocks.as_flattened();
+    let (used, slack) = memory.extent().split_at_checked(words.len())?;
+    (used == words && slack.iter().all(|word| *word == 0)).then_some(map)
 }
 
 fn create_extent(blocks: &[Block]) -> io::Result<OwnedFd> {
