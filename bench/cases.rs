@@ -5,13 +5,14 @@ use xdpctl::config::prefix::IpPrefix;
 
 use crate::names::Names;
 use crate::prefixes::{Family, Prefixes};
+use crate::prototype::Prototype;
 use crate::rules::Rules;
-use crate::services;
 use crate::testbed::{Floor, REDIRECT_TARGET};
 use crate::traffic::{
     FLOWS_V4_COUNT, FLOWS_V6_COUNT, Flow, NAMES_V4_COUNT, SOURCES_V4_COUNT, SOURCES_V6_COUNT,
     Traffic,
 };
+use crate::{limits, replies, services};
 
 /// The smallest run that a case belongs to. A larger run has the cases of the smaller ones too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,8 @@ pub struct Subject {
     pub ended: Vec<IpPrefix>,
     /// What else is in force.
     pub beside: Beside,
+    /// In place of the filter with this ruleset.
+    pub prototype: Option<Prototype>,
 }
 
 /// What is in force beside a ruleset, which a packet may pay for.
@@ -50,6 +53,8 @@ pub enum Beside {
     Capture(u32),
     /// Routes to these networks.
     Routes(&'static [&'static str]),
+    /// Sockets, as `replies.rs` says.
+    Sockets,
 }
 
 /// One row of the table.
@@ -74,11 +79,34 @@ pub enum Goal {
     Case(&'static str, f64),
     /// As that case and so much of the floor more.
     Above(&'static str, f64),
+    /// As that case and so many nanoseconds more.
+    Nanoseconds(&'static str, f64),
+    /// What it costs more than one case is that many times what another adds to the floor.
+    Times { over: &'static str, of: &'static str, at_most: f64 },
 }
 
 impl Case {
     pub fn goal(self, goal: Goal) -> Self {
         Self { goal: Some(goal), ..self }
+    }
+
+    /// Among the usual ones, dropped for that reason.
+    pub const fn dropped(
+        name: &'static str,
+        traffic: fn(&Subject) -> Traffic,
+        reason: Reason,
+    ) -> Self {
+        let (extent, floor) = (Extent::Usual, Floor::Drop);
+        Self { extent, name, traffic, floor, reason: Some(reason), goal: None }
+    }
+
+    /// The same, passed.
+    pub const fn passed(
+        name: &'static str,
+        traffic: fn(&Subject) -> Traffic,
+        reason: Reason,
+    ) -> Self {
+        Self { floor: Floor::Pass, ..Self::dropped(name, traffic, reason) }
     }
 
     pub const fn verdict(&self) -> Verdict {
@@ -110,6 +138,16 @@ impl Subject {
     /// This, beside the plainest ruleset.
     fn beside(beside: Beside) -> Self {
         Self { beside, ..Self::plain(DEFAULT_DROP) }
+    }
+
+    /// With that beside it.
+    pub fn with(self, beside: Beside) -> Self {
+        Self { beside, ..self }
+    }
+
+    /// With a prototype in the filter's place.
+    pub fn instead(self, prototype: Prototype) -> Self {
+        Self { prototype: Some(prototype), ..self }
     }
 
     /// Lists of these prefixes, in so many files, and perhaps rules.
@@ -149,7 +187,7 @@ impl Subject {
     }
 }
 
-const DEFAULT_DROP: &str = "[policy]\ndefault = \"drop\"\n";
+pub const DEFAULT_DROP: &str = "[policy]\ndefault = \"drop\"\n";
 
 /// Two rules that match nothing, and for which three more fields have to be looked at.
 const RARE_FIELDS: &str = "
@@ -249,11 +287,11 @@ fn not_dns(_: &Subject) -> Traffic {
     Traffic::from_flows(Family::V4, &sources.into_iter().map(flow).collect::<Vec<_>>())
 }
 
-fn any_v4(_: &Subject) -> Traffic {
+pub fn any_v4(_: &Subject) -> Traffic {
     Traffic::from_sources(Family::V4, &Prefixes::blocklist_v4(0, 0).misses(SOURCES_V4_COUNT, 1))
 }
 
-fn any_v6(_: &Subject) -> Traffic {
+pub fn any_v6(_: &Subject) -> Traffic {
     Traffic::from_sources(Family::V6, &Prefixes::blocklist_v6(0, 0).misses(SOURCES_V6_COUNT, 1))
 }
 
@@ -323,24 +361,17 @@ fn unlisted_flows(subject: &Subject) -> Traffic {
     Traffic::from_flows(Family::V4, &flows)
 }
 
-/// What the bare prototype is measured on beside the filter: the same traffic, over the same list.
-pub fn prototype() -> Group {
-    let case = |name, traffic, reason| Case {
-        extent: Extent::Usual,
-        name,
-        traffic,
-        floor: Floor::Drop,
-        reason: Some(reason),
-        goal: None,
-    };
+/// The bare prototype, on the same traffic over the same list as the filter.
+fn prototype() -> Group {
     let (miss, hit) = (Reason::Default, Reason::Blocklist);
+    let make = || million_v4_blocked().instead(Prototype::List);
     Group {
-        subject: Some(("bare prototype, 1,000,000 IPv4 prefixes", million_v4_blocked)),
+        subject: Some(("bare prototype, 1,000,000 IPv4 prefixes", make)),
         cases: vec![
-            case("bare prototype, 1,000,000 IPv4 prefixes, miss", misses_v4, miss),
-            case("bare prototype, 1,000,000 IPv4 prefixes, hit", hits_v4, hit),
-            case("bare prototype, 1,000 sources hit", few_hits_v4, hit),
-            case("bare prototype, 1,000 sources miss", few_misses_v4, miss),
+            Case::dropped("bare prototype, 1,000,000 IPv4 prefixes, miss", misses_v4, miss),
+            Case::dropped("bare prototype, 1,000,000 IPv4 prefixes, hit", hits_v4, hit),
+            Case::dropped("bare prototype, 1,000 sources hit", few_hits_v4, hit),
+            Case::dropped("bare prototype, 1,000 sources miss", few_misses_v4, miss),
         ],
     }
 }
@@ -694,5 +725,8 @@ pub fn groups() -> Vec<Group> {
         },
     ];
     groups.extend(services::groups());
+    groups.extend(limits::groups());
+    groups.extend(replies::groups());
+    groups.push(prototype());
     groups
 }

@@ -57,6 +57,18 @@ impl Row {
                     let other = rows.iter().find(|row| row.name == name)?;
                     (None, other.ratio + more, self.ratio)
                 }
+                Goal::Nanoseconds(name, more) => {
+                    let other = rows.iter().find(|row| row.name == name)?;
+                    // In parts of the floor, as all goals are.
+                    let more = more / self.floor_ns;
+                    (None, other.ratio + more, self.ratio)
+                }
+                Goal::Times { over, of, at_most } => {
+                    let find = |name| rows.iter().find(|row| row.name == name);
+                    let (over, other) = (find(over)?, find(of)?);
+                    let more = (self.ratio - over.ratio) * self.floor_ns;
+                    (Some(of), at_most, more / other.added_ns)
+                }
             };
             // A ratio that is printed as the goal, with two decimals, has reached it.
             let reached = (ratio * 100.0).round() / 100.0 <= at_most;

@@ -12,6 +12,7 @@ mod clock;
 mod commands;
 mod flips;
 mod lab;
+mod limits;
 mod machine;
 mod measure;
 mod names;
@@ -21,10 +22,12 @@ mod process;
 mod prototype;
 mod random;
 mod reloads;
+mod replies;
 mod report;
 mod rules;
 mod ruleset;
 mod services;
+mod sockets;
 #[path = "../xdp-ebpf/src/bench/structure.rs"]
 mod structure;
 mod testbed;
@@ -46,7 +49,7 @@ use machine::Machine;
 use measure::{FRAMES, Measured};
 use report::Report;
 use ruleset::Compiled;
-use testbed::{Device, Floor, Testbed};
+use testbed::{Device, Floor, Testbed, Verdicts};
 
 type Error = Box<dyn std::error::Error>;
 type Result<T> = std::result::Result<T, Error>;
@@ -127,11 +130,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         group.cases.retain(|case| arguments.wants(case));
     }
     groups.retain(|group| !group.cases.is_empty());
-    let mut prototype = cases::prototype();
-    prototype.cases.retain(|case| arguments.wants(case));
+    let only_peers = arguments.compare && arguments.filter.is_some();
     let has_balancer = arguments.wants(&balancer::case());
-    let is_empty = groups.is_empty() && prototype.cases.is_empty() && !has_balancer;
-    if is_empty && !arguments.commands {
+    let is_empty = groups.is_empty() && !has_balancer;
+    if is_empty && !arguments.commands && !only_peers {
         return Err("no case has that in its name".into());
     }
     privilege::require().map_err(|error| {
@@ -153,14 +155,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     for group in &groups {
         run_group(&mut testbed, group, &mut report)?;
-    }
-    if !prototype.cases.is_empty() {
-        prototype::run_group(&mut testbed, &prototype, rounds, |row| {
-            report::print_row(&row, out)?;
-            out.flush()?;
-            report.rows.push(row);
-            Ok(())
-        })?;
     }
     if has_balancer {
         let row = balancer::measure(&mut testbed, rounds)?;
@@ -190,12 +184,18 @@ fn run_group(testbed: &mut Testbed, group: &Group, report: &mut Report) -> Resul
     let subject = match group.subject {
         Some((name, make)) => {
             let subject = make();
-            let compiled = Compiled::new(&subject).map_err(|error| format!("{name}: {error}"))?;
-            let start = Instant::now();
-            testbed.put_in_force(compiled.image())?;
-            testbed.block(&subject.banned, &subject.ended)?;
+            match subject.prototype {
+                Some(prototype) => prototype.put(testbed, &subject)?,
+                None => {
+                    let compiled =
+                        Compiled::new(&subject).map_err(|error| format!("{name}: {error}"))?;
+                    let start = Instant::now();
+                    testbed.put_in_force(compiled.image())?;
+                    testbed.block(&subject.banned, &subject.ended)?;
+                    report.builds.push(compiled.build(name, start.elapsed()));
+                }
+            }
             testbed.put_beside(subject.beside)?;
-            report.builds.push(compiled.build(name, start.elapsed()));
             subject
         }
         None => {
@@ -207,7 +207,7 @@ fn run_group(testbed: &mut Testbed, group: &Group, report: &mut Report) -> Resul
         let traffic = (case.traffic)(&subject);
         testbed.load_traffic(&traffic)?;
         testbed.set_floor(case.floor)?;
-        let before = testbed.verdicts()?;
+        let before = Counted::of(testbed)?;
         let measured = Measured {
             name: case.name,
             floor: case.floor,
@@ -218,9 +218,11 @@ fn run_group(testbed: &mut Testbed, group: &Group, report: &mut Report) -> Resul
         let mut row = measure::measure(testbed, &measured, report.rounds)
             .map_err(|error| format!("{}: {error}", case.name))?;
         row.judge(case.goal, &report.rows);
-        if group.subject.is_some() {
-            let after = testbed.verdicts()?;
-            expect_verdicts(case, after.since(&before))?;
+        let after = Counted::of(testbed)?;
+        if subject.prototype.is_some() {
+            prototype::expect(case, after.prototype, before.prototype)?;
+        } else if group.subject.is_some() {
+            expect_verdicts(case, after.verdicts.since(&before.verdicts))?;
         }
         let out = &mut stdout();
         report::print_row(&row, out)?;
@@ -228,6 +230,18 @@ fn run_group(testbed: &mut Testbed, group: &Group, report: &mut Report) -> Resul
         report.rows.push(row);
     }
     Ok(())
+}
+
+/// What the filter and the prototypes have counted.
+struct Counted {
+    verdicts: Verdicts,
+    prototype: [u64; 2],
+}
+
+impl Counted {
+    fn of(testbed: &Testbed) -> Result<Self> {
+        Ok(Self { verdicts: testbed.verdicts()?, prototype: testbed.prototype_counted()? })
+    }
 }
 
 /// A figure for packets that were judged otherwise than the case says would be worse than none.

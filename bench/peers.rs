@@ -5,7 +5,9 @@
 //! ingress hook, the first that there is; iptables in the table raw, before the routing; and
 //! xdp-filter in the driver. They also drop everything that they do not list.
 
+mod conntrack;
 mod dnat;
+mod limits;
 mod nftables;
 mod xdp_filter;
 mod xtables;
@@ -23,6 +25,7 @@ use crate::measure::{self, Measured, Row};
 use crate::prefixes::{Family, Prefixes};
 use crate::report::{self, Report};
 use crate::services;
+use crate::sockets;
 use crate::testbed::{Device, Floor, Testbed};
 use crate::traffic::{FLOWS_V4_COUNT, SOURCES_V4_COUNT, Traffic};
 
@@ -228,7 +231,75 @@ fn peers<'a>(lists: &'a [(&'static str, Prefixes); 2]) -> Vec<Peer<'a>> {
         traffic: vec![("65,536 connections", services::connections(65_536))],
         floor: Floor::Tx,
     });
+    peers.extend(peers_of_limits());
+    peers.extend(peers_of_replies());
     peers
+}
+
+/// Beside limits. What is under them is dropped by the policy.
+fn peers_of_limits<'a>() -> Vec<Peer<'a>> {
+    let of =
+        |count| Traffic::from_sources(Family::V4, &Prefixes::blocklist_v4(0, 0).misses(count, 1));
+    let thousand = || ("1,000 sources", of(1_000));
+    let both = || vec![thousand(), ("a million sources", of(SOURCES_V4_COUNT))];
+    let nft = |name: &str, put_in_force: fn() -> Result<InForce>, traffic| Peer {
+        name: format!("nftables, {name}"),
+        program: "nft",
+        package: "nftables",
+        put_in_force: Box::new(put_in_force),
+        traffic,
+        floor: Floor::Drop,
+    };
+    let mut peers = vec![
+        nft("limit of all, under", limits::of_all, both()),
+        nft(
+            "limit of each source, under",
+            || limits::of_each("100/second burst 100000 packets"),
+            both(),
+        ),
+        nft(
+            "limit of each source, over",
+            || limits::of_each("1/hour burst 1 packets"),
+            vec![thousand()],
+        ),
+    ];
+    for (kind, restore) in xtables::KINDS {
+        let rates = [
+            ("under", "--hashlimit-above 100/sec --hashlimit-burst 100000", both()),
+            ("over", "--hashlimit-above 1/hour --hashlimit-burst 1", vec![thousand()]),
+        ];
+        for (what, rate, traffic) in rates {
+            peers.push(Peer {
+                name: format!("{kind}, hashlimit of each source, {what}"),
+                program: restore,
+                package: "iptables",
+                put_in_force: Box::new(move || limits::hashlimit(restore, rate)),
+                traffic,
+                floor: Floor::Drop,
+            });
+        }
+    }
+    peers
+}
+
+/// Beside replies.
+fn peers_of_replies<'a>() -> Vec<Peer<'a>> {
+    let peer = |what: &str, floor, traffic| Peer {
+        name: format!("nftables, replies by ct state, {what}"),
+        program: "nft",
+        package: "nftables",
+        put_in_force: Box::new(conntrack::put_in_force),
+        traffic,
+        floor,
+    };
+    vec![
+        peer("to bare pass", Floor::Pass, vec![("UDP", sockets::replies_udp())]),
+        peer(
+            "forged",
+            Floor::Drop,
+            vec![("TCP", sockets::forged_tcp()), ("UDP", sockets::forged_udp())],
+        ),
+    ]
 }
 
 /// Whether a program is in PATH.

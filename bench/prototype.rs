@@ -1,16 +1,57 @@
-//! The bare prototype beside the packet filter: how far the filter is from the limit, on this
-//! machine. `xdp-ebpf/src/bench/prototype.rs` says what it is.
+//! The bare prototypes beside the packet filter: how far the filter is from the limit, on this
+//! machine. They are in `xdp-ebpf/src/bench/`.
 
 use std::collections::BTreeMap;
 
 use xdp_common::stats::verdict::Reason;
 
 use crate::Result;
-use crate::cases::Group;
-use crate::measure::{self, FRAMES, Measured, Row};
+use crate::cases::{Case, Subject};
 use crate::prefixes::{Family, Prefixes};
 use crate::structure::{BLOCKS, DESCRIPTORS, LEAF, LEAVES, descriptor_holds};
-use crate::testbed::{Device, Testbed};
+use crate::testbed::Testbed;
+
+/// A program that does what a part of the filter does, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prototype {
+    /// Looks the source up in a list: `prototype.rs`.
+    List,
+    /// A limit for each source: `limit.rs`.
+    Limit,
+    /// One lookup of a socket: `lookup.rs`.
+    Lookup,
+}
+
+impl Prototype {
+    /// Puts it on the filter's device in its place, until the next ruleset.
+    pub fn put(self, testbed: &Testbed, subject: &Subject) -> Result<()> {
+        match self {
+            Self::List => testbed.fill_prototype(&Structure::new(subject.listed())?)?,
+            Self::Limit => testbed.fill_limit_prototype()?,
+            Self::Lookup => {}
+        }
+        testbed.put_prototype(self.program())
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::List => "bench_prototype",
+            Self::Limit => "bench_limit",
+            Self::Lookup => "bench_lookup",
+        }
+    }
+}
+
+/// Holds what a prototype has counted against what the filter would say: it finds nothing in what the default
+/// decides.
+pub fn expect(case: &Case, after: [u64; 2], before: [u64; 2]) -> Result<()> {
+    let [missed, hit] = [after[0] - before[0], after[1] - before[1]];
+    let wrong = if case.reason == Some(Reason::Default) { hit } else { missed };
+    if wrong != 0 || missed + hit == 0 {
+        return Err(format!("{}: {missed} packets missed, {hit} hit", case.name).into());
+    }
+    Ok(())
+}
 
 /// As they lie in the maps, see `xdp-ebpf/src/bench/structure.rs`.
 pub type Block = [u64; 2];
@@ -82,39 +123,4 @@ fn leaf(listed: &[u32]) -> Leaf {
         leaf[host as usize / 64] |= 1 << (host % 64);
     }
     leaf
-}
-
-/// Measures it on a group's traffic.
-pub fn run_group(
-    testbed: &mut Testbed,
-    group: &Group,
-    rounds: usize,
-    mut done: impl FnMut(Row) -> Result<()>,
-) -> Result<()> {
-    let (_, make) = group.subject.ok_or("the prototype needs a list")?;
-    let subject = make();
-    testbed.put_prototype(&Structure::new(subject.listed())?)?;
-    for case in &group.cases {
-        let traffic = (case.traffic)(&subject);
-        testbed.load_traffic(&traffic)?;
-        testbed.set_floor(case.floor)?;
-        let before = testbed.prototype_counted()?;
-        let measured = Measured {
-            name: case.name,
-            floor: case.floor,
-            device: Device::Filter,
-            frame: &traffic.frame,
-            frames: FRAMES,
-        };
-        let row = measure::measure(testbed, &measured, rounds)
-            .map_err(|error| format!("{}: {error}", case.name))?;
-        let after = testbed.prototype_counted()?;
-        let [missed, hit] = [after[0] - before[0], after[1] - before[1]];
-        let wrong = if case.reason == Some(Reason::Blocklist) { missed } else { hit };
-        if wrong != 0 || missed + hit == 0 {
-            return Err(format!("{}: {missed} packets missed, {hit} hit", case.name).into());
-        }
-        done(row)?;
-    }
-    Ok(())
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use aya::maps::{HashMap, Map};
 use aya::programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use xdp_common::capacity::LIMIT_SLOTS;
 use xdp_common::capture::Settings;
+use xdp_common::image::flag;
 use xdp_common::maps::{self, COUNTER_PAGE};
 use xdp_common::packet::LinkType;
 use xdp_common::stages::Needs;
@@ -19,7 +21,7 @@ use xdpctl::config::prefix::IpPrefix;
 use xdpctl::datapath::attached::capture::{Capture, Hooked};
 use xdpctl::datapath::maps::dynamic::{Order, Store, bypass};
 use xdpctl::datapath::maps::handles::{Maps, create};
-use xdpctl::datapath::maps::{image, states};
+use xdpctl::datapath::maps::{image, limits, states};
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::sys::bpf;
 use xdpctl::image::{Image, services as served};
@@ -32,6 +34,7 @@ use crate::clock::Clock;
 use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
 use crate::prototype::{Block, Leaf, Structure};
 use crate::services::BACKENDS;
+use crate::sockets::Sockets;
 use crate::structure::{BLOCKS, DESCRIPTORS, LEAVES};
 use crate::traffic::{Control, Traffic};
 
@@ -121,6 +124,7 @@ pub struct Testbed {
     /// At run time.
     blocked: Vec<IpPrefix>,
     capture: Option<Capture>,
+    sockets: Option<Sockets>,
 }
 
 /// A generator, with traffic of its own, and the bare programs.
@@ -153,7 +157,7 @@ impl Testbed {
         let before =
             lab.generator.enter(|| Ok([attach(floor, "gen0")?, attach(floor, "gen1")?]))?;
         let blocked = Vec::new();
-        let capture = None;
+        let (capture, sockets) = (None, None);
         Ok(Self {
             lab,
             generator,
@@ -164,6 +168,7 @@ impl Testbed {
             clock,
             blocked,
             capture,
+            sockets,
         })
     }
 
@@ -189,6 +194,9 @@ impl Testbed {
         let extents = image::create(&ruleset, image.blocks())?;
         let more = image.header().more_extents;
         self.provide_for_services(image)?;
+        if image.header().has(flag::LIMITS) {
+            limits::provide(&Maps::of_loaded(&self.filter)?)?;
+        }
         image::activate(&ruleset, &extents, more)?;
         image::release(&ruleset)?;
         bpf::update_link(&self.links[Device::Filter as usize], self.filter.program()?)?;
@@ -242,9 +250,13 @@ impl Testbed {
         let maps = Maps::of_loaded(&self.filter)?;
         bypass::set(&maps, beside == Beside::Bypass)?;
         self.capture = None;
+        self.sockets = None;
         match beside {
             Beside::Nothing | Beside::Bypass => {}
             Beside::Routes(networks) => self.lab.route(networks)?,
+            Beside::Sockets => {
+                self.sockets = Some(self.lab.device.enter(|| Sockets::open("dut0"))?);
+            }
             Beside::Trial => {
                 // The same image comes again, as one on trial.
                 let id = image::slot_id(&maps.ruleset, 0)?.ok_or("no ruleset is in force")?;
@@ -280,8 +292,8 @@ impl Testbed {
         Ok(())
     }
 
-    /// Puts the bare prototype on the filter's device in its place, until the next ruleset.
-    pub fn put_prototype(&self, structure: &Structure) -> Result<()> {
+    /// Gives the bare prototype of a list its list.
+    pub fn fill_prototype(&self, structure: &Structure) -> Result<()> {
         let programs = &self.generator.programs;
         let blocks = structure.blocks.as_flattened().iter().flat_map(|word| word.to_ne_bytes());
         fill(map(programs, "PROTOTYPE_BLOCKS")?, size_of::<[Block; BLOCKS]>(), blocks)?;
@@ -292,13 +304,27 @@ impl Testbed {
             descriptors,
         )?;
         let leaves = structure.leaves.as_flattened().iter().flat_map(|word| word.to_ne_bytes());
-        fill(map(programs, "PROTOTYPE_LEAVES")?, size_of::<[Leaf; LEAVES]>(), leaves)?;
-        let program = xdp(programs, "bench_prototype")?;
+        fill(map(programs, "PROTOTYPE_LEAVES")?, size_of::<[Leaf; LEAVES]>(), leaves)
+    }
+
+    /// Gives the bare prototype of a limit its memory, with nothing in it.
+    pub fn fill_limit_prototype(&self) -> Result<()> {
+        let slots = map(&self.generator.programs, "LIMIT_MEMORY")?;
+        for slot in 0..LIMIT_SLOTS - 1 {
+            let memory = create(maps::MEMORY, "bench_limit")?;
+            bpf::update(slots, slot, &memory.as_raw_fd().to_ne_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Puts a bare prototype on the filter's device in its place, until the next ruleset.
+    pub fn put_prototype(&self, name: &str) -> Result<()> {
+        let program = xdp(&self.generator.programs, name)?;
         bpf::update_link(&self.links[Device::Filter as usize], program)?;
         Ok(())
     }
 
-    /// How many packets the prototype found not listed, and how many listed.
+    /// For how many packets the prototypes found nothing, and for how many they did.
     pub fn prototype_counted(&self) -> Result<[u64; 2]> {
         let mut counted = bpf::PerCpuValues::zeroed(16, 1)?;
         counted.lookup(map(&self.generator.programs, "PROTOTYPE_COUNTED")?, 0)?;
@@ -491,9 +517,9 @@ fn xdp<'a>(programs: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
 
 fn map<'a>(programs: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
     match programs.map(name) {
-        Some(Map::Array(data) | Map::DevMap(data) | Map::PerCpuArray(data)) => {
-            Ok(data.fd().as_fd())
-        }
+        Some(
+            Map::Array(data) | Map::ArrayOfMaps(data) | Map::DevMap(data) | Map::PerCpuArray(data),
+        ) => Ok(data.fd().as_fd()),
         _ => Err(format!("no map {name} in the object").into()),
     }
 }

@@ -38,7 +38,8 @@ fn with_set(flags: &str, prefixes: &Prefixes) -> String {
     table(&set, "ip saddr @listed drop")
 }
 
-fn table(set: &str, rule: &str) -> String {
+/// A table with a set and a rule, which drops all else.
+pub fn table(set: &str, rule: &str) -> String {
     format!(
         "table netdev {TABLE} {{\n{set}\nchain ingress {{\n\
          type filter hook ingress device \"{GUEST}\" priority 0; policy drop;\n{rule}\n}}\n}}\n"

@@ -15,7 +15,7 @@ pub const KINDS: [(&str, &str); 2] =
 const LEGACY: &str = "iptables-legacy";
 
 const SET: &str = "xdpctl_bench";
-const CHAIN: &str = "PREROUTING";
+pub const CHAIN: &str = "PREROUTING";
 
 /// One set that a rule asks for.
 pub fn put_set_in_force(prefixes: &Prefixes) -> Result<InForce> {
@@ -53,12 +53,13 @@ pub fn put_rules_in_force(program: &'static str, rules: &Rules) -> Result<InForc
 }
 
 /// Replaces the table.
-fn restore(program: &str, lines: &str) -> Result<()> {
+pub fn restore(program: &str, lines: &str) -> Result<()> {
     let policy = if lines.is_empty() { "ACCEPT" } else { "DROP" };
     run(program, &[], &format!("*raw\n:{CHAIN} {policy} [0:0]\n{lines}COMMIT\n"))
 }
 
-fn try_run_restore(program: &str) {
+/// Empties it.
+pub fn try_run_restore(program: &str) {
     // There is nothing else to be done about it, and the namespace ends soon.
     let _ = restore(program, "");
 }

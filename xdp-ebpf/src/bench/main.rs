@@ -10,6 +10,8 @@
 mod balancer;
 mod frame;
 mod generate;
+mod limit;
+mod lookup;
 mod prototype;
 mod structure;
 mod traffic;

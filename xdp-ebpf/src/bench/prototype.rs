@@ -21,31 +21,43 @@ static PROTOTYPE_DESCRIPTORS: Array<[u32; DESCRIPTORS], 1> = Array::new();
 #[btf_map]
 static PROTOTYPE_LEAVES: Array<[u64; 4 * LEAVES], 1> = Array::new();
 
-/// How many packets' sources are not listed, and how many are.
+/// For how many packets a prototype found nothing, and for how many it did.
 #[btf_map]
 static PROTOTYPE_COUNTED: PerCpuArray<[u64; 2], 1> = PerCpuArray::new();
 
 #[xdp(frags)]
 pub fn bench_prototype(ctx: XdpContext) -> u32 {
-    let Some(counted) = PROTOTYPE_COUNTED.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
-    let Some(listed) = source(&ctx).and_then(is_listed) else { return xdp_action::XDP_ABORTED };
-    // SAFETY: this CPU's own, and a program does not interrupt itself.
-    unsafe { (*counted)[usize::from(listed)] += 1 };
+    let Some(()) = source(&ctx).and_then(is_listed).and_then(count) else {
+        return xdp_action::XDP_ABORTED;
+    };
     xdp_action::XDP_DROP
 }
 
+/// Counts a packet, as every prototype does.
 #[inline(always)]
-fn source(ctx: &XdpContext) -> Option<u32> {
+pub fn count(found: bool) -> Option<()> {
+    let counted = PROTOTYPE_COUNTED.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own, and a program does not interrupt itself.
+    unsafe { (*counted)[usize::from(found)] += 1 };
+    Some(())
+}
+
+/// The frame, if it is of IPv4.
+#[inline(always)]
+pub fn frame(ctx: &XdpContext) -> Option<&FrameV4> {
     let start = ctx.data();
     if start + size_of::<FrameV4>() > ctx.data_end() {
         return None;
     }
     // SAFETY: the bytes lie before `data_end`, as just checked; frames begin at an even address.
     let frame = unsafe { &*(start as *const FrameV4) };
-    if frame.ether_type != 0x0800_u16.to_be() {
-        return None;
-    }
-    let [high, low] = frame.source;
+    (frame.ether_type == 0x0800_u16.to_be()).then_some(frame)
+}
+
+/// The source of a frame of IPv4.
+#[inline(always)]
+pub fn source(ctx: &XdpContext) -> Option<u32> {
+    let [high, low] = frame(ctx)?.source;
     Some(u32::from(u16::from_be(high)) << 16 | u32::from(u16::from_be(low)))
 }
 
