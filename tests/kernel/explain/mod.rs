@@ -243,6 +243,19 @@ fn a_frame_built_from_what_is_said_of_it() {
         name = "gre"
         protocol = 47
         action = "drop"
+        [[rule]]
+        name = "of-ip"
+        destination = ["192.0.2.7", "2001:db8::7"]
+        ttl = "0-4"
+        dscp = "ef"
+        length = "1400-1500"
+        fragment = "first"
+        action = "drop"
+        [[rule]]
+        name = "later"
+        protocol = "udp"
+        fragment = "later"
+        action = "drop"
         "#,
     );
     let all = "--source 10.1.2.3 --destination 192.0.2.53 --protocol tcp --source-port 1024 \
@@ -283,6 +296,23 @@ fn a_frame_built_from_what_is_said_of_it() {
     );
     assert_eq!(by("--source 10.0.0.1 --destination 10.0.0.2 --protocol sctp"), "own-mac");
     assert_eq!(by_file("--source 10.0.0.1 --destination 10.0.0.2 --protocol 47"), "gre");
+    for (source, destination) in [("192.0.2.9", "192.0.2.7"), ("2001:db8::9", "2001:db8::7")] {
+        let ends = format!("--source {source} --destination {destination}");
+        let all = format!("{ends} --ttl 4 --dscp ef --length 1400 --fragment first");
+        assert_eq!(by(&all), "of-ip");
+        assert_eq!(by_file(&all.replace("ef", "46").replace("1400", "1500")), "of-ip");
+        for (one, other) in [
+            ("ttl 4", "ttl 5"),
+            ("--dscp ef", "--dscp af41"),
+            ("1400", "1399"),
+            ("--length 1400", ""),
+            ("first", "later"),
+            ("--fragment first", ""),
+        ] {
+            assert_eq!(by_file(&all.replace(one, other)), Value::Null, "{other}");
+        }
+        assert_eq!(by_file(&format!("{ends} --protocol udp --fragment later")), "later");
+    }
 }
 
 #[test]
@@ -302,6 +332,14 @@ fn questions_that_make_no_sense_are_refused() {
         ("--source 1.2.3.4 --destination 1.2.3.5 --icmp-type 1", "no ICMP type"),
         ("--source 1.2.3.4 --destination 1.2.3.5 --tcp-flags urgent", "is no flag"),
         ("--source 1.2.3.4 --destination 1.2.3.5 --vlan 4096", "0..=4095"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --ttl 256", "256 is not in 0..=255"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --dscp 64", "a code point is 0 to 63"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --length 39", "write at least --length 40"),
+        ("--source 1.2.3.4 --destination 1.2.3.5 --length 65536", "65536 is not in 0..=65535"),
+        (
+            "--source 1.2.3.4 --destination 1.2.3.5 --fragment later --source-port 5",
+            "omit --source-port, or write --fragment first",
+        ),
         ("--pcap /nonexistent/file", "No such file"),
         ("--pcap /", "Is a directory"),
     ] {

@@ -10,7 +10,7 @@ use crate::config::domain_name::{NameBuffer, NameError};
 use crate::config::file::Disk;
 use crate::config::names::Names;
 use crate::config::qtype;
-use crate::config::rule::field;
+use crate::config::rule::{field, number};
 use crate::frames::dns::Question;
 use crate::frames::dump;
 use crate::notation::plain;
@@ -101,6 +101,18 @@ pub struct Headers {
     /// A number, or a name such as echo-reply [default: that of an echo request]
     #[arg(long, value_name = "TYPE", requires = "source", value_parser = icmp_type)]
     pub icmp_type: Option<Named<u8>>,
+    /// IPv4's time to live, IPv6's hop limit [default: 64]
+    #[arg(long, value_name = "NUMBER", requires = "source")]
+    pub ttl: Option<u8>,
+    /// Differentiated services code point: a number of 0 to 63, or a name such as ef or af41 [default: 0]
+    #[arg(long, value_name = "DSCP", requires = "source", value_parser = number::code_point)]
+    pub dscp: Option<u8>,
+    /// Bytes of the packet with its IP header [default: what its headers take]
+    #[arg(long, value_name = "BYTES", requires = "source")]
+    pub length: Option<u16>,
+    /// Makes it a fragment: the first has ports, flags or a type, a later one has not
+    #[arg(long, value_name = "WHICH", requires = "source", value_enum)]
+    pub fragment: Option<FragmentArg>,
     /// Id of an 802.1Q tag [default: untagged]
     #[arg(
         long, value_name = "ID", requires = "source",
@@ -113,6 +125,13 @@ pub struct Headers {
     /// [default: the interface's own; with --config 02:00:00:00:00:02]
     #[arg(long, value_name = "MAC", requires = "source", value_parser = mac)]
     pub destination_mac: Option<Mac>,
+}
+
+/// Which part of a packet it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FragmentArg {
+    First,
+    Later,
 }
 
 /// A protocol, by name or by number.

@@ -7,7 +7,7 @@ use pnet_packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
 use pnet_packet::icmp::{IcmpType, MutableIcmpPacket};
 use pnet_packet::icmpv6::{Icmpv6Type, MutableIcmpv6Packet};
 use pnet_packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
-use pnet_packet::ipv4::{self, MutableIpv4Packet};
+use pnet_packet::ipv4::{self, Ipv4Flags, MutableIpv4Packet};
 use pnet_packet::ipv6::MutableIpv6Packet;
 use pnet_packet::tcp::{self, MutableTcpPacket};
 use pnet_packet::udp::{self, MutableUdpPacket};
@@ -19,6 +19,11 @@ const SHORTEST: usize = 60;
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
 const TTL: u8 = 64;
+/// The fragment header of IPv6 (RFC 8200, section 4.5).
+const FRAGMENT_HEADER: usize = 8;
+const FRAGMENT: IpNextHeaderProtocol = IpNextHeaderProtocols::Ipv6Frag;
+/// Where a later fragment begins, in units of eight bytes: behind what an Ethernet link takes of IPv4.
+const LATER: u16 = 185;
 
 /// The headers of a frame, as a user describes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +84,43 @@ pub enum Payload {
     },
 }
 
+/// What else an IP header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// IPv4's time to live, IPv6's hop limit.
+    pub ttl: u8,
+    /// The upper six bits of IPv4's type of service and of IPv6's traffic class (RFC 2474).
+    pub dscp: u8,
+    /// `None` for a whole packet.
+    pub fragment: Option<Fragment>,
+    /// Bytes of the packet with its IP header, at least: what the headers leave is filled with zeros.
+    pub length: u16,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { ttl: TTL, dscp: 0, fragment: None, length: 0 }
+    }
+}
+
+/// A part of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    First,
+    /// It begins in the middle of what the packet carries.
+    Later,
+}
+
+impl Fragment {
+    /// The offset in units of eight bytes, and whether more follow.
+    const fn place(self) -> (u16, bool) {
+        match self {
+            Self::First => (0, true),
+            Self::Later => (LATER, false),
+        }
+    }
+}
+
 impl Payload {
     const fn length(self) -> usize {
         match self {
@@ -89,7 +131,8 @@ impl Payload {
         }
     }
 
-    const fn protocol(self, addresses: Addresses) -> IpNextHeaderProtocol {
+    /// The number of it that an IP header has.
+    pub const fn protocol(self, addresses: Addresses) -> IpNextHeaderProtocol {
         match (self, addresses) {
             (Self::Tcp { .. }, _) => IpNextHeaderProtocols::Tcp,
             (Self::Udp { .. }, _) => IpNextHeaderProtocols::Udp,
@@ -101,16 +144,25 @@ impl Payload {
     }
 }
 
-/// Builds the frame. Never returns `None`: each header is given a buffer that holds it.
-pub fn build(description: &Description) -> Option<Vec<u8>> {
-    build_with(description, &[])
+/// Bytes of the packet that a description makes, with its IP header, if its length is not said.
+pub fn shortest(description: &Description, network: Network, data: &[u8]) -> usize {
+    let Description { addresses, payload, .. } = description;
+    let carried = if matches!(payload, Payload::Udp { .. }) { data.len() } else { 0 };
+    header_length(*addresses, network) + payload.length() + carried
 }
 
-/// As [`build`], with what the packet carries over UDP. Other payloads carry nothing.
-pub fn build_with(description: &Description, data: &[u8]) -> Option<Vec<u8>> {
+/// Builds the frame. Never returns `None`: each header is given a buffer that holds it.
+pub fn build(description: &Description) -> Option<Vec<u8>> {
+    build_with(description, Network::default(), &[])
+}
+
+/// As [`build`], with what else the IP header says, and with what the packet carries over UDP. Other payloads
+/// carry nothing.
+pub fn build_with(description: &Description, network: Network, data: &[u8]) -> Option<Vec<u8>> {
     let Description { ethernet, addresses, payload } = *description;
-    let transport = transport(addresses, payload, data)?;
-    let network = network(addresses, payload, &transport)?;
+    let length = usize::from(network.length).saturating_sub(header_length(addresses, network));
+    let transport = transport(addresses, payload, data, length)?;
+    let network = ip_packet(addresses, payload, network, &transport)?;
     let Some(ethernet) = ethernet else { return Some(network) };
     let ether_type = match addresses {
         Addresses::V4(..) => EtherTypes::Ipv4,
@@ -139,7 +191,21 @@ fn link(description: Ethernet, ether_type: EtherType) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn network(addresses: Addresses, payload: Payload, transport: &[u8]) -> Option<Vec<u8>> {
+/// Bytes in front of the transport layer's header.
+const fn header_length(addresses: Addresses, network: Network) -> usize {
+    match (addresses, network.fragment) {
+        (Addresses::V4(..), _) => MutableIpv4Packet::minimum_packet_size(),
+        (Addresses::V6(..), None) => MutableIpv6Packet::minimum_packet_size(),
+        (Addresses::V6(..), Some(_)) => MutableIpv6Packet::minimum_packet_size() + FRAGMENT_HEADER,
+    }
+}
+
+fn ip_packet(
+    addresses: Addresses,
+    payload: Payload,
+    network: Network,
+    transport: &[u8],
+) -> Option<Vec<u8>> {
     let protocol = payload.protocol(addresses);
     match addresses {
         Addresses::V4(source, destination) => {
@@ -148,8 +214,14 @@ fn network(addresses: Addresses, payload: Payload, transport: &[u8]) -> Option<V
             let mut packet = MutableIpv4Packet::new(&mut bytes)?;
             packet.set_version(4);
             packet.set_header_length(5);
+            packet.set_dscp(network.dscp);
             packet.set_total_length((length + transport.len()) as u16);
-            packet.set_ttl(TTL);
+            if let Some(fragment) = network.fragment {
+                let (offset, more) = fragment.place();
+                packet.set_fragment_offset(offset);
+                packet.set_flags(if more { Ipv4Flags::MoreFragments } else { 0 });
+            }
+            packet.set_ttl(network.ttl);
             packet.set_next_level_protocol(protocol);
             packet.set_source(source);
             packet.set_destination(destination);
@@ -161,19 +233,37 @@ fn network(addresses: Addresses, payload: Payload, transport: &[u8]) -> Option<V
             let mut bytes = vec![0; MutableIpv6Packet::minimum_packet_size()];
             let mut packet = MutableIpv6Packet::new(&mut bytes)?;
             packet.set_version(6);
-            packet.set_payload_length(transport.len() as u16);
-            packet.set_hop_limit(TTL);
-            packet.set_next_header(protocol);
+            packet.set_traffic_class(network.dscp << 2);
+            let extension =
+                header_length(addresses, network) - MutableIpv6Packet::minimum_packet_size();
+            packet.set_payload_length((extension + transport.len()) as u16);
+            packet.set_hop_limit(network.ttl);
+            packet.set_next_header(if extension == 0 { protocol } else { FRAGMENT });
             packet.set_source(source);
             packet.set_destination(destination);
+            if let Some(fragment) = network.fragment {
+                let (offset, more) = fragment.place();
+                let [high, low] = (offset << 3 | u16::from(more)).to_be_bytes();
+                bytes.extend([protocol.0, 0, high, low, 0, 0, 0, 1]);
+            }
             bytes.extend(transport);
             Some(bytes)
         }
     }
 }
 
-fn transport(addresses: Addresses, payload: Payload, data: &[u8]) -> Option<Vec<u8>> {
+/// What an IP packet carries: at least so many bytes.
+fn transport(
+    addresses: Addresses,
+    payload: Payload,
+    data: &[u8],
+    length: usize,
+) -> Option<Vec<u8>> {
     let mut bytes = vec![0; payload.length()];
+    if matches!(payload, Payload::Udp { .. }) {
+        bytes.extend(data);
+    }
+    bytes.resize(bytes.len().max(length), 0);
     match payload {
         Payload::Tcp { ports: [source, destination], flags } => {
             let mut tcp = MutableTcpPacket::new(&mut bytes)?;
@@ -189,7 +279,6 @@ fn transport(addresses: Addresses, payload: Payload, data: &[u8]) -> Option<Vec<
             tcp.set_checksum(sum);
         }
         Payload::Udp { ports: [source, destination] } => {
-            bytes.extend(data);
             let length = bytes.len() as u16;
             let mut udp = MutableUdpPacket::new(&mut bytes)?;
             udp.set_source(source);
@@ -251,7 +340,7 @@ mod tests {
         for (addresses, sum) in [(V4, 0x4f3b), (V6, 0x3b72)] {
             let payload = Payload::Udp { ports: [1, 2] };
             let packet = Description { ethernet: None, addresses, payload };
-            let packet = build_with(&packet, b"abc").unwrap();
+            let packet = build_with(&packet, Network::default(), b"abc").unwrap();
             let (_, udp) = packet.split_at(packet.len() - 11);
             assert_eq!(udp[..6], [0, 1, 0, 2, 0, 11]);
             assert_eq!(u16::from_be_bytes([udp[6], udp[7]]), sum);
@@ -302,5 +391,49 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_else_an_ip_header_says_reads_back() {
+        use xdp_common::filter::order::Scratch;
+        use xdp_common::packet::{LinkType, Transport};
+
+        let tcp = Payload::Tcp { ports: [1, 2], flags: 2 };
+        for (addresses, shortest_of_tcp) in [(V4, 40), (V6, 60)] {
+            for (fragment, payload, transport) in [
+                (None, tcp, Transport::TCP),
+                (Some(Fragment::First), tcp, Transport::TCP),
+                (Some(Fragment::Later), Payload::Other { protocol: 6 }, Transport::FRAGMENT),
+            ] {
+                for length in [0, 61, 1500, 9000] {
+                    let network = Network { ttl: 3, dscp: 46, fragment, length };
+                    let description = Description { ethernet: None, addresses, payload };
+                    let packet = build_with(&description, network, &[]).unwrap();
+                    let least = shortest(&description, network, &[]);
+                    assert_eq!(packet.len(), least.max(length.into()));
+                    let mut scratch = Scratch::LEFT_BEHIND;
+                    scratch.read(LinkType::Raw, &packet[..]);
+                    assert_eq!(scratch.malformed, 0, "{network:?}");
+                    let read = scratch.packet;
+                    assert_eq!((read.ttl, read.dscp, read.transport), (3, 46, transport));
+                    assert_eq!(read.length() as usize, packet.len());
+                }
+            }
+            let description = Description { ethernet: None, addresses, payload: tcp };
+            assert_eq!(shortest(&description, Network::default(), &[]), shortest_of_tcp);
+        }
+    }
+
+    /// The checksum is over what follows the header, too.
+    #[test]
+    fn a_longer_packet_has_its_checksum() {
+        let payload = Payload::Udp { ports: [1, 2] };
+        let packet = Description { ethernet: None, addresses: V4, payload };
+        let network = Network { length: 1000, ..Network::default() };
+        let packet = build_with(&packet, network, b"abc").unwrap();
+        let udp = udp::UdpPacket::new(&packet[20..]).unwrap();
+        assert_eq!((udp.get_length(), packet.len()), (980, 1000));
+        let Addresses::V4(from, to) = V4 else { unreachable!("an IPv4 address") };
+        assert_eq!(udp.get_checksum(), udp::ipv4_checksum(&udp, &from, &to));
     }
 }

@@ -2,12 +2,12 @@
 
 use xdp_common::packet::LinkType;
 
-use crate::args::{Headers, Mac, Named, ProtocolArg};
+use crate::args::{FragmentArg, Headers, Mac, Named, ProtocolArg};
 use crate::config::file::Disk;
 use crate::config::names::Names;
 use crate::config::rule::icmp;
 use crate::datapath::error::Error;
-use crate::frames::build::{self, Addresses, Description, Ethernet, Payload};
+use crate::frames::build::{self, Addresses, Description, Ethernet, Fragment, Network, Payload};
 use crate::frames::dns::Question;
 use crate::notation::plain;
 use crate::ruleset::Protocol;
@@ -16,6 +16,7 @@ use crate::ruleset::Protocol;
 pub(super) struct Told {
     addresses: Addresses,
     payload: Payload,
+    network: Network,
     question: Option<Question>,
     vlan: Option<u16>,
     source_mac: Option<Mac>,
@@ -41,14 +42,34 @@ impl Told {
                 "a packet has two IPv4 or two IPv6 addresses",
             )
         })?;
-        Ok(Self {
+        let told = Self {
             addresses,
             payload: payload(headers, addresses)?,
+            network: network(headers),
             question: headers.question.clone(),
             vlan: headers.vlan,
             source_mac: headers.source_mac,
             destination_mac: headers.destination_mac,
-        })
+        };
+        let least = build::shortest(&told.packet(), told.network, &told.message());
+        if headers.length.is_some_and(|length| usize::from(length) < least) {
+            let hint = format!("write at least --length {least}");
+            return Err(("the headers take more than --length".to_owned(), hint));
+        }
+        Ok(told)
+    }
+
+    /// Without what is in front of the IP header.
+    const fn packet(&self) -> Description {
+        Description { ethernet: None, addresses: self.addresses, payload: self.payload }
+    }
+
+    /// What the packet carries.
+    fn message(&self) -> Vec<u8> {
+        match (&self.question, self.payload) {
+            (Some(question), Payload::Udp { ports }) => question.message(is_from_server(ports)),
+            _ => Vec::new(),
+        }
     }
 
     /// What the description says that a link of that type cannot have.
@@ -70,14 +91,9 @@ impl Told {
         };
         let description = Description {
             ethernet: (link_type == LinkType::Ethernet).then(ethernet),
-            addresses: self.addresses,
-            payload: self.payload,
+            ..self.packet()
         };
-        let message = match (&self.question, self.payload) {
-            (Some(question), Payload::Udp { ports }) => question.message(is_from_server(ports)),
-            _ => Vec::new(),
-        };
-        build::build_with(&description, &message)
+        build::build_with(&description, self.network, &self.message())
             .ok_or_else(|| Error::new("the frame cannot be built"))
     }
 
@@ -158,7 +174,41 @@ fn payload(headers: &Headers, addresses: Addresses) -> Result<Payload, Mistake> 
         let told = "that protocol has no ICMP type";
         return Err(mistake(told, "--protocol icmp or icmpv6 has"));
     }
+    if headers.fragment == Some(FragmentArg::Later) {
+        return later_fragment(headers, payload.protocol(addresses).0);
+    }
     Ok(payload)
+}
+
+/// A fragment that does not have the header of what it carries.
+fn later_fragment(headers: &Headers, protocol: u8) -> Result<Payload, Mistake> {
+    let given = [
+        ("--source-port", headers.source_port.is_some()),
+        ("--destination-port", headers.destination_port.is_some()),
+        ("--tcp-flags", headers.tcp_flags.is_some()),
+        ("--icmp-type", headers.icmp_type.is_some()),
+        ("--question", headers.question.is_some()),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(Payload::Other { protocol }),
+        Some((option, _)) => {
+            let told = "a later fragment has no ports, flags, type or question";
+            Err((told.to_owned(), format!("omit {option}, or write --fragment first")))
+        }
+    }
+}
+
+fn network(headers: &Headers) -> Network {
+    let all = Network::default();
+    Network {
+        ttl: headers.ttl.unwrap_or(all.ttl),
+        dscp: headers.dscp.unwrap_or(all.dscp),
+        fragment: headers.fragment.map(|which| match which {
+            FragmentArg::First => Fragment::First,
+            FragmentArg::Later => Fragment::Later,
+        }),
+        length: headers.length.unwrap_or(all.length),
+    }
 }
 
 /// The port that is meant by an option, if it is given. `of` is the protocol's name in

@@ -6,7 +6,7 @@ pub(crate) mod field;
 pub(crate) mod icmp;
 mod limit;
 mod negation;
-mod number;
+pub mod number;
 
 use super::names::Names;
 use super::prefix::IpPrefix;

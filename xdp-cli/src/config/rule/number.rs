@@ -126,6 +126,18 @@ impl TryFrom<i128> for CodePoint {
     }
 }
 
+/// Reads one code point, given by number or by name. The error is a hint.
+pub fn code_point(text: &str) -> Result<u8, String> {
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        let number = text.parse().ok().filter(|point| *point <= MAX_DSCP);
+        return number.ok_or_else(|| CODE_POINT.limit.to_owned());
+    }
+    match DSCP.iter().find(|(name, _)| *name == text) {
+        Some((_, point)) => Ok(*point),
+        None => Err(did_you_mean(text, DSCP.iter().map(|(name, _)| *name), DSCP_HINT)),
+    }
+}
+
 /// Reads code points, given by number, by name or as ranges of numbers.
 pub(super) fn dscp(
     table: &mut TomlTable<'_>,
@@ -183,6 +195,22 @@ pub(super) fn dscp(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn code_points_by_number_and_by_name() {
+        let points = ["63", "ef", "cs0"].map(code_point);
+        assert_eq!(points, [Ok(63), Ok(46), Ok(0)]);
+        for (wrong, why) in [
+            ("64", "a code point is 0 to 63"),
+            ("8-14", "a code point is 0 to 63"),
+            ("+1", "write a number of 0 to 63"),
+            ("", "write a number of 0 to 63"),
+            ("af4", "did you mean \"af41\"?"),
+        ] {
+            let said = code_point(wrong).unwrap_err();
+            assert!(said.starts_with(why), "{wrong}: {said}");
+        }
+    }
 
     #[test]
     fn ranges_of_numbers() {
