@@ -2,9 +2,7 @@
 //! is under, the rules behind that one.
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::capacity::{HEAVY_LINES, LIMIT_LINES, LIMIT_SLOTS, LINES_PER_LIMIT_SLOT};
@@ -98,12 +96,6 @@ impl Beside for InForce {
     fn now(&self, precise: bool) -> u64 {
         // SAFETY: helpers without arguments.
         unsafe { if precise { bpf_ktime_get_ns() } else { bpf_ktime_get_coarse_ns() } }
-    }
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        // SAFETY: a helper without arguments.
-        unsafe { bpf_get_prandom_u32() }
     }
 
     #[inline(always)]

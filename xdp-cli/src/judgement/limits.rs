@@ -32,10 +32,6 @@ impl Beside for Untouched {
         0
     }
 
-    fn random(&self) -> u32 {
-        0
-    }
-
     fn writes(&self) -> bool {
         false
     }

@@ -22,6 +22,7 @@ use crate::capacity::{HEAVY_LINES, LIMIT_LINES, MAX_ASKED_LIMITS};
 use crate::filter::effect::{Effect, Stage, intact};
 use crate::filter::rules::{self, Classes};
 use crate::image::{Header, LINE_WORDS, Line, Lines};
+use crate::lookup::bits::lowest_bit;
 use crate::lookup::services::mix;
 use crate::packet::{Network, Packet};
 use crate::stats::counter::CounterId;
@@ -122,7 +123,6 @@ pub trait Beside {
     fn secret(&self) -> u64;
     /// The kernel's monotonic clock, in nanoseconds. Where it need not be precise, it may be 10 ms behind.
     fn now(&self, precise: bool) -> u64;
-    fn random(&self) -> u32;
     /// Whether packets cost anything: not a question.
     fn writes(&self) -> bool;
     /// Counts the packet to what was under its limit.
@@ -179,7 +179,8 @@ pub struct Limiting {
     rank: u64,
     /// The number of the rule that is asked.
     pub rule: u32,
-    unused: u32,
+    /// What the next random number comes from.
+    dice: u32,
     pub answers: [Answer; MAX_ASKED_LIMITS],
 }
 
@@ -193,7 +194,7 @@ impl Limiting {
         slot: u64::MAX,
         rank: u64::MAX,
         rule: u32::MAX,
-        unused: u32::MAX,
+        dice: u32::MAX,
         answers: [Answer {
             ahead: u64::MAX,
             cost: u64::MAX,
@@ -215,14 +216,19 @@ pub fn judge<L: Lines, B: Beside>(
 ) -> Stage<bool> {
     let Judged { length, classes, limiting, effect, .. } = judged;
     let limit = Limit::of(intact(lines.line(effect.action.limit))?);
-    limiting.now = beside.now(limit.is_precise != 0) >> UNIT_SHIFT;
-    limiting.cost = limit.cost(length, || beside.random());
     limiting.key = key(limit, packet);
     limiting.hash = hash(limit.id, limiting.key, is_v6(packet), beside.secret());
+    let cells = beside.cells((limiting.hash >> 32) as u32);
+    if let Some(cells) = cells {
+        // Has the processor fetch the line while it goes on: no cache may have it.
+        cells[0].load();
+    }
+    limiting.now = beside.now(limit.is_precise != 0) >> UNIT_SHIFT;
+    limiting.cost = limit.cost(length, || throw(&mut limiting.dice));
     let limiting = launder(limiting);
     let mut ahead = 0;
     let mut is_over = false;
-    if let Some(cells) = beside.cells((limiting.hash >> 32) as u32) {
+    if let Some(cells) = cells {
         look(cells, limiting);
         (ahead, is_over) = take(cells, launder(limiting), limit.window, beside.writes());
     }
@@ -297,15 +303,21 @@ const EMPTY: u64 = 4 << 50;
 const OWN: u64 = 5 << 50;
 const LONGEST: u64 = 1 << 46;
 
-/// How good a place is for a key: its own, or one that is empty, or whose time has passed, or which one packet alone
+/// A number to round by (Knuth's linear congruential generator, of which the upper bits are good). The kernel's own
+/// would take longer than all else that a limit does.
+#[inline(always)]
+fn throw(dice: &mut u32) -> u32 {
+    let next = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    *dice = next;
+    (u64::from(next).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// How good a place is for a key that has none: one that is empty, or whose time has passed, or which one packet alone
 /// has asked for; and as a last resort that of a key whose time passed just now. 0 is for what nobody takes.
 #[inline(always)]
 fn rank(word: u64, limiting: &Limiting) -> u64 {
     if word == 0 {
         return EMPTY;
-    }
-    if (word ^ limiting.hash) & TAG == 0 {
-        return OWN;
     }
     let ahead = ahead(word, limiting.now);
     if ahead > FURTHEST {
@@ -319,22 +331,45 @@ fn rank(word: u64, limiting: &Limiting) -> u64 {
     if word & PROVEN != 0 && ago <= limiting.cost { RECENT + ago } else { PASSED + ago }
 }
 
-/// Looks for the key's place in its line, or the best that it could take.
+/// Looks for the key's place in its line, or the best that it could take. No branch here goes by what lies in a single
+/// place: the processor would guess many of them wrong.
 #[inline(always)]
 fn look(cells: &Cells, limiting: &mut Limiting) {
-    let mut best = 0;
-    let mut slot = 0;
+    let mut own = 0_u64;
     let mut at = 0;
     while at < LINE_WORDS {
-        let rank = rank(cells[at].load(), limiting);
-        let is_better = black_box(u64::from(rank > best));
-        best = black_box(if is_better != 0 { rank } else { best });
-        slot = black_box(if is_better != 0 { at as u64 } else { slot });
+        // An empty place has the tag 0. Places are taken from the first one on, so that a key with this tag finds its
+        // own before an empty one.
+        let differs = black_box((cells[at].load() ^ limiting.hash) & TAG);
+        own |= differs.wrapping_sub(1) >> 63 << at;
         at += 1;
     }
-    limiting.rank = best;
-    limiting.slot = slot;
+    if own == 0 {
+        look_for_another(cells, limiting);
+        return;
+    }
+    limiting.rank = OWN;
+    limiting.slot = lowest_bit(own).into();
 }
+
+/// The best place that a key could take that has none.
+#[inline(always)]
+fn look_for_another(cells: &Cells, limiting: &mut Limiting) {
+    const LAST: u64 = LINE_WORDS as u64 - 1;
+    let mut best = 0_u64;
+    let mut at = 0;
+    while at < LINE_WORDS {
+        // Of equals, the first.
+        let rank = rank(cells[at].load(), limiting) * LINE_WORDS as u64 + (LAST - at as u64);
+        let less = black_box(best.wrapping_sub(rank));
+        best = best.wrapping_sub(less & (less as i64 >> 63) as u64);
+        at += 1;
+    }
+    limiting.rank = best / LINE_WORDS as u64;
+    limiting.slot = LAST - best % LINE_WORDS as u64;
+}
+
+const _: () = assert!(OWN < 1 << 60);
 
 /// Takes what the packet costs from the key's bucket, if there is as much. Returns how far ahead its time was, and
 /// whether the packet is over.

@@ -234,22 +234,33 @@ pub fn next_match<L: Lines>(
     classes: &Classes,
     behind: u32,
 ) -> Option<Option<u32>> {
+    let from = behind.wrapping_add(1);
+    if from >= header.rules {
+        return Some(None);
+    }
     let first = header.vectors.wrapping_mul(BLOCK_LINES);
     let vector = |class: u32| lines.span(first.wrapping_add(class << (header.vector_shift & 3)));
-    // The class of a field that no rule names is that of the protocol.
+    let protocol = vector(classes.protocol)?;
+    // The class of a field that no rule names is that of the protocol, and need not be looked up again.
+    let [mut tags, mut source_mac, mut destination_mac, mut length] = [protocol; 4];
+    if header.has(RARE) {
+        tags = vector(classes.tags)?;
+        source_mac = vector(classes.source_mac)?;
+        destination_mac = vector(classes.destination_mac)?;
+        length = vector(classes.length)?;
+    }
     let vectors = [
-        vector(classes.protocol)?,
+        protocol,
         vector(classes.source)?,
         vector(classes.destination)?,
         vector(classes.source_port)?,
         vector(classes.destination_port)?,
         vector(classes.l4_octet)?,
-        vector(classes.tags)?,
-        vector(classes.source_mac)?,
-        vector(classes.destination_mac)?,
-        vector(classes.length)?,
+        tags,
+        source_mac,
+        destination_mac,
+        length,
     ];
-    let from = behind.wrapping_add(1);
     let mut place = 0;
     while place < MAX_RULES / 64 && place < header.vector_words as usize {
         // All bits of the words behind the one that it begins in.
