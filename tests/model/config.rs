@@ -208,14 +208,46 @@ pub enum Fragment {
     Later,
 }
 
-/// A limit that every packet is over, or none: so that no clock is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    pub is_over: bool,
+    pub over: Over,
     pub per: Per,
+    /// Bits of an address of IPv4 and of IPv6.
+    pub lengths: Option<(u8, u8)>,
 }
 
+/// A limit that every packet is over, or none: so that no clock is needed. Or a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    Always,
+    Never,
+    Rate(Rate),
+}
+
+/// So many packets, or bits, in so many seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub amount: u64,
+    pub of_bits: bool,
+    pub seconds: u64,
+    /// Packets, or bytes.
+    pub burst: u64,
+}
+
+impl Rate {
+    fn text(&self) -> String {
+        let time = match self.seconds {
+            1 => "s",
+            60 => "m",
+            3_600 => "h",
+            _ => "d",
+        };
+        let unit = if self.of_bits { "bit" } else { "" };
+        format!("{}{unit}/{time}", self.amount)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Per {
     Rule,
     Source,
@@ -477,13 +509,20 @@ impl Rule {
         key("not_ttl", not.ttl.iter().map(ports).collect());
         key("fragment", self.fragment.iter().map(fragment).collect());
         key("not_fragment", not.fragment.iter().map(fragment).collect());
-        if let Some(Limit { is_over, per }) = self.limit {
-            // Every frame has more than a byte.
-            let (over, burst) =
-                if is_over { ("8bit/s", Some("1B")) } else { ("900000000/s", None) };
+        if let Some(Limit { over, per, lengths }) = self.limit {
+            let (over, burst) = match over {
+                // Every frame has more than a byte.
+                Over::Always => ("8bit/s".to_owned(), Some(quoted("1B"))),
+                Over::Never => ("900000000/s".to_owned(), None),
+                Over::Rate(rate) if rate.of_bits => {
+                    (rate.text(), Some(quoted(format!("{}B", rate.burst))))
+                }
+                Over::Rate(rate) => (rate.text(), Some(rate.burst.to_string())),
+            };
             key("over", vec![quoted(over)]);
-            key("burst", burst.into_iter().map(quoted).collect());
-            key("per", vec![quoted(format!("{per:?}").to_lowercase())]);
+            key("burst", burst.into_iter().collect());
+            let lengths = lengths.map_or_else(String::new, |(v4, v6)| format!("/{v4},{v6}"));
+            key("per", vec![quoted(format!("{per:?}").to_lowercase() + &lengths)]);
         }
         let (action, to) = match &self.action {
             Action::Pass => ("pass", None),

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use super::answer::answer;
 use super::config::{
-    Action, Config, DomainAction, Fragment, List, ListAction, ListedName, Mac, Not, Per, Prefix,
-    Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
+    Action, Config, DomainAction, Fragment, List, ListAction, ListedName, Mac, Not, Over, Per,
+    Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
 };
 use super::domains::{self, Said};
 use super::packet::{self, Frame, Packet, Payload};
@@ -99,17 +99,35 @@ impl Opinion {
     }
 }
 
+/// Whether a packet is under the limit of a rule, which has one.
+type IsUnder<'a> = &'a mut dyn FnMut(&Rule, &Frame) -> bool;
+
+/// Of limits that need no clock.
+fn never_over(rule: &Rule, _: &Frame) -> bool {
+    rule.limit.is_some_and(|limit| limit.over == Over::Never)
+}
+
 /// Judges an Ethernet frame.
 pub fn judge(config: &Config, frame: &[u8]) -> Opinion {
-    judge_read(config, frame, packet::read(frame))
+    judge_by(config, frame, &mut never_over)
+}
+
+/// The same where rules have rates.
+pub fn judge_by(config: &Config, frame: &[u8], is_under: IsUnder<'_>) -> Opinion {
+    judge_read(config, frame, packet::read(frame), is_under)
 }
 
 /// Judges a packet of a link without a link layer header.
 pub fn judge_raw(config: &Config, packet: &[u8]) -> Opinion {
-    judge_read(config, packet, packet::read_raw(packet))
+    judge_read(config, packet, packet::read_raw(packet), &mut never_over)
 }
 
-fn judge_read(config: &Config, bytes: &[u8], frame: Option<Frame>) -> Opinion {
+fn judge_read(
+    config: &Config,
+    bytes: &[u8],
+    frame: Option<Frame>,
+    is_under: IsUnder<'_>,
+) -> Opinion {
     let Some(frame) = frame else {
         return Opinion::new(config.malformed.unwrap_or(Verdict::Drop), "malformed");
     };
@@ -164,10 +182,10 @@ fn judge_read(config: &Config, bytes: &[u8], frame: Option<Frame>) -> Opinion {
     }
     let mut opinion = Opinion::new(config.default.unwrap_or(Verdict::Pass), "default");
     // What is under goes on to the next rule.
-    let is_under = |rule: &&Rule| rule.limit.is_some_and(|limit| !limit.is_over);
+    let mut is_under = |rule: &&Rule| rule.limit.is_some() && is_under(rule, &frame);
     let mut rules = config.rules.iter().filter(|rule| matches(rule, &frame));
     let mut rule = rules.next();
-    while let Some(limited) = rule.filter(is_under) {
+    while let Some(limited) = rule.filter(&mut is_under) {
         opinion.under.push(limited.name.clone());
         rule = rules.next();
     }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{
     Action, Config, DomainAction, Domains, Fragment, Labels, Limit, List, ListAction, ListedName,
-    Mac, Per, Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits, with_bits,
+    Mac, Over, Per, Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
+    with_bits,
 };
 use super::dice::Dice;
 use super::possible::can_match;
@@ -317,8 +318,9 @@ fn entries(dice: &mut Dice, listed: &[Prefix]) -> Vec<RuntimeEntry> {
 
 /// Mostly one that packets are under, so that the rules behind are asked.
 fn limit(dice: &mut Dice) -> Limit {
-    let is_over = dice.one_in(4);
-    Limit { is_over, per: dice.pick(&[Per::Rule, Per::Source, Per::Destination]) }
+    let over = if dice.one_in(4) { Over::Always } else { Over::Never };
+    let per = dice.pick(&[Per::Rule, Per::Source, Per::Destination]);
+    Limit { over, per, lengths: None }
 }
 
 /// A rule that can match.
