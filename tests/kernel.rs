@@ -69,6 +69,8 @@ mod refusals;
 mod replace;
 #[path = "kernel/replies.rs"]
 mod replies;
+#[path = "kernel/replies_flood.rs"]
+mod replies_flood;
 #[path = "kernel/runtime.rs"]
 mod runtime;
 #[path = "kernel/selftest.rs"]

@@ -20,18 +20,18 @@ use crate::lab::patience::{EVENT, patient};
 use crate::lab::server::{Connection, Server};
 use crate::lab::{DST0, IN0, Lab, OUT0, Output, SRC0, Topology, end};
 
-const HOST: &str = "192.0.2.1";
-const HOST6: &str = "2001:db8::1";
-const PEER: &str = "192.0.2.9";
-const PEER6: &str = "2001:db8::9";
+pub const HOST: &str = "192.0.2.1";
+pub const HOST6: &str = "2001:db8::1";
+pub const PEER: &str = "192.0.2.9";
+pub const PEER6: &str = "2001:db8::9";
 /// A host on the link that does not answer.
 const SILENT: &str = "192.0.2.66";
 /// Flags of TCP.
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+pub const ACK: u8 = 0x10;
 const FIN_ACK: u8 = 0x11;
-const SYN_ACK: u8 = 0x12;
+pub const SYN_ACK: u8 = 0x12;
 /// Without neighbour discovery there is no IPv6.
 const REPLIES: &str = r#"
     [policy]
@@ -45,7 +45,7 @@ const REPLIES: &str = r#"
 "#;
 
 /// `src` and `dut` on one link, with addresses of both families.
-fn hosts(configuration: &str) -> Bench {
+pub fn hosts(configuration: &str) -> Bench {
     let mut bench = unfiltered();
     bench.attach(configuration);
     bench
