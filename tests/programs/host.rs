@@ -13,6 +13,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::lab::patience::{EVENT, patient};
@@ -281,5 +282,100 @@ fn quic() {
         hosts.replied("QUIC", || hosts.run("gtlsclient", &args));
         let got = fs::read(hosts.folder.path().join(&number).join("bulk")).expect("fetched");
         assert!(got == bulk, "QUIC from {address}");
+    }
+}
+
+/// An end of a tunnel, by WireGuard in user space: not every kernel has it.
+struct Tunnel {
+    interface: String,
+    role: &'static str,
+    public_key: String,
+    process: Background,
+}
+
+impl Tunnel {
+    /// The interface is up, with these addresses. Without a port, the kernel assigns one.
+    #[track_caller]
+    fn new(hosts: &Hosts, role: &'static str, port: Option<u16>, addresses: [&str; 2]) -> Self {
+        // Its socket lies where all of the machine's do.
+        let interface = format!("wg{}{role}", std::process::id());
+        let process = Background::start(hosts.command(role, "wireguard-go", &["-f", &interface]));
+        let mut tunnel = Self { interface, role, public_key: String::new(), process };
+        let deadline = Instant::now() + patient(EVENT);
+        while !Path::new(&tunnel.socket()).exists() {
+            let process = &mut tunnel.process;
+            assert!(process.is_running(), "{}{}", process.stdout(), process.stderr());
+            assert!(Instant::now() < deadline, "wireguard-go does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let key = tunnel.run(hosts, "wg", &["genkey"]);
+        let key = hosts.file(&format!("{role}.key"), key.stdout);
+        let public = format!("wg pubkey < {key}");
+        tunnel.public_key = tunnel.run(hosts, "sh", &["-c", &public]).stdout.trim().to_owned();
+        let port = port.map(|port| port.to_string());
+        let port = port.iter().flat_map(|port| ["listen-port", port]);
+        let set = ["set", &tunnel.interface, "private-key", &key];
+        tunnel.run(hosts, "wg", &set.into_iter().chain(port).collect::<Vec<_>>());
+        for address in addresses {
+            hosts.lab.ip(role, ["address", "add", address, "dev", &tunnel.interface]);
+        }
+        // With what is around it, a packet goes over the narrow link.
+        hosts.lab.ip(role, ["link", "set", &tunnel.interface, "mtu", "1200", "up"]);
+        tunnel
+    }
+
+    fn socket(&self) -> String {
+        format!("/var/run/wireguard/{}.sock", self.interface)
+    }
+
+    #[track_caller]
+    fn run(&self, hosts: &Hosts, program: &str, args: &[&str]) -> Output {
+        let output = Background::start(hosts.command(self.role, program, args)).wait(EVENT);
+        let output = output.expect("it ends");
+        output.success();
+        output
+    }
+
+    /// Tells it of the other end, and where that is.
+    #[track_caller]
+    fn knows(&self, hosts: &Hosts, other: &Self, endpoint: Option<&str>) {
+        let of = ["set", &self.interface, "peer", &other.public_key];
+        let ways = ["allowed-ips", "10.9.0.0/24,fd00:9::/64"];
+        let endpoint = endpoint.iter().flat_map(|at| ["endpoint", at]);
+        let args: Vec<&str> = of.into_iter().chain(ways).chain(endpoint).collect();
+        self.run(hosts, "wg", &args);
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+        let _ = self.process.wait(EVENT);
+        // It does so itself, unless it was killed.
+        let _ = fs::remove_file(self.socket());
+    }
+}
+
+/// A tunnel from the host, whose port the kernel has assigned: its socket is not connected either.
+#[test]
+#[ignore = "needs what scripts/setup --programs installs"]
+fn wireguard() {
+    let hosts = Hosts::new();
+    let far = Tunnel::new(&hosts, "src", Some(51_820), ["10.9.0.2/24", "fd00:9::2/64"]);
+    for endpoint in [format!("{FAR}:51820"), format!("[{FAR6}]:51820")] {
+        let near = Tunnel::new(&hosts, "dut", None, ["10.9.0.1/24", "fd00:9::1/64"]);
+        far.knows(&hosts, &near, None);
+        near.knows(&hosts, &far, Some(&endpoint));
+        for inside in ["10.9.0.2", "fd00:9::2"] {
+            let said = hosts.replied("WireGuard", || {
+                hosts.run("ping", &["-n", "-c", "3", "-i", "0.2", "-W", "5", inside])
+            });
+            assert!(said.stdout.contains(" 0% packet loss"), "{said:?}");
+        }
+        let _server = Server::tcp(hosts.lab.namespace("src"), "10.9.0.2:7");
+        let before = hosts.replies();
+        Connection::open(hosts.lab.namespace("dut"), None, "10.9.0.2:7").exchange(BULK, 13);
+        // What comes back has that many bytes.
+        assert!(hosts.replies() - before > BULK as u64 / 1_200, "by {endpoint}");
     }
 }
