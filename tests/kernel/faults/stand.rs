@@ -105,6 +105,9 @@ impl Stand {
         bench.write("names.toml", NAMES);
         bench.write("limited.toml", LIMITED);
         bench.write("services.toml", SERVICES);
+        let through = "type = \"exec\"\nthrough = \"service\"";
+        let through = SERVICES.replace("\"nat\"", "\"dsr\"").replace("type = \"exec\"", through);
+        bench.write("through.toml", &through);
         Self { bench, waiting: RefCell::default(), sends: false }
     }
 
@@ -112,7 +115,7 @@ impl Stand {
         Self { sends: true, ..Self::new() }
     }
 
-    /// Arguments, in which `OLD`, `NEW`, `NAMES`, `LIMITED` and `METRICS` are files.
+    /// Arguments, in which `OLD`, `NEW`, `NAMES`, `SERVICES`, `THROUGH`, `LIMITED` and `METRICS` are files.
     pub fn args(&self, args: &[&str]) -> Vec<String> {
         let path = |name: &str| self.bench.directory().join(name).display().to_string();
         let arg = |arg: &&str| match *arg {
@@ -121,6 +124,7 @@ impl Stand {
             "NAMES" => path("names.toml"),
             "LIMITED" => path("limited.toml"),
             "SERVICES" => path("services.toml"),
+            "THROUGH" => path("through.toml"),
             "METRICS" => path("in0.prom"),
             other => other.to_owned(),
         };
@@ -156,6 +160,14 @@ impl Stand {
     pub fn serving(&self) {
         if self.bench.lab().programs("dut", JUDGED).is_empty() {
             self.xdpctl(&["attach", JUDGED, "-c", "SERVICES", "--mode", "native"]);
+        }
+        self.xdpctl(&["backend", JUDGED, "web", "b1", "auto"]);
+    }
+
+    /// As [`Self::serving`], and checked through the service.
+    pub fn serving_through(&self) {
+        if self.bench.lab().programs("dut", JUDGED).is_empty() {
+            self.xdpctl(&["attach", JUDGED, "-c", "THROUGH", "--mode", "native"]);
         }
         self.xdpctl(&["backend", JUDGED, "web", "b1", "auto"]);
     }

@@ -611,3 +611,13 @@ fn health() {
         leaves: Leaves::AsItWas,
     });
 }
+
+/// Nor does one whose packets cannot be sent the service's way.
+#[test]
+fn health_through_a_service() {
+    Stand::new().check(&Row {
+        args: &["health", JUDGED, "--once"],
+        prepare: Stand::serving_through,
+        leaves: Leaves::AsItWas,
+    });
+}

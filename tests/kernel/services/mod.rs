@@ -9,6 +9,7 @@ mod order;
 mod spread;
 mod states;
 mod survive;
+mod through;
 mod vlan;
 mod ways;
 

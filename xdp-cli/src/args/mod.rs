@@ -141,7 +141,8 @@ pub enum Command {
     ///
     /// As `[service.check]` of each service says. A backend that fails so many times in a row gets no new
     /// connections, until it has succeeded so many times in a row. A reload is noticed within a second.
-    /// When this ends, what was found last stays, or ends by itself where `if_unwatched = "up"`.
+    /// When this ends, what was found last stays, or ends by itself where `if_unwatched = "up"`. Checks
+    /// with `through = "service"` take a tun device and routing rules, as long as this runs.
     Health(Health),
     /// Show frames as they come in, with verdict, reason, rule and entry, until Ctrl-C
     ///

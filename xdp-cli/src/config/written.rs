@@ -459,9 +459,10 @@ pub fn service(service: &services::Service) -> Vec<Setting> {
 
 /// The keys of a service's check.
 pub fn check(check: &Check) -> Vec<Setting> {
-    let Check { probe, port, interval, timeout, fall, rise, if_unwatched } = check;
+    let Check { probe, through, port, interval, timeout, fall, rise, if_unwatched } = check;
     let mut settings = Settings::default();
     settings.add("type", Value::text(probe.as_str()));
+    settings.add("through", Value::text(through.as_str()));
     if let Some(port) = port {
         settings.add("port", Value::Number((*port).into()));
     }

@@ -28,7 +28,7 @@ use crate::ruleset::services::{
     Echo, Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State, TooBig,
     Tracking as Remembered, Transport,
 };
-use crate::ruleset::{Prefixes, Ruleset};
+use crate::ruleset::{Prefix, Prefixes, Ruleset};
 
 /// The counters of a service: its own, behind which those of its losses follow, and those of its backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub fn write(
     header.connection_lines = context.connection_lines;
     let secret = secret(settings);
     header.service_secret = lines.push(secret);
-    tunnels(settings, header);
+    tunnels(settings.tunnel_source_v4, settings.tunnel_source_v6, header);
     let clients = Clients::new(services);
     clients.write(services, header, lines)?;
     let classes = Classes::new(services);
@@ -155,17 +155,17 @@ fn secret(settings: &Settings) -> Line {
     line
 }
 
-fn tunnels(settings: &Settings, header: &mut Header) {
-    let v4 = settings.tunnel_source_v4;
+/// Says where tunnelled packets come from.
+pub fn tunnels(v4: Prefix<u32>, v6: Prefix<u128>, header: &mut Header) {
     header.tunnel_v4 = v4.address;
     header.tunnel_v4_flow = u32::MAX.checked_shr(v4.length.into()).unwrap_or(0);
-    let v6 = settings.tunnel_source_v6;
     header.tunnel_v6 = [(v6.address >> 64) as u64, v6.address as u64];
     // A prefix is 64 bits or longer.
     header.tunnel_v6_flow = u64::MAX.checked_shr(u32::from(v6.length) - 64).unwrap_or(0);
 }
 
-fn words(address: IpAddr) -> [u64; 2] {
+/// An address as the program has it.
+pub fn words(address: IpAddr) -> [u64; 2] {
     match address {
         IpAddr::V4(address) => [address.to_bits().into(), 0],
         IpAddr::V6(address) => [(address.to_bits() >> 64) as u64, address.to_bits() as u64],

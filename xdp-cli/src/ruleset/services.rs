@@ -3,7 +3,7 @@
 pub mod check;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -129,6 +129,18 @@ impl Service {
         let port = check.port.or(backend.port).or(first.map(|(first, _)| *first));
         (backend.address, port.unwrap_or(0))
     }
+
+    /// The address of it by which a backend is asked, of the backend's own family if there is one: the
+    /// first, and of a prefix, the first that a host may have.
+    pub fn address_for(&self, backend: &Backend) -> Option<IpAddr> {
+        let v4 = self.addresses.v4.first().map(|prefix| {
+            IpAddr::from(Ipv4Addr::from_bits(prefix.address | u32::from(prefix.length < 31)))
+        });
+        let v6 = self.addresses.v6.first().map(|prefix| {
+            IpAddr::from(Ipv6Addr::from_bits(prefix.address | u128::from(prefix.length < 127)))
+        });
+        if backend.address.is_ipv6() { v6.or(v4) } else { v4.or(v6) }
+    }
 }
 
 /// The sizes that a table may have: primes, as Maglev wants them.
@@ -166,7 +178,7 @@ impl Transport {
 }
 
 /// How a packet gets to its backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
     /// Its destination is rewritten, and back again in what comes back.
     Nat,

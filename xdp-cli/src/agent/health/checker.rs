@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::plan::Target;
-use super::probe::{self, Outcome, Roots};
+use super::probe::{self, Outcome, Roots, Through};
 use super::schedule::Schedule;
 use crate::ruleset::services::check::Probe;
 
@@ -57,13 +57,15 @@ pub struct Checker {
 
 impl Checker {
     /// Begins. At most `at_a_time` checks have a connection open at a time; the others wait. `tell`
-    /// is called with what they find, and must not wait.
+    /// is called with what they find, and must not wait. `through` is told beforehand of the ways to
+    /// backends that are asked at their service's address.
     ///
     /// # Errors
     ///
     /// Where the kernel has no thread or no descriptors for it.
     pub fn start(
         at_a_time: usize,
+        through: Arc<Through>,
         tell: impl Fn(Finding) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (orders, ordered) = unbounded_channel();
@@ -72,6 +74,7 @@ impl Checker {
             connections: Semaphore::new(at_a_time),
             programs: Semaphore::new(PROGRAMS.min(at_a_time)),
             roots: Roots::default(),
+            through,
             tell: Box::new(tell),
         });
         let run = move || runtime.block_on(obey(ordered, all));
@@ -103,6 +106,7 @@ struct Shared {
     connections: Semaphore,
     programs: Semaphore,
     roots: Roots,
+    through: Arc<Through>,
     tell: Box<dyn Fn(Finding) + Send + Sync>,
 }
 
@@ -137,7 +141,7 @@ async fn watch(id: u64, target: Target, start: Start, mut schedule: Schedule, al
         // The wait for a place is not the backend's, so it is not part of its time.
         let Ok(place) = place.acquire().await else { return };
         let begun = Instant::now();
-        let outcome = probe::check(&target, &all.roots).await;
+        let outcome = probe::check(&target, &all.roots, &all.through).await;
         drop(place);
         (all.tell)(Finding { id, outcome, at: SystemTime::now() });
         let pause: Duration = schedule.next();
@@ -152,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::agent::health::probe::Verdict;
-    use crate::ruleset::services::check::{Check, IfUnwatched};
+    use crate::ruleset::services::check::{Check, IfUnwatched, Through};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -160,6 +164,7 @@ mod tests {
         let probe = Probe::Tcp { send: None, expect: expect.map(str::to_owned) };
         let check = Check {
             probe,
+            through: Through::Backend,
             port: None,
             interval,
             timeout: interval,
@@ -172,6 +177,7 @@ mod tests {
             backend: id.to_string(),
             address: place.ip(),
             port: place.port(),
+            way: None,
             check: Arc::new(check),
         };
         Order::Watch { id, target, start: Start::AtOnce }
@@ -179,7 +185,7 @@ mod tests {
 
     fn started(at_a_time: usize) -> (Checker, Receiver<Finding>) {
         let (tell, told) = channel();
-        let checker = Checker::start(at_a_time, move |finding| {
+        let checker = Checker::start(at_a_time, Arc::default(), move |finding| {
             let _ = tell.send(finding);
         });
         (checker.unwrap(), told)

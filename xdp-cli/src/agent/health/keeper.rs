@@ -114,7 +114,7 @@ impl<F: Found> Keeper<F> {
                 let since =
                     it.since.map(|since| SystemTime::UNIX_EPOCH + Duration::from_millis(since));
                 known.entry(key).or_insert(Known {
-                    address: it.place.ip(),
+                    address: it.address.unwrap_or(it.place.ip()),
                     is_up: it.is_up,
                     since,
                 });
@@ -300,6 +300,7 @@ impl Watched {
             service: self.target.service.clone(),
             backend: self.target.backend.clone(),
             place: self.target.place(),
+            address: self.target.way.as_ref().map(|way| way.backend),
             is_up: self.count.is_up(),
             since: self.since.map(millis),
             last: self.last.clone(),

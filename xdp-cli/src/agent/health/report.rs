@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufWriter, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub struct Checked {
     pub backend: String,
     /// Where it is asked; the port is 0 where the check has none.
     pub place: SocketAddr,
+    /// Its own address, where it is asked at the service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// Whether it is up, and since when (milliseconds since 1970); `None` as long as that is not
     /// decided.
     pub is_up: Option<bool>,
@@ -139,12 +142,14 @@ mod tests {
             service: "web".to_owned(),
             backend: "b1".to_owned(),
             place: "[2001:db8::1]:80".parse().unwrap(),
+            address: None,
             is_up: Some(false),
             since: Some(1_769_860_800_000),
             last: Some(last),
         };
         let new = Checked {
             backend: "b2".to_owned(),
+            address: Some([10, 0, 0, 2].into()),
             is_up: None,
             since: None,
             last: None,

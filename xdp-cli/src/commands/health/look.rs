@@ -98,7 +98,7 @@ impl Looker {
                 before = report::read(&directory)?;
                 self.directories.insert(key.clone(), directory);
             }
-            let targets = Targets::of(&kept.ruleset);
+            let targets = Targets::of(&kept.ruleset, attachment.ifindex().unwrap_or(0));
             return Ok(Some(Planned { key, states: attachment, targets, before }));
         }
         let name = plain(&attachment.name());

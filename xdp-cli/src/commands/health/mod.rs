@@ -3,6 +3,7 @@
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +15,8 @@ use super::told::{self, Done};
 use super::{Failure, Session};
 use crate::agent::health::checker::{Checker, Finding, Start};
 use crate::agent::health::keeper::{Found, Keeper, News};
+use crate::agent::health::plan::Way;
+use crate::agent::health::probe::Through;
 use crate::agent::health::report::Report;
 use crate::args::Health;
 use crate::datapath::attached::attachments::not_attached;
@@ -55,7 +58,8 @@ pub fn run(args: &Health, session: &mut Session<'_>) -> std::result::Result<u8, 
     let mut looker = Looker::new(args.interface.clone());
     let first = looker.look()?;
     let found = to.clone();
-    let checker = Checker::start(at_a_time(), move |finding| {
+    let through = Arc::new(Through::default());
+    let checker = Checker::start(at_a_time(), Arc::clone(&through), move |finding| {
         // As above.
         let _ = found.send(Message::Found(finding));
     });
@@ -72,6 +76,7 @@ pub fn run(args: &Health, session: &mut Session<'_>) -> std::result::Result<u8, 
     let mut daemon = Daemon {
         keeper: Keeper::default(),
         checker,
+        through,
         once: args.once,
         counts: None,
         problems: BTreeSet::new(),
@@ -135,6 +140,8 @@ impl Found for BackendStates {
 struct Daemon {
     keeper: Keeper<BackendStates>,
     checker: Checker,
+    /// The ways of checks that go through services.
+    through: Arc<Through>,
     once: bool,
     /// How many services and backends were said to be checked.
     counts: Option<(usize, usize)>,
@@ -204,10 +211,15 @@ impl Daemon {
     /// Has what there is now checked.
     fn looked(&mut self, looked: Looked, session: &mut Session<'_>) {
         let start = if self.once { Start::AtOnce } else { Start::Spread };
+        let targets = looked.planned.iter().flat_map(|planned| &planned.targets.checked);
+        let ways: BTreeSet<Way> = targets.filter_map(|target| target.way.clone()).collect();
+        let mut problems = looked.problems;
+        // Before the first check of them.
+        problems.extend(self.through.plan(&ways));
         let planned = looked.planned.into_iter().map(|it| it.with(BackendStates::new)).collect();
         let (orders, errors) = self.keeper.plan(planned, start);
         self.checker.order(orders);
-        self.say_problems(looked.problems, session);
+        self.say_problems(problems, session);
         warn(errors, session);
         let counts = self.keeper.counts();
         if self.counts == Some(counts) {
@@ -278,13 +290,16 @@ impl Daemon {
         let mut is_served: BTreeMap<String, bool> = BTreeMap::new();
         for (target, checked) in self.keeper.all() {
             let kind = target.check.probe.as_str();
-            let check = match &target.check.probe {
+            let mut check = match &target.check.probe {
                 Probe::Exec { command } => {
                     format!("{kind} {}", command.first().map_or("", String::as_str))
                 }
-                _ if target.port == 0 => format!("{kind} {}", target.address),
+                _ if target.port == 0 => format!("{kind} {}", target.place().ip()),
                 _ => format!("{kind} {}", target.place()),
             };
+            if target.way.is_some() {
+                check.push_str(" through the service");
+            }
             *is_served.entry(checked.service.clone()).or_default() |= checked.is_up == Some(true);
             let last = checked.last.as_ref();
             rows.push(Row {

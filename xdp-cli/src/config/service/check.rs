@@ -9,7 +9,7 @@ use super::super::table::{Placed, TomlTable};
 use super::super::value::{Value, integer};
 use super::spot::BackendRead;
 use super::{time, united};
-use crate::ruleset::services::check::{Check, Http, IfUnwatched, Probe, Tls};
+use crate::ruleset::services::check::{Check, Http, IfUnwatched, Probe, Through, Tls};
 
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -36,12 +36,6 @@ const TYPES: [(&str, Type); 6] = [
     ("icmp", Type::Icmp),
     ("exec", Type::Exec),
 ];
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Through {
-    Backend,
-    Service,
-}
 
 const THROUGH: [(&str, Through); 2] =
     [("backend", Through::Backend), ("service", Through::Service)];
@@ -88,7 +82,7 @@ pub(super) fn read(
     if let Some(kind) = kind {
         foreign_keys(&mut table, kind, report);
     }
-    through(&mut table, report);
+    let through = table.word("through", &THROUGH, report).unwrap_or_default();
     let port = port(&mut table, report);
     let http = http(&mut table, kind == Some(Type::Https), report);
     let [send, expect] = ["send", "expect"].map(|key| text(&mut table, key, report));
@@ -115,7 +109,7 @@ pub(super) fn read(
         Type::Icmp => Probe::Icmp,
         Type::Exec => Probe::Exec { command: command? },
     };
-    Some(Check { probe, port, interval, timeout, fall, rise, if_unwatched })
+    Some(Check { probe, through, port, interval, timeout, fall, rise, if_unwatched })
 }
 
 /// Reports keys that checks of this type do not have.
@@ -130,16 +124,6 @@ fn foreign_keys(table: &mut TomlTable<'_>, kind: Type, report: &mut Report<'_>) 
         let message = format!("{}: {key} with type = {:?}", table.title, word(kind));
         let hint = format!("leave it out: {key} goes with type = {}", them.join(", "));
         report.error(value.at, message, hint);
-    }
-}
-
-fn through(table: &mut TomlTable<'_>, report: &mut Report<'_>) {
-    let at = table.value("through").map(|value| value.at);
-    if let (Some(at), Some(Through::Service)) = (at, table.word("through", &THROUGH, report)) {
-        let message = format!("{}: through = \"service\" is not there yet", table.title);
-        let hint = "leave through out: the check goes to the backend's own address; type = \"exec\" \
-                    runs a program of yours that goes another way";
-        report.error(at, message, hint);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Setup, ruleset};
 use crate::config::written;
-use crate::ruleset::services::check::{Check, Http, IfUnwatched, Probe, Tls};
+use crate::ruleset::services::check::{Check, Http, IfUnwatched, Probe, Through, Tls};
 
 /// A configuration with a service on port 80, with this in its table, and with this check.
 fn configuration(service: &str, check: &str) -> String {
@@ -32,6 +32,7 @@ fn what_is_left_out() {
     let check = check("type = \"tcp\"");
     let expected = Check {
         probe: Probe::Tcp { send: None, expect: None },
+        through: Through::Backend,
         port: None,
         interval: Duration::from_secs(2),
         timeout: Duration::from_secs(1),
@@ -59,6 +60,7 @@ fn every_key() {
             status: vec![(200, 204), (301, 302), (404, 404)],
             body: Some("o\tk".to_owned()),
         }),
+        through: Through::Backend,
         port: Some(8443),
         interval: Duration::from_millis(500),
         timeout: Duration::from_millis(250),
@@ -74,6 +76,10 @@ fn every_key() {
     assert_eq!(check("type = \"icmp\"").probe, Probe::Icmp);
     let exec = check("type = \"exec\"\ncommand = [\"/bin/true\"]");
     assert_eq!(exec.probe, Probe::Exec { command: vec!["/bin/true".to_owned()] });
+    let through = |text: &str| check(&format!("type = \"icmp\"{text}")).through;
+    assert_eq!(through(""), Through::Backend);
+    assert_eq!(through("\nthrough = \"backend\""), Through::Backend);
+    assert_eq!(through("\nthrough = \"service\""), Through::Service);
     let quick = check("type = \"http\"\ninterval = \"100ms\"");
     assert_eq!(quick.timeout, quick.interval, "the usual timeout is longer");
 }
@@ -107,7 +113,6 @@ fn refused() {
         "type = \"ping\"",
         "type = 1",
         "type = \"tcp\"\nintervall = \"2s\"",
-        "type = \"tcp\"\nthrough = \"service\"",
         "type = \"tcp\"\nthrough = \"vip\"",
         "type = \"tcp\"\npath = \"/\"\nstatus = 200\nverify = true",
         "type = \"icmp\"\nport = 80\nsend = \"x\"",

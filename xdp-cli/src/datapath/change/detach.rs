@@ -10,6 +10,7 @@ use crate::datapath::change::pins;
 use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::trial;
 use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::host::check_route;
 use crate::datapath::sys::bpf;
 
 /// Removes what an interrupted command left, and says what is attached. Each command that changes
@@ -44,6 +45,9 @@ pub fn detach(
     let gone = attached.iter().filter(|attachment| is_off(attachment.key()));
     if let Err(error) = next_hops::release(gone, others()) {
         log::warn!("cannot leave next hops of services to the kernel again: {error}");
+    }
+    if let Err(error) = check_route::clean_up() {
+        log::warn!("{error}");
     }
     let others = redirect_targets::targets(others());
     if let Err(error) = redirect_targets::reconcile(namespace, &others) {

@@ -426,20 +426,13 @@ mod tests {
     use xdp_common::packet::LinkType;
 
     use super::*;
+    use crate::datapath::sys::netlink::attribute_bytes;
 
     fn named(names: &[&str]) -> Vec<Interface> {
         names
             .iter()
             .map(|name| Interface { name: (*name).to_owned(), ..Interface::default() })
             .collect()
-    }
-
-    fn attribute_bytes(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
-use crate::datapath::sys::netlink::{Netlink, Request, attribute, read_ip, read_u16, read_u32};
+use crate::datapath::sys::netlink::{
+    Netlink, Request, attribute, octets, read_ip, read_u16, read_u32,
+};
 
 // include/uapi/linux/rtnetlink.h and include/uapi/linux/neighbour.h
 const RTM_NEWNEIGH: u16 = 28;
@@ -19,11 +21,15 @@ const NDMSG_LEN: usize = 12;
 const NDM_IFINDEX: usize = 4;
 const NDM_STATE: usize = 8;
 const NDM_FLAGS: usize = 10;
+/// In these states, the address is known: reachable, stale, delay, probe, without ARP, permanent.
+const NUD_VALID: u16 = 0x02 | 0x04 | 0x08 | 0x10 | NUD_NOARP | NUD_PERMANENT;
 const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
+const NTF_USE: u8 = 1 << 0;
 const NTF_EXT_LEARNED: u8 = 1 << 4;
 const NTF_EXT_MANAGED: u32 = 1 << 0;
 const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
 const NDA_FLAGS_EXT: u16 = 15;
 
 /// A neighbour: the interface's index, and its address there.
@@ -72,19 +78,40 @@ pub fn release(unwanted: &[Neighbour]) -> io::Result<()> {
     Ok(())
 }
 
+/// The MAC address of a neighbour; `None` while the kernel does not know it. Then it begins to ask for it.
+///
+/// # Errors
+///
+/// Where the kernel cannot be asked.
+pub fn mac(neighbour: &Neighbour) -> io::Result<Option<[u8; 6]>> {
+    let mut netlink = Netlink::route()?;
+    let mut plain = header(neighbour);
+    plain[NDM_FLAGS] = 0;
+    let destination = octets(neighbour.1);
+    let request = Request::one(RTM_GETNEIGH, &plain).attribute(NDA_DST, &destination);
+    let messages = match netlink.ask(request) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
+        answer => answer?,
+    };
+    let known = messages.first().and_then(|it| it.split_at_checked(NDMSG_LEN));
+    let known = known.filter(|(header, _)| {
+        read_u16(&header[NDM_STATE..]).is_some_and(|state| state & NUD_VALID != 0)
+    });
+    if let Some(mac) = known.and_then(|(_, rest)| attribute(rest, NDA_LLADDR)?.try_into().ok()) {
+        return Ok(Some(mac));
+    }
+    plain[NDM_FLAGS] = NTF_USE;
+    let request = Request::change(RTM_NEWNEIGH, &plain, true).attribute(NDA_DST, &destination);
+    netlink.ask(request)?;
+    Ok(None)
+}
+
 fn header((ifindex, address): &Neighbour) -> [u8; NDMSG_LEN] {
     let mut header = [0; NDMSG_LEN];
     header[0] = if address.is_ipv6() { libc::AF_INET6 as u8 } else { libc::AF_INET as u8 };
     header[NDM_IFINDEX..NDM_STATE].copy_from_slice(&ifindex.to_ne_bytes());
     header[NDM_FLAGS] = NTF_EXT_LEARNED;
     header
-}
-
-fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
 }
 
 /// An entry of the kernel's tables.

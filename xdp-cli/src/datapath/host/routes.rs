@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::datapath::sys::netlink::{
-    Netlink, Request, attribute, attributes, read_ip, read_u16, read_u32,
+    Netlink, Request, attribute, attributes, octets, read_ip, read_u16, read_u32,
 };
 
 // include/uapi/linux/rtnetlink.h
@@ -13,11 +13,14 @@ const RTM_GETROUTE: u16 = 26;
 const RTMSG_LEN: usize = 12;
 const RTM_TYPE: usize = 7;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 const RTA_DST: u16 = 1;
 const RTA_SRC: u16 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
+const RTA_MARK: u16 = 16;
 const RTA_VIA: u16 = 18;
 /// struct rtnexthop: length, flags, hops, and the interface's index; then attributes.
 const NEXT_HOP_LEN: usize = 8;
@@ -39,13 +42,6 @@ fn header(of: IpAddr) -> [u8; RTMSG_LEN] {
 
 const fn family(is_v6: bool) -> u8 {
     if is_v6 { libc::AF_INET6 as u8 } else { libc::AF_INET as u8 }
-}
-
-fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
 }
 
 /// Index of the interface that a packet to `destination` leaves by. The packet is taken to come
@@ -103,6 +99,42 @@ pub fn next_hops(
         Ok(ifindex.map(|ifindex| (ifindex, gateway(rest).unwrap_or(destination))))
     };
     destinations.into_iter().map(&mut ask).collect()
+}
+
+/// Where the host's own packets to an address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nowhere: it is an address of this host.
+    Here,
+    /// Out of that interface, from that address unless they have one.
+    By { ifindex: u32, source: Option<IpAddr> },
+}
+
+/// The way of packets that have this mark; `None` where there is no route.
+///
+/// # Errors
+///
+/// Where the kernel cannot be asked.
+pub fn way(destination: IpAddr, mark: u32) -> io::Result<Option<Way>> {
+    let mut header = header(destination);
+    header[1] = if destination.is_ipv6() { 128 } else { 32 };
+    let request = Request::one(RTM_GETROUTE, &header)
+        .attribute(RTA_DST, &octets(destination))
+        .attribute(RTA_MARK, &mark.to_ne_bytes());
+    let messages = match Netlink::route()?.ask(request) {
+        Err(error) if is_no_route(&error) => return Ok(None),
+        answer => answer?,
+    };
+    let Some((header, rest)) = messages.first().and_then(|it| it.split_at_checked(RTMSG_LEN))
+    else {
+        return Ok(None);
+    };
+    if header[RTM_TYPE] == RTN_LOCAL {
+        return Ok(Some(Way::Here));
+    }
+    let ifindex = attribute(rest, RTA_OIF).and_then(read_u32);
+    let source = attribute(rest, RTA_PREFSRC).and_then(read_ip);
+    Ok(ifindex.map(|ifindex| Way::By { ifindex, source }))
 }
 
 /// Whether there is no route, or one of type unreachable, prohibit or blackhole.

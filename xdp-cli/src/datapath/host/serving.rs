@@ -12,6 +12,7 @@ use crate::datapath::host::routes;
 use crate::notation::word;
 use crate::ruleset::Ruleset;
 use crate::ruleset::service_keys::{AnyPrefix, PrefixSet};
+use crate::ruleset::services::check::Through;
 use crate::ruleset::services::{Backend, Mode, NextHop, Service};
 
 /// What services need to know of the host.
@@ -89,6 +90,7 @@ pub fn notes(ruleset: &Ruleset, host: &Host) -> Vec<Note> {
     let coming = problems.into_iter().flatten().filter(|it| !host.is_set_up(it.is_v6));
     let mut notes: Vec<Note> = coming.map(|problem| problem.note).collect();
     notes.extend(no_room(ruleset, host));
+    notes.extend(unchecked(ruleset, host));
     notes
 }
 
@@ -203,6 +205,31 @@ fn no_room(ruleset: &Ruleset, host: &Host) -> Option<Note> {
     })
 }
 
+/// Checks that go to a service's address, where that is this host's own.
+fn unchecked(ruleset: &Ruleset, host: &Host) -> Option<Note> {
+    let is_asked = |service: &&Service| {
+        let through = service.check.as_ref().map(|check| check.through);
+        through == Some(Through::Service) && service.mode != Mode::Nat
+    };
+    let is_own = |address: &IpAddr| host.addresses.iter().any(|it| it.ip == *address);
+    let mut all = ruleset.services.iter().filter(is_asked);
+    let (service, address) = all.find_map(|service| {
+        let mut asked = service.backends.iter().filter_map(|it| service.address_for(it));
+        Some((service, asked.find(is_own)?))
+    })?;
+    Some(Note {
+        message: format!(
+            "service \"{}\" is not checked through its address: {address} is an address of this host, so \
+             packets to it do not leave",
+            service.name
+        ),
+        hint: Some(
+            "take it off this host and have clients' packets routed here, or write through = \"backend\""
+                .into(),
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -292,6 +319,24 @@ mod tests {
         // Where there is no IPv6, nothing says that it is off.
         let without = Host { forwarding: [Some(true), None], ..host(&[("2001:db8::1", 64)]) };
         assert_eq!(refused(&v6, &without), None);
+    }
+
+    #[test]
+    fn a_check_through_an_address_of_the_host_is_a_note() {
+        let said = |service: &str, own: &str| {
+            let check = "[service.check]\ntype = \"tcp\"\nport = 80\nthrough = \"service\"";
+            let ruleset = ruleset(&format!("{service}\n{check}"), "address = \"10.0.0.1\"");
+            let notes = notes(&ruleset, &Host { mtu: 1600, ..host(&[NET, (own, 32)]) });
+            notes.iter().map(Note::to_string).collect::<String>()
+        };
+        assert_eq!(
+            said(DSR, "192.0.2.10"),
+            "service \"web\" is not checked through its address: 192.0.2.10 is an address of this host, \
+             so packets to it do not leave (take it off this host and have clients' packets routed here, \
+             or write through = \"backend\")"
+        );
+        assert_eq!(said(DSR, "192.0.2.11"), "");
+        assert_eq!(said(NAT, "192.0.2.10"), "");
     }
 
     #[test]

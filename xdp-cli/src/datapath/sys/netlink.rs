@@ -61,11 +61,7 @@ impl Request {
     /// Adds an attribute. `value` has to be shorter than 64 KiB, the most that its length field can
     /// say.
     pub(in crate::datapath) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = (NLA_HEADER_LEN + value.len()) as u16;
-        self.bytes.extend_from_slice(&length.to_ne_bytes());
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(value);
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        self.bytes.extend_from_slice(&attribute_bytes(kind, value));
         self
     }
 
@@ -162,6 +158,15 @@ impl Answer {
     }
 }
 
+/// An attribute, which may hold others, up to 64 KiB, and the padding behind it.
+pub(in crate::datapath) fn attribute_bytes(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = ((NLA_HEADER_LEN + value.len()) as u16).to_ne_bytes().to_vec();
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 /// The attributes in `bytes`, up to the first one with an impossible length.
 pub(in crate::datapath) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
@@ -196,6 +201,14 @@ pub(in crate::datapath) fn read_ip(bytes: &[u8]) -> Option<IpAddr> {
         return Some(Ipv4Addr::from(v4).into());
     }
     <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).into())
+}
+
+/// The bytes of an address, in network order.
+pub(in crate::datapath) fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
 }
 
 /// Text up to the NUL that ends it.

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Check {
     pub probe: Probe,
+    // Rulesets that were kept before there was this have none.
+    #[serde(default)]
+    pub through: Through,
     /// `None` takes the backend's own port, or else the service's first.
     pub port: Option<u16>,
     /// From the beginning of one check of a backend to that of the next.
@@ -76,6 +79,28 @@ impl Probe {
             Self::Http(Http { tls: Some(_), .. }) => "https",
             Self::Icmp => "icmp",
             Self::Exec { .. } => "exec",
+        }
+    }
+}
+
+/// Where a backend is asked, and which way its packets go there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Through {
+    /// At its own address, by the kernel's routes.
+    #[default]
+    Backend,
+    /// At the service's address, the way that the service's packets go.
+    Service,
+}
+
+impl Through {
+    pub const ALL: [Self; 2] = [Self::Backend, Self::Service];
+
+    /// As it is written in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Backend => "backend",
+            Self::Service => "service",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::agent::health::probe::Outcome;
-use crate::ruleset::services::check::{Check, IfUnwatched, Probe};
+use crate::ruleset::services::check::{Check, IfUnwatched, Probe, Through};
 use std::sync::Arc;
 
 /// Interfaces that note what they are told: `eth0 web b1 down 11s`.
@@ -55,6 +55,7 @@ impl Noted {
 
 const CHECK: Check = Check {
     probe: Probe::Icmp,
+    through: Through::Backend,
     port: None,
     interval: Duration::from_secs(2),
     timeout: Duration::from_secs(1),
@@ -69,6 +70,7 @@ fn target(backend: &str, check: Check) -> Target {
         backend: backend.to_owned(),
         address: [10, 0, 0, 1].into(),
         port: 0,
+        way: None,
         check: Arc::new(check),
     }
 }

@@ -19,7 +19,11 @@ const KEPT: usize = 4 << 10;
 /// How long to wait for the rest of its output, once it has ended.
 const REST: Duration = Duration::from_millis(20);
 
-pub(super) async fn check(command: &[String], target: &Target) -> Result<(), Fault> {
+pub(super) async fn check(
+    command: &[String],
+    target: &Target,
+    mark: Option<u32>,
+) -> Result<(), Fault> {
     let [program, arguments @ ..] = command else {
         return Err(Fault::unknown("there is no program to run"));
     };
@@ -30,8 +34,10 @@ pub(super) async fn check(command: &[String], target: &Target) -> Result<(), Fau
         .args(arguments)
         .env("XDPCTL_SERVICE", &target.service)
         .env("XDPCTL_BACKEND", &target.backend)
-        .env("XDPCTL_ADDRESS", target.address.to_string())
+        .env("XDPCTL_ADDRESS", target.place().ip().to_string())
+        .env("XDPCTL_BACKEND_ADDRESS", target.address.to_string())
         .env("XDPCTL_PORT", target.port.to_string())
+        .envs(mark.map(|mark| ("XDPCTL_CHECK_MARK", mark.to_string())))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -10,7 +10,7 @@ pub(super) const LARGEST: usize = 64 << 10;
 const SHOWN: usize = 120;
 
 /// Why a check did not succeed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Failed(String),
     Unknown(String),

@@ -16,8 +16,13 @@ use super::tcp::connect;
 use super::tls::{self, Roots};
 use crate::ruleset::services::check::Http;
 
-pub(super) async fn check(place: SocketAddr, http: &Http, roots: &Roots) -> Result<(), Fault> {
-    let stream = connect(place).await?;
+pub(super) async fn check(
+    place: SocketAddr,
+    mark: Option<u32>,
+    http: &Http,
+    roots: &Roots,
+) -> Result<(), Fault> {
+    let stream = connect(place, mark).await?;
     match http.tls {
         None => ask(stream, place, http).await,
         Some(tls) => {

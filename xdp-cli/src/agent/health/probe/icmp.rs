@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::fault::Fault;
+use super::through::set_mark;
 
 /// A request: type, code, checksum, identifier, sequence number, and what comes back with it.
 const HEADER: usize = 8;
@@ -28,7 +29,7 @@ struct Family {
     reply: u8,
 }
 
-pub(super) async fn check(address: IpAddr) -> Result<(), Fault> {
+pub(super) async fn check(address: IpAddr, mark: Option<u32>) -> Result<(), Fault> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let family = match address {
@@ -46,6 +47,7 @@ pub(super) async fn check(address: IpAddr) -> Result<(), Fault> {
         },
     };
     let (socket, is_raw) = open(&family)?;
+    set_mark(&socket, mark)?;
     let place = SockaddrStorage::from(SocketAddr::new(address, 0));
     // Connected, it takes packets of that backend alone, and the errors that come back for it.
     connect(socket.as_raw_fd(), &place).map_err(io::Error::from)?;

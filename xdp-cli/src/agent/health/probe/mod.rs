@@ -5,6 +5,7 @@ mod fault;
 mod http;
 mod icmp;
 mod tcp;
+mod through;
 mod tls;
 mod udp;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use self::fault::Fault;
 use super::plan::Target;
 use crate::ruleset::services::check::Probe;
+pub use through::Through;
 pub use tls::Roots;
 
 /// What a check found.
@@ -32,9 +34,18 @@ pub enum Verdict {
 }
 
 /// Checks a backend, once. It takes no longer than the check's timeout.
-pub async fn check(target: &Target, roots: &Roots) -> Outcome {
+pub async fn check(target: &Target, roots: &Roots, through: &Through) -> Outcome {
     let begun = Instant::now();
-    let made = tokio::time::timeout(target.check.timeout, make(target, roots)).await;
+    let mark = match target.way.as_ref().map(|way| through.mark(way)).transpose() {
+        Ok(mark) => mark,
+        Err(why) => return Outcome { verdict: Verdict::Unknown(why), took: begun.elapsed() },
+    };
+    let made = tokio::time::timeout(target.check.timeout, make(target, roots, mark)).await;
+    // Where its packets did not leave, that nobody answered says nothing more.
+    let made = match (made, mark.and_then(|mark| through.fault(mark))) {
+        (Err(_) | Ok(Err(_)), Some(fault)) => Ok(Err(fault)),
+        (made, _) => made,
+    };
     let verdict = match made {
         Ok(Ok(())) => Verdict::Ok,
         Ok(Err(Fault::Failed(message))) => Verdict::Failed(message),
@@ -48,17 +59,18 @@ pub async fn check(target: &Target, roots: &Roots) -> Outcome {
     Outcome { verdict, took: begun.elapsed() }
 }
 
-async fn make(target: &Target, roots: &Roots) -> Result<(), Fault> {
+/// `mark` is what the check's packets are to have.
+async fn make(target: &Target, roots: &Roots, mark: Option<u32>) -> Result<(), Fault> {
     match &target.check.probe {
         Probe::Tcp { send, expect } => {
-            tcp::check(target.place(), send.as_deref(), expect.as_deref()).await
+            tcp::check(target.place(), mark, send.as_deref(), expect.as_deref()).await
         }
         Probe::Udp { send, expect } => {
-            udp::check(target.place(), send.as_deref(), expect.as_deref()).await
+            udp::check(target.place(), mark, send.as_deref(), expect.as_deref()).await
         }
-        Probe::Http(http) => http::check(target.place(), http, roots).await,
-        Probe::Icmp => icmp::check(target.address).await,
-        Probe::Exec { command } => exec::check(command, target).await,
+        Probe::Http(http) => http::check(target.place(), mark, http, roots).await,
+        Probe::Icmp => icmp::check(target.place().ip(), mark).await,
+        Probe::Exec { command } => exec::check(command, target, mark).await,
     }
 }
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{Outcome, Roots, Verdict, check};
+use super::{Outcome, Roots, Through, Verdict, check};
 use crate::agent::health::plan::Target;
-use crate::ruleset::services::check::{Check, Http, IfUnwatched, Probe, Tls};
+use crate::ruleset::services::check::{self as checks, Check, Http, IfUnwatched, Probe, Tls};
 
 const LONG: Duration = Duration::from_secs(30);
 /// For what never answers.
@@ -23,6 +23,7 @@ const SHORT: Duration = Duration::from_millis(200);
 fn outcome(place: SocketAddr, probe: Probe, timeout: Duration) -> Outcome {
     let check_of = Check {
         probe,
+        through: checks::Through::Backend,
         port: None,
         interval: LONG,
         timeout,
@@ -35,10 +36,11 @@ fn outcome(place: SocketAddr, probe: Probe, timeout: Duration) -> Outcome {
         backend: "b1".to_owned(),
         address: place.ip(),
         port: place.port(),
+        way: None,
         check: Arc::new(check_of),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(check(&target, &Roots::default()))
+    runtime.block_on(check(&target, &Roots::default(), &Through::default()))
 }
 
 fn verdict(place: SocketAddr, probe: Probe, timeout: Duration) -> Verdict {

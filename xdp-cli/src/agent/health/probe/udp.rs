@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::UdpSocket;
 
 use super::fault::{Fault, holds, shown};
+use super::through::set_mark;
 use crate::ruleset::services::check::Probe;
 
 /// Whether a backend passes that says nothing at all.
@@ -15,10 +16,12 @@ pub(super) fn may_be_silent(probe: &Probe) -> bool {
 
 pub(super) async fn check(
     place: SocketAddr,
+    mark: Option<u32>,
     send: Option<&str>,
     expect: Option<&str>,
 ) -> Result<(), Fault> {
     let socket = UdpSocket::bind(SocketAddr::new(unspecified(place.ip()), 0)).await?;
+    set_mark(&socket, mark)?;
     // Connected, it takes datagrams of that backend alone, and the errors that come back for it.
     socket.connect(place).await?;
     socket.send(send.unwrap_or_default().as_bytes()).await.map_err(unreachable)?;
