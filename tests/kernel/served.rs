@@ -328,4 +328,16 @@ fn status_tells_what_keeps_services_from_serving() {
     bench.attach(SERVICES);
     say(&bench, "up");
     assert_eq!(status(&bench)["problems"], json!([]));
+    // Then nobody says either that a packet is to an address that the host got later.
+    bench.lab().ip("dut", ["addr", "add", "203.0.113.2/24", "dev", "in0"]).success();
+    assert_eq!(
+        status(&bench)["problems"],
+        json!([
+            "this host has got 203.0.113.2 since the ruleset was loaded: what backends of service \
+                \"web\" answer there is taken for replies to clients, so checks from it fail; `xdpctl \
+                reload in0` takes it over"
+        ])
+    );
+    bench.attach(SERVICES);
+    assert_eq!(status(&bench)["problems"], json!([]));
 }

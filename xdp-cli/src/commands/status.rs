@@ -20,7 +20,7 @@ use crate::datapath::change::{kernel, pins};
 use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
-use crate::datapath::host::{assigned_ports, serving};
+use crate::datapath::host::{addresses, assigned_ports, serving};
 use crate::datapath::maps::dynamic;
 use crate::notation::{counted, duration, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
@@ -67,6 +67,7 @@ pub(super) fn of(
 ) -> Status {
     let mut status = view(attachment, carriers, outcomes);
     status.problems.extend(of_services(attachment));
+    status.problems.extend(of_new_addresses(namespace, attachment));
     status.problems.extend(of_replies(attachment));
     status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
@@ -167,6 +168,25 @@ fn of_services(attachment: &Attachment) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Addresses of this host that services do not know of.
+fn of_new_addresses(namespace: &Namespace, attachment: &Attachment) -> Option<String> {
+    let in_force = attachment.in_force().filter(|it| !it.metadata.backends.is_empty())?;
+    let known = &in_force.metadata.own;
+    let now = addresses::all().ok()?;
+    if now.iter().all(|address| known.contains(&address.ip)) {
+        return None;
+    }
+    // That it is not kept any more is told elsewhere.
+    let kept = namespace.kept_ruleset(attachment.key(), in_force).ok().flatten()?;
+    let (address, service) = serving::unknown_address(&kept.ruleset, known, &now)?;
+    Some(format!(
+        "this host has got {address} since the ruleset was loaded: what backends of service \"{}\" answer \
+         there is taken for replies to clients, so checks from it fail; `xdpctl reload {}` takes it over",
+        plain(&service.name),
+        word(&attachment.name())
+    ))
 }
 
 /// What keeps replies from passing as the ruleset says.

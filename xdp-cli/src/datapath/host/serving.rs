@@ -42,10 +42,6 @@ impl Host {
     /// Whether it has an address of a family by which others reach it. While it has none, its network
     /// is not set up yet, as when the machine starts: then what is missing may be about to come.
     fn is_set_up(&self, is_v6: bool) -> bool {
-        let is_own = |ip: IpAddr| match ip {
-            IpAddr::V4(ip) => ip.is_loopback(),
-            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
-        };
         self.addresses.iter().any(|it| it.ip.is_ipv6() == is_v6 && !is_own(it.ip))
     }
 
@@ -53,6 +49,14 @@ impl Host {
     fn networks(&self) -> PrefixSet {
         let networks = self.addresses.iter().filter(|it| it.prefix_length > 0);
         networks.map(|it| AnyPrefix::host(it.ip).around(it.prefix_length)).collect()
+    }
+}
+
+/// Whether it is an address by which nobody behind a router reaches the host.
+fn is_own(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
     }
 }
 
@@ -127,6 +131,26 @@ pub fn by_stack(ruleset: &Ruleset, own: &Interface, all: &[Interface]) -> io::Re
         });
     }
     Ok(notes)
+}
+
+/// An address that the host got since a ruleset was put in force, when it had those that are `known`, and a
+/// service whose backends' answers to it are taken for replies to a client: one of nat with a fixed next hop,
+/// where no route says that a packet is to this host.
+pub fn unknown_address<'a>(
+    ruleset: &'a Ruleset,
+    known: &[IpAddr],
+    now: &[Address],
+) -> Option<(IpAddr, &'a Service)> {
+    let usual = ruleset.service_settings.next_hop;
+    let new = now.iter().map(|it| it.ip).filter(|ip| !known.contains(ip) && !is_own(*ip));
+    let mut pairs = new.flat_map(|ip| ruleset.services.iter().map(move |service| (ip, service)));
+    pairs.find(|(ip, service)| {
+        let is_taken = |backend: &Backend| {
+            let is_fixed = backend.next_hop.unwrap_or(usual) != NextHop::Route;
+            is_fixed && backend.address.is_ipv6() == ip.is_ipv6()
+        };
+        service.mode == Mode::Nat && service.backends.iter().any(is_taken)
+    })
 }
 
 /// Something that stands in the way.
@@ -319,6 +343,23 @@ mod tests {
         // Where there is no IPv6, nothing says that it is off.
         let without = Host { forwarding: [Some(true), None], ..host(&[("2001:db8::1", 64)]) };
         assert_eq!(refused(&v6, &without), None);
+    }
+
+    #[test]
+    fn an_address_that_came_later() {
+        let known = [IpAddr::from([10, 0, 0, 254])];
+        let found = |service: &str, backend: &str, now: &[(&str, u8)]| {
+            let ruleset = ruleset(service, &format!("address = \"10.0.0.1\"\n{backend}"));
+            let found = unknown_address(&ruleset, &known, &host(now).addresses);
+            found.map(|(ip, service)| format!("{ip} {}", service.name))
+        };
+        let fixed = "next_hop = \"02:00:00:00:00:01\"";
+        let new = ("10.0.0.253", 24);
+        assert_eq!(found(NAT, fixed, &[NET, new]).unwrap(), "10.0.0.253 web");
+        assert_eq!(found(NAT, fixed, &[NET]), None);
+        assert_eq!(found(NAT, fixed, &[NET, ("127.0.0.2", 8), ("2001:db8::1", 64)]), None);
+        assert_eq!(found(NAT, "", &[NET, new]), None);
+        assert_eq!(found(DSR, fixed, &[NET, new]), None);
     }
 
     #[test]
