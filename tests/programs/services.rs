@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::lab::balancer::{BACKENDS, Balancer, DSR, DSR6, IN, NAT, NAT6, Shape};
@@ -129,6 +130,102 @@ fn nginx_and_curl_through_nat() {
         assert!(fs::read(&got).expect("a file") == contents, "{host}: what curl got");
     }
     assert_eq!(lab.sample(IN).verdicts["drop"].packets, 0);
+}
+
+/// A page that is checked through the service: it says 500, hangs, and is gone; and the process that checks is
+/// killed and started again.
+#[test]
+#[ignore = "needs what scripts/setup --programs installs"]
+fn nginx_is_checked_through_dsr() {
+    let mut lab = Balancer::new(Shape::Stick);
+    let check = "[service.check]\ntype = \"http\"\nthrough = \"service\"\npath = \"/health\"\n\
+                 body = \"well\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nfall = 2\nrise = 2";
+    let dsr = format!("mode = \"dsr\"\nprotocol = \"tcp\"\nport = 80\n{check}");
+    lab.attach(&service("web", DSR, &dsr, "", false));
+    let _tunnels = BACKENDS.map(|role| Tunnels::open(lab.lab(), role, GUE));
+    let directory = lab.directory().to_str().expect("UTF-8").to_owned();
+    // One process, which can be stopped.
+    let configuration = format!(
+        "daemon off; master_process off; user root; pid {directory}/NAME.pid; error_log stderr;
+         events {{ worker_connections 64; }}
+         http {{
+             access_log off; client_body_temp_path {directory}; proxy_temp_path {directory};
+             fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};
+             server {{
+                 listen {DSR}:80;
+                 location /who {{ return 200 \"NAME\\n\"; }}
+                 location /health {{
+                     if (-f {directory}/NAME.sick) {{ return 500; }}
+                     return 200 \"well\\n\";
+                 }}
+             }}
+         }}"
+    );
+    for role in BACKENDS {
+        let path = format!("{directory}/{role}.conf");
+        fs::write(path, at(&lab, role, &configuration)).expect("a file");
+    }
+    let file = format!("{directory}/NAME.conf");
+    let mut servers = at_each(&lab, "nginx", &["-e", "stderr", "-c", &file]);
+    await_listening(&lab, &mut servers, 80);
+    let start = || lab.lab().spawn_xdpctl("dut", ["health"]);
+    // Whom a connection for each of these comes to. All are answered.
+    let who = || {
+        let url = format!("http://{DSR}/who?[1-32]");
+        let args = ["-sS", "--fail", "--max-time", "60", "-H", "Connection: close", &url];
+        let lines: BTreeSet<String> =
+            run_at_client(&lab, "curl", &args).stdout.lines().map(str::to_owned).collect();
+        lines.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    let state = |backend: usize| {
+        let services = lab.xdpctl(["services", IN, "web", "--json"]).success().json();
+        let backend = &services[0]["backends"][backend];
+        format!("{} by {}", backend["state"], backend["by"]).replace('"', "")
+    };
+    let until = |backend: usize, expected: &str| {
+        let deadline = Instant::now() + patient(EVENT);
+        while state(backend) != expected {
+            assert!(
+                Instant::now() < deadline,
+                "b{}: {}, not {expected}",
+                backend + 1,
+                state(backend)
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let daemon = start();
+    until(0, "up by health");
+    until(1, "up by health");
+    assert_eq!(who(), "b1 b2");
+
+    let sick = Path::new(&directory).join("b1.sick");
+    fs::write(&sick, "").expect("a file");
+    until(0, "down by health");
+    assert_eq!(who(), "b2");
+    fs::remove_file(&sick).expect("that file");
+    until(0, "up by health");
+    assert_eq!(who(), "b1 b2");
+
+    servers[0].signal(Signal::SIGSTOP);
+    until(0, "down by health");
+    assert_eq!(who(), "b2");
+    for said in ["b1 is down: status 500", "b1 is up", "b1 is down: no answer within 200ms"] {
+        assert!(daemon.stderr().contains(said), "not: {said}\n{}", daemon.stderr());
+    }
+    // What it found stays when it is killed, and the next one goes on with that.
+    daemon.signal(Signal::SIGKILL);
+    assert_eq!(who(), "b2");
+    let daemon = start();
+    servers[0].signal(Signal::SIGCONT);
+    until(0, "up by health");
+    assert_eq!(who(), "b1 b2");
+    assert!(!daemon.stderr().contains("is down"), "{}", daemon.stderr());
+
+    servers[1].signal(Signal::SIGKILL);
+    until(1, "down by health");
+    assert_eq!(who(), "b1");
+    assert!(daemon.stderr().contains("b2 is down: connection refused"), "{}", daemon.stderr());
 }
 
 #[test]
