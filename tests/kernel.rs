@@ -9,6 +9,8 @@ mod lab;
 mod bypass;
 #[path = "kernel/capture/mod.rs"]
 mod capture;
+#[path = "kernel/caught.rs"]
+mod caught;
 #[path = "kernel/changes.rs"]
 mod changes;
 #[path = "kernel/configured.rs"]

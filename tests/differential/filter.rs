@@ -399,7 +399,10 @@ impl Filter {
         if let Some((source, _)) = kernel.packet.as_ref().and_then(addresses)
             && let Some((prefix, kind)) = dynamic::deciding(self.maps, full(source)).unwrap()
         {
-            entries.insert(source, RunTime { prefix, kind, expires_in_seconds: None, note: None });
+            entries.insert(
+                source,
+                RunTime { prefix, kind, expires_in_seconds: None, note: None, owner: None },
+            );
         }
         let image = self.image.as_ref().expect("a ruleset is in force");
         let judged = judgement::judge_beside(image, &entries, &self.sockets, self.link_type, frame);

@@ -51,6 +51,7 @@ fn metadata(number: u32) -> Metadata {
         number,
         lost: None,
         limit: None,
+        life: None,
     };
     Metadata { counted: vec![counted], ..Metadata::unbound(&Ruleset::default()) }
 }

@@ -214,6 +214,8 @@ impl Victim {
             "BAN_HOSTS_V6",
             "BAN_PREFIXES_V4",
             "BAN_PREFIXES_V6",
+            "CAUGHT",
+            "CAUGHT_COUNTERS",
             "CONNECTIONS",
             "COUNTERS",
             "ENTRY_COUNTERS",

@@ -16,13 +16,15 @@ use crate::lab::bench::{Bench, JUDGED, drop};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
-const PINS: [&str; 20] = [
+const PINS: [&str; 22] = [
     "BACKEND_STATES",
     "BAN_FILTERS",
     "BAN_HOSTS_V4",
     "BAN_HOSTS_V6",
     "BAN_PREFIXES_V4",
     "BAN_PREFIXES_V6",
+    "CAUGHT",
+    "CAUGHT_COUNTERS",
     "CONNECTIONS",
     "COUNTERS",
     "ENTRY_COUNTERS",

@@ -141,6 +141,8 @@ pub enum Action {
     Drop,
     Bounce,
     Redirect(Target),
+    /// For so many seconds.
+    Block(u32),
 }
 
 /// Where to redirect.
@@ -524,14 +526,20 @@ impl Rule {
             let lengths = lengths.map_or_else(String::new, |(v4, v6)| format!("/{v4},{v6}"));
             key("per", vec![quoted(format!("{per:?}").to_lowercase() + &lengths)]);
         }
+        let mut life = None;
         let (action, to) = match &self.action {
             Action::Pass => ("pass", None),
             Action::Drop => ("drop", None),
             Action::Bounce => ("bounce", None),
             Action::Redirect(Target::Name(name)) => ("redirect", Some(quoted(name))),
             Action::Redirect(Target::Index(index)) => ("redirect", Some(index.to_string())),
+            Action::Block(seconds) => {
+                life = Some(quoted(format!("{seconds}s")));
+                ("block", None)
+            }
         };
         key("action", vec![quoted(action)]);
+        key("for", life.into_iter().collect());
         key("to", to.into_iter().collect());
         key("set_source_mac", self.set_source_mac.iter().map(mac).collect());
         key("set_destination_mac", self.set_destination_mac.iter().map(mac).collect());

@@ -193,7 +193,7 @@ fn judge_read(
         opinion.reason = "rule";
         opinion.verdict = match rule.action {
             Action::Pass => "pass",
-            Action::Drop => "drop",
+            Action::Drop | Action::Block(_) => "drop",
             Action::Bounce => "tx",
             Action::Redirect(_) => "redirect",
         };
@@ -203,7 +203,7 @@ fn judge_read(
             destination_mac: rule.set_destination_mac,
         };
         opinion.sent = match &rule.action {
-            Action::Pass | Action::Drop => None,
+            Action::Pass | Action::Drop | Action::Block(_) => None,
             Action::Bounce => Some(sent(None)),
             Action::Redirect(to) => Some(sent(Some(to.clone()))),
         };
@@ -344,7 +344,8 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         || !rule.length.is_empty()
         || !rule.ttl.is_empty()
         || rule.fragment.is_some()
-        || rule.limit.is_some_and(|limit| limit.per != Per::Rule);
+        || rule.limit.is_some_and(|limit| limit.per != Per::Rule)
+        || matches!(rule.action, Action::Block(_));
     vlan && other_vlan
         && macs
         && match &frame.payload {

@@ -407,14 +407,15 @@ fn vlan(dice: &mut Dice) -> Vlan {
 
 /// A rule of the keys that say what a packet has.
 fn usual_rule(dice: &mut Dice, name: String) -> Rule {
-    let action = match dice.below(7) {
+    let action = match dice.below(8) {
         0 | 1 => Action::Pass,
         2..4 => Action::Drop,
         4 => Action::Bounce,
-        5 => Action::Redirect(Target::Name(dice.pick(&["eth1", "eth2", "br-lan.7"]).into())),
+        5 => Action::Block(dice.pick(&[1, 600, 86_400])),
+        6 => Action::Redirect(Target::Name(dice.pick(&["eth1", "eth2", "br-lan.7"]).into())),
         _ => Action::Redirect(Target::Index(dice.pick(&[2, 3, 2_147_483_647]))),
     };
-    let goes_out = !matches!(action, Action::Pass | Action::Drop);
+    let goes_out = matches!(action, Action::Bounce | Action::Redirect(_));
     let mut rule = Rule::new(name, action);
     if goes_out {
         rule.set_source_mac = dice.maybe(3, |dice| dice.pick(&MACS));

@@ -12,6 +12,7 @@ pub mod service_keys;
 pub mod services;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -390,6 +391,10 @@ pub enum RuleAction {
     },
     Bounce {
         rewrite: Rewrite,
+    },
+    /// Drops, and blocks the source for so long, as a run-time entry.
+    Block {
+        life: Duration,
     },
 }
 

@@ -96,6 +96,9 @@ pub const LINES_PER_LIMIT_SLOT: u32 = STATES_PER_SLOT / 8;
 pub const LIMIT_LINES: u32 = (LIMIT_SLOTS - 1) * LINES_PER_LIMIT_SLOT;
 pub const HEAVY_LINES: u32 = LINES_PER_LIMIT_SLOT;
 
+/// Slots of sources that rules caught: mebibytes, each with 8,192 places.
+pub const CAUGHT_SLOTS: u32 = 8;
+
 /// Instructions that the kernel's verifier may process for one of the programs
 /// (bpf_prog_info.verified_insns), on each supported kernel. The verifier gives up at a million;
 /// the rest is kept for kernels that need more for the same program.

@@ -91,7 +91,7 @@ pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// scratch that the filter shares with the programs that it goes on with, which another version's
 /// command line may load. It goes up with any change that an older program or command line would
 /// misread.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
@@ -181,6 +181,8 @@ pub mod flag {
     pub const LIMITS: u32 = 1 << 24;
     /// What answers the host passes where the default would drop it; only with [`DEFAULT_DROP`].
     pub const REPLIES: u32 = 1 << 25;
+    /// Some rule blocks the sources of what it matches.
+    pub const CATCHES: u32 = 1 << 26;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.
@@ -433,7 +435,8 @@ pub struct Action {
     pub set_source_mac: u8,
     pub set_destination_mac: u8,
     pub reserved: u8,
-    /// Index into the map `REDIRECTS`, if the rule redirects.
+    /// Index into the map `REDIRECTS`, if the rule redirects; the first line of its
+    /// [`Sentence`](crate::filter::caught::Sentence), if it blocks.
     pub slot: u32,
     /// The rule's counter, and its counter for packets that it could not redirect: each a
     /// [`crate::stats::counter::CounterId`].
@@ -493,6 +496,8 @@ pub enum ActionKind {
     Pass = 1,
     Bounce = 2,
     Redirect = 3,
+    /// Drops, and blocks the source for a while.
+    Block = 4,
 }
 
 impl TryFrom<u8> for ActionKind {
@@ -505,6 +510,7 @@ impl TryFrom<u8> for ActionKind {
             1 => Self::Pass,
             2 => Self::Bounce,
             3 => Self::Redirect,
+            4 => Self::Block,
             other => return Err(other),
         })
     }

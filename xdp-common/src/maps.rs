@@ -10,9 +10,10 @@
 //! Two more maps of the program stand in [`crate::capture::slot`], which says why.
 
 use crate::capacity::{
-    CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, LIMIT_SLOTS, MAX_OWNER_NAME,
-    MAX_OWNERS, REDIRECT_SLOTS, STATE_SLOTS,
+    CAUGHT_SLOTS, CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, LIMIT_SLOTS,
+    MAX_OWNER_NAME, MAX_OWNERS, REDIRECT_SLOTS, STATE_SLOTS,
 };
+use crate::filter::caught;
 use crate::filter::dynamic::{self, EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
 use crate::filter::tracking::Memory;
 use crate::image::Extent;
@@ -282,6 +283,25 @@ macro_rules! for_each_map {
                 inner: Some(MEMORY),
                 replace: Kept,
                 explain: Shared,
+            }
+            /// Sources that rules with `action = "block"` caught (`filter::caught`). Made by the command line
+            /// with the first such rule, written by the program, and by the command line where it removes
+            /// entries. A question does not write there.
+            CAUGHT caught {
+                declared: ArrayOfMaps<MemoryMap, { CAUGHT_SLOTS as usize }>,
+                created: MapDefinition::of_maps(CAUGHT_SLOTS as usize),
+                inner: Some(MEMORY),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// Packets that caught sources sent, in pages: a counter for each place. Made with the map
+            /// above, added to by the program, read by the command line.
+            CAUGHT_COUNTERS caught_counters {
+                declared: ArrayOfMaps<EntryCounterPage, { caught::COUNTER_PAGES }>,
+                created: MapDefinition::of_maps(caught::COUNTER_PAGES),
+                inner: Some(ENTRY_COUNTER_PAGE),
+                replace: Kept,
+                explain: Own,
             }
             /// Whether bypass is on, whether there are run-time entries, and how their filters are
             /// asked. Written by the command line through memory. The program reads bypass once a

@@ -28,8 +28,10 @@ pub const REJECT: u32 = 7;
 pub const LIMITS: u32 = 8;
 /// The program that asks whether a packet answers what this host has open.
 pub const REPLIES: u32 = 9;
+/// The program that blocks the source of a packet.
+pub const CATCH: u32 = 10;
 /// How many places there are.
-pub const COUNT: usize = 10;
+pub const COUNT: usize = 11;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -50,10 +52,13 @@ pub enum Group {
     Limits,
     /// For replies.
     Replies,
+    /// For rules that block sources.
+    Catch,
 }
 
 impl Group {
-    pub const ALL: [Self; 4] = [Self::Names, Self::Services, Self::Limits, Self::Replies];
+    pub const ALL: [Self; 5] =
+        [Self::Names, Self::Services, Self::Limits, Self::Replies, Self::Catch];
 
     /// The programs, with their places. Groups may share programs.
     pub const fn programs(self) -> &'static [(u32, &'static str)] {
@@ -69,6 +74,7 @@ impl Group {
             ],
             Self::Limits => &[(LIMITS, "xdpctl_limits")],
             Self::Replies => &[(REPLIES, "xdpctl_replies")],
+            Self::Catch => &[(CATCH, "xdpctl_catch")],
         }
     }
 
@@ -84,6 +90,7 @@ impl Group {
             Self::Services => flag::SERVICES,
             Self::Limits => flag::LIMITS,
             Self::Replies => flag::REPLIES,
+            Self::Catch => flag::CATCHES,
         }
     }
 }
@@ -145,7 +152,7 @@ mod tests {
     #[test]
     fn a_ruleset_needs_what_its_flags_say() {
         assert_eq!(Needs::of(0), Needs::NONE);
-        let all = flag::DOMAINS | flag::SERVICES | flag::LIMITS | flag::REPLIES;
+        let all = flag::DOMAINS | flag::SERVICES | flag::LIMITS | flag::REPLIES | flag::CATCHES;
         assert_eq!(Needs::of(!all), Needs::NONE);
         assert_eq!(Needs::NONE.programs().count(), 0);
         let names = Needs::of(flag::DOMAINS | flag::RULES);

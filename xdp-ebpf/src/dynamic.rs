@@ -2,6 +2,10 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::maps::lpm_trie::Key;
+use xdp_common::capacity::CAUGHT_SLOTS;
+use xdp_common::filter::caught::{
+    self, BUCKET_WORDS, BUCKETS, BUCKETS_PER_SLOT, Bucket, Buckets, MAX_CAUGHT,
+};
 use xdp_common::filter::dynamic::{
     COUNTERS_PER_BLOCK, CounterPlace, Deciding, DynamicEntries, EntryTable, EntryTables,
     FILTER_WORDS, Place, Switches, Value, deciding_v4, deciding_v6, flag,
@@ -10,8 +14,8 @@ use xdp_common::packet::Network;
 use xdp_common::verifier::{black_box, name};
 
 use crate::maps::{
-    BAN_FILTERS, BAN_HOSTS_V4, BAN_HOSTS_V6, BAN_PREFIXES_V4, BAN_PREFIXES_V6, ENTRY_COUNTERS,
-    OWNERS, RECORDS, SWITCHES,
+    BAN_FILTERS, BAN_HOSTS_V4, BAN_HOSTS_V6, BAN_PREFIXES_V4, BAN_PREFIXES_V6, CAUGHT,
+    CAUGHT_COUNTERS, ENTRY_COUNTERS, OWNERS, RECORDS, SWITCHES,
 };
 
 /// The entries in force, and bypass. A packet pays for a load and a branch to ask for bypass; where
@@ -73,6 +77,13 @@ pub extern "C" fn entry_v6(upper: u64, lower: u64) -> u32 {
     deciding_v6(&KernelTables { switches }, [upper, lower]).0
 }
 
+/// Asks for a source that rules caught, by its key, and returns a [`Deciding`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn entry_caught(key: u64) -> u32 {
+    caught::deciding(&Caught, key).0
+}
+
 /// Counts a packet to the entry that decided it, by the entry's counter; 0 counts nothing.
 #[inline(always)]
 pub fn count(counter: u32) {
@@ -87,6 +98,9 @@ pub fn count(counter: u32) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn entry_decided(counter: u32) -> u32 {
+    if counter & caught::COUNTER != 0 {
+        return count_caught(counter & (MAX_CAUGHT - 1));
+    }
     let Some(place) = CounterPlace::of(counter) else { return 0 };
     let Some(block) = ENTRY_COUNTERS.get_value_ptr_mut(place.page, &place.block) else { return 0 };
     // A black box, or LLVM drops the bound that the verifier has to see.
@@ -95,6 +109,51 @@ pub extern "C" fn entry_decided(counter: u32) -> u32 {
     // itself there.
     unsafe { *block.cast::<u64>().add(word) += 1 };
     1
+}
+
+/// Adds a packet to the counter of a place that a caught source has.
+#[inline(always)]
+fn count_caught(place: u32) -> u32 {
+    let Some(bucket) = caught_bucket(place / caught::PLACES as u32) else { return 0 };
+    let at = CounterPlace::at(place);
+    let Some(block) = CAUGHT_COUNTERS.get_value_ptr_mut(at.page, &at.block) else { return 0 };
+    let word = black_box(at.word as u64) as usize & (COUNTERS_PER_BLOCK - 1);
+    let taken = bucket[caught::TAKEN + place as usize % caught::PLACES].load();
+    // SAFETY: as in `entry_decided`.
+    let counter = unsafe { &mut *block.cast::<u64>().add(word) };
+    *counter = caught::counted(*counter, taken);
+    1
+}
+
+/// A bucket of caught sources.
+#[inline(always)]
+fn caught_bucket(number: u32) -> Option<&'static Bucket> {
+    let number = number & (BUCKETS - 1);
+    let memory = CAUGHT.get(number / BUCKETS_PER_SLOT % CAUGHT_SLOTS)?.get(0)?;
+    let place = black_box(u64::from(number)) as usize & (BUCKETS_PER_SLOT as usize - 1);
+    // SAFETY: masked to the map's buckets. Other CPUs write there too, word by word, and any bits are a bucket.
+    Some(unsafe { &*memory.as_ptr().add(place * BUCKET_WORDS).cast::<Bucket>() })
+}
+
+/// The sources that rules caught.
+pub struct Caught;
+
+impl Buckets for Caught {
+    #[inline(always)]
+    fn bucket(&self, number: u32) -> Option<&Bucket> {
+        caught_bucket(number)
+    }
+
+    #[inline(always)]
+    fn secret(&self) -> u64 {
+        SWITCHES.get(0).map_or(0, |switches| switches.multipliers[0])
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() }
+    }
 }
 
 struct KernelTables {
@@ -194,6 +253,11 @@ impl EntryTables for KernelTables {
         // SAFETY: a length and 16 bytes, which is what the key is made of, lie behind the padding.
         let key = unsafe { &*(&raw const key.length).cast::<Key<[u8; 16]>>() };
         BAN_PREFIXES_V6.get_value_ptr_mut(0, key).map(InKernel)
+    }
+
+    #[inline(always)]
+    fn caught(&self, key: u64) -> Deciding {
+        Deciding(entry_caught(key))
     }
 
     #[inline(always)]

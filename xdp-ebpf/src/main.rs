@@ -12,6 +12,7 @@
 
 mod action;
 mod capture;
+mod catch;
 mod dynamic;
 mod exit;
 mod frame;

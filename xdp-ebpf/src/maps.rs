@@ -3,9 +3,10 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use xdp_common::capacity::{
-    CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, LIMIT_SLOTS, MAX_OWNERS,
-    REDIRECT_SLOTS, STATE_SLOTS,
+    CAUGHT_SLOTS, CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, LIMIT_SLOTS,
+    MAX_OWNERS, REDIRECT_SLOTS, STATE_SLOTS,
 };
+use xdp_common::filter::caught;
 use xdp_common::filter::dynamic::{self, CounterBlock, EntryFilter, Switches, Value};
 use xdp_common::filter::tracking::Memory;
 use xdp_common::image::Extent;

@@ -36,6 +36,8 @@ pub fn ask(ctx: &XdpContext, scratch: &Scratch) -> bool {
     }
     if scratch.onward & onward::SERVICES != 0 {
         go_on::<{ stages::SERVICES }>(ctx);
+    } else if scratch.onward & onward::CATCH != 0 {
+        go_on::<{ stages::CATCH }>(ctx);
     } else {
         go_on::<{ stages::REPLIES }>(ctx);
     }

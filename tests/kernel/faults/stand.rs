@@ -12,7 +12,7 @@ use super::shim::{self, Ran, Refusal};
 use super::state::{self, topology};
 use crate::lab::Background;
 use crate::lab::bench::{Bench, JUDGED};
-use crate::lab::frame::udp4;
+use crate::lab::frame::{udp4, udp6};
 use crate::lab::patience::{EVENT, patient};
 
 /// The ruleset before, with a redirect to an interface that needs a pass program, so that putting it may
@@ -46,6 +46,22 @@ const NAMES: &str = r#"
     [[domains]]
     name = "names"
     names = ["drop.example"]
+    [[rule]]
+    name = "on"
+    destination_port = 7
+    action = "redirect"
+    to = "out0"
+"#;
+
+const BLOCKING: &str = r#"
+    [policy]
+    default = "drop"
+    [[rule]]
+    name = "trap"
+    protocol = "udp"
+    destination_port = 23
+    action = "block"
+    for = "1h"
     [[rule]]
     name = "on"
     destination_port = 7
@@ -104,6 +120,7 @@ impl Stand {
         bench.write("new.toml", NEW);
         bench.write("names.toml", NAMES);
         bench.write("limited.toml", LIMITED);
+        bench.write("blocking.toml", BLOCKING);
         bench.write("services.toml", SERVICES);
         let through = "type = \"exec\"\nthrough = \"service\"";
         let through = SERVICES.replace("\"nat\"", "\"dsr\"").replace("type = \"exec\"", through);
@@ -115,7 +132,8 @@ impl Stand {
         Self { sends: true, ..Self::new() }
     }
 
-    /// Arguments, in which `OLD`, `NEW`, `NAMES`, `SERVICES`, `THROUGH`, `LIMITED` and `METRICS` are files.
+    /// Arguments, in which `OLD`, `NEW`, `NAMES`, `SERVICES`, `THROUGH`, `LIMITED`, `BLOCKING` and `METRICS`
+    /// are files.
     pub fn args(&self, args: &[&str]) -> Vec<String> {
         let path = |name: &str| self.bench.directory().join(name).display().to_string();
         let arg = |arg: &&str| match *arg {
@@ -123,6 +141,7 @@ impl Stand {
             "NEW" => path("new.toml"),
             "NAMES" => path("names.toml"),
             "LIMITED" => path("limited.toml"),
+            "BLOCKING" => path("blocking.toml"),
             "SERVICES" => path("services.toml"),
             "THROUGH" => path("through.toml"),
             "METRICS" => path("in0.prom"),
@@ -197,6 +216,26 @@ impl Stand {
     pub fn with_limits(&self) {
         self.attached();
         self.xdpctl(&["reload", JUDGED, "-c", "LIMITED"]);
+    }
+
+    /// As [`Self::attached`], with a rule that has blocked a source of each family.
+    pub fn with_caught(&self) {
+        self.attached();
+        if self.caught() == 0 {
+            self.xdpctl(&["reload", JUDGED, "-c", "BLOCKING"]);
+        }
+        for frame in [udp4("10.7.7.7", "10.0.0.2", 9, 23), udp6("2001:db8:7::7", "::2", 9, 23)] {
+            self.bench.port("src0").send(&frame.build());
+        }
+        let deadline = Instant::now() + patient(EVENT);
+        while self.caught() < 2 {
+            assert!(Instant::now() < deadline, "nobody is blocked");
+        }
+    }
+
+    fn caught(&self) -> usize {
+        let listed = self.bench.xdpctl(["bans", JUDGED, "--owner", "rule:trap", "--json"]);
+        listed.success().json().as_array().map_or(0, Vec::len)
     }
 
     pub fn bypassed(&self) {

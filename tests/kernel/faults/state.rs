@@ -114,7 +114,7 @@ pub fn attachment(bench: &Bench) -> Attachment {
 
 /// Frames from a listed source, from one with a run-time entry, from two that may get one (one of
 /// each family), and from another source; and one for a service, where there is one.
-fn frames() -> [Frame; 6] {
+fn frames() -> [Frame; 8] {
     [
         udp4("10.1.0.1", "192.0.2.1", 1024, 9),
         udp4("10.9.0.1", "192.0.2.1", 1024, 9),
@@ -122,6 +122,8 @@ fn frames() -> [Frame; 6] {
         udp6("2001:db8:9::1", "2001:db8::1", 1024, 9),
         udp4("10.2.0.1", "192.0.2.1", 1024, 9),
         tcp4("10.2.0.1", "10.5.0.1", 1024, 80),
+        udp4("10.7.7.7", "192.0.2.1", 1024, 9),
+        udp6("2001:db8:7::8", "2001:db8::1", 1024, 9),
     ]
 }
 

@@ -368,6 +368,21 @@ fn reload_to_limits() {
     stand.check_new(&row, &known.calls);
 }
 
+/// As [`reload_to_limits`].
+#[test]
+fn reload_to_blocks() {
+    let stand = Stand::new();
+    stand.attached();
+    let known = stand.run(&stand.args(&["reload", JUDGED, "-c", "NEW"]), None);
+    known.output.success();
+    let row = Row {
+        args: &["reload", JUDGED, "-c", "BLOCKING"],
+        prepare: Stand::attached_anew,
+        leaves: Leaves::AsItWas,
+    };
+    stand.check_new(&row, &known.calls);
+}
+
 /// As [`attach`], but for what lists of names need.
 #[test]
 fn attach_with_names() {
@@ -490,6 +505,25 @@ fn unblock() {
         args: &["unblock", JUDGED, "10.9.0.1", "2001:db8:9::1"],
         prepare: Stand::with_entries,
         leaves: Leaves::AsItWas,
+    });
+}
+
+/// Of a source that a rule blocked.
+#[test]
+fn unblock_what_a_rule_put() {
+    Stand::new().check(&Row {
+        args: &["unblock", JUDGED, "10.7.7.7", "2001:db8:7::/64"],
+        prepare: Stand::with_caught,
+        leaves: Leaves::AsItWas,
+    });
+}
+
+#[test]
+fn bans_of_a_rule() {
+    Stand::new().check(&Row {
+        args: &["bans", JUDGED, "--owner", "rule:trap", "--json"],
+        prepare: Stand::with_caught,
+        leaves: Leaves::Looked,
     });
 }
 

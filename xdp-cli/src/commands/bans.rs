@@ -12,7 +12,7 @@ use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::error::{Error, Result};
-use crate::datapath::maps::dynamic::{self, Seen, Store};
+use crate::datapath::maps::dynamic::{self, Seen, Store, caught};
 use crate::event::What;
 use crate::notation::{counted, plain, word};
 use crate::views::entries::{Listed, json, text};
@@ -26,6 +26,9 @@ pub fn run(args: &Bans, session: &mut Session<'_>) -> std::result::Result<(), Fa
     holders::tell_left_out(&left_out, session);
     for one in all.iter().filter(|one| !one.not_in_force.is_empty()) {
         tell_not_in_force(one, args.owner.as_deref(), session);
+    }
+    for warning in all.iter().filter_map(|one| one.not_caught.as_ref()) {
+        session.reporter.warning(warning, None);
     }
     let without_notes = all.iter().find_map(|one| one.without_notes.clone());
     let listed = all.into_iter().map(|one| (one.name, one.listed)).collect();
@@ -41,6 +44,8 @@ struct Found {
     not_in_force: Vec<IpPrefix>,
     /// A command is changing entries, or was killed while it did.
     changing: bool,
+    /// That rules could not block some sources, if so.
+    not_caught: Option<String>,
 }
 
 /// Looks without the lock, so that this waits for no other command. Only where a command seems to
@@ -87,7 +92,8 @@ fn of(namespace: &Namespace, attachment: &Attachment, owner: Option<&str>) -> Re
     // What is in force can be shown even if the file cannot be read: the next attach says so.
     let kept = Persisted::read(&attachment.name());
     let not_in_force = kept.map_or_else(|_| Vec::new(), |kept| kept.not_in_force(&listed, owner));
-    Ok(Found { name: attachment.name(), listed, without_notes, not_in_force, changing })
+    let not_caught = caught::lately_lost(maps)?;
+    Ok(Found { name: attachment.name(), listed, without_notes, not_in_force, changing, not_caught })
 }
 
 fn tell_not_in_force(one: &Found, owner: Option<&str>, session: &mut Session<'_>) {

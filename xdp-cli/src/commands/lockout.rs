@@ -161,12 +161,38 @@ pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let Ok(link_type) = coming.interface.link_type() else { return Vec::new() };
     let role = role(coming.interface);
     let mut warnings = ground(coming, &RunTimeEntries::default(), link_type).warnings(&role);
+    warnings.extend(may_block(coming, link_type));
     if coming.ruleset.policy.asks_replies()
         && let Some((message, hint)) = replying::forwarded(&coming.interface.name)
     {
         warnings.push(Warning { message, hint });
     }
     warnings
+}
+
+/// Warns of a rule that would block the peer of a connection that this command runs in, were it over the rule's limit.
+fn may_block(coming: &Coming<'_>, link_type: LinkType) -> Option<Warning> {
+    if !coming.metadata.counted.iter().any(|counted| counted.life.is_some()) {
+        return None;
+    }
+    let connections = ssh::connections();
+    let interfaces = Interface::all().unwrap_or_default();
+    let addresses = addresses::all().unwrap_or_default();
+    connections.iter().find_map(|connection| {
+        let Connection { peer, own, evidence } = connection;
+        let vlan = comes_by(connection, coming.interface, &interfaces, &addresses)?;
+        let entries = coming.maps.and_then(|maps| entries(maps, peer.ip())).unwrap_or_default();
+        let (rule, limit) = ground(coming, &entries, link_type).may_block(*peer, *own, vlan)?;
+        let (rule, peer) = (plain(&rule), peer.ip());
+        Some(Warning {
+            message: format!(
+                "rule \"{rule}\" blocks {peer}, where the connection that this command runs in comes from \
+                 (by {evidence}), as soon as it is over {}",
+                limit.rate
+            ),
+            hint: format!("let {peer} in by an [[allowlist]], which is asked before the rules"),
+        })
+    })
 }
 
 /// The same warnings for a configuration that is only checked. They are for the interface that the
@@ -219,7 +245,10 @@ fn entries(maps: &Maps, ip: IpAddr) -> Option<RunTimeEntries> {
     let source = packet_address(ip);
     let (prefix, kind) = dynamic::deciding(maps, full(source)).ok().flatten()?;
     let mut entries = RunTimeEntries::default();
-    entries.insert(source, RunTime { prefix, kind, expires_in_seconds: None, note: None });
+    entries.insert(
+        source,
+        RunTime { prefix, kind, expires_in_seconds: None, note: None, owner: None },
+    );
     Some(entries)
 }
 

@@ -22,6 +22,7 @@ use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
 use crate::datapath::host::{addresses, assigned_ports, serving};
 use crate::datapath::maps::dynamic;
+use crate::datapath::maps::dynamic::caught;
 use crate::notation::{counted, duration, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
 
@@ -69,9 +70,19 @@ pub(super) fn of(
     status.problems.extend(of_services(attachment));
     status.problems.extend(of_new_addresses(namespace, attachment));
     status.problems.extend(of_replies(attachment));
+    status.problems.extend(not_caught(attachment));
     status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
     status
+}
+
+/// That rules that block sources had no place for some, a short while ago.
+fn not_caught(attachment: &Attachment) -> Option<String> {
+    let (maps, _) = attachment.readable().ok()?;
+    match caught::lately_lost(maps) {
+        Ok(lost) => lost,
+        Err(error) => Some(with_hint(error)),
+    }
 }
 
 /// How many changed files are named; the rest are counted.

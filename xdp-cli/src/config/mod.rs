@@ -35,6 +35,7 @@ pub(crate) mod spelling;
 mod syntax;
 mod table;
 mod taken;
+mod time;
 mod value;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use super::report::{Report, quote};
 use crate::ruleset::{
-    Excluded, Fragment, Matches, Prefix, Prefixes, Protocol, Rule, TcpFlags, Vlan,
+    Excluded, Fragment, Matches, Prefix, Prefixes, Protocol, Rule, RuleAction, TcpFlags, Vlan,
 };
 
 /// How many pairs of values are compared at most. Without a limit, thousands of rules with
@@ -17,14 +17,15 @@ const TCP: u8 = 6;
 /// Warns of rules that never match. `places` are the places of the rules.
 pub(super) fn warn(rules: &[Rule], places: &[usize], report: &mut Report<'_>) {
     let all = Matches::default();
-    // A rule with a limit leaves what is under to the others.
-    let catch_all = rules.iter().position(|rule| rule.matches == all && rule.limit.is_none());
+    // A rule with a limit leaves what is under to the others; one that blocks, what is not IP.
+    let takes_all =
+        |rule: &Rule| rule.limit.is_none() && !matches!(rule.action, RuleAction::Block { .. });
+    let catch_all = rules.iter().position(|rule| rule.matches == all && takes_all(rule));
     let asked = catch_all.map_or(rules.len(), |last| last + 1);
     let mut comparing = Comparing { left: MOST_COMPARISONS };
     for later in 1..asked {
-        let covers = |rule: &Rule| {
-            rule.limit.is_none() && comparing.covers(&rule.matches, &rules[later].matches)
-        };
+        let covers =
+            |rule: &Rule| takes_all(rule) && comparing.covers(&rule.matches, &rules[later].matches);
         if let Some(earlier) = rules[..later].iter().position(covers) {
             report.warning(
                 places[later],

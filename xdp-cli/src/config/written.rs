@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::Serialize;
 
 use super::qtype;
-use super::service::time;
+use super::time;
 use crate::notation::steers;
 use crate::ruleset::domains::DomainList;
 use crate::ruleset::limits::{Limit, Quantity};
@@ -326,6 +326,7 @@ fn write_limit(settings: &mut Settings, limit: &Limit) {
 }
 
 fn write_action(settings: &mut Settings, action: &RuleAction) {
+    let mut life = None;
     let (word, to, rewrite) = match action {
         RuleAction::Pass => ("pass", None, None),
         RuleAction::Drop => ("drop", None, None),
@@ -334,8 +335,15 @@ fn write_action(settings: &mut Settings, action: &RuleAction) {
             ("redirect", Some(to), Some(rewrite))
         }
         RuleAction::Bounce { rewrite } => ("bounce", None, Some(rewrite)),
+        RuleAction::Block { life: blocked } => {
+            life = Some(*blocked);
+            ("block", None, None)
+        }
     };
     settings.add("action", Value::text(word));
+    if let Some(life) = life {
+        settings.add("for", Value::Text(time::text(life)));
+    }
     match to {
         Some(RedirectTarget::Name(name)) => settings.add("to", Value::text(name)),
         Some(RedirectTarget::Index(index)) => settings.add("to", Value::Number(*index)),

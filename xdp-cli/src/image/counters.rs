@@ -69,12 +69,18 @@ pub fn assign(
             RuleAction::Drop => "drop",
             RuleAction::Redirect { .. } => "redirect",
             RuleAction::Bounce { .. } => "bounce",
+            RuleAction::Block { .. } => "block",
         };
-        (&rule.name, Kind::Rule, action, None, rule.limit)
+        let life = match rule.action {
+            RuleAction::Block { life } => Some(life),
+            _ => None,
+        };
+        (&rule.name, Kind::Rule, action, None, (rule.limit, life))
     });
-    let lists = lists.map(|(name, kind, action, entries)| (name, kind, action, entries, None));
+    let lists =
+        lists.map(|(name, kind, action, entries)| (name, kind, action, entries, (None, None)));
     let mut counted = Vec::new();
-    for (name, kind, action, entries, limit) in lists.chain(rules) {
+    for (name, kind, action, entries, (limit, life)) in lists.chain(rules) {
         let old = kept.get(&(name.as_str(), kind));
         let number = old.map_or_else(&mut fresh, |old| old.number);
         let old_lost = old.and_then(|old| old.lost);
@@ -85,7 +91,7 @@ pub fn assign(
             LimitCounted { limit, under }
         });
         let (name, action) = (name.clone(), action.to_owned());
-        counted.push(Counted { name, kind, action, entries, number, lost, limit });
+        counted.push(Counted { name, kind, action, entries, number, lost, limit, life });
     }
     // The counters of a service lie side by side.
     let mut used = taken;
@@ -110,6 +116,7 @@ pub fn assign(
             number,
             lost: None,
             limit: None,
+            life: None,
         });
     }
     used.extend(counted.iter().flat_map(Counted::numbers));

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xdp_common::capacity::COUNTERS_OF_SERVICE;
@@ -136,6 +137,8 @@ pub struct Counted {
     pub lost: Option<u32>,
     /// The limit of a rule; `None` if it has none.
     pub limit: Option<LimitCounted>,
+    /// How long a rule blocks the source of what it matches; `None` if it does not.
+    pub life: Option<Duration>,
 }
 
 /// A rule's limit, and the counter of what is under. What is over, the rule's own counter has.

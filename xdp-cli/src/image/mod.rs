@@ -3,6 +3,7 @@
 //! Pure: the same ruleset and the same bindings give the same image, and no kernel is asked.
 //! `xdp_common::image` has the layout.
 
+pub mod caught;
 pub mod counters;
 pub mod domains;
 mod filter;
@@ -138,8 +139,9 @@ impl Image {
             domains.write_near(&mut header, &mut lines);
         }
         let limits = compile_limits(ruleset, metadata, &mut header, &mut lines);
+        let sentences = compile_sentences(ruleset, &mut header, &mut lines);
         header.actions = lines.next();
-        compile_actions(ruleset, metadata, &limits, &mut lines);
+        compile_actions(ruleset, metadata, &limits, &sentences, &mut lines);
         header.memberships = lines.next();
         for membership in &table.memberships {
             lines.push(membership.to_line());
@@ -293,14 +295,34 @@ fn compile_limits(
     limits.collect()
 }
 
-fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, limits: &[u32], lines: &mut LineWriter) {
+/// Writes what rules that block sources make: for each rule the first line of that, 0 where it does not block.
+fn compile_sentences(ruleset: &Ruleset, header: &mut Header, lines: &mut LineWriter) -> Vec<u32> {
+    let sentences = ruleset.rules.iter().map(|rule| {
+        let RuleAction::Block { life } = rule.action else { return 0 };
+        header.flags |= flag::CATCHES;
+        let life = u64::try_from(life.as_nanos()).unwrap_or(u64::MAX);
+        let [first, second] = caught::sentence(&rule.name, life).to_lines();
+        let place = lines.push(first);
+        lines.push(second);
+        place
+    });
+    sentences.collect()
+}
+
+fn compile_actions(
+    ruleset: &Ruleset,
+    metadata: &Metadata,
+    limits: &[u32],
+    sentences: &[u32],
+    lines: &mut LineWriter,
+) {
     let counted = metadata.counted.iter().filter(|counted| counted.kind == Kind::Rule);
     let actions: Vec<[u64; 4]> = ruleset
         .rules
         .iter()
         .zip(counted)
-        .zip(limits)
-        .map(|((rule, counted), &limit)| {
+        .zip(limits.iter().zip(sentences))
+        .map(|((rule, counted), (&limit, &sentence))| {
             let mut action = Action {
                 limit,
                 counter: CounterId::new(counted.number).0,
@@ -319,6 +341,10 @@ fn compile_actions(ruleset: &Ruleset, metadata: &Metadata, limits: &[u32], lines
                 RuleAction::Bounce { rewrite } => {
                     action.kind = ActionKind::Bounce as u8;
                     *rewrite
+                }
+                RuleAction::Block { .. } => {
+                    (action.kind, action.slot) = (ActionKind::Block as u8, sentence);
+                    Rewrite::default()
                 }
                 RuleAction::Redirect { to, rewrite, .. } => {
                     action.kind = ActionKind::Redirect as u8;

@@ -15,7 +15,7 @@ use xdp_common::packet::transport::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use super::interval_tree::LineWriter;
 use super::intervals::{Address, fold_nested};
 use super::lpm::{self, TooLarge, Valued};
-use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule};
+use crate::ruleset::{Matches, Prefix, Prefixes, Protocol, Rule, RuleAction};
 use accepted::{Carried, FRAGMENTS};
 
 /// The number of classes that an image has room for: pages hold them as 16-bit numbers.
@@ -242,7 +242,9 @@ impl<'a> Rules<'a> {
         header.unknown_protocol_class = self.classes.class(unknown)?;
         let mut not_ip = self.vector(|matches| !accepted::asks_ip(matches));
         for (index, rule) in self.rules.iter().enumerate() {
-            if rule.limit.is_some_and(|limit| limit.per.asks_ip()) {
+            // Nobody sent what has no source.
+            let blocks = matches!(rule.action, RuleAction::Block { .. });
+            if blocks || rule.limit.is_some_and(|limit| limit.per.asks_ip()) {
                 clear(&mut not_ip, index);
             }
         }

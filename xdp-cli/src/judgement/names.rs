@@ -11,6 +11,7 @@ use xdp_common::stats::verdict::{Reason, Verdict};
 use super::answer::Answer;
 use super::dns;
 use crate::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use crate::image::caught;
 use crate::image::limits;
 use crate::image::metadata::{Kind, Metadata, Redirect};
 use crate::ruleset::RedirectTarget;
@@ -31,6 +32,8 @@ pub struct RunTime {
     /// `None` if it does not expire.
     pub expires_in_seconds: Option<u64>,
     pub note: Option<String>,
+    /// Who put it, where that is a rule: `rule:NAME`.
+    pub owner: Option<String>,
 }
 
 /// What is known about a ruleset beside its image.
@@ -154,6 +157,14 @@ impl Names {
             }
             explained.rule = Some(name);
         }
+        let mut counted = self.metadata.counted.iter();
+        let rule = counted.find(|it| CounterId::new(it.number).0 == action.counter);
+        if let (Some(life), Some(packet)) = (rule.and_then(|it| it.life), &answer.packet)
+            && let Some(prefix) = caught::prefix_of(packet)
+        {
+            explained.blocks = Some(prefix.to_string());
+            explained.for_seconds = Some(life.as_secs());
+        }
         if action.kind == ActionKind::Redirect as u8 {
             let mut redirects = self.metadata.redirects.iter();
             let found = redirects.find(|redirect| redirect.slot == action.slot);
@@ -268,6 +279,7 @@ impl Explained {
             self.entry = Some(entry.prefix.to_string());
             self.expires_in_seconds = entry.expires_in_seconds;
             self.note.clone_from(&entry.note);
+            self.owner.clone_from(&entry.owner);
         }
     }
 }

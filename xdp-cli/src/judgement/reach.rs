@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use xdp_common::packet::LinkType;
+use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
 
 use super::names::Names;
@@ -14,6 +15,7 @@ use crate::image::Image;
 use crate::image::metadata::Metadata;
 use crate::notation::plain;
 use crate::ruleset::Ruleset;
+use crate::ruleset::limits::Limit;
 use crate::views::explain::Explained;
 use crate::views::explain::entries::ListedEntries;
 
@@ -104,6 +106,27 @@ impl Ground<'_> {
             };
             let explained = self.unless_passed_beside(&sockets, &frame)?;
             Some(Cut { is_itself, explained })
+        })
+    }
+
+    /// The rule that would block `peer` if what it sends to the host's `own` end of a connection were over the
+    /// rule's limit, with that limit.
+    pub fn may_block(
+        &self,
+        peer: SocketAddr,
+        own: SocketAddr,
+        vlan: Option<u16>,
+    ) -> Option<(String, Limit)> {
+        [ACK, PSH | ACK, SYN].into_iter().find_map(|flags| {
+            let payload = Payload::Tcp { ports: [peer.port(), own.port()], flags };
+            let frame = self.frame(peer.ip(), own.ip(), payload, vlan)?;
+            let sockets = Sockets::default();
+            let answer = judge_beside(self.image, self.entries, &sockets, self.link_type, &frame);
+            answer.limits.iter().find_map(|asked| {
+                let mut counted = self.metadata.counted.iter();
+                let rule = counted.find(|it| CounterId::new(it.number) == asked.rule)?;
+                rule.life.and(rule.limit).map(|limit| (rule.name.clone(), limit.limit))
+            })
         })
     }
 
@@ -460,7 +483,10 @@ mod tests {
         let entry = |kind| {
             let mut entries = RunTimeEntries::default();
             let prefix = full(address);
-            entries.insert(address, RunTime { prefix, kind, expires_in_seconds: None, note: None });
+            entries.insert(
+                address,
+                RunTime { prefix, kind, expires_in_seconds: None, note: None, owner: None },
+            );
             entries
         };
         let cut = |ruled: &Ruled, kind| {

@@ -25,9 +25,11 @@
 //! replaces the entry.
 
 use crate::capacity::MAX_ENTRIES;
+use crate::filter::caught;
 use crate::filter::effect::{Effect, Stage, decide};
 use crate::packet::Network;
 use crate::stats::verdict::{Reason, Verdict};
+use crate::verifier::black_box;
 
 /// What an entry does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,11 +194,17 @@ impl CounterPlace {
         if counter == 0 {
             return None;
         }
-        Some(Self {
+        Some(Self::at(counter))
+    }
+
+    /// The place of a number in pages, from 0.
+    #[inline(always)]
+    pub const fn at(counter: u32) -> Self {
+        Self {
             page: counter / COUNTERS_PER_PAGE as u32,
             block: counter / COUNTERS_PER_BLOCK as u32 % COUNTER_BLOCKS as u32,
             word: counter as usize % COUNTERS_PER_BLOCK,
-        })
+        }
     }
 }
 
@@ -304,9 +312,11 @@ pub mod flag {
     pub const V6_ALWAYS: u32 = 1 << 11;
     /// All bits that say how the filter of IPv6 prefixes is asked.
     pub const V6_FILTER: u32 = V6_AT_32 | V6_AT_48 | V6_AT_64 | V6_ALWAYS;
+    /// Rules caught sources: see [`crate::filter::caught`]. Set by the program.
+    pub const CAUGHT: u32 = 1 << 12;
     /// IPv4, and IPv6, has a table with entries if one of these bits is set.
-    pub const V4: u32 = EntryTable::HostsV4.flag() | EntryTable::PrefixesV4.flag();
-    pub const V6: u32 = EntryTable::HostsV6.flag() | EntryTable::PrefixesV6.flag();
+    pub const V4: u32 = EntryTable::HostsV4.flag() | EntryTable::PrefixesV4.flag() | CAUGHT;
+    pub const V6: u32 = EntryTable::HostsV6.flag() | EntryTable::PrefixesV6.flag() | CAUGHT;
 }
 
 /// The value of the map `SWITCHES`: written by the command line through memory, word by word.
@@ -339,7 +349,12 @@ pub struct Switches {
     /// counters that is free. To find free counters on other pages, all entries are read.
     pub counter_page: u64,
     pub free_counters: [u64; COUNTERS_PER_PAGE / 64],
-    pub unused: [u64; 20],
+    /// How many sources rules caught, and how many they could not, for want of a place; and when that was last so,
+    /// in nanoseconds of the kernel's monotonic clock. Written by the program.
+    pub caught: u64,
+    pub not_caught: u64,
+    pub last_not_caught: u64,
+    pub unused: [u64; 17],
 }
 
 const _: () = assert!(size_of::<Switches>() == 512);
@@ -414,6 +429,10 @@ pub trait EntryTables {
     fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<Self::Place<'_>>;
     /// The time, by the clock of [`Entry::allowed_until`].
     fn now(&self) -> u64;
+    /// What the entry of a source that rules caught does, by its key: see [`caught::deciding`].
+    fn caught(&self, _key: u64) -> Deciding {
+        Deciding::NOTHING
+    }
 }
 
 /// What the longest live entry does that holds an IPv4 address.
@@ -430,12 +449,19 @@ pub fn deciding_v4<T: EntryTables>(tables: &T, address: u32) -> Deciding {
             return deciding;
         }
     }
+    if flags & flag::CAUGHT != 0 {
+        let deciding = tables.caught(caught::key_v4(address));
+        if deciding.action() != EntryAction::NONE {
+            return deciding;
+        }
+    }
     if flags & EntryTable::PrefixesV4.flag() == 0
         || !tables.is_set(EntryTable::PrefixesV4, prefix_bit_v4(address))
     {
         return Deciding::NOTHING;
     }
-    longest_live(31, tables.epoch(), |length| tables.prefix_v4(length, address), || tables.now())
+    let find = |length| tables.prefix_v4(length, address);
+    longest_live(31, tables.epoch(), find, || tables.now()).0
 }
 
 /// What the longest live entry does that holds an IPv6 address.
@@ -452,10 +478,23 @@ pub fn deciding_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> Deciding {
             return deciding;
         }
     }
-    if flags & EntryTable::PrefixesV6.flag() == 0 || !probe(tables, flags, address[0]) {
-        return Deciding::NOTHING;
+    let mut caught = Deciding::NOTHING;
+    if flags & flag::CAUGHT != 0 {
+        caught = tables.caught(caught::key_v6(address[0]));
     }
-    longest_live(127, tables.epoch(), |length| tables.prefix_v6(length, address), || tables.now())
+    // The verifier would follow each answer through the loop over the trie.
+    let caught = Deciding(black_box(caught.0.into()) as u32);
+    if flags & EntryTable::PrefixesV6.flag() == 0 || !probe(tables, flags, address[0]) {
+        return caught;
+    }
+    let find = |length| tables.prefix_v6(length, address);
+    let (found, length) = longest_live(127, tables.epoch(), find, || tables.now());
+    // A source that a rule caught is a /64. Of the same prefix an allow decides.
+    let is_longer = length > 64 || length == 64 && found.action() == EntryAction::ALLOWED;
+    if caught.action() != EntryAction::NONE && !is_longer {
+        return caught;
+    }
+    found
 }
 
 /// Whether the trie has to be asked for an IPv6 address. The filter is asked only at lengths at
@@ -473,7 +512,7 @@ fn probe<T: EntryTables>(tables: &T, flags: u32, upper: u64) -> bool {
     at(LENGTHS_V6[0]) || at(LENGTHS_V6[1]) || at(LENGTHS_V6[2])
 }
 
-/// What the longest live prefix of a trie does. `epoch` was read before the trie is: what the trie
+/// What the longest live prefix of a trie does, and its length; 0 where none is live. `epoch` was read before the trie is: what the trie
 /// says is then no older than the epoch that a skip names.
 #[inline(always)]
 fn longest_live<P: Place>(
@@ -481,24 +520,26 @@ fn longest_live<P: Place>(
     epoch: u32,
     find: impl Fn(u32) -> Option<P>,
     now: impl Fn() -> u64,
-) -> Deciding {
-    let Some(place) = find(longest) else { return Deciding::NOTHING };
+) -> (Deciding, u32) {
+    const NOTHING: (Deciding, u32) = (Deciding::NOTHING, 0);
+    let Some(place) = find(longest) else { return NOTHING };
     let value = place.read();
     let first = Entry::of(&value);
     let deciding = first.decides(&now);
     if deciding.action() != EntryAction::NONE {
-        return deciding;
+        return (deciding, first.length);
     }
     let known = Skip::of(&value, epoch);
     if known == Some(Skip::NOTHING) || first.length == 0 {
-        return Deciding::NOTHING;
+        return NOTHING;
     }
     let below = known.map_or(first.length - 1, |skip| u32::from(skip.0));
     let (deciding, skip) = live_up_to(below, longest, find, now());
     if epoch != 0 && known != Some(skip) {
         place.write_skip(skip.to_half(epoch));
     }
-    deciding
+    let length = if deciding.action() == EntryAction::NONE { 0 } else { u32::from(skip.0) };
+    (deciding, length)
 }
 
 /// Asks a trie for shorter and shorter prefixes, until one is live: what it does, and its length.
@@ -577,7 +618,7 @@ mod tests {
                 self.asked.set(self.asked.get() + 1);
                 self.places[..=length as usize].iter().rev().find_map(Option::as_ref)
             };
-            let deciding = longest_live(31, epoch, find, || self.now.get());
+            let (deciding, _) = longest_live(31, epoch, find, || self.now.get());
             let counters = [(NONE, 0), (ALLOWED, 7), (BLOCKED, 8)];
             assert!(counters.contains(&(deciding.action(), deciding.counter())), "{deciding:?}");
             (deciding.action(), self.asked.get())

@@ -3,6 +3,7 @@
 
 pub mod arp;
 pub mod bypass;
+pub mod caught;
 pub mod domains;
 pub mod dynamic;
 pub mod effect;

@@ -7,7 +7,7 @@ use crate::filter::replies::Reply;
 use crate::filter::rules::Classes;
 use crate::filter::services::{Serving, asked};
 use crate::filter::{
-    arp, bypass, domains, dynamic, fragments, limits, lists, replies, rules, services,
+    arp, bypass, caught, domains, dynamic, fragments, limits, lists, replies, rules, services,
 };
 use crate::image::{Header, Lines, flag};
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
@@ -81,7 +81,9 @@ pub mod onward {
     pub const SERVICES: u32 = asked::DESTINATION | asked::SOURCE | asked::ICMP;
     /// Behind services, where these do not take it.
     pub const REPLIES: u32 = 1 << 3;
-    const _: () = assert!(SERVICES & REPLIES == 0);
+    /// Alone: a rule decided that catches the source of what it matches.
+    pub const CATCH: u32 = 1 << 4;
+    const _: () = assert!(SERVICES & (REPLIES | CATCH) == 0);
 }
 
 /// Who asks the lists of names. They need the packet's payload, and in the kernel another program
@@ -155,9 +157,9 @@ pub fn judge_from_limit<L: Lines>(
 #[inline(always)]
 fn look_onward<L: Lines>(lines: &L, header: &Header, scratch: &mut Scratch) {
     scratch.onward = 0;
-    if header.has(flag::SERVICES | flag::REPLIES) {
+    if header.has(flag::SERVICES | flag::REPLIES | flag::CATCHES) {
         let Scratch { packet, malformed, effect, .. } = &*scratch;
-        scratch.onward = who_else(lines, header, packet, *malformed, effect.decision);
+        scratch.onward = who_else(lines, header, packet, *malformed, effect);
         scratch.generation = header.generation;
     }
 }
@@ -168,14 +170,18 @@ fn who_else<L: Lines>(
     header: &Header,
     packet: &Packet,
     malformed: u32,
-    decision: Decision,
+    effect: &Effect,
 ) -> u32 {
+    let decision = effect.decision;
     let mut onward = 0;
     if header.has(flag::SERVICES) {
         onward = services::concerns(lines, header, packet, malformed, decision);
     }
     if header.has(flag::REPLIES) && replies::concerns(packet, decision) {
         onward |= onward::REPLIES;
+    }
+    if header.has(flag::CATCHES) && caught::concerns(effect) {
+        onward = onward::CATCH;
     }
     onward
 }

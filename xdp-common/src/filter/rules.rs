@@ -171,7 +171,7 @@ pub fn decide_by<T>(action: &Action) -> Stage<T> {
         Ok(ActionKind::Pass) => Verdict::Pass,
         Ok(ActionKind::Bounce) => Verdict::Tx,
         Ok(ActionKind::Redirect) => Verdict::Redirect,
-        Ok(ActionKind::Drop) | Err(_) => Verdict::Drop,
+        Ok(ActionKind::Drop | ActionKind::Block) | Err(_) => Verdict::Drop,
     };
     decide(verdict, Reason::Rule)
 }

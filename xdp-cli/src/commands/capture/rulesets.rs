@@ -185,6 +185,7 @@ impl Rulesets {
             kind,
             expires_in_seconds: None,
             note: None,
+            owner: None,
         });
         if self.met.len() >= MOST_MET {
             self.met.clear();

@@ -12,6 +12,7 @@ use crate::datapath::attached::question::Explainer;
 use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic;
 use crate::datapath::maps::handles::Maps;
+use crate::event::RULES;
 use crate::judgement::answer::Answer;
 use crate::judgement::names::{Names, RunTime, addresses, full};
 use crate::notation::plain;
@@ -121,8 +122,10 @@ impl<'a> Asking<'a> {
         let holding = dynamic::holding(self.maps, notes, full(source))?;
         let found = holding.into_iter().find(|it| (it.prefix, it.kind) == (prefix, kind));
         // An entry that has expired since has neither.
-        let (expires_in_seconds, note) =
-            found.map_or((None, None), |entry| (entry.expires_in_seconds, entry.note));
-        Ok(RunTime { prefix, kind, expires_in_seconds, note })
+        let (expires_in_seconds, note, owner) = found.map_or((None, None, None), |entry| {
+            let by_rule = Some(entry.owner).filter(|owner| owner.starts_with(RULES));
+            (entry.expires_in_seconds, entry.note, by_rule)
+        });
+        Ok(RunTime { prefix, kind, expires_in_seconds, note, owner })
     }
 }

@@ -1,11 +1,15 @@
 //! What a rule does: its action, and the keys that belong to certain actions only.
 
+use std::time::Duration;
+
 use toml::de::DeValue;
 
 use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
+use super::super::time::{self, SECOND};
 use super::super::value::integer;
 use super::field::{MAC_HINT, mac};
+use crate::ruleset::limits::{Limit, Per};
 use crate::ruleset::{RedirectTarget, Rewrite, RuleAction};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,27 +18,39 @@ enum Action {
     Drop,
     Redirect,
     Bounce,
+    Block,
 }
 
-const ACTIONS: [(&str, Action); 4] = [
+const ACTIONS: [(&str, Action); 5] = [
     ("pass", Action::Pass),
     ("drop", Action::Drop),
     ("redirect", Action::Redirect),
     ("bounce", Action::Bounce),
+    ("block", Action::Block),
 ];
 
-pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<RuleAction> {
+/// The longest life of an entry that a rule makes, a year: it is there to end by itself.
+const LONGEST_LIFE: Duration = Duration::from_secs(31_557_600);
+
+/// Reads what a rule does. `limit` is the rule's, if it has one.
+pub(super) fn read(
+    table: &mut TomlTable<'_>,
+    limit: Option<&Limit>,
+    report: &mut Report<'_>,
+) -> Option<RuleAction> {
     let action_at = table.value("action").map(|value| value.at);
     let action = table.word("action", &ACTIONS, report);
     let to_at = table.value("to").map(|value| value.at);
     let to = target(table, report);
+    let life_at = table.value("for").map(|value| value.at);
+    let life = time::read(table, "for", SECOND..=LONGEST_LIFE, report);
     let (source_mac, source_at) = rewrite(table, "set_source_mac", report);
     let (destination_mac, destination_at) = rewrite(table, "set_destination_mac", report);
     if !table.has("action") {
         report.missing(
             table.place(),
             format!("{}: action is missing", table.title),
-            "write \"pass\", \"drop\", \"redirect\" or \"bounce\"",
+            "write \"pass\", \"drop\", \"redirect\", \"bounce\" or \"block\"",
         );
     }
     let action = action?;
@@ -46,6 +62,15 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
             at,
             format!("{}: to without action = \"redirect\"", table.title),
             "leave to out, or redirect",
+        );
+    }
+    if let Some(at) = life_at
+        && action != Action::Block
+    {
+        report.error(
+            at,
+            format!("{}: for without action = \"block\"", table.title),
+            "leave for out, or block the sources of what the rule matches",
         );
     }
     if !matches!(action, Action::Redirect | Action::Bounce) {
@@ -66,6 +91,18 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
         Action::Pass => Some(RuleAction::Pass),
         Action::Drop => Some(RuleAction::Drop),
         Action::Bounce => Some(RuleAction::Bounce { rewrite }),
+        Action::Block => {
+            let at = action_at.unwrap_or(table.at);
+            if !table.has("for") {
+                report.missing(
+                    at,
+                    format!("{}: action = \"block\" without for", table.title),
+                    "say how long the source is blocked: for = \"10m\"",
+                );
+            }
+            warn_of_innocents(table, at, limit, report);
+            Some(RuleAction::Block { life: life?.value })
+        }
         Action::Redirect => {
             if !table.has("to") {
                 report.missing(
@@ -77,6 +114,38 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
             let (line, column) = report.place(to_at?);
             Some(RuleAction::Redirect { to: to?, rewrite, line, column })
         }
+    }
+}
+
+/// Warns where a rule blocks sources that may have done nothing.
+fn warn_of_innocents(
+    table: &TomlTable<'_>,
+    at: usize,
+    limit: Option<&Limit>,
+    report: &mut Report<'_>,
+) {
+    if !table.has("over") {
+        report.warning(
+            at,
+            format!(
+                "{}: without over, a single packet blocks its source, and who forges sources chooses \
+                 who is blocked",
+                table.title
+            ),
+            "block what is over a rate of each source, as over = \"100/s\" and per = \"source\", or \
+             put whom it must never block into an [[allowlist]]",
+        );
+    } else if let Some(Limit { per: per @ (Per::Rule | Per::Destination(_)), .. }) = limit {
+        let shared = if *per == Per::Rule { "the rule" } else { "a destination" };
+        report.warning(
+            at,
+            format!(
+                "{}: all sources share the limit of {shared}, so where it is over, each that sends is \
+                 blocked, whoever used it up",
+                table.title
+            ),
+            "write per = \"source\"",
+        );
     }
 }
 

@@ -127,7 +127,7 @@ pub(super) fn read(
     let excluded = Conditions::read(&mut table, &NOT, protocols, of, names, report);
     contradiction::report(&table, &conditions, &excluded, report);
     let limit = limit::read(&mut table, report);
-    let action = action::read(&mut table, report);
+    let action = action::read(&mut table, limit.as_ref(), report);
     let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
     let (file, line) = (report.file(table.place()), report.line(table.place()));
     table.finish(report);

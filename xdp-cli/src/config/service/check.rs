@@ -6,9 +6,10 @@ use toml::de::DeValue;
 
 use super::super::report::{Report, quote};
 use super::super::table::{Placed, TomlTable};
+use super::super::time;
 use super::super::value::{Value, integer};
 use super::spot::BackendRead;
-use super::{time, united};
+use super::united;
 use crate::ruleset::services::check::{Check, Http, IfUnwatched, Probe, Through, Tls};
 
 const SHORTEST: Duration = Duration::from_millis(10);

@@ -8,7 +8,6 @@ mod files;
 mod settings;
 mod spot;
 mod table_size;
-pub(super) mod time;
 mod unfit;
 
 use std::collections::HashSet;
@@ -20,8 +19,8 @@ use super::prefix::{Family, IpPrefix};
 use super::report::{Report, quote};
 use super::rule::{by_family, field};
 use super::table::{Placed, TomlTable, did_you_mean};
+use super::time::{self, DAY, SECOND};
 use spot::Spot;
-use time::{DAY, SECOND};
 use unfit::unfit;
 
 use crate::ruleset::Prefix;

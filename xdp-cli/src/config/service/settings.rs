@@ -5,7 +5,7 @@ use xdp_common::capacity::{MAX_CONNECTIONS, MIN_CONNECTIONS};
 use super::super::report::{Report, quote};
 use super::super::rule::field;
 use super::super::table::{Placed, TomlTable};
-use super::time::{self, DAY, MINUTE};
+use super::super::time::{self, DAY, MINUTE};
 use super::unfit::unfit;
 use super::{ServiceRead, words};
 use crate::config::prefix::{self, IpPrefix};

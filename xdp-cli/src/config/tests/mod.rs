@@ -11,6 +11,7 @@ mod manual;
 mod mutated;
 mod refused;
 mod replies;
+mod rule_actions;
 mod rule_limits;
 mod services;
 mod shadowed;

@@ -29,6 +29,7 @@ use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::host::serving::{self, Host};
 use crate::datapath::host::{assigned_ports, routes};
 use crate::datapath::maps::counters::pages as counter_pages;
+use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::maps::image;
 use crate::datapath::maps::limits;
@@ -356,6 +357,9 @@ pub fn activate(maps: &Maps, prepared: &PreparedKernel, life: Option<Duration>) 
     if prepared.image.header().has(flag::LIMITS) {
         limits::provide(maps).context("provide what limits remember beside the ruleset")?;
     }
+    if prepared.image.header().has(flag::CATCHES) {
+        caught::provide(maps).context("provide room for the sources that rules block")?;
+    }
     let blocks = prepared.image.blocks();
     let extents = image::create(&maps.ruleset, blocks).context(format_args!(
         "create maps of {} KiB for the ruleset",
@@ -450,6 +454,9 @@ pub fn settle_services(maps: &Maps) -> Result<()> {
 pub fn drop_unused_counters(maps: &Maps, metadata: &Metadata) -> io::Result<()> {
     if !metadata.counted.iter().any(|counted| counted.limit.is_some()) {
         limits::release(maps)?;
+    }
+    if !metadata.counted.iter().any(|counted| counted.life.is_some()) {
+        caught::release(maps)?;
     }
     let has_services = !metadata.backends.is_empty();
     states::release(maps, has_services, metadata.connection_lines)?;

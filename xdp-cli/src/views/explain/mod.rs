@@ -63,6 +63,14 @@ pub struct Explained {
     /// Seconds left of the run-time entry that decided; `None` if it does not expire.
     pub expires_in_seconds: Option<u64>,
     pub note: Option<String>,
+    /// Who put the run-time entry that decided, where that was a rule: `rule:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What the rule that decided blocks with the frame's source, and for how long; left out if it blocks nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u64>,
     #[serde(flatten)]
     pub flow: Flow,
 }

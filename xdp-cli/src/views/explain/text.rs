@@ -34,7 +34,13 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     if let Some(reply) = &explained.reply {
         let _ = write!(text, ": {reply}");
     }
+    if let Some(owner) = &explained.owner {
+        let _ = write!(text, " of {}", plain(owner));
+    }
     life(&mut text, explained);
+    if let (Some(prefix), Some(seconds)) = (&explained.blocks, explained.for_seconds) {
+        let _ = write!(text, ", which blocks {prefix} for {}", duration(seconds));
+    }
     if let Some(cause) = explained.cause {
         let _ = write!(text, ": the frame {cause}");
     }
@@ -223,5 +229,26 @@ mod tests {
             "drop: banned 203.0.113.7/32 (expires in 1m 1s: ssh, 5 times\\u{1b}[2J)\n"
         );
         assert_eq!(ban(None, Some("twice")), "drop: banned 203.0.113.7/32 (twice)\n");
+        let by_rule = |reason, entry: Option<&str>, blocks: Option<&str>| {
+            written(&Explained {
+                verdict: "drop",
+                reason,
+                rule: entry.is_none().then(|| "flood".to_owned()),
+                entry: entry.map(str::to_owned),
+                owner: entry.map(|_| "rule:flood".to_owned()),
+                expires_in_seconds: entry.map(|_| 61),
+                blocks: blocks.map(str::to_owned),
+                for_seconds: Some(600),
+                ..Explained::default()
+            })
+        };
+        assert_eq!(
+            by_rule("banned", Some("203.0.113.7/32"), None),
+            "drop: banned 203.0.113.7/32 of rule:flood (expires in 1m 1s)\n"
+        );
+        assert_eq!(
+            by_rule("rule", None, Some("2001:db8::/64")),
+            "drop: rule \"flood\", which blocks 2001:db8::/64 for 10m\n"
+        );
     }
 }

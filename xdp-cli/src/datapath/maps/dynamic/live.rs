@@ -7,6 +7,7 @@ use xdp_common::filter::dynamic::{EntryTable, NEVER};
 
 use crate::config::prefix::IpPrefix;
 use crate::datapath::error::{Context, Result};
+use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::dynamic::memory;
 use crate::datapath::maps::dynamic::notes::Notes;
 use crate::datapath::maps::dynamic::owners::Owners;
@@ -17,13 +18,15 @@ use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::clock;
 use crate::views::entries::Kind;
 
-/// Stays the same as long as no command changes the entries, but for one in 255 changes: so many
-/// epochs there are.
+/// Stays the same as long as no command and no rule changes the entries, but for one in 255 changes of
+/// commands: so many epochs there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     epoch: u64,
     entries: [u32; 4],
     next_deadline: u64,
+    /// How many sources rules have caught.
+    caught: u64,
 }
 
 /// The mark of the entries as they are; `None` while a command changes them.
@@ -37,6 +40,7 @@ pub fn mark(maps: &Maps) -> Result<Option<Mark>> {
         epoch: switches.last_epoch,
         entries: switches.entries,
         next_deadline: switches.next_deadline,
+        caught: switches.caught,
     }))
 }
 
@@ -86,6 +90,18 @@ pub fn live(maps: &Maps, notes: Option<PathBuf>) -> Result<Vec<Live>> {
                 note: note.map(str::to_owned),
             });
         }
+    }
+    let caught = caught::live(maps).context(what)?;
+    if !caught.is_empty() {
+        let (now, here) = (clock::now()?, Instant::now());
+        all.extend(caught.into_iter().map(|it| Live {
+            prefix: it.prefix,
+            kind: Kind::Block,
+            ends: here.checked_add(Duration::from_nanos(it.ends.saturating_sub(now))),
+            created: it.created(now),
+            note: None,
+            owner: it.owner,
+        }));
     }
     Ok(all)
 }

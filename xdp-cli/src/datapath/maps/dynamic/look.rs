@@ -1,5 +1,6 @@
 //! Looking at entries, for commands that hold no lock.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use xdp_common::filter::dynamic::{Entry, EntryAction, EntryTable, NEVER, Switche
 
 use crate::config::prefix::IpPrefix;
 use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::maps::dynamic::caught::{self, Packets};
 use crate::datapath::maps::dynamic::counters::Counted;
 use crate::datapath::maps::dynamic::memory;
 use crate::datapath::maps::dynamic::notes::Notes;
@@ -28,9 +30,10 @@ use crate::views::entries::{Kind, Listed};
 pub fn count(maps: &Maps) -> Result<u64> {
     let what = "count the run-time entries";
     let switches = memory::read(&maps.switches).context(what)?;
+    let caught = caught::live(maps).context(what)?.len() as u64;
     let now = time_for(&switches)?;
     if switches.changing == 0 && now < switches.next_deadline {
-        return Ok(switches.entries.into_iter().map(u64::from).sum());
+        return Ok(caught + switches.entries.into_iter().map(u64::from).sum::<u64>());
     }
     let mut live = BTreeSet::new();
     for table in EntryTable::ALL {
@@ -41,7 +44,7 @@ pub fn count(maps: &Maps) -> Result<u64> {
             }
         }
     }
-    Ok(live.len() as u64)
+    Ok(caught + live.len() as u64)
 }
 
 /// What [`list`] found.
@@ -102,6 +105,12 @@ pub(super) fn list_with(
             all.push(listed(prefix, &name(owners, owner), &record, now, packets, note));
         }
     }
+    let mut counted = Packets::new(maps).context(what)?;
+    for caught in caught::live(maps).context(what)? {
+        if owner.is_none_or(|owner| owner == caught.owner) {
+            all.push(caught.listed(now, counted.of(&caught).context(what)?));
+        }
+    }
     all.sort_unstable_by(|one, other| (one.prefix, &one.owner).cmp(&(other.prefix, &other.owner)));
     Ok(all)
 }
@@ -149,6 +158,11 @@ pub fn holding(maps: &Maps, notes: Option<PathBuf>, address: IpPrefix) -> Result
         all.sort_by_key(|listed| listed.kind == Kind::Block);
         held.extend(all);
     }
+    let mut counted = Packets::new(maps).context(what)?;
+    for caught in caught::of(maps, &caught::prefix_of(&address)).context(what)? {
+        held.push(caught.listed(now, counted.of(&caught).context(what)?));
+    }
+    held.sort_by_key(|it| (Reverse(it.prefix.length()), it.kind == Kind::Block));
     Ok(held)
 }
 
@@ -163,6 +177,13 @@ pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind
     let what = "look up the run-time entries";
     let full = table::length(&address);
     let mut time = None;
+    let caught_by = caught::prefix_of(&address);
+    let is_caught = !caught::of(maps, &caught_by).context(what)?.is_empty();
+    let caught = is_caught.then_some((caught_by, Kind::Block));
+    // Of one prefix, an allow decides before a source that a rule caught.
+    let is_before = |length: u8, kind: Kind| {
+        length > caught_by.length() || length == caught_by.length() && kind == Kind::Allow
+    };
     // First the table of single addresses, then that of prefixes.
     for longest in [full, full - 1] {
         let table = table::of(&address.shortened(longest));
@@ -182,12 +203,14 @@ pub fn deciding(maps: &Maps, address: IpPrefix) -> Result<Option<(IpPrefix, Kind
                 // An entry that has ended does not hide shorter prefixes. The table of single
                 // addresses has none.
                 EntryAction::NONE => bound = length.checked_sub(1).filter(|_| longest < full),
-                EntryAction::ALLOWED => {
-                    return Ok(Some((address.shortened(length), Kind::Allow)));
+                action => {
+                    let is_allow = action == EntryAction::ALLOWED;
+                    let kind = if is_allow { Kind::Allow } else { Kind::Block };
+                    let own = (address.shortened(length), kind);
+                    return Ok(Some(caught.filter(|_| !is_before(length, kind)).unwrap_or(own)));
                 }
-                _ => return Ok(Some((address.shortened(length), Kind::Block))),
             }
         }
     }
-    Ok(None)
+    Ok(caught)
 }

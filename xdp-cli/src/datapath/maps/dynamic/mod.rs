@@ -6,6 +6,7 @@
 //! left wherever a change stops.
 
 pub mod bypass;
+pub mod caught;
 mod change;
 mod counters;
 pub mod filter;
@@ -47,5 +48,6 @@ pub fn inner_maps(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
         found.extend(slots::get(&maps.records, slot)?);
         found.extend(slots::get(maps.table(table), 0)?);
     }
+    found.extend(caught::inner_maps(maps)?);
     Ok(found)
 }

@@ -10,6 +10,7 @@ use xdp_common::filter::dynamic::{Entry, EntryTable, NEVER};
 
 use crate::config::prefix::IpPrefix;
 use crate::datapath::error::{Context, Error, Result};
+use crate::datapath::maps::dynamic::caught::{self, Caught};
 use crate::datapath::maps::dynamic::change::{Change, Tables};
 use crate::datapath::maps::dynamic::counters::Counted;
 use crate::datapath::maps::dynamic::look;
@@ -22,6 +23,7 @@ use crate::datapath::maps::dynamic::slots;
 use crate::datapath::maps::dynamic::table;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::clock;
+use crate::event::RULES;
 use crate::notation::{counted, grouped, millis, plain, took};
 use crate::views::entries::{Kind, Listed};
 
@@ -50,8 +52,9 @@ pub struct Store<'m> {
     tables: Tables<'m>,
     notes: Notes,
     owners: Owners,
-    /// What the last command changed.
+    /// What the last command changed, and which sources that rules caught it let go.
     changed: Vec<Change>,
+    let_go: Vec<Caught>,
 }
 
 impl<'m> Store<'m> {
@@ -78,7 +81,7 @@ impl<'m> Store<'m> {
             Switches::open(&maps.switches).context("open the switches of the program")?;
         let owners = Owners::read(&maps.owners).context("read the owners of run-time entries")?;
         let (tables, notes) = (Tables { maps, switches }, Notes::read(state));
-        Ok(Self { tables, notes, owners, changed: Vec::new() })
+        Ok(Self { tables, notes, owners, changed: Vec::new(), let_go: Vec::new() })
     }
 
     /// Puts an owner's entries, all or none of them. The prefixes may come in any order and more than
@@ -126,6 +129,11 @@ impl<'m> Store<'m> {
             self.require_room(batch.table, batch.prefixes.len() - before(batch))?;
         }
         let what = "put the run-time entries";
+        // Where the owner is a rule, what it caught is replaced too.
+        let caught = match order.owner.starts_with(RULES) {
+            true => self.caught(prefixes, Some(&order.owner)).context(what)?,
+            false => Vec::new(),
+        };
         self.tables.switches.begin();
         // Counters are taken for all batches at once: a second search would find those free again
         // that were taken and are in no table yet.
@@ -137,8 +145,13 @@ impl<'m> Store<'m> {
             changes.push(self.putting(batch, owner, record, &mut free).context(what)?);
         }
         self.tables.apply_all(&changes).context(what)?;
+        if let Err(error) = caught::remove(self.tables.maps, &caught) {
+            self.changed = changes;
+            self.take_back()?;
+            return Err(error).context(what);
+        }
         self.tables.switches.end();
-        self.changed = changes;
+        (self.changed, self.let_go) = (changes, caught);
         log::info!(
             "put {} into the kernel's tables in {}",
             counted(all as u64, "run-time record"),
@@ -264,7 +277,8 @@ impl<'m> Store<'m> {
                 log::warn!("{error}");
             }
             Ok(())
-        })
+        })?;
+        caught::sweep(self.tables.maps).context("sweep the sources that rules caught").map(drop)
     }
 
     /// Releases what removed entries took.
@@ -286,6 +300,8 @@ impl<'m> Store<'m> {
         let number = owner.map(|name| self.owners.number(name));
         let is_meant = |owner: u32| number.is_none_or(|number| number == Some(owner));
         let (mut changes, mut missing) = (Vec::new(), Vec::new());
+        let caught = self.caught(prefixes, owner).context(what)?;
+        let let_go: BTreeSet<IpPrefix> = caught.iter().map(|caught| caught.prefix).collect();
         for (table, prefixes) in sorted(prefixes) {
             let batch = self.batch(table, prefixes)?;
             let mut change = Change::of(table);
@@ -293,7 +309,9 @@ impl<'m> Store<'m> {
                 let all = batch.records.get(prefix).into_iter().flatten();
                 let mut meant = all.filter(|(owner, _)| is_meant(*owner)).peekable();
                 if meant.peek().is_none() {
-                    missing.push(*prefix);
+                    if !let_go.contains(prefix) {
+                        missing.push(*prefix);
+                    }
                     continue;
                 }
                 let removed = meant.map(|(owner, record)| (*prefix, *owner, [Some(*record), None]));
@@ -306,6 +324,12 @@ impl<'m> Store<'m> {
         }
         self.tables.switches.begin();
         self.tables.apply_all(&changes).context(what)?;
+        // Last, because it is undone by nobody else.
+        if let Err(error) = caught::remove(self.tables.maps, &caught) {
+            self.changed = changes;
+            self.take_back()?;
+            return Err(error).context(what);
+        }
         self.tables.switches.end();
         let records: usize = changes.iter().map(|change| change.records.len()).sum();
         log::info!(
@@ -313,7 +337,7 @@ impl<'m> Store<'m> {
             counted(records as u64, "run-time record"),
             took(begun.elapsed())
         );
-        self.changed = changes;
+        (self.changed, self.let_go) = (changes, caught);
         missing.sort_unstable();
         Ok(missing)
     }
@@ -327,6 +351,7 @@ impl<'m> Store<'m> {
     pub fn take_back(&mut self) -> Result<()> {
         let what = "take back what was done to the run-time entries";
         let changes = std::mem::take(&mut self.changed);
+        caught::put_back(self.tables.maps, &std::mem::take(&mut self.let_go)).context(what)?;
         self.tables.switches.begin();
         for change in changes.iter().rev() {
             // `apply` makes the maps anew where a removal left a table without records.
@@ -344,7 +369,8 @@ impl<'m> Store<'m> {
     /// Where the kernel refuses to look.
     pub fn having(&self, prefixes: &[IpPrefix], owner: Option<&str>) -> Result<Vec<IpPrefix>> {
         let number = owner.map(|name| self.owners.number(name));
-        let mut having = Vec::new();
+        let caught = self.caught(prefixes, owner).context("look at the run-time entries")?;
+        let mut having: Vec<IpPrefix> = caught.into_iter().map(|caught| caught.prefix).collect();
         for (table, prefixes) in sorted(prefixes) {
             let batch = self.batch(table, prefixes)?;
             let is_meant = |owner: u32| number.is_none_or(|number| number == Some(owner));
@@ -355,7 +381,24 @@ impl<'m> Store<'m> {
             having.extend(batch.prefixes.iter().filter(has).copied());
         }
         having.sort_unstable();
+        having.dedup();
         Ok(having)
+    }
+
+    /// The sources of exactly these prefixes that rules caught, one rule's or any's.
+    fn caught(&self, prefixes: &[IpPrefix], owner: Option<&str>) -> io::Result<Vec<Caught>> {
+        let maps = self.tables.maps;
+        let mut found = match prefixes {
+            [prefix] => caught::of(maps, prefix)?,
+            _ => {
+                let wanted: BTreeSet<&IpPrefix> = prefixes.iter().collect();
+                let mut all = caught::live(maps)?;
+                all.retain(|caught| wanted.contains(&caught.prefix));
+                all
+            }
+        };
+        found.retain(|caught| owner.is_none_or(|owner| owner == caught.owner));
+        Ok(found)
     }
 
     /// The live entries that keep an entry of this kind for one of these prefixes from acting, or

@@ -1,10 +1,10 @@
-//! Times of services.
+//! Times in a configuration.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::report::{Report, quote};
-use super::super::table::{Placed, TomlTable};
+use super::report::{Report, quote};
+use super::table::{Placed, TomlTable};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -35,6 +35,6 @@ pub(super) fn read(
 }
 
 /// A time as it is written in a configuration.
-pub(in super::super) fn text(time: Duration) -> String {
+pub(super) fn text(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
