@@ -50,7 +50,7 @@ pub const CLAIMED: u64 = u64::MAX;
 
 /// Pages of counters, one counter for each place: see [`dynamic::CounterPlace`].
 pub const COUNTER_PAGES: usize = MAX_CAUGHT as usize / dynamic::COUNTERS_PER_PAGE;
-const _: () = assert!(MAX_CAUGHT as usize % dynamic::COUNTERS_PER_PAGE == 0);
+const _: () = assert!((MAX_CAUGHT as usize).is_multiple_of(dynamic::COUNTERS_PER_PAGE));
 
 /// Set in the number of a counter that is the place of a caught source, see
 /// [`Deciding::counter`].
@@ -73,7 +73,11 @@ pub const fn counted(counter: u64, taken: u64) -> u64 {
 
 /// The packets of a counter, for the entry of a place that was taken so often.
 pub const fn packets(counter: u64, taken: u64) -> u64 {
-    if counter >> COUNTED_SHIFT == taken & 0xffff { counter & (1 << COUNTED_SHIFT) - 1 } else { 0 }
+    if counter >> COUNTED_SHIFT == taken & 0xffff {
+        counter & ((1 << COUNTED_SHIFT) - 1)
+    } else {
+        0
+    }
 }
 
 /// Of IPv4: what no IPv6 source has as its upper half, since addresses that begin so are those of groups.
