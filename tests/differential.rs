@@ -27,6 +27,13 @@ mod frames;
 mod judge;
 #[path = "model/leaving.rs"]
 mod leaving;
+#[path = "model/limit_rulesets.rs"]
+mod limit_rulesets;
+#[allow(dead_code, reason = "as above")]
+#[path = "model/limited.rs"]
+mod limited;
+#[path = "differential/limiting.rs"]
+mod limiting;
 #[path = "model/loading.rs"]
 mod loading;
 #[path = "model/maglev.rs"]

@@ -20,6 +20,7 @@ mod index;
 mod judge;
 mod leaving;
 mod limit_product;
+mod limit_rulesets;
 mod limited;
 mod limiting;
 mod loading;
