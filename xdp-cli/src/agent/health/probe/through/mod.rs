@@ -16,7 +16,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::fault::{Fault, said};
 use crate::agent::health::plan::{By, Fixed, Way};
 use crate::datapath::error::{Error, Result};
-use crate::datapath::host::check_route::{CheckRoute, Leads, MARKS, Sender};
+use crate::datapath::host::check_route::{self, CheckRoute, Leads, MARKS, Sender};
 use crate::datapath::host::{neighbours, reverse_path, routes};
 
 /// The ways to all backends that are checked through their service. It has nothing on the host as long as
@@ -29,6 +29,8 @@ struct State {
     carrier: Option<Carrier>,
     /// Why there is none.
     why_not: Option<String>,
+    /// What processes left that were killed has been looked for.
+    is_tidy: bool,
 }
 
 /// A thread that sends on what the kernel hands over.
@@ -61,21 +63,28 @@ impl Through {
     /// Takes over which ways there are now. Returns what is wrong.
     pub fn plan(&self, ways: &BTreeSet<Way>) -> Vec<Error> {
         let mut state = lock(&self.0);
+        let mut problems = Vec::new();
+        if !std::mem::replace(&mut state.is_tidy, true) {
+            problems.extend(check_route::clean_up().err());
+        }
         if ways.is_empty() {
-            *state = State::default();
-            return Vec::new();
+            (state.carrier, state.why_not) = (None, None);
+            return problems;
         }
         if state.carrier.is_none() {
             match Carrier::start() {
-                Ok(carrier) => *state = State { carrier: Some(carrier), why_not: None },
+                Ok(carrier) => (state.carrier, state.why_not) = (Some(carrier), None),
                 Err(error) => {
                     state.why_not = Some(error.message.clone());
                     let message = format!("nothing is checked through services: {}", error.message);
-                    return vec![Error { message, ..error }];
+                    problems.push(Error { message, ..error });
                 }
             }
         }
-        state.carrier.as_ref().map(|carrier| carrier.shared.plan(ways)).unwrap_or_default()
+        if let Some(carrier) = &state.carrier {
+            problems.extend(carrier.shared.plan(ways));
+        }
+        problems
     }
 
     /// The mark of the packets of a check that begins. An error says why it cannot be made.
