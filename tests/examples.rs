@@ -116,11 +116,12 @@ fn the_host_keeps_its_services_its_answers_and_its_neighbours() {
     const ELSE6: &str = "2001:db8:9::1";
     let own = |port| format!("{ME}:{port}").parse().expect("an address");
     let https = format!("{ELSE}:443").parse().expect("an address");
-    let asking = Sockets(vec![
+    let sockets = vec![
         Socket { is_tcp: true, own: own(40_000), peer: Some(https), state: state::SYN_SENT },
         Socket { is_tcp: false, own: own(45_000), peer: None, state: state::CLOSE },
         Socket { is_tcp: false, own: own(3_000), peer: None, state: state::CLOSE },
-    ]);
+    ];
+    let asking = Sockets { sockets, sent: None };
     Example { sockets: asking, ..Example::load("host.toml") }.check(&[
         ("management", tcp4("198.51.100.17", ME, 40000, 22).flags(SYN), Pass, "management"),
         (

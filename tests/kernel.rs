@@ -29,6 +29,8 @@ mod faults;
 mod files;
 #[path = "kernel/foreign.rs"]
 mod foreign;
+#[path = "kernel/forwarded.rs"]
+mod forwarded;
 #[path = "kernel/generic.rs"]
 mod generic;
 #[path = "kernel/gone.rs"]

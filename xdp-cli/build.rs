@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-const PROGRAMS: [&str; 6] = ["xdpctl", "pass", "clock", "capture", "nic", "bench"];
+const PROGRAMS: [&str; 7] = ["xdpctl", "pass", "clock", "capture", "egress", "nic", "bench"];
 /// The environment variable with the folder to compile them in.
 const TARGET_DIR: &str = "XDPCTL_BPF_TARGET_DIR";
 const INSTALL: &str = "scripts/setup installs what is missing";

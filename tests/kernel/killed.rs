@@ -20,10 +20,11 @@ use crate::lab::patience::EVENT;
 /// The seed of the random instants, shown when a test fails.
 const SEED: u64 = 1;
 
-/// It sends to another interface than [`OLD`].
+/// It sends to another interface than [`OLD`], and wants to know what the interface sends.
 const NEW: &str = r#"
     [policy]
     default = "drop"
+    replies = "pass"
     [[blocklist]]
     name = "new"
     prefixes = ["10.1.0.1"]
@@ -70,7 +71,7 @@ impl Victim {
     }
 
     fn attach(&self) -> [&str; 6] {
-        ["attach", JUDGED, "--mode", "native", "-c", &self.old]
+        ["attach", JUDGED, "--mode", "native", "-c", &self.new]
     }
 
     fn reload(&self, path: &str) {
@@ -198,14 +199,19 @@ impl Victim {
         for interface in [JUDGED, "out0", "out1", "far0", "far1"] {
             assert_eq!(lab.programs("dut", interface), [], "{interface}");
         }
+        assert_eq!(lab.at_egress("dut", JUDGED), [""; 0]);
     }
 
-    /// The pins are those of the link and of the program that it has.
+    /// The pins are those of the link and of the program that it has, and of what is at the egress where the ruleset in
+    /// force wants that.
     #[track_caller]
-    fn assert_pins(&self) {
+    fn assert_pins(&self, force: Force) {
         let lab = self.bench.lab();
         let directory = lab.pins("dut", lab.ifindex("dut", JUDGED));
-        let pins = pinned(&directory);
+        let mut pins = pinned(&directory);
+        let wants = force == Force::New;
+        assert_eq!(pins.remove("egress").is_some(), wants, "{force:?}");
+        assert_eq!(!lab.at_egress("dut", JUDGED).is_empty(), wants, "{force:?}");
         let names: Vec<&str> = pins.keys().map(String::as_str).collect();
         let whole = [
             "BACKEND_STATES",
@@ -226,6 +232,7 @@ impl Victim {
             "REDIRECTS",
             "RULESET",
             "RULE_COUNTERS",
+            "SENT",
             "STAGES",
             "SWITCHES",
             "link",
@@ -242,7 +249,7 @@ fn attach() {
     let mut victim = Victim::new();
     let args = victim.attach().map(str::to_owned);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let outcomes = [Force::Nothing, Force::Old];
+    let outcomes = [Force::Nothing, Force::New];
     victim.kill_many(
         50,
         &args,
@@ -252,9 +259,9 @@ fn attach() {
             // Every fifth time the next command is an attach, which has to cope with the leftovers.
             if force == Force::Nothing && turn % 5 == 0 {
                 victim.bench.xdpctl(victim.attach()).success();
-                assert_eq!(victim.force(turn), Force::Old);
-                victim.assert_pins();
-                victim.clear(Force::Old);
+                assert_eq!(victim.force(turn), Force::New);
+                victim.assert_pins(Force::New);
+                victim.clear(Force::New);
             } else {
                 victim.clear(force);
             }
@@ -276,7 +283,9 @@ fn reload() {
     victim.kill_many(50, &args, [Force::Old, Force::New], prepare, |victim, force, turn| {
         let expected = generation.get() + u64::from(force == Force::New);
         assert_eq!(victim.bench.sample().generation, expected, "turn {turn}");
-        victim.assert_pins();
+        if force == Force::New {
+            victim.assert_pins(force);
+        }
     });
     // After a complete reload, only the state of the ruleset in force is left.
     victim.reload(&victim.old);
@@ -298,7 +307,7 @@ fn detach() {
     let attach = |victim: &Victim| {
         victim.bench.xdpctl(victim.attach()).success();
     };
-    let outcomes = [Force::Old, Force::Nothing];
+    let outcomes = [Force::New, Force::Nothing];
     victim.kill_many(20, &["detach", JUDGED], outcomes, attach, |victim, force, _| {
         victim.clear(force);
     });
@@ -320,7 +329,7 @@ fn replace() {
         assert_eq!(now, total.get() + 1, "turn {turn}: counters go on");
         // The next command that changes anything repairs what was left.
         victim.reload(&victim.new);
-        victim.assert_pins();
+        victim.assert_pins(Force::New);
     });
     victim.clear(Force::New);
 }

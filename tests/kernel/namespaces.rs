@@ -80,7 +80,7 @@ fn one_name_in_two_namespaces() {
     lab.xdpctl("dut", ["detach", "--all"]).success();
     lab.assert_nothing_kept("dut");
     assert_eq!(lab.programs("dst", JUDGED).len(), 1);
-    assert_eq!(pinned(&lab.pins("dst", lab.ifindex("dst", JUDGED))).len(), 22);
+    assert_eq!(pinned(&lab.pins("dst", lab.ifindex("dst", JUDGED))).len(), 23);
     lab.xdpctl("dst", ["detach", "--all"]).success();
 }
 
@@ -95,7 +95,7 @@ fn under_ip_netns_exec() {
     assert!(output.success().stderr.contains(note), "{}", output.stderr);
 
     // The command's /sys has ended with it; the program has not.
-    assert_eq!(pinned(&lab.pins("dut", lab.ifindex("dut", JUDGED))).len(), 22);
+    assert_eq!(pinned(&lab.pins("dut", lab.ifindex("dut", JUDGED))).len(), 23);
     bench.port("src0").send(&udp4("10.0.0.1", "192.0.2.1", 1, 1).build());
     assert_eq!(bench.await_count(1).verdicts["drop"].packets, 1);
     for output in [

@@ -16,7 +16,7 @@ use crate::lab::bench::{Bench, JUDGED, drop};
 use crate::lab::facts::pinned;
 use crate::lab::frame::*;
 
-const PINS: [&str; 22] = [
+const PINS: [&str; 23] = [
     "BACKEND_STATES",
     "BAN_FILTERS",
     "BAN_HOSTS_V4",
@@ -35,6 +35,7 @@ const PINS: [&str; 22] = [
     "REDIRECTS",
     "RULESET",
     "RULE_COUNTERS",
+    "SENT",
     "STAGES",
     "SWITCHES",
     "link",

@@ -272,7 +272,7 @@ fn namespaces_side_by_side() {
                 for _ in 0..10 {
                     lab.xdpctl(role, ["attach", JUDGED, "-c", empty]).success();
                     let pins = pinned(&lab.pins(role, lab.ifindex(role, JUDGED)));
-                    assert_eq!(pins.len(), 22);
+                    assert_eq!(pins.len(), 23);
                     lab.xdpctl(role, ["detach", JUDGED]).success();
                     lab.assert_nothing_kept(role);
                 }

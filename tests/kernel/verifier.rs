@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use xdp_common::capacity::MAX_VERIFIED_INSTRUCTIONS;
 use xdp_common::capture::{map, slot};
+use xdp_common::egress;
 use xdp_common::packet::LinkType;
 use xdp_common::stages::Needs;
 use xdpctl::datapath::maps::handles::{self, Maps};
@@ -42,6 +43,16 @@ fn capture(name: &str, filter: &Loaded) -> OwnedFd {
     load::load_capture(name, &maps).expect("the capture's program loads")
 }
 
+/// Loads the program for the egress, in the same way.
+#[track_caller]
+fn at_egress(link_type: LinkType, filter: &Loaded) -> OwnedFd {
+    let shared = Maps::of_loaded(filter).expect("the filter's maps");
+    let own = handles::create(egress::SCRATCH_DEFINITION, "xdpctl_test").expect("a map");
+    let shared = shared.iter().map(|(map, handle)| (map.name(), handle.as_fd()));
+    let maps: Vec<_> = shared.chain([(egress::SCRATCH, own.as_fd())]).collect();
+    load::load_egress(link_type, &maps).expect("the program for the egress loads")
+}
+
 #[test]
 fn every_program_stays_below_its_limit_of_verified_instructions() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
@@ -51,6 +62,8 @@ fn every_program_stays_below_its_limit_of_verified_instructions() {
     let pass = load::load_pass().expect("the pass program loads");
     let nic = nic::load(0, 0).expect("the NIC's program loads");
     let captures = slot::ALL.map(|(_, name)| verified(name, capture(name, &filter)));
+    let egress = LinkType::ALL
+        .map(|link_type| verified(egress::program_name(link_type), at_egress(link_type, &filter)));
     let programs = [
         verified("xdpctl", filter.program().expect("loaded")),
         verified("xdpctl_raw", raw.program().expect("loaded")),
@@ -60,7 +73,8 @@ fn every_program_stays_below_its_limit_of_verified_instructions() {
     let others = Needs::ALL
         .programs()
         .map(|(_, name)| verified(name, filter.program_named(name).expect("loaded")));
-    let programs = programs.into_iter().chain(others).chain(captures).collect::<Vec<_>>();
+    let programs =
+        programs.into_iter().chain(others).chain(captures).chain(egress).collect::<Vec<_>>();
     for (name, processed) in &programs {
         say(&format!(
             "verifier: Linux {}, {name}: {processed} instructions processed, at most \

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
+
 use xdpctl::datapath::host::interface::{AttachedXdp, Interface};
 use xdpctl::datapath::sys::bpf;
 
@@ -25,6 +27,50 @@ impl Lab {
     #[track_caller]
     pub fn programs(&self, role: &str, name: &str) -> Vec<AttachedXdp> {
         self.interface(role, name).xdp
+    }
+
+    /// What is at the egress of an interface: programs by links (TCX), by their names, and lines about traffic
+    /// control's filters and the qdisc that they are in.
+    #[track_caller]
+    pub fn at_egress(&self, role: &str, name: &str) -> Vec<String> {
+        // Kernels before 6.6 have no such links.
+        let linked = self
+            .namespace(role)
+            .enter(|| SchedClassifier::query_tcx(name, TcAttachType::Egress).ok());
+        let linked = linked.into_iter().flat_map(|(_, programs)| programs);
+        let mut found: Vec<String> =
+            linked.map(|program| program.name_as_str().unwrap_or("?").to_owned()).collect();
+        for args in
+            [&["filter", "show", "dev", name, "egress"][..], &["qdisc", "show", "dev", name]]
+        {
+            let mut command = self.command(role, "tc");
+            command.args(args);
+            let output = super::process::run(command, patient(EVENT));
+            // Without the qdisc, filters cannot be asked for.
+            let lines =
+                output.stdout.lines().filter(|line| args[0] == "filter" || line.contains("clsact"));
+            found.extend(lines.map(str::to_owned));
+        }
+        found
+    }
+
+    /// All words in which it is noted what an interface has sent; none where there is no room for it.
+    #[track_caller]
+    pub fn remembered(&self, role: &str, name: &str) -> Vec<u64> {
+        let pin = self.pins(role, self.ifindex(role, name)).join("SENT");
+        let slots = bpf::open_pin(&pin).expect("the pin");
+        let mut words = Vec::new();
+        for slot in 0.. {
+            let mut id = [0; 4];
+            let found = bpf::lookup(&slots, slot, &mut id);
+            // Beyond the last slot, that is an error.
+            let Ok(Some(())) = found else { break };
+            let map = bpf::map_by_id(u32::from_ne_bytes(id)).expect("a slot's map");
+            let mut bytes = vec![0; 1 << 20];
+            bpf::lookup(&map, 0, &mut bytes).expect("read").expect("its element");
+            words.extend(bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)));
+        }
+        words
     }
 
     /// Waits until an interface carries no program. A link whose pin is removed by hand ends when

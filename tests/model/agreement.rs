@@ -23,6 +23,7 @@ fn model_and_product_judge_alike() {
     for _ in 0..pairs.div_ceil(FRAMES_PER_CONFIG) {
         let mut config = rulesets::config(&mut dice);
         config.sockets = sockets::some(&mut dice);
+        config.sent = dice.maybe(2, sockets::sent);
         let product = Product::load(&config)
             .unwrap_or_else(|error| panic!("refused: {error}\n{}", config.to_toml().0));
         let edges = Edges::of(&config);

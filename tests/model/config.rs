@@ -28,10 +28,29 @@ pub struct Config {
     pub services: Services,
     /// What answers the host.
     pub replies: Option<Verdict>,
-    /// Whether only connected UDP sockets have asked.
-    pub replies_connected: Option<bool>,
+    /// Which UDP sockets have asked.
+    pub replies_udp: Option<ReplyUdp>,
     /// The host's sockets, which are not in the text.
     pub sockets: Vec<Socket>,
+    /// What the interface has sent, which is not in the text either; `None` if nobody notes that.
+    pub sent: Option<Vec<Sent>>,
+}
+
+/// Which UDP sockets have asked: those that are connected, and some others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyUdp {
+    Sent,
+    Ephemeral,
+    Connected,
+}
+
+/// A flow that went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub protocol: u8,
+    /// An echo has its identifier for a port, and 0 at the other end; without ports, both are 0.
+    pub own: SocketAddr,
+    pub peer: SocketAddr,
 }
 
 /// A socket of the host.
@@ -367,10 +386,14 @@ impl Config {
             Verdict::Drop => "judge",
         });
         text += &replies.map_or_else(String::new, |word| line("replies", quoted(word)));
-        let udp = |connected| if connected { "connected" } else { "ephemeral" };
+        let udp = |udp| match udp {
+            ReplyUdp::Sent => "sent",
+            ReplyUdp::Ephemeral => "ephemeral",
+            ReplyUdp::Connected => "connected",
+        };
         text += &self
-            .replies_connected
-            .map_or_else(String::new, |connected| line("replies_udp", quoted(udp(connected))));
+            .replies_udp
+            .map_or_else(String::new, |which| line("replies_udp", quoted(udp(which))));
         text.push_str("[arp]\n");
         text +=
             &self.arp.map_or_else(String::new, |verdict| line("action", quoted(verdict.word())));

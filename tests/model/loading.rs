@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 use xdp_common::filter::replies::state;
 use xdpctl::config::load;
-use xdpctl::judgement::sockets::{Socket, Sockets};
+use xdpctl::judgement::sockets::{Sent, Socket, Sockets};
 use xdpctl::ruleset::Ruleset;
 
 use super::config::{self, Config};
@@ -23,7 +23,12 @@ pub fn sockets(config: &Config) -> Sockets {
         peer: socket.peer,
         state: state(socket),
     });
-    Sockets(told.collect())
+    let sent = config.sent.as_ref().map(|sent| {
+        let each =
+            sent.iter().map(|&config::Sent { protocol, own, peer }| Sent { protocol, own, peer });
+        each.collect()
+    });
+    Sockets { sockets: told.collect(), sent }
 }
 
 /// `Err` says why the product refuses it.

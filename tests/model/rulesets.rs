@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{
     Action, Config, DomainAction, Domains, Fragment, Labels, Limit, List, ListAction, ListedName,
-    Mac, Over, Per, Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
+    Mac, Over, Per, Prefix, Protocol, ReplyUdp, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
     with_bits,
 };
 use super::dice::Dice;
@@ -167,7 +167,9 @@ pub fn config(dice: &mut Dice) -> Config {
         fragments: dice.maybe(3, verdict),
         arp: dice.maybe(2, verdict),
         replies: dice.maybe(2, |dice| dice.pick(&[Verdict::Pass, Verdict::Pass, Verdict::Drop])),
-        replies_connected: dice.maybe(4, |dice| dice.one_in(2)),
+        replies_udp: dice.maybe(4, |dice| {
+            dice.pick(&[ReplyUdp::Sent, ReplyUdp::Ephemeral, ReplyUdp::Connected])
+        }),
         ..Config::default()
     };
     if config.replies == Some(Verdict::Pass) && !dice.one_in(3) {

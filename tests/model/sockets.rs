@@ -1,17 +1,21 @@
-//! Sockets of the host, and which packets answer them.
+//! Sockets of the host, what its interface has sent, and which packets answer either.
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::config::{Config, Socket, Verdict};
+use super::config::{Config, ReplyUdp, Sent, Socket, Verdict};
 use super::dice::Dice;
 use super::packet::Packet;
 
 /// Ports that the kernel assigns unless it is told otherwise.
 const ASSIGNED: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+
 /// A packet as far as a socket takes it: where it comes from, and where it goes.
 struct Answer {
-    tcp: bool,
+    protocol: u8,
     from: SocketAddr,
     to: SocketAddr,
 }
@@ -24,26 +28,44 @@ pub fn is_answer(config: &Config, bytes: &[u8], packet: &Packet) -> bool {
     let is_icmp = packet.protocol == Some(if packet.source.is_ipv4() { 1 } else { 58 });
     if let (true, Some(kind)) = (is_icmp, packet.icmp_type) {
         return match (packet.source, kind) {
-            // Nobody knows which echoes are out.
-            (IpAddr::V4(_), 0) | (IpAddr::V6(_), 129) => true,
+            (IpAddr::V4(_), 0) | (IpAddr::V6(_), 129) => {
+                // One that is cut short has identifier 0.
+                let at = packet.parts.l4 + 4;
+                let id = bytes.get(at..at + 2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+                is_echo_out(config, packet.destination, packet.source, id)
+            }
             (IpAddr::V4(_), 3 | 4 | 11 | 12) | (IpAddr::V6(_), 1..=4) => {
                 quotes(config, bytes, packet).unwrap_or(false)
             }
             _ => false,
         };
     }
-    let Some((from, to)) = packet.ports else { return false };
+    let Some((from, to)) = packet.ports else {
+        // No socket can be asked about it.
+        let Some(protocol) = packet.protocol.filter(|_| !is_icmp) else { return false };
+        let [own, peer] = [packet.destination, packet.source].map(|it| SocketAddr::new(it, 0));
+        return is_sent(config, Sent { protocol, own, peer }).unwrap_or(false);
+    };
     // SYN without ACK opens something.
     if packet.tcp_flags.is_some_and(|flags| flags & 0x12 == 0x02) {
         return false;
     }
-    let tcp = match packet.protocol {
-        Some(6) => true,
-        Some(17) => false,
-        _ => return false,
-    };
+    let Some(protocol) = packet.protocol else { return false };
     let from = SocketAddr::new(packet.source, from);
-    is_asked(config, packet, &Answer { tcp, from, to: SocketAddr::new(packet.destination, to) })
+    let to = SocketAddr::new(packet.destination, to);
+    is_asked(config, packet, &Answer { protocol, from, to })
+}
+
+/// Whether the interface has sent that; `None` if nobody knows.
+fn is_sent(config: &Config, sent: Sent) -> Option<bool> {
+    Some(config.sent.as_ref()?.contains(&sent))
+}
+
+/// Whether a request for an echo is out. Where nobody knows, it is taken to be.
+fn is_echo_out(config: &Config, own: IpAddr, peer: IpAddr, id: u16) -> bool {
+    let protocol = if own.is_ipv4() { 1 } else { 58 };
+    let (own, peer) = (SocketAddr::new(own, id), SocketAddr::new(peer, 0));
+    is_sent(config, Sent { protocol, own, peer }).unwrap_or(true)
 }
 
 /// Whether the socket that gets the answer has asked. The packet is the answer, or is about it.
@@ -51,10 +73,18 @@ fn is_asked(config: &Config, packet: &Packet, answer: &Answer) -> bool {
     let gets = |socket: &&Socket| {
         let own = socket.own;
         let any = own.ip().is_unspecified() && own.is_ipv4() == answer.to.is_ipv4();
-        socket.tcp == answer.tcp
+        socket.tcp == (answer.protocol == TCP)
             && own.port() == answer.to.port()
             && (any || own.ip() == answer.to.ip())
     };
+    let Answer { protocol, from: peer, to: own } = *answer;
+    let sent = is_sent(config, Sent { protocol, own, peer });
+    if sent == Some(true) {
+        return true;
+    }
+    if protocol != TCP && protocol != UDP {
+        return false;
+    }
     let mut candidates = config.sockets.iter().filter(gets);
     if candidates.clone().any(|socket| socket.peer == Some(answer.from)) {
         return true;
@@ -63,9 +93,14 @@ fn is_asked(config: &Config, packet: &Packet, answer: &Answer) -> bool {
         IpAddr::V4(address) => address.octets()[0] >= 224,
         IpAddr::V6(address) => address.octets()[0] == 0xff,
     };
-    !answer.tcp
+    let by_port = match config.replies_udp {
+        None | Some(ReplyUdp::Sent) => sent.is_none(),
+        Some(ReplyUdp::Ephemeral) => true,
+        Some(ReplyUdp::Connected) => false,
+    };
+    protocol == UDP
         && candidates.any(|socket| socket.peer.is_none())
-        && config.replies_connected != Some(true)
+        && by_port
         && ASSIGNED.contains(&answer.to.port())
         && !for_several
 }
@@ -115,16 +150,15 @@ fn quotes(config: &Config, bytes: &[u8], packet: &Packet) -> Option<bool> {
     }
     let [request, icmp] = if packet.source.is_ipv4() { [8, 1] } else { [128, 58] };
     if protocol == icmp {
-        return Some(quoted[l4] == request);
+        let id = number(l4 + 4)?;
+        return Some(quoted[l4] == request && is_echo_out(config, sender, target, id));
     }
-    let tcp = match protocol {
-        6 => true,
-        17 => false,
-        _ => return Some(false),
-    };
+    if ![TCP, UDP, SCTP].contains(&protocol) {
+        return Some(false);
+    }
     let from = SocketAddr::new(target, number(l4 + 2)?);
     let to = SocketAddr::new(sender, number(l4)?);
-    Some(is_asked(config, packet, &Answer { tcp, from, to }))
+    Some(is_asked(config, packet, &Answer { protocol, from, to }))
 }
 
 /// Sockets for a host of 10.0.0.1, 10.0.0.2 and 2001:db8::1. All of them can be had at the same time.
@@ -157,9 +191,24 @@ fn socket(tcp: bool, own: &str, peer: &str) -> Socket {
     Socket { tcp, own: own.parse().expect("an address"), peer }
 }
 
-/// A frame that answers a socket, or nearly does.
-pub fn frame(dice: &mut Dice, sockets: &[Socket]) -> Vec<u8> {
-    let socket = dice.pick(sockets);
+/// Flows that such sockets, pings and others may have sent.
+pub fn sent(dice: &mut Dice) -> Vec<Sent> {
+    let mut all = Vec::new();
+    for socket in some(dice) {
+        let (own, peer) = ends(dice, socket);
+        let protocol = dice.pick(&[if socket.tcp { TCP } else { UDP }, UDP, SCTP]);
+        all.push(Sent { protocol, own, peer });
+        let echo = if own.is_ipv4() { 1 } else { 58 };
+        let (own, peer) = (own.ip(), SocketAddr::new(peer.ip(), 0));
+        all.push(Sent { protocol: echo, own: SocketAddr::new(own, 7), peer });
+        all.push(Sent { protocol: 47, own: SocketAddr::new(own, 0), peer });
+    }
+    all.retain(|_| !dice.one_in(3));
+    all
+}
+
+/// Where a socket sends from and to.
+fn ends(dice: &mut Dice, socket: Socket) -> (SocketAddr, SocketAddr) {
     let mut own = socket.own;
     if own.ip().is_unspecified() {
         own.set_ip(
@@ -167,7 +216,13 @@ pub fn frame(dice: &mut Dice, sockets: &[Socket]) -> Vec<u8> {
         );
     }
     let other = if own.is_ipv4() { "10.0.0.1:1" } else { "[2001:db8::2]:1" };
-    let mut peer = socket.peer.unwrap_or_else(|| other.parse().expect("an address"));
+    (own, socket.peer.unwrap_or_else(|| other.parse().expect("an address")))
+}
+
+/// A frame that answers a socket, or what may have been sent, or nearly does.
+pub fn frame(dice: &mut Dice, sockets: &[Socket]) -> Vec<u8> {
+    let socket = dice.pick(sockets);
+    let (mut own, mut peer) = ends(dice, socket);
     match dice.below(8) {
         0 => own.set_port(own.port() ^ 1),
         1 => peer.set_port(peer.port() ^ 1),
@@ -191,8 +246,20 @@ pub fn frame(dice: &mut Dice, sockets: &[Socket]) -> Vec<u8> {
         let length = dice.pick(&[needed, needed, needed + 12, 200, needed - 1, 19]);
         error(dice, own.ip(), &quoted[..length.min(quoted.len())])
     } else {
-        let segment = segment(tcp, peer, own, flags);
-        ip(if tcp { 6 } else { 17 }, peer.ip(), own.ip(), &segment)
+        match dice.below(8) {
+            0 => {
+                let (icmp, reply) = if own.is_ipv4() { (1, 0) } else { (58, 129) };
+                let echo = [reply, 0, 0, 0, 0, dice.pick(&[7, 7, 7, 8]), 0, 1];
+                let length = if dice.one_in(8) { 5 } else { 8 };
+                ip(icmp, peer.ip(), own.ip(), &echo[..length])
+            }
+            1 => ip(132, peer.ip(), own.ip(), &segment(false, peer, own, 0)),
+            2 => ip(dice.pick(&[47, 47, 50]), peer.ip(), own.ip(), &[0; 8]),
+            _ => {
+                let segment = segment(tcp, peer, own, flags);
+                ip(if tcp { 6 } else { 17 }, peer.ip(), own.ip(), &segment)
+            }
+        }
     };
     let ether_type = if own.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
     [&[2; 12][..], &ether_type, &packet].concat()

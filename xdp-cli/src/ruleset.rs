@@ -117,8 +117,11 @@ pub enum Replies {
 /// Which UDP sockets have asked something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplyUdp {
-    /// Those that are connected, and others on ports that the kernel assigns.
+    /// Those that are connected, and others where the interface has sent what is answered. Where that is not
+    /// noted, others on ports that the kernel assigns.
     #[default]
+    Sent,
+    /// Those that are connected, and others on ports that the kernel assigns.
     Ephemeral,
     /// Those that are connected.
     Connected,
@@ -132,6 +135,11 @@ impl Policy {
 
     /// Whether the port of a UDP socket that is not connected says that it has asked.
     pub fn asks_by_port(&self) -> bool {
+        self.asks_replies() && self.replies_udp != ReplyUdp::Connected
+    }
+
+    /// Whether it does also where it is known what the interface has sent.
+    pub fn always_asks_by_port(&self) -> bool {
         self.asks_replies() && self.replies_udp == ReplyUdp::Ephemeral
     }
 }
@@ -143,7 +151,7 @@ impl Default for Policy {
             malformed: PolicyAction::Drop,
             fragments: PolicyAction::Pass,
             replies: Replies::Judge,
-            replies_udp: ReplyUdp::Ephemeral,
+            replies_udp: ReplyUdp::Sent,
         }
     }
 }

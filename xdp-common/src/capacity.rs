@@ -98,6 +98,11 @@ pub const HEAVY_LINES: u32 = LINES_PER_LIMIT_SLOT;
 
 /// Slots of sources that rules caught: mebibytes, each with 8,192 places.
 pub const CAUGHT_SLOTS: u32 = 8;
+/// Slots of what an interface has sent, a mebibyte each.
+pub const SENT_SLOTS: u32 = 4;
+/// Lines of eight flows, in a slot and in all.
+pub const LINES_PER_SENT_SLOT: u32 = STATES_PER_SLOT / 8;
+pub const SENT_LINES: u32 = SENT_SLOTS * LINES_PER_SENT_SLOT;
 
 /// Instructions that the kernel's verifier may process for one of the programs
 /// (bpf_prog_info.verified_insns), on each supported kernel. The verifier gives up at a million;

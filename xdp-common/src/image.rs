@@ -183,6 +183,9 @@ pub mod flag {
     pub const REPLIES: u32 = 1 << 25;
     /// Some rule blocks the sources of what it matches.
     pub const CATCHES: u32 = 1 << 26;
+    /// [`super::Header::reply_ports`](crate::image::Header::reply_ports) count also where it is known what the
+    /// interface has sent.
+    pub const REPLIES_BY_PORT: u32 = 1 << 27;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.

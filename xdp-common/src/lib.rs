@@ -12,6 +12,7 @@
 
 pub mod capacity;
 pub mod capture;
+pub mod egress;
 pub mod filter;
 pub mod image;
 pub mod lookup;

@@ -11,7 +11,7 @@
 
 use crate::capacity::{
     CAUGHT_SLOTS, CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, LIMIT_SLOTS,
-    MAX_OWNER_NAME, MAX_OWNERS, REDIRECT_SLOTS, STATE_SLOTS,
+    MAX_OWNER_NAME, MAX_OWNERS, REDIRECT_SLOTS, SENT_SLOTS, STATE_SLOTS,
 };
 use crate::filter::caught;
 use crate::filter::dynamic::{self, EntryFilter, EntryTable, Switches, TABLE_SIZE, Value};
@@ -108,7 +108,7 @@ impl MapDefinition {
 pub const EXTENT: MapDefinition =
     MapDefinition::array(kind::ARRAY, size_of::<Extent>(), 1, map_flag::MMAPABLE);
 
-/// States of backends, or connections, or limits.
+/// States of backends, or connections, or limits, or what was sent.
 pub const MEMORY: MapDefinition =
     MapDefinition::array(kind::ARRAY, size_of::<Memory>(), 1, map_flag::MMAPABLE);
 
@@ -280,6 +280,15 @@ macro_rules! for_each_map {
             LIMITS limits {
                 declared: ArrayOfMaps<MemoryMap, { LIMIT_SLOTS as usize }>,
                 created: MapDefinition::of_maps(LIMIT_SLOTS as usize),
+                inner: Some(MEMORY),
+                replace: Kept,
+                explain: Shared,
+            }
+            /// What the interface has sent out (`filter::sent`). Made by the command line once the program at
+            /// the interface's egress is there, which writes it; the filter only looks there.
+            SENT sent {
+                declared: ArrayOfMaps<MemoryMap, { SENT_SLOTS as usize }>,
+                created: MapDefinition::of_maps(SENT_SLOTS as usize),
                 inner: Some(MEMORY),
                 replace: Kept,
                 explain: Shared,

@@ -4,7 +4,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArr
 use aya_ebpf::macros::btf_map;
 use xdp_common::capacity::{
     CAUGHT_SLOTS, CONNECTION_SLOTS, COUNTER_PAGES, COUNTERS_PER_PAGE, EXTENT_SLOTS, LIMIT_SLOTS,
-    MAX_OWNERS, REDIRECT_SLOTS, STATE_SLOTS,
+    MAX_OWNERS, REDIRECT_SLOTS, SENT_SLOTS, STATE_SLOTS,
 };
 use xdp_common::filter::caught;
 use xdp_common::filter::dynamic::{self, CounterBlock, EntryFilter, Switches, Value};

@@ -14,16 +14,20 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use xdp_common::capacity::{LINES_PER_SENT_SLOT, SENT_SLOTS};
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::pace::Bucket;
 use xdp_common::filter::replies::{self, ECHOES, Sockets};
+use xdp_common::filter::sent::{self, Memory};
+use xdp_common::image::{LINE_WORDS, Line};
 use xdp_common::packet::{Network, Packet};
 use xdp_common::stats::per_cpu::PerCpu;
-use xdp_common::verifier::launder;
+use xdp_common::verifier::{black_box, launder};
 
 use crate::capture;
 use crate::exit::{exit, this_cpu};
 use crate::frame::Linear;
+use crate::maps::{SENT, SWITCHES};
 use crate::next_hop::{Way, words};
 use crate::stages::{broken, same_image};
 
@@ -98,6 +102,35 @@ impl Sockets for InForce<'_> {
         // Questions are about what happens to one packet.
         // SAFETY: a helper without arguments.
         self.is_question || self.echoes.take(unsafe { bpf_ktime_get_coarse_ns() }, ECHOES)
+    }
+
+    #[inline(always)]
+    fn sent(&mut self, answer: &Packet, ports: u32) -> u32 {
+        sent::ask(&mut Sent, answer, ports)
+    }
+}
+
+/// What the interface has sent. Nothing is written here.
+struct Sent;
+
+impl Memory for Sent {
+    #[inline(always)]
+    fn line(&mut self, number: u32) -> Option<&mut Line> {
+        let memory = SENT.get(number / LINES_PER_SENT_SLOT % SENT_SLOTS)?.get(0)?;
+        let place = black_box(u64::from(number)) as usize & (LINES_PER_SENT_SLOT as usize - 1);
+        // SAFETY: masked to the map's lines. Other CPUs write there, by whole words, and any bits are a line.
+        Some(unsafe { &mut *memory.as_ptr().cast_mut().add(place * LINE_WORDS).cast::<Line>() })
+    }
+
+    #[inline(always)]
+    fn secrets(&self) -> [u64; 2] {
+        SWITCHES.get(0).map_or([0; 2], |switches| switches.multipliers)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
     }
 }
 

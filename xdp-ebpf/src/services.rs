@@ -21,7 +21,7 @@ use crate::capture;
 use crate::exit::{apply, exit, this_cpu};
 use crate::frame::Linear;
 use crate::image::Image;
-use crate::maps::{BACKEND_STATES, CONNECTIONS, SWITCHES};
+use crate::maps::{BACKEND_STATES, CONNECTIONS, SENT, SWITCHES};
 use crate::stages::{broken, go_on, same_image};
 
 /// Goes on with the program that is asked about the packet next, and comes back where there is none. Whether
@@ -31,6 +31,7 @@ pub fn ask(ctx: &XdpContext, scratch: &Scratch) -> bool {
     // The command line finds the program's maps by what the filter names.
     name(&BACKEND_STATES);
     name(&CONNECTIONS);
+    name(&SENT);
     if scratch.onward == 0 {
         return true;
     }

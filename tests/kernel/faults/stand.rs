@@ -84,6 +84,17 @@ const LIMITED: &str = r#"
     to = "out0"
 "#;
 
+const REPLIES: &str = r#"
+    [policy]
+    default = "drop"
+    replies = "pass"
+    [[rule]]
+    name = "on"
+    destination_port = 7
+    action = "redirect"
+    to = "out0"
+"#;
+
 /// What the frame of [`super::state`] that is for it tells: whether the backend is up.
 const SERVICES: &str = r#"
     [services]
@@ -121,6 +132,7 @@ impl Stand {
         bench.write("names.toml", NAMES);
         bench.write("limited.toml", LIMITED);
         bench.write("blocking.toml", BLOCKING);
+        bench.write("replies.toml", REPLIES);
         bench.write("services.toml", SERVICES);
         let through = "type = \"exec\"\nthrough = \"service\"";
         let through = SERVICES.replace("\"nat\"", "\"dsr\"").replace("type = \"exec\"", through);
@@ -142,6 +154,7 @@ impl Stand {
             "NAMES" => path("names.toml"),
             "LIMITED" => path("limited.toml"),
             "BLOCKING" => path("blocking.toml"),
+            "REPLIES" => path("replies.toml"),
             "SERVICES" => path("services.toml"),
             "THROUGH" => path("through.toml"),
             "METRICS" => path("in0.prom"),
@@ -238,6 +251,12 @@ impl Stand {
         listed.success().json().as_array().map_or(0, Vec::len)
     }
 
+    /// As [`Self::attached`], with a program at the egress.
+    pub fn with_replies(&self) {
+        self.attached();
+        self.xdpctl(&["reload", JUDGED, "-c", "REPLIES"]);
+    }
+
     pub fn bypassed(&self) {
         self.attached();
         self.xdpctl(&["bypass", JUDGED, "on"]);
@@ -286,6 +305,7 @@ impl Stand {
         for interface in [JUDGED, "far0", "out0"] {
             assert_eq!(lab.programs("dut", interface), [], "{interface}");
         }
+        assert_eq!(lab.at_egress("dut", JUDGED), [""; 0]);
     }
 
     pub fn run(&self, args: &[String], refusal: Option<Refusal>) -> Ran {

@@ -14,7 +14,6 @@ use crate::datapath::attached::pending::{self, Held};
 use crate::datapath::attached::tried::{Now, Tried};
 use crate::datapath::change::confirm::{self, Settled, Wish};
 use crate::datapath::change::detach;
-use crate::datapath::change::outcome::Deferred;
 use crate::datapath::change::trial;
 use crate::datapath::error::Error;
 use crate::event::{Unconfirmed, What};
@@ -30,9 +29,9 @@ pub fn run(args: &Confirm, session: &mut Session<'_>) -> Result<(), Failure> {
         let attached = detach::tidy(&namespace)?;
         let attachment = attached.require(&args.interface)?;
         if attachment.pending().is_some() {
-            confirm::keep(&namespace, attachment)?;
+            let deferred = confirm::keep(&namespace, attachment)?;
             let done = told::Done::to(attachment, What::Confirm { generation: None });
-            return Ok((Kept::Attachment, Deferred::default(), done));
+            return Ok((Kept::Attachment, deferred, done));
         }
         if attachment.trial().is_some() {
             let generation = attachment.in_force().map_or(0, |in_force| in_force.generation);
@@ -129,21 +128,23 @@ pub fn wait(
     let terminal = terminal();
     session.ask(&terminal, &name, limit, "it is taken off again", false);
     let end = until_settled(&terminal, limit, || !pending::is_noted(&held.state));
-    let Held { key, link_id, link, .. } = held;
+    let Held { key, link_id, link, egress, .. } = held;
     let wish = end.wish();
     // Without a pin the program ends with this link, at once: what is left to be removed can wait for
     // another command, and the program must not. With a pin, another command has confirmed it.
-    let link = Some(link).filter(|_| wish == Wish::Keep);
+    let links = Some((link, egress)).filter(|_| wish == Wish::Keep);
     let settled = session.locked(|namespace| {
         let settled = confirm::settle(&namespace, key, link_id, wish)?;
-        if settled == Settled::Undone {
+        if settled.0 == Settled::Undone {
             namespace.finish()?;
         }
         Ok(settled)
     });
     // Even if that failed: unless it was pinned, the attachment ends here.
-    drop(link);
-    let settled = match (settled?, &end) {
+    drop(links);
+    let (settled, deferred) = settled?;
+    super::say_deferred(told_of, &deferred, session);
+    let settled = match (settled, &end) {
         // The kernel took it off when the link went, unless somebody else had before.
         (Settled::Gone, End::TimeOver | End::Stopped) => Settled::Undone,
         (settled, _) => settled,

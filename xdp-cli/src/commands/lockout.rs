@@ -12,8 +12,8 @@ use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::error::Error;
 use crate::datapath::host::addresses::{self, Address};
 use crate::datapath::host::interface::Interface;
+use crate::datapath::host::routes;
 use crate::datapath::host::ssh::{self, Connection};
-use crate::datapath::host::{replying, routes};
 use crate::datapath::maps::dynamic;
 use crate::datapath::maps::handles::Maps;
 use crate::image::Image;
@@ -162,11 +162,6 @@ pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let role = role(coming.interface);
     let mut warnings = ground(coming, &RunTimeEntries::default(), link_type).warnings(&role);
     warnings.extend(may_block(coming, link_type));
-    if coming.ruleset.policy.asks_replies()
-        && let Some((message, hint)) = replying::forwarded(&coming.interface.name)
-    {
-        warnings.push(Warning { message, hint });
-    }
     warnings
 }
 

@@ -12,6 +12,7 @@ use crate::config::file::Disk;
 use crate::config::sources::Since;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
+use crate::datapath::attached::egress::{self, By};
 use crate::datapath::attached::in_force::Trial;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::attached::services;
@@ -21,8 +22,8 @@ use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
 use crate::datapath::host::{addresses, assigned_ports, serving};
-use crate::datapath::maps::dynamic;
 use crate::datapath::maps::dynamic::caught;
+use crate::datapath::maps::{dynamic, sent};
 use crate::notation::{counted, duration, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
 
@@ -204,6 +205,23 @@ fn of_new_addresses(namespace: &Namespace, attachment: &Attachment) -> Option<St
 fn of_replies(attachment: &Attachment) -> Option<String> {
     let in_force = attachment.in_force()?;
     let name = attachment.name();
+    if let (Ok((maps, _)), true) = (attachment.readable(), in_force.metadata.passes_replies)
+        && attachment.ifindex().is_some()
+        && sent::is_there(maps).unwrap_or(false)
+    {
+        if noted(attachment).is_none() {
+            return Some(format!(
+                "the program at the egress of {} is gone, so that what answers connections that are \
+                 forwarded, pings, and UDP sockets that are not connected is dropped: `xdpctl reload {}` \
+                 puts it back",
+                plain(&name),
+                word(&name)
+            ));
+        }
+        if !in_force.metadata.replies_by_port {
+            return None;
+        }
+    }
     let known = &in_force.metadata.reply_ports;
     let changed = !known.is_empty() && assigned_ports::ranges().is_ok_and(|now| now != *known);
     changed.then(|| {
@@ -406,10 +424,27 @@ fn view(attachment: &Attachment, carriers: &Carriers, outcomes: &[Outcome]) -> S
         loaded_from: (metadata.loaded_from != metadata.config)
             .then(|| metadata.loaded_from.clone()),
         redirects,
-        replies: metadata
-            .passes_replies
-            .then(|| Replies { by: "sockets", udp_ports: metadata.reply_ports.clone() }),
+        replies: metadata.passes_replies.then(|| {
+            let sent = noted(attachment);
+            let by_port = metadata.replies_by_port || sent.is_none();
+            let udp_ports = if by_port { metadata.reply_ports.clone() } else { Vec::new() };
+            Replies { by: "sockets", sent: sent.map(By::as_str), udp_ports }
+        }),
     }
+}
+
+/// How it is noted what the interface sends; `None` if it is not.
+fn noted(attachment: &Attachment) -> Option<By> {
+    let (maps, _) = attachment.readable().ok()?;
+    if !sent::is_there(maps).unwrap_or(false) {
+        return None;
+    }
+    if attachment.pending().is_some() {
+        // The command that waits holds it, by a link or as here.
+        let standing = egress::standing(attachment.directory(), attachment.ifindex()?, maps);
+        return Some(standing.ok().flatten().unwrap_or(By::Tcx));
+    }
+    egress::standing(attachment.directory(), attachment.ifindex()?, maps).ok().flatten()
 }
 
 /// The text of a problem, with the hint what to do about it.

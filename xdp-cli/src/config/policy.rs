@@ -11,8 +11,11 @@ use crate::ruleset::{Arp, Policy, PolicyAction, Replies, ReplyUdp};
 const ACTIONS: [(&str, PolicyAction); 2] =
     [("pass", PolicyAction::Pass), ("drop", PolicyAction::Drop)];
 const REPLIES: [(&str, Replies); 2] = [("judge", Replies::Judge), ("pass", Replies::Pass)];
-const UDP: [(&str, ReplyUdp); 2] =
-    [("ephemeral", ReplyUdp::Ephemeral), ("connected", ReplyUdp::Connected)];
+const UDP: [(&str, ReplyUdp); 3] = [
+    ("sent", ReplyUdp::Sent),
+    ("ephemeral", ReplyUdp::Ephemeral),
+    ("connected", ReplyUdp::Connected),
+];
 
 pub(super) fn read_policy(mut table: TomlTable<'_>, report: &mut Report<'_>) -> Policy {
     let defaults = Policy::default();

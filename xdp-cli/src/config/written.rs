@@ -148,6 +148,7 @@ pub fn policy(policy: &Policy) -> Vec<Setting> {
     if replies == Replies::Pass {
         settings.add("replies", Value::text("pass"));
         let udp = match replies_udp {
+            ReplyUdp::Sent => "sent",
             ReplyUdp::Ephemeral => "ephemeral",
             ReplyUdp::Connected => "connected",
         };

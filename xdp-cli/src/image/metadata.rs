@@ -53,6 +53,8 @@ pub struct Metadata {
     pub reply_ports: Vec<(u16, u16)>,
     /// Whether what answers this host passes where the default drops.
     pub passes_replies: bool,
+    /// Whether these ports count also where it is known what the interface has sent.
+    pub replies_by_port: bool,
     /// What the keys for names and services are drawn from.
     pub seed: Seed,
 }

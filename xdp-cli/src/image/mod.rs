@@ -235,7 +235,9 @@ fn reply_ports(metadata: &Metadata) -> [u32; REPLY_PORTS] {
 fn policy_flags(ruleset: &Ruleset) -> u32 {
     let policy = ruleset.policy;
     let replies = if policy.asks_replies() { flag::REPLIES } else { 0 };
+    let by_port = if policy.always_asks_by_port() { flag::REPLIES_BY_PORT } else { 0 };
     replies
+        | by_port
         | [
             (policy.default, flag::DEFAULT_DROP),
             (policy.malformed, flag::MALFORMED_DROP),

@@ -1,8 +1,9 @@
-//! Replies, where no kernel is asked: the sockets are those that one is told of.
+//! Replies, where no kernel is asked: the sockets are those that one is told of, and so is what was sent.
 
 use std::net::SocketAddr;
 
 use xdp_common::filter::replies::{self, state};
+use xdp_common::filter::sent::{NO_MEMORY, NOT_SENT};
 use xdp_common::packet::{Network, Packet};
 
 use crate::views::explain::flow::Flow;
@@ -20,15 +21,30 @@ pub struct Socket {
     pub state: u32,
 }
 
-/// The sockets of a network namespace, as far as they are known.
+/// A flow that an interface has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub protocol: u8,
+    /// This side, with an echo's identifier as its port, or 0 where there is none.
+    pub own: SocketAddr,
+    /// The other side, with 0 as its port where there is none.
+    pub peer: SocketAddr,
+}
+
+/// The sockets of a network namespace, as far as they are known, and what the interface has sent.
 #[derive(Clone, Debug, Default)]
-pub struct Sockets(pub Vec<Socket>);
+pub struct Sockets {
+    pub sockets: Vec<Socket>,
+    /// `None` if nobody knows.
+    pub sent: Option<Vec<Sent>>,
+}
 
 impl Sockets {
     /// The one connection between these ends.
     pub fn of_connection(peer: SocketAddr, own: SocketAddr) -> Self {
         let state = state::ESTABLISHED;
-        Self(vec![Socket { is_tcp: true, own, peer: Some(peer), state }])
+        let socket = Socket { is_tcp: true, own, peer: Some(peer), state };
+        Self { sockets: vec![socket], sent: None }
     }
 
     /// The state of the socket that gets a packet: of a connected one, before those that are not.
@@ -45,7 +61,7 @@ impl Sockets {
                 && (any || socket.own.ip() == own.ip())
                 && socket.peer.is_none_or(|its| its == peer)
         };
-        let found = self.0.iter().filter(gets).max_by_key(|socket| socket.peer.is_some());
+        let found = self.sockets.iter().filter(gets).max_by_key(|socket| socket.peer.is_some());
         found.map_or(0, |socket| socket.state)
     }
 }
@@ -65,5 +81,18 @@ impl replies::Sockets for &Sockets {
 
     fn echo(&mut self) -> bool {
         true
+    }
+
+    fn sent(&mut self, answer: &Packet, ports: u32) -> u32 {
+        let Some(sent) = &self.sent else { return NO_MEMORY };
+        let Flow { source: Some(peer), destination: Some(own), .. } = Flow::of(answer) else {
+            return NOT_SENT;
+        };
+        let is_it = |sent: &Sent| {
+            u32::from(sent.protocol) == answer.protocol
+                && sent.own == SocketAddr::new(own, (ports >> 16) as u16)
+                && sent.peer == SocketAddr::new(peer, ports as u16)
+        };
+        if sent.iter().any(is_it) { 0 } else { NOT_SENT }
     }
 }

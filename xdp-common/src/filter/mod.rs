@@ -14,6 +14,7 @@ pub mod order;
 pub mod pace;
 pub mod replies;
 pub mod rules;
+pub mod sent;
 pub mod serve;
 pub mod services;
 pub mod tracking;

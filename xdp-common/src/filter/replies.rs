@@ -1,10 +1,12 @@
-//! Whether a packet answers what this host has open. It is asked last, and only about packets that
-//! nothing else has decided and that the default drops. What is open the kernel's own tables of
-//! sockets say, so nothing is remembered here that a flood could fill.
+//! Whether a packet answers what this host has open, or a host behind it. It is asked last, and only about
+//! packets that nothing else has decided and that the default drops. What is open the kernel's own tables of
+//! sockets say, so nothing is remembered here that a flood could fill. Where no socket has asked, it is looked up
+//! what the interface has sent ([`super::sent`]).
 
 use crate::filter::effect::Decision;
 use crate::filter::pace::Pace;
-use crate::image::{Header, REPLY_PORTS};
+use crate::filter::sent::{self, NO_MEMORY, NOT_SENT};
+use crate::image::{Header, REPLY_PORTS, flag};
 use crate::packet::transport::SCTP;
 use crate::packet::{Network, Packet, PacketBytes, Transport, echo, quotation};
 use crate::stats::verdict::{Reason, Verdict};
@@ -12,8 +14,8 @@ use crate::stats::verdict::{Reason, Verdict};
 /// What becomes of a packet that is a reply.
 pub const PASS: Decision = Decision::new(Verdict::Pass, Reason::Reply);
 
-/// Echo replies, and errors about echo requests, that a CPU passes in a second, over time, and at
-/// once: the kernel cannot be asked whether a ping is out.
+/// Echo replies, and errors about echo requests, that a CPU passes in a second, over time, and at once, where
+/// it is not known what was sent: the kernel cannot be asked whether a ping is out.
 pub const ECHOES: Pace = Pace::of(100, 50);
 
 /// TCP's flags (RFC 9293, section 3.1).
@@ -63,6 +65,9 @@ pub trait Sockets {
     fn is_here(&mut self, packet: &Packet) -> bool;
     /// Takes one of [`ECHOES`]. Whether there was one.
     fn echo(&mut self) -> bool;
+    /// What [`sent::ask`] says: whether the interface has sent what this packet answers, and when. `ports` are those
+    /// of this side, in the upper half, and of the other.
+    fn sent(&mut self, answer: &Packet, ports: u32) -> u32;
 }
 
 /// What was found out about a packet. It lies in the scratch, for whoever asks why.
@@ -82,6 +87,10 @@ pub struct Reply {
     pub peer_port: u32,
     /// The address of the other side.
     pub peer: [u64; 2],
+    /// How many moments ago the interface has sent what this answers (see [`sent::seconds`]), [`NOT_SENT`],
+    /// or [`NO_MEMORY`] where nobody knows or has asked.
+    pub sent: u32,
+    pub padding: u32,
 }
 
 impl Reply {
@@ -94,6 +103,8 @@ impl Reply {
         port: u32::MAX,
         peer_port: u32::MAX,
         peer: [u64::MAX; 2],
+        sent: NO_MEMORY,
+        padding: 0,
     };
 }
 
@@ -126,6 +137,8 @@ numbered! {
         Tcp,
         Udp,
         Echo,
+        /// A protocol without sockets that could be asked.
+        Plain,
     }
 }
 
@@ -158,6 +171,8 @@ numbered! {
         Quotation,
         /// One echo too many.
         Pace,
+        /// Something that no socket could be asked about, and that the interface has not sent.
+        NotSent,
     }
 }
 
@@ -184,6 +199,7 @@ pub fn judge<P: PacketBytes + ?Sized, S: Sockets>(
     reply.port = 0;
     reply.peer_port = 0;
     reply.peer = [0; 2];
+    reply.sent = NO_MEMORY;
     let found = find(sockets, header, bytes, packet, about, reply);
     reply.found = found as u32;
     matches!(found, Found::Reply)
@@ -201,31 +217,74 @@ fn find<P: PacketBytes + ?Sized, S: Sockets>(
     if packet.transport == Transport::FRAGMENT {
         return Found::Fragment;
     }
+    let mut is_echo = false;
     if packet.transport == Transport::ICMP {
-        return find_of_icmp(sockets, header, bytes, packet, about, reply);
+        is_echo = echo::is_reply(packet);
+        if !is_echo {
+            if !quotation::is_error(packet) {
+                return Found::Message;
+            }
+            reply.is_error = 1;
+            if quotation::read_ip(bytes, packet, about).is_none() {
+                return Found::Quotation;
+            }
+            is_echo = quotation::is_echo(bytes, about);
+            if !is_echo && quotation::read_ports(bytes, about).is_none() {
+                return Found::Quotation;
+            }
+        }
     }
-    if packet.transport == Transport::TCP && packet.l4_octet & (SYN | ACK) == SYN {
+    let asked = if reply.is_error != 0 { &*about } else { packet };
+    if is_echo {
+        leave(reply, About::Echo, asked);
+        // One that is cut short before it has the identifier 0.
+        let ports = sent::identifier(bytes, asked).unwrap_or(0);
+        reply.sent = sockets.sent(asked, ports);
+        return match reply.sent {
+            NO_MEMORY if sockets.echo() => Found::Reply,
+            NO_MEMORY => Found::Pace,
+            NOT_SENT => Found::NotSent,
+            _ => Found::Reply,
+        };
+    }
+    if reply.is_error == 0
+        && packet.transport == Transport::TCP
+        && packet.l4_octet & (SYN | ACK) == SYN
+    {
         leave(reply, About::Tcp, packet);
         return Found::Opens;
     }
-    find_socket(sockets, header, packet, packet, reply)
+    let found = find_socket(sockets, asked, reply);
+    if matches!(found, Found::Reply) {
+        return found;
+    }
+    let has_ports = asked.transport == Transport::TCP || asked.transport == Transport::PORTS;
+    let ports = if has_ports { asked.destination_port << 16 | asked.source_port } else { 0 };
+    reply.sent = sockets.sent(asked, ports);
+    match reply.sent {
+        NO_MEMORY => by_port(sockets, header, packet, asked, found),
+        NOT_SENT => match found {
+            Found::Port if header.has(flag::REPLIES_BY_PORT) => {
+                by_port(sockets, header, packet, asked, found)
+            }
+            Found::Port | Found::Protocol => Found::NotSent,
+            found => found,
+        },
+        _ => Found::Reply,
+    }
 }
 
-/// Asks about a packet with ports, which is `packet` itself, or was quoted by it and turned round.
+/// Asks about a packet with ports, or one that was quoted and turned round. [`Found::Port`] of a UDP socket
+/// that is not connected.
 #[inline(always)]
-fn find_socket<S: Sockets>(
-    sockets: &mut S,
-    header: &Header,
-    packet: &Packet,
-    about: &Packet,
-    reply: &mut Reply,
-) -> Found {
+fn find_socket<S: Sockets>(sockets: &mut S, about: &Packet, reply: &mut Reply) -> Found {
     if about.transport == Transport::TCP {
         leave(reply, About::Tcp, about);
         reply.state = sockets.tcp(about);
         return of_tcp(reply.state);
     }
     if about.transport != Transport::PORTS || about.protocol == SCTP as u32 {
+        leave(reply, About::Plain, about);
         return Found::Protocol;
     }
     leave(reply, About::Udp, about);
@@ -233,12 +292,28 @@ fn find_socket<S: Sockets>(
     match reply.state {
         0 => Found::NoSocket,
         state::ESTABLISHED => Found::Reply,
-        _ if !is_assigned(header, about.destination_port) => Found::Port,
-        // A socket that is bound to no address gets what is for any address, and so seems to wait
-        // for what is only forwarded.
-        _ if is_multicast(packet) || !sockets.is_here(packet) => Found::Elsewhere,
-        _ => Found::Reply,
+        _ => Found::Port,
     }
+}
+
+/// What becomes of what was found where a port alone says that a UDP socket has asked.
+#[inline(always)]
+fn by_port<S: Sockets>(
+    sockets: &mut S,
+    header: &Header,
+    packet: &Packet,
+    about: &Packet,
+    found: Found,
+) -> Found {
+    if !matches!(found, Found::Port) || !is_assigned(header, about.destination_port) {
+        return found;
+    }
+    // A socket that is bound to no address gets what is for any address, and so seems to wait for what is
+    // only forwarded.
+    if is_multicast(packet) || !sockets.is_here(packet) {
+        return Found::Elsewhere;
+    }
+    Found::Reply
 }
 
 #[inline(always)]
@@ -252,46 +327,11 @@ fn of_tcp(found: u32) -> Found {
     }
 }
 
-#[inline(always)]
-fn find_of_icmp<P: PacketBytes + ?Sized, S: Sockets>(
-    sockets: &mut S,
-    header: &Header,
-    bytes: &P,
-    packet: &Packet,
-    about: &mut Packet,
-    reply: &mut Reply,
-) -> Found {
-    if echo::is_reply(packet) {
-        leave(reply, About::Echo, packet);
-        return of_echo(sockets);
-    }
-    if !quotation::is_error(packet) {
-        return Found::Message;
-    }
-    reply.is_error = 1;
-    if quotation::read_ip(bytes, packet, about).is_none() {
-        return Found::Quotation;
-    }
-    if quotation::is_echo(bytes, about) {
-        leave(reply, About::Echo, about);
-        return of_echo(sockets);
-    }
-    if quotation::read_ports(bytes, about).is_none() {
-        return Found::Quotation;
-    }
-    find_socket(sockets, header, packet, about, reply)
-}
-
-#[inline(always)]
-fn of_echo<S: Sockets>(sockets: &mut S) -> Found {
-    if sockets.echo() { Found::Reply } else { Found::Pace }
-}
-
 /// Notes between which ends it is.
 #[inline(always)]
 fn leave(reply: &mut Reply, about: About, packet: &Packet) {
     reply.about = about as u32;
-    if !matches!(about, About::Echo) {
+    if matches!(about, About::Tcp | About::Udp) {
         reply.port = packet.destination_port;
         reply.peer_port = packet.source_port;
     }
@@ -325,4 +365,4 @@ fn is_multicast(packet: &Packet) -> bool {
     packet.destination[0] >> 28 >= 0xe
 }
 
-const _: () = assert!(size_of::<Reply>() == 40);
+const _: () = assert!(size_of::<Reply>() == 48);

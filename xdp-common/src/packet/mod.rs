@@ -17,7 +17,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod mpls;
 #[cfg(test)]
-mod plain;
+pub(crate) mod plain;
 pub mod pppoe;
 pub mod quotation;
 pub mod raw;

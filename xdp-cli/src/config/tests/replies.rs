@@ -13,8 +13,11 @@ fn replies_are_read_and_written() {
     let judged = policy("default = \"drop\"\nreplies = \"judge\"");
     assert_eq!((judged.replies, judged.asks_replies()), (Replies::Judge, false));
     let passed = policy("default = \"drop\"\nreplies = \"pass\"");
-    assert_eq!((passed.replies, passed.replies_udp), (Replies::Pass, ReplyUdp::Ephemeral));
+    assert_eq!((passed.replies, passed.replies_udp), (Replies::Pass, ReplyUdp::Sent));
     assert!(passed.asks_replies() && passed.asks_by_port());
+    assert!(!passed.always_asks_by_port());
+    let ephemeral = policy("default = \"drop\"\nreplies = \"pass\"\nreplies_udp = \"ephemeral\"");
+    assert!(ephemeral.asks_by_port() && ephemeral.always_asks_by_port());
     let connected = policy("default = \"drop\"\nreplies = \"pass\"\nreplies_udp = \"connected\"");
     assert!(connected.asks_replies() && !connected.asks_by_port());
     let keys = |policy| -> Vec<&str> { written::policy(policy).iter().map(|it| it.key).collect() };

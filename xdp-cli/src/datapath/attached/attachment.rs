@@ -22,7 +22,7 @@ use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::maps::counters::{read_matrix, read_rule_counters, read_unreadable};
 use crate::datapath::maps::handles::{Maps, memory};
-use crate::datapath::maps::{counters, dynamic, image, limits, states};
+use crate::datapath::maps::{counters, dynamic, image, limits, sent, states};
 use crate::datapath::program::load::link_type_of;
 use crate::datapath::sys::{bpf, private_dir};
 use crate::notation::{duration, word};
@@ -66,7 +66,7 @@ enum Link {
 pub struct Attachment {
     pins: PinDirectory,
     link: Link,
-    info: bpf::XdpLink,
+    info: bpf::InterfaceLink,
     place: Place,
     maps: Option<Maps>,
     /// In offload mode, with maps of its own.
@@ -428,8 +428,12 @@ impl Attachment {
             for (_, map) in maps.iter() {
                 sum += memory(map)?;
             }
-            let beside =
-                [dynamic::inner_maps(maps)?, states::inner_maps(maps)?, limits::inner_maps(maps)?];
+            let beside = [
+                dynamic::inner_maps(maps)?,
+                states::inner_maps(maps)?,
+                limits::inner_maps(maps)?,
+                sent::inner_maps(maps)?,
+            ];
             for map in beside.iter().flatten() {
                 sum += memory(map)?;
             }

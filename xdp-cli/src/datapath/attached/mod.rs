@@ -4,6 +4,7 @@ pub mod allowlisted;
 pub mod attachment;
 pub mod attachments;
 pub mod capture;
+pub mod egress;
 pub mod found;
 pub mod in_force;
 pub mod kept_ruleset;

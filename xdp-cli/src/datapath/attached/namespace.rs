@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::sources::Source;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::Attachments;
+use crate::datapath::attached::egress;
 use crate::datapath::attached::in_force::InForce;
 use crate::datapath::attached::kept_ruleset::{self, Snapshot};
 use crate::datapath::attached::key::{Key, PinDirectory};
@@ -206,7 +207,15 @@ impl Locked {
     /// rest is leftovers, which the next command removes.
     pub fn forget(&self, key: Key) -> Result<()> {
         let name = key.to_string();
-        if let Some(directory) = self.pins.existing_dir(self.cookie, &[&name])? {
+        let directory = self.pins.existing_dir(self.cookie, &[&name])?;
+        if let Some(directory) = &directory {
+            let shown = self.pins.shown(directory);
+            let link = remove(&directory.join(super::attachment::LINK));
+            link.context(format_args!("remove a pin in {}", shown.display()))?;
+        }
+        let taken = egress::take_off(directory.as_deref(), key.ifindex());
+        taken.context("take the program off the egress")?;
+        if let Some(directory) = directory {
             remove_pins(&directory, &self.pins.shown(&directory))?;
             self.pins.remove_dir(self.cookie, &[&name])?;
         }
@@ -271,7 +280,6 @@ fn keys(directory: &Path) -> io::Result<Vec<Key>> {
 
 fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
     let what = format!("remove a pin in {}", shown.display());
-    remove(&directory.join(super::attachment::LINK)).context(&what)?;
     let read = || format!("read {}", shown.display());
     for entry in fs::read_dir(directory).context(read())? {
         remove(&entry.context(read())?.path()).context(&what)?;

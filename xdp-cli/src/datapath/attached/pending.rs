@@ -38,6 +38,8 @@ pub struct Held {
     pub state: PathBuf,
     /// Nothing else keeps the program on its interface.
     pub link: OwnedFd,
+    /// The program at the egress, if there is one and a link holds it.
+    pub egress: Option<OwnedFd>,
 }
 
 /// Writes the note, in the directory of an attachment's state.

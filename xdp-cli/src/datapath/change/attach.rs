@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use xdp_common::packet::LinkType;
 
+use crate::datapath::attached;
 use crate::datapath::attached::attachment::LINK;
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::key::Key;
@@ -14,6 +15,7 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::attached::pending::{self, Held, Pending};
 use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::change::configured::{Configured, keep};
+use crate::datapath::change::egress;
 use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
 use crate::datapath::change::nic;
 use crate::datapath::change::outcome::{Attached, Deferred};
@@ -22,6 +24,7 @@ use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::refusal::{not_loaded, refusal};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{AttachedXdp, Interface, Mode};
+use crate::datapath::host::replying;
 use crate::datapath::maps::dynamic::Store;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load;
@@ -125,7 +128,23 @@ pub fn attach(
     // interface without a filter.
     let restored = restore(&maps, namespace.state_directory(key), name);
     let attach = || -> Result<Attached> {
+        let mut deferred = Deferred::default();
         pin_all(&directory, &loaded, &maps)?;
+        // Before the filter goes by it. Without it, replies are known by sockets alone.
+        let mut at_egress = None;
+        if egress::is_needed(prepared.needs()) {
+            let index = interface.index;
+            let put = match until {
+                None => egress::provide(&directory, name, index, link_type, &maps),
+                Some(_) => attached::egress::hold(&directory, index, link_type, &maps)
+                    .and_then(|held| {
+                        at_egress = held;
+                        egress::room(&maps)
+                    })
+                    .map_err(|error| replying::by_sockets_alone(name, error)),
+            };
+            deferred.note(put);
+        }
         let shown = namespace.shown(&directory);
         log::info!("pinned the program and its maps under {}", shown.display());
         let mut instead_of = modes.instead_of;
@@ -156,7 +175,7 @@ pub fn attach(
                     let time = took(begun.elapsed());
                     log::info!("attached the program to {name} in {mode} mode in {time}");
                     let held = match until {
-                        Some(until) => Some(hold(namespace, key, link, until)?),
+                        Some(until) => Some(hold(namespace, key, link, at_egress.take(), until)?),
                         None => {
                             bpf::pin(&link, &directory.join(LINK)).context("pin the link")?;
                             log::info!("pinned the link as {}", shown.join(LINK).display());
@@ -175,7 +194,7 @@ pub fn attach(
                         redirects: kernel::of_targets(&prepared, settled.unwrap_or_default()),
                         lost: Vec::new(),
                         restored: restored.clone(),
-                        deferred: Deferred::default(),
+                        deferred,
                     });
                 }
                 Err(error) => {
@@ -212,11 +231,17 @@ fn restore(maps: &Maps, state: PathBuf, interface: &str) -> Result<u64> {
 }
 
 /// Leaves the link without a pin, and notes its id, by which other commands find it.
-fn hold(namespace: &Locked, key: Key, link: OwnedFd, until: u64) -> Result<Held> {
+fn hold(
+    namespace: &Locked,
+    key: Key,
+    link: OwnedFd,
+    egress: Option<OwnedFd>,
+    until: u64,
+) -> Result<Held> {
     let link_id = bpf::link_info(&link).context("look at the link")?.id;
     let state = namespace.state_directory(key);
     pending::write(&state, &Pending { link_id, until })?;
-    Ok(Held { key, link_id, state, link })
+    Ok(Held { key, link_id, state, link, egress })
 }
 
 /// Refuses an interface that carries another program: its place is not ours to take.

@@ -6,6 +6,7 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::attached::pending;
 use crate::datapath::attached::tried::Tried;
 use crate::datapath::change::detach;
+use crate::datapath::change::egress;
 use crate::datapath::change::outcome::Deferred;
 use crate::datapath::change::trial;
 use crate::datapath::error::{Context, Result};
@@ -28,30 +29,49 @@ pub enum Settled {
     Gone,
 }
 
-/// Lets an attachment stay after the command that made it has ended.
-pub fn keep(namespace: &Locked, attachment: &Attachment) -> Result<()> {
+/// Lets an attachment stay after the command that made it has ended. What is left to be done afterwards may be
+/// deferred.
+pub fn keep(namespace: &Locked, attachment: &Attachment) -> Result<Deferred> {
     let link = attachment.link()?;
     bpf::pin(&link, &attachment.directory().join(LINK)).context("pin the link")?;
+    let mut deferred = Deferred::default();
+    // The program at the egress ends with the command that waited: another one stays.
+    if let (Ok((maps, in_force)), Some(ifindex)) = (attachment.readable(), attachment.ifindex())
+        && egress::is_needed(in_force.needs)
+    {
+        let (directory, name) = (attachment.directory(), attachment.name());
+        deferred.note(
+            attachment
+                .link_type()
+                .and_then(|link_type| egress::provide(directory, &name, ifindex, link_type, maps)),
+        );
+    }
     // It is an attachment like any other now. The note means nothing any more, so it does no harm
     // where it cannot be removed.
     let _ = pending::remove(&namespace.state_directory(attachment.key()));
-    Ok(())
+    Ok(deferred)
 }
 
 /// Keeps the attachment of that link, or takes it off; unless another command did either in the meantime.
-pub fn settle(namespace: &Locked, key: Key, link_id: u32, wish: Wish) -> Result<Settled> {
+pub fn settle(
+    namespace: &Locked,
+    key: Key,
+    link_id: u32,
+    wish: Wish,
+) -> Result<(Settled, Deferred)> {
+    let none = Deferred::default();
     let attached = detach::tidy(namespace)?;
     let Some(attachment) = attached.get(key).filter(|it| it.link_id() == link_id) else {
-        return Ok(Settled::Gone);
+        return Ok((Settled::Gone, none));
     };
     if attachment.pending().is_none() {
-        return Ok(Settled::Kept);
+        return Ok((Settled::Kept, none));
     }
     match wish {
-        Wish::Keep => keep(namespace, attachment).map(|()| Settled::Kept),
+        Wish::Keep => keep(namespace, attachment).map(|deferred| (Settled::Kept, deferred)),
         Wish::Undo => {
             let results = detach::detach(namespace, &attached, &[attachment]);
-            results.into_iter().collect::<Result<Vec<_>>>().map(|_| Settled::Undone)
+            results.into_iter().collect::<Result<Vec<_>>>().map(|_| (Settled::Undone, none))
         }
     }
 }

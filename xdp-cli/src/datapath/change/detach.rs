@@ -4,6 +4,7 @@ use crate::datapath::attached::attachment::{Attachment, LINK};
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::{self, Locked};
+use crate::datapath::change::egress;
 use crate::datapath::change::next_hops;
 use crate::datapath::change::outcome::Detached;
 use crate::datapath::change::pins;
@@ -23,6 +24,7 @@ pub fn tidy(namespace: &Locked) -> Result<Attachments> {
     namespace.clean_up(&attached)?;
     for attachment in attached.iter() {
         pins::finish_exchange(attachment)?;
+        egress::mend(attachment);
     }
     redirect_targets::reconcile(namespace, &redirect_targets::targets(attached.iter()))?;
     Ok(attached)

@@ -154,6 +154,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
             false => Vec::new(),
         },
         passes_replies: ruleset.policy.asks_replies(),
+        replies_by_port: ruleset.policy.always_asks_by_port(),
         seed: Seed::random(),
     };
     let image = Image::build_after(ruleset, generation, &metadata, &context.tables)

@@ -3,17 +3,18 @@
 
 use std::io;
 
-use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE};
+use xdp_common::capacity::{COUNTER_PAGES, COUNTERS_PER_PAGE, SENT_SLOTS};
 use xdp_common::image::{Block, EXTENT_BLOCKS};
 use xdp_common::maps::COUNTER_PAGE;
 
 use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::change::egress;
 use crate::datapath::change::kernel::{PreparedKernel, used_pages};
 use crate::datapath::change::reload::Prepared;
 use crate::datapath::error::{Context, Result};
 use crate::datapath::maps::counters::inner_id;
 use crate::datapath::maps::handles::{Maps, memory};
-use crate::datapath::maps::image;
+use crate::datapath::maps::{image, sent};
 use crate::datapath::sys::bpf;
 use crate::views::difference::MapBytes;
 
@@ -64,8 +65,13 @@ fn in_kernel(before: u64, maps: &Maps, prepared: &PreparedKernel) -> io::Result<
     // What both images have is there once.
     let same = image::kept(&maps.ruleset, blocks) as u64;
     let image = (blocks.len().div_ceil(EXTENT_BLOCKS) as u64 - same) * extent;
-    let meanwhile = before + fresh + image;
-    let given_back = (extents.len() as u64).saturating_sub(same) * extent + (pages - kept) * page;
+    // What is sent is noted in maps of the same shape.
+    let noted = u64::from(SENT_SLOTS) * extent;
+    let (is_noted, is_to_be) = (sent::is_there(maps)?, egress::is_needed(prepared.needs()));
+    let more = if is_to_be && !is_noted { noted } else { 0 };
+    let less = if is_noted && !is_to_be { noted } else { 0 };
+    let meanwhile = before + fresh + image + more;
+    let given_back = (extents.len() as u64).saturating_sub(same) * extent + (pages - kept) * page + less;
     Ok(MapBytes { before, meanwhile, after: meanwhile.saturating_sub(given_back) })
 }
 

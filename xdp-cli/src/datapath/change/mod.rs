@@ -9,6 +9,7 @@ pub mod attach;
 pub mod configured;
 pub mod confirm;
 pub mod detach;
+pub mod egress;
 pub mod kernel;
 pub mod memory;
 mod next_hops;

@@ -200,6 +200,7 @@ fn compile(
         connection_lines: 0,
         reply_ports: Vec::new(),
         passes_replies: false,
+        replies_by_port: false,
         backends: Vec::new(),
         seed: Seed::default(),
     };

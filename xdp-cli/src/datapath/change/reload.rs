@@ -9,6 +9,7 @@ use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::attached::tried::Tried;
 use crate::datapath::change::configured::{Configured, keep};
+use crate::datapath::change::egress;
 use crate::datapath::change::kernel::{self, BuildContext};
 use crate::datapath::change::next_hops;
 use crate::datapath::change::nic;
@@ -193,11 +194,18 @@ fn in_kernel(
     provide_stages(attachment, maps, prepared.needs())?;
     keep(namespace, attachment.key(), configured, prepared)?;
     let tried = life.map(|_| Tried::prepare(attachment, maps, prepared.generation)).transpose()?;
-    kernel::activate(maps, prepared, life)?;
     let mut deferred = Deferred::default();
+    if egress::is_needed(prepared.needs())
+        && let Some(ifindex) = attachment.ifindex()
+    {
+        let (directory, name) = (attachment.directory(), attachment.name());
+        let link_type = prepared.link_type;
+        deferred.note(egress::provide(directory, &name, ifindex, link_type, maps));
+    }
+    kernel::activate(maps, prepared, life)?;
     if life.is_none() {
         let stays = (prepared.generation, &prepared.metadata);
-        trial::release(namespace, attachment.key(), maps, stays, &mut deferred);
+        trial::release(namespace, attachment, maps, stays, &mut deferred);
     }
     deferred.note(repair_pins(attachment));
     deferred.note(namespace.entries(attachment));

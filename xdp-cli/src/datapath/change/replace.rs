@@ -4,11 +4,13 @@ use std::path::Path;
 
 use xdp_common::maps::{Map, OnReplace};
 
+use crate::datapath::attached;
 use crate::datapath::attached::attachment::{Attachment, Found};
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::kept_ruleset;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::configured::{Configured, keep};
+use crate::datapath::change::egress;
 use crate::datapath::change::kernel::{self, BuildContext, PreparedKernel};
 use crate::datapath::change::next_hops;
 use crate::datapath::change::outcome::{Attached, Deferred};
@@ -18,6 +20,7 @@ use crate::datapath::change::refusal::not_loaded;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
+use crate::datapath::host::replying;
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::error::LoadError;
 use crate::datapath::program::load::{self, Loaded};
@@ -108,6 +111,7 @@ pub fn replace(
     // From here on the new program runs. Pins of the old one's maps are replaced here or, if this
     // is cut off, by the next command.
     let mut deferred = Deferred::default();
+    deferred.note(exchange_at_egress(attachment, prepared, &maps));
     let mut carriers = Carriers::default();
     if let Some(found) = deferred.note(Attachment::open(attachment.pins(), &mut carriers)) {
         deferred.note(match found {
@@ -134,6 +138,22 @@ pub fn replace(
         restored: Ok(0),
         deferred,
     }))
+}
+
+/// Has this version's program note what the interface sends, where the ruleset wants that.
+fn exchange_at_egress(
+    attachment: &Attachment,
+    prepared: &PreparedKernel,
+    maps: &Maps,
+) -> Result<()> {
+    let Some(ifindex) = attachment.ifindex() else { return Ok(()) };
+    let directory = attachment.directory();
+    if !egress::is_needed(prepared.needs()) {
+        return egress::release(directory, ifindex, maps);
+    }
+    attached::egress::put(directory, ifindex, prepared.link_type, maps)
+        .and_then(|_| egress::room(maps))
+        .map_err(|error| replying::by_sockets_alone(&attachment.name(), error))
 }
 
 /// Loads the program on the maps that stay, and says in sentences what does not stay.

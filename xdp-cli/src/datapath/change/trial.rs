@@ -8,10 +8,9 @@ use std::io;
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::kept_ruleset;
-use crate::datapath::attached::key::Key;
 use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::outcome::Deferred;
-use crate::datapath::change::{kernel, redirect_targets};
+use crate::datapath::change::{egress, kernel, redirect_targets};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::maps::image;
@@ -29,7 +28,7 @@ pub fn keep(namespace: &Locked, attachment: &Attachment) -> Result<Deferred> {
     })?;
     let mut deferred = Deferred::default();
     let stays = (in_force.generation, &in_force.metadata);
-    release(namespace, attachment.key(), maps, stays, &mut deferred);
+    release(namespace, attachment, maps, stays, &mut deferred);
     deferred.note(settle_targets(namespace));
     Ok(deferred)
 }
@@ -41,7 +40,7 @@ pub(super) fn undo(namespace: &Locked, attachment: &Attachment) -> Result<Deferr
     let mut deferred = Deferred::default();
     if let Some(before) = attachment.trial().and_then(|trial| trial.before.as_ref()) {
         let stays = (before.generation, &before.metadata);
-        release(namespace, attachment.key(), maps, stays, &mut deferred);
+        release(namespace, attachment, maps, stays, &mut deferred);
         deferred.note(kernel::settle_services(maps));
         deferred.note(
             kernel::empty_redirects(&maps.redirects, before.generation + 1)
@@ -68,17 +67,20 @@ pub(super) fn end(namespace: &Locked, attached: &Attachments) -> Result<bool> {
 /// metadata of.
 pub(super) fn release(
     namespace: &Locked,
-    key: Key,
+    attachment: &Attachment,
     maps: &Maps,
     (generation, metadata): (u64, &Metadata),
     deferred: &mut Deferred,
 ) {
     deferred.note(kernel::release(maps));
-    kept_ruleset::keep_only(&namespace.state_directory(key), generation);
+    kept_ruleset::keep_only(&namespace.state_directory(attachment.key()), generation);
     deferred.note(
         kernel::drop_unused_counters(maps, metadata)
             .context("give back counters that are not used any more"),
     );
+    if let Some(ifindex) = attachment.ifindex().filter(|_| !metadata.passes_replies) {
+        deferred.note(egress::release(attachment.directory(), ifindex, maps));
+    }
 }
 
 /// Leaves pass programs only on the targets of what is in force now.

@@ -7,4 +7,5 @@ pub mod image;
 pub mod limits;
 pub mod nic;
 pub mod ring;
+pub mod sent;
 pub mod states;

@@ -9,6 +9,7 @@ use aya::maps::Map as AyaMap;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use xdp_common::capture::slot;
+use xdp_common::egress;
 use xdp_common::maps::Map;
 use xdp_common::packet::LinkType;
 use xdp_common::stages::{self, Needs, filter_name};
@@ -27,6 +28,7 @@ static PASS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), 
 static CLOCK: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/clock.bpf")));
 static CAPTURE: &Aligned<[u8]> =
     &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/capture.bpf")));
+static EGRESS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/egress.bpf")));
 
 /// A program in the kernel, with its maps.
 pub struct Loaded {
@@ -109,7 +111,7 @@ pub fn load_stages_beside(
 
 fn load_beside(object: &mut OnMaps, name: &str) -> Result<OwnedFd, LoadError> {
     let begun = Instant::now();
-    let program = object.load_xdp(name)?;
+    let program = object.load(name)?;
     say_loaded(name, Ok(program.as_fd()), begun);
     Ok(program)
 }
@@ -136,7 +138,15 @@ pub fn load_clock() -> Result<OwnedFd, LoadError> {
 /// Loads a capture's program, of that name, on existing maps: those of the filter and of the
 /// capture.
 pub fn load_capture(name: &str, maps: &[(&str, BorrowedFd<'_>)]) -> Result<OwnedFd, LoadError> {
-    Object::parse(&CAPTURE.0)?.on_maps(maps)?.load_xdp(name)
+    Object::parse(&CAPTURE.0)?.on_maps(maps)?.load(name)
+}
+
+/// Loads the program for the egress of links of that type, on existing maps: those of the filter and its own.
+pub fn load_egress(
+    link_type: LinkType,
+    maps: &[(&str, BorrowedFd<'_>)],
+) -> Result<OwnedFd, LoadError> {
+    load_beside(&mut Object::parse(&EGRESS.0)?.on_maps(maps)?, egress::program_name(link_type))
 }
 
 /// Loads a program that has no maps. Not by aya's loader, which begins with reading the type
@@ -256,6 +266,15 @@ mod tests {
         }
         for (_, program) in slot::ALL {
             assert!(object.programs.contains_key(program), "{program}");
+        }
+    }
+
+    #[test]
+    fn the_program_at_the_egress_has_its_own_map_as_declared() {
+        let object = Object::parse(&EGRESS.0).unwrap();
+        assert_eq!(definition(&object.maps[egress::SCRATCH]), egress::SCRATCH_DEFINITION);
+        for link_type in LinkType::ALL {
+            assert!(object.programs.contains_key(egress::program_name(link_type)));
         }
     }
 

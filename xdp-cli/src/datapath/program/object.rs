@@ -7,7 +7,7 @@ use aya_obj::generated::bpf_insn;
 use aya_obj::{Map, ProgramSection};
 
 use crate::datapath::program::error::{LoadError, chain};
-use crate::datapath::sys::bpf::{self, DebugInfo, Xdp};
+use crate::datapath::sys::bpf::{self, Code, DebugInfo, Kind};
 
 /// A program's object file, taken apart.
 pub struct Object {
@@ -59,8 +59,8 @@ impl Object {
 }
 
 impl OnMaps {
-    /// Loads an XDP program.
-    pub fn load_xdp(&mut self, name: &str) -> Result<OwnedFd, LoadError> {
+    /// Loads a program.
+    pub fn load(&mut self, name: &str) -> Result<OwnedFd, LoadError> {
         let Self { object, btf } = self;
         let program = object
             .programs
@@ -79,14 +79,18 @@ impl OnMaps {
             lines: &lines,
             line_size: function.line_info_rec_size,
         });
-        let xdp = Xdp {
+        let code = Code {
             name,
             license: &program.license,
             instructions: bytes_of(&function.instructions),
-            frags: matches!(program.section, ProgramSection::Xdp { frags: true, .. }),
+            kind: match program.section {
+                ProgramSection::SchedClassifier => Kind::Classifier,
+                ProgramSection::Xdp { frags, .. } => Kind::Xdp { frags },
+                _ => return Err(LoadError::Other(format!("{name} is of another kind"))),
+            },
             debug,
         };
-        bpf::load_xdp(&xdp).map_err(LoadError::Verifier)
+        bpf::load_program(&code).map_err(LoadError::Verifier)
     }
 }
 

@@ -8,8 +8,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REPLACE,
-    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_MULTIPART,
+    NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -46,6 +46,15 @@ impl Request {
         let put = if put { NLM_F_CREATE | NLM_F_REPLACE } else { 0 };
         let mut buffer = NetlinkBuffer::new(&mut request.bytes);
         buffer.set_flags(NLM_F_REQUEST | NLM_F_ACK | put);
+        request
+    }
+
+    /// Makes an object, which is acknowledged. With `exclusive`, it must not be there yet.
+    pub(in crate::datapath) fn create(message_type: u16, header: &[u8], exclusive: bool) -> Self {
+        let mut request = Self::new(message_type, header, false);
+        let exclusive = if exclusive { NLM_F_EXCL } else { 0 };
+        let mut buffer = NetlinkBuffer::new(&mut request.bytes);
+        buffer.set_flags(NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | exclusive);
         request
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 use xdp_common::filter::replies::{About, Found, Reply, state};
+use xdp_common::filter::sent::{NO_MEMORY, NOT_SENT, seconds};
 use xdp_common::packet::Packet;
 
 use super::flow::Flow;
@@ -12,7 +13,8 @@ use super::flow::Flow;
 /// Whether a frame answers what the host has open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replied {
-    /// What it is about: `tcp`, `udp` or `echo`; `None` if it is about none of these.
+    /// What it is about: `tcp`, `udp`, `echo` or `other`, a protocol without sockets; `None` if it is about none
+    /// of these.
     pub about: Option<&'static str>,
     /// Whether it is an ICMP error, about what the host has sent.
     pub error: bool,
@@ -25,8 +27,14 @@ pub struct Replied {
     /// there is no socket.
     pub state: Option<&'static str>,
     /// Why it is no reply: `no_socket`, `listener`, `opens`, `request`, `port`, `elsewhere`, `fragment`,
-    /// `protocol`, `message`, `quotation` or `pace`; `None` if it is one.
+    /// `protocol`, `message`, `quotation`, `pace` or `not_sent`; `None` if it is one.
     pub why: Option<&'static str>,
+    /// Whether it is known what the interface has sent, and was looked up.
+    #[serde(skip)]
+    pub looked_up: bool,
+    /// How many seconds ago, at most, the interface has sent what this answers; `None` if no socket or nothing
+    /// was asked for that.
+    pub sent_seconds_ago: Option<u64>,
 }
 
 /// An address, with a port where there is one.
@@ -69,12 +77,14 @@ impl Replied {
             Found::Message => Some("message"),
             Found::Quotation => Some("quotation"),
             Found::Pace => Some("pace"),
+            Found::NotSent => Some("not_sent"),
         };
         let (about, has_ports) = match About::of(reply.about)? {
             About::Other => (None, false),
             About::Tcp => (Some("tcp"), true),
             About::Udp => (Some("udp"), true),
             About::Echo => (Some("echo"), false),
+            About::Plain => (Some("other"), false),
         };
         let end = |address: Option<IpAddr>, port: u32| {
             let address = address.filter(|_| about.is_some())?;
@@ -89,6 +99,8 @@ impl Replied {
             peer: end(peer, reply.peer_port),
             state: state_name(about == Some("udp"), reply.state),
             why,
+            looked_up: reply.sent != NO_MEMORY,
+            sent_seconds_ago: (reply.sent < NOT_SENT).then(|| seconds(reply.sent)),
         })
     }
 }
@@ -113,7 +125,8 @@ fn state_name(is_udp: bool, number: u32) -> Option<&'static str> {
     })
 }
 
-/// Such as `tcp socket 192.0.2.1:40312 established`, or why there is no reply.
+/// Such as `tcp socket 192.0.2.1:40312 established`, or `sent 192.0.2.7:40312 -> 198.51.100.1:53 udp, up to 5 s ago`,
+/// or why there is no reply.
 impl fmt::Display for Replied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let about = self.about.unwrap_or_default();
@@ -122,6 +135,11 @@ impl fmt::Display for Replied {
         let Some(why) = self.why else {
             if self.error {
                 f.write_str("an error about ")?;
+            }
+            if let Some(ago) = self.sent_seconds_ago {
+                let about = if about == "other" { "" } else { about };
+                let gap = if about.is_empty() { "" } else { " " };
+                return write!(f, "sent {own} -> {peer}{gap}{about}, up to {ago} s ago");
             }
             return match self.state {
                 Some(state) => write!(f, "{about} socket {own} {state}"),
@@ -132,7 +150,21 @@ impl fmt::Display for Replied {
         };
         f.write_str("no reply: ")?;
         match why {
+            "no_socket" if self.looked_up => write!(
+                f,
+                "no {about} socket {own} has asked {peer}, and the interface has sent nothing from there"
+            ),
             "no_socket" => write!(f, "no {about} socket {own} has asked {peer}"),
+            "not_sent" if about == "udp" => write!(
+                f,
+                "udp socket {own} is not connected, and the interface has sent nothing from there to {peer}"
+            ),
+            "not_sent" if about == "echo" => {
+                write!(f, "no request for this echo has gone out from {own} to {peer}")
+            }
+            "not_sent" => {
+                write!(f, "the interface has sent nothing of this protocol from {own} to {peer}")
+            }
             "listener" => write!(f, "{about} socket {own} listens, and rules decide who comes in"),
             "opens" => write!(f, "a SYN opens a connection, and rules decide who comes in"),
             "request" => {
@@ -181,6 +213,8 @@ mod tests {
             port: 40_312,
             peer_port: 443,
             peer: [0xc633_6401, 0],
+            sent: NO_MEMORY,
+            padding: 0,
         }
     }
 
@@ -205,6 +239,20 @@ mod tests {
             said(reply(Found::Reply, About::Echo, 0)),
             "an echo between 192.0.2.1 and 198.51.100.1, which no socket is asked about"
         );
+        let udp = reply(Found::Reply, About::Udp, state::CLOSE);
+        assert_eq!(
+            said(Reply { sent: 0, ..udp }),
+            "sent 192.0.2.1:40312 -> 198.51.100.1:443 udp, up to 5 s ago"
+        );
+        assert_eq!(
+            said(Reply { sent: 2, is_error: 1, about: About::Echo as u32, ..udp }),
+            "an error about sent 192.0.2.1 -> 198.51.100.1 echo, up to 13 s ago"
+        );
+        assert_eq!(
+            said(Reply { sent: NOT_SENT, ..reply(Found::NotSent, About::Udp, state::CLOSE) }),
+            "no reply: udp socket 192.0.2.1:40312 is not connected, and the interface has sent nothing from \
+             there to 198.51.100.1:443"
+        );
         assert_eq!(replied(reply(Found::NotAsked, About::Tcp, 0)), None);
         assert_eq!(replied(Reply::LEFT_BEHIND), None);
     }
@@ -214,11 +262,11 @@ mod tests {
         let json = |reply| serde_json::to_string(&replied(reply).unwrap()).unwrap();
         assert_eq!(
             json(reply(Found::Reply, About::Tcp, state::TIME_WAIT)),
-            r#"{"about":"tcp","error":false,"own":"192.0.2.1:40312","peer":"198.51.100.1:443","state":"time-wait","why":null}"#
+            r#"{"about":"tcp","error":false,"own":"192.0.2.1:40312","peer":"198.51.100.1:443","state":"time-wait","why":null,"sent_seconds_ago":null}"#
         );
         assert_eq!(
             json(reply(Found::Fragment, About::Other, 0)),
-            r#"{"about":null,"error":false,"own":null,"peer":null,"state":null,"why":"fragment"}"#
+            r#"{"about":null,"error":false,"own":null,"peer":null,"state":null,"why":"fragment","sent_seconds_ago":null}"#
         );
     }
 }

@@ -57,6 +57,8 @@ pub struct Status {
 pub struct Replies {
     /// Where what the host has asked is looked up: `sockets`, those of the network namespace.
     pub by: &'static str,
+    /// How it is noted what the interface sends: `tcx` or `clsact`; `None` if it is not.
+    pub sent: Option<&'static str>,
     /// Ranges of ports at which a UDP socket that is not connected is taken to have asked.
     pub udp_ports: Vec<(u16, u16)>,
 }

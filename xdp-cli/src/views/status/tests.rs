@@ -47,6 +47,7 @@ fn unwell() -> Status {
         loaded_from: Some("/root/trial.toml".into()),
         replies: Some(Replies {
             by: "sockets",
+            sent: None,
             udp_ports: vec![(32_768, 39_999), (40_001, 60_999)],
         }),
         redirects: vec![
@@ -105,7 +106,7 @@ fn red_lines(text: &str) -> String {
 #[test]
 fn as_json() {
     insta::assert_snapshot!(json(&[well()]), @r#"[{"interface":"eth0","ifindex":2,"mode":"native","link":"up","generation":3,"config":"/etc/xdpctl/eth0.toml","loaded_at":"2026-01-31T12:00:00.250Z","uptime_seconds":93784,"program_id":42,"entries":{"ipv4":1204,"ipv6":1,"domains":0,"rules":1,"bans":2,"services":0,"backends":0},"map_bytes":12582912,"bypass":false,"problems":[],"redirects":[]}]"#);
-    insta::assert_snapshot!(json(&[unwell()]), @r#"[{"interface":"wan\u001b[2J","ifindex":2,"mode":"generic","link":"gone","generation":3,"config":"/etc/xdpctl/eth0.toml","loaded_at":"2026-01-31T12:00:00.250Z","uptime_seconds":0,"program_id":42,"entries":{"ipv4":1204,"ipv6":1,"domains":0,"rules":1,"bans":2,"services":0,"backends":0},"map_bytes":18446744073709551615,"bypass":true,"problems":["eth9 is missing","another program is attached"],"attached_as":"eth7","loaded_from":"/root/trial.toml","redirects":[{"to":"eth1","ifindex":3,"rules":["to-ids","mirror"],"pass_program":true},{"to":"eth9","ifindex":null,"rules":["to-none"],"pass_program":false}],"replies":{"by":"sockets","udp_ports":[[32768,39999],[40001,60999]]}}]"#);
+    insta::assert_snapshot!(json(&[unwell()]), @r#"[{"interface":"wan\u001b[2J","ifindex":2,"mode":"generic","link":"gone","generation":3,"config":"/etc/xdpctl/eth0.toml","loaded_at":"2026-01-31T12:00:00.250Z","uptime_seconds":0,"program_id":42,"entries":{"ipv4":1204,"ipv6":1,"domains":0,"rules":1,"bans":2,"services":0,"backends":0},"map_bytes":18446744073709551615,"bypass":true,"problems":["eth9 is missing","another program is attached"],"attached_as":"eth7","loaded_from":"/root/trial.toml","redirects":[{"to":"eth1","ifindex":3,"rules":["to-ids","mirror"],"pass_program":true},{"to":"eth9","ifindex":null,"rules":["to-none"],"pass_program":false}],"replies":{"by":"sockets","sent":null,"udp_ports":[[32768,39999],[40001,60999]]}}]"#);
 }
 
 #[test]

@@ -30,11 +30,17 @@ pub fn write(out: &mut dyn Write, all: &[Status], colours: bool) -> io::Result<(
 fn text_of(replies: &Replies) -> String {
     let ranges: Vec<String> =
         replies.udp_ports.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-    let udp = match ranges.is_empty() {
-        true => "UDP by connected sockets alone".to_owned(),
-        false => format!("UDP by connected sockets and ports {}", ranges.join(", ")),
+    let udp = match (ranges.is_empty(), replies.sent) {
+        (true, Some(_)) => String::new(),
+        (true, None) => ", UDP by connected sockets alone".to_owned(),
+        (false, _) => format!(", UDP by connected sockets and ports {}", ranges.join(", ")),
     };
-    format!("to this host's sockets, {udp}; not to what it forwards")
+    match replies.sent {
+        Some(by) => {
+            format!("to this host's sockets{udp}, and to what the interface has sent ({by})")
+        }
+        None => format!("to this host's sockets{udp}; not to what it forwards"),
+    }
 }
 
 struct Lines<'t> {

@@ -13,10 +13,15 @@ const LINK_CREATE: c_long = 28;
 const LINK_UPDATE: c_long = 29;
 const LINK_DETACH: c_long = 34;
 
-/// BPF_LINK_TYPE_XDP.
+/// BPF_LINK_TYPE_XDP and BPF_LINK_TYPE_TCX.
 const LINK_TYPE_XDP: u32 = 6;
+const LINK_TYPE_TCX: u32 = 11;
+/// BPF_TCX_EGRESS, an attach type.
+const TCX_EGRESS: u32 = 47;
+/// BPF_F_BEFORE: before all others that are there.
+const BEFORE: u32 = 1 << 3;
 
-/// struct bpf_link_info, its part for XDP.
+/// struct bpf_link_info, its part for XDP, with which that for TCX begins too.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {
@@ -28,9 +33,9 @@ struct LinkInfo {
     padding_after: u32,
 }
 
-/// What an XDP link says of itself.
+/// What a link of a program on an interface says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct XdpLink {
+pub struct InterfaceLink {
     pub id: u32,
     pub program_id: u32,
     /// 0 where the interface is gone or the link was detached.
@@ -38,15 +43,24 @@ pub struct XdpLink {
 }
 
 /// Reads an XDP link's information; another kind of object is `InvalidData`.
-pub fn link_info(link: impl AsFd) -> io::Result<XdpLink> {
+pub fn link_info(link: impl AsFd) -> io::Result<InterfaceLink> {
+    info(link, LINK_TYPE_XDP)
+}
+
+/// Reads the information of a link at the egress of an interface; another kind of object is `InvalidData`.
+pub fn egress_link_info(link: impl AsFd) -> io::Result<InterfaceLink> {
+    info(link, LINK_TYPE_TCX)
+}
+
+fn info(link: impl AsFd, kind: u32) -> io::Result<InterfaceLink> {
     require(&link, "link")?;
     let mut info = LinkInfo::default();
-    // SAFETY: a prefix of struct bpf_link_info, which has no address in the XDP part.
+    // SAFETY: a prefix of struct bpf_link_info, which has no address in the parts of both kinds.
     unsafe { object_info(link, &mut info) }?;
-    if info.kind != LINK_TYPE_XDP {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
+    if info.kind != kind {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a link of another kind"));
     }
-    Ok(XdpLink { id: info.id, program_id: info.program_id, ifindex: info.ifindex })
+    Ok(InterfaceLink { id: info.id, program_id: info.program_id, ifindex: info.ifindex })
 }
 
 #[repr(C)]
@@ -67,6 +81,19 @@ pub fn create_xdp_link(program: impl AsFd, ifindex: u32, flags: u32) -> io::Resu
         target_ifindex: ifindex,
         attach_type: ATTACH_XDP,
         flags,
+    };
+    // SAFETY: BPF_LINK_CREATE takes these, which hold no addresses.
+    unsafe { bpf_fd(LINK_CREATE, &mut attributes) }
+}
+
+/// Puts a program at the egress of an interface by a link (TCX), before all others that are there. `InvalidInput`
+/// where the kernel has no such links.
+pub fn create_egress_link(program: impl AsFd, ifindex: u32) -> io::Result<OwnedFd> {
+    let mut attributes = CreateLink {
+        program_fd: raw(&program),
+        target_ifindex: ifindex,
+        attach_type: TCX_EGRESS,
+        flags: BEFORE,
     };
     // SAFETY: BPF_LINK_CREATE takes these, which hold no addresses.
     unsafe { bpf_fd(LINK_CREATE, &mut attributes) }

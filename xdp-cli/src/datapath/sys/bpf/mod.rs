@@ -14,7 +14,10 @@ mod programs;
 
 pub(in crate::datapath) use call::{bpf, bpf_fd, kernel_name, raw};
 pub use elements::{Elements, all_elements, delete_elements, lookup_keyed, update_elements};
-pub use links::{XdpLink, create_xdp_link, detach_link, link_info, update_link};
+pub use links::{
+    InterfaceLink, create_egress_link, create_xdp_link, detach_link, egress_link_info, link_info,
+    update_link,
+};
 pub use maps::{
     Map, create_keyed_map, create_map, create_map_of_maps, delete, lookup, lookup_batch, map_info,
     update, update_batch,
@@ -24,4 +27,4 @@ pub use objects::{
     verified_instructions,
 };
 pub use per_cpu::{PerCpuValues, possible_cpus};
-pub use programs::{DebugInfo, Run, Xdp, load_btf, load_xdp, run_xdp, run_xdp_from};
+pub use programs::{Code, DebugInfo, Kind, Run, load_btf, load_program, run_xdp, run_xdp_from};

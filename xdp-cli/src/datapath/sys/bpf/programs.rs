@@ -13,6 +13,8 @@ const PROG_LOAD: c_long = 5;
 const PROG_TEST_RUN: c_long = 10;
 const BTF_LOAD: c_long = 18;
 
+/// BPF_PROG_TYPE_SCHED_CLS.
+const TYPE_CLASSIFIER: u32 = 3;
 /// BPF_PROG_TYPE_XDP.
 const TYPE_XDP: u32 = 6;
 /// BPF_XDP, an attach type.
@@ -22,14 +24,22 @@ const HAS_FRAGS: u32 = 1 << 5;
 /// Bytes of an instruction.
 const INSTRUCTION: usize = 8;
 
-/// An XDP program that is ready to be loaded: its maps are descriptors already.
-pub struct Xdp<'a> {
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// XDP. `frags` says whether it takes frames in several buffers.
+    Xdp { frags: bool },
+    /// Traffic control's classifiers, for the egress of interfaces among others.
+    Classifier,
+}
+
+/// A program that is ready to be loaded: its maps are descriptors already.
+pub struct Code<'a> {
     pub name: &'a str,
     pub license: &'a CStr,
     /// Bytes of `struct bpf_insn`, one after the other.
     pub instructions: &'a [u8],
-    /// Whether the program takes frames in several buffers.
-    pub frags: bool,
+    pub kind: Kind,
     pub debug: Option<DebugInfo<'a>>,
 }
 
@@ -95,16 +105,21 @@ struct LoadProgram {
     padding: u32,
 }
 
-/// Loads an XDP program.
-pub fn load_xdp(program: &Xdp<'_>) -> io::Result<OwnedFd> {
+/// Loads a program.
+pub fn load_program(program: &Code<'_>) -> io::Result<OwnedFd> {
+    let (kind, attach_type, flags) = match program.kind {
+        Kind::Xdp { frags: true } => (TYPE_XDP, ATTACH_XDP, HAS_FRAGS),
+        Kind::Xdp { frags: false } => (TYPE_XDP, ATTACH_XDP, 0),
+        Kind::Classifier => (TYPE_CLASSIFIER, 0, 0),
+    };
     let mut attributes = LoadProgram {
-        kind: TYPE_XDP,
+        kind,
         instruction_count: (program.instructions.len() / INSTRUCTION) as u32,
         instructions: program.instructions.as_ptr() as u64,
         license: program.license.as_ptr() as u64,
-        flags: if program.frags { HAS_FRAGS } else { 0 },
+        flags,
         name: kernel_name(program.name),
-        attach_type: ATTACH_XDP,
+        attach_type,
         ..LoadProgram::default()
     };
     if let Some(debug) = &program.debug {
