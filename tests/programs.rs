@@ -10,6 +10,8 @@ mod booted;
 mod capture;
 #[path = "programs/completions.rs"]
 mod completions;
+#[path = "programs/containers.rs"]
+mod containers;
 #[path = "programs/crowdsec/mod.rs"]
 mod crowdsec;
 #[path = "programs/domains/mod.rs"]
