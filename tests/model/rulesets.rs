@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{
     Action, Config, DomainAction, Domains, Fragment, Labels, Limit, List, ListAction, ListedName,
-    Mac, Over, Per, Prefix, Protocol, ReplyUdp, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
-    with_bits,
+    Mac, Over, Per, Prefix, Protocol, ReplyUdp, Rule, RuntimeEntry, Side, Target, Verdict, Vlan,
+    bits, with_bits,
 };
 use super::dice::Dice;
 use super::possible::can_match;

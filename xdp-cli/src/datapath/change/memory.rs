@@ -71,7 +71,8 @@ fn in_kernel(before: u64, maps: &Maps, prepared: &PreparedKernel) -> io::Result<
     let more = if is_to_be && !is_noted { noted } else { 0 };
     let less = if is_noted && !is_to_be { noted } else { 0 };
     let meanwhile = before + fresh + image + more;
-    let given_back = (extents.len() as u64).saturating_sub(same) * extent + (pages - kept) * page + less;
+    let given_back =
+        (extents.len() as u64).saturating_sub(same) * extent + (pages - kept) * page + less;
     Ok(MapBytes { before, meanwhile, after: meanwhile.saturating_sub(given_back) })
 }
 
