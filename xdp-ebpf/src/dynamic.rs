@@ -256,8 +256,8 @@ impl EntryTables for KernelTables {
     }
 
     #[inline(always)]
-    fn caught(&self, key: u64) -> Deciding {
-        Deciding(entry_caught(key))
+    fn caught(&self, network: Network, source: [u64; 2]) -> Deciding {
+        Deciding(entry_caught(caught::key(network, source)))
     }
 
     #[inline(always)]

@@ -25,7 +25,6 @@
 //! replaces the entry.
 
 use crate::capacity::MAX_ENTRIES;
-use crate::filter::caught;
 use crate::filter::effect::{Effect, Stage, decide};
 use crate::packet::Network;
 use crate::stats::verdict::{Reason, Verdict};
@@ -429,8 +428,8 @@ pub trait EntryTables {
     fn prefix_v6(&self, length: u32, address: [u64; 2]) -> Option<Self::Place<'_>>;
     /// The time, by the clock of [`Entry::allowed_until`].
     fn now(&self) -> u64;
-    /// What the entry of a source that rules caught does, by its key: see [`caught::deciding`].
-    fn caught(&self, _key: u64) -> Deciding {
+    /// What the entry of a source that rules caught does (`crate::filter::caught`).
+    fn caught(&self, _: Network, _source: [u64; 2]) -> Deciding {
         Deciding::NOTHING
     }
 }
@@ -450,7 +449,7 @@ pub fn deciding_v4<T: EntryTables>(tables: &T, address: u32) -> Deciding {
         }
     }
     if flags & flag::CAUGHT != 0 {
-        let deciding = tables.caught(caught::key_v4(address));
+        let deciding = tables.caught(Network::IPV4, [address.into(), 0]);
         if deciding.action() != EntryAction::NONE {
             return deciding;
         }
@@ -480,7 +479,7 @@ pub fn deciding_v6<T: EntryTables>(tables: &T, address: [u64; 2]) -> Deciding {
     }
     let mut caught = Deciding::NOTHING;
     if flags & flag::CAUGHT != 0 {
-        caught = tables.caught(caught::key_v6(address[0]));
+        caught = tables.caught(Network::IPV6, address);
     }
     // The verifier would follow each answer through the loop over the trie.
     let caught = Deciding(black_box(caught.0.into()) as u32);

@@ -52,7 +52,7 @@ fn balance(ctx: &XdpContext) -> Option<u32> {
     }
     let key = [frame[DESTINATION], frame[DESTINATION + 1], frame[18], TCP.into()];
     // SAFETY: nothing removes services while the program runs.
-    let _service = unsafe { BALANCER_SERVICES.get(&key) }?;
+    let _service = unsafe { BALANCER_SERVICES.get(key) }?;
     let source = u64::from(frame[13]) << 16 | u64::from(frame[14]);
     let ports = u64::from(frame[17]) << 16 | u64::from(frame[18]);
     let hash = (source << 32 | ports).wrapping_mul(0x9e37_79b9_7f4a_7c15);

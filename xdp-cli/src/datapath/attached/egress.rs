@@ -15,12 +15,11 @@ use xdp_common::egress::{SCRATCH, SCRATCH_DEFINITION};
 use xdp_common::maps::Map;
 use xdp_common::packet::LinkType;
 
-use crate::datapath::attached::namespace;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::clsact::{self, Filter};
 use crate::datapath::maps::handles::{self, Maps};
 use crate::datapath::program::load;
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::{bpf, private_dir};
 
 /// The pin of the link or, where there are no links, of the program.
 pub const PIN: &str = "egress";
@@ -111,7 +110,7 @@ pub fn put(directory: &Path, ifindex: u32, link_type: LinkType, maps: &Maps) -> 
     match bpf::create_egress_link(&program, ifindex) {
         Ok(link) => {
             let pin = || {
-                namespace::remove(&directory.join(PIN))?;
+                private_dir::remove(&directory.join(PIN))?;
                 bpf::pin(&link, &directory.join(PIN))
             };
             pin().context("pin the link at the egress")?;
@@ -167,7 +166,7 @@ fn put_filter(directory: &Path, ifindex: u32, program: &OwnedFd) -> io::Result<(
         match clsact::add(ifindex) {
             // Somebody else has just made it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                namespace::remove(&directory.join(OWN_QDISC))?;
+                private_dir::remove(&directory.join(OWN_QDISC))?;
             }
             other => other?,
         }
@@ -175,7 +174,7 @@ fn put_filter(directory: &Path, ifindex: u32, program: &OwnedFd) -> io::Result<(
     let is_own = fs::symlink_metadata(directory.join(OWN_QDISC)).is_ok();
     // Those of before go last: there is always one.
     let before: Vec<Filter> = clsact::filters(ifindex)?.into_iter().filter(is_ours).collect();
-    namespace::remove(&directory.join(PIN))?;
+    private_dir::remove(&directory.join(PIN))?;
     bpf::pin(program, &directory.join(PIN))?;
     clsact::put(ifindex, program, if is_own { FILTER_IN_OWN } else { FILTER })?;
     before.iter().try_for_each(|filter| clsact::delete(ifindex, filter))
@@ -209,6 +208,6 @@ pub fn take_off(directory: Option<&Path>, ifindex: u32) -> io::Result<()> {
         clsact::remove_if_empty(ifindex)?;
     }
     let Some(directory) = directory else { return Ok(()) };
-    namespace::remove(&directory.join(OWN_QDISC))?;
-    namespace::remove(&directory.join(PIN))
+    private_dir::remove(&directory.join(OWN_QDISC))?;
+    private_dir::remove(&directory.join(PIN))
 }

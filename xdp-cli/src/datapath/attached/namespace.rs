@@ -18,7 +18,7 @@ use crate::datapath::host::run_dir::RunDir;
 use crate::datapath::host::waiting::{Patience, Say};
 use crate::datapath::host::{loopback, netns};
 use crate::datapath::maps::dynamic::Store;
-use crate::datapath::sys::privilege;
+use crate::datapath::sys::{private_dir, privilege};
 
 /// Name of the directory of pass programs, beside those of interfaces.
 pub const PASS: &str = "pass";
@@ -187,8 +187,8 @@ impl Locked {
             return Ok(());
         }
         // Nothing is pinned there yet, or somebody put something else there or emptied it.
-        let pinned =
-            remove(&directory.join(loopback::PIN)).and_then(|()| loopback::pin(&directory));
+        let pinned = private_dir::remove(&directory.join(loopback::PIN))
+            .and_then(|()| loopback::pin(&directory));
         pinned.context("pin a map that holds the loopback interface")
     }
 
@@ -210,7 +210,7 @@ impl Locked {
         let directory = self.pins.existing_dir(self.cookie, &[&name])?;
         if let Some(directory) = &directory {
             let shown = self.pins.shown(directory);
-            let link = remove(&directory.join(super::attachment::LINK));
+            let link = private_dir::remove(&directory.join(super::attachment::LINK));
             link.context(format_args!("remove a pin in {}", shown.display()))?;
         }
         let taken = egress::take_off(directory.as_deref(), key.ifindex());
@@ -219,7 +219,7 @@ impl Locked {
             remove_pins(&directory, &self.pins.shown(&directory))?;
             self.pins.remove_dir(self.cookie, &[&name])?;
         }
-        remove(&self.state_directory(key))
+        private_dir::remove(&self.state_directory(key))
             .context(format_args!("remove the state of interface {key}"))
     }
 
@@ -247,7 +247,8 @@ impl Locked {
                 return Ok(());
             }
         }
-        remove(&directory.join(loopback::PIN)).context("remove the loopback interface's pin")
+        private_dir::remove(&directory.join(loopback::PIN))
+            .context("remove the loopback interface's pin")
     }
 }
 
@@ -282,20 +283,7 @@ fn remove_pins(directory: &Path, shown: &Path) -> Result<()> {
     let what = format!("remove a pin in {}", shown.display());
     let read = || format!("read {}", shown.display());
     for entry in fs::read_dir(directory).context(read())? {
-        remove(&entry.context(read())?.path()).context(&what)?;
+        private_dir::remove(&entry.context(read())?.path()).context(&what)?;
     }
     Ok(())
-}
-
-/// Removes whatever has that name, if anything. Somebody may have put a directory where a pin was,
-/// or a file where a directory was, and that must not be in the way forever.
-pub fn remove(path: &Path) -> io::Result<()> {
-    let gone = |result: io::Result<()>| match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    };
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => gone(fs::remove_dir_all(path)),
-        other => gone(other),
-    }
 }

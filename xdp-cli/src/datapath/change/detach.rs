@@ -3,7 +3,7 @@
 use crate::datapath::attached::attachment::{Attachment, LINK};
 use crate::datapath::attached::attachments::Attachments;
 use crate::datapath::attached::key::Key;
-use crate::datapath::attached::namespace::{self, Locked};
+use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::egress;
 use crate::datapath::change::next_hops;
 use crate::datapath::change::outcome::Detached;
@@ -12,7 +12,7 @@ use crate::datapath::change::redirect_targets::{self};
 use crate::datapath::change::trial;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::check_route;
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::{bpf, private_dir};
 
 /// Removes what an interrupted command left, and says what is attached. Each command that changes
 /// something begins with it.
@@ -68,7 +68,7 @@ fn one(namespace: &Locked, attachment: &Attachment) -> Result<Detached> {
     // it is cut off. The other order could leave a link that is pinned and on no interface, as if
     // the interface were gone.
     let link = attachment.link();
-    namespace::remove(&attachment.directory().join(LINK)).context("remove the link's pin")?;
+    private_dir::remove(&attachment.directory().join(LINK)).context("remove the link's pin")?;
     // It is detached by a call, and not by closing the link's last descriptor: another process may
     // hold one. An interface that is gone has nothing to detach. An unconfirmed link may have ended
     // already, with the command that held it.

@@ -10,12 +10,11 @@ use xdp_common::stages::{self, Needs};
 
 use crate::datapath::attached::attachment::{Attachment, PROGRAM};
 use crate::datapath::attached::capture;
-use crate::datapath::attached::namespace::{self};
 use crate::datapath::change::refusal::not_loaded;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::maps::handles::Maps;
 use crate::datapath::program::load::{self, Loaded};
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::{bpf, private_dir};
 
 /// Pins the program and its maps.
 pub fn pin_all(directory: &Path, loaded: &Loaded, maps: &Maps) -> Result<()> {
@@ -38,7 +37,7 @@ const NEXT_STAGES: &str = "STAGES_NEXT";
 pub fn pin_next_stages(directory: &Path, maps: &Maps) -> Result<()> {
     let path = directory.join(NEXT_STAGES);
     let pin = || -> io::Result<()> {
-        namespace::remove(&path)?;
+        private_dir::remove(&path)?;
         bpf::pin(maps.get(Map::STAGES), &path)
     };
     pin().context("pin the programs that the filter goes on with")
@@ -46,7 +45,7 @@ pub fn pin_next_stages(directory: &Path, maps: &Maps) -> Result<()> {
 
 /// Removes that pin, where it can: the program before goes on.
 pub fn forget_next_stages(directory: &Path) {
-    if let Err(error) = namespace::remove(&directory.join(NEXT_STAGES)) {
+    if let Err(error) = private_dir::remove(&directory.join(NEXT_STAGES)) {
         log::info!("a pin of the program that was not put in force stays behind: {error}");
     }
 }
@@ -100,7 +99,7 @@ pub fn repair_pins(attachment: &Attachment) -> Result<()> {
             for (map, handle) in maps.iter() {
                 repin_map(directory, map, handle)?;
             }
-            namespace::remove(&directory.join(NEXT_STAGES))
+            private_dir::remove(&directory.join(NEXT_STAGES))
         };
     repair().context("put the pins right")?;
     // The kernel has emptied the map of these if somebody removed its pin.
@@ -179,7 +178,7 @@ fn repin(
     {
         return Ok(true);
     }
-    namespace::remove(path)?;
+    private_dir::remove(path)?;
     bpf::pin(object, path)?;
     Ok(false)
 }

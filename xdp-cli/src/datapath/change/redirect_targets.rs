@@ -13,12 +13,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use crate::datapath::attached::attachment::Attachment;
-use crate::datapath::attached::namespace::{self, Locked, Namespace};
+use crate::datapath::attached::namespace::{Locked, Namespace};
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode, xdp_feature};
 use crate::datapath::program::load;
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::{bpf, private_dir};
 use crate::image::metadata::Metadata;
 
 /// XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h.
@@ -304,7 +304,7 @@ pub fn is_ours(namespace: &Namespace, ifindex: u32, program_id: u32) -> Result<b
 
 fn pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
     // A pin of an interface that is gone may stand there.
-    namespace::remove(path)?;
+    private_dir::remove(path)?;
     bpf::pin(link, path)
 }
 
@@ -322,7 +322,7 @@ fn take_unneeded(
         if let Some(link) = index.and_then(|index| present.get(&index)) {
             bpf::detach_link(link)?;
         }
-        namespace::remove(&entry.path())?;
+        private_dir::remove(&entry.path())?;
     }
     Ok(())
 }

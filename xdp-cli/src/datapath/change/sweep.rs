@@ -15,13 +15,13 @@ use std::path::Path;
 
 use crate::datapath::attached::attachment::{Attachment, Found, LINK};
 use crate::datapath::attached::key::PinDirectory;
-use crate::datapath::attached::namespace::{self, PASS};
+use crate::datapath::attached::namespace::PASS;
 use crate::datapath::error::{Context, Result};
 use crate::datapath::host::bpffs::PinRoot;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::run_dir::RunDir;
 use crate::datapath::host::{loopback, netns};
-use crate::datapath::sys::bpf;
+use crate::datapath::sys::{bpf, private_dir};
 
 /// What was left of a network namespace, and was removed.
 pub struct Swept {
@@ -66,7 +66,7 @@ fn sweep_one(pins: &PinRoot, cookie: u64) -> Result<Option<Swept>> {
             remove_all(&entry.path()).context(&what)?;
         }
     }
-    namespace::remove(&directory.join(loopback::PIN)).context(&what)?;
+    private_dir::remove(&directory.join(loopback::PIN)).context(&what)?;
     pins.release(lock)?;
     Ok(Some(swept))
 }

@@ -264,6 +264,19 @@ fn io_error(action: &'static str, path: &Path, errno: Errno) -> Error {
     Error::Io { action, path: path.to_owned(), source: errno.into() }
 }
 
+/// Removes whatever has that name, if anything. Somebody may have put a directory where a pin was,
+/// or a file where a directory was, and that must not be in the way forever.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => gone(fs::remove_dir_all(path)),
+        other => gone(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

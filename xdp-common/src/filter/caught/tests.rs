@@ -143,7 +143,8 @@ impl EntryTables for Tables {
         self.now.get()
     }
 
-    fn caught(&self, key: u64) -> Deciding {
+    fn caught(&self, network: Network, source: [u64; 2]) -> Deciding {
+        let key = key(network, source);
         deciding(self, key)
     }
 }

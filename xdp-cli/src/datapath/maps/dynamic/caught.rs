@@ -35,7 +35,8 @@ use crate::views::entries::{Kind, Listed};
 
 /// Provides room for sources, for a ruleset that is to be put in force. What is there already stays.
 pub fn provide(maps: &Maps) -> io::Result<()> {
-    super::provide_secret(maps)?;
+    // Buckets are chosen by numbers of the attachment's own.
+    memory::Switches::open(&maps.switches)?;
     let pages = (0..COUNTER_PAGES as u32).map(|page| (&maps.caught_counters, page));
     let pages = pages.map(|it| (it, ENTRY_COUNTER_PAGE, "xdpctl_counted"));
     let memory = (0..CAUGHT_SLOTS).map(|slot| (&maps.caught, slot));
