@@ -66,8 +66,9 @@ impl Row {
                 Goal::Times { over, of, at_most } => {
                     let find = |name| rows.iter().find(|row| row.name == name);
                     let (over, other) = (find(over)?, find(of)?);
-                    let more = (self.ratio - over.ratio) * self.floor_ns;
-                    (Some(of), at_most, more / other.added_ns)
+                    // As above.
+                    let more = at_most * other.added_ns / self.floor_ns;
+                    (None, over.ratio + more, self.ratio)
                 }
             };
             // A ratio that is printed as the goal, with two decimals, has reached it.
