@@ -121,7 +121,7 @@ fn the_host_keeps_its_services_its_answers_and_its_neighbours() {
         Socket { is_tcp: false, own: own(45_000), peer: None, state: state::CLOSE },
         Socket { is_tcp: false, own: own(3_000), peer: None, state: state::CLOSE },
     ];
-    let asking = Sockets { sockets, sent: None };
+    let asking = Sockets { are_known: true, sockets, sent: None };
     Example { sockets: asking, ..Example::load("host.toml") }.check(&[
         ("management", tcp4("198.51.100.17", ME, 40000, 22).flags(SYN), Pass, "management"),
         (

@@ -28,7 +28,7 @@ pub fn sockets(config: &Config) -> Sockets {
             sent.iter().map(|&config::Sent { protocol, own, peer }| Sent { protocol, own, peer });
         each.collect()
     });
-    Sockets { sockets: told.collect(), sent }
+    Sockets { are_known: true, sockets: told.collect(), sent }
 }
 
 /// `Err` says why the product refuses it.

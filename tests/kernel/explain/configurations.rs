@@ -229,6 +229,26 @@ fn ports_protocols_and_types_by_name() {
     }
 }
 
+/// Nobody can be asked which sockets are open, and what an interface has sent.
+#[test]
+fn replies_are_not_known_without_an_interface() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("replies.toml");
+    let text = "[policy]\ndefault = \"drop\"\nreplies = \"pass\"\n";
+    std::fs::write(&file, text).expect("written");
+    let addresses = ["--source", "192.0.2.9", "--destination", "192.0.2.1", "--protocol"];
+    for rest in [
+        &["tcp", "--source-port", "443", "--destination-port", "40000", "--tcp-flags", "ack"][..],
+        &["udp", "--source-port", "53", "--destination-port", "40000"],
+        &["gre"],
+        &["icmp", "--icmp-type", "echo-reply"],
+    ] {
+        let output = without_the_kernel("explain", &file, [&addresses, rest].concat());
+        let said = "drop: default: no reply: none that is known: which sockets are open, and what was sent,";
+        assert!(output.success().stdout.starts_with(said), "{rest:?}: {output:?}");
+    }
+}
+
 /// Packets of interfaces without Ethernet headers.
 #[test]
 fn frames_that_begin_with_ip_are_asked_with_a_link_type() {

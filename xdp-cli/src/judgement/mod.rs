@@ -15,7 +15,7 @@ pub mod sockets;
 
 use xdp_common::filter::dynamic::{Deciding, DynamicEntries, EntryAction};
 use xdp_common::filter::order::{self, Scratch, onward};
-use xdp_common::filter::replies;
+use xdp_common::filter::replies::{self, Found};
 use xdp_common::filter::services::Told;
 use xdp_common::image::Action;
 use xdp_common::packet::dns::Unreadable;
@@ -92,6 +92,13 @@ pub fn judge_beside(
         let about = &mut serving.about;
         if replies::judge(&mut &*sockets, image.header(), frame, packet, about, reply) {
             effect.decision = replies::PASS;
+        } else if !sockets.are_known
+            && matches!(
+                Found::of(reply.found),
+                Some(Found::NoSocket | Found::Protocol | Found::Pace)
+            )
+        {
+            reply.found = Found::Unknown as u32;
         }
     }
     let Scratch { packet, effect, .. } = &mut scratch;

@@ -34,6 +34,8 @@ pub struct Sent {
 /// The sockets of a network namespace, as far as they are known, and what the interface has sent.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets {
+    /// Whether anything is known of them; if not, none are.
+    pub are_known: bool,
     pub sockets: Vec<Socket>,
     /// `None` if nobody knows.
     pub sent: Option<Vec<Sent>>,
@@ -44,7 +46,7 @@ impl Sockets {
     pub fn of_connection(peer: SocketAddr, own: SocketAddr) -> Self {
         let state = state::ESTABLISHED;
         let socket = Socket { is_tcp: true, own, peer: Some(peer), state };
-        Self { sockets: vec![socket], sent: None }
+        Self { are_known: true, sockets: vec![socket], sent: None }
     }
 
     /// The state of the socket that gets a packet: of a connected one, before those that are not.
@@ -80,7 +82,7 @@ impl replies::Sockets for &Sockets {
     }
 
     fn echo(&mut self) -> bool {
-        true
+        self.are_known
     }
 
     fn sent(&mut self, answer: &Packet, ports: u32) -> u32 {

@@ -173,6 +173,8 @@ numbered! {
         Pace,
         /// Something that no socket could be asked about, and that the interface has not sent.
         NotSent,
+        /// Nobody could be asked: only in user space.
+        Unknown,
     }
 }
 

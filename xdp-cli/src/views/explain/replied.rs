@@ -27,7 +27,7 @@ pub struct Replied {
     /// there is no socket.
     pub state: Option<&'static str>,
     /// Why it is no reply: `no_socket`, `listener`, `opens`, `request`, `port`, `elsewhere`, `fragment`,
-    /// `protocol`, `message`, `quotation`, `pace` or `not_sent`; `None` if it is one.
+    /// `protocol`, `message`, `quotation`, `pace`, `not_sent` or `unknown` (nobody could be asked); `None` if it is one.
     pub why: Option<&'static str>,
     /// Whether it is known what the interface has sent, and was looked up.
     #[serde(skip)]
@@ -78,6 +78,7 @@ impl Replied {
             Found::Quotation => Some("quotation"),
             Found::Pace => Some("pace"),
             Found::NotSent => Some("not_sent"),
+            Found::Unknown => Some("unknown"),
         };
         let (about, has_ports) = match About::of(reply.about)? {
             About::Other => (None, false),
@@ -155,6 +156,9 @@ impl fmt::Display for Replied {
                 "no {about} socket {own} has asked {peer}, and the interface has sent nothing from there"
             ),
             "no_socket" => write!(f, "no {about} socket {own} has asked {peer}"),
+            "unknown" => f.write_str(
+                "none that is known: which sockets are open, and what was sent, only what is attached can say",
+            ),
             "not_sent" if about == "udp" => write!(
                 f,
                 "udp socket {own} is not connected, and the interface has sent nothing from there to {peer}"
