@@ -91,6 +91,8 @@ mod stages;
 mod statistics;
 #[path = "kernel/swap.rs"]
 mod swap;
+#[path = "kernel/syn_cookie.rs"]
+mod syn_cookie;
 #[path = "kernel/together.rs"]
 mod together;
 #[path = "kernel/trial.rs"]

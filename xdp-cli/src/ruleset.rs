@@ -404,6 +404,15 @@ pub enum RuleAction {
     Block {
         life: Duration,
     },
+    /// Answers SYNs with the kernel's SYN cookies. Its conditions match nothing else.
+    SynCookie,
+}
+
+impl Ruleset {
+    /// Whether some rule answers SYNs.
+    pub fn answers_syns(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == RuleAction::SynCookie)
+    }
 }
 
 /// MAC addresses to write on the way out.

@@ -186,6 +186,8 @@ pub mod flag {
     /// [`super::Header::reply_ports`](crate::image::Header::reply_ports) count also where it is known what the
     /// interface has sent.
     pub const REPLIES_BY_PORT: u32 = 1 << 27;
+    /// Some rule answers SYNs.
+    pub const SYN_COOKIES: u32 = 1 << 28;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.
@@ -439,7 +441,8 @@ pub struct Action {
     pub set_destination_mac: u8,
     pub reserved: u8,
     /// Index into the map `REDIRECTS`, if the rule redirects; the first line of its
-    /// [`Sentence`](crate::filter::caught::Sentence), if it blocks.
+    /// [`Sentence`](crate::filter::caught::Sentence), if it blocks; the segments that this host takes, if it
+    /// answers SYNs ([`sizes`](crate::filter::syn_cookie::sizes)).
     pub slot: u32,
     /// The rule's counter, and its counter for packets that it could not redirect: each a
     /// [`crate::stats::counter::CounterId`].
@@ -501,6 +504,8 @@ pub enum ActionKind {
     Redirect = 3,
     /// Drops, and blocks the source for a while.
     Block = 4,
+    /// Answers SYNs with cookies.
+    SynCookie = 5,
 }
 
 impl TryFrom<u8> for ActionKind {
@@ -514,6 +519,7 @@ impl TryFrom<u8> for ActionKind {
             2 => Self::Bounce,
             3 => Self::Redirect,
             4 => Self::Block,
+            5 => Self::SynCookie,
             other => return Err(other),
         })
     }

@@ -30,8 +30,10 @@ pub const LIMITS: u32 = 8;
 pub const REPLIES: u32 = 9;
 /// The program that blocks the source of a packet.
 pub const CATCH: u32 = 10;
+/// The program that answers a SYN with a cookie.
+pub const SYN_COOKIE: u32 = 11;
 /// How many places there are.
-pub const COUNT: usize = 11;
+pub const COUNT: usize = 12;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -54,11 +56,13 @@ pub enum Group {
     Replies,
     /// For rules that block sources.
     Catch,
+    /// For rules that answer SYNs.
+    SynCookie,
 }
 
 impl Group {
-    pub const ALL: [Self; 5] =
-        [Self::Names, Self::Services, Self::Limits, Self::Replies, Self::Catch];
+    pub const ALL: [Self; 6] =
+        [Self::Names, Self::Services, Self::Limits, Self::Replies, Self::Catch, Self::SynCookie];
 
     /// The programs, with their places. Groups may share programs.
     pub const fn programs(self) -> &'static [(u32, &'static str)] {
@@ -75,6 +79,7 @@ impl Group {
             Self::Limits => &[(LIMITS, "xdpctl_limits")],
             Self::Replies => &[(REPLIES, "xdpctl_replies")],
             Self::Catch => &[(CATCH, "xdpctl_catch")],
+            Self::SynCookie => &[(SYN_COOKIE, "xdpctl_syn_cookie")],
         }
     }
 
@@ -91,6 +96,7 @@ impl Group {
             Self::Limits => flag::LIMITS,
             Self::Replies => flag::REPLIES,
             Self::Catch => flag::CATCHES,
+            Self::SynCookie => flag::SYN_COOKIES,
         }
     }
 }
@@ -152,7 +158,12 @@ mod tests {
     #[test]
     fn a_ruleset_needs_what_its_flags_say() {
         assert_eq!(Needs::of(0), Needs::NONE);
-        let all = flag::DOMAINS | flag::SERVICES | flag::LIMITS | flag::REPLIES | flag::CATCHES;
+        let all = flag::DOMAINS
+            | flag::SERVICES
+            | flag::LIMITS
+            | flag::REPLIES
+            | flag::CATCHES
+            | flag::SYN_COOKIES;
         assert_eq!(Needs::of(!all), Needs::NONE);
         assert_eq!(Needs::NONE.programs().count(), 0);
         let names = Needs::of(flag::DOMAINS | flag::RULES);

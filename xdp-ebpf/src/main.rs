@@ -27,6 +27,7 @@ mod replies;
 mod serve;
 mod services;
 mod stages;
+mod syn_cookie;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;

@@ -32,7 +32,7 @@ use crate::next_hop::{Way, words};
 use crate::stages::{broken, same_image};
 
 /// BPF_F_CURRENT_NETNS (include/uapi/linux/bpf.h): the network namespace of the interface.
-const OF_THE_INTERFACE: u64 = u64::MAX;
+pub const OF_THE_INTERFACE: u64 = u64::MAX;
 
 /// Passes a packet that is a reply. Others go the way that was decided before: they are dropped.
 #[xdp(frags)]
@@ -136,7 +136,7 @@ impl Memory for Sent {
 
 /// The ends of a packet, as the socket's own side sees them, and how long the tuple is.
 #[inline(always)]
-fn tuple_of(packet: &Packet, tuple: &mut bpf_sock_tuple) -> u32 {
+pub fn tuple_of(packet: &Packet, tuple: &mut bpf_sock_tuple) -> u32 {
     let ports = [packet.source_port, packet.destination_port].map(|port| (port as u16).to_be());
     if packet.network == Network::IPV6 {
         tuple.__bindgen_anon_1.ipv6 = TupleV6 {

@@ -39,6 +39,8 @@ pub fn ask(ctx: &XdpContext, scratch: &Scratch) -> bool {
         go_on::<{ stages::SERVICES }>(ctx);
     } else if scratch.onward & onward::CATCH != 0 {
         go_on::<{ stages::CATCH }>(ctx);
+    } else if scratch.onward & onward::SYN_COOKIE != 0 {
+        go_on::<{ stages::SYN_COOKIE }>(ctx);
     } else {
         go_on::<{ stages::REPLIES }>(ctx);
     }

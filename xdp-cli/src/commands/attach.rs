@@ -311,7 +311,10 @@ fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> V
         mode,
         vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.names_vlan()),
         redirects: ruleset.rules.iter().any(|rule| {
-            matches!(rule.action, RuleAction::Redirect { .. } | RuleAction::Bounce { .. })
+            matches!(
+                rule.action,
+                RuleAction::Redirect { .. } | RuleAction::Bounce { .. } | RuleAction::SynCookie
+            )
         }),
     };
     let mut notes = advice::attach(interface, &others, plan);
@@ -416,7 +419,10 @@ pub fn say_sent_back(
     ruleset: &Ruleset,
     session: &mut Session<'_>,
 ) {
-    let bounces = ruleset.rules.iter().any(|it| matches!(it.action, RuleAction::Bounce { .. }));
+    let bounces = ruleset
+        .rules
+        .iter()
+        .any(|it| matches!(it.action, RuleAction::Bounce { .. } | RuleAction::SynCookie));
     if !bounces && !ruleset.domains.iter().any(|list| list.action.answers()) {
         return;
     }

@@ -21,9 +21,10 @@ use crate::datapath::change::{kernel, pins};
 use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::Mode;
-use crate::datapath::host::{addresses, assigned_ports, serving};
+use crate::datapath::host::{addresses, assigned_ports, serving, syn_cookies};
 use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::{dynamic, sent};
+use crate::image::metadata::Kind;
 use crate::notation::{counted, duration, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
 
@@ -72,9 +73,20 @@ pub(super) fn of(
     status.problems.extend(of_new_addresses(namespace, attachment));
     status.problems.extend(of_replies(attachment));
     status.problems.extend(not_caught(attachment));
+    status.problems.extend(without_cookies(attachment));
     status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
     status
+}
+
+/// That the kernel makes no cookies any more for a rule that answers with them.
+fn without_cookies(attachment: &Attachment) -> Option<String> {
+    let counted = &attachment.in_force()?.metadata.counted;
+    let rule = counted.iter().find(|it| it.kind == Kind::Rule && it.action == "syncookie")?;
+    match syn_cookies::refusal(&rule.name) {
+        Ok(refusal) => refusal.map(with_hint),
+        Err(error) => Some(with_hint(error)),
+    }
 }
 
 /// That rules that block sources had no place for some, a short while ago.

@@ -336,6 +336,7 @@ fn write_action(settings: &mut Settings, action: &RuleAction) {
             ("redirect", Some(to), Some(rewrite))
         }
         RuleAction::Bounce { rewrite } => ("bounce", None, Some(rewrite)),
+        RuleAction::SynCookie => ("syncookie", None, None),
         RuleAction::Block { life: blocked } => {
             life = Some(*blocked);
             ("block", None, None)

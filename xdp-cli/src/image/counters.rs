@@ -70,6 +70,7 @@ pub fn assign(
             RuleAction::Redirect { .. } => "redirect",
             RuleAction::Bounce { .. } => "bounce",
             RuleAction::Block { .. } => "block",
+            RuleAction::SynCookie => "syncookie",
         };
         let life = match rule.action {
             RuleAction::Block { life } => Some(life),

@@ -25,6 +25,7 @@ mod unbound;
 
 use xdp_common::capacity::{MAX_ASKED_LIMITS, MORE_EXTENTS};
 use xdp_common::filter::domains::MAX_TYPE_CLASSES;
+use xdp_common::filter::syn_cookie;
 use xdp_common::image::{
     Action, ActionKind, BLOCK_LINES, BLOCK_WORDS, Block, EXTENT_BLOCKS, FIRST_MORE, Header, LAYOUT,
     LINE_WORDS, Line, Lines, MAGIC, REPLY_PORTS, SLACK_BLOCKS, flag,
@@ -140,6 +141,9 @@ impl Image {
         }
         let limits = compile_limits(ruleset, metadata, &mut header, &mut lines);
         let sentences = compile_sentences(ruleset, &mut header, &mut lines);
+        if ruleset.answers_syns() {
+            header.flags |= flag::SYN_COOKIES;
+        }
         header.actions = lines.next();
         compile_actions(ruleset, metadata, &limits, &sentences, &mut lines);
         header.memberships = lines.next();
@@ -297,6 +301,11 @@ fn compile_limits(
     limits.collect()
 }
 
+/// The bytes of a packet of a usual Ethernet, and the least segments that hosts take (RFC 9293, section 3.7.1).
+const USUAL_MTU: u16 = 1_500;
+const LEAST_V4: u16 = 536;
+const LEAST_V6: u16 = 1_220;
+
 /// Writes what rules that block sources make: for each rule the first line of that, 0 where it does not block.
 fn compile_sentences(ruleset: &Ruleset, header: &mut Header, lines: &mut LineWriter) -> Vec<u32> {
     let sentences = ruleset.rules.iter().map(|rule| {
@@ -343,6 +352,16 @@ fn compile_actions(
                 RuleAction::Bounce { rewrite } => {
                     action.kind = ActionKind::Bounce as u8;
                     *rewrite
+                }
+                RuleAction::SynCookie => {
+                    // What TCP announces: the packet without the headers of IP and TCP.
+                    let mtu = if metadata.mtu == 0 { USUAL_MTU } else { metadata.mtu };
+                    let sizes = syn_cookie::sizes(
+                        mtu.saturating_sub(40).max(LEAST_V4),
+                        mtu.saturating_sub(60).max(LEAST_V6),
+                    );
+                    (action.kind, action.slot) = (ActionKind::SynCookie as u8, sizes);
+                    Rewrite::default()
                 }
                 RuleAction::Block { .. } => {
                     (action.kind, action.slot) = (ActionKind::Block as u8, sentence);

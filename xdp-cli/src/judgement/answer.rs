@@ -5,6 +5,7 @@ use xdp_common::filter::limits::{Answer as Asked, Limiting};
 use xdp_common::filter::order::{Scratch, onward};
 use xdp_common::filter::replies::Reply;
 use xdp_common::filter::services::{Told, Work};
+use xdp_common::filter::syn_cookie::Outcome;
 use xdp_common::filter::tracking::By;
 use xdp_common::image::Action;
 use xdp_common::lookup::services::Lost;
@@ -37,6 +38,8 @@ pub struct Answer {
     pub served: Option<Served>,
     /// What was found out of the sockets that it may answer; `None` if they were not asked about.
     pub reply: Option<Reply>,
+    /// What became of a SYN, where a rule decided that answers those.
+    pub syn_cookie: Option<Outcome>,
     /// The headers that were read; `None` if the frame is malformed.
     pub packet: Option<Packet>,
     /// The frame as it is sent on; `None` if that is how it came in.

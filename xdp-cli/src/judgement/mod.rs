@@ -16,9 +16,12 @@ pub mod sockets;
 use xdp_common::filter::dynamic::{Deciding, DynamicEntries, EntryAction};
 use xdp_common::filter::order::{self, Scratch, onward};
 use xdp_common::filter::replies::{self, Found};
+use xdp_common::filter::serve;
 use xdp_common::filter::services::Told;
+use xdp_common::filter::syn_cookie::Outcome;
 use xdp_common::image::Action;
 use xdp_common::packet::dns::Unreadable;
+use xdp_common::packet::syn_ack::is_answerable;
 use xdp_common::packet::{LinkType, Network};
 use xdp_common::stats::verdict::{Reason, Verdict};
 
@@ -83,6 +86,7 @@ pub fn judge_beside(
     order::judge(image, entries, &mut names, image.header(), &mut scratch);
     let is_asked = |of: u32| scratch.onward & of != 0;
     let (asks_services, asks_replies) = (is_asked(onward::SERVICES), is_asked(onward::REPLIES));
+    let answers_syns = is_asked(onward::SYN_COOKIE);
     let sent = match asks_services {
         false => None,
         true => serving::serve(image, image.header(), frame, &mut scratch),
@@ -101,6 +105,9 @@ pub fn judge_beside(
             reply.found = Found::Unknown as u32;
         }
     }
+    if answers_syns {
+        answer_syn(frame, &mut scratch);
+    }
     let Scratch { packet, effect, .. } = &mut scratch;
     let answered = effect.is_answered().then(|| names.answered(packet, effect)).flatten();
     if effect.is_answered() && answered.is_none() {
@@ -111,8 +118,10 @@ pub fn judge_beside(
     let reply = answer::reply(reason, &scratch);
     let Scratch { packet, malformed, effect, serving, limiting, .. } = scratch;
     let by_rule = reason == Reason::Rule;
+    let syn_cookie = Outcome::of(&effect);
     let rewritten = || {
-        (by_rule && effect.leaves()).then(|| rewritten(&effect.action, link_type, frame)).flatten()
+        let leaves = by_rule && effect.leaves() && syn_cookie.is_none();
+        leaves.then(|| rewritten(&effect.action, link_type, frame)).flatten()
     };
     Answer {
         verdict,
@@ -126,9 +135,21 @@ pub fn judge_beside(
         limits: answer::limits(&effect, &limiting),
         served: Served::of(verdict, reason, Told::of(&serving)),
         reply,
+        syn_cookie,
         packet: (malformed == 0).then_some(packet),
         changed: sent.or(answered).or_else(rewritten),
     }
+}
+
+/// What becomes of a SYN where somebody listens, and where cookies are needed.
+fn answer_syn(frame: &[u8], scratch: &mut Scratch) {
+    let Scratch { packet, effect, .. } = scratch;
+    let outcome = match is_answerable(packet, serve::before(frame, packet)) {
+        true => Outcome::Answered,
+        false => Outcome::Odd,
+    };
+    effect.answer = outcome as u32;
+    effect.decision = outcome.decision();
 }
 
 /// The frame with the MAC addresses that the action writes; `None` if that changes nothing.

@@ -1,6 +1,7 @@
 //! Turns the numbers of an answer into the names, entries and places in files that people know.
 
 use xdp_common::filter::limits::Answer as Asked;
+use xdp_common::filter::syn_cookie::Outcome;
 use xdp_common::filter::tracking::By;
 use xdp_common::image::ActionKind;
 use xdp_common::lookup::services::Lost;
@@ -157,6 +158,7 @@ impl Names {
             }
             explained.rule = Some(name);
         }
+        explained.syn_cookie = answer.syn_cookie.map(Outcome::as_str);
         let mut counted = self.metadata.counted.iter();
         let rule = counted.find(|it| CounterId::new(it.number).0 == action.counter);
         if let (Some(life), Some(packet)) = (rule.and_then(|it| it.life), &answer.packet)

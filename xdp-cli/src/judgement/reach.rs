@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use xdp_common::filter::syn_cookie::Outcome;
 use xdp_common::packet::LinkType;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -261,7 +262,9 @@ impl Ground<'_> {
     /// The same while the host has these sockets.
     fn unless_passed_beside(&self, sockets: &Sockets, frame: &[u8]) -> Option<Explained> {
         let answer = judge_beside(self.image, self.entries, sockets, self.link_type, frame);
-        if answer.verdict == Verdict::Pass {
+        // Who answers a cookie gets in.
+        let is_answered = answer.syn_cookie == Some(Outcome::Answered);
+        if answer.verdict == Verdict::Pass || is_answered {
             return None;
         }
         let entries = ListedEntries::of(self.ruleset.clone());

@@ -84,7 +84,8 @@ pub struct Effect {
     /// How many rules with limits were asked, see [`crate::filter::limits::Limiting`].
     pub limits: u32,
     /// How a query is answered, an [`Action`](crate::filter::domains::Action): where the verdict is
-    /// [`Verdict::Tx`] for [`Reason::Domain`].
+    /// [`Verdict::Tx`] for [`Reason::Domain`]. What became of a SYN, an
+    /// [`Outcome`](crate::filter::syn_cookie::Outcome): where a rule decided that answers those.
     pub answer: u32,
     /// How the packet leaves: where to, and which MAC addresses are written before.
     pub action: Action,

@@ -17,4 +17,5 @@ pub mod rules;
 pub mod sent;
 pub mod serve;
 pub mod services;
+pub mod syn_cookie;
 pub mod tracking;

@@ -8,6 +8,7 @@ use crate::filter::rules::Classes;
 use crate::filter::services::{Serving, asked};
 use crate::filter::{
     arp, bypass, caught, domains, dynamic, fragments, limits, lists, replies, rules, services,
+    syn_cookie,
 };
 use crate::image::{Header, Lines, flag};
 use crate::packet::{self, LinkType, Network, Packet, PacketBytes};
@@ -83,7 +84,9 @@ pub mod onward {
     pub const REPLIES: u32 = 1 << 3;
     /// Alone: a rule decided that catches the source of what it matches.
     pub const CATCH: u32 = 1 << 4;
-    const _: () = assert!(SERVICES & (REPLIES | CATCH) == 0);
+    /// Alone: a rule decided that answers SYNs.
+    pub const SYN_COOKIE: u32 = 1 << 5;
+    const _: () = assert!(SERVICES & (REPLIES | CATCH | SYN_COOKIE) == 0);
 }
 
 /// Who asks the lists of names. They need the packet's payload, and in the kernel another program
@@ -157,7 +160,7 @@ pub fn judge_from_limit<L: Lines>(
 #[inline(always)]
 fn look_onward<L: Lines>(lines: &L, header: &Header, scratch: &mut Scratch) {
     scratch.onward = 0;
-    if header.has(flag::SERVICES | flag::REPLIES | flag::CATCHES) {
+    if header.has(flag::SERVICES | flag::REPLIES | flag::CATCHES | flag::SYN_COOKIES) {
         let Scratch { packet, malformed, effect, .. } = &*scratch;
         scratch.onward = who_else(lines, header, packet, *malformed, effect);
         scratch.generation = header.generation;
@@ -182,6 +185,9 @@ fn who_else<L: Lines>(
     }
     if header.has(flag::CATCHES) && caught::concerns(effect) {
         onward = onward::CATCH;
+    }
+    if header.has(flag::SYN_COOKIES) && syn_cookie::concerns(effect) {
+        onward = onward::SYN_COOKIE;
     }
     onward
 }

@@ -169,7 +169,7 @@ pub fn act<L: Lines>(lines: &L, header: &Header, rule: u32, effect: &mut Effect)
 pub fn decide_by<T>(action: &Action) -> Stage<T> {
     let verdict = match ActionKind::try_from(action.kind) {
         Ok(ActionKind::Pass) => Verdict::Pass,
-        Ok(ActionKind::Bounce) => Verdict::Tx,
+        Ok(ActionKind::Bounce | ActionKind::SynCookie) => Verdict::Tx,
         Ok(ActionKind::Redirect) => Verdict::Redirect,
         Ok(ActionKind::Drop | ActionKind::Block) | Err(_) => Verdict::Drop,
     };

@@ -22,6 +22,7 @@ pub mod pppoe;
 pub mod quotation;
 pub mod raw;
 pub mod rewrite;
+pub mod syn_ack;
 pub mod transport;
 pub mod tunnel;
 

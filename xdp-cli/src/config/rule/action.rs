@@ -19,14 +19,16 @@ enum Action {
     Redirect,
     Bounce,
     Block,
+    SynCookie,
 }
 
-const ACTIONS: [(&str, Action); 5] = [
+const ACTIONS: [(&str, Action); 6] = [
     ("pass", Action::Pass),
     ("drop", Action::Drop),
     ("redirect", Action::Redirect),
     ("bounce", Action::Bounce),
     ("block", Action::Block),
+    ("syncookie", Action::SynCookie),
 ];
 
 /// The longest life of an entry that a rule makes, a year: it is there to end by itself.
@@ -50,7 +52,7 @@ pub(super) fn read(
         report.missing(
             table.place(),
             format!("{}: action is missing", table.title),
-            "write \"pass\", \"drop\", \"redirect\", \"bounce\" or \"block\"",
+            "write \"pass\", \"drop\", \"redirect\", \"bounce\", \"block\" or \"syncookie\"",
         );
     }
     let action = action?;
@@ -91,6 +93,7 @@ pub(super) fn read(
         Action::Pass => Some(RuleAction::Pass),
         Action::Drop => Some(RuleAction::Drop),
         Action::Bounce => Some(RuleAction::Bounce { rewrite }),
+        Action::SynCookie => Some(RuleAction::SynCookie),
         Action::Block => {
             let at = action_at.unwrap_or(table.at);
             if !table.has("for") {

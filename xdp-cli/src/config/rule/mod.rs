@@ -7,12 +7,15 @@ pub(crate) mod icmp;
 mod limit;
 mod negation;
 pub mod number;
+mod syn;
 
 use super::names::Names;
 use super::prefix::IpPrefix;
 use super::report::Report;
 use super::table::{Placed, TomlTable};
-use crate::ruleset::{Excluded, Fragment, Matches, Prefixes, Protocol, Rule, TcpFlags, Vlan};
+use crate::ruleset::{
+    Excluded, Fragment, Matches, Prefixes, Protocol, Rule, RuleAction, TcpFlags, Vlan,
+};
 
 /// The names of the keys of conditions.
 struct Keys {
@@ -128,6 +131,12 @@ pub(super) fn read(
     contradiction::report(&table, &conditions, &excluded, report);
     let limit = limit::read(&mut table, report);
     let action = action::read(&mut table, limit.as_ref(), report);
+    let mut conditions = conditions;
+    let mut of = of;
+    if action == Some(RuleAction::SynCookie) {
+        let at = table.value("action").map_or(table.at, |value| value.at);
+        of = syn::narrow(&table, at, &mut conditions, report);
+    }
     let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
     let (file, line) = (report.file(table.place()), report.line(table.place()));
     table.finish(report);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Setup;
 use crate::config::written;
-use crate::ruleset::{Rule, RuleAction};
+use crate::ruleset::{Protocol, Rule, RuleAction, TcpFlags};
 
 fn rule(keys: &str) -> (Rule, String) {
     let setup = Setup::new(&[]);
@@ -36,6 +36,22 @@ fn a_rule_that_blocks() {
     }
 }
 
+/// It matches nothing else than the first packets of TCP's connections, whatever else it says.
+#[test]
+fn a_rule_that_answers_syns() {
+    for (keys, mask, value) in [
+        ("", 0x12, 0x02),
+        ("protocol = \"tcp\"\ntcp_flags = \"syn\"", 0x12, 0x02),
+        ("over = \"9/s\"\ntcp_flags = \"!ack,!ece\"", 0x52, 0x02),
+    ] {
+        let (read, said) = rule(&format!("{keys}\naction = \"syncookie\""));
+        assert_eq!((read.action.clone(), said.as_str()), (RuleAction::SynCookie, ""));
+        assert_eq!(read.matches.protocol, Some(Protocol::Number(6)));
+        assert_eq!(read.matches.tcp_flags, Some(TcpFlags { mask, value }));
+        assert_written(&read);
+    }
+}
+
 #[test]
 fn what_is_refused_and_what_is_dangerous() {
     let setup = Setup::new(&[]);
@@ -52,6 +68,11 @@ fn what_is_refused_and_what_is_dangerous() {
         "action = \"block\"\nfor = \"10m\"",
         "action = \"block\"\nfor = \"10m\"\nover = \"9/s\"",
         "action = \"block\"\nfor = \"10m\"\nover = \"9/s\"\nper = \"destination\"",
+        "action = \"syncookie\"\nprotocol = \"udp\"",
+        "action = \"syncookie\"\ntcp_flags = \"ack\"",
+        "action = \"syncookie\"\ntcp_flags = \"!syn\"",
+        "action = \"syncookie\"\nfor = \"10m\"",
+        "action = \"syncookie\"\nset_source_mac = \"02:00:00:00:00:01\"",
     ] {
         let said = setup.said(format!("[[rule]]\nname = \"r\"\n{keys}\n"));
         assert!(!said.is_empty(), "{keys}");

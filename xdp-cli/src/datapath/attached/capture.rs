@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use xdp_common::capture::{Counts, Record, Settings, map, slot};
+use xdp_common::filter::syn_cookie::Outcome;
 use xdp_common::packet::dns::Unreadable;
 use xdp_common::packet::{LinkType, NO_MACS};
 
@@ -423,6 +424,7 @@ fn captured(record: &Record) -> Captured {
             // A record of a capture leaves them out.
             limits: Vec::new(),
             reply: None,
+            syn_cookie: Outcome::of(effect),
             served: Served::of(verdict, reason, record.told),
             packet: (record.malformed == 0).then_some(record.packet),
             changed: None,

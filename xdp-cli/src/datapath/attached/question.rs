@@ -13,6 +13,7 @@ use xdp_common::capacity::MAX_EXPLAINED_FRAME;
 use xdp_common::capture::slot;
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::services::Told;
+use xdp_common::filter::syn_cookie::Outcome;
 use xdp_common::image::{Header, Lines as _};
 use xdp_common::maps::{InExplain, Map};
 use xdp_common::packet::LinkType;
@@ -169,7 +170,8 @@ impl<'m> Explainer<'m> {
     fn run(&mut self, frame: &[u8]) -> io::Result<Answer> {
         let given = if frame.len() < SHORTEST { &STAND_IN[..] } else { frame };
         let is_asked_by = |group: Group| self.loaded.cover(group.alone());
-        let by_interface = is_asked_by(Group::Services) || is_asked_by(Group::Replies);
+        let of_interface = [Group::Services, Group::Replies, Group::SynCookie];
+        let by_interface = of_interface.into_iter().any(is_asked_by);
         let ifindex = self.ifindex.filter(|_| by_interface);
         let run = match ifindex {
             Some(ifindex) => bpf::run_xdp_from(&self.program, given, ifindex, &mut self.frame)?,
@@ -196,6 +198,7 @@ impl<'m> Explainer<'m> {
             limits: answer::limits(&scratch.effect, &scratch.limiting),
             served: Served::of(verdict, reason, Told::of(&scratch.serving)),
             reply: answer::reply(reason, &scratch),
+            syn_cookie: Outcome::of(&scratch.effect),
             packet: (scratch.malformed == 0).then_some(scratch.packet),
             changed,
         })

@@ -27,6 +27,7 @@ use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::host::serving::{self, Host};
+use crate::datapath::host::syn_cookies;
 use crate::datapath::host::{assigned_ports, routes};
 use crate::datapath::maps::counters::pages as counter_pages;
 use crate::datapath::maps::dynamic::caught;
@@ -101,6 +102,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
     let generation = context.before.map_or(1, |before| before.generation + 1);
     let before = context.before.map(|before| &before.metadata);
     refuse_rewrites(ruleset, context)?;
+    syn_cookies::require(ruleset)?;
     let link = Link { interface: context.interface, link_type: context.link_type };
     let (redirects, missing) = resolve(ruleset, &link, context.loaded_from, generation, before)?;
     let Assignment { counted, backends, fresh } = counters::assign(
@@ -109,7 +111,14 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         before.map_or(&[], |metadata| &metadata.backends),
     );
     let (mtu, own, next_hops, takers) = match ruleset.services.is_empty() {
-        true => (0, Vec::new(), Vec::new(), Vec::new()),
+        true => {
+            let mtu = if ruleset.answers_syns() {
+                Interface::by_name(context.interface)?.mtu.try_into().unwrap_or(u16::MAX)
+            } else {
+                0
+            };
+            (mtu, Vec::new(), Vec::new(), Vec::new())
+        }
         false => {
             let interface = Interface::by_name(context.interface)?;
             let host = Host::of(&interface).context("ask for this host's addresses")?;

@@ -25,4 +25,5 @@ pub mod routes;
 pub mod run_dir;
 pub mod serving;
 pub mod ssh;
+pub mod syn_cookies;
 pub mod waiting;

@@ -41,6 +41,13 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
     if let (Some(prefix), Some(seconds)) = (&explained.blocks, explained.for_seconds) {
         let _ = write!(text, ", which blocks {prefix} for {}", duration(seconds));
     }
+    text.push_str(match explained.syn_cookie {
+        Some("answered") => ": answered with a SYN cookie",
+        Some("not_needed") => ": the kernel takes it without a SYN cookie",
+        Some("no_listener") => ": nobody listens there to answer with a SYN cookie",
+        Some(_) => ": it cannot be answered with a SYN cookie",
+        None => "",
+    });
     if let Some(cause) = explained.cause {
         let _ = write!(text, ": the frame {cause}");
     }
