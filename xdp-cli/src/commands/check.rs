@@ -177,7 +177,7 @@ mod tests {
         error: DIR/x.toml:4:8: rule "r": action is missing
             name = "r"
                    ^^^
-          hint: write "pass", "drop", "redirect", "bounce" or "block"
+          hint: write "pass", "drop", "redirect", "bounce", "block" or "syncookie"
         "#);
     }
 
@@ -186,7 +186,7 @@ mod tests {
         insta::assert_snapshot!(check(BAD, true), @r#"
         status 2
         --- stdout
-        {"ok":false,"errors":[{"file":"DIR/x.toml","line":2,"column":11,"message":"[policy]: default cannot be \"dorp\"","hint":"did you mean \"drop\"? It may be \"pass\" or \"drop\""},{"file":"DIR/x.toml","line":4,"column":8,"message":"rule \"r\": action is missing","hint":"write \"pass\", \"drop\", \"redirect\", \"bounce\" or \"block\""}],"warnings":[]}
+        {"ok":false,"errors":[{"file":"DIR/x.toml","line":2,"column":11,"message":"[policy]: default cannot be \"dorp\"","hint":"did you mean \"drop\"? It may be \"pass\" or \"drop\""},{"file":"DIR/x.toml","line":4,"column":8,"message":"rule \"r\": action is missing","hint":"write \"pass\", \"drop\", \"redirect\", \"bounce\", \"block\" or \"syncookie\""}],"warnings":[]}
         --- stderr
         "#);
     }
