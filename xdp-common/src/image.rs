@@ -188,6 +188,8 @@ pub mod flag {
     pub const REPLIES_BY_PORT: u32 = 1 << 27;
     /// Some rule answers SYNs.
     pub const SYN_COOKIES: u32 = 1 << 28;
+    /// Checks of backends ask for echoes inside of other packets, where it is not noted that they were sent.
+    pub const ECHOES_OF_CHECKS: u32 = 1 << 29;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.

@@ -23,10 +23,11 @@ use crate::stages::{broken, same_image};
 pub fn xdpctl_catch(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
     let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
+    let deadline = image.header().deadline();
     let Scratch { packet, effect, question, .. } = &cpu.scratch;
     if *question == 0
         && let Some(switches) = SWITCHES.get_ptr_mut(0)
-        && catch(&Merged(image), &InForce(switches), packet, effect).is_none()
+        && catch(&Merged(image), &InForce { switches, deadline }, packet, effect).is_none()
     {
         return broken(cpu);
     }
@@ -36,7 +37,11 @@ pub fn xdpctl_catch(ctx: XdpContext) -> u32 {
 }
 
 /// The maps of run-time entries.
-struct InForce(*mut Switches);
+struct InForce {
+    switches: *mut Switches,
+    /// Of the ruleset, if it is on trial; else 0.
+    deadline: u64,
+}
 
 impl InForce {
     /// A word of the switches that other CPUs and the command line write too.
@@ -68,7 +73,8 @@ impl Cells for InForce {
     #[inline(always)]
     fn made(&self) {
         // SAFETY: places of fields, of which nothing is read.
-        let (flags, caught) = unsafe { (&raw const (*self.0).flags, &raw const (*self.0).caught) };
+        let (flags, caught) =
+            unsafe { (&raw const (*self.switches).flags, &raw const (*self.switches).caught) };
         self.word(caught).add(1);
         // The flags are the lower half of their word. They are set behind the entry: a command that clears
         // this one because there is no entry looks once more afterwards.
@@ -78,9 +84,15 @@ impl Cells for InForce {
     #[inline(always)]
     fn lost(&self, now: u64) {
         // SAFETY: as above.
-        let (lost, last) =
-            unsafe { (&raw const (*self.0).not_caught, &raw const (*self.0).last_not_caught) };
+        let (lost, last) = unsafe {
+            (&raw const (*self.switches).not_caught, &raw const (*self.switches).last_not_caught)
+        };
         self.word(lost).add(1);
         self.word(last).store(now);
+    }
+
+    #[inline(always)]
+    fn latest(&self) -> u64 {
+        if self.deadline == 0 { u64::MAX } else { self.deadline }
     }
 }

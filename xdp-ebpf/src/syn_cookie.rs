@@ -23,6 +23,7 @@ use xdp_common::verifier::{black_box, launder};
 use crate::capture;
 use crate::exit::{exit, this_cpu};
 use crate::frame::{Linear, Writable};
+use crate::next_hop::Way;
 use crate::replies::{OF_THE_INTERFACE, tuple_of};
 
 /// The state of a listener (TCP_LISTEN in include/net/tcp_states.h).
@@ -47,6 +48,17 @@ fn answer(ctx: &XdpContext, scratch: &Scratch) -> Outcome {
     let Scratch { packet, length, effect, zero, .. } = scratch;
     if !is_answerable(packet, before(&Linear::new(ctx, *zero), packet)) {
         return Outcome::Odd;
+    }
+    let way = Way {
+        is_v6: packet.network == Network::IPV6,
+        source: packet.source,
+        destination: packet.destination,
+        protocol: packet.protocol as u8,
+        length: 0,
+    };
+    // A listener that is bound to no address would be found for other hosts' addresses too.
+    if !way.ends_here(ctx) {
+        return Outcome::NoListener;
     }
     let cookie = match cookie(ctx, packet) {
         Ok(cookie) => cookie,

@@ -24,6 +24,7 @@ use super::service_clients::Clients;
 pub use super::service_tables::{
     Before, Moved, Table, backends, changed, fronts, moved, spare_word,
 };
+use crate::ruleset::services::check::{Probe, Through};
 use crate::ruleset::services::{
     Echo, Hash, Mode as Wanted, NextHop, NoBackend, Service, Settings, State, TooBig,
     Tracking as Remembered, Transport,
@@ -67,6 +68,17 @@ pub fn connection_lines(ruleset: &Ruleset) -> u32 {
     (ruleset.service_settings.connections / LINE_WORDS as u32).max(LINES_PER_SLOT)
 }
 
+/// Whether a check of it may ask for an echo inside of another packet, as its packets go: then the program at the
+/// egress does not see the request.
+fn asks_for_echoes_inside(service: &Service) -> bool {
+    let is_inside = matches!(service.mode, Wanted::Ipip | Wanted::Gue { .. });
+    is_inside
+        && service.check.as_ref().is_some_and(|check| {
+            check.through == Through::Service
+                && matches!(check.probe, Probe::Icmp | Probe::Exec { .. })
+        })
+}
+
 /// Writes the services into the image.
 pub fn write(
     settings: &Settings,
@@ -80,6 +92,9 @@ pub fn write(
     }
     let counters = context.counters;
     header.flags |= flag::SERVICES;
+    if services.iter().any(asks_for_echoes_inside) {
+        header.flags |= flag::ECHOES_OF_CHECKS;
+    }
     header.connection_lines = context.connection_lines;
     let secret = secret(settings);
     header.service_secret = lines.push(secret);

@@ -91,10 +91,12 @@ pub const fn key_v4(address: u32) -> u64 {
 }
 
 /// The key of an IPv6 source, by its upper half; 0 where a /64 is nobody's in particular: of the unspecified
-/// and of embedded IPv4 addresses, on the link, and of groups (RFC 4291).
+/// and of embedded IPv4 addresses, those of a translator among them (RFC 6052), on the link, and of groups
+/// (RFC 4291).
 #[inline(always)]
 pub const fn key_v6(upper: u64) -> u64 {
-    if upper >> 56 == 0xff || upper >> 54 == 0xfe80 >> 6 { 0 } else { upper }
+    const TRANSLATED: u64 = 0x0064_ff9b_0000_0000;
+    if upper >> 56 == 0xff || upper >> 54 == 0xfe80 >> 6 || upper == TRANSLATED { 0 } else { upper }
 }
 
 /// The key of a packet's source.
@@ -210,6 +212,10 @@ pub trait Cells: Buckets {
     fn made(&self);
     /// Notes that there was no place for one.
     fn lost(&self, now: u64);
+    /// Until when an entry may live at most: one that a ruleset on trial makes ends with the trial.
+    fn latest(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// How good a place is. Its own comes first, or it would be caught twice.
@@ -263,6 +269,11 @@ pub fn catch<L: Lines, C: Cells>(
     if before == CLAIMED || bucket[place].exchange(before, CLAIMED) != before {
         return Some(());
     }
+    if before != 0 && bucket[ENDS + place].load() > now {
+        // Another CPU has put it there since.
+        bucket[place].exchange(CLAIMED, before);
+        return Some(());
+    }
     let mut word = 0;
     while word < LINE_WORDS {
         bucket[NAMES + place * LINE_WORDS + word].store(sentence[LINE_WORDS + word]);
@@ -271,7 +282,8 @@ pub fn catch<L: Lines, C: Cells>(
     let taken = bucket[TAKEN + place].load();
     bucket[TAKEN + place].store(taken.wrapping_add(1));
     bucket[MADE + place].store(now);
-    bucket[ENDS + place].store(now.saturating_add(sentence[0]));
+    let (ends, latest) = (now.saturating_add(sentence[0]), cells.latest());
+    bucket[ENDS + place].store(if ends < latest { ends } else { latest });
     // In one step with an order: whoever finds the key finds what was written before.
     bucket[place].exchange(CLAIMED, key);
     cells.made();

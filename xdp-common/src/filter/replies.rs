@@ -245,6 +245,7 @@ fn find<P: PacketBytes + ?Sized, S: Sockets>(
         return match reply.sent {
             NO_MEMORY if sockets.echo() => Found::Reply,
             NO_MEMORY => Found::Pace,
+            NOT_SENT if header.has(flag::ECHOES_OF_CHECKS) && sockets.echo() => Found::Reply,
             NOT_SENT => Found::NotSent,
             _ => Found::Reply,
         };

@@ -228,9 +228,12 @@ pub fn remember<M: Memory>(memory: &mut M, protocol: u32, work: &Work) {
     let entry = key & !0 << TAG_SHIFT | next << KIND_SHIFT | now & MOMENTS;
     let mut slot = slot as usize % LINE_WORDS;
     if is_known && slot >= LASTING && next == Kind::Open as u64 {
+        // It is there twice for a moment, and never not at all.
         let before = slot;
         slot = oldest_lasting(line, now) as usize % LINE_WORDS;
+        line[slot] = entry;
         line[before] = 0;
+        return;
     }
     if line[slot] != entry {
         // The last one wins: the word is written whole.
@@ -288,7 +291,7 @@ fn look(line: &Line, now: u64, key: u64) -> (u64, u32) {
     (black_box(word), black_box(slot) as u32)
 }
 
-/// Of the first slots, the one that is empty, or of which a packet went out longest ago.
+/// Of the first slots, the one that is empty, or whose flow is over, or of which a packet went out longest ago.
 #[inline(always)]
 fn oldest_lasting(line: &Line, now: u64) -> u32 {
     let mut best = 0;
@@ -296,7 +299,9 @@ fn oldest_lasting(line: &Line, now: u64) -> u32 {
     let mut at = 0;
     while at < LASTING {
         let word = line[at];
-        let rank = if word == 0 { MOMENTS + 2 } else { (now.wrapping_sub(word) & MOMENTS) + 1 };
+        let is_closing = word >> KIND_SHIFT & KINDS == Kind::Closing as u64;
+        let rank = if is_closing { MOMENTS + 1 } else { (now.wrapping_sub(word) & MOMENTS) + 1 };
+        let rank = if word == 0 { MOMENTS + 2 } else { rank };
         let is_better = black_box(u64::from(rank > best));
         best = black_box(if is_better != 0 { rank } else { best });
         slot = black_box(if is_better != 0 { at as u64 } else { slot });

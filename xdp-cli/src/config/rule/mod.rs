@@ -128,7 +128,6 @@ pub(super) fn read(
     let conditions = Conditions::read(&mut table, &IS, protocol, of, names, report);
     let protocols = field::protocols(&mut table, NOT.protocol, names, report);
     let excluded = Conditions::read(&mut table, &NOT, protocols, of, names, report);
-    contradiction::report(&table, &conditions, &excluded, report);
     let limit = limit::read(&mut table, report);
     let action = action::read(&mut table, limit.as_ref(), report);
     let mut conditions = conditions;
@@ -137,6 +136,7 @@ pub(super) fn read(
         let at = table.value("action").map_or(table.at, |value| value.at);
         of = syn::narrow(&table, at, &mut conditions, report);
     }
+    contradiction::report(&table, &conditions, &excluded, report);
     let name = table.name.map(|name| name.value.to_owned()).unwrap_or_default();
     let (file, line) = (report.file(table.place()), report.line(table.place()));
     table.finish(report);

@@ -27,7 +27,9 @@ pub(super) fn narrow(
         let message =
             format!("{}: action = \"syncookie\" with another protocol than tcp", table.title);
         report.error(protocol.at, message, hint);
+        return Some(tcp);
     }
+    conditions.protocol.get_or_insert(Placed { at, value: vec![tcp] });
     let flags =
         conditions.tcp_flags.get_or_insert(Placed { at, value: TcpFlags { mask: 0, value: 0 } });
     if flags.value.mask & ASKED & (flags.value.value ^ SYN) != 0 {

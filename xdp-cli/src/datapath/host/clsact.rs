@@ -30,6 +30,8 @@ const EGRESS: u32 = 0xffff_fff3;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 /// ETH_P_ALL, in network order.
 const ALL: u32 = 0x0003_u16.to_be() as u32;
+/// The highest priority, where struct tcmsg has it.
+const FIRST: u32 = 1 << 16;
 
 /// struct tcmsg.
 const HEADER: usize = 20;
@@ -97,8 +99,8 @@ pub fn put(ifindex: u32, program: impl AsFd, name: &str) -> io::Result<()> {
         nested.extend(value);
         nested.resize(nested.len().next_multiple_of(4), 0);
     }
-    // Without a priority, the kernel gives it one before all others.
-    let request = Request::create(NEW_FILTER, &header(ifindex, 0, EGRESS, ALL), false)
+    // Of the highest priority, a new one comes first.
+    let request = Request::create(NEW_FILTER, &header(ifindex, 0, EGRESS, FIRST | ALL), false)
         .attribute(KIND, b"bpf\0")
         .attribute(OPTIONS, &nested);
     Netlink::route()?.ask(request).map(drop)
@@ -144,5 +146,8 @@ fn absent_is_done(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EINVAL))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP)
+    )
 }

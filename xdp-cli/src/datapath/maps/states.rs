@@ -117,7 +117,12 @@ impl States {
         let front = fronts(image).into_iter().find(|front| front.counter == service);
         let of_service = front.map(|front| self.of_service(&front)).transpose()?;
         let now = now()?;
-        let differs = |found: u64| found >> what & 3 != word.said as u64;
+        // What held for a while and is over has no effect any more, though it is still there.
+        let is_over = |found: u64| {
+            let until = found >> until & MOMENTS;
+            until != 0 && now >= until
+        };
+        let differs = |found: u64| found >> what & 3 != word.said as u64 || is_over(found);
         if let Some([own, _]) = of_service
             && differs(at.load(Ordering::SeqCst))
         {
@@ -225,8 +230,9 @@ pub fn summary(
             word |= NOT_ALL_UP | (ends & MOMENTS) << FIRST_MOMENT;
         }
     }
-    // A trial that is over, whatever came of it, may have left connections anywhere.
-    let has_changed = has_changed || old & ASK_ALL != 0;
+    // A trial that is over, whatever came of it, may have left connections anywhere; and where checks come to be
+    // disregarded, or cease to be, other backends than the one that is written about change.
+    let has_changed = has_changed || old & ASK_ALL != 0 || (old ^ word) & DISREGARD_CHECKS != 0;
     let changed = if has_changed { now } else { old >> SECOND_MOMENT & MOMENTS };
     (word | changed << SECOND_MOMENT, up)
 }

@@ -71,6 +71,11 @@ impl Through {
             (state.carrier, state.why_not) = (None, None);
             return problems;
         }
+        let has_ended =
+            |carrier: &Carrier| carrier.thread.as_ref().is_none_or(thread::JoinHandle::is_finished);
+        if state.carrier.as_ref().is_some_and(has_ended) {
+            state.carrier = None;
+        }
         if state.carrier.is_none() {
             match Carrier::start() {
                 Ok(carrier) => (state.carrier, state.why_not) = (Some(carrier), None),
@@ -236,6 +241,11 @@ impl Shared {
             let mut waited = [wait(packets), wait(device), wait(stopped.as_fd())];
             let polled = poll(&mut waited, PollTimeout::NONE);
             if polled.is_ok() && waited[2].any() == Some(true) {
+                return;
+            }
+            // Somebody has deleted the device.
+            let broken = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+            if waited[1].revents().is_some_and(|events| events.intersects(broken)) {
                 return;
             }
             // An error is told with the next packet that is not answered.
