@@ -32,6 +32,7 @@ struct Tables {
     now: Cell<u64>,
     made: Cell<u64>,
     lost: Cell<u64>,
+    latest: Cell<u64>,
     host: Option<Cell<Value>>,
     prefix: Option<Cell<Value>>,
 }
@@ -40,7 +41,8 @@ impl Tables {
     fn new() -> Self {
         let (now, made, lost) = (Cell::new(100), Cell::new(0), Cell::new(0));
         let bucket = [const { Word::new(0) }; BUCKET_WORDS];
-        Self { bucket, now, made, lost, host: None, prefix: None }
+        let latest = Cell::new(u64::MAX);
+        Self { bucket, now, made, lost, latest, host: None, prefix: None }
     }
 
     fn catch(&self, source: Source, life: u64, name: u64) {
@@ -96,6 +98,37 @@ impl Cells for Tables {
         assert_eq!(now, self.now.get());
         self.lost.set(self.lost.get() + 1);
     }
+
+    fn latest(&self) -> u64 {
+        self.latest.get()
+    }
+}
+
+/// Going back to the ruleset before frees whom the one on trial has blocked.
+#[test]
+fn what_a_ruleset_on_trial_catches_ends_with_the_trial() {
+    const SOURCE: u32 = 0xc000_0201;
+    let tables = Tables::new();
+    tables.latest.set(150);
+    tables.catch(Source::V4(SOURCE), 1_000, 1);
+    assert_eq!(tables.v4(SOURCE), EntryAction::BLOCKED);
+    tables.now.set(150);
+    assert_eq!(tables.v4(SOURCE), EntryAction::NONE);
+    // It was confirmed.
+    tables.latest.set(u64::MAX);
+    tables.catch(Source::V4(SOURCE), 1_000, 1);
+    tables.now.set(1_149);
+    assert_eq!(tables.v4(SOURCE), EntryAction::BLOCKED);
+}
+
+/// All of IPv4 comes from one /64 of a translator.
+#[test]
+fn who_comes_through_a_translator_is_not_caught() {
+    let tables = Tables::new();
+    tables.catch(Source::V6(0x0064_ff9b_0000_0000), 1_000, 1);
+    assert_eq!((tables.made.get(), tables.all()), (0, Vec::new()));
+    tables.catch(Source::V6(0x0064_ff9b_0001_0000), 1_000, 1);
+    assert_eq!(tables.made.get(), 1);
 }
 
 impl EntryTables for Tables {

@@ -246,6 +246,19 @@ fn flows_of_one_packet_leave_open_flows_their_places() {
     assert!(half.iter().flatten().all(|word| *word == 0));
 }
 
+/// Short connections drive out each other, and not one that is quiet for long.
+#[test]
+fn what_is_over_makes_way_before_what_is_quiet() {
+    const NOW: u64 = 1_000;
+    let word = |kind: Kind, ago: u64| (kind as u64) << KIND_SHIFT | (NOW - ago) | 7 << TAG_SHIFT;
+    let mut line: Line = core::array::from_fn(|at| word(Kind::Open, 10 * at as u64));
+    assert_eq!(oldest_lasting(&line, NOW), 5);
+    line[2] = word(Kind::Closing, 0);
+    assert_eq!(oldest_lasting(&line, NOW), 2);
+    line[4] = 0;
+    assert_eq!(oldest_lasting(&line, NOW), 4);
+}
+
 #[test]
 fn seconds_are_rounded_up() {
     assert_eq!([0, 1, 6].map(seconds), [5, 9, 31]);
