@@ -15,7 +15,7 @@ use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
 use xdp_common::packet::tunnel::{Grow, Outer, put_into};
 use xdp_common::packet::{LinkType, Network};
 use xdp_common::stats::counter::CounterId;
-use xdpctl::datapath::maps::states::summary;
+use xdpctl::datapath::maps::states::{self, summary};
 use xdpctl::image::metadata::Metadata;
 use xdpctl::image::services::{Before, backends, changed, fronts, spare_word};
 use xdpctl::image::{Image, counters};
@@ -124,10 +124,11 @@ impl Product {
     }
 
     pub fn say(&mut self, service: u32, backend: u32, who: Who, say: Say) {
-        let (what, until) = match who {
-            Who::Command => (0, FIRST_MOMENT),
-            Who::Check => (2, SECOND_MOMENT),
+        let (by, what, until) = match who {
+            Who::Command => (states::By::Command, 0, FIRST_MOMENT),
+            Who::Check => (states::By::Check, 2, SECOND_MOMENT),
         };
+        let now = self.moment();
         let (said, ends) = match say {
             None => (Said::Nothing, None),
             Some((State::Up, ends)) => (Said::Up, ends),
@@ -135,10 +136,10 @@ impl Product {
             Some((State::Down, ends)) => (Said::Down, ends),
         };
         let word = self.memory.words.entry(backend).or_default();
-        let before = *word >> what & 3;
+        let has_changed = states::differs(*word, by, said, now);
         *word &= !(3 << what | tracking::MOMENTS << until);
         *word |= (said as u64) << what | ends.unwrap_or(0) << until;
-        self.settle(service, before != said as u64);
+        self.settle(service, has_changed);
     }
 
     fn settle(&mut self, service: u32, has_changed: bool) {

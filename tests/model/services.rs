@@ -211,7 +211,9 @@ impl Balancer {
         if let Some(say) = say {
             self.said.insert((id, who), say);
         }
-        self.settle(index, before.map(|it| it.0) != say.map(|it| it.0));
+        // What was said for a while, and is over, is not what holds.
+        let is_over = before.is_some_and(|(_, until)| !self.holds(until));
+        self.settle(index, is_over || before.map(|it| it.0) != say.map(|it| it.0));
     }
 
     fn holds(&self, until: Until) -> bool {
@@ -261,7 +263,8 @@ impl Balancer {
             let ends = summary.disturbed.map(|ends| ends.unwrap_or(self.moment() + self.history()));
             ends.filter(|ends| self.moment() < *ends).map(Some)
         };
-        if has_changed {
+        // Where checks come to count for nothing, or count again, any backend may change.
+        if has_changed || panics != summary.checks_count_nothing {
             summary.changed_at = self.moment();
         }
         summary.checks_count_nothing = panics;

@@ -117,12 +117,7 @@ impl States {
         let front = fronts(image).into_iter().find(|front| front.counter == service);
         let of_service = front.map(|front| self.of_service(&front)).transpose()?;
         let now = now()?;
-        // What held for a while and is over has no effect any more, though it is still there.
-        let is_over = |found: u64| {
-            let until = found >> until & MOMENTS;
-            until != 0 && now >= until
-        };
-        let differs = |found: u64| found >> what & 3 != word.said as u64 || is_over(found);
+        let differs = |found: u64| differs(found, by, word.said, now);
         if let Some([own, _]) = of_service
             && differs(at.load(Ordering::SeqCst))
         {
@@ -189,6 +184,14 @@ impl States {
     fn clear(&self, ids: impl Iterator<Item = u32>) {
         ids.filter_map(|id| self.word(id)).for_each(|word| word.store(0, Ordering::SeqCst));
     }
+}
+
+/// Whether a backend may have another state once that is said. What held for a while and is over has no effect
+/// any more, though it is still in the word.
+pub fn differs(word: u64, by: By, said: Said, now: u64) -> bool {
+    let (what, until) = by.shifts();
+    let until = word >> until & MOMENTS;
+    word >> what & 3 != said as u64 || until != 0 && now >= until
 }
 
 /// The service's word, and the ids of the backends that are up.
