@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use xdp_common::filter::fast_path::{self, Forwarded};
 use xdp_common::filter::order::{self, Scratch, onward};
 use xdp_common::filter::serve;
 use xdp_common::filter::services::{self, Work};
 use xdp_common::filter::tracking::{
-    self, AGE_BITS, Beside, FIRST_MOMENT, IDS, MOMENT_SHIFT, SECOND_MOMENT, Said,
+    self, AGE_BITS, Beside, Choice, FIRST_MOMENT, IDS, MOMENT_SHIFT, SECOND_MOMENT, Said,
 };
-use xdp_common::image::{LINE_WORDS, Line, Lines};
+use xdp_common::image::{LINE_WORDS, Line, Lines, flag};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin};
+use xdp_common::packet::LinkType;
 use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
-use xdp_common::packet::tunnel::{Grow, Outer, put_into};
-use xdp_common::packet::{LinkType, Network};
+use xdp_common::packet::tunnel::Grow;
 use xdp_common::stats::counter::CounterId;
 use xdpctl::datapath::maps::states::{self, summary};
 use xdpctl::image::metadata::Metadata;
@@ -166,6 +167,7 @@ impl Product {
         if scratch.onward & onward::SERVICES == 0 {
             return None;
         }
+        let fast = fast(image, memory, &scratch);
         let Scratch { packet, serving, onward: asked, .. } = &mut scratch;
         serve::find(image, header, frame, packet, *asked, serving).unwrap();
         let mut by = None;
@@ -174,6 +176,9 @@ impl Product {
             use tracking::By as Chosen;
             let all = [Chosen::Hash, Chosen::Entry, Chosen::Before, Chosen::Substitute];
             by = all.into_iter().find(|by| *by as u32 == serving.by);
+        }
+        if let Some(fast) = fast {
+            assert_eq!(fast, Fast::of(image, serving), "the longer way leads elsewhere");
         }
         if serving.work == Work::None as u32 {
             return None;
@@ -222,34 +227,15 @@ impl Product {
             let front = Front::of(line(serving.front));
             let backend = Backend::of(line(serving.backend));
             let length = packet.parts.end - packet.parts.l3;
-            if front.mode == Mode::Nat as u8 {
-                if length > front.mtu.into() {
-                    return lost(Lost::TooBig);
-                }
-                let port = (backend.has_port != 0).then_some(backend.port);
-                let to = Rewritten { side: Side::Destination, address: backend.address, port };
-                match translate(&mut sent, packet, &to) {
-                    None => return Leaves::Lost(""),
-                    Some(false) => return lost(Lost::TimeToLive),
-                    Some(true) => {}
-                }
-            } else if front.mode != Mode::L2dsr as u8 {
-                let l3 = packet.parts.l3 as usize;
-                let first = u32::from_be_bytes(frame[l3..l3 + 4].try_into().unwrap());
-                let inner_is_v6 = packet.network == Network::IPV6;
-                let outer = Outer {
-                    inner: length,
-                    inner_is_v6,
-                    class: (first >> if inner_is_v6 { 20 } else { 16 }) as u8,
-                    destination: backend.address,
-                    flow: (serving.flow >> 32) as u32,
-                    port: front.gue_port,
-                };
-                let is_v6 = backend.is_v6 != 0;
-                if length + Outer::length(is_v6, outer.port) > front.mtu.into() {
-                    return lost(Lost::TooBig);
-                }
-                put_into(&mut sent, image.header(), packet, &outer, is_v6).unwrap();
+            if front.mode != Mode::L2dsr as u8
+                && length + serve::overhead(front, backend) > front.mtu.into()
+            {
+                return lost(Lost::TooBig);
+            }
+            match serve::rewrite(&mut sent, image.header(), packet, front, backend, serving.flow) {
+                None => return Leaves::Lost(""),
+                Some(false) => return lost(Lost::TimeToLive),
+                Some(true) => {}
             }
             backend.mac
         };
@@ -258,6 +244,40 @@ impl Product {
         sent[6..12].copy_from_slice(&frame[..6]);
         Leaves::Back(sent)
     }
+}
+
+/// Where the fast path leads: by which lines, of a service and its backend or of the origin of a reply, and of a
+/// packet to a backend its flow and whether it begins a connection.
+#[derive(Debug, PartialEq, Eq)]
+struct Fast(Line, Option<(Line, u64, u32)>);
+
+impl Fast {
+    /// Where the longer way leads.
+    fn of(image: &Image, serving: &services::Serving) -> Self {
+        let line = |line| *image.line(line).unwrap();
+        if serving.work == Work::Return as u32 {
+            return Self(line(serving.origin), None);
+        }
+        assert_eq!((serving.work, serving.by), (Work::Forward as u32, tracking::By::Hash as u32));
+        let forwarded = (line(serving.backend), serving.flow, serving.is_new);
+        Self(line(serving.front), Some(forwarded))
+    }
+}
+
+/// What `xdp-ebpf/src/fast_path.rs` finds; `None` where the longer way is gone.
+fn fast(image: &Image, memory: &Memory, scratch: &Scratch) -> Option<Fast> {
+    let (header, packet) = (image.header(), &scratch.packet);
+    if !header.has(flag::FAST_PATH) || !fast_path::is_usual(packet) {
+        return None;
+    }
+    if scratch.onward & services::asked::DESTINATION == 0 {
+        let origin = fast_path::give_back(image, header, packet)?;
+        return Some(Fast(origin.to_line(), None));
+    }
+    let mut choice = Choice::LEFT_BEHIND;
+    let Forwarded { front, backend, flow, is_new } =
+        fast_path::forward(image, memory, header, packet, &mut choice)?;
+    Some(Fast(front.to_line(), Some((backend.to_line(), flow, is_new))))
 }
 
 impl Beside for Memory {

@@ -293,7 +293,7 @@ impl Balancer {
             let (service, backend) = self.replying(packet.source, protocol, ports.0)?;
             return Some(Work::Return { service, backend });
         };
-        if begins_fragments(&packet, frame) {
+        if packet.first_fragment {
             return Some(Work::Fragment { service });
         }
         let addresses = (packet.source, packet.destination);
@@ -385,7 +385,7 @@ impl Balancer {
     fn is_settled(&self, index: usize, backend: usize) -> bool {
         let id = self.ids.backends[index][backend];
         let summary = &self.summaries[&self.ids.services[index]];
-        let is_long_ago = |moment: u64| self.moment() - moment >= self.history();
+        let is_long_ago = |moment: u64| moment == 0 || self.moment() - moment >= self.history();
         let is_up = self.state(
             id,
             &self.services.all[index].backends[backend],
@@ -510,18 +510,5 @@ impl Balancer {
         };
         let service = &self.services.all[service];
         (&service.name, backend.map(|backend| &*service.backends[backend].name))
-    }
-}
-
-/// Whether a packet that is no later fragment is the first of several. In IPv6, only the first two
-/// headers behind the IP header are looked at, and the second is taken for one of several in any case.
-fn begins_fragments(packet: &Packet, frame: &[u8]) -> bool {
-    let l3 = packet.parts.l3;
-    match packet.destination {
-        IpAddr::V4(_) => packet.goes_on,
-        IpAddr::V6(_) if packet.parts.l4 == l3 + 40 => false,
-        // A header that says neither an offset nor more makes no fragment (RFC 6946).
-        IpAddr::V6(_) if frame[l3 + 6] == 44 => frame[l3 + 43] & 1 == 1,
-        IpAddr::V6(_) => frame[l3 + 40] == 44,
     }
 }

@@ -16,7 +16,7 @@ pub const QUESTION: u32 = 1;
 pub const NAMES: u32 = 2;
 /// The program that goes on from there: rules, and what follows them.
 pub const RULES: u32 = 3;
-/// The program that finds the service and the backend of a packet.
+/// The program that finds the service and the backend of a packet, where [`FAST`] does not.
 pub const SERVICES: u32 = 4;
 /// The program that sends it there.
 pub const SERVE: u32 = 5;
@@ -32,8 +32,10 @@ pub const REPLIES: u32 = 9;
 pub const CATCH: u32 = 10;
 /// The program that answers a SYN with a cookie.
 pub const SYN_COOKIE: u32 = 11;
+/// The program that sends most packets of services where they go, and is asked before the others.
+pub const FAST: u32 = 12;
 /// How many places there are.
-pub const COUNT: usize = 12;
+pub const COUNT: usize = 13;
 
 /// The name of the filter in the programs' object, for links of that type.
 pub const fn filter_name(link_type: LinkType) -> &'static str {
@@ -71,6 +73,7 @@ impl Group {
                 &[(QUESTION, "xdpctl_question"), (NAMES, "xdpctl_names"), (RULES, "xdpctl_rules")]
             }
             Self::Services => &[
+                (FAST, "xdpctl_fast"),
                 (SERVICES, "xdpctl_services"),
                 (SERVE, "xdpctl_serve"),
                 (ICMP, "xdpctl_icmp"),

@@ -15,6 +15,7 @@ mod capture;
 mod catch;
 mod dynamic;
 mod exit;
+mod fast_path;
 mod frame;
 mod icmp;
 mod image;

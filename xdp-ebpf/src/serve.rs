@@ -6,13 +6,13 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::effect::Decision;
 use xdp_common::filter::order::Scratch;
+use xdp_common::filter::serve::{overhead, rewrite};
 use xdp_common::filter::services::{self, Found, NextHop, Report, Serving, Work};
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, answers};
 use xdp_common::packet::icmp_error::Problem;
-use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
-use xdp_common::packet::tunnel::{Outer, put_into};
-use xdp_common::packet::{Network, Packet, Window};
+use xdp_common::packet::rewrite::{Rewritten, Side, translate};
+use xdp_common::packet::{Network, Packet};
 use xdp_common::stages;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -205,7 +205,7 @@ fn forward(
     let is_tunnel = !is_nat && front.mode != Mode::L2dsr as u8;
     let inner = packet.parts.end.wrapping_sub(packet.parts.l3);
     let is_v6 = backend.is_v6 != 0;
-    let overhead = if is_tunnel { Outer::length(is_v6, front.gue_port) } else { 0 };
+    let overhead = overhead(front, backend);
     let length = inner.wrapping_add(overhead);
     let mtu = u32::from(front.mtu);
     if (is_nat || is_tunnel) && mtu != 0 && length > mtu {
@@ -236,25 +236,11 @@ fn forward(
         return Some(Served::lost(Lost::NoRoute));
     }
     let mut frame = Writable::new(ctx);
-    if is_nat && serving.report == Report::None as u32 {
-        let to = Rewritten {
-            side: Side::Destination,
-            address: backend.address,
-            port: (backend.has_port != 0).then_some(backend.port),
-        };
-        if !translate(&mut frame, packet, &to)? {
-            return Some(Served::lost(Lost::TimeToLive));
-        }
-    } else if is_tunnel {
-        let outer = Outer {
-            inner,
-            inner_is_v6: packet.network == Network::IPV6,
-            class: class_of(&mut frame, packet)?,
-            destination: backend.address,
-            flow: (serving.flow >> 32) as u32,
-            port: front.gue_port,
-        };
-        put_into(&mut frame, header, packet, &outer, is_v6)?;
+    // An error about one has been rewritten.
+    if (!is_nat || serving.report == Report::None as u32)
+        && !rewrite(&mut frame, header, packet, front, backend, serving.flow)?
+    {
+        return Some(Served::lost(Lost::TimeToLive));
     }
     leave(&mut frame, serving)
 }
@@ -273,12 +259,4 @@ fn leave(frame: &mut Writable<'_>, serving: &mut Serving) -> Option<Served> {
         Found::Stack | Found::Here => Served::SLOW,
         Found::TooBig | Found::Nothing => Served::lost(Lost::NoRoute),
     })
-}
-
-/// The type of service, or traffic class, of a packet.
-#[inline(always)]
-fn class_of(frame: &mut Writable<'_>, packet: &Packet) -> Option<u8> {
-    let first = frame.window_mut::<4>(packet.parts.l3)?.u32(0);
-    let shift = if packet.network == Network::IPV6 { 20 } else { 16 };
-    Some((first >> shift) as u8)
 }

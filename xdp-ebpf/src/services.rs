@@ -1,5 +1,5 @@
-//! The program that the filter goes on with where there are services: it finds the service of a packet
-//! and the backend that it goes to. Another one sends it there ([`crate::serve`]).
+//! The program that finds the service of a packet and the backend that it goes to, where the fast path
+//! ([`crate::fast_path`]) does not. Another one sends it there ([`crate::serve`]).
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
@@ -36,7 +36,7 @@ pub fn ask(ctx: &XdpContext, scratch: &Scratch) -> bool {
         return true;
     }
     if scratch.onward & onward::SERVICES != 0 {
-        go_on::<{ stages::SERVICES }>(ctx);
+        go_on::<{ stages::FAST }>(ctx);
     } else if scratch.onward & onward::CATCH != 0 {
         go_on::<{ stages::CATCH }>(ctx);
     } else if scratch.onward & onward::SYN_COOKIE != 0 {

@@ -107,7 +107,11 @@ pub fn write(
     for (service, counters) in services.iter().zip(counters) {
         backends.push(lines.next());
         for (backend, &counter) in service.backends.iter().zip(&counters.backends) {
-            lines.push(backend_line(settings, backend, counter, counters.service));
+            let backend = backend_line(settings, backend, counter, counters.service);
+            if Backend::of(&backend).has_mac != 0 {
+                header.flags |= flag::FAST_PATH;
+            }
+            lines.push(backend);
         }
     }
     directory(counters, &backends, header, lines);
@@ -136,6 +140,9 @@ pub fn write(
     }
     for (key, origin) in origins(settings, services, counters) {
         header.flags |= flag::SERVICE_REPLIES;
+        if origin.has_mac != 0 {
+            header.flags |= flag::FAST_PATH;
+        }
         replies.push((key, lines.push(origin.to_line())));
     }
     if matches!(settings.next_hop, NextHop::Mac(_)) && header.has(flag::SERVICE_REPLIES) {

@@ -7,6 +7,7 @@ pub mod caught;
 pub mod domains;
 pub mod dynamic;
 pub mod effect;
+pub mod fast_path;
 pub mod fragments;
 pub mod limits;
 pub mod lists;

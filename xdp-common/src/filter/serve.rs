@@ -5,9 +5,11 @@ use crate::filter::services::{self, Report, Serving, Work};
 use crate::filter::tracking::{self, Beside, Flow};
 use crate::image::{Header, Lines};
 use crate::lookup::services::{Backend, Front, Mode, Origin, fields, flow};
-use crate::packet::rewrite::{FrameMut, Rewritten, Side};
-use crate::packet::tunnel::is_plain;
-use crate::packet::{Network, Packet, PacketBytes, Transport, Window, echo, quotation, transport};
+use crate::packet::rewrite::{FrameMut, Rewritten, Side, translate};
+use crate::packet::tunnel::{Grow, Outer, is_plain, put_into};
+use crate::packet::{
+    Fragment, Network, Packet, PacketBytes, Transport, Window, echo, quotation, transport,
+};
 use crate::stats::counter::CounterId;
 use crate::verifier::launder;
 
@@ -40,7 +42,7 @@ pub fn choose<L: Lines, B: Beside, P: PacketBytes + ?Sized>(
     packet: &Packet,
     serving: &mut Serving,
 ) -> Option<()> {
-    if is_first_fragment(frame, packet) {
+    if packet.fragment == Fragment::FIRST {
         serving.work = Work::Fragment as u32;
         return Some(());
     }
@@ -101,6 +103,54 @@ fn flow_of<L: Lines>(
     Some(Flow { number, connection, is_new, is_timed, is_report })
 }
 
+/// Rewrites a packet for its backend (nat), or puts it into one for the backend (dsr); l2dsr leaves it as it is.
+/// Whether it may go on: it stays as it is where its time to live is over. `None` where it cannot be reached; then
+/// it may have been changed.
+#[inline(always)]
+pub fn rewrite<F: Grow>(
+    frame: &mut F,
+    header: &Header,
+    packet: &Packet,
+    front: &Front,
+    backend: &Backend,
+    flow: u64,
+) -> Option<bool> {
+    if front.mode == Mode::Nat as u8 {
+        let port = (backend.has_port != 0).then_some(backend.port);
+        let to = Rewritten { side: Side::Destination, address: backend.address, port };
+        return translate(frame, packet, &to);
+    }
+    if front.mode != Mode::L2dsr as u8 {
+        let outer = Outer {
+            inner: packet.parts.end.wrapping_sub(packet.parts.l3),
+            inner_is_v6: packet.network == Network::IPV6,
+            class: class_of(frame, packet)?,
+            destination: backend.address,
+            flow: (flow >> 32) as u32,
+            port: front.gue_port,
+        };
+        put_into(frame, header, packet, &outer, backend.is_v6 != 0)?;
+    }
+    Some(true)
+}
+
+/// Bytes that are put before a packet for its backend.
+#[inline(always)]
+pub fn overhead(front: &Front, backend: &Backend) -> u32 {
+    if front.mode == Mode::Nat as u8 || front.mode == Mode::L2dsr as u8 {
+        return 0;
+    }
+    Outer::length(backend.is_v6 != 0, front.gue_port)
+}
+
+/// The type of service, or traffic class, of a packet.
+#[inline(always)]
+fn class_of<F: FrameMut>(frame: &mut F, packet: &Packet) -> Option<u8> {
+    let first = frame.window_mut::<4>(packet.parts.l3)?.u32(0);
+    let shift = if packet.network == Network::IPV6 { 20 } else { 16 };
+    Some((first >> shift) as u8)
+}
+
 /// Finds the service that an ICMP message is about, and leaves in `serving` what is to be done. `None` is a
 /// corrupt image.
 #[inline(always)]
@@ -112,7 +162,7 @@ pub fn find_of_icmp<L: Lines, P: PacketBytes + ?Sized>(
     serving: &mut Serving,
 ) -> Option<()> {
     serving.work = Work::None as u32;
-    if is_first_fragment(frame, packet) {
+    if packet.fragment == Fragment::FIRST {
         return Some(());
     }
     if echo::is_request(packet) {
@@ -181,28 +231,6 @@ pub fn before<P: PacketBytes + ?Sized>(frame: &P, packet: &Packet) -> u16 {
         return 0;
     }
     frame.window::<2>(packet.parts.l3 - 2).map_or(0, |bytes| bytes.u16(0))
-}
-
-/// Whether a packet that is no later fragment is the first of several. IPv6 says so in an extension header,
-/// which is looked for in the first two places.
-#[inline(always)]
-fn is_first_fragment<P: PacketBytes + ?Sized>(frame: &P, packet: &Packet) -> bool {
-    const MORE_FRAGMENTS: u16 = 1 << 13;
-    const FRAGMENT: u8 = 44;
-    let Packet { network, parts, .. } = packet;
-    if *network == Network::IPV4 {
-        let flags = frame.window::<2>(parts.l3 + 6).map_or(0, |bytes| bytes.u16(0));
-        return flags & MORE_FRAGMENTS != 0;
-    }
-    if parts.l4.wrapping_sub(parts.l3) <= 40 {
-        return false;
-    }
-    let next = |at: u32| frame.window::<1>(at).map_or(0, |byte| byte.u8(0));
-    if next(parts.l3 + 6) == FRAGMENT {
-        // A header that says neither an offset nor more makes no fragment (RFC 6946).
-        return next(parts.l3 + 43) & 1 != 0;
-    }
-    next(parts.l3 + 40) == FRAGMENT
 }
 
 /// Whether a packet begins a connection: TCP's SYN without ACK, SCTP's INIT (RFC 9260, section 3.3.2).

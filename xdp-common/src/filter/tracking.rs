@@ -183,22 +183,40 @@ pub fn choose<L: Lines, B: Beside>(
     flow: &Flow,
     choice: &mut Choice,
 ) -> Option<(u32, By)> {
-    choice.place = services::place(lines, front, (flow.number >> 32) as u32)?;
+    let backend = at_once(lines, beside, front, flow.number, choice)?;
+    if backend != 0 {
+        return Some((backend, By::Hash));
+    }
+    choice.is_new = flow.is_new;
+    track(lines, beside, header, front, flow, launder(choice))
+}
+
+/// The line of the backend that a flow's place names, if nothing else has a say; 0 where connections have to be
+/// looked up, and what is known so far lies in `choice`. `None` is a corrupt image.
+#[inline(always)]
+pub fn at_once<L: Lines, B: Beside>(
+    lines: &L,
+    beside: &B,
+    front: &Front,
+    number: u64,
+    choice: &mut Choice,
+) -> Option<u32> {
+    choice.place = services::place(lines, front, (number >> 32) as u32)?;
     choice.word = beside.state(front.counter);
     let now = choice.place & ((1 << PLACE_BITS) - 1);
     let is_unmoved = now == choice.place >> PLACE_BITS && front.tracking != Tracking::All as u8;
+    let backend = front.backends.wrapping_add(now);
     if is_unmoved && choice.word & NOT_ALL_UP == 0 {
-        return Some((front.backends.wrapping_add(now), By::Hash));
+        return Some(backend);
     }
-    choice.is_new = flow.is_new;
     choice.now = beside.now();
-    if is_unmoved && choice.word & ASK_ALL == 0 {
-        let backend = Backend::of(lines.line(front.backends.wrapping_add(now))?);
-        if is_settled(beside, front, backend, choice) {
-            return Some((front.backends.wrapping_add(now), By::Hash));
-        }
+    if is_unmoved
+        && choice.word & ASK_ALL == 0
+        && is_settled(beside, front, Backend::of(lines.line(backend)?), choice)
+    {
+        return Some(backend);
     }
-    track(lines, beside, header, front, flow, launder(choice))
+    Some(0)
 }
 
 /// Whether the backend at a place is up, and has been for so long that no connection of the place is with a
@@ -216,7 +234,9 @@ fn is_settled<B: Beside>(
     let zero = (black_box(word) ^ black_box(word)) as u32;
     choice.word = beside.state(front.counter.wrapping_add(zero));
     let now = choice.now >> MOMENT_SHIFT;
-    let is_old = |moment: u64| now.saturating_sub(moment) >= u64::from(front.history);
+    // It may not have changed since the machine was started, which need not be so long ago.
+    let is_old =
+        |moment: u64| moment == 0 || now.saturating_sub(moment) >= u64::from(front.history);
     // What held until lately has changed without anybody writing it.
     let keeps = |until: u64| until == 0 || now < until || is_old(until);
     let settled = is_old(choice.word >> SECOND_MOMENT & MOMENTS)

@@ -425,8 +425,10 @@ fn find_in<L: Lines>(lines: &L, header: &Header, table: (u32, u32), key: Key) ->
         while entry < LINE_WORDS {
             let Key([high, low, rest]) = key;
             let difference = line[entry] ^ high | line[entry + 1] ^ low | line[entry + 2] ^ rest;
-            let differs = black_box((difference | difference.wrapping_neg()) >> 63);
-            found |= line[entry + 3] & differs.wrapping_sub(1);
+            // All ones where anything differs. LLVM would make a branch of each comparison.
+            let difference = black_box(difference);
+            let negative = black_box(difference.wrapping_neg());
+            found |= line[entry + 3] & !((difference | negative) as i64 >> 63) as u64;
             entry += ENTRY_WORDS;
         }
         which += 1;

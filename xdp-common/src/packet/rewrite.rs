@@ -87,6 +87,8 @@ pub struct Rewritten {
 const IPV4_TTL: usize = 8;
 const IPV4_CHECKSUM: usize = 10;
 const IPV4_ADDRESSES: usize = 12;
+/// What one taken from the upper half of a word changes: the complement of the word before and the one after.
+const TTL_TAKEN: u64 = 0xffff - 0x100;
 const IPV6_HOP_LIMIT: usize = 7;
 const IPV6_ADDRESSES: usize = 8;
 const TCP_CHECKSUM: usize = 16;
@@ -122,9 +124,9 @@ pub fn translate<F: FrameMut>(frame: &mut F, packet: &Packet, to: &Rewritten) ->
             Side::Source => IPV4_ADDRESSES,
             Side::Destination => IPV4_ADDRESSES + 4,
         };
-        change.word(ip.u32(at).into(), to.address[0]);
+        change.half(ip.u32(at), to.address[0] as u32);
         let mut of_header = change;
-        of_header.word(u64::from(ttl) << 8, u64::from(ttl - 1) << 8);
+        of_header.0 += TTL_TAKEN;
         ip.put_u8(IPV4_TTL, ttl - 1);
         ip.put_u32(at, to.address[0] as u32);
         let checksum = of_header.mend(ip.u16(IPV4_CHECKSUM));
@@ -147,7 +149,7 @@ fn translate_transport<F: FrameMut>(
     };
     if let Some(port) = to.port {
         let mut ports = frame.window_mut::<4>(packet.parts.l4)?;
-        change.word(ports.u16(at).into(), port.into());
+        change.half(ports.u16(at).into(), port.into());
         ports.put_u16(at, port);
     }
     if packet.transport == Transport::TCP {
@@ -177,6 +179,12 @@ impl Change {
         self.0 += halves(!before) + halves(after);
     }
 
+    /// The same of two of them.
+    #[inline(always)]
+    pub fn half(&mut self, before: u32, after: u32) {
+        self.0 += u64::from(!before) + u64::from(after);
+    }
+
     /// All that another one changes is changed too.
     #[inline(always)]
     pub fn add(&mut self, other: Self) {
@@ -200,9 +208,9 @@ pub const fn halves(number: u64) -> u64 {
 #[inline(always)]
 pub const fn fold(mut sum: u64) -> u16 {
     sum = halves(sum);
-    sum = halves(sum);
     sum = (sum >> 16) + (sum & 0xffff);
     sum = (sum >> 16) + (sum & 0xffff);
+    // By now it is at most 2 over 16 bits.
     ((sum >> 16) + (sum & 0xffff)) as u16
 }
 
