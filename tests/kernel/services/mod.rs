@@ -2,6 +2,7 @@
 
 mod crowd;
 mod dsr;
+mod fast_path;
 mod flood;
 mod frames;
 mod nat;
