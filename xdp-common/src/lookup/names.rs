@@ -396,9 +396,10 @@ fn value_in(bucket: &Bucket, hashes: &Hashes) -> u32 {
         let beside = bucket.values[slot] ^ hashes.beside();
         let difference =
             bucket.fingerprints[slot] ^ hashes.fingerprint | u64::from(beside >> VALUE_BITS);
-        // All ones where nothing differs. LLVM would make a branch of it.
-        let differs = black_box((difference | difference.wrapping_neg()) >> 63);
-        value |= bucket.values[slot] & (differs as u32).wrapping_sub(1);
+        // All ones where anything differs. LLVM would make a branch of it.
+        let difference = black_box(difference);
+        let negative = black_box(difference.wrapping_neg());
+        value |= bucket.values[slot] & !((difference | negative) as i64 >> 63) as u32;
         slot += 1;
     }
     value & ((1 << VALUE_BITS) - 1)
