@@ -115,11 +115,11 @@ fn in_generic_mode_too() {
 fn tags_stay_on_what_is_answered() {
     let mut bench = unfiltered();
     bench.lab().namespace("dut").set(SETTING, "2");
-    bench.attach(ALL);
-    bench.open_gates();
     let _ends = [("src", ("src0", SRC0)), ("dut", (JUDGED, IN0))]
         .map(|(role, wire)| Tagged::open(bench.lab(), role, wire, 7, "tagged"));
     number(bench.lab(), ["tagged", "tagged"], "198.51.100", "2001:db8:7:");
+    bench.attach(ALL);
+    bench.open_gates();
     let _servers = ["198.51.100.1:80", "[2001:db8:7::1]:80"]
         .map(|address| Server::tcp(bench.lab().namespace("dut"), address));
     for nth in 0..6 {
@@ -209,6 +209,54 @@ fn where_the_kernel_makes_no_cookies_such_a_rule_is_refused() {
     let status = bench.xdpctl(["status", JUDGED, "--json"]);
     status.expect_status(1);
     assert!(status.stdout.contains("tcp_syncookies = 0"), "{}", status.stdout);
+}
+
+/// What becomes of SYNs to these, sent to a port of a listener that is bound to no address.
+fn told_of<const N: usize>(bench: &Bench, to: [&str; N]) -> [String; N] {
+    let frames = to.map(|to| match to.contains(':') {
+        true => tcp6(PEER6, to, 4_000, 81).flags(SYN).build(),
+        false => tcp4(PEER, to, 4_000, 81).flags(SYN).build(),
+    });
+    explain_frames(bench, &frames).map(|it| format!("{} {}", it["verdict"], it["syn_cookie"]))
+}
+
+/// A listener that is bound to no address is found for every address. The answers are the same whether this host
+/// forwards or not.
+#[test]
+fn only_this_hosts_addresses_are_answered() {
+    const ANSWERED: &str = "\"tx\" \"answered\"";
+    const UNKNOWN: &str = "\"pass\" \"unknown_address\"";
+    const NOBODY: &str = "\"drop\" \"no_listener\"";
+    let mut bench = unfiltered();
+    bench.lab().namespace("dut").set(SETTING, "2");
+    let _server = Server::tcp(bench.lab().namespace("dut"), "[::]:81");
+    bench.lab().ip("dut", ["address", "add", "203.0.113.7/32", "dev", "lo"]);
+    bench.attach(&ALL.replace("over             = \"1/h\"", ""));
+    bench.open_gates();
+    for forwards in ["0", "1"] {
+        let dut = bench.lab().namespace("dut");
+        dut.set("ipv4/ip_forward", forwards);
+        dut.set("ipv6/conf/all/forwarding", forwards);
+        bench.lab().ip("dut", ["route", "replace", "default", "via", PEER]);
+        bench.lab().ip("dut", ["-6", "route", "replace", "default", "via", PEER6]);
+        // What goes to another host is that host's to answer, as the documentation says.
+        let elsewhere = if forwards == "0" { UNKNOWN } else { NOBODY };
+        let to = [HOST, HOST6, "203.0.113.7", "198.51.100.1", "2001:db8:9::1", "192.0.2.255"];
+        let expected = [ANSWERED, ANSWERED, ANSWERED, elsewhere, elsewhere, UNKNOWN];
+        assert_eq!(told_of(&bench, to), expected, "forwarding is {forwards}");
+        assert_eq!(told_of(&bench, ["127.0.0.1"]), [UNKNOWN], "forwarding is {forwards}");
+    }
+    bench.xdpctl(["status", JUDGED]).success();
+    // One that comes later is taken over by a reload, and its SYNs are not lost until then.
+    bench.lab().ip("dut", ["address", "add", "192.0.2.77/24", "dev", JUDGED]);
+    assert_eq!(told_of(&bench, ["192.0.2.77"]), [UNKNOWN]);
+    connect(&bench, "192.0.2.77:81");
+    let status = bench.xdpctl(["status", JUDGED, "--json"]);
+    status.expect_status(1);
+    assert!(status.stdout.contains("has got 192.0.2.77 since"), "{}", status.stdout);
+    bench.xdpctl(["reload", JUDGED]).success();
+    assert_eq!(told_of(&bench, ["192.0.2.77"]), [ANSWERED]);
+    bench.xdpctl(["status", JUDGED]).success();
 }
 
 /// Every connection is opened while forged SYNs come as fast as one thread sends them.

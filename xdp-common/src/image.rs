@@ -341,7 +341,8 @@ pub struct Header {
     pub reply_bits: u32,
     pub reply_bits_log: u32,
     pub unused: u32,
-    /// As [`Self::service_table`], of nat backends and of this host's own addresses.
+    /// As [`Self::service_table`], of nat backends and of this host's own addresses. The latter may be there without
+    /// services.
     pub reply_table: u32,
     pub reply_table_lines: u32,
     /// The keys of both kinds of bits.

@@ -46,7 +46,8 @@ pub struct Way {
 }
 
 impl Way {
-    /// Whether a packet that goes this way is for this host, or is not forwarded.
+    /// Whether a packet that goes this way is not forwarded: it ends at this host, which need not have the address.
+    /// Where nothing is forwarded, the kernel says so before it looks at its routes, and of every address.
     #[inline(always)]
     pub fn ends_here(&self, ctx: &XdpContext) -> bool {
         // SAFETY: zeros are a query.

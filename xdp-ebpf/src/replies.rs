@@ -94,6 +94,8 @@ impl Sockets for InForce<'_> {
             protocol: packet.protocol as u8,
             length: 0,
         };
+        // What this host does not forward, and is not for it, the kernel's stack drops: so nothing gets by here that
+        // another host could be reached by.
         way.ends_here(self.ctx)
     }
 

@@ -14,6 +14,7 @@ use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve::before;
 use xdp_common::filter::syn_cookie::{Outcome, size};
+use xdp_common::lookup::services::{self, Key};
 use xdp_common::packet::syn_ack::{
     IPV4, IPV6, LONGEST_TCP, Resize, SHORTEST_TCP, is_answerable, tcp_length, turn_around,
 };
@@ -23,8 +24,10 @@ use xdp_common::verifier::{black_box, launder};
 use crate::capture;
 use crate::exit::{exit, this_cpu};
 use crate::frame::{Linear, Writable};
+use crate::image::Image;
 use crate::next_hop::Way;
 use crate::replies::{OF_THE_INTERFACE, tuple_of};
+use crate::stages::{broken, same_image};
 
 /// The state of a listener (TCP_LISTEN in include/net/tcp_states.h).
 const LISTEN: u32 = 10;
@@ -34,7 +37,8 @@ const LISTEN: u32 = 10;
 #[inline(always)]
 pub fn xdpctl_syn_cookie(ctx: XdpContext) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
-    let outcome = answer(&ctx, &cpu.scratch);
+    let Some(image) = same_image(&ctx, &cpu.scratch) else { return broken(cpu) };
+    let Some(outcome) = answer(&ctx, &image, &cpu.scratch) else { return broken(cpu) };
     let cpu = launder(cpu);
     cpu.scratch.effect.answer = outcome as u32;
     cpu.scratch.effect.decision = outcome.decision();
@@ -43,11 +47,12 @@ pub fn xdpctl_syn_cookie(ctx: XdpContext) -> u32 {
     action
 }
 
+/// What becomes of the SYN, which may have become its answer. `None` is a corrupt image.
 #[inline(always)]
-fn answer(ctx: &XdpContext, scratch: &Scratch) -> Outcome {
+fn answer(ctx: &XdpContext, image: &Image, scratch: &Scratch) -> Option<Outcome> {
     let Scratch { packet, length, effect, zero, .. } = scratch;
     if !is_answerable(packet, before(&Linear::new(ctx, *zero), packet)) {
-        return Outcome::Odd;
+        return Some(Outcome::Odd);
     }
     let way = Way {
         is_v6: packet.network == Network::IPV6,
@@ -56,19 +61,25 @@ fn answer(ctx: &XdpContext, scratch: &Scratch) -> Outcome {
         protocol: packet.protocol as u8,
         length: 0,
     };
-    // A listener that is bound to no address would be found for other hosts' addresses too.
+    // A listener that is bound to no address is found for every address, those of other hosts too. The kernel's
+    // routes do not tell them apart where nothing is forwarded, nor an address of this host from the broadcast
+    // address of its network: so the image has the host's own addresses. The routes are asked as well, for an
+    // address may have moved to another host since.
     if !way.ends_here(ctx) {
-        return Outcome::NoListener;
+        return Some(Outcome::NoListener);
+    }
+    if services::find_reply(image, image.header(), Key::own(packet))? == 0 {
+        return Some(Outcome::UnknownAddress);
     }
     let cookie = match cookie(ctx, packet) {
         Ok(cookie) => cookie,
-        Err(outcome) => return outcome,
+        Err(outcome) => return Some(outcome),
     };
     let size = size(&effect.action, packet.network == Network::IPV6);
     match turn_around(&mut Writable::new(ctx), packet, *length, cookie, size) {
-        Some(()) => Outcome::Answered,
+        Some(()) => Some(Outcome::Answered),
         // It may be half an answer.
-        None => Outcome::Odd,
+        None => Some(Outcome::Odd),
     }
 }
 

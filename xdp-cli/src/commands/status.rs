@@ -24,7 +24,7 @@ use crate::datapath::host::interface::Mode;
 use crate::datapath::host::{addresses, assigned_ports, serving, syn_cookies};
 use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::{dynamic, sent};
-use crate::image::metadata::Kind;
+use crate::image::metadata::{Counted, Kind, Metadata};
 use crate::notation::{counted, duration, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
 
@@ -74,6 +74,7 @@ pub(super) fn of(
     status.problems.extend(of_replies(attachment));
     status.problems.extend(not_caught(attachment));
     status.problems.extend(without_cookies(attachment));
+    status.problems.extend(of_unanswered_addresses(attachment));
     status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
     status
@@ -81,12 +82,32 @@ pub(super) fn of(
 
 /// That the kernel makes no cookies any more for a rule that answers with them.
 fn without_cookies(attachment: &Attachment) -> Option<String> {
-    let counted = &attachment.in_force()?.metadata.counted;
-    let rule = counted.iter().find(|it| it.kind == Kind::Rule && it.action == "syncookie")?;
+    let rule = answers_syns(&attachment.in_force()?.metadata)?;
     match syn_cookies::refusal(&rule.name) {
         Ok(refusal) => refusal.map(with_hint),
         Err(error) => Some(with_hint(error)),
     }
+}
+
+/// The rule that answers with SYN cookies, if there is one.
+fn answers_syns(metadata: &Metadata) -> Option<&Counted> {
+    metadata.counted.iter().find(|it| it.kind == Kind::Rule && it.action == "syncookie")
+}
+
+/// Addresses of this host that rules that answer SYNs do not know of.
+fn of_unanswered_addresses(attachment: &Attachment) -> Option<String> {
+    let in_force = attachment.in_force()?;
+    let rule = answers_syns(&in_force.metadata)?;
+    let known = &in_force.metadata.own;
+    let now = addresses::all().ok()?;
+    let mut new = now.iter().map(|it| it.ip).filter(|ip| !known.contains(ip));
+    let address = new.find(|ip| !serving::is_own(*ip))?;
+    Some(format!(
+        "this host has got {address} since the ruleset was loaded: SYNs to it that rule \"{}\" decides about go \
+         to the kernel without a SYN cookie; `xdpctl reload {}` takes it over",
+        plain(&rule.name),
+        word(&attachment.name())
+    ))
 }
 
 /// That rules that block sources had no place for some, a short while ago.

@@ -40,7 +40,7 @@ pub struct Metadata {
     pub mtu: u16,
     /// The backends of each service, in the order of the services.
     pub backends: Vec<Vec<BackendCounter>>,
-    /// Addresses of this host when the ruleset was put in force; none where services do not need them.
+    /// Addresses of this host when the ruleset was put in force; none where neither services nor rules need them.
     pub own: Vec<IpAddr>,
     /// Where services' packets are sent on to by the kernel's routes: each next hop once.
     pub next_hops: Vec<NextHop>,

@@ -222,8 +222,15 @@ fn services(
     }
     let (settings, services) = (&ruleset.service_settings, &ruleset.services);
     let Metadata { mtu, seed, connection_lines, ref own, .. } = *metadata;
-    let context =
-        services::Context { counters: &counters, mtu, seed, own, connection_lines, before };
+    let context = services::Context {
+        counters: &counters,
+        mtu,
+        seed,
+        own,
+        rules_ask_own: ruleset.answers_syns(),
+        connection_lines,
+        before,
+    };
     services::write(settings, services, &context, header, lines)
 }
 

@@ -46,9 +46,17 @@ pub struct Context<'a> {
     pub seed: Seed,
     /// Addresses of this host.
     pub own: &'a [IpAddr],
+    /// Whether rules ask for them too.
+    pub rules_ask_own: bool,
     /// See [`connection_lines`].
     pub connection_lines: u32,
     pub before: &'a Before,
+}
+
+/// The entries of this host's addresses.
+fn own_entries(own: &[IpAddr]) -> impl Iterator<Item = ([u64; 3], u32)> {
+    // All that is asked is whether there is an entry.
+    own.iter().map(|address| (own_key(*address), 1))
 }
 
 /// The key of an address of this host.
@@ -88,6 +96,10 @@ pub fn write(
     lines: &mut LineWriter,
 ) -> Result<(), TooLarge> {
     if services.is_empty() {
+        if context.rules_ask_own {
+            let replies: Vec<_> = own_entries(context.own).collect();
+            write_tables(&[], &replies, context.seed, header, lines);
+        }
         return Ok(());
     }
     let counters = context.counters;
@@ -145,17 +157,30 @@ pub fn write(
         }
         replies.push((key, lines.push(origin.to_line())));
     }
-    if matches!(settings.next_hop, NextHop::Mac(_)) && header.has(flag::SERVICE_REPLIES) {
-        replies.extend(context.own.iter().map(|address| (own_key(*address), 1)));
+    let services_ask =
+        matches!(settings.next_hop, NextHop::Mac(_)) && header.has(flag::SERVICE_REPLIES);
+    if services_ask || context.rules_ask_own {
+        replies.extend(own_entries(context.own));
     }
     service_bits::write(&entries, &replies, context.seed.next(), header, lines);
-    let (keys, [table, reply_table]) = place([&entries, &replies], context.seed);
+    write_tables(&entries, &replies, context.seed, header, lines);
+    Ok(())
+}
+
+/// Writes the table of services' addresses, and that of backends that reply and of this host's addresses.
+fn write_tables(
+    entries: &[([u64; 3], u32)],
+    replies: &[([u64; 3], u32)],
+    seed: Seed,
+    header: &mut Header,
+    lines: &mut LineWriter,
+) {
+    let (keys, [table, reply_table]) = place([entries, replies], seed);
     header.service_keys = lines.push(keys);
     header.service_table_lines = table.len() as u32;
     header.service_table = lines.append(table);
     header.reply_table_lines = reply_table.len() as u32;
     header.reply_table = lines.append(reply_table);
-    Ok(())
 }
 
 /// The secret that flows are spread by, as it stands in the image.

@@ -18,17 +18,21 @@ pub enum Outcome {
     NoListener = 3,
     /// It cannot be answered in its place, see [`is_answerable`](crate::packet::syn_ack::is_answerable).
     Odd = 4,
+    /// This host had no such address when the ruleset was put in force, and forwards it nowhere: the kernel's stack
+    /// knows whether it has got the address since, and drops what is for others.
+    UnknownAddress = 5,
 }
 
 impl Outcome {
-    pub const ALL: [Self; 4] = [Self::Answered, Self::NotNeeded, Self::NoListener, Self::Odd];
+    pub const ALL: [Self; 5] =
+        [Self::Answered, Self::NotNeeded, Self::NoListener, Self::Odd, Self::UnknownAddress];
 
     /// What becomes of the packet.
     #[inline(always)]
     pub const fn decision(self) -> Decision {
         let verdict = match self {
             Self::Answered => Verdict::Tx,
-            Self::NotNeeded => Verdict::Pass,
+            Self::NotNeeded | Self::UnknownAddress => Verdict::Pass,
             Self::NoListener | Self::Odd => Verdict::Drop,
         };
         Decision::new(verdict, Reason::Rule)
@@ -41,6 +45,7 @@ impl Outcome {
             Self::NotNeeded => "not_needed",
             Self::NoListener => "no_listener",
             Self::Odd => "odd",
+            Self::UnknownAddress => "unknown_address",
         }
     }
 

@@ -41,7 +41,7 @@ pub trait Resize: FrameMut {
 }
 
 /// Whether a packet is a SYN that can be answered in its place: of one host to another, whole, without options of IP,
-/// behind no more than two VLAN tags. `before` are the two bytes before it.
+/// behind no more than two VLAN tags, and from where an answer can go. `before` are the two bytes before it.
 #[inline(always)]
 pub fn is_answerable(packet: &Packet, before: u16) -> bool {
     let headers = if packet.network == Network::IPV6 { IPV6 } else { IPV4 };
@@ -50,6 +50,20 @@ pub fn is_answerable(packet: &Packet, before: u16) -> bool {
         && packet.parts.l4.wrapping_sub(packet.parts.l3) == headers
         && is_plain(packet, before)
         && is_between_hosts(packet)
+        && is_from_another_host(packet)
+}
+
+/// Whether a packet says that it comes from another host than the one that it is for. "This host on this network" and
+/// loopback addresses name no other (RFC 6890, section 2.2), nor does the packet's own destination.
+#[inline(always)]
+fn is_from_another_host(packet: &Packet) -> bool {
+    let [high, low] = packet.source;
+    if packet.network == Network::IPV6 {
+        let is_reserved = high == 0 && low <= 1;
+        return !is_reserved && packet.source != packet.destination;
+    }
+    let first = high >> 24 & 0xff;
+    first != 0 && first != 127 && high != packet.destination[0]
 }
 
 /// Bytes of TCP's header, in bounds that are its own.
@@ -230,6 +244,14 @@ mod tests {
         }
         assert!(!is(of(0x02, &[1; 4]), 0x800), "options of IP");
         assert!(!is(of(0x02, &[]), 0x21), "PPP");
+        for source in [[127, 0, 0, 1], [0; 4], [0, 1, 2, 3], [224, 0, 0, 1], [192, 0, 2, 10]] {
+            let ip = ipv4(source, [192, 0, 2, 10], plain::TCP, &[], &syn(2, &[], &[]));
+            assert!(!is(Frame::ethernet(&[], &ip), 0x800), "from {source:?}");
+        }
+        for source in [[0; 8], [0, 0, 0, 0, 0, 0, 0, 1], [0xff02, 0, 0, 0, 0, 0, 0, 1], SERVER6] {
+            let ip = ipv6(source, SERVER6, plain::TCP, &syn(2, &[], &[]));
+            assert!(!is(Frame::ethernet(&[], &ip), 0x86dd), "from {source:x?}");
+        }
         let mut group = of(0x02, &[]);
         group.0[0] |= 1;
         assert!(!is(group, 0x800), "to a group");

@@ -28,7 +28,7 @@ use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::interface::{self, Interface};
 use crate::datapath::host::serving::{self, Host};
 use crate::datapath::host::syn_cookies;
-use crate::datapath::host::{assigned_ports, routes};
+use crate::datapath::host::{addresses, assigned_ports, routes};
 use crate::datapath::maps::counters::pages as counter_pages;
 use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::handles::{self, Maps};
@@ -111,14 +111,13 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         before.map_or(&[], |metadata| &metadata.backends),
     );
     let (mtu, own, next_hops, takers) = match ruleset.services.is_empty() {
-        true => {
-            let mtu = if ruleset.answers_syns() {
-                Interface::by_name(context.interface)?.mtu.try_into().unwrap_or(u16::MAX)
-            } else {
-                0
-            };
-            (mtu, Vec::new(), Vec::new(), Vec::new())
+        true if ruleset.answers_syns() => {
+            let interface = Interface::by_name(context.interface)?;
+            let addresses = addresses::all().context("ask for this host's addresses")?;
+            let mtu = interface.mtu.try_into().unwrap_or(u16::MAX);
+            (mtu, addresses::for_others(&addresses), Vec::new(), Vec::new())
         }
+        true => (0, Vec::new(), Vec::new(), Vec::new()),
         false => {
             let interface = Interface::by_name(context.interface)?;
             let host = Host::of(&interface).context("ask for this host's addresses")?;
@@ -127,8 +126,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
             }
             let next_hops =
                 next_hops_of(ruleset, &interface).context("ask for routes to backends")?;
-            let own: BTreeSet<IpAddr> = host.addresses.iter().map(|it| it.ip).collect();
-            let own = own.into_iter().collect();
+            let own = addresses::for_others(&host.addresses);
             let takers = takers(&next_hops, context.mode)?;
             (interface.mtu.try_into().unwrap_or(u16::MAX), own, next_hops, takers)
         }

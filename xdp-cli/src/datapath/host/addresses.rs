@@ -1,5 +1,6 @@
 //! IP addresses of the network namespace's interfaces.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -29,6 +30,12 @@ pub fn all() -> io::Result<Vec<Address>> {
     let request = Request::all(RTM_GETADDR, &[0; IFADDRMSG_LEN]);
     let messages = Netlink::route()?.ask(request)?;
     Ok(messages.iter().filter_map(|message| parse(message)).collect())
+}
+
+/// Those by which other hosts reach this one, each once: one may be on several interfaces.
+pub fn for_others(all: &[Address]) -> Vec<IpAddr> {
+    let ips = all.iter().map(|it| it.ip).filter(|ip| !ip.is_loopback());
+    ips.collect::<BTreeSet<IpAddr>>().into_iter().collect()
 }
 
 fn parse(message: &[u8]) -> Option<Address> {

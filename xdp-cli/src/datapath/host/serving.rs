@@ -53,7 +53,7 @@ impl Host {
 }
 
 /// Whether it is an address by which nobody behind a router reaches the host.
-fn is_own(ip: IpAddr) -> bool {
+pub fn is_own(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),

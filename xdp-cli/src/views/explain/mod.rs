@@ -71,8 +71,8 @@ pub struct Explained {
     pub blocks: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_seconds: Option<u64>,
-    /// What becomes of a SYN, where a rule decides that answers those: `answered`, `not_needed`, `no_listener` or
-    /// `odd`.
+    /// What becomes of a SYN, where a rule decides that answers those: `answered`, `not_needed`, `no_listener`,
+    /// `odd` or `unknown_address`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub syn_cookie: Option<&'static str>,
     #[serde(flatten)]

@@ -45,6 +45,9 @@ pub fn write(out: &mut dyn Write, explained: &Explained) -> io::Result<()> {
         Some("answered") => ": answered with a SYN cookie",
         Some("not_needed") => ": the kernel takes it without a SYN cookie",
         Some("no_listener") => ": nobody listens there to answer with a SYN cookie",
+        Some("unknown_address") => {
+            ": this host did not have the address when the ruleset was loaded: no SYN cookie"
+        }
         Some(_) => ": it cannot be answered with a SYN cookie",
         None => "",
     });
