@@ -418,4 +418,15 @@ fn pings_of_a_service_are_answered_while_a_backend_is_up() {
     }
     assert!(after.verdicts["tx"].packets - before.verdicts["tx"].packets >= 6);
     assert!(!ping("192.0.2.11"), "no backend is up");
+    // Backends that drain are there for connections that they have, and nobody else.
+    let say = |name: &str, state: &str| {
+        let told = ["backend", "in0", "web", name, state];
+        hosts.lab.xdpctl("dut", told).success();
+    };
+    say("10.2.0.2:8080", "drain");
+    assert!(ping(SERVICE), "the other is up");
+    say("10.3.0.2:8080", "drain");
+    assert!(!ping(SERVICE), "both drain");
+    say("10.2.0.2:8080", "auto");
+    assert!(ping(SERVICE), "one is back");
 }

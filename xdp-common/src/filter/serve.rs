@@ -52,7 +52,8 @@ pub fn choose<L: Lines, B: Beside, P: PacketBytes + ?Sized>(
     choose_for(lines, beside, header, front, &flow, serving)
 }
 
-/// Chooses the backend of an ICMP message as [`choose`] would for the packet that it is about.
+/// Chooses the backend of an ICMP message as [`choose`] would for the packet that it is about. A request for an echo
+/// asks whether there is somebody for new connections: a backend that drains is none. It is not counted as one.
 #[inline(always)]
 pub fn choose_for_icmp<L: Lines, B: Beside>(
     lines: &L,
@@ -61,7 +62,8 @@ pub fn choose_for_icmp<L: Lines, B: Beside>(
     serving: &mut Serving,
 ) -> Option<()> {
     let front = Front::of(lines.line(serving.front)?);
-    let flow = flow_of(lines, header, front, &serving.about, 0, true)?;
+    let asks = u32::from(serving.report == Report::None as u32);
+    let flow = flow_of(lines, header, front, &serving.about, asks, true)?;
     serving.is_new = 0;
     choose_for(lines, beside, header, front, &flow, serving)
 }
