@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => error.exit(),
     }
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match Cli::try_parse_from(&arguments).and_then(Cli::without_contradictions) {
         Ok(cli) => cli,
         Err(error) => refuse(&usage::harmless(usage::suggest(error), &arguments), &arguments),
     };

@@ -28,7 +28,8 @@ pub use monitor::Monitor;
 pub use services::{Backend, BackendState, Services};
 pub use top::Top;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 /// Packet filter and redirector on XDP. Rulesets are TOML files; `xdpctl reload` exchanges a
@@ -41,6 +42,22 @@ pub struct Cli {
     pub verbose: u8,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Refuses arguments that contradict the value of another one, which clap cannot be told of.
+    ///
+    /// # Errors
+    ///
+    /// The first of them, as clap says others.
+    pub fn without_contradictions(self) -> Result<Self, clap::Error> {
+        let Command::Backend(args) = &self.command else { return Ok(self) };
+        let Some(told) = args.contradiction() else { return Ok(self) };
+        let mut all = Self::command();
+        all.build();
+        let command = all.find_subcommand_mut("backend").expect("the command that was given");
+        Err(command.error(ErrorKind::ArgumentConflict, told))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,7 +210,6 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -19,11 +19,6 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
         BackendState::Down => Some(State::Down),
         BackendState::Auto => None,
     };
-    if state.is_none() && args.life.is_some() {
-        return Err(crate::datapath::error::Error::new("--for with `auto`")
-            .hint("`auto` holds until something else is said: omit --for")
-            .into());
-    }
     let which = (args.service.as_str(), args.backend.as_str());
     let (name, ifindex, unkept) = session.locked(|namespace| {
         let attached = namespace.attachments()?;
