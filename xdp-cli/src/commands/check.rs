@@ -44,7 +44,7 @@ pub fn run(file: &Path, json: bool, out: &mut dyn Write, err: &mut Reporter<'_>)
                     .warnings
                     .extend(taken.into_iter().map(|it| of_the_whole(it.message, Some(it.hint))));
             }
-            Err(error) => loaded.diagnostics.errors.push(of_the_whole(error.to_string(), None)),
+            Err(error) => loaded.diagnostics.errors.push(error.told(ruleset, file)),
         }
     }
     let found = &loaded.diagnostics;
@@ -220,8 +220,35 @@ mod tests {
         status 2
         --- stdout
         --- stderr
-        error: DIR/x.toml: the rules divide addresses and ports into more than 65536 classes; give fewer of them prefixes or port ranges that overlap in different ways
+        error: DIR/x.toml: the rules divide addresses and ports into more than 65536 classes
+          hint: give fewer of them prefixes or port ranges that overlap in different ways
         ");
+    }
+
+    #[test]
+    fn a_packet_is_asked_so_many_limits() {
+        // Those of one port share no packet with the others, wherever they stand.
+        let mut text = String::new();
+        let mut rule = |name: &str, port: u16| {
+            let keys = "protocol = \"tcp\"\naction = \"drop\"\nover = \"5/s\"";
+            text.push_str(&format!(
+                "[[rule]]\nname = \"{name}\"\ndestination_port = {port}\n{keys}\n"
+            ));
+            text.clone()
+        };
+        for nth in 0..16 {
+            rule(&format!("web{nth}"), 80);
+            rule(&format!("mail{nth}"), 25);
+        }
+        assert!(check(&rule("ssh", 22), false).starts_with("status 0"));
+        rule("one-more", 25);
+        insta::assert_snapshot!(check(&rule("and-another", 25), false), @r#"
+        status 2
+        --- stdout
+        --- stderr
+        error: DIR/x.toml:200: rule "one-more": over = "5/s" is one too many: more than 16 rules with `over` may match one packet
+          hint: give such rules conditions by which a packet matches few of them, or leave some out
+        "#);
     }
 
     #[test]

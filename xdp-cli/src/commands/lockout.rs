@@ -2,7 +2,7 @@
 //! out.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xdp_common::packet::LinkType;
 
@@ -39,8 +39,8 @@ pub struct Coming<'a> {
 /// Builds an image to judge by. A ruleset for a NIC has none of its own, but the same verdicts.
 pub fn image_of(ruleset: &Ruleset) -> Result<(Image, Metadata), Error> {
     let metadata = Metadata::unbound(ruleset);
-    let image =
-        Image::build(ruleset, 1, &metadata).map_err(|error| Error::new(error.to_string()))?;
+    let file = ruleset.files.first().map_or(Path::new(""), PathBuf::as_path);
+    let image = Image::build(ruleset, 1, &metadata).map_err(|error| error.told(ruleset, file))?;
     Ok((image, metadata))
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::datapath::sys::private_dir;
+use crate::diagnostic::Diagnostic;
 
 /// Something that could not be done: what and why, and the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,14 @@ impl Error {
 
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl From<Diagnostic> for Error {
+    /// The place comes first, as editors want it.
+    fn from(mut told: Diagnostic) -> Self {
+        let hint = told.hint.take();
+        Self { message: told.to_string(), hint }
     }
 }
 

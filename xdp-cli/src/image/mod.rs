@@ -23,6 +23,8 @@ mod service_tables;
 pub mod services;
 mod unbound;
 
+use std::path::{Path, PathBuf};
+
 use xdp_common::capacity::{MAX_ASKED_LIMITS, MORE_EXTENTS};
 use xdp_common::filter::domains::MAX_TYPE_CLASSES;
 use xdp_common::filter::syn_cookie;
@@ -32,6 +34,7 @@ use xdp_common::image::{
 };
 use xdp_common::stats::counter::CounterId;
 
+use crate::diagnostic::Diagnostic;
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
 use domains::{Domains, TooManyTypes};
 use interval_tree::LineWriter;
@@ -45,34 +48,67 @@ use rules::{Rules, Unfit};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The rules differ from each other in more ways than an image has room for.
-    #[error(
-        "the rules divide addresses and ports into more than {} classes; give fewer of them \
-         prefixes or port ranges that overlap in different ways",
-        rules::MAX_CLASSES
-    )]
+    #[error("the rules divide addresses and ports into more than {} classes", rules::MAX_CLASSES)]
     TooVaried,
-    /// A packet may have to be asked too many limits.
-    #[error(
-        "more than {MAX_ASKED_LIMITS} rules with `over` may match one packet; give such rules conditions by \
-         which a packet matches few of them"
-    )]
-    TooManyLimits,
+    /// A packet may have to be asked too many limits, of which that rule's is the first one too many.
+    #[error("more than {MAX_ASKED_LIMITS} rules with `over` may match one packet")]
+    TooManyLimits { rule: usize },
     /// Lists of names look at question types in too many ways.
     #[error(
-        "the lists of names look at question types in more than {MAX_TYPE_CLASSES} different ways; \
-         give several of them the same `qtype`"
+        "the lists of names look at question types in more than {MAX_TYPE_CLASSES} different ways"
     )]
     TooManyTypes,
     /// The lists' indexes are too large.
-    #[error("the lists would take more than half a gigabyte in the kernel; list fewer prefixes")]
+    #[error("the lists would take more than half a gigabyte in the kernel")]
     TooLarge,
+}
+
+impl BuildError {
+    /// What to do about it.
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::TooVaried => {
+                "give fewer of them prefixes or port ranges that overlap in different ways"
+            }
+            Self::TooManyLimits { .. } => {
+                "give such rules conditions by which a packet matches few of them, or leave some out"
+            }
+            Self::TooManyTypes => "give several of them the same `qtype`",
+            Self::TooLarge => "list fewer prefixes",
+        }
+    }
+
+    /// What is wrong with this ruleset, where, and what to do about it. `file` is the configuration, which is named
+    /// where no rule is known.
+    pub fn told(self, ruleset: &Ruleset, file: &Path) -> Diagnostic {
+        let rule = match self {
+            Self::TooManyLimits { rule } => ruleset.rules.get(rule),
+            Self::TooVaried | Self::TooManyTypes | Self::TooLarge => None,
+        };
+        let place = rule.and_then(|rule| ruleset.files.get(usize::from(rule.file)));
+        let message = match rule.and_then(|rule| Some((rule, rule.limit?))) {
+            Some((rule, limit)) => {
+                let over = limit.rate;
+                format!("rule \"{}\": over = \"{over}\" is one too many: {self}", rule.name)
+            }
+            None => self.to_string(),
+        };
+        Diagnostic {
+            file: place.map_or(file, PathBuf::as_path).to_owned(),
+            line: rule.map_or(0, |rule| rule.line),
+            column: 0,
+            message,
+            hint: Some(self.hint().to_owned()),
+            excerpt: None,
+        }
+    }
 }
 
 impl From<Unfit> for BuildError {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::TooVaried => Self::TooVaried,
-            Unfit::TooManyLimits => Self::TooManyLimits,
+            Unfit::TooManyLimits { rule } => Self::TooManyLimits { rule },
         }
     }
 }
@@ -436,7 +472,7 @@ mod tests {
     fn a_configuration_of_any_name() {
         use std::os::unix::ffi::OsStringExt as _;
 
-        let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(b"/etc/\xff.toml".into()));
+        let path = PathBuf::from(std::ffi::OsString::from_vec(b"/etc/\xff.toml".into()));
         let ruleset = Ruleset { files: vec![path.clone()], ..Ruleset::default() };
         let mut metadata = Metadata::unbound(&ruleset);
         metadata.config = path.clone();

@@ -31,8 +31,8 @@ const MAX_PAGES: usize = 1 << 16;
 pub enum Unfit {
     /// They would have more than [`MAX_CLASSES`] classes, or more than [`MAX_PAGES`] pages.
     TooVaried,
-    /// More than [`MAX_ASKED_LIMITS`] with limits may match one packet.
-    TooManyLimits,
+    /// More than [`MAX_ASKED_LIMITS`] with limits may match one packet; this is the first one too many.
+    TooManyLimits { rule: usize },
 }
 
 /// A page: the classes of 256 values of a field, or, in a directory, the numbers of their pages.
@@ -43,8 +43,8 @@ pub struct Rules<'a> {
     rules: &'a [Rule],
     classes: Classes,
     pages: Pages,
-    /// How many rules with limits may match one packet, at most.
-    limits: u32,
+    /// The most rules with limits that one packet may match; `None` before a field was compiled.
+    limits: Option<Limited>,
 }
 
 /// The addresses that rules name. Each value is the class of a prefix relative to the class of the
@@ -73,6 +73,29 @@ impl Named {
     }
 }
 
+/// How many rules with limits a class accepts, and the first that is one too many, if one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limited {
+    count: u32,
+    excess: Option<usize>,
+}
+
+impl Limited {
+    /// Of a class with this vector, where these are the rules with limits.
+    fn of(vector: &Block, limited: &Block) -> Self {
+        let both = || vector.iter().zip(limited).map(|(one, other)| one & other);
+        let count = both().map(u64::count_ones).sum();
+        let mut excess = None;
+        if count > MAX_ASKED_LIMITS as u32 {
+            let mut bits = both().enumerate().flat_map(|(word, bits)| {
+                (0..64).filter(move |at| bits >> at & 1 != 0).map(move |at| word * 64 + at)
+            });
+            excess = bits.nth(MAX_ASKED_LIMITS);
+        }
+        Self { count, excess }
+    }
+}
+
 /// The different bit vectors. A class is the number of a vector.
 #[derive(Default)]
 struct Classes {
@@ -80,15 +103,17 @@ struct Classes {
     numbers: FxHashMap<Block, u32>,
     /// The rules with limits; `None` where there are none.
     limited: Option<Block>,
-    /// How many of these the classes of the field at hand accept at most.
-    most: Option<u32>,
+    /// The most of these that a class of the field at hand accepts.
+    most: Option<Limited>,
 }
 
 impl Classes {
     fn class(&mut self, vector: Block) -> Result<u32, Unfit> {
         if let Some(limited) = &self.limited {
-            let limits = vector.iter().zip(limited).map(|(one, other)| (one & other).count_ones());
-            self.most = self.most.max(Some(limits.sum()));
+            let limits = Limited::of(&vector, limited);
+            if self.most.is_none_or(|most| most.count < limits.count) {
+                self.most = Some(limits);
+            }
         }
         if let Some(&number) = self.numbers.get(&vector) {
             return Ok(number);
@@ -147,8 +172,7 @@ impl<'a> Rules<'a> {
             set(limited.get_or_insert([0; BLOCK_WORDS]), index);
         }
         let classes = Classes { limited, ..Classes::default() };
-        let limits = if limited.is_some() { u32::MAX } else { 0 };
-        Self { rules, classes, pages: Pages::default(), limits }
+        Self { rules, classes, pages: Pages::default(), limits: None }
     }
 
     /// The bit vector of the rules that `holds` accepts.
@@ -185,16 +209,18 @@ impl<'a> Rules<'a> {
         self.macs(header, lines)?;
         self.lengths(header)?;
         self.end_field();
-        if self.limits > MAX_ASKED_LIMITS as u32 {
-            return Err(Unfit::TooManyLimits);
+        match self.limits.and_then(|limits| limits.excess) {
+            Some(rule) => Err(Unfit::TooManyLimits { rule }),
+            None => Ok(named),
         }
-        Ok(named)
     }
 
     /// Ends a field: a packet matches no more rules with limits than one of its classes accepts.
     fn end_field(&mut self) {
-        if let Some(most) = self.classes.most.take() {
-            self.limits = self.limits.min(most);
+        if let Some(most) = self.classes.most.take()
+            && self.limits.is_none_or(|limits| most.count < limits.count)
+        {
+            self.limits = Some(most);
         }
     }
 

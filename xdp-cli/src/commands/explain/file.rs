@@ -6,6 +6,7 @@ use std::path::Path;
 use xdp_common::packet::LinkType;
 
 use crate::commands::{Failure, Session, configuration};
+use crate::datapath::error::Error;
 use crate::image::Image;
 use crate::image::metadata::Metadata;
 use crate::judgement::names::Names;
@@ -30,7 +31,8 @@ impl Compiled {
         session.reporter.diagnostics(&loaded.warnings);
         let metadata = Metadata::unbound(&loaded.ruleset);
         let image = Image::build(&loaded.ruleset, 1, &metadata).map_err(|error| {
-            session.reporter.error(&error.to_string(), None);
+            let told = Error::from(error.told(&loaded.ruleset, path));
+            session.reporter.error(&told.message, told.hint.as_deref());
             Failure::Configuration
         })?;
         let entries = Some(ListedEntries::of(loaded.ruleset));

@@ -165,7 +165,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         seed: Seed::random(),
     };
     let image = Image::build_after(ruleset, generation, &metadata, &context.tables)
-        .map_err(|error| Error::new(error.to_string()))?;
+        .map_err(|error| error.told(ruleset, context.loaded_from))?;
     log::info!(
         "compiled the ruleset for {}: an image of {} in {}",
         context.interface,
