@@ -182,6 +182,21 @@ fn once() {
     setup.0.xdpctl(["health", "--once"]).expect_status(1);
 }
 
+/// A check that this host cannot make decides nothing, and the program takes the backend to be up.
+#[test]
+fn once_without_a_decision() {
+    let check = "[service.check]\ntype = \"exec\"\ncommand = [\"/nonexistent/check\"]\n";
+    let setup = Setup::new(&configuration(&format!("{check}{QUICK}"), &BACKENDS[..2]));
+    let output = setup.0.xdpctl(["health", "--once"]);
+    output.success();
+    assert!(output.stderr.contains("b1 could not be checked"), "{}", output.stderr);
+    assert!(!output.stderr.contains("no backend is up"), "{}", output.stderr);
+    assert_eq!(output.stdout.matches("undecided").count(), 2, "{}", output.stdout);
+    assert_eq!(setup.said("web", "b1"), (Said::Nothing, false));
+    let up = setup.0.xdpctl(["services", JUDGED, "--up", "web"]);
+    assert_eq!(up.success().stdout, "web: 2 of 2 backends are up\n");
+}
+
 /// A backend goes and comes back; the process ends, is killed, and is started anew.
 #[test]
 fn the_daemon() {

@@ -300,7 +300,8 @@ impl Daemon {
             if target.way.is_some() {
                 check.push_str(" through the service");
             }
-            *is_served.entry(checked.service.clone()).or_default() |= checked.is_up == Some(true);
+            // What no check has decided is taken to be up, by the program too.
+            *is_served.entry(checked.service.clone()).or_default() |= checked.is_up != Some(false);
             let last = checked.last.as_ref();
             rows.push(Row {
                 service: checked.service,
