@@ -143,6 +143,48 @@ fn what_it_costs_is_what_the_maps_take() {
     assert_eq!(sizes[0], sizes[2]);
 }
 
+/// The same of what rulesets need beside their image: limits, blocked sources, what services remember, and what
+/// was sent.
+#[test]
+fn what_it_costs_counts_what_lies_beside_the_image() {
+    const LIMITS: &str = "[[rule]]\nname = \"r\"\nover = \"5/s\"\naction = \"drop\"\n";
+    const BLOCKS: &str = "[[rule]]\nname = \"b\"\nprotocol = \"udp\"\nover = \"5/s\"\n\
+        action = \"block\"\nfor = \"10m\"\n";
+    const REPLIES: &str = "[policy]\ndefault = \"drop\"\nreplies = \"pass\"\n";
+    let services = |connections: u32| {
+        format!(
+            "[services]\nseed = \"DFTTgNYuodmggDl6\"\nconnections = {connections}\n\
+             [[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nprotocol = \"tcp\"\nport = 80\n\
+             mode = \"l2dsr\"\n[[service.backend]]\naddress = \"10.0.0.9\"\n\
+             next_hop = \"02:00:00:00:00:01\"\n"
+        )
+    };
+    let bench = attached();
+    let [few, many] = [services(131_072), services(1_048_576)];
+    let both = format!("{LIMITS}{BLOCKS}");
+    let status = || bench.xdpctl(["status", "--json"]).statuses()[0]["map_bytes"].clone();
+    let mut sizes = Vec::new();
+    for text in ["", LIMITS, &both, BLOCKS, "", &few, &many, &few, REPLIES, ""] {
+        bench.write("in0.toml", text);
+        let before = status();
+        let asked = bench.xdpctl(["reload", "--dry-run", "--json"]).success().json();
+        assert_eq!(asked["map_bytes"]["before"], before, "{text}");
+        let done = bench.xdpctl(["reload", "--json"]).success().json();
+        assert_eq!(done["map_bytes"], asked["map_bytes"], "{text}");
+        let after = status();
+        assert_eq!(asked["map_bytes"]["after"], after, "{text}");
+        let most = before.as_u64().max(after.as_u64());
+        assert!(asked["map_bytes"]["meanwhile"].as_u64() >= most, "{text}: {asked}");
+        sizes.push(after.as_u64());
+    }
+    let [empty, limits, both, blocks, gone, few, many, few_again, replies, end] = sizes[..] else {
+        panic!("{sizes:?}")
+    };
+    assert!(empty < limits && limits < both && blocks == both, "{sizes:?}");
+    assert!(few < many && few == few_again && empty < replies, "{sizes:?}");
+    assert_eq!([gone, end], [empty; 2], "{sizes:?}");
+}
+
 #[test]
 fn each_interface_is_told_of() {
     let bench = attached();

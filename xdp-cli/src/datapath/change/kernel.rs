@@ -84,7 +84,7 @@ pub struct PreparedKernel {
     pub link_type: LinkType,
     fresh: Vec<u32>,
     /// What services need beside the image; `None` where there are none.
-    services: Option<Beside>,
+    pub services: Option<Beside>,
     /// The services whose tables move places to other backends, and how many.
     pub moved: Vec<(String, Moved)>,
     /// Redirect targets that the ruleset before had and that are missing now.

@@ -258,7 +258,7 @@ pub struct Beside {
 /// are looked up in all places, so that they stay with the backends that they have then.
 pub fn provide(maps: &Maps, image: &impl Lines, needs: &Beside, on_trial: bool) -> io::Result<()> {
     crate::datapath::maps::dynamic::provide_secret(maps)?;
-    for slot in 0..=(needs.last / STATES_PER_SLOT).min(STATE_SLOTS - 1) {
+    for slot in 0..word_slots(needs) {
         if slots::get(&maps.backend_states, slot)?.is_none() {
             let map = handles::create(MEMORY, "xdpctl_states")?;
             slots::put(&maps.backend_states, slot, &map)?;
@@ -288,8 +288,13 @@ pub fn settle(maps: &Maps, image: &impl Lines) -> io::Result<()> {
     States::open(maps)?.settle_all(image, &[])
 }
 
+/// Slots that the words of state take.
+pub fn word_slots(needs: &Beside) -> u32 {
+    (needs.last / STATES_PER_SLOT + 1).min(STATE_SLOTS)
+}
+
 /// Slots that so many lines take.
-fn slots_of(lines: u32) -> u32 {
+pub fn slots_of(lines: u32) -> u32 {
     lines.div_ceil(LINES_PER_SLOT).min(CONNECTION_SLOTS)
 }
 

@@ -62,6 +62,11 @@ pub(super) fn inner_maps(maps: &Maps) -> io::Result<Vec<OwnedFd>> {
     Ok(found)
 }
 
+/// Whether the room stays whatever the ruleset does: somebody is caught.
+pub fn is_held(maps: &Maps) -> io::Result<bool> {
+    Ok(!live(maps)?.is_empty())
+}
+
 /// Gives the room back, where the ruleset in force catches nobody and nobody is caught any more.
 pub fn release(maps: &Maps) -> io::Result<()> {
     // Slot 0 last: as long as it has a map, others may have one.

@@ -17,7 +17,7 @@ pub mod notes;
 mod owners;
 pub mod records;
 mod shown;
-pub(in crate::datapath::maps) mod slots;
+pub(in crate::datapath) mod slots;
 mod store;
 mod sweep;
 pub mod table;
