@@ -82,6 +82,8 @@ struct OneService<'a> {
     name: &'a str,
     #[serde(flatten)]
     keys: Keys,
+    /// `null` where nothing checks the backends.
+    check: Option<Keys>,
     backends: Vec<OneBackend<'a>>,
 }
 
@@ -148,6 +150,7 @@ fn service(service: &Service) -> OneService<'_> {
     OneService {
         name: &service.name,
         keys: Keys(written::service(service)),
+        check: service.check.as_ref().map(|check| Keys(written::check(check))),
         backends: service.backends.iter().map(backend).collect(),
     }
 }

@@ -324,6 +324,7 @@ fn services_are_shown_and_load_again() {
                  [[service.backend]]\naddress = \"2001:db8::1\"\nnext_hop = \"route\"\n\
                  [[service]]\nname = \"nat\"\naddress = \"2001:db8::10\"\nprotocol = \"tcp\"\nport = 80\n\
                  mode = \"nat\"\ntracking = \"none\"\n\
+                 [service.check]\ntype = \"http\"\npath = \"/health\"\nfall = 4\n\
                  [[service.backend]]\naddress = \"2001:db8::2\"\nport = 8080\nweight = 5\n"
             }
         };
