@@ -92,8 +92,7 @@ fn read_once(attachment: &Attachment, in_force: &InForce) -> io::Result<Vec<InKe
                     SaidBy::Health => check.until,
                     SaidBy::File => 0,
                 };
-                let left = (until != 0)
-                    .then(|| Duration::from_nanos(until.saturating_sub(now) << MOMENT_SHIFT));
+                let left = (until != 0).then(|| left(until, now));
                 BackendInKernel {
                     name: named.name.clone(),
                     counter: counter(named.number),
@@ -187,6 +186,12 @@ fn moments(life: Duration) -> u64 {
     u64::try_from(life.as_nanos() >> MOMENT_SHIFT).unwrap_or(u64::MAX >> MOMENT_SHIFT) + 1
 }
 
+/// How long something holds yet, of which it was said for how long. That was rounded up to moments by at most one,
+/// which is left out: nobody is told of more than was asked for.
+fn left(until: u64, now: u64) -> Duration {
+    Duration::from_nanos(until.saturating_sub(now).saturating_sub(1) << MOMENT_SHIFT)
+}
+
 const FILE: &str = "backends";
 const NEW: &str = "backends.new";
 
@@ -243,4 +248,25 @@ fn key(service: &str, backend: &str) -> String {
 /// The command that shows the services of an interface.
 pub fn command_of(interface: &str) -> String {
     format!("`xdpctl services {}`", word(interface))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_at_most_what_was_asked_for() {
+        for seconds in 1..=600 {
+            let life = Duration::from_secs(seconds);
+            for now in [0, 7, 1 << 20] {
+                let left = left(now + moments(life), now);
+                assert!(left <= life, "{left:?} of {life:?}");
+                assert!(
+                    left + Duration::from_nanos(1 << MOMENT_SHIFT) > life,
+                    "{left:?} of {life:?}"
+                );
+            }
+        }
+        assert_eq!(left(7, 7), Duration::ZERO);
+    }
 }

@@ -119,7 +119,7 @@ impl Service {
                     by: backend.by.as_str(),
                     expires_in_seconds: backend
                         .left
-                        .map(|left| left.as_millis().div_ceil(1000) as u64),
+                        .map(|left| left.as_millis().div_ceil(1000).max(1) as u64),
                     note: (backend.by == SaidBy::Command)
                         .then(|| note(&service.name, &backend.name))
                         .flatten(),
