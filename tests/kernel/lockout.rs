@@ -204,6 +204,77 @@ fn a_block_of_the_session_is_refused() {
     assert!(output.success().stderr.starts_with("warning: allowlist \"me\""), "{output:?}");
 }
 
+/// What `block --persist` left is put in force by the next attach, whose command runs in the session.
+#[test]
+fn a_persisted_block_of_the_session_is_not_put_back() {
+    let mut bench = addressed();
+    bench.attach("");
+    let namespace = format!("netns-{}", bench.lab().namespace("dut").name);
+    let file = written(&bench, "open.toml", "");
+    bench.xdpctl(["block", JUDGED, "10.0.0.1", "--persist"]).success();
+    bench.xdpctl(["detach", JUDGED]).success();
+    let attach = ["attach", JUDGED, "-c", &file];
+    let output = within(&bench, SESSION, attach);
+    refused(&output, "the run-time entry 10.0.0.1/32 drops");
+    assert!(output.stderr.contains("`block --persist` put it"), "{}", output.stderr);
+    assert!(output.stderr.contains("&& xdpctl unblock in0 10.0.0.1/32`"), "{}", output.stderr);
+    nothing_attached(&bench);
+    // Another session, and one that an allowlist lets in, are no reason.
+    within(&bench, "10.0.0.3 50000 10.0.0.2 22", attach).success();
+    bench.xdpctl(["detach", JUDGED]).success();
+    let list = "[[allowlist]]\nname = \"me\"\nprefixes = [\"10.0.0.1\"]\n";
+    let listed = written(&bench, "listed.toml", list);
+    within(&bench, SESSION, ["attach", JUDGED, "-c", &listed]).success();
+    bench.xdpctl(["detach", JUDGED]).success();
+    let output = within(&bench, SESSION, ["attach", JUDGED, "-c", &file, "--force"]);
+    assert!(output.success().stderr.contains("warning: on in0, the run-time entry"), "{output:?}");
+    bench.xdpctl(["unblock", JUDGED, "10.0.0.1"]).success();
+    bench.xdpctl(["detach", JUDGED]).success();
+    within(&bench, SESSION, attach).success();
+    let _ = std::fs::remove_dir_all(std::path::Path::new("/var/lib/xdpctl/v1").join(namespace));
+}
+
+/// Whoever removes the `allow` that lets the session in sits outside.
+#[test]
+fn an_allow_that_lets_the_session_in_is_not_removed() {
+    let mut bench = addressed();
+    bench.attach(CLOSED);
+    let entries = || bench.xdpctl(["bans", JUDGED, "--json"]).json().as_array().map(Vec::len);
+    bench.xdpctl(["allow", JUDGED, "10.0.0.1"]).success();
+    for args in [
+        &["unblock", JUDGED, "10.0.0.1"][..],
+        &["unblock", "10.0.0.1", "--all-interfaces", "--owner", "cli"],
+        &["bans", JUDGED, "--flush"],
+        &["bans", "--all-interfaces", "--flush"],
+    ] {
+        let output = within(&bench, SESSION, args);
+        refused(
+            &output,
+            "without the run-time entry 10.0.0.1/32, which allows it, rule \"no-ssh\"",
+        );
+        assert_eq!(entries(), Some(1));
+    }
+    // Another owner's, another session, and one that another entry lets in still.
+    bench.xdpctl(["allow", JUDGED, "10.0.0.1", "--owner", "sshd"]).success();
+    within(&bench, SESSION, ["unblock", JUDGED, "10.0.0.1", "--owner", "sshd"]).success();
+    bench.xdpctl(["allow", JUDGED, "10.0.0.0/24"]).success();
+    within(&bench, SESSION, ["unblock", JUDGED, "10.0.0.1"]).success();
+    let output = within(&bench, SESSION, ["unblock", JUDGED, "10.0.0.0/24", "--force"]);
+    assert!(
+        output.success().stderr.contains("warning: on in0, without the run-time"),
+        "{output:?}"
+    );
+    assert_eq!(entries(), Some(0));
+    // Where the rules let it in, nothing is lost, unless a block shows that the entry hid.
+    bench.attach("");
+    bench.xdpctl(["allow", JUDGED, "10.0.0.1"]).success();
+    within(&bench, SESSION, ["unblock", JUDGED, "10.0.0.1"]).success();
+    bench.xdpctl(["block", JUDGED, "10.0.0.0/24"]).success();
+    bench.xdpctl(["allow", JUDGED, "10.0.0.1"]).success();
+    let output = within(&bench, SESSION, ["unblock", JUDGED, "10.0.0.1"]);
+    refused(&output, "the run-time entry 10.0.0.0/24 drops");
+}
+
 /// As it is after sudo(8).
 #[test]
 fn a_stripped_environment_is_found_above() {

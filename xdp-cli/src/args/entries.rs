@@ -73,6 +73,9 @@ pub struct Unblock {
     /// Pass over prefixes that have no entry: no error, and the others are removed
     #[arg(long)]
     pub if_present: bool,
+    /// Also where that would cut off the connection that this command runs in
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Args, Debug)]
@@ -89,6 +92,9 @@ pub struct Bans {
     /// Remove them, and say how many there were; with --json, print them
     #[arg(long)]
     pub flush: bool,
+    /// With --flush, also where that would cut off the connection that this command runs in
+    #[arg(long, requires = "flush")]
+    pub force: bool,
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,

@@ -14,6 +14,7 @@ use crate::args::{Attach, ModeArg};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::change::attach::Wanted;
 use crate::datapath::change::outcome::Attached;
 use crate::datapath::change::redirect_targets::Outcome;
@@ -132,7 +133,10 @@ fn under_lock(
         }
     };
     let ruleset = &loaded.ruleset;
-    let coming = Coming { interface, ruleset, image, metadata, maps: None };
+    // A NIC gets no run-time entries. A file that cannot be read puts none back, which is told later.
+    let kept = prepared.as_ref().and_then(|_| Persisted::read(&interface.name).ok());
+    let persisted = kept.as_ref();
+    let coming = Coming { interface, ruleset, image, metadata, maps: None, persisted };
     *taken = lockout::warnings(&coming);
     refuse_lockout(&coming, args.force, session)?;
     session.locked(|namespace| {
@@ -255,6 +259,7 @@ fn exchange(
         image: &prepared.image,
         metadata: &prepared.metadata,
         maps: before.readable().ok().map(|(maps, _)| maps),
+        persisted: None,
     };
     *taken = lockout::warnings(&coming);
     refuse_lockout(&coming, force, session)?;

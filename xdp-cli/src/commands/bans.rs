@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::holders::{self, Holders};
 use super::prefixes::named;
-use super::{Failure, Session, told};
+use super::{Failure, Session, lockout, told};
 use crate::args::Bans;
 use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::attachment::Attachment;
@@ -138,6 +138,9 @@ struct Removed {
 /// Removes the entries of an interface or of all, those too that only the next attach would put back.
 fn flush(args: &Bans, session: &mut Session<'_>) -> std::result::Result<(), Failure> {
     let owner = args.owner.as_deref();
+    let is_removed = |it: &Listed| owner.is_none_or(|owner| owner == it.owner);
+    let (interface, all) = (args.interface.as_deref(), args.all_interfaces);
+    lockout::keep_let_in(interface, all, is_removed, args.force, session)?;
     let (removed, without_notes, would_return, left_out) = session.locked(|namespace| {
         let attached = namespace.attachments()?;
         let Holders { attachments, left_out } =

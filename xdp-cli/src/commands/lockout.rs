@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use xdp_common::packet::LinkType;
 
+use super::{Session, holders};
 use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::allowlisted;
 use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::namespace::Namespace;
+use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::error::Error;
 use crate::datapath::host::addresses::{self, Address};
 use crate::datapath::host::interface::Interface;
@@ -20,7 +23,7 @@ use crate::image::Image;
 use crate::image::metadata::Metadata;
 use crate::judgement::RunTimeEntries;
 use crate::judgement::names::{RunTime, full};
-use crate::judgement::reach::{Ground, Role, Warning, decider, names_ipv6};
+use crate::judgement::reach::{Cut, Ground, Role, Warning, decider, names_ipv6};
 use crate::notation::{plain, word};
 use crate::ruleset::{PolicyAction, Ruleset};
 use crate::views::entries::{Kind, Listed};
@@ -34,6 +37,18 @@ pub struct Coming<'a> {
     pub metadata: &'a Metadata,
     /// The maps of the attachment in force, if any, for its run-time entries.
     pub maps: Option<&'a Maps>,
+    /// The run-time entries that are put back with it, if any.
+    pub persisted: Option<&'a Persisted>,
+}
+
+impl Coming<'_> {
+    /// The run-time entry that will decide about an address, if one does.
+    fn entries(&self, ip: IpAddr) -> RunTimeEntries {
+        let address = full(packet_address(ip));
+        let in_force = self.maps.and_then(|maps| dynamic::deciding(maps, address).ok().flatten());
+        let deciding = in_force.or_else(|| self.persisted?.deciding(&address));
+        entries_of(ip, deciding)
+    }
 }
 
 /// Builds an image to judge by. A ruleset for a NIC has none of its own, but the same verdicts.
@@ -56,35 +71,48 @@ pub fn cut_off(coming: &Coming<'_>) -> Option<Error> {
     let addresses = addresses::all().unwrap_or_default();
     connections.iter().find_map(|connection| {
         let vlan = comes_by(connection, coming.interface, &interfaces, &addresses)?;
-        let entries = coming.maps.and_then(|maps| entries(maps, connection.peer.ip()));
-        let entries = entries.unwrap_or_default();
-        let Connection { peer, own, evidence } = connection;
+        let Connection { peer, own, .. } = connection;
+        let entries = coming.entries(peer.ip());
         let cut = ground(coming, &entries, link_type).cuts(*peer, *own, vlan)?;
-        let what = if cut.is_itself {
-            format!("the connection that this command runs in, from {peer} to {own}")
-        } else {
-            format!(
-                "every new connection from {} to {own}, where the one that this command runs in goes",
-                peer.ip()
-            )
-        };
         let name = plain(&coming.interface.name);
-        let does = match cut.explained.verdict {
-            "redirect" | "tx" => "sends away",
-            _ => "drops",
-        };
-        Some(
-            Error::new(format!(
-                "on {name}, {} {does} {what} (by {evidence})",
-                decider(&cut.explained)
-            ))
-            .hint(format!(
-                "let {} in, by an [[allowlist]] for example (or, where a service takes it, name the \
-                 service's ports), or say `--force`",
-                peer.ip()
-            )),
-        )
+        let done = done_by(&cut, connection);
+        let entry = cut.explained.entry.as_deref();
+        if let (Some(_), "banned", Some(entry)) = (coming.persisted, cut.explained.reason, entry) {
+            let as_word = word(&coming.interface.name);
+            return Some(
+                Error::new(format!(
+                    "on {name}, {done}: `block --persist` put it, and this attach puts it back"
+                ))
+                .hint(format!(
+                    "let {} in by an [[allowlist]], which is asked first; or say `--force`, and in \
+                         the same line `&& xdpctl unblock {as_word} {entry}`, which removes it",
+                    peer.ip()
+                )),
+            );
+        }
+        Some(Error::new(format!("on {name}, {done}")).hint(format!(
+            "let {} in, by an [[allowlist]] for example (or, where a service takes it, name the \
+             service's ports), or say `--force`",
+            peer.ip()
+        )))
     })
+}
+
+/// What cuts a connection off, as a sentence.
+fn done_by(cut: &Cut, Connection { peer, own, evidence }: &Connection) -> String {
+    let what = if cut.is_itself {
+        format!("the connection that this command runs in, from {peer} to {own}")
+    } else {
+        format!(
+            "every new connection from {} to {own}, where the one that this command runs in goes",
+            peer.ip()
+        )
+    };
+    let does = match cut.explained.verdict {
+        "redirect" | "tx" => "sends away",
+        _ => "drops",
+    };
+    format!("{} {does} {what} (by {evidence})", decider(&cut.explained))
 }
 
 /// The connections that this command runs in and whose peers one of these sorted prefixes holds.
@@ -127,6 +155,91 @@ pub fn cut_off_by_block(
     })
 }
 
+/// Refuses to remove run-time entries that let in the connection that this command runs in, where nothing
+/// else does; with `force`, only warns of it.
+pub fn keep_let_in(
+    interface: Option<&str>,
+    all: bool,
+    is_removed: impl Fn(&Listed) -> bool,
+    force: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Error> {
+    let connections = ssh::connections();
+    if connections.is_empty() {
+        return Ok(());
+    }
+    let Some(namespace) = Namespace::look()? else { return Ok(()) };
+    let attached = namespace.attachments()?;
+    let chosen = holders::chosen(&attached, interface, all)?;
+    let cut = chosen.attachments.into_iter().find_map(|attachment| {
+        // What cannot be found out refuses nothing.
+        cut_off_by_removal(&namespace, attachment, &is_removed, &connections).ok().flatten()
+    });
+    match cut {
+        Some(error) if force => session.reporter.warning(&error.message, None),
+        Some(error) => return Err(error),
+        None => {}
+    }
+    Ok(())
+}
+
+fn cut_off_by_removal(
+    namespace: &Namespace,
+    attachment: &Attachment,
+    is_removed: &impl Fn(&Listed) -> bool,
+    connections: &[Connection],
+) -> Result<Option<Error>, Error> {
+    let Some(interface) = attachment.interface() else { return Ok(None) };
+    let interfaces = Interface::all().unwrap_or_default();
+    let addresses = addresses::all().unwrap_or_default();
+    for connection in connections {
+        let Connection { peer, own, .. } = connection;
+        let Some(vlan) = comes_by(connection, &interface, &interfaces, &addresses) else {
+            continue;
+        };
+        let held =
+            dynamic::holding(attachment.readable()?.0, None, full(packet_address(peer.ip())))?;
+        // The first decides.
+        let Some(deciding) = held.first().filter(|it| it.kind == Kind::Allow && is_removed(it))
+        else {
+            continue;
+        };
+        let left = held.iter().find(|it| !is_removed(it)).map(|it| (it.prefix, it.kind));
+        if left.is_some_and(|(_, kind)| kind == Kind::Allow) {
+            continue;
+        }
+        let in_force = attachment.in_force_now()?;
+        let Some(kept) = namespace.kept_ruleset(attachment.key(), &in_force)? else { continue };
+        let (image, metadata) = image_of(&kept.ruleset)?;
+        let coming = Coming {
+            interface: &interface,
+            ruleset: &kept.ruleset,
+            image: &image,
+            metadata: &metadata,
+            maps: None,
+            persisted: None,
+        };
+        let entries = entries_of(peer.ip(), left);
+        let link_type = attachment.link_type()?;
+        let Some(cut) = ground(&coming, &entries, link_type).cuts(*peer, *own, vlan) else {
+            continue;
+        };
+        let (name, prefix) = (plain(&interface.name), deciding.prefix);
+        return Ok(Some(
+            Error::new(format!(
+                "on {name}, without the run-time entry {prefix}, which allows it, {}",
+                done_by(&cut, connection)
+            ))
+            .hint(format!(
+                "leave {prefix} out; or let {} in first, by an [[allowlist]] for example; or say \
+                 `--force`",
+                peer.ip()
+            )),
+        ));
+    }
+    Ok(None)
+}
+
 /// Whether an address is let in although these prefixes, of which `by` is the longest that holds
 /// it, are blocked by that owner: by an allowlist, or by a run-time entry that the owner's new one
 /// does not replace.
@@ -161,13 +274,14 @@ pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let Ok(link_type) = coming.interface.link_type() else { return Vec::new() };
     let role = role(coming.interface);
     let mut warnings = ground(coming, &RunTimeEntries::default(), link_type).warnings(&role);
-    warnings.extend(may_block(coming, link_type));
+    warnings.extend(may_cut(coming, link_type));
     warnings
 }
 
-/// Warns of a rule that would block the peer of a connection that this command runs in, were it over the rule's limit.
-fn may_block(coming: &Coming<'_>, link_type: LinkType) -> Option<Warning> {
-    if !coming.metadata.counted.iter().any(|counted| counted.life.is_some()) {
+/// Warns of a rule that would take away what comes over a connection that this command runs in, or block its peer,
+/// were it over the rule's limit.
+fn may_cut(coming: &Coming<'_>, link_type: LinkType) -> Option<Warning> {
+    if !coming.metadata.counted.iter().any(|counted| counted.limit.is_some()) {
         return None;
     }
     let connections = ssh::connections();
@@ -176,15 +290,20 @@ fn may_block(coming: &Coming<'_>, link_type: LinkType) -> Option<Warning> {
     connections.iter().find_map(|connection| {
         let Connection { peer, own, evidence } = connection;
         let vlan = comes_by(connection, coming.interface, &interfaces, &addresses)?;
-        let entries = coming.maps.and_then(|maps| entries(maps, peer.ip())).unwrap_or_default();
-        let (rule, limit) = ground(coming, &entries, link_type).may_block(*peer, *own, vlan)?;
-        let (rule, peer) = (plain(&rule), peer.ip());
+        let entries = coming.entries(peer.ip());
+        let found = ground(coming, &entries, link_type).may_cut(*peer, *own, vlan)?;
+        let (rule, peer, rate) = (plain(&found.rule), peer.ip(), found.limit.rate);
         Some(Warning {
-            message: format!(
-                "rule \"{rule}\" blocks {peer}, where the connection that this command runs in comes from \
-                 (by {evidence}), as soon as it is over {}",
-                limit.rate
-            ),
+            message: match found.blocks {
+                true => format!(
+                    "rule \"{rule}\" blocks {peer}, where the connection that this command runs in comes \
+                     from (by {evidence}), as soon as it is over {rate}"
+                ),
+                false => format!(
+                    "rule \"{rule}\" takes away what {peer} sends over the connection that this command \
+                     runs in (by {evidence}), as long as it is over {rate}"
+                ),
+            },
             hint: format!("let {peer} in by an [[allowlist]], which is asked before the rules"),
         })
     })
@@ -200,7 +319,8 @@ pub fn warnings_of_file(
 ) -> Vec<Warning> {
     let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     if let Ok(interface) = Interface::by_name(name) {
-        let coming = Coming { interface: &interface, ruleset, image, metadata, maps: None };
+        let coming =
+            Coming { interface: &interface, ruleset, image, metadata, maps: None, persisted: None };
         return warnings(&coming);
     }
     if ruleset.policy.default != PolicyAction::Drop || !names_ipv6(ruleset) {
@@ -208,7 +328,8 @@ pub fn warnings_of_file(
     }
     let entries = RunTimeEntries::default();
     let link_type = LinkType::Ethernet;
-    let ground = Ground { image, metadata, ruleset, entries: &entries, link_type, mac: [0; 6] };
+    let ground =
+        Ground { image, metadata, ruleset, entries: &entries, link_type, mac: [0; 6], mtu: 1500 };
     let any = Role {
         name: "what it lets in".to_owned(),
         v6: Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
@@ -225,6 +346,7 @@ fn ground<'a>(coming: &Coming<'a>, entries: &'a RunTimeEntries, link_type: LinkT
         entries,
         link_type,
         mac: coming.interface.mac.unwrap_or_default(),
+        mtu: coming.interface.mtu,
     }
 }
 
@@ -236,15 +358,15 @@ fn packet_address(ip: IpAddr) -> PacketAddress {
 }
 
 /// The run-time entry that decides about an address, if one does.
-fn entries(maps: &Maps, ip: IpAddr) -> Option<RunTimeEntries> {
-    let source = packet_address(ip);
-    let (prefix, kind) = dynamic::deciding(maps, full(source)).ok().flatten()?;
+fn entries_of(ip: IpAddr, deciding: Option<(IpPrefix, Kind)>) -> RunTimeEntries {
     let mut entries = RunTimeEntries::default();
-    entries.insert(
-        source,
-        RunTime { prefix, kind, expires_in_seconds: None, note: None, owner: None },
-    );
-    Some(entries)
+    if let Some((prefix, kind)) = deciding {
+        entries.insert(
+            packet_address(ip),
+            RunTime { prefix, kind, expires_in_seconds: None, note: None, owner: None },
+        );
+    }
+    entries
 }
 
 /// Whether the frames of a connection come in by an interface: its own address is on it, or replies

@@ -271,7 +271,7 @@ fn keep_connection(
             (&of_kernel.0, &of_kernel.1)
         }
     };
-    let coming = Coming { interface: &interface, ruleset, image, metadata, maps };
+    let coming = Coming { interface: &interface, ruleset, image, metadata, maps, persisted: None };
     taken.extend(lockout::warnings(&coming));
     attach::refuse_lockout(&coming, force, session)
 }

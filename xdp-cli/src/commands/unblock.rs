@@ -2,7 +2,7 @@
 
 use super::holders::{self, Holders};
 use super::prefixes::{self, Given, named, shown};
-use super::{Failure, Session, told};
+use super::{Failure, Session, lockout, told};
 use crate::args::Unblock;
 use crate::config::prefix::IpPrefix;
 use crate::datapath::attached::persisted::Persisted;
@@ -11,6 +11,7 @@ use crate::datapath::error::Error;
 use crate::datapath::maps::dynamic::Store;
 use crate::event::What;
 use crate::notation::{plain, word};
+use crate::views::entries::Listed;
 
 /// Removes entries of either kind, of one owner or of all. Removes none if one of them does not
 /// exist, unless missing ones are to be passed over. With all interfaces, it is enough if one
@@ -18,6 +19,10 @@ use crate::notation::{plain, word};
 pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     let Given { interface, prefixes } = prefixes::read(&args.interface, &args.prefixes, session)?;
     let (owner, all) = (args.owner.as_deref(), args.prefixes.all_interfaces);
+    let is_removed = |it: &Listed| {
+        owner.is_none_or(|owner| owner == it.owner) && prefixes.binary_search(&it.prefix).is_ok()
+    };
+    lockout::keep_let_in(interface.as_deref(), all, is_removed, args.force, session)?;
     let (done, left_out, would_return) = session.locked(|namespace| {
         let attached = detach::tidy(&namespace)?;
         let Holders { attachments, left_out } =

@@ -11,12 +11,12 @@ use xdp_common::stats::verdict::{Reason, Verdict};
 use super::names::Names;
 use super::sockets::Sockets;
 use super::{RunTimeEntries, explain_beside, judge_beside};
-use crate::frames::build::{Addresses, Description, Ethernet, Payload, build};
+use crate::frames::build::{Addresses, Description, Ethernet, Network, Payload, build_with};
 use crate::image::Image;
 use crate::image::metadata::Metadata;
 use crate::notation::plain;
-use crate::ruleset::Ruleset;
 use crate::ruleset::limits::Limit;
+use crate::ruleset::{RuleAction, Ruleset};
 use crate::views::explain::Explained;
 use crate::views::explain::entries::ListedEntries;
 
@@ -24,6 +24,15 @@ use crate::views::explain::entries::ListedEntries;
 const SYN: u8 = 0x02;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
+/// Lengths of IPv4 packets with a TCP header alone, with the options that Linux sends: timestamps, or in a SYN
+/// those and three more. A header without options is in each list that is made of these.
+const HEADERS: [u16; 2] = [52, 60];
+/// Likewise with data: a keystroke, a line, a screen, and all that Ethernet takes.
+const WITH_DATA: [u16; 5] = [88, 200, 576, 1280, ETHERNET_MTU];
+const ETHERNET_MTU: u16 = 1500;
+/// The code points of OpenSSH's defaults beside 0 (IPQoS in ssh_config(5)): LE, CS1, AF21, EF, and what
+/// "lowdelay" and "throughput" of old versions are now.
+const OF_SSH: [u8; 6] = [1, 8, 18, 46, 4, 2];
 /// Ports that clients ask from: in both the range of IANA (RFC 6335, section 6) and that of Linux.
 const CLIENT_PORTS: [u16; 2] = [50_000, 50_001];
 /// Addresses on the Internet, not of a neighbour, to ask whether answers come in.
@@ -46,8 +55,18 @@ pub struct Ground<'a> {
     /// The run-time entries that decide about the sources that are asked about.
     pub entries: &'a RunTimeEntries,
     pub link_type: LinkType,
-    /// The MAC address of the interface.
+    /// The MAC address of the interface, and the longest IP packet that comes in by it.
     pub mac: [u8; 6],
+    pub mtu: u32,
+}
+
+/// A rule that takes packets of a connection away as long as they are over its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverLimit {
+    pub rule: String,
+    pub limit: Limit,
+    /// Whether it blocks the source then.
+    pub blocks: bool,
 }
 
 /// A connection that would be cut off.
@@ -100,35 +119,78 @@ impl Ground<'_> {
         ];
         segments.into_iter().find_map(|(is_itself, port, flags)| {
             let payload = Payload::Tcp { ports: [port, own.port()], flags };
-            let frame = self.frame(peer.ip(), own.ip(), payload, vlan)?;
             let sockets = match is_itself {
                 true => Sockets::of_connection(peer, own),
                 false => Sockets::default(),
             };
-            let explained = self.unless_passed_beside(&sockets, &frame)?;
-            Some(Cut { is_itself, explained })
+            self.forms(peer.ip(), flags).into_iter().find_map(|form| {
+                let frame = self.frame_of(peer.ip(), own.ip(), payload, form, vlan)?;
+                let explained = self.unless_passed_beside(&sockets, &frame)?;
+                Some(Cut { is_itself, explained })
+            })
         })
     }
 
-    /// The rule that would block `peer` if what it sends to the host's `own` end of a connection were over the
-    /// rule's limit, with that limit.
-    pub fn may_block(
+    /// The rule that would take away what `peer` sends to the host's `own` end of a connection if that were over the
+    /// rule's limit. Of new connections, only what blocks `peer` counts: that others are few is what such a limit
+    /// is for.
+    pub fn may_cut(
         &self,
         peer: SocketAddr,
         own: SocketAddr,
         vlan: Option<u16>,
-    ) -> Option<(String, Limit)> {
+    ) -> Option<OverLimit> {
         [ACK, PSH | ACK, SYN].into_iter().find_map(|flags| {
             let payload = Payload::Tcp { ports: [peer.port(), own.port()], flags };
-            let frame = self.frame(peer.ip(), own.ip(), payload, vlan)?;
-            let sockets = Sockets::default();
-            let answer = judge_beside(self.image, self.entries, &sockets, self.link_type, &frame);
-            answer.limits.iter().find_map(|asked| {
-                let mut counted = self.metadata.counted.iter();
-                let rule = counted.find(|it| CounterId::new(it.number) == asked.rule)?;
-                rule.life.and(rule.limit).map(|limit| (rule.name.clone(), limit.limit))
+            self.forms(peer.ip(), flags).into_iter().find_map(|form| {
+                let frame = self.frame_of(peer.ip(), own.ip(), payload, form, vlan)?;
+                let sockets = Sockets::of_connection(peer, own);
+                let answer =
+                    judge_beside(self.image, self.entries, &sockets, self.link_type, &frame);
+                answer.limits.iter().find_map(|asked| {
+                    let mut counted = self.metadata.counted.iter();
+                    let counted = counted.find(|it| CounterId::new(it.number) == asked.rule)?;
+                    let rule = self.ruleset.rules.iter().find(|it| it.name == counted.name)?;
+                    let blocks = match rule.action {
+                        RuleAction::Block { .. } => true,
+                        RuleAction::Drop
+                        | RuleAction::Redirect { .. }
+                        | RuleAction::Bounce { .. }
+                            if flags != SYN =>
+                        {
+                            false
+                        }
+                        _ => return None,
+                    };
+                    let (rule, limit) = (counted.name.clone(), counted.limit?.limit);
+                    Some(OverLimit { rule, limit, blocks })
+                })
             })
         })
+    }
+
+    /// What the IP headers of a TCP segment with these flags may say, as far as the ruleset looks at that. The
+    /// time to live is not known, for the number of routers in between is not.
+    fn forms(&self, peer: IpAddr, flags: u8) -> Vec<Network> {
+        let rules = || self.ruleset.rules.iter().map(|rule| &rule.matches);
+        let mut lengths = vec![0];
+        if rules().any(|it| it.length.is_some() || it.not.length.is_some()) {
+            let longer: &[u16] = if flags & PSH == 0 { &HEADERS } else { &WITH_DATA };
+            let beside_v4 = if peer.is_ipv6() { 20 } else { 0 };
+            let fits = |length: &u16| u32::from(*length) <= self.mtu;
+            lengths.extend(longer.iter().map(|length| length + beside_v4).filter(fits));
+            if flags & PSH != 0 {
+                lengths.extend(u16::try_from(self.mtu).ok().filter(|mtu| *mtu < ETHERNET_MTU));
+            }
+        }
+        let mut code_points = vec![0];
+        if rules().any(|it| it.dscp.is_some() || it.not.dscp.is_some()) {
+            code_points.extend(OF_SSH);
+        }
+        let form = |dscp| {
+            lengths.iter().map(move |&length| Network { dscp, length, ..Network::default() })
+        };
+        code_points.into_iter().flat_map(form).collect()
     }
 
     /// What the ruleset takes away from the host, if it uses the interface in that role.
@@ -245,12 +307,24 @@ impl Ground<'_> {
         payload: Payload,
         vlan: Option<u16>,
     ) -> Option<Vec<u8>> {
+        self.frame_of(source, destination, payload, Network::default(), vlan)
+    }
+
+    fn frame_of(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        payload: Payload,
+        network: Network,
+        vlan: Option<u16>,
+    ) -> Option<Vec<u8>> {
         let ethernet = Ethernet { source_mac: [2, 0, 0, 0, 0, 1], destination_mac: self.mac, vlan };
-        build(&Description {
+        let description = Description {
             ethernet: (self.link_type == LinkType::Ethernet).then_some(ethernet),
             addresses: Addresses::new(source, destination)?,
             payload,
-        })
+        };
+        build_with(&description, network, &[])
     }
 
     /// What keeps a frame from the host; `None` if it passes. Names are looked up only for a frame
@@ -383,7 +457,7 @@ mod tests {
         fn ground<'a>(&'a self, entries: &'a RunTimeEntries, link_type: LinkType) -> Ground<'a> {
             let Self { ruleset, metadata, image } = self;
             let mac = [2, 0, 0, 0, 0, 9];
-            Ground { image, metadata, ruleset, entries, link_type, mac }
+            Ground { image, metadata, ruleset, entries, link_type, mac, mtu: 1400 }
         }
 
         fn cut(&self, peer: &str, own: &str, vlan: Option<u16>) -> Option<(bool, String)> {
@@ -474,6 +548,65 @@ mod tests {
         let tagged = Ruled::by(&rule("vlan = 7"));
         assert_eq!(tagged.cut(PEER, OWN, Some(7)), by_rule(true));
         assert_eq!(tagged.cut(PEER, OWN, Some(8)), None);
+    }
+
+    /// A SYN of 40 bytes is not all that a connection consists of.
+    #[test]
+    fn longer_packets_and_marked_ones_are_asked_about() {
+        let rule = |conditions: &str| {
+            format!(
+                "[[rule]]\nname = \"ssh\"\nprotocol = \"tcp\"\ndestination_port = 22\n{conditions}\n\
+                 action = \"drop\"\n"
+            )
+        };
+        for (conditions, is_itself) in [
+            ("length = \"60-1500\"", Some(true)),
+            ("length = \"1300-1400\"", Some(true)),
+            ("not_length = \"1-100\"", Some(true)),
+            ("length = 60\ntcp_flags = \"syn,!ack\"", Some(false)),
+            // Longer than the interface takes.
+            ("length = \"1401-65535\"", None),
+            ("length = \"20-39\"", None),
+            ("dscp = 18", Some(true)),
+            ("not_dscp = 0", Some(true)),
+            ("dscp = 10", None),
+        ] {
+            let by_rule = is_itself.map(|it| (it, "rule \"ssh\" (c.toml:2)".to_owned()));
+            assert_eq!(Ruled::by(&rule(conditions)).cut(PEER, OWN, None), by_rule, "{conditions}");
+        }
+        let v6 = Ruled::by(&rule("length = 80\ntcp_flags = \"syn,!ack\""));
+        assert!(v6.cut("[2001:db8::7]:50000", "[2001:db8::1]:22", None).is_some());
+    }
+
+    #[test]
+    fn what_is_taken_away_over_a_limit_is_found() {
+        let rule = |action: &str| {
+            format!(
+                "[[rule]]\nname = \"slow\"\nprotocol = \"tcp\"\ndestination_port = 22\n{action}\n\
+                 over = \"5/m\"\nper = \"source\"\n"
+            )
+        };
+        let block = "action = \"block\"\nfor = \"10m\"";
+        for (action, blocks) in [
+            ("action = \"drop\"", Some(false)),
+            ("action = \"bounce\"", Some(false)),
+            ("action = \"redirect\"\nto = \"eth1\"", Some(false)),
+            (block, Some(true)),
+            ("action = \"drop\"\nlength = \"1000-1400\"", Some(false)),
+            // Only new connections.
+            ("action = \"drop\"\ntcp_flags = \"syn,!ack\"", None),
+            (&*format!("{block}\ntcp_flags = \"syn,!ack\""), Some(true)),
+            ("action = \"drop\"\nlength = \"1401-1500\"", None),
+        ] {
+            let ruled = Ruled::by(&rule(action));
+            let entries = RunTimeEntries::default();
+            let ground = ruled.ground(&entries, LinkType::Ethernet);
+            let (peer, own) = (PEER.parse().unwrap(), OWN.parse().unwrap());
+            let found = ground.may_cut(peer, own, None);
+            assert_eq!(found.as_ref().map(|it| it.blocks), blocks, "{action}");
+            assert!(found.is_none_or(|it| it.rule == "slow"));
+            assert_eq!(ground.cuts(peer, own, None), None, "{action}");
+        }
     }
 
     #[test]

@@ -175,6 +175,20 @@ impl Persisted {
             .collect()
     }
 
+    /// The entry that decides about an address, a prefix of full length, once these are put back: as in
+    /// the kernel, the longest that has not ended, and of those as long an allow.
+    pub fn deciding(&self, address: &IpPrefix) -> Option<(IpPrefix, Kind)> {
+        let now = millis(SystemTime::now());
+        let holds = |prefix: &IpPrefix| {
+            prefix.family() == address.family() && address.shortened(prefix.length()) == *prefix
+        };
+        let live = self.entries.iter().filter(|(_, kept)| kept.is_live(now));
+        let holding = live.filter(|((prefix, _), _)| holds(prefix));
+        let deciding = holding
+            .max_by_key(|((prefix, _), kept)| (prefix.length(), kept.kind == Kind::Allow))?;
+        Some((deciding.0.0, deciding.1.kind))
+    }
+
     /// The entries that have not ended, with their owners, sorted.
     fn live(&self) -> impl Iterator<Item = (IpPrefix, &str)> {
         let now = millis(SystemTime::now());
@@ -322,6 +336,37 @@ mod tests {
     fn named() -> Persisted {
         let namespace = Some("host".to_owned());
         Persisted { namespace, interface: "eth0".to_owned(), entries: BTreeMap::new() }
+    }
+
+    #[test]
+    fn the_longest_entry_decides_and_of_those_as_long_an_allow() {
+        let mut kept = named();
+        let now = SystemTime::now();
+        let put = |kept: &mut Persisted, prefix: &str, owner: &str, kind, life| {
+            let order = Order { created: now, ..order(owner, kind, life) };
+            kept.put(&prefixes(&[prefix]), &order).unwrap();
+        };
+        let day = Some(Duration::from_secs(86_400));
+        put(&mut kept, "10.0.0.0/8", "cli", Kind::Block, None);
+        put(&mut kept, "10.1.0.0/16", "cli", Kind::Allow, day);
+        put(&mut kept, "10.1.0.0/16", "sshd", Kind::Block, None);
+        put(&mut kept, "10.1.0.7", "cli", Kind::Block, day);
+        // It ended at once.
+        put(&mut kept, "10.2.0.1", "cli", Kind::Allow, Some(Duration::ZERO));
+        put(&mut kept, "2001:db8::/32", "cli", Kind::Block, None);
+        for (address, deciding) in [
+            ("10.0.0.1", Some(("10.0.0.0/8", Kind::Block))),
+            ("10.1.0.1", Some(("10.1.0.0/16", Kind::Allow))),
+            ("10.1.0.7", Some(("10.1.0.7/32", Kind::Block))),
+            ("10.2.0.1", Some(("10.0.0.0/8", Kind::Block))),
+            ("11.0.0.1", None),
+            ("2001:db8::1", Some(("2001:db8::/32", Kind::Block))),
+            ("2001:db9::1", None),
+        ] {
+            let found = kept.deciding(&parse(address).unwrap().prefix);
+            let found = found.map(|(prefix, kind)| (prefix.to_string(), kind));
+            assert_eq!(found, deciding.map(|(it, kind)| (it.to_owned(), kind)), "{address}");
+        }
     }
 
     #[test]
