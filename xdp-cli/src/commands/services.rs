@@ -84,6 +84,7 @@ fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<()
                     is_up: found.is_up,
                     since: found.since.map(|it| UNIX_EPOCH + Duration::from_millis(it)),
                     rtt_ms: found.last.as_ref().map(|last| last.rtt_ms),
+                    message: found.last.as_ref().and_then(|last| last.message.clone()),
                 })
             };
             Service::new(service, written, note, checked)

@@ -1,11 +1,12 @@
 //! `xdpctl status`.
 
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xdp_common::lookup::services::State;
 
 use super::{Failure, Session};
+use crate::agent::health::report;
 use crate::args;
 use crate::config::asked::Asked;
 use crate::config::file::Disk;
@@ -25,7 +26,7 @@ use crate::datapath::host::{addresses, assigned_ports, serving, syn_cookies};
 use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::{dynamic, sent};
 use crate::image::metadata::{Counted, Kind, Metadata};
-use crate::notation::{counted, duration, plain, word};
+use crate::notation::{counted, duration, millis, plain, word};
 use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
 
 /// Shows what is attached. Returns exit status 1 if something is wrong. It is no error if nothing
@@ -70,6 +71,7 @@ pub(super) fn of(
 ) -> Status {
     let mut status = view(attachment, carriers, outcomes);
     status.problems.extend(of_services(attachment));
+    status.problems.extend(not_checked(namespace, attachment));
     status.problems.extend(of_new_addresses(namespace, attachment));
     status.problems.extend(of_replies(attachment));
     status.problems.extend(not_caught(attachment));
@@ -213,6 +215,33 @@ fn of_services(attachment: &Attachment) -> Vec<String> {
         }
     }
     problems
+}
+
+/// That nobody checks the backends of services, though the configuration says how.
+fn not_checked(namespace: &Namespace, attachment: &Attachment) -> Option<String> {
+    let in_force = attachment.in_force().filter(|it| !it.metadata.backends.is_empty())?;
+    // That it is not kept any more is told elsewhere.
+    let kept = namespace.kept_ruleset(attachment.key(), in_force).ok().flatten()?;
+    let directory = namespace.notes_directory(attachment.key()).ok().flatten();
+    let report = directory.and_then(|directory| report::read(&directory).ok().flatten());
+    let (loaded, now) = (in_force.metadata.loaded_at, millis(SystemTime::now()));
+    let unchecked = report::unchecked(&kept.ruleset, report.as_ref(), loaded, now);
+    let longest = unchecked.iter().max_by_key(|it| it.age)?;
+    let named = unchecked.iter().take(NAMED).map(|it| format!("\"{}\"", plain(&it.service)));
+    let mut services = named.collect::<Vec<_>>().join(", ");
+    if let more @ 1.. = unchecked.len().saturating_sub(NAMED) {
+        services.push_str(&format!(" and {more} more"));
+    }
+    let age = duration(longest.age.as_secs());
+    let when = match longest.was_checked {
+        true => format!("for {age}"),
+        false => format!("since the ruleset was loaded, {age} ago"),
+    };
+    Some(format!(
+        "nobody has checked the backends of {} {services} {when}, so one that fails still gets packets: \
+         `systemctl enable --now xdpctl-health` has them checked, and so does `xdpctl health`",
+        if unchecked.len() == 1 { "service" } else { "services" }
+    ))
 }
 
 /// Addresses of this host that services do not know of.

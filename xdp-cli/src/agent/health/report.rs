@@ -4,11 +4,14 @@ use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::datapath::error::{Context as _, Result};
 use crate::datapath::sys::private_dir;
+use crate::ruleset::Ruleset;
+use crate::ruleset::services::State;
 
 /// The file, in the directory of an attachment's state.
 const NAME: &str = "health.json";
@@ -93,6 +96,47 @@ impl Report {
     }
 }
 
+/// A service whose backends nobody checks, though its configuration says how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchecked {
+    pub service: String,
+    /// For how long; since the ruleset was loaded if there was no check since then.
+    pub age: Duration,
+    pub was_checked: bool,
+}
+
+/// The services of a ruleset whose backends were not checked for longer than it takes to find one down. `loaded`
+/// is when the ruleset was loaded, and `now` is now, both in milliseconds since 1970.
+pub fn unchecked(
+    ruleset: &Ruleset,
+    report: Option<&Report>,
+    loaded: u64,
+    now: u64,
+) -> Vec<Unchecked> {
+    /// Whoever checks has to notice the ruleset, and begins with each backend at another moment.
+    const LEAST: Duration = Duration::from_secs(10);
+
+    let mut all = Vec::new();
+    for service in &ruleset.services {
+        let Some(check) = &service.check else { continue };
+        // Those that the configuration takes out are not checked.
+        if service.backends.iter().all(|backend| backend.state == State::Down) {
+            continue;
+        }
+        let checks = report.iter().flat_map(|report| &report.checks);
+        let of_it = checks.filter(|it| it.service == service.name);
+        let last = of_it.filter_map(|it| it.last.as_ref().map(|last| last.at)).max();
+        let last = last.filter(|last| *last >= loaded);
+        let age = Duration::from_millis(now.saturating_sub(last.unwrap_or(loaded)));
+        let patience = check.interval * (u32::from(check.fall) + 3) + check.timeout;
+        if age > patience.max(LEAST) {
+            let (service, was_checked) = (service.name.clone(), last.is_some());
+            all.push(Unchecked { service, age, was_checked });
+        }
+    }
+    all
+}
+
 /// Reads what was found on the interface whose state lies in this directory; `None` where nobody
 /// has checked anything, or another version has.
 ///
@@ -174,6 +218,39 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(&state).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(names, [NAME]);
+    }
+
+    #[test]
+    fn who_is_not_checked_any_more_is_known() {
+        let text = "[[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nprotocol = \"tcp\"\nport = 80\n\
+                    mode = \"nat\"\n[service.check]\ntype = \"tcp\"\ninterval = \"10s\"\ntimeout = \"1s\"\nfall = 3\n\
+                    [[service.backend]]\nname = \"b1\"\naddress = \"10.0.0.1\"\n\
+                    [[service]]\nname = \"dns\"\naddress = \"192.0.2.10\"\nprotocol = \"udp\"\nport = 53\n\
+                    mode = \"nat\"\n[[service.backend]]\nname = \"b1\"\naddress = \"10.0.0.1\"\n";
+        let read = |_: &Path| Ok(text.to_owned().into_bytes());
+        let loaded = crate::config::load_with(Path::new("x.toml"), &read);
+        let ruleset = loaded.ruleset.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics.errors));
+        let mut report = report();
+        let at = report.checks[0].last.as_ref().unwrap().at;
+        // Six intervals of ten seconds, and one second until the last of them has failed.
+        let patience = 61_000;
+        let of = |report: Option<&Report>, loaded: u64, now: u64| {
+            let all = unchecked(&ruleset, report, loaded, now);
+            all.into_iter()
+                .map(|it| (it.service, it.age.as_secs(), it.was_checked))
+                .collect::<Vec<_>>()
+        };
+        let web = |age: u64, was_checked| vec![("web".to_owned(), age, was_checked)];
+        assert_eq!(of(Some(&report), 0, at + patience), []);
+        assert_eq!(of(Some(&report), 0, at + patience + 1000), web(62, true));
+        // A reload gives it the same time again.
+        assert_eq!(of(Some(&report), at + 60_000, at + 60_000 + patience), []);
+        assert_eq!(of(Some(&report), at + 60_000, at + 60_000 + patience + 1), web(61, false));
+        assert_eq!(of(None, 1000, 1000 + patience), []);
+        assert_eq!(of(None, 1000, 1000 + patience + 1), web(61, false));
+        // Another service's checks are none of this one's.
+        report.checks.iter_mut().for_each(|it| it.service = "dns".to_owned());
+        assert_eq!(of(Some(&report), 0, 1000 + patience), web(62, false));
     }
 
     #[test]

@@ -78,15 +78,19 @@ pub struct Check {
     pub since: Option<String>,
     /// How long the last check took.
     pub rtt_ms: Option<f64>,
+    /// Why it failed, as far as that is known.
+    pub why: Option<String>,
 }
 
 /// What whoever checks a backend keeps beside the kernel.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     /// What it found, and since when it does; `None` as long as that is not decided.
     pub is_up: Option<bool>,
     pub since: Option<SystemTime>,
     pub rtt_ms: Option<f64>,
+    /// Why the last check did not succeed.
+    pub message: Option<String>,
 }
 
 impl Service {
@@ -133,11 +137,12 @@ impl Service {
                     }),
                     check: backend.check.map(|is_ok| {
                         let checked = written.and_then(|it| checked(&service.name, it));
-                        let same = checked.filter(|it| it.is_up == Some(is_ok));
+                        let same = checked.as_ref().filter(|it| it.is_up == Some(is_ok));
                         Check {
                             last: if is_ok { "ok" } else { "failed" },
                             since: same.and_then(|it| it.since).map(timestamp),
-                            rtt_ms: checked.and_then(|it| it.rtt_ms),
+                            rtt_ms: checked.as_ref().and_then(|it| it.rtt_ms),
+                            why: checked.and_then(|it| it.message).filter(|_| !is_ok),
                         }
                     }),
                 }

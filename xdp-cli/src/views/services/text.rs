@@ -49,7 +49,7 @@ pub fn write(out: &mut dyn Write, all: &[Service]) -> io::Result<()> {
         if service.panic {
             text.push_str("  too few backends are up: what checks found is disregarded\n");
         }
-        table(&mut text, &service.backends);
+        table(&mut text, service);
     }
     out.write_all(text.as_bytes())?;
     out.flush()
@@ -75,8 +75,9 @@ fn headline(service: &Service) -> String {
     text
 }
 
-fn table(text: &mut String, backends: &[Backend]) {
-    let rows: Vec<[String; 7]> = backends.iter().map(row).collect();
+fn table(text: &mut String, service: &Service) {
+    let rows: Vec<[String; 7]> =
+        service.backends.iter().map(|backend| row(backend, service.panic)).collect();
     let widths: [usize; 7] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([TITLES[column].len()]).max().unwrap_or(0)
@@ -93,7 +94,8 @@ fn table(text: &mut String, backends: &[Backend]) {
     }
 }
 
-fn row(backend: &Backend) -> [String; 7] {
+/// `panics`: what checks found is disregarded.
+fn row(backend: &Backend, panics: bool) -> [String; 7] {
     let address = match (&backend.address, backend.port) {
         (Some(address), Some(port)) if address.contains(':') => format!("[{address}]:{port}"),
         (Some(address), Some(port)) => format!("{address}:{port}"),
@@ -101,8 +103,18 @@ fn row(backend: &Backend) -> [String; 7] {
         (None, _) => "-".to_owned(),
     };
     let mut state = backend.state.to_owned();
-    if backend.by != "file" {
-        let _ = write!(state, ", by {}", if backend.by == "health" { "checks" } else { "command" });
+    state.push_str(match backend.by {
+        "health" if panics => ", checks disregarded",
+        "health" => ", by checks",
+        "command" => ", by command",
+        _ => "",
+    });
+    if let Some(check) = &backend.check
+        && backend.by == "health"
+        && check.last == "failed"
+    {
+        let why = check.why.as_deref().map(|why| format!(": {}", plain(why))).unwrap_or_default();
+        let _ = write!(state, " (failed{why})");
     }
     if let Some(seconds) = backend.expires_in_seconds {
         let _ = write!(state, ", {} left", duration(seconds));
@@ -119,4 +131,68 @@ fn row(backend: &Backend) -> [String; 7] {
         memory(backend.bytes),
         grouped(backend.entries),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Check, Losses};
+    use super::*;
+
+    #[test]
+    fn what_checks_found_is_shown_with_its_reason() {
+        let backend = |name: &str, state, by, last, why: Option<&str>| Backend {
+            name: name.to_owned(),
+            address: Some("10.0.0.1".to_owned()),
+            port: Some(80),
+            weight: Some(1),
+            state,
+            by,
+            expires_in_seconds: None,
+            note: None,
+            share: 0.5,
+            packets: 1,
+            bytes: 60,
+            entries: 0,
+            next_hop: None,
+            check: Some(Check { last, since: None, rtt_ms: None, why: why.map(str::to_owned) }),
+        };
+        let shown = |panic, backends| {
+            let service = Service {
+                name: "web".to_owned(),
+                mode: "nat".to_owned(),
+                address: Vec::new(),
+                protocol: Vec::new(),
+                port: Vec::new(),
+                table: 251,
+                tracking: None,
+                changed_places: 0,
+                entries: 0,
+                packets: 2,
+                bytes: 120,
+                new: 2,
+                lost: Losses { no_backend: 0, too_big: 0, no_route: 0, fragment: 0, ttl: 0 },
+                slow: 0,
+                panic,
+                backends,
+            };
+            let mut out = Vec::new();
+            write(&mut out, &[service]).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let refused = Some("connection refused\u{1b}[2J");
+        let down = shown(
+            false,
+            vec![
+                backend("b1", "up", "health", "ok", None),
+                backend("b2", "down", "health", "failed", refused),
+                backend("b3", "up", "command", "failed", refused),
+            ],
+        );
+        assert!(down.contains(" up, by checks  "), "{down}");
+        assert!(down.contains("down, by checks (failed: connection refused\\u{1b}[2J)"), "{down}");
+        assert!(down.contains(" up, by command  "), "{down}");
+        let panics = shown(true, vec![backend("b1", "up", "health", "failed", None)]);
+        assert!(panics.contains(" up, checks disregarded (failed)  "), "{panics}");
+        assert!(!panics.contains("by checks"), "{panics}");
+    }
 }
