@@ -280,3 +280,26 @@ fn namespaces_side_by_side() {
         }
     });
 }
+
+/// A state is said of one interface, and the service stands on two.
+#[test]
+fn who_takes_a_backend_out_on_one_interface_is_told_of_the_other() {
+    let mut bench = Bench::new();
+    let service = "[[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nprotocol = \"udp\"\n\
+                   port = 53\nmode = \"nat\"\n[[service.backend]]\nname = \"b1\"\n\
+                   address = \"10.9.0.1\"\n";
+    bench.attach(service);
+    let path = bench.write("out0.toml", service);
+    bench.xdpctl(["attach", "out0", "-c", path.to_str().expect("UTF-8")]).success();
+    let say = |interface: &str, state: &str| {
+        bench.xdpctl(["backend", interface, "web", "b1", state]).success().stderr.clone()
+    };
+    let said = say(JUDGED, "down");
+    assert!(said.contains("service \"web\" is on out0 too, where b1 is up still"), "{said}");
+    assert!(said.contains("`xdpctl backend out0 web b1 down`"), "{said}");
+    assert_eq!(say("out0", "down"), "");
+    let said = say(JUDGED, "auto");
+    assert!(said.contains("is on out0 too, where b1 is down still"), "{said}");
+    assert_eq!(say("out0", "auto"), "");
+    bench.xdpctl(["detach", "out0"]).success();
+}

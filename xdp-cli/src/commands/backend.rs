@@ -6,10 +6,13 @@ use xdp_common::lookup::services::State;
 
 use super::{Failure, Session, told};
 use crate::args::{Backend, BackendState};
-use crate::datapath::attached::services::{Remark, Remarks, Says, command_of, say};
+use crate::datapath::attached::attachment::Attachment;
+use crate::datapath::attached::attachments::Attachments;
+use crate::datapath::attached::services::{Remark, Remarks, Says, command_of, read, say};
 use crate::datapath::maps::states::By;
 use crate::event::What;
-use crate::notation::{duration, plain};
+use crate::notation::{duration, plain, word};
+use crate::served::SaidBy;
 
 /// Says whether a backend gets packets.
 pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -20,7 +23,7 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
         BackendState::Auto => None,
     };
     let which = (args.service.as_str(), args.backend.as_str());
-    let (name, ifindex, unkept) = session.locked(|namespace| {
+    let (name, ifindex, unkept, elsewhere) = session.locked(|namespace| {
         let attached = namespace.attachments()?;
         let attachment = attached.require_here(&args.interface)?;
         say(attachment, which, By::Command, Says { state, life: args.life })?;
@@ -28,7 +31,8 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
         let directory = namespace.state_directory(attachment.key());
         let remark = state.map(|_| Remark { text: args.note.clone(), at: SystemTime::now() });
         let kept = Remarks::read(&directory).set(&directory, which, remark);
-        Ok((attachment.name(), attachment.ifindex(), kept.err()))
+        let elsewhere = elsewhere(&attached, attachment, which, state);
+        Ok((attachment.name(), attachment.ifindex(), kept.err(), elsewhere))
     })?;
     let for_seconds = args.life.map(|life| life.as_secs());
     told::tell([told::Done::on(
@@ -48,6 +52,22 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
             error.hint.as_deref(),
         );
     }
+    for (other, state) in elsewhere {
+        let (service, backend) = (word(&args.service), word(&args.backend));
+        session.reporter.note(
+            &format!(
+                "service \"{}\" is on {} too, where {} is {state} still",
+                plain(&args.service),
+                plain(&other),
+                plain(&args.backend)
+            ),
+            Some(&format!(
+                "`xdpctl backend {} {service} {backend} {}` says it there",
+                word(&other),
+                args.state.as_str()
+            )),
+        );
+    }
     let life = for_seconds.map_or_else(String::new, |it| format!(" for {}", duration(it)));
     let (service, backend) = (plain(&args.service), plain(&args.backend));
     let told = match args.state {
@@ -55,4 +75,32 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
         other => format!("{}{life}", other.as_str()),
     };
     session.print(format_args!("{}: {service}, {backend}: {told}\n", plain(&name)))
+}
+
+/// The other interfaces on which a service of that name has a backend of that name, which is in another state than
+/// `wanted`, or where no state is wanted, in one that a command said; with the state.
+fn elsewhere(
+    attached: &Attachments,
+    here: &Attachment,
+    (service, backend): (&str, &str),
+    wanted: Option<State>,
+) -> Vec<(String, &'static str)> {
+    let others = attached.iter().filter(|other| other.key() != here.key());
+    let differing = others.filter_map(|other| {
+        // What cannot be read is no reason to say anything.
+        let (_, services) = read(other).ok()?;
+        let service = services.into_iter().find(|it| it.name == service)?;
+        let found = service.backends.into_iter().find(|it| it.name == backend)?;
+        let differs = match wanted {
+            Some(wanted) => found.state != wanted,
+            None => found.by == SaidBy::Command,
+        };
+        let state = match found.state {
+            State::Up => "up",
+            State::Drain => "drain",
+            State::Down => "down",
+        };
+        differs.then(|| (other.name(), state))
+    });
+    differing.collect()
 }
