@@ -259,7 +259,8 @@ fn a_veth_that_loses_what_is_sent_back_is_warned_of() {
     };
     let told = |name: &str| {
         format!(
-            "warning: what is sent back out of {name} (bounced frames, answers to queries) is lost"
+            "warning: what is sent back out of {name} (bounced frames, answers, packets of services) is \
+             lost"
         )
     };
     let said = run("attach", JUDGED, answering);
@@ -268,6 +269,16 @@ fn a_veth_that_loses_what_is_sent_back_is_warned_of() {
     let said = run("reload", JUDGED, bouncing);
     assert!(said.contains(&told(JUDGED)), "{said}");
     let said = run("reload", JUDGED, &dropping);
+    assert!(!said.contains("sent back"), "{said}");
+    let serving = |more: &str| {
+        format!(
+            "[[service]]\nname = \"s\"\naddress = \"192.0.2.10\"\nprotocol = \"udp\"\nport = 53\n\
+             mode = \"nat\"\n{more}[[service.backend]]\nname = \"b\"\naddress = \"10.9.0.1\"\n"
+        )
+    };
+    let said = run("reload", JUDGED, &serving("echo = \"reply\"\n"));
+    assert!(said.contains(&told(JUDGED)), "{said}");
+    let said = run("reload", JUDGED, &serving(""));
     assert!(!said.contains("sent back"), "{said}");
     let said = run("attach", "out0", answering);
     assert!(said.contains(&told("out0")) && said.contains("`xdpctl attach far0`"), "{said}");

@@ -428,7 +428,8 @@ pub fn say_sent_back(
         .rules
         .iter()
         .any(|it| matches!(it.action, RuleAction::Bounce { .. } | RuleAction::SynCookie));
-    if !bounces && !ruleset.domains.iter().any(|list| list.action.answers()) {
+    let answers = ruleset.domains.iter().any(|list| list.action.answers());
+    if !bounces && !answers && !ruleset.services_send_back() {
         return;
     }
     let others = Interface::all().unwrap_or_default();

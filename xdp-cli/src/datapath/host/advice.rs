@@ -155,7 +155,11 @@ fn no_xdp_transmit(target: &Interface) -> Option<Note> {
 }
 
 /// What there is to know about an interface whose program sends frames back where they came from: rules
-/// that bounce, and lists of names that answer. `others` as in [`attach`].
+/// that bounce, lists of names that answer, and services. `others` as in [`attach`].
+///
+/// Frames that are redirected to a veth arrive if its peer has GRO. For those that its own program sends
+/// back, that is not enough: they are put into the peer's queue, but veth_xdp_flush() in drivers/net/veth.c wakes
+/// the peer only if that has a program, so they lie there until something else wakes it.
 pub fn sent_back(interface: &Interface, mode: Mode, others: &[Interface]) -> Option<SentBack> {
     // In generic mode the stack sends.
     if mode == Mode::Generic || !is_kind(interface, "veth") {
@@ -170,22 +174,25 @@ pub fn sent_back(interface: &Interface, mode: Mode, others: &[Interface]) -> Opt
     let with = |consequence: &str| {
         note(
             format!(
-                "what is sent back out of {name} (bounced frames, answers to queries) {consequence}: a \
-                 veth takes it only while its peer has an XDP program or GRO"
+                "what is sent back out of {name} (bounced frames, answers, packets of services) \
+                 {consequence}: a veth hands it on at once only while its peer has an XDP program"
             ),
             Some(match peer {
-                Some(peer) => format!(
-                    "`xdpctl attach {}`, if only with an empty ruleset, or `ethtool -K {} gro on`",
-                    word(&peer.name),
-                    word(&peer.name)
-                ),
-                None => "in the peer's network namespace, attach to it, if only with an empty ruleset, or \
-                         `ethtool -K PEER gro on`"
-                    .to_owned(),
+                Some(peer) => {
+                    format!("`xdpctl attach {}`, if only with an empty ruleset", word(&peer.name))
+                }
+                None => {
+                    "in the peer's network namespace, attach to it, if only with an empty ruleset"
+                        .to_owned()
+                }
             }),
         )
     };
     match interface.has_xdp_feature(xdp_feature::NDO_XMIT) {
+        Some(true) if peer.is_some() => {
+            Some(SentBack::Lost(with("arrives late or never, for GRO there does not suffice")))
+        }
+        // A peer in another network namespace has a program, or GRO: from here, these look alike.
         Some(true) => None,
         Some(false) => Some(SentBack::Lost(with("is lost"))),
         // Before Linux 6.3, nobody can be asked.
@@ -556,7 +563,8 @@ mod tests {
         };
         assert!(told.message.starts_with("what is sent back out of veth0"), "{told}");
         assert!(
-            told.to_string().contains(" is lost: ") && told.to_string().contains("PEER"),
+            told.to_string().contains(" is lost: ")
+                && told.to_string().contains("in the peer's network namespace"),
             "{told}"
         );
         let Some(SentBack::Lost(told)) =
@@ -574,7 +582,13 @@ mod tests {
         assert_eq!(sent_back(&unknown, Mode::Native, &[carrying]), None);
         let takes = Some(xdp_feature::BASIC | xdp_feature::NDO_XMIT);
         let takes = Interface { xdp_features: takes, ..near.clone() };
-        assert_eq!(sent_back(&takes, Mode::Native, &[peer]), None);
+        assert_eq!(sent_back(&takes, Mode::Native, &[]), None);
+        // The peer is seen to have no program, so GRO it is.
+        let Some(SentBack::Lost(told)) = sent_back(&takes, Mode::Native, &[peer]) else {
+            panic!("nothing is said");
+        };
+        assert!(told.message.contains("arrives late or never, for GRO"), "{told}");
+        assert!(!told.to_string().contains("ethtool"), "{told}");
         assert_eq!(sent_back(&lossy, Mode::Generic, &[]), None);
         assert_eq!(sent_back(&plain(), Mode::Native, &[]), None);
     }
