@@ -409,25 +409,6 @@ pub enum RuleAction {
 }
 
 impl Ruleset {
-    /// Whether services send frames out of the interface that these came in by: to a fixed MAC address, or as
-    /// answers to clients.
-    pub fn services_send_back(&self) -> bool {
-        use self::services::{Echo, Mode, NextHop, NoBackend, TooBig};
-
-        self.services.iter().any(|service| {
-            let tells_size = matches!(service.mode, Mode::Ipip | Mode::Gue { .. })
-                && service.too_big == TooBig::Icmp;
-            let has_fixed_hop = service.backends.iter().any(|backend| {
-                let next_hop = backend.next_hop.unwrap_or(self.service_settings.next_hop);
-                matches!(next_hop, NextHop::Mac(_))
-            });
-            tells_size
-                || has_fixed_hop
-                || service.no_backend == NoBackend::Reject
-                || service.echo == Echo::Reply
-        })
-    }
-
     /// Whether some rule answers SYNs.
     pub fn answers_syns(&self) -> bool {
         self.rules.iter().any(|rule| rule.action == RuleAction::SynCookie)

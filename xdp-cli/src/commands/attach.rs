@@ -26,7 +26,7 @@ use crate::datapath::host::serving::{self, Host};
 use crate::event::What;
 use crate::judgement::reach::Warning;
 use crate::notation::{counted, plain, word};
-use crate::ruleset::{RuleAction, Ruleset};
+use crate::ruleset::{RuleAction, Ruleset, services};
 
 /// The directory in which configurations are looked for.
 const ETC: &str = "/etc/xdpctl";
@@ -429,7 +429,8 @@ pub fn say_sent_back(
         .iter()
         .any(|it| matches!(it.action, RuleAction::Bounce { .. } | RuleAction::SynCookie));
     let answers = ruleset.domains.iter().any(|list| list.action.answers());
-    if !bounces && !answers && !ruleset.services_send_back() {
+    let serves = services::send_back(&ruleset.service_settings, &ruleset.services);
+    if !bounces && !answers && !serves {
         return;
     }
     let others = Interface::all().unwrap_or_default();

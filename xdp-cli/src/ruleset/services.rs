@@ -47,6 +47,21 @@ impl Default for Settings {
     }
 }
 
+/// Whether services send frames out of the interface that these came in by: to a fixed MAC address, or as answers
+/// to clients.
+pub fn send_back(settings: &Settings, services: &[Service]) -> bool {
+    services.iter().any(|service| {
+        let is_tunnel = matches!(service.mode, Mode::Ipip | Mode::Gue { .. });
+        let has_fixed_hop = service.backends.iter().any(|backend| {
+            matches!(backend.next_hop.unwrap_or(settings.next_hop), NextHop::Mac(_))
+        });
+        has_fixed_hop
+            || is_tunnel && service.too_big == TooBig::Icmp
+            || service.no_backend == NoBackend::Reject
+            || service.echo == Echo::Reply
+    })
+}
+
 /// Which connections get an entry in the connection table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tracking {
