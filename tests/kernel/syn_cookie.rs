@@ -257,6 +257,11 @@ fn only_this_hosts_addresses_are_answered() {
     bench.xdpctl(["reload", JUDGED]).success();
     assert_eq!(told_of(&bench, ["192.0.2.77"]), [ANSWERED]);
     bench.xdpctl(["status", JUDGED]).success();
+    // To a rule for one address, others are none of its business.
+    let to_one = format!("destination      = \"{HOST}\"");
+    bench.attach(&ALL.replace("over             = \"1/h\"", &to_one));
+    bench.lab().ip("dut", ["address", "add", "192.0.2.78/24", "dev", JUDGED]);
+    bench.xdpctl(["status", JUDGED]).success();
 }
 
 /// Every connection is opened while forged SYNs come as fast as one thread sends them.

@@ -11,6 +11,7 @@ pub mod name_index;
 pub mod service_keys;
 pub mod services;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -288,6 +289,13 @@ impl Matches {
         self.vlan.is_some() || self.not.vlan.is_some()
     }
 
+    /// Whether a packet to that address may match.
+    pub fn admits(&self, destination: IpAddr) -> bool {
+        let holds = |prefixes: &Prefixes| prefixes.contain(destination);
+        self.destination.as_ref().is_none_or(holds)
+            && !self.not.destination.as_ref().is_some_and(holds)
+    }
+
     /// Whether only a frame with an Ethernet header can match.
     pub const fn asks_ethernet(&self) -> bool {
         matches!(self.vlan, Some(Vlan::Ids(_)))
@@ -352,6 +360,22 @@ impl Fragment {
 pub struct Prefixes {
     pub v4: Vec<Prefix<u32>>,
     pub v6: Vec<Prefix<u128>>,
+}
+
+impl Prefixes {
+    /// Whether an address is in one of them.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => self
+                .v4
+                .iter()
+                .any(|it| (u32::from(ip) ^ it.address).leading_zeros() >= u32::from(it.length)),
+            IpAddr::V6(ip) => self
+                .v6
+                .iter()
+                .any(|it| (u128::from(ip) ^ it.address).leading_zeros() >= u32::from(it.length)),
+        }
+    }
 }
 
 /// A rule's condition on the protocol.
@@ -465,6 +489,23 @@ mod tests {
             ordered.iter().map(|it| (it.address, it.length)).collect::<Vec<_>>(),
             [(8, 29), (8, 31), (9, 32)]
         );
+    }
+
+    #[test]
+    fn an_address_is_admitted_by_prefixes_of_its_family() {
+        let prefixes = Prefixes {
+            v4: vec![Prefix { address: 0xc000_0200, length: 24 }],
+            v6: vec![Prefix { address: 0, length: 0 }],
+        };
+        let of = |destination: Option<&Prefixes>, not: Option<&Prefixes>| {
+            let not = Excluded { destination: not.cloned(), ..Excluded::default() };
+            let matches = Matches { destination: destination.cloned(), not, ..Matches::default() };
+            ["192.0.2.255", "192.0.3.0", "::1"].map(|it| matches.admits(it.parse().unwrap()))
+        };
+        assert_eq!(of(None, None), [true; 3]);
+        assert_eq!(of(Some(&prefixes), None), [true, false, true]);
+        assert_eq!(of(None, Some(&prefixes)), [false, true, false]);
+        assert_eq!(of(Some(&prefixes), Some(&prefixes)), [false; 3]);
     }
 
     /// Counts come from the kernel, where anybody with privilege may have written them.

@@ -94,8 +94,8 @@ impl Sockets for InForce<'_> {
             protocol: packet.protocol as u8,
             length: 0,
         };
-        // What this host does not forward, and is not for it, the kernel's stack drops: so nothing gets by here that
-        // another host could be reached by.
+        // What this host does not forward, and is not for it, the kernel's stack drops. At a port of a bridge, that is
+        // not so: what the bridge hands on to others is judged as if it were this host's.
         way.ends_here(self.ctx)
     }
 

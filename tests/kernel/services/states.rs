@@ -113,7 +113,6 @@ fn what_is_not_there_is_told() {
         (&["backend", IN, "web", "b3", "up"], 1, "it has: b1, b2"),
         (&["backend", IN, "web", "b1", "off"], 2, "possible values: up, drain, down, auto"),
         (&["backend", IN, "web", "b1", "auto", "--for", "5s"], 2, "'--for <TIME>' cannot be used"),
-        (&["backend", IN, "web", "b1", "auto", "--note", "x"], 2, "'--note <TEXT>' cannot be used"),
         (&["services", IN, "wob"], 1, "there are: web"),
         (&["services", IN, "--up", "wob"], 1, "there are: web"),
         (&["services", "lo"], 1, "not attached"),

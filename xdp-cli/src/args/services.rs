@@ -68,17 +68,10 @@ pub struct Backend {
 impl Backend {
     /// What is said together and means nothing.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
-        match (self.state, self.life, &self.note) {
-            (BackendState::Auto, Some(_), _) => Some(
-                "the argument '--for <TIME>' cannot be used with the state 'auto', which holds until something \
-                 else is said",
-            ),
-            (BackendState::Auto, None, Some(_)) => Some(
-                "the argument '--note <TEXT>' cannot be used with the state 'auto': a note is about what a \
-                 command says, and 'auto' takes that back",
-            ),
-            _ => None,
-        }
+        (self.state == BackendState::Auto && self.life.is_some()).then_some(
+            "the argument '--for <TIME>' cannot be used with the state 'auto', which holds until something else is \
+             said",
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Failure, Session, told};
 use crate::args::{Backend, BackendState};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::attachments::Attachments;
-use crate::datapath::attached::services::{Remark, Remarks, Says, command_of, read, say};
+use crate::datapath::attached::services::{Remark, Remarks, Says, command_of, say, state};
 use crate::datapath::maps::states::By;
 use crate::event::What;
 use crate::notation::{duration, plain, word};
@@ -16,7 +16,7 @@ use crate::served::SaidBy;
 
 /// Says whether a backend gets packets.
 pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
-    let state = match args.state {
+    let wanted = match args.state {
         BackendState::Up => Some(State::Up),
         BackendState::Drain => Some(State::Drain),
         BackendState::Down => Some(State::Down),
@@ -26,12 +26,12 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
     let (name, ifindex, unkept, elsewhere) = session.locked(|namespace| {
         let attached = namespace.attachments()?;
         let attachment = attached.require_here(&args.interface)?;
-        say(attachment, which, By::Command, Says { state, life: args.life })?;
+        say(attachment, which, By::Command, Says { state: wanted, life: args.life })?;
         // It is in force: whatever fails now is no reason to say that it is not.
         let directory = namespace.state_directory(attachment.key());
-        let remark = state.map(|_| Remark { text: args.note.clone(), at: SystemTime::now() });
+        let remark = wanted.map(|_| Remark { text: args.note.clone(), at: SystemTime::now() });
         let kept = Remarks::read(&directory).set(&directory, which, remark);
-        let elsewhere = elsewhere(&attached, attachment, which, state);
+        let elsewhere = elsewhere(&attached, attachment, which, wanted);
         Ok((attachment.name(), attachment.ifindex(), kept.err(), elsewhere))
     })?;
     let for_seconds = args.life.map(|life| life.as_secs());
@@ -52,6 +52,15 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
             error.hint.as_deref(),
         );
     }
+    if args.state == BackendState::Auto && args.note.is_some() {
+        session.reporter.note(
+            "the note is for `xdpctl monitor` alone: nothing that a command said is left to have one",
+            None,
+        );
+    }
+    let for_so_long = args.life.map_or_else(String::new, |it| {
+        format!(" --for {}", word(&humantime::format_duration(it).to_string()))
+    });
     for (other, state) in elsewhere {
         let (service, backend) = (word(&args.service), word(&args.backend));
         session.reporter.note(
@@ -62,7 +71,7 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
                 plain(&args.backend)
             ),
             Some(&format!(
-                "`xdpctl backend {} {service} {backend} {}` says it there",
+                "`xdpctl backend {} {service} {backend} {}{for_so_long}` says it there",
                 word(&other),
                 args.state.as_str()
             )),
@@ -82,25 +91,23 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
 fn elsewhere(
     attached: &Attachments,
     here: &Attachment,
-    (service, backend): (&str, &str),
+    which: (&str, &str),
     wanted: Option<State>,
 ) -> Vec<(String, &'static str)> {
-    let others = attached.iter().filter(|other| other.key() != here.key());
+    let others = attached.iter().filter(|it| it.key() != here.key() && it.stranded().is_none());
     let differing = others.filter_map(|other| {
         // What cannot be read is no reason to say anything.
-        let (_, services) = read(other).ok()?;
-        let service = services.into_iter().find(|it| it.name == service)?;
-        let found = service.backends.into_iter().find(|it| it.name == backend)?;
+        let (found, by) = state(other, which).ok()??;
         let differs = match wanted {
-            Some(wanted) => found.state != wanted,
-            None => found.by == SaidBy::Command,
+            Some(wanted) => found != wanted,
+            None => by == SaidBy::Command,
         };
-        let state = match found.state {
+        let found = match found {
             State::Up => "up",
             State::Drain => "drain",
             State::Down => "down",
         };
-        differs.then(|| (other.name(), state))
+        differs.then(|| (other.name(), found))
     });
     differing.collect()
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Failure, Session};
-use crate::agent::health::report;
+use crate::agent::health::report::{self, Word};
 use crate::args::Services;
 use crate::datapath::attached::services::{Remarks, read};
 use crate::datapath::error::Error;
@@ -79,12 +79,18 @@ fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<()
             let note = |service: &str, backend: &str| remarks.get(service, backend)?.text.clone();
             let checked = |service: &str, backend: &Backend| {
                 let found = report.as_ref()?.of(service, &backend.name)?;
-                // Another address under the same name is another backend.
-                (found.place.ip() == backend.address).then(|| Checked {
+                // Another address under the same name is another backend. Through a service, the place is the service's.
+                let address = found.address.unwrap_or_else(|| found.place.ip());
+                (address == backend.address).then(|| Checked {
                     is_up: found.is_up,
                     since: found.since.map(|it| UNIX_EPOCH + Duration::from_millis(it)),
                     rtt_ms: found.last.as_ref().map(|last| last.rtt_ms),
-                    message: found.last.as_ref().and_then(|last| last.message.clone()),
+                    // Why a check could not be made is not why the backend is down.
+                    message: found
+                        .last
+                        .as_ref()
+                        .filter(|last| last.result == Word::Failed)
+                        .and_then(|last| last.message.clone()),
                 })
             };
             Service::new(service, written, note, checked)

@@ -1,5 +1,6 @@
 //! `xdpctl status`.
 
+use std::cell::LazyCell;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,7 @@ use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::{dynamic, sent};
 use crate::image::metadata::{Counted, Kind, Metadata};
 use crate::notation::{counted, duration, millis, plain, word};
+use crate::ruleset::{RuleAction, Ruleset};
 use crate::views::status::{EntryCounts, Link, Redirect, Replies, Status, json, text};
 
 /// Shows what is attached. Returns exit status 1 if something is wrong. It is no error if nothing
@@ -70,13 +72,19 @@ pub(super) fn of(
     asked: &mut Asked,
 ) -> Status {
     let mut status = view(attachment, carriers, outcomes);
+    // Read once, and only if something needs it: it may be long. That it is not kept any more is told elsewhere.
+    let kept = LazyCell::new(|| {
+        let in_force = attachment.in_force()?;
+        namespace.kept_ruleset(attachment.key(), in_force).ok().flatten()
+    });
+    let ruleset = || kept.as_ref().map(|kept| &kept.ruleset);
     status.problems.extend(of_services(attachment));
-    status.problems.extend(not_checked(namespace, attachment));
-    status.problems.extend(of_new_addresses(namespace, attachment));
+    status.problems.extend(not_checked(namespace, attachment, &ruleset));
+    status.problems.extend(of_new_addresses(attachment, &ruleset));
     status.problems.extend(of_replies(attachment));
     status.problems.extend(not_caught(attachment));
     status.problems.extend(without_cookies(attachment));
-    status.problems.extend(of_unanswered_addresses(attachment));
+    status.problems.extend(of_unanswered_addresses(attachment, &ruleset));
     status.problems.extend(since_loaded(namespace, attachment, asked));
     status.problems.extend(missing_pins(attachment));
     status
@@ -97,13 +105,22 @@ fn answers_syns(metadata: &Metadata) -> Option<&Counted> {
 }
 
 /// Addresses of this host that rules that answer SYNs do not know of.
-fn of_unanswered_addresses(attachment: &Attachment) -> Option<String> {
+fn of_unanswered_addresses<'a>(
+    attachment: &Attachment,
+    ruleset: &dyn Fn() -> Option<&'a Ruleset>,
+) -> Option<String> {
     let in_force = attachment.in_force()?;
-    let rule = answers_syns(&in_force.metadata)?;
+    answers_syns(&in_force.metadata)?;
     let known = &in_force.metadata.own;
     let now = addresses::all().ok()?;
-    let mut new = now.iter().map(|it| it.ip).filter(|ip| !known.contains(ip));
-    let address = new.find(|ip| !serving::is_own(*ip))?;
+    let new = now.iter().map(|it| it.ip);
+    let new: Vec<_> = new.filter(|ip| !known.contains(ip) && !serving::is_own(*ip)).collect();
+    if new.is_empty() {
+        return None;
+    }
+    let rules = ruleset()?.rules.iter().filter(|it| it.action == RuleAction::SynCookie);
+    let mut pairs = rules.flat_map(|rule| new.iter().map(move |address| (rule, address)));
+    let (rule, address) = pairs.find(|(rule, address)| rule.matches.admits(**address))?;
     Some(format!(
         "this host has got {address} since the ruleset was loaded: SYNs to it that rule \"{}\" decides about go \
          to the kernel without a SYN cookie; `xdpctl reload {}` takes it over",
@@ -218,14 +235,16 @@ fn of_services(attachment: &Attachment) -> Vec<String> {
 }
 
 /// That nobody checks the backends of services, though the configuration says how.
-fn not_checked(namespace: &Namespace, attachment: &Attachment) -> Option<String> {
-    let in_force = attachment.in_force().filter(|it| !it.metadata.backends.is_empty())?;
-    // That it is not kept any more is told elsewhere.
-    let kept = namespace.kept_ruleset(attachment.key(), in_force).ok().flatten()?;
+fn not_checked<'a>(
+    namespace: &Namespace,
+    attachment: &Attachment,
+    ruleset: &dyn Fn() -> Option<&'a Ruleset>,
+) -> Option<String> {
+    let in_force = attachment.in_force().filter(|it| it.metadata.is_checked)?;
     let directory = namespace.notes_directory(attachment.key()).ok().flatten();
     let report = directory.and_then(|directory| report::read(&directory).ok().flatten());
     let (loaded, now) = (in_force.metadata.loaded_at, millis(SystemTime::now()));
-    let unchecked = report::unchecked(&kept.ruleset, report.as_ref(), loaded, now);
+    let unchecked = report::unchecked(ruleset()?, report.as_ref(), loaded, now);
     let longest = unchecked.iter().max_by_key(|it| it.age)?;
     let named = unchecked.iter().take(NAMED).map(|it| format!("\"{}\"", plain(&it.service)));
     let mut services = named.collect::<Vec<_>>().join(", ");
@@ -245,16 +264,17 @@ fn not_checked(namespace: &Namespace, attachment: &Attachment) -> Option<String>
 }
 
 /// Addresses of this host that services do not know of.
-fn of_new_addresses(namespace: &Namespace, attachment: &Attachment) -> Option<String> {
+fn of_new_addresses<'a>(
+    attachment: &Attachment,
+    ruleset: &dyn Fn() -> Option<&'a Ruleset>,
+) -> Option<String> {
     let in_force = attachment.in_force().filter(|it| !it.metadata.backends.is_empty())?;
     let known = &in_force.metadata.own;
     let now = addresses::all().ok()?;
-    if now.iter().all(|address| known.contains(&address.ip)) {
+    if addresses::for_others(&now).iter().all(|address| known.contains(address)) {
         return None;
     }
-    // That it is not kept any more is told elsewhere.
-    let kept = namespace.kept_ruleset(attachment.key(), in_force).ok().flatten()?;
-    let (address, service) = serving::unknown_address(&kept.ruleset, known, &now)?;
+    let (address, service) = serving::unknown_address(ruleset()?, known, &now)?;
     Some(format!(
         "this host has got {address} since the ruleset was loaded: what backends of service \"{}\" answer \
          there is taken for replies to clients, so checks from it fail; `xdpctl reload {}` takes it over",

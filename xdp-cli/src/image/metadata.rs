@@ -55,6 +55,8 @@ pub struct Metadata {
     pub passes_replies: bool,
     /// Whether these ports count also where it is known what the interface has sent.
     pub replies_by_port: bool,
+    /// Whether the configuration says of some service how its backends are checked.
+    pub is_checked: bool,
     /// What the keys for names and services are drawn from.
     pub seed: Seed,
 }

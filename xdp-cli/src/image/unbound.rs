@@ -45,6 +45,7 @@ impl Metadata {
             reply_ports: ruleset.policy.asks_by_port().then_some(USUAL_PORTS).into_iter().collect(),
             passes_replies: ruleset.policy.asks_replies(),
             replies_by_port: ruleset.policy.always_asks_by_port(),
+            is_checked: ruleset.services.iter().any(|service| service.check.is_some()),
             redirects,
             vlan_rules: ruleset.rules.iter().any(|rule| rule.matches.names_vlan()),
             seed: Seed::default(),

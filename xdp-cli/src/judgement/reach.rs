@@ -27,8 +27,8 @@ const ACK: u8 = 0x10;
 /// Lengths of IPv4 packets with a TCP header alone, with the options that Linux sends: timestamps, or in a SYN
 /// those and three more. A header without options is in each list that is made of these.
 const HEADERS: [u16; 2] = [52, 60];
-/// Likewise with data: a keystroke, a line, a screen, and all that Ethernet takes.
-const WITH_DATA: [u16; 5] = [88, 200, 576, 1280, ETHERNET_MTU];
+/// Likewise with data: a keystroke, a line, a screen. There are as long ones as the interface takes, too.
+const WITH_DATA: [u16; 4] = [88, 200, 576, 1280];
 const ETHERNET_MTU: u16 = 1500;
 /// The code points of OpenSSH's defaults beside 0 (IPQoS in ssh_config(5)): LE, CS1, AF21, EF, and what
 /// "lowdelay" and "throughput" of old versions are now.
@@ -180,7 +180,9 @@ impl Ground<'_> {
             let fits = |length: &u16| u32::from(*length) <= self.mtu;
             lengths.extend(longer.iter().map(|length| length + beside_v4).filter(fits));
             if flags & PSH != 0 {
-                lengths.extend(u16::try_from(self.mtu).ok().filter(|mtu| *mtu < ETHERNET_MTU));
+                // The peer's MTU may be less than the interface's: it is hardly ever more than Ethernet's.
+                let longest = u16::try_from(self.mtu).unwrap_or(u16::MAX);
+                lengths.extend([longest, longest.min(ETHERNET_MTU)]);
             }
         }
         let mut code_points = vec![0];
@@ -576,6 +578,21 @@ mod tests {
         }
         let v6 = Ruled::by(&rule("length = 80\ntcp_flags = \"syn,!ack\""));
         assert!(v6.cut("[2001:db8::7]:50000", "[2001:db8::1]:22", None).is_some());
+        // As long as the interface takes, and as Ethernet does.
+        for (mtu, length, is_cut) in [
+            (1500, "1400-1500", true),
+            (9000, "1450-1500", true),
+            (9000, "8900-9000", true),
+            (1500, "1501-9000", false),
+        ] {
+            let ruled = Ruled::by(&rule(&format!("length = \"{length}\"")));
+            let entries = RunTimeEntries::default();
+            let ground = Ground { mtu, ..ruled.ground(&entries, LinkType::Ethernet) };
+            for [peer, own] in [[PEER, OWN], ["[2001:db8::7]:50000", "[2001:db8::1]:22"]] {
+                let (peer, own) = (peer.parse().unwrap(), own.parse().unwrap());
+                assert_eq!(ground.cuts(peer, own, None).is_some(), is_cut, "{peer} {mtu} {length}");
+            }
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub enum Outcome {
     /// It cannot be answered in its place, see [`is_answerable`](crate::packet::syn_ack::is_answerable).
     Odd = 4,
     /// This host had no such address when the ruleset was put in force, and forwards it nowhere: the kernel's stack
-    /// knows whether it has got the address since, and drops what is for others.
+    /// knows whether it has got the address since, and drops what is for others, unless a bridge takes it to them.
     UnknownAddress = 5,
 }
 

@@ -79,6 +79,8 @@ struct Watched {
     count: Count,
     since: Option<SystemTime>,
     last: Option<Last>,
+    /// What the one before was told last: this process may not have checked it yet.
+    before: Option<Last>,
     checks: u32,
 }
 
@@ -105,7 +107,8 @@ impl<F: Found> Keeper<F> {
             for place in &watched.places {
                 let key = (place.clone(), service.clone(), backend.clone());
                 let (is_up, since) = (watched.count.is_up(), watched.since);
-                known.insert(key, Known { address: *address, is_up, since });
+                let last = watched.last().cloned();
+                known.insert(key, Known { address: *address, is_up, since, last });
             }
         }
         for Planned { key, before: report, .. } in &all {
@@ -117,6 +120,7 @@ impl<F: Found> Keeper<F> {
                     address: it.address.unwrap_or(it.place.ip()),
                     is_up: it.is_up,
                     since,
+                    last: it.last.clone(),
                 });
             }
         }
@@ -280,6 +284,7 @@ struct Known {
     address: std::net::IpAddr,
     is_up: Option<bool>,
     since: Option<SystemTime>,
+    last: Option<Last>,
 }
 
 impl Watched {
@@ -290,9 +295,15 @@ impl Watched {
             count,
             since: known.and_then(|it| it.since),
             last: None,
+            before: known.and_then(|it| it.last.clone()),
             checks: 0,
             target,
         }
+    }
+
+    /// What the last check found, though it may have been another process's.
+    fn last(&self) -> Option<&Last> {
+        self.last.as_ref().or(self.before.as_ref())
     }
 
     fn checked(&self) -> Checked {
@@ -303,7 +314,7 @@ impl Watched {
             address: self.target.way.as_ref().map(|way| way.backend),
             is_up: self.count.is_up(),
             since: self.since.map(millis),
-            last: self.last.clone(),
+            last: self.last().cloned(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use xdp_common::filter::tracking::{self, DISREGARD_CHECKS, MOMENT_SHIFT, NOT_ALL_UP, Said};
-use xdp_common::lookup::services::State;
+use xdp_common::lookup::services::{Backend, State};
 use xdp_common::stats::counter::CounterId;
 
 use crate::datapath::attached::attachment::Attachment;
@@ -70,23 +70,9 @@ fn read_once(attachment: &Attachment, in_force: &InForce) -> io::Result<Vec<InKe
             .iter()
             .zip(&lines)
             .map(|(named, line)| {
-                let word = states.read(line.counter);
-                let state = match tracking::state(line, word, service_word, now) {
-                    0 => State::Up,
-                    1 => State::Drain,
-                    _ => State::Down,
-                };
-                let holds =
-                    |it: Word| it.said != Said::Nothing && (it.until == 0 || now < it.until);
+                let (state, by) = state_of(&states, line, service_word, now);
                 let (command, check) =
                     (states.said(line.counter, By::Command), states.said(line.counter, By::Check));
-                let by = if holds(command) {
-                    SaidBy::Command
-                } else if line.state != State::Up as u8 || !holds(check) {
-                    SaidBy::File
-                } else {
-                    SaidBy::Health
-                };
                 let until = match by {
                     SaidBy::Command => command.until,
                     SaidBy::Health => check.until,
@@ -99,7 +85,7 @@ fn read_once(attachment: &Attachment, in_force: &InForce) -> io::Result<Vec<InKe
                     state,
                     by,
                     left,
-                    check: holds(check).then_some(check.said == Said::Up),
+                    check: holds(check, now).then_some(check.said == Said::Up),
                     places: of.get(&line.counter).copied().unwrap_or_default(),
                     connections: connections.get(&line.counter).copied().unwrap_or_default(),
                 }
@@ -119,6 +105,54 @@ fn read_once(attachment: &Attachment, in_force: &InForce) -> io::Result<Vec<InKe
         });
     }
     Ok(services)
+}
+
+/// Whether what was said holds.
+fn holds(it: Word, now: u64) -> bool {
+    it.said != Said::Nothing && (it.until == 0 || now < it.until)
+}
+
+/// The state of a backend, and who says so.
+fn state_of(states: &States, line: &Backend, service: u64, now: u64) -> (State, SaidBy) {
+    let state = match tracking::state(line, states.read(line.counter), service, now) {
+        0 => State::Up,
+        1 => State::Drain,
+        _ => State::Down,
+    };
+    let by = if holds(states.said(line.counter, By::Command), now) {
+        SaidBy::Command
+    } else if line.state != State::Up as u8 || !holds(states.said(line.counter, By::Check), now) {
+        SaidBy::File
+    } else {
+        SaidBy::Health
+    };
+    (state, by)
+}
+
+/// The state of one backend, and who says so; `None` where there is none of that name. Neither counters nor
+/// connections are read, which takes long where there are many.
+///
+/// # Errors
+///
+/// Where the kernel refuses to read it.
+pub fn state(
+    attachment: &Attachment,
+    (service, backend): (&str, &str),
+) -> Result<Option<(State, SaidBy)>> {
+    let in_force = attachment.in_force_now()?;
+    let Ok((service, backend)) = find(&in_force, "", service, backend) else { return Ok(None) };
+    let (maps, _) = attachment.readable()?;
+    let read = || -> io::Result<Option<(State, SaidBy)>> {
+        let Some(image) = Mapped::in_force(&maps.ruleset)? else { return Ok(None) };
+        let Some(front) = fronts(&image).into_iter().find(|it| it.counter == service) else {
+            return Ok(None);
+        };
+        let lines = backends(&image, &front);
+        let Some(line) = lines.iter().find(|it| it.counter == backend) else { return Ok(None) };
+        let states = States::open(maps)?;
+        Ok(Some(state_of(&states, line, states.read(service), states::now()?)))
+    };
+    read().context("read the state of a backend")
 }
 
 /// What is said of a backend.

@@ -162,6 +162,7 @@ pub fn prepare(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<Prepared
         },
         passes_replies: ruleset.policy.asks_replies(),
         replies_by_port: ruleset.policy.always_asks_by_port(),
+        is_checked: ruleset.services.iter().any(|service| service.check.is_some()),
         seed: Seed::random(),
     };
     let image = Image::build_after(ruleset, generation, &metadata, &context.tables)

@@ -201,6 +201,7 @@ fn compile(
         reply_ports: Vec::new(),
         passes_replies: false,
         replies_by_port: false,
+        is_checked: false,
         backends: Vec::new(),
         seed: Seed::default(),
     };

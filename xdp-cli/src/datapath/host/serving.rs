@@ -141,15 +141,13 @@ pub fn unknown_address<'a>(
     known: &[IpAddr],
     now: &[Address],
 ) -> Option<(IpAddr, &'a Service)> {
-    let usual = ruleset.service_settings.next_hop;
+    // Replies go on by what holds for all services, whatever their backends' own next hops are.
+    let is_fixed = ruleset.service_settings.next_hop != NextHop::Route;
     let new = now.iter().map(|it| it.ip).filter(|ip| !known.contains(ip) && !is_own(*ip));
     let mut pairs = new.flat_map(|ip| ruleset.services.iter().map(move |service| (ip, service)));
     pairs.find(|(ip, service)| {
-        let is_taken = |backend: &Backend| {
-            let is_fixed = backend.next_hop.unwrap_or(usual) != NextHop::Route;
-            is_fixed && backend.address.is_ipv6() == ip.is_ipv6()
-        };
-        service.mode == Mode::Nat && service.backends.iter().any(is_taken)
+        let is_taken = |backend: &Backend| backend.address.is_ipv6() == ip.is_ipv6();
+        is_fixed && service.mode == Mode::Nat && service.backends.iter().any(is_taken)
     })
 }
 
@@ -348,17 +346,19 @@ mod tests {
     #[test]
     fn an_address_that_came_later() {
         let known = [IpAddr::from([10, 0, 0, 254])];
-        let found = |service: &str, backend: &str, now: &[(&str, u8)]| {
-            let ruleset = ruleset(service, &format!("address = \"10.0.0.1\"\n{backend}"));
+        let found = |service: &str, next_hop: NextHop, now: &[(&str, u8)]| {
+            let own = "address = \"10.0.0.1\"\nnext_hop = \"02:00:00:00:00:02\"";
+            let mut ruleset = ruleset(service, own);
+            ruleset.service_settings.next_hop = next_hop;
             let found = unknown_address(&ruleset, &known, &host(now).addresses);
             found.map(|(ip, service)| format!("{ip} {}", service.name))
         };
-        let fixed = "next_hop = \"02:00:00:00:00:01\"";
+        let fixed = NextHop::Mac([2, 0, 0, 0, 0, 1]);
         let new = ("10.0.0.253", 24);
         assert_eq!(found(NAT, fixed, &[NET, new]).unwrap(), "10.0.0.253 web");
         assert_eq!(found(NAT, fixed, &[NET]), None);
         assert_eq!(found(NAT, fixed, &[NET, ("127.0.0.2", 8), ("2001:db8::1", 64)]), None);
-        assert_eq!(found(NAT, "", &[NET, new]), None);
+        assert_eq!(found(NAT, NextHop::Route, &[NET, new]), None);
         assert_eq!(found(DSR, fixed, &[NET, new]), None);
     }
 

@@ -283,8 +283,13 @@ fn restarts() {
     let report = run.report("eth0");
     let mut run = Run { now: 2000, ..Run::new() };
     let all = vec![Planned { before: Some(report), ..run.noted.planned("eth0", &targets) }];
+    let last = |report: &Report| report.of("web", "b2").and_then(|it| it.last.clone());
+    let before = last(all[0].before.as_ref().unwrap());
     assert_eq!(run.plan(all).len(), 2);
     assert_eq!(run.noted.take(), Vec::<String>::new());
+    // Nobody has checked it since: what the process before has found last is kept.
+    assert!(before.is_some());
+    assert_eq!(last(&run.report("eth0")), before);
     assert_eq!(run.checks(0, "-+-++"), []);
     assert_eq!(run.noted.take(), ["eth0 web b1 up"]);
     // What would end by itself meanwhile is kept up.
