@@ -10,7 +10,7 @@ use xdp_common::filter::services::{self, Work};
 use xdp_common::filter::tracking::{
     self, AGE_BITS, Beside, Choice, FIRST_MOMENT, IDS, MOMENT_SHIFT, SECOND_MOMENT, Said,
 };
-use xdp_common::image::{LINE_WORDS, Line, Lines, flag};
+use xdp_common::image::{LINE_WORDS, Line, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin};
 use xdp_common::packet::LinkType;
 use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
@@ -267,7 +267,7 @@ impl Fast {
 /// What `xdp-ebpf/src/fast_path.rs` finds; `None` where the longer way is gone.
 fn fast(image: &Image, memory: &Memory, scratch: &Scratch) -> Option<Fast> {
     let (header, packet) = (image.header(), &scratch.packet);
-    if !header.has(flag::FAST_PATH) || !fast_path::is_usual(packet) {
+    if !fast_path::is_usual(packet) {
         return None;
     }
     if scratch.onward & services::asked::DESTINATION == 0 {

@@ -190,8 +190,6 @@ pub mod flag {
     pub const SYN_COOKIES: u32 = 1 << 28;
     /// Checks of backends ask for echoes inside of other packets, where it is not noted that they were sent.
     pub const ECHOES_OF_CHECKS: u32 = 1 << 29;
-    /// Some backend of a service has a fixed next hop, so that its packets may take the fast path.
-    pub const FAST_PATH: u32 = 1 << 30;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.

@@ -1,5 +1,6 @@
 //! The program that the filter goes on with where there are services: it sends most of their packets to where
-//! they go, all in one. Whatever is not usual is left to [`crate::services`], as the packet came.
+//! they go, all in one. Whatever is not usual is left to [`crate::services`], as the packet came: what has no backend or
+//! no next hop, is too big, or whose time to live is over, too.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
@@ -8,12 +9,12 @@ use xdp_common::filter::effect::Decision;
 use xdp_common::filter::fast_path::{self, Forwarded, is_usual};
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve::{overhead, rewrite};
-use xdp_common::filter::services::{Serving, Work, asked};
+use xdp_common::filter::services::{Found, Serving, Work, asked};
 use xdp_common::filter::tracking::By;
-use xdp_common::image::{Header, flag};
+use xdp_common::image::Header;
 use xdp_common::lookup::services::{Lost, Mode};
 use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, WindowMut, translate};
-use xdp_common::packet::{Packet, Window};
+use xdp_common::packet::{Network, Packet, Window};
 use xdp_common::stages;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::verifier::launder;
@@ -22,8 +23,8 @@ use crate::capture;
 use crate::exit::{count, exit, this_cpu};
 use crate::frame::Writable;
 use crate::image::Merged;
-use crate::next_hop::came_by;
-use crate::serve::{DROP, SEND_BACK};
+use crate::next_hop::{self, Way, came_by};
+use crate::serve::{DROP, SEND_BACK, SEND_ON};
 use crate::services::InForce;
 use crate::stages::{broken, go_on, same_image};
 
@@ -36,7 +37,7 @@ pub fn xdpctl_fast(ctx: XdpContext) -> u32 {
     let header = image.header();
     let Scratch { packet, serving, effect, onward, length, .. } = &mut cpu.scratch;
     let mut served = None;
-    if header.has(flag::FAST_PATH) && is_usual(packet) {
+    if is_usual(packet) {
         let bytes = u64::from(*length);
         let image = Merged(image);
         served = if *onward & asked::DESTINATION != 0 {
@@ -49,8 +50,6 @@ pub fn xdpctl_fast(ctx: XdpContext) -> u32 {
         go_on::<{ stages::SERVICES }>(&ctx);
         return broken(launder(cpu));
     };
-    serving.lost = u32::MAX;
-    serving.to = came_by(&ctx);
     effect.decision = decision;
     let action = exit(launder(cpu));
     capture::show(&ctx);
@@ -75,23 +74,32 @@ fn forward(
     if front.mode != Mode::L2dsr as u8 && front.mtu != 0 && length > front.mtu.into() {
         return None;
     }
+    if backend.has_mac == 0 {
+        let way = Way {
+            is_v6: backend.is_v6 != 0,
+            source: packet.source,
+            destination: backend.address,
+            protocol: packet.protocol as u8,
+            length,
+        };
+        ask(ctx, header, packet, &way, serving)?;
+    }
     let mut frame = Writable::new(ctx);
     let rewritten = rewrite(&mut frame, header, packet, front, backend, flow);
     if rewritten == Some(false) {
         return None;
     }
-    let sent = rewritten.and_then(|_| send_back(&mut frame, &backend.mac));
+    let mac = (backend.has_mac != 0).then_some(&backend.mac);
+    let sent = rewritten.and_then(|_| send(ctx, &mut frame, mac, serving));
     serving.work = Work::Forward as u32;
     serving.by = By::Hash as u32;
     serving.is_new = is_new;
-    (serving.service, serving.backend_counter) =
-        (CounterId(front.counter), CounterId(backend.counter));
-    count(CounterId(front.counter), bytes);
-    count(CounterId(backend.counter), bytes);
+    let counters = [front.counter, backend.counter, front.losses].map(CounterId);
+    let decision = conclude(counters, sent, serving, bytes);
     if is_new != 0 {
         count(CounterId(front.losses.wrapping_add(Lost::New as u32)), bytes);
     }
-    Some(sent.unwrap_or(DROP))
+    Some(decision)
 }
 
 /// Sends a backend's reply to its client. `None` as above.
@@ -105,6 +113,16 @@ fn give_back(
     bytes: u64,
 ) -> Option<Decision> {
     let origin = fast_path::give_back(image, header, packet)?;
+    if origin.has_mac == 0 {
+        let way = Way {
+            is_v6: packet.network == Network::IPV6,
+            source: origin.address,
+            destination: packet.destination,
+            protocol: packet.protocol as u8,
+            length: packet.parts.end.wrapping_sub(packet.parts.l3),
+        };
+        ask(ctx, header, packet, &way, serving)?;
+    }
     let to = Rewritten {
         side: Side::Source,
         address: origin.address,
@@ -115,19 +133,44 @@ fn give_back(
     if rewritten == Some(false) {
         return None;
     }
-    let sent = rewritten.and_then(|_| send_back(&mut frame, &origin.mac));
+    let mac = (origin.has_mac != 0).then_some(&origin.mac);
+    let sent = rewritten.and_then(|_| send(ctx, &mut frame, mac, serving));
     serving.work = Work::Return as u32;
-    let service = CounterId(origin.service_counter);
-    let backend = CounterId(origin.backend_counter);
-    (serving.service, serving.backend_counter) = (service, backend);
-    count(service, bytes);
-    count(backend, bytes);
-    Some(sent.unwrap_or(DROP))
+    let counters = [origin.service_counter, origin.backend_counter, origin.losses].map(CounterId);
+    Some(conclude(counters, sent, serving, bytes))
 }
 
-/// Writes a frame's addresses: to `mac`, from the one that it came to. `None` where it cannot be reached.
+/// Asks the kernel for the next hop, and leaves it in `serving`. `None` where the packet does not leave by an
+/// interface at once.
 #[inline(always)]
-fn send_back(frame: &mut Writable<'_>, mac: &[u8; 6]) -> Option<Decision> {
+fn ask(
+    ctx: &XdpContext,
+    header: &Header,
+    packet: &Packet,
+    way: &Way,
+    serving: &mut Serving,
+) -> Option<()> {
+    let hop = launder(&mut serving.hop);
+    way.ask(ctx, header, packet, hop);
+    let found = launder(hop).found;
+    (found == Found::Back as u32 || found == Found::On as u32).then_some(())
+}
+
+/// Sends a rewritten frame to `mac`, from the address that it came to; or where the kernel has said. `None` where it
+/// cannot be reached.
+#[inline(always)]
+fn send(
+    ctx: &XdpContext,
+    frame: &mut Writable<'_>,
+    mac: Option<&[u8; 6]>,
+    serving: &mut Serving,
+) -> Option<Found> {
+    let Some(mac) = mac else {
+        let hop = launder(&mut serving.hop);
+        serving.to = hop.interface;
+        return next_hop::leave(frame, hop);
+    };
+    serving.to = came_by(ctx);
     let [a, b, c, d, e, f] = *mac;
     let mut addresses = frame.window_mut::<12>(0)?;
     let (upper, lower) = (addresses.u32(0), addresses.u16(4));
@@ -135,5 +178,30 @@ fn send_back(frame: &mut Writable<'_>, mac: &[u8; 6]) -> Option<Decision> {
     addresses.put_u16(10, lower);
     addresses.put_u32(0, u32::from_be_bytes([a, b, c, d]));
     addresses.put_u16(4, u16::from_be_bytes([e, f]));
-    Some(SEND_BACK)
+    Some(Found::Back)
+}
+
+/// Counts a packet to a service and its backend, and says what becomes of it.
+#[inline(always)]
+fn conclude(
+    [service, backend, losses]: [CounterId; 3],
+    sent: Option<Found>,
+    serving: &mut Serving,
+    bytes: u64,
+) -> Decision {
+    (serving.service, serving.backend_counter) = (service, backend);
+    serving.lost = u32::MAX;
+    count(service, bytes);
+    count(backend, bytes);
+    match sent {
+        Some(Found::Back) => SEND_BACK,
+        Some(Found::On) => SEND_ON,
+        None => DROP,
+        // The interface is gone since it was found.
+        Some(_) => {
+            serving.lost = Lost::NoRoute as u32;
+            count(CounterId(losses.0.wrapping_add(serving.lost)), bytes);
+            DROP
+        }
+    }
 }

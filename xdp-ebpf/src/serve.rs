@@ -29,7 +29,7 @@ use crate::stages::{broken, go_on, is_other_image, same_image};
 const PASS: Decision = Decision::new(Verdict::Pass, Reason::Service);
 pub const DROP: Decision = Decision::new(Verdict::Drop, Reason::Service);
 pub const SEND_BACK: Decision = Decision::new(Verdict::Tx, Reason::Service);
-const SEND_ON: Decision = Decision::new(Verdict::Redirect, Reason::Service);
+pub const SEND_ON: Decision = Decision::new(Verdict::Redirect, Reason::Service);
 
 /// What becomes of a packet, and why not what was meant to.
 #[derive(Clone, Copy)]

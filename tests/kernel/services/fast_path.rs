@@ -20,11 +20,13 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
     };
     let l2dsr = "mode = \"l2dsr\"\nprotocol = \"udp\"\nport = 53";
     lab.attach(&format!(
-        "[services]\nnext_hop = \"{CLIENT_MAC}\"\n{}{}{}{}",
+        "[services]\nnext_hop = \"{CLIENT_MAC}\"\n{}{}{}{}{}{}",
         service("v4", NAT, &nat(80), &[(B1, &to_b1)]),
         service("v6", NAT6, &nat(80), &[(B1_V6, &to_b1)]),
         service("ports4", NAT, &nat(88), &[(B1, &format!("port = 8080\n{to_b1}"))]),
         service("dsr", NAT, l2dsr, &[(B1, &to_b1)]),
+        service("routed4", NAT, &nat(89), &[(B1, "next_hop = \"route\"")]),
+        service("routed6", NAT6, &nat(89), &[(B1_V6, "next_hop = \"route\"")]),
     ));
     let directory = lab.lab().pins("dut", lab.lab().ifindex("dut", IN));
     let programs = bpf::open_pin(&directory.join("STAGES")).expect("a pin");
@@ -33,8 +35,9 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
     }
     let (client, backend) = (lab.port("client"), lab.port("b1"));
     // What listens there answers nothing.
-    let _sockets = ["10.2.0.11:80", "[2001:db8:2::11]:80", "10.2.0.11:8080"].map(|address| {
-        let bind = || std::net::UdpSocket::bind(address).expect("a socket");
+    let ports = [(B1, 80), (B1_V6, 80), (B1, 8080), (B1, 89), (B1_V6, 89)];
+    let _sockets = ports.map(|at| {
+        let bind = || std::net::UdpSocket::bind(at).expect("a socket");
         lab.lab().namespace("b1").enter(bind)
     });
     type Change = fn(Frame) -> Frame;
@@ -52,6 +55,15 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
             let after = change(&after).source_mac(IN_MAC).destination_mac(B1_MAC);
             expect(&backend, &after.ttl(8));
         }
+    }
+    // By the kernel's routes, out of the same interface. Tagged, that would be the stack's.
+    for (before, after) in [
+        (udp4(CLIENT, NAT, 999, 89), udp4(CLIENT, B1, 999, 89)),
+        (tcp6(CLIENT6, NAT6, 999, 89).flags(RST), tcp6(CLIENT6, B1_V6, 999, 89).flags(RST)),
+    ] {
+        client.send(&from_client(before).payload(MARK).ttl(9).build());
+        let after = after.payload(MARK).source_mac(IN_MAC).destination_mac(B1_MAC);
+        expect(&backend, &after.ttl(8));
     }
     let bridged = from_client(udp4(CLIENT, NAT, 999, 53)).payload(MARK);
     client.send(&bridged.clone().ttl(9).build());

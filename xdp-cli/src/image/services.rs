@@ -119,11 +119,7 @@ pub fn write(
     for (service, counters) in services.iter().zip(counters) {
         backends.push(lines.next());
         for (backend, &counter) in service.backends.iter().zip(&counters.backends) {
-            let backend = backend_line(settings, backend, counter, counters.service);
-            if Backend::of(&backend).has_mac != 0 {
-                header.flags |= flag::FAST_PATH;
-            }
-            lines.push(backend);
+            lines.push(backend_line(settings, backend, counter, counters.service));
         }
     }
     directory(counters, &backends, header, lines);
@@ -152,9 +148,6 @@ pub fn write(
     }
     for (key, origin) in origins(settings, services, counters) {
         header.flags |= flag::SERVICE_REPLIES;
-        if origin.has_mac != 0 {
-            header.flags |= flag::FAST_PATH;
-        }
         replies.push((key, lines.push(origin.to_line())));
     }
     let services_ask =

@@ -2,7 +2,7 @@
 //! ([`serve`](crate::filter::serve), [`services`](crate::filter::services)).
 //!
 //! It is for a packet whose service has an entry for just that address, protocol and port, and takes every
-//! client; whose place in the table says the backend at once; and whose next hop is fixed. What is otherwise goes
+//! client, and whose place in the table says the backend at once. What is otherwise goes
 //! the longer way, and so far nothing was done with it. A packet that may take both is treated alike by both.
 
 use crate::filter::tracking::{self, Beside, Choice};
@@ -58,9 +58,6 @@ pub fn forward<'a, L: Lines, B: Beside>(
         return None;
     }
     let backend = Backend::of(lines.line(line)?);
-    if backend.has_mac == 0 {
-        return None;
-    }
     const SYN_ACK: u32 = 0x12;
     const SYN: u32 = 0x02;
     let is_new = packet.transport == Transport::TCP && packet.l4_octet & SYN_ACK == SYN;
@@ -79,6 +76,9 @@ pub fn give_back<'a, L: Lines>(
         return None;
     }
     let origin = Origin::of(lines.line(line)?);
-    let is_here = services::find_reply(lines, header, Key::own(packet))? != 0;
-    (origin.has_mac != 0 && !is_here).then_some(origin)
+    // Where the kernel is asked for the way, it says that a packet is to this host.
+    if origin.has_mac != 0 && services::find_reply(lines, header, Key::own(packet))? != 0 {
+        return None;
+    }
+    Some(origin)
 }
