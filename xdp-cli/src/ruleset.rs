@@ -292,7 +292,13 @@ impl Matches {
     /// Whether a packet to that address may match.
     pub fn admits(&self, destination: IpAddr) -> bool {
         let holds = |prefixes: &Prefixes| prefixes.contain(destination);
-        self.destination.as_ref().is_none_or(holds)
+        let is_of_family = |prefixes: &Prefixes| match destination {
+            IpAddr::V4(_) => !prefixes.v4.is_empty(),
+            IpAddr::V6(_) => !prefixes.v6.is_empty(),
+        };
+        // A packet's addresses are of one family.
+        self.source.as_ref().is_none_or(is_of_family)
+            && self.destination.as_ref().is_none_or(holds)
             && !self.not.destination.as_ref().is_some_and(holds)
     }
 
@@ -506,6 +512,10 @@ mod tests {
         assert_eq!(of(Some(&prefixes), None), [true, false, true]);
         assert_eq!(of(None, Some(&prefixes)), [false, true, false]);
         assert_eq!(of(Some(&prefixes), Some(&prefixes)), [false; 3]);
+        let only_v6 = Prefixes { v4: Vec::new(), ..prefixes };
+        let matches = Matches { source: Some(only_v6), ..Matches::default() };
+        let admitted = ["192.0.2.255", "::1"].map(|it| matches.admits(it.parse().unwrap()));
+        assert_eq!(admitted, [false, true]);
     }
 
     /// Counts come from the kernel, where anybody with privilege may have written them.

@@ -56,7 +56,7 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
             expect(&backend, &after.ttl(8));
         }
     }
-    // By the kernel's routes, out of the same interface. Tagged, that would be the stack's.
+    // By the kernel's routes, out of the same interface.
     for (before, after) in [
         (udp4(CLIENT, NAT, 999, 89), udp4(CLIENT, B1, 999, 89)),
         (tcp6(CLIENT6, NAT6, 999, 89).flags(RST), tcp6(CLIENT6, B1_V6, 999, 89).flags(RST)),

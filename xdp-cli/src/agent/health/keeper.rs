@@ -258,9 +258,10 @@ impl<F: Found> Keeper<F> {
         self.places.get(key)
     }
 
-    /// What was found of each backend.
+    /// What this process found of each backend.
     pub fn all(&self) -> impl Iterator<Item = (&Target, Checked)> {
-        self.watched.values().map(|watched| (&watched.target, watched.checked()))
+        let own = |it: &Watched| Checked { last: it.last.clone(), ..it.checked() };
+        self.watched.values().map(move |watched| (&watched.target, own(watched)))
     }
 
     /// Whether each backend has been decided, or was checked so often that it is never going to be:
