@@ -270,13 +270,14 @@ fn fast(image: &Image, memory: &Memory, scratch: &Scratch) -> Option<Fast> {
     if !fast_path::is_usual(packet) {
         return None;
     }
-    if scratch.onward & services::asked::DESTINATION == 0 {
+    let line = fast_path::service(image, header, packet, scratch.onward)?;
+    if line == 0 {
         let origin = fast_path::give_back(image, header, packet)?;
         return Some(Fast(origin.to_line(), None));
     }
     let mut choice = Choice::LEFT_BEHIND;
     let Forwarded { front, backend, flow, is_new } =
-        fast_path::forward(image, memory, header, packet, &mut choice)?;
+        fast_path::forward(image, memory, header, packet, line, &mut choice)?;
     Some(Fast(front.to_line(), Some((backend.to_line(), flow, is_new))))
 }
 

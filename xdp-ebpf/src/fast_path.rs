@@ -9,7 +9,7 @@ use xdp_common::filter::effect::Decision;
 use xdp_common::filter::fast_path::{self, Forwarded, is_usual};
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve::{overhead, rewrite};
-use xdp_common::filter::services::{Found, Serving, Work, asked};
+use xdp_common::filter::services::{Found, Serving, Work};
 use xdp_common::filter::tracking::By;
 use xdp_common::image::Header;
 use xdp_common::lookup::services::{Lost, Mode};
@@ -40,10 +40,10 @@ pub fn xdpctl_fast(ctx: XdpContext) -> u32 {
     if is_usual(packet) {
         let bytes = u64::from(*length);
         let image = Merged(image);
-        served = if *onward & asked::DESTINATION != 0 {
-            forward(&ctx, &image, header, packet, serving, bytes)
-        } else {
-            give_back(&ctx, &image, header, packet, serving, bytes)
+        served = match fast_path::service(&image, header, packet, *onward) {
+            Some(0) => give_back(&ctx, &image, header, packet, serving, bytes),
+            Some(line) => forward(&ctx, &image, header, packet, line, serving, bytes),
+            None => None,
         };
     }
     let Some(decision) = served else {
@@ -56,20 +56,21 @@ pub fn xdpctl_fast(ctx: XdpContext) -> u32 {
     action
 }
 
-/// Sends a packet to its backend. `None` where the longer way has to be gone; then it is as it came.
+/// Sends a packet to a backend of the service of that line. `None` where the longer way has to be gone; then it is as it came.
 #[inline(always)]
 fn forward(
     ctx: &XdpContext,
     image: &Merged,
     header: &Header,
     packet: &Packet,
+    line: u32,
     serving: &mut Serving,
     bytes: u64,
 ) -> Option<Decision> {
     // Connections are not looked up.
     let beside = InForce { lines: 0, question: 1 };
     let Forwarded { front, backend, flow, is_new } =
-        fast_path::forward(image, &beside, header, packet, &mut serving.choice)?;
+        fast_path::forward(image, &beside, header, packet, line, &mut serving.choice)?;
     let length = packet.parts.end.wrapping_sub(packet.parts.l3) + overhead(front, backend);
     if front.mode != Mode::L2dsr as u8 && front.mtu != 0 && length > front.mtu.into() {
         return None;

@@ -1,14 +1,37 @@
 //! What is usual takes the fast path: the programs of the longer way are taken out, and it still arrives.
 
+use std::net::UdpSocket;
+
 use xdp_common::stages;
 use xdpctl::datapath::sys::bpf;
 
-use super::{MARK, counted, expect, send, service};
+use super::dsr::is_around;
+use super::{GUE, MARK, counted, dsr, expect, next_marked, send, service};
 use crate::lab::balancer::*;
 use crate::lab::frame::*;
+use crate::lab::tunnel::Tunnels;
 
 const B1: &str = "10.2.0.11";
 const B1_V6: &str = "2001:db8:2::11";
+/// A client whose address is a service's, too.
+const OTHER_CLIENT: &str = "10.1.0.3";
+
+/// Takes the programs of the longer way out.
+fn cut_off(lab: &Balancer, interface: &'static str) {
+    let directory = lab.lab().pins("dut", lab.lab().ifindex("dut", interface));
+    let programs = bpf::open_pin(&directory.join("STAGES")).expect("a pin");
+    for place in [stages::SERVICES, stages::SERVE] {
+        bpf::delete(&programs, place).expect("the program was there");
+    }
+}
+
+/// Sockets that answer nothing to what arrives there.
+fn sockets<const N: usize>(lab: &Balancer, at: [(&str, u16); N]) -> [UdpSocket; N] {
+    at.map(|at| {
+        let bind = || UdpSocket::bind(at).expect("a socket");
+        lab.lab().namespace("b1").enter(bind)
+    })
+}
 
 #[test]
 fn the_longer_way_is_not_needed_for_what_is_usual() {
@@ -20,26 +43,19 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
     };
     let l2dsr = "mode = \"l2dsr\"\nprotocol = \"udp\"\nport = 53";
     lab.attach(&format!(
-        "[services]\nnext_hop = \"{CLIENT_MAC}\"\n{}{}{}{}{}{}",
+        "[services]\nnext_hop = \"{CLIENT_MAC}\"\n{}{}{}{}{}{}{}",
         service("v4", NAT, &nat(80), &[(B1, &to_b1)]),
         service("v6", NAT6, &nat(80), &[(B1_V6, &to_b1)]),
         service("ports4", NAT, &nat(88), &[(B1, &format!("port = 8080\n{to_b1}"))]),
         service("dsr", NAT, l2dsr, &[(B1, &to_b1)]),
+        service("client", OTHER_CLIENT, l2dsr, &[(B1, &to_b1)]),
         service("routed4", NAT, &nat(89), &[(B1, "next_hop = \"route\"")]),
         service("routed6", NAT6, &nat(89), &[(B1_V6, "next_hop = \"route\"")]),
     ));
-    let directory = lab.lab().pins("dut", lab.lab().ifindex("dut", IN));
-    let programs = bpf::open_pin(&directory.join("STAGES")).expect("a pin");
-    for place in [stages::SERVICES, stages::SERVE] {
-        bpf::delete(&programs, place).expect("the program was there");
-    }
+    cut_off(&lab, IN);
     let (client, backend) = (lab.port("client"), lab.port("b1"));
-    // What listens there answers nothing.
     let ports = [(B1, 80), (B1_V6, 80), (B1, 8080), (B1, 89), (B1_V6, 89)];
-    let _sockets = ports.map(|at| {
-        let bind = || std::net::UdpSocket::bind(at).expect("a socket");
-        lab.lab().namespace("b1").enter(bind)
-    });
+    let _sockets = sockets(&lab, ports);
     type Change = fn(Frame) -> Frame;
     let changes: [Change; 3] = [|frame| frame, |frame| frame.vlan(100), |frame| frame.dscp(46)];
     for (before, after) in [
@@ -72,6 +88,7 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
         (udp4(B1, CLIENT, 80, 999), udp4(NAT, CLIENT, 80, 999)),
         (tcp4(B1, CLIENT, 8080, 999).flags(RST), tcp4(NAT, CLIENT, 88, 999).flags(RST)),
         (udp6(B1_V6, CLIENT6, 80, 999), udp6(NAT6, CLIENT6, 80, 999)),
+        (udp4(B1, OTHER_CLIENT, 80, 999), udp4(NAT, OTHER_CLIENT, 80, 999)),
     ] {
         let before = before.payload(MARK).source_mac(B1_MAC).destination_mac(IN_MAC);
         backend.send(&before.ttl(64).build());
@@ -83,5 +100,80 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
     let udp = || from_client(udp4(CLIENT, NAT, 999, 80)).payload(MARK);
     for unusual in [udp().qinq(10, 20), udp().fragment(0, true), udp().ttl(1)] {
         send(&lab, &client, &unusual, &broken);
+    }
+}
+
+/// From one interface to the other, and back.
+#[test]
+fn by_routes_both_ways() {
+    let mut lab = Balancer::new(Shape::Arms);
+    lab.meet();
+    let rest = "mode = \"nat\"\nprotocol = [\"tcp\", \"udp\"]\nport = 80";
+    lab.attach(&format!(
+        "{}{}",
+        service("v4", NAT, rest, &[(B1, "port = 8080")]),
+        service("v6", NAT6, rest, &[(B1_V6, "port = 8080")]),
+    ));
+    cut_off(&lab, IN);
+    cut_off(&lab, OUT);
+    let (client, backend) = (lab.port("client"), lab.port("b1"));
+    let _sockets = sockets(&lab, [(B1, 8080), (B1_V6, 8080)]);
+    for (before, after) in [
+        (udp4(CLIENT, NAT, 999, 80), udp4(CLIENT, B1, 999, 8080)),
+        (tcp4(CLIENT, NAT, 999, 80).flags(RST), tcp4(CLIENT, B1, 999, 8080).flags(RST)),
+        (udp6(CLIENT6, NAT6, 999, 80), udp6(CLIENT6, B1_V6, 999, 8080)),
+        (tcp6(CLIENT6, NAT6, 999, 80).flags(RST), tcp6(CLIENT6, B1_V6, 999, 8080).flags(RST)),
+    ] {
+        client.send(&from_client(before).payload(MARK).ttl(9).build());
+        let after = after.payload(MARK).source_mac(OUT_MAC).destination_mac(B1_MAC);
+        expect(&backend, &after.ttl(8));
+    }
+    for (before, after) in [
+        (udp4(B1, CLIENT, 8080, 999), udp4(NAT, CLIENT, 80, 999)),
+        (tcp4(B1, CLIENT, 8080, 999).flags(RST), tcp4(NAT, CLIENT, 80, 999).flags(RST)),
+        (udp6(B1_V6, CLIENT6, 8080, 999), udp6(NAT6, CLIENT6, 80, 999)),
+        (tcp6(B1_V6, CLIENT6, 8080, 999).flags(RST), tcp6(NAT6, CLIENT6, 80, 999).flags(RST)),
+    ] {
+        let before = before.payload(MARK).source_mac(B1_MAC).destination_mac(OUT_MAC);
+        backend.send(&before.ttl(64).build());
+        let after = after.payload(MARK).source_mac(IN_MAC).destination_mac(CLIENT_MAC);
+        expect(&client, &after.ttl(63));
+    }
+}
+
+/// Through tunnels and with the client's own packet, by routes.
+#[test]
+fn to_backends_that_answer_themselves() {
+    let mut lab = Balancer::new(Shape::Stick);
+    lab.meet();
+    lab.attach(&dsr::services(1));
+    cut_off(&lab, IN);
+    let _tunnels = Tunnels::open(lab.lab(), "b1", GUE);
+    let (client, backend) = (lab.port("client"), lab.port("b1"));
+    let v4 = [80, 81, 82, 83, 84].map(|port| (DSR, port));
+    let v6 = [81, 83, 85].map(|port| (DSR6, port));
+    let _sockets = (sockets(&lab, v4), sockets(&lab, v6));
+    for (address, port) in v4.into_iter().chain(v6) {
+        let outer = match port {
+            80 | 82 => 4,
+            81 | 83 => 6,
+            _ => 0,
+        };
+        let [udp, tcp] = match address {
+            DSR => [udp4(CLIENT, DSR, 999, port), tcp4(CLIENT, DSR, 999, port).flags(RST)],
+            _ => [udp6(CLIENT6, DSR6, 999, port), tcp6(CLIENT6, DSR6, 999, port).flags(RST)],
+        };
+        for frame in [udp, tcp] {
+            println!("{address} {port}");
+            let sent = from_client(frame).payload(MARK).ttl(9);
+            client.send(&sent.build());
+            let arrived = next_marked(&backend);
+            let expected = sent.source_mac(IN_MAC).destination_mac(B1_MAC).build();
+            if outer == 0 {
+                assert_eq!(arrived, expected);
+            } else {
+                is_around(&arrived, &expected, outer, matches!(port, 82 | 83));
+            }
+        }
     }
 }

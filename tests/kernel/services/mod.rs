@@ -15,6 +15,7 @@ mod vlan;
 mod ways;
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::lab::balancer::{Balancer, IN, service, to_each};
@@ -141,6 +142,22 @@ fn filled(frame: Frame, bytes: usize) -> Frame {
 }
 
 /// Packets of a verdict.
+/// The counters, once connections that were closed have ended: no packet goes by a service any more.
+#[track_caller]
+fn once_quiet(lab: &Balancer, interface: &str) -> Sample {
+    let deadline = Instant::now() + patient(EVENT);
+    let mut before = lab.sample(interface);
+    loop {
+        thread::sleep(Duration::from_millis(300));
+        let after = lab.sample(interface);
+        if after.reasons["service"] == before.reasons["service"] {
+            return after;
+        }
+        assert!(Instant::now() < deadline, "packets still go by services");
+        before = after;
+    }
+}
+
 fn packets(sample: &Sample, verdict: &str) -> u64 {
     sample.verdicts[verdict].packets
 }

@@ -1,6 +1,6 @@
 //! Services whose clients and backends are on a VLAN, with its interfaces on both sides.
 
-use super::{packets, service, to_each};
+use super::{once_quiet, packets, service, to_each};
 use crate::lab::balancer::*;
 use crate::lab::server::Server;
 use crate::lab::tagged::Tagged;
@@ -65,7 +65,7 @@ fn with_fixed_next_hops() {
             assert_eq!(connection.greeting.client.ip().to_string(), "10.11.0.2");
             connection.exchange(BULK, 5);
         }
-        let sample = lab.sample(IN);
+        let sample = once_quiet(&lab, IN);
         let served = sample.rule(name).count.packets;
         assert!(served > 2 * BULK as u64 / 1460, "{name}: {sample:#?}");
         assert_eq!(packets(&sample, "tx"), sample.reasons["service"].packets, "{name}");

@@ -5,8 +5,11 @@
 //! client, and whose place in the table says the backend at once. What is otherwise goes
 //! the longer way, and so far nothing was done with it. A packet that may take both is treated alike by both.
 
+use crate::filter::services::asked;
+#[cfg(doc)]
+use crate::filter::services::concerns;
 use crate::filter::tracking::{self, Beside, Choice};
-use crate::image::{Header, Lines};
+use crate::image::{Header, Lines, flag};
 use crate::lookup::services::{self, Backend, Front, Key, Origin, flow};
 use crate::packet::{Fragment, Packet, Transport, UNTAGGED, transport};
 
@@ -35,19 +38,37 @@ pub fn is_usual(packet: &Packet) -> bool {
     is_plain && is_usual && packet.fragment == Fragment::NONE
 }
 
-/// Finds the backend of a packet of the usual shape; `None` where it has to go the longer way.
+/// The line of the service that a packet of the usual shape goes to; 0 where it may be a reply alone, and `None` where
+/// it has to go the longer way. `asked` is what [`concerns`] says.
+#[inline(always)]
+pub fn service<L: Lines>(lines: &L, header: &Header, packet: &Packet, asked: u32) -> Option<u32> {
+    if asked & asked::DESTINATION == 0 {
+        return Some(0);
+    }
+    let key = Key::destination(packet);
+    let line = services::find(lines, header, key)?;
+    if line != 0 {
+        return Some(line);
+    }
+    // The client's address shares the bit of a service's.
+    let may_be_reply = asked & asked::SOURCE != 0
+        && header.has(flag::SERVICE_REPLIES)
+        && !header.has(flag::SERVICE_PREFIXES)
+        && services::find(lines, header, key.for_any_port())? == 0;
+    may_be_reply.then_some(0)
+}
+
+/// Finds the backend of a packet of the usual shape to the service of that line; `None` where it has to go the longer
+/// way.
 #[inline(always)]
 pub fn forward<'a, L: Lines, B: Beside>(
     lines: &'a L,
     beside: &B,
     header: &Header,
     packet: &Packet,
+    line: u32,
     choice: &mut Choice,
 ) -> Option<Forwarded<'a>> {
-    let line = services::find(lines, header, Key::destination(packet))?;
-    if line == 0 {
-        return None;
-    }
     let front = Front::of(lines.line(line)?);
     if front.limited != 0 {
         return None;
