@@ -66,8 +66,8 @@ pub fn number(
     let lower = |address: u128| address as u64;
     let mut state = secret[0];
     if is_ipv4 {
-        state = stir(state, lower(source), secret[1]);
-        state = stir(state, lower(destination), secret[2]);
+        // The source's four octets before those of the destination.
+        state = stir(state, lower(source) << 32 | lower(destination), secret[1]);
     } else {
         state = stir(state, upper(source), secret[1]);
         state = stir(state, upper(destination), secret[2]);

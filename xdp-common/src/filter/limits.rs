@@ -22,7 +22,7 @@ use crate::capacity::{HEAVY_LINES, LIMIT_LINES, MAX_ASKED_LIMITS};
 use crate::filter::effect::{Effect, Stage, intact};
 use crate::filter::rules::{self, Classes};
 use crate::image::{Header, LINE_WORDS, Line, Lines};
-use crate::lookup::bits::lowest_bit;
+use crate::lookup::bits::lowest_bit_of_8;
 use crate::lookup::services::mix;
 use crate::packet::{Network, Packet};
 use crate::stats::counter::CounterId;
@@ -280,7 +280,7 @@ fn key(limit: &Limit, packet: &Packet) -> [u64; 2] {
 #[inline(always)]
 pub fn hash(id: u64, key: [u64; 2], is_v6: bool, secret: u64) -> u64 {
     let family = u64::from(is_v6 && key != [0; 2]);
-    mix(mix(mix(id, key[0], secret), key[1], !secret), family, secret)
+    mix(mix(id ^ family, key[0], secret), key[1], !secret)
 }
 
 /// The line among the heavy ones of a key with that hash.
@@ -349,7 +349,7 @@ fn look(cells: &Cells, limiting: &mut Limiting) {
         return;
     }
     limiting.rank = OWN;
-    limiting.slot = lowest_bit(own).into();
+    limiting.slot = lowest_bit_of_8(own).into();
 }
 
 /// The best place that a key could take that has none.

@@ -449,11 +449,14 @@ pub fn flow<L: Lines>(lines: &L, header: &Header, packet: &Packet, hash: u8) -> 
         ports |= u64::from(packet.destination_port & 0xffff) << 48;
     }
     let mut sum = secret[0];
-    sum = mix(sum, packet.source[0], secret[1]);
-    sum = mix(sum, packet.destination[0], secret[2]);
     if is_v6 {
+        sum = mix(sum, packet.source[0], secret[1]);
+        sum = mix(sum, packet.destination[0], secret[2]);
         sum = mix(sum, packet.source[1], secret[3]);
         sum = mix(sum, packet.destination[1], secret[4]);
+    } else {
+        // Both in one step.
+        sum = mix(sum, packet.source[0] << 32 | packet.destination[0], secret[1]);
     }
     sum = mix(sum, ports, secret[5]);
     sum = mix(sum, secret[6], secret[7]);

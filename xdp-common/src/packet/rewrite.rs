@@ -194,7 +194,8 @@ impl Change {
     /// The checksum after it.
     #[inline(always)]
     pub fn mend(self, checksum: u16) -> u16 {
-        !fold(self.0 + u64::from(!checksum))
+        // A few words were changed: the sum has less than 40 bits.
+        !fold_few(self.0 + u64::from(!checksum))
     }
 }
 
@@ -206,17 +207,34 @@ pub const fn halves(number: u64) -> u64 {
 
 /// A sum in 16 bits, as Internet checksums are added up (RFC 1071).
 #[inline(always)]
-pub const fn fold(mut sum: u64) -> u16 {
-    sum = halves(sum);
+pub const fn fold(sum: u64) -> u16 {
+    fold_few(halves(sum))
+}
+
+/// The same of a sum of at most 40 bits.
+#[inline(always)]
+const fn fold_few(mut sum: u64) -> u16 {
     sum = (sum >> 16) + (sum & 0xffff);
     sum = (sum >> 16) + (sum & 0xffff);
-    // By now it is at most 2 over 16 bits.
+    // By now it is at most 257 over 16 bits.
     ((sum >> 16) + (sum & 0xffff)) as u16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_folded_whatever_carries() {
+        for sum in
+            (0..40).flat_map(|bits| [(1_u64 << bits) - 1, 1 << bits, (1 << 40) - 1 - (1 << bits)])
+        {
+            let of_words = (0..4).map(|word| sum >> (16 * word) & 0xffff).sum::<u64>();
+            assert_eq!(u64::from(fold_few(sum)) % 0xffff, of_words % 0xffff, "{sum:x}");
+            assert_eq!(fold_few(sum) == 0, sum == 0, "{sum:x}");
+            assert_eq!(fold(sum), fold_few(sum), "{sum:x}");
+        }
+    }
 
     /// A checksum computed from nothing agrees with one that was mended.
     #[test]
