@@ -2,12 +2,15 @@
 //! is checked the way that the service's packets go.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{GUE, service};
 use crate::lab::balancer::*;
@@ -233,25 +236,48 @@ fn pages_programs_and_fixed_next_hops() {
         one("page", 80, IPIP, "type = \"http\"\nbody = \"of b1\""),
         one("page-l2", 81, L2DSR, "type = \"http\"\nbody = \"of b1\""),
         one("program", 82, IPIP, &program),
+        one("encrypted", 83, IPIP, "type = \"https\"\nverify = false\nbody = \"of b1\""),
     ];
     lab.attach(&text.concat());
     let _tunnels = BACKENDS.map(|role| Tunnels::open(lab.lab(), role, GUE));
-    let pages = [80, 81].map(|port| page(&lab, &format!("{DSR}:{port}")));
+    let pages = [80, 81, 83].map(|port| page(&lab, port));
     let found = once(&lab);
-    assert!(found.len() == 3 && found.values().all(|state| state == "up"), "{found:#?}");
+    assert!(found.len() == 4 && found.values().all(|state| state == "up"), "{found:#?}");
     drop(pages);
 }
 
-/// Answers each request at b1.
-fn page(lab: &Balancer, at: &str) -> thread::JoinHandle<()> {
-    let listener = lab.lab().namespace("b1").enter(|| TcpListener::bind(at)).expect("a listener");
+/// Answers one request at b1; at port 83, over TLS.
+fn page(lab: &Balancer, port: u16) -> thread::JoinHandle<()> {
+    let bind = || TcpListener::bind((DSR, port));
+    let listener = lab.lab().namespace("b1").enter(bind).expect("a listener");
     thread::spawn(move || {
         // A check that is over is enough.
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut request = [0; 1024];
-        let _ = stream.read(&mut request);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\npage of b1");
+        let (stream, _) = listener.accept().expect("a connection");
+        match port {
+            83 => answer(StreamOwned::new(encrypted(), stream)),
+            _ => answer(stream),
+        }
     })
+}
+
+fn answer(mut stream: impl Read + Write) {
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request);
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\npage of b1");
+}
+
+/// The server's end of a connection, with a certificate that nobody trusts.
+fn encrypted() -> ServerConnection {
+    let made = rcgen::generate_simple_self_signed(["b1.example".to_owned()]).expect("a key");
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("a certificate");
+    ServerConnection::new(Arc::new(config)).expect("an end")
 }
 
 /// The daemon has a device, rules and routes as long as it checks through services. What a killed one left is
