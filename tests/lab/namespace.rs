@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use super::patience::EVENT;
+use super::patience::{EVENT, patient};
 use super::process;
 
 /// What the names of all lab namespaces begin with; the process id comes next.
@@ -88,6 +89,25 @@ impl Namespace {
                 work()
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Makes a socket inside the namespace, once its address is free: a command that another test starts meanwhile has
+    /// a copy of each socket of this process until its program runs, those that were closed among them.
+    pub fn bind<T: Send>(&self, make: impl Fn() -> io::Result<T> + Send) -> io::Result<T> {
+        let deadline = Instant::now() + patient(EVENT);
+        self.enter(move || {
+            loop {
+                match make() {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::AddrInUse
+                            && Instant::now() < deadline =>
+                    {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                    made => return made,
+                }
+            }
         })
     }
 

@@ -67,7 +67,7 @@ impl Server {
     #[track_caller]
     pub fn tcp(namespace: &Namespace, address: &str) -> Self {
         let listener = namespace
-            .enter(|| TcpListener::bind(address))
+            .bind(|| TcpListener::bind(address))
             .unwrap_or_else(|error| panic!("TCP {address} in {}: {error}", namespace.name));
         listener.set_nonblocking(true).expect("a listener that does not block");
         let name = namespace.role;
@@ -84,7 +84,7 @@ impl Server {
     #[track_caller]
     pub fn udp(namespace: &Namespace, address: &str) -> Self {
         let socket = namespace
-            .enter(|| UdpSocket::bind(address))
+            .bind(|| UdpSocket::bind(address))
             .unwrap_or_else(|error| panic!("UDP {address} in {}: {error}", namespace.name));
         socket.set_read_timeout(Some(TICK)).expect("a time-out");
         let (name, local) = (namespace.role, socket.local_addr().expect("an address"));
@@ -240,7 +240,7 @@ impl Client {
     /// A socket of its own, with that address.
     #[track_caller]
     pub fn bind(namespace: &Namespace, from: &str) -> Self {
-        let socket = namespace.enter(|| UdpSocket::bind(from));
+        let socket = namespace.bind(|| UdpSocket::bind(from));
         let socket =
             socket.unwrap_or_else(|error| panic!("UDP {from} in {}: {error}", namespace.name));
         Self { socket }

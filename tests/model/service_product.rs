@@ -13,7 +13,7 @@ use xdp_common::filter::tracking::{
 use xdp_common::image::{LINE_WORDS, Line, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin};
 use xdp_common::packet::LinkType;
-use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
+use xdp_common::packet::rewrite::{FrameMut, Side, translate};
 use xdp_common::packet::tunnel::Grow;
 use xdp_common::stats::counter::CounterId;
 use xdpctl::datapath::maps::states::{self, summary};
@@ -216,9 +216,7 @@ impl Product {
             return if passes { Leaves::Up } else { lost(Lost::NoBackend) };
         } else if serving.work == Work::Return as u32 {
             let origin = Origin::of(line(serving.origin));
-            let port = (origin.has_port != 0).then_some(origin.port);
-            let to = Rewritten { side: Side::Source, address: origin.address, port };
-            match translate(&mut sent, packet, &to) {
+            match translate(&mut sent, packet, &origin.rewritten(Side::Source)) {
                 None => return Leaves::Lost(""),
                 Some(false) => return lost(Lost::TimeToLive),
                 Some(true) => origin.mac,

@@ -13,8 +13,8 @@ use xdp_common::filter::services::{Found, Serving, Work};
 use xdp_common::filter::tracking::By;
 use xdp_common::image::Header;
 use xdp_common::lookup::services::{Lost, Mode};
-use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, WindowMut, translate};
-use xdp_common::packet::{Network, Packet, Window};
+use xdp_common::packet::rewrite::{FrameMut, Side, WindowMut, translate};
+use xdp_common::packet::{Packet, Window};
 use xdp_common::stages;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::verifier::launder;
@@ -76,13 +76,8 @@ fn forward(
         return None;
     }
     if backend.has_mac == 0 {
-        let way = Way {
-            is_v6: backend.is_v6 != 0,
-            source: packet.source,
-            destination: backend.address,
-            protocol: packet.protocol as u8,
-            length,
-        };
+        let is_v6 = backend.is_v6 != 0;
+        let way = Way { is_v6, destination: backend.address, ..Way::of(packet, length) };
         ask(ctx, header, packet, &way, serving)?;
     }
     let mut frame = Writable::new(ctx);
@@ -115,22 +110,12 @@ fn give_back(
 ) -> Option<Decision> {
     let origin = fast_path::give_back(image, header, packet)?;
     if origin.has_mac == 0 {
-        let way = Way {
-            is_v6: packet.network == Network::IPV6,
-            source: origin.address,
-            destination: packet.destination,
-            protocol: packet.protocol as u8,
-            length: packet.parts.end.wrapping_sub(packet.parts.l3),
-        };
+        let length = packet.parts.end.wrapping_sub(packet.parts.l3);
+        let way = Way { source: origin.address, ..Way::of(packet, length) };
         ask(ctx, header, packet, &way, serving)?;
     }
-    let to = Rewritten {
-        side: Side::Source,
-        address: origin.address,
-        port: (origin.has_port != 0).then_some(origin.port),
-    };
     let mut frame = Writable::new(ctx);
-    let rewritten = translate(&mut frame, packet, &to);
+    let rewritten = translate(&mut frame, packet, &origin.rewritten(Side::Source));
     if rewritten == Some(false) {
         return None;
     }

@@ -9,7 +9,7 @@ use xdp_common::filter::serve;
 use xdp_common::filter::services::{Found, Report, Serving, Work};
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::services::{Front, Origin};
-use xdp_common::packet::{Network, Packet, echo};
+use xdp_common::packet::{Packet, echo};
 use xdp_common::stages;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::verifier::launder;
@@ -107,13 +107,7 @@ fn translate(
 /// Whether an error is for this host, which has asked the backend itself, as its checks do.
 #[inline(always)]
 fn is_here(ctx: &XdpContext, header: &Header, packet: &Packet, serving: &mut Serving) -> bool {
-    let way = Way {
-        is_v6: packet.network == Network::IPV6,
-        source: packet.source,
-        destination: packet.destination,
-        protocol: packet.protocol as u8,
-        length: packet.parts.end.wrapping_sub(packet.parts.l3),
-    };
+    let way = Way::of(packet, packet.parts.end.wrapping_sub(packet.parts.l3));
     let hop = launder(&mut serving.hop);
     way.ask(ctx, header, packet, hop);
     launder(hop).found == Found::Here as u32

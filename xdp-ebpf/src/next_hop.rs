@@ -10,7 +10,7 @@ use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::services::{Found, NextHop};
 use xdp_common::image::Header;
 use xdp_common::packet::rewrite::{FrameMut, WindowMut};
-use xdp_common::packet::{NO_MACS, Packet};
+use xdp_common::packet::{NO_MACS, Network, Packet};
 
 use crate::frame::Writable;
 
@@ -46,6 +46,18 @@ pub struct Way {
 }
 
 impl Way {
+    /// As it is addressed.
+    #[inline(always)]
+    pub fn of(packet: &Packet, length: u32) -> Self {
+        Self {
+            is_v6: packet.network == Network::IPV6,
+            source: packet.source,
+            destination: packet.destination,
+            protocol: packet.protocol as u8,
+            length,
+        }
+    }
+
     /// Whether a packet that goes this way is not forwarded: it ends at this host, which need not have the address.
     /// Where nothing is forwarded, the kernel says so before it looks at its routes, and of every address.
     #[inline(always)]

@@ -87,13 +87,7 @@ impl Sockets for InForce<'_> {
 
     #[inline(always)]
     fn is_here(&mut self, packet: &Packet) -> bool {
-        let way = Way {
-            is_v6: packet.network == Network::IPV6,
-            source: packet.source,
-            destination: packet.destination,
-            protocol: packet.protocol as u8,
-            length: 0,
-        };
+        let way = Way::of(packet, 0);
         // What this host does not forward, and is not for it, the kernel's stack drops. At a port of a bridge, that is
         // not so: what the bridge hands on to others is judged as if it were this host's.
         way.ends_here(self.ctx)

@@ -10,9 +10,9 @@ use xdp_common::filter::serve::{overhead, rewrite};
 use xdp_common::filter::services::{self, Found, NextHop, Report, Serving, Work};
 use xdp_common::image::{Header, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, answers};
+use xdp_common::packet::Packet;
 use xdp_common::packet::icmp_error::Problem;
-use xdp_common::packet::rewrite::{Rewritten, Side, translate};
-use xdp_common::packet::{Network, Packet};
+use xdp_common::packet::rewrite::{Side, translate};
 use xdp_common::stages;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -155,13 +155,8 @@ fn give_back(
     if origin.has_mac != 0 {
         next_hop::fixed(ctx, packet, &origin.mac, hop);
     } else {
-        let way = Way {
-            is_v6: packet.network == Network::IPV6,
-            source: origin.address,
-            destination: packet.destination,
-            protocol: packet.protocol as u8,
-            length: packet.parts.end.wrapping_sub(packet.parts.l3),
-        };
+        let length = packet.parts.end.wrapping_sub(packet.parts.l3);
+        let way = Way { source: origin.address, ..Way::of(packet, length) };
         way.ask(ctx, image.header(), packet, hop);
     }
     let NextHop { found, mtu, .. } = *launder(hop);
@@ -179,12 +174,7 @@ fn give_back(
     }
     let mut frame = Writable::new(ctx);
     if serving.report == Report::None as u32 {
-        let to = Rewritten {
-            side: Side::Source,
-            address: origin.address,
-            port: (origin.has_port != 0).then_some(origin.port),
-        };
-        if !translate(&mut frame, packet, &to)? {
+        if !translate(&mut frame, packet, &origin.rewritten(Side::Source))? {
             return Some(Served::lost(Lost::TimeToLive));
         }
     }
@@ -204,7 +194,6 @@ fn forward(
     let is_nat = front.mode == Mode::Nat as u8;
     let is_tunnel = !is_nat && front.mode != Mode::L2dsr as u8;
     let inner = packet.parts.end.wrapping_sub(packet.parts.l3);
-    let is_v6 = backend.is_v6 != 0;
     let overhead = overhead(front, backend);
     let length = inner.wrapping_add(overhead);
     let mtu = u32::from(front.mtu);
@@ -216,13 +205,8 @@ fn forward(
     if backend.has_mac != 0 {
         next_hop::fixed(ctx, packet, &backend.mac, hop);
     } else {
-        let way = Way {
-            is_v6,
-            source: packet.source,
-            destination: backend.address,
-            protocol: packet.protocol as u8,
-            length,
-        };
+        let is_v6 = backend.is_v6 != 0;
+        let way = Way { is_v6, destination: backend.address, ..Way::of(packet, length) };
         way.ask(ctx, header, packet, hop);
     }
     let NextHop { found, mtu, .. } = *launder(hop);

@@ -54,13 +54,7 @@ fn answer(ctx: &XdpContext, image: &Image, scratch: &Scratch) -> Option<Outcome>
     if !is_answerable(packet, before(&Linear::new(ctx, *zero), packet)) {
         return Some(Outcome::Odd);
     }
-    let way = Way {
-        is_v6: packet.network == Network::IPV6,
-        source: packet.source,
-        destination: packet.destination,
-        protocol: packet.protocol as u8,
-        length: 0,
-    };
+    let way = Way::of(packet, 0);
     // A listener that is bound to no address is found for every address, those of other hosts too. The kernel's
     // routes do not tell them apart where nothing is forwarded, nor an address of this host from the broadcast
     // address of its network: so the image has the host's own addresses. The routes are asked as well, for an

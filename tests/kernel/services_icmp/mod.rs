@@ -139,7 +139,7 @@ impl Hosts {
     /// A UDP socket of a host, which waits for an answer for a while.
     #[track_caller]
     fn udp(&self, role: &str, own: &str) -> UdpSocket {
-        let socket = self.lab.namespace(role).enter(|| UdpSocket::bind(own)).expect("a socket");
+        let socket = self.lab.namespace(role).bind(|| UdpSocket::bind(own)).expect("a socket");
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
         socket
     }

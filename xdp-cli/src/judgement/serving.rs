@@ -13,7 +13,7 @@ use xdp_common::filter::tracking::{ASK_ALL, Beside, NOT_ALL_UP};
 use xdp_common::image::{Header, Line, Lines};
 use xdp_common::lookup::services::{Backend, Front, Lost, Mode, Origin, State, answers};
 use xdp_common::packet::icmp_error::{Problem, Reshape, may_answer, write};
-use xdp_common::packet::rewrite::{FrameMut, Rewritten, Side, translate};
+use xdp_common::packet::rewrite::{FrameMut, Side, translate};
 use xdp_common::packet::tunnel::{Grow, Outer, is_plain, put_into};
 use xdp_common::packet::{NO_MACS, Network, Packet, echo, quotation};
 use xdp_common::stats::verdict::{Reason, Verdict};
@@ -127,10 +127,10 @@ fn send<L: Lines>(
     }
     if serving.work == Work::Return as u32 {
         let origin = Origin::of(lines.line(serving.origin)?);
-        let port = (origin.has_port != 0).then_some(origin.port);
-        let to = Rewritten { side: Side::Source, address: origin.address, port };
         // An error about a reply has been rewritten.
-        if serving.report == Report::None as u32 && !translate(frame, packet, &to)? {
+        if serving.report == Report::None as u32
+            && !translate(frame, packet, &origin.rewritten(Side::Source))?
+        {
             return Some(lost(Lost::TimeToLive));
         }
         return Some(leave(frame, packet, (origin.has_mac != 0).then_some(origin.mac)));
@@ -171,9 +171,7 @@ fn forward(
         return Some(lost(Lost::TooBig));
     }
     if is_nat && serving.report == Report::None as u32 {
-        let port = (backend.has_port != 0).then_some(backend.port);
-        let to = Rewritten { side: Side::Destination, address: backend.address, port };
-        if !translate(frame, packet, &to)? {
+        if !translate(frame, packet, &backend.rewritten(Side::Destination))? {
             return Some(lost(Lost::TimeToLive));
         }
     } else if is_tunnel {

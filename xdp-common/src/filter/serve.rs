@@ -5,7 +5,7 @@ use crate::filter::services::{self, Report, Serving, Work};
 use crate::filter::tracking::{self, Beside, Flow};
 use crate::image::{Header, Lines};
 use crate::lookup::services::{Backend, Front, Mode, Origin, fields, flow};
-use crate::packet::rewrite::{FrameMut, Rewritten, Side, translate};
+use crate::packet::rewrite::{FrameMut, Side, translate};
 use crate::packet::tunnel::{Grow, Outer, is_plain, put_into};
 use crate::packet::{
     Fragment, Network, Packet, PacketBytes, Transport, Window, echo, quotation, transport,
@@ -118,9 +118,7 @@ pub fn rewrite<F: Grow>(
     flow: u64,
 ) -> Option<bool> {
     if front.mode == Mode::Nat as u8 {
-        let port = (backend.has_port != 0).then_some(backend.port);
-        let to = Rewritten { side: Side::Destination, address: backend.address, port };
-        return translate(frame, packet, &to);
+        return translate(frame, packet, &backend.rewritten(Side::Destination));
     }
     if front.mode != Mode::L2dsr as u8 {
         let outer = Outer {
@@ -202,8 +200,7 @@ pub fn translate_error<L: Lines, F: FrameMut>(
     let (to, outer);
     if serving.work == Work::Return as u32 {
         let origin = Origin::of(lines.line(serving.origin)?);
-        let port = (origin.has_port != 0).then_some(origin.port);
-        to = Rewritten { side: Side::Destination, address: origin.address, port };
+        to = origin.rewritten(Side::Destination);
         // What a router says is said by the router.
         let [upper, lower] = serving.about.source;
         let is_of_backend = packet.source[0] == upper
@@ -214,8 +211,7 @@ pub fn translate_error<L: Lines, F: FrameMut>(
             return Some(());
         }
         let backend = Backend::of(lines.line(serving.backend)?);
-        let port = (backend.has_port != 0).then_some(backend.port);
-        to = Rewritten { side: Side::Source, address: backend.address, port };
+        to = backend.rewritten(Side::Source);
         outer = Some(Side::Destination);
     } else {
         return Some(());

@@ -25,6 +25,7 @@
 
 use crate::capacity::COUNTERS_OF_SERVICE;
 use crate::image::{Header, LINE_WORDS, Line, Lines};
+use crate::packet::rewrite::{Rewritten, Side};
 use crate::packet::{Network, Packet};
 use crate::verifier::black_box;
 
@@ -362,6 +363,24 @@ macro_rules! on_a_line {
 }
 
 on_a_line!(Front, Backend, Origin);
+
+impl Backend {
+    /// One address of a packet becomes the backend's, and its port where it has one of its own.
+    #[inline(always)]
+    pub fn rewritten(&self, side: Side) -> Rewritten {
+        let port = (self.has_port != 0).then_some(self.port);
+        Rewritten { side, address: self.address, port }
+    }
+}
+
+impl Origin {
+    /// One address of a packet becomes the service's, and its port where it has one.
+    #[inline(always)]
+    pub fn rewritten(&self, side: Side) -> Rewritten {
+        let port = (self.has_port != 0).then_some(self.port);
+        Rewritten { side, address: self.address, port }
+    }
+}
 
 /// Bits of a filter that is read before the table: an address that is in no key has its bit set by chance
 /// alone, and costs no more than that one line. They lie in the near caches, where the table of many
