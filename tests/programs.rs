@@ -14,6 +14,8 @@ mod completions;
 mod containers;
 #[path = "programs/crowdsec/mod.rs"]
 mod crowdsec;
+#[path = "programs/docker/mod.rs"]
+mod docker;
 #[path = "programs/domains/mod.rs"]
 mod domains;
 #[path = "programs/fail2ban.rs"]
