@@ -163,6 +163,7 @@ fn once() {
             assert_eq!(check["last"], last, "{services}");
             assert!(check["since"].as_str().is_some_and(|it| it.ends_with('Z')), "{services}");
             assert!(check["rtt_ms"].as_f64().is_some_and(|it| it > 0.0), "{services}");
+            assert!(check["at"].as_str() >= check["since"].as_str(), "{services}");
         }
     }
     assert_eq!(shown(&["--watch", "--count", "2", "--interval", "20ms"]).len(), 2);

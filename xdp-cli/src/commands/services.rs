@@ -2,14 +2,14 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Failure, Session};
 use crate::agent::health::report::{self, Word};
 use crate::args::Services;
 use crate::datapath::attached::services::{Remarks, read};
 use crate::datapath::error::Error;
-use crate::notation::{counted, plain, word};
+use crate::notation::{counted, millis, plain, word};
 use crate::ruleset::Ruleset;
 use crate::ruleset::services::Backend;
 use crate::served::InKernel;
@@ -72,6 +72,13 @@ fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<()
     let remarks = directory.as_deref().map(Remarks::read).unwrap_or_default();
     // What checks found is in the kernel; without this file, less is shown of it.
     let report = directory.and_then(|directory| report::read(&directory).ok().flatten());
+    let unchecked = match in_force.metadata.is_checked {
+        true => {
+            let (loaded, now) = (in_force.metadata.loaded_at, millis(SystemTime::now()));
+            report::unchecked(&ruleset, report.as_ref(), loaded, now)
+        }
+        false => Vec::new(),
+    };
     let shown: Vec<Service> = services
         .iter()
         .map(|service| {
@@ -85,6 +92,7 @@ fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<()
                     is_up: found.is_up,
                     since: found.since.map(|it| UNIX_EPOCH + Duration::from_millis(it)),
                     rtt_ms: found.last.as_ref().map(|last| last.rtt_ms),
+                    at: found.last.as_ref().map(|it| UNIX_EPOCH + Duration::from_millis(it.at)),
                     // Why a check could not be made is not why the backend is down.
                     message: found
                         .last
@@ -93,7 +101,8 @@ fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<()
                         .and_then(|last| last.message.clone()),
                 })
             };
-            Service::new(service, written, note, checked)
+            let unchecked = unchecked.iter().find(|it| it.service == service.name);
+            Service::new(service, written, note, checked, unchecked.map(|it| it.age))
         })
         .collect();
     let write = if args.json { json::write } else { text::write };

@@ -3,7 +3,7 @@
 pub mod json;
 pub mod text;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use xdp_common::lookup::services::{Lost, State};
@@ -35,6 +35,8 @@ pub struct Service {
     pub slow: u64,
     pub panic: bool,
     pub backends: Vec<Backend>,
+    /// For how long nobody has made the checks that the configuration asks for, in seconds; `None` while somebody does.
+    pub unchecked_for_seconds: Option<u64>,
 }
 
 /// Packets that got to no backend, by why.
@@ -80,6 +82,8 @@ pub struct Check {
     pub rtt_ms: Option<f64>,
     /// Why it failed, as far as that is known.
     pub why: Option<String>,
+    /// When the last check ended.
+    pub at: Option<String>,
 }
 
 /// What whoever checks a backend keeps beside the kernel.
@@ -91,6 +95,8 @@ pub struct Checked {
     pub rtt_ms: Option<f64>,
     /// Why the last check did not succeed.
     pub message: Option<String>,
+    /// When the last check ended.
+    pub at: Option<SystemTime>,
 }
 
 impl Service {
@@ -100,6 +106,7 @@ impl Service {
         written: Option<&ruleset::services::Service>,
         note: impl Fn(&str, &str) -> Option<String>,
         checked: impl Fn(&str, &ruleset::services::Backend) -> Option<Checked>,
+        unchecked: Option<Duration>,
     ) -> Self {
         let lost = |why: Lost| service.losses[why as usize].packets;
         let up: usize = service.backends.iter().filter(|it| is_up(it)).map(|it| it.places).sum();
@@ -142,6 +149,7 @@ impl Service {
                             last: if is_ok { "ok" } else { "failed" },
                             since: same.and_then(|it| it.since).map(timestamp),
                             rtt_ms: checked.as_ref().and_then(|it| it.rtt_ms),
+                            at: checked.as_ref().and_then(|it| it.at).map(timestamp),
                             why: checked.and_then(|it| it.message).filter(|_| !is_ok),
                         }
                     }),
@@ -173,6 +181,7 @@ impl Service {
             slow: lost(Lost::Slow),
             panic: service.panics,
             backends,
+            unchecked_for_seconds: unchecked.map(|it| it.as_secs()),
         }
     }
 }

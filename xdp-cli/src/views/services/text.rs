@@ -49,6 +49,13 @@ pub fn write(out: &mut dyn Write, all: &[Service]) -> io::Result<()> {
         if service.panic {
             text.push_str("  too few backends are up: what checks found is disregarded\n");
         }
+        if let Some(seconds) = service.unchecked_for_seconds {
+            let _ = writeln!(
+                text,
+                "  nobody has checked its backends for {}: `systemctl enable --now xdpctl-health` has them checked",
+                duration(seconds)
+            );
+        }
         table(&mut text, service);
     }
     out.write_all(text.as_bytes())?;
@@ -154,9 +161,15 @@ mod tests {
             bytes: 60,
             entries: 0,
             next_hop: None,
-            check: Some(Check { last, since: None, rtt_ms: None, why: why.map(str::to_owned) }),
+            check: Some(Check {
+                last,
+                since: None,
+                rtt_ms: None,
+                why: why.map(str::to_owned),
+                at: None,
+            }),
         };
-        let shown = |panic, backends| {
+        let shown_unchecked = |panic, unchecked, backends| {
             let service = Service {
                 name: "web".to_owned(),
                 mode: "nat".to_owned(),
@@ -174,11 +187,13 @@ mod tests {
                 slow: 0,
                 panic,
                 backends,
+                unchecked_for_seconds: unchecked,
             };
             let mut out = Vec::new();
             write(&mut out, &[service]).unwrap();
             String::from_utf8(out).unwrap()
         };
+        let shown = |panic, backends| shown_unchecked(panic, None, backends);
         let refused = Some("connection refused\u{1b}[2J");
         let down = shown(
             false,
@@ -194,5 +209,11 @@ mod tests {
         let panics = shown(true, vec![backend("b1", "up", "health", "failed", None)]);
         assert!(panics.contains(" up, checks disregarded (failed)  "), "{panics}");
         assert!(!panics.contains("by checks"), "{panics}");
+        let stale = vec![backend("b1", "up", "health", "ok", None)];
+        let stale = shown_unchecked(false, Some(200), stale);
+        assert!(
+            stale.contains("\n  nobody has checked its backends for 3m 20s: `systemctl "),
+            "{stale}"
+        );
     }
 }
