@@ -138,19 +138,17 @@ fn another_process_has_the_places_open() {
 fn an_emptied_place_is_taken_again() {
     let bench = attached();
     let following = capture(&bench, &[]);
-    let program = aya::programs::loaded_programs()
-        .flatten()
-        .find(|program| {
-            let ids = program.map_ids().ok().flatten().unwrap_or_default();
-            ids.contains(&ring_of(following.id()))
-        })
-        .expect("the capture's program");
+    let ring = ring_of(following.id());
     let places = places(&bench);
-    let is_in = |place: &&OwnedFd| occupant(place) == Some(program.id());
-    let place = places.iter().find(is_in).expect("it has a place");
+    let mut taken = places.iter().filter_map(|place| Some((place, occupant(place)?)));
+    let (place, program) = taken.next().expect("it has a place");
+    assert_eq!(taken.count(), 0);
+    let info = bpf::program_by_id(program).and_then(bpf::program_info).expect("its program");
+    assert!(info.map_ids.contains(&ring));
+    let is_in = |place: &OwnedFd| occupant(place) == Some(program);
     bpf::delete(place, 0).expect("emptied");
     let deadline = Instant::now() + patient(EVENT);
-    while !is_in(&place) {
+    while !is_in(place) {
         assert!(Instant::now() < deadline, "the program is not put back");
         thread::sleep(Duration::from_millis(1));
     }
