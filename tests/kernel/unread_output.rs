@@ -1,6 +1,6 @@
 //! Output that nobody reads: a command that waits for its reader does not stop other commands.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
@@ -133,4 +133,42 @@ fn what_was_asked_for_is_done_before_it_is_told() {
     let after = bench.await_count(before.total().packets + 1);
     assert_eq!(after.verdicts["drop"].packets, 1);
     waiting.let_go();
+}
+
+/// What was done is done, though it cannot be written: so the status is 0, and a warning says it.
+#[test]
+fn a_full_disk_does_not_undo_it() {
+    let mut bench = Bench::new();
+    bench.attach("");
+    let flush = ["bans", JUDGED, "--flush", "--json"];
+    let bans = ["bans", JUDGED, "--json"];
+    let status = ["status", "--json"];
+    type Change<'a> = (&'a [&'a str], &'a [&'a str], fn(&str) -> bool);
+    let changes: [Change<'_>; 10] = [
+        (&["reload", JUDGED], &status, |is| is.contains("\"generation\":2")),
+        (&["reload", JUDGED, "--json"], &status, |is| is.contains("\"generation\":3")),
+        (&["block", JUDGED, "10.8.0.1", "10.8.0.2"], &bans, |is| is.contains("10.8.0.1/32")),
+        (&["unblock", JUDGED, "10.8.0.1"], &bans, |is| !is.contains("10.8.0.1/32")),
+        (&flush, &bans, |is| is == "[]\n"),
+        (&["bypass", JUDGED, "on"], &status, |is| is.contains("\"bypass\":true")),
+        (&["bypass", JUDGED, "off"], &status, |is| is.contains("\"bypass\":false")),
+        (&["attach", "out0", "-c", "/dev/stdin"], &status, |is| is.contains("\"out0\"")),
+        (&["attach", "--replace", JUDGED], &status, |is| is.contains("\"generation\":4")),
+        (&["detach", "--all"], &status, |is| is == "[]\n"),
+    ];
+    let full = || File::options().write(true).open("/dev/full").expect("a full disk");
+    for (args, look, is_done) in changes {
+        let mut command = bench.lab().xdpctl_command("dut", args);
+        let output = command.stdin(Stdio::null()).stdout(full()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        let warning = "warning: it is done, but that cannot be written to the output: No space left on device";
+        assert_eq!(said.matches(warning).count(), 1, "{args:?}: {said}");
+        let now = bench.xdpctl(look).stdout;
+        assert!(is_done(&now), "{args:?}: {now}");
+    }
+    // What changes nothing fails.
+    let mut check = bench.lab().xdpctl_command("dut", ["check", "/dev/stdin"]);
+    let output = check.stdin(Stdio::null()).stdout(full()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
 }

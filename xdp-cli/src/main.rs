@@ -38,12 +38,15 @@ fn main() -> ExitCode {
         colours: report::colours(&out.out),
         out: &mut out,
         reporter: Reporter::new(&mut err, colours),
+        is_untold: false,
     };
     if cli.command.is_json() {
         session.reporter.keep_errors();
     }
-    let result = run(&cli.command, &mut session)
-        .and_then(|status| session.out.flush().map(|()| status).map_err(Failure::from_output));
+    let result = run(&cli.command, &mut session).and_then(|status| match session.is_untold {
+        true => Ok(status),
+        false => session.out.flush().map(|()| status).map_err(Failure::from_output),
+    });
     let status = match result {
         Ok(status) => return ExitCode::from(status),
         Err(Failure::ClosedPipe) => return ExitCode::SUCCESS,

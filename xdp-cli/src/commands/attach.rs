@@ -71,14 +71,14 @@ pub fn run(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
     say_notes(&notes, session);
     let mut done = done?;
     let held = done.attached.held.take();
-    let said = say_result(&done, &loaded.ruleset, false, session);
+    say_result(&done, &loaded.ruleset, false, session);
     match (held, args.confirm, stop) {
-        // Wait even if printing failed: if the terminal is gone, the wait takes it off again.
+        // If the terminal is gone, the wait takes it off again.
         (Some(held), Some(life), Some(stop)) => {
             let limit = Limit { life, stop: &stop, since: Instant::now() };
             confirm::wait(&done.interface.name, held, &limit, session)
         }
-        _ => said,
+        _ => Ok(()),
     }
 }
 
@@ -236,7 +236,8 @@ fn replace(args: &Attach, session: &mut Session<'_>) -> Result<(), Failure> {
         say_notes(&notes, session);
         // The maps that are kept have the switch, so those before say how it stands.
         bypass::warn(before, session);
-        return say_result(&done?, &loaded.ruleset, true, session);
+        say_result(&done?, &loaded.ruleset, true, session);
+        return Ok(());
     }
     Err(super::outpaced().into())
 }
@@ -341,12 +342,7 @@ fn say_notes(notes: &[Note], session: &mut Session<'_>) {
     }
 }
 
-fn say_result(
-    done: &Done,
-    ruleset: &Ruleset,
-    replaced: bool,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
+fn say_result(done: &Done, ruleset: &Ruleset, replaced: bool, session: &mut Session<'_>) {
     let Done { interface, attached, is_transient } = done;
     if *is_transient {
         session.reporter.note(
@@ -378,7 +374,7 @@ fn say_result(
     let Attached { mode, generation, .. } = attached;
     let name = plain(&interface.name);
     let verb = if replaced { "replaced the program on" } else { "attached to" };
-    session.print(format_args!("{verb} {name} in {mode} mode, generation {generation}\n"))
+    session.print_done(format_args!("{verb} {name} in {mode} mode, generation {generation}\n"));
 }
 
 fn say_what_never_matches_on(interface: &Interface, ruleset: &Ruleset, session: &mut Session<'_>) {

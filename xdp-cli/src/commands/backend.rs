@@ -83,7 +83,8 @@ pub fn run(args: &Backend, session: &mut Session<'_>) -> Result<(), Failure> {
         BackendState::Auto => format!("as the configuration and checks say, {}", command_of(&name)),
         other => format!("{}{life}", other.as_str()),
     };
-    session.print(format_args!("{}: {service}, {backend}: {told}\n", plain(&name)))
+    session.print_done(format_args!("{}: {service}, {backend}: {told}\n", plain(&name)));
+    Ok(())
 }
 
 /// The other interfaces on which a service of that name has a backend of that name, which is in another state than

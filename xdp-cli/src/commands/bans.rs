@@ -182,7 +182,7 @@ fn flush(args: &Bans, session: &mut Session<'_>) -> std::result::Result<(), Fail
     let of = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
     for Removed { name, number, .. } in &removed {
         let entries = counted(*number, "run-time entry");
-        session.print(format_args!("removed {entries}{of} on {}\n", plain(name)))?;
+        session.print_done(format_args!("removed {entries}{of} on {}\n", plain(name)));
     }
     Ok(())
 }
@@ -224,5 +224,9 @@ fn show(
         (false, true) => json::write(session.out, &one(found)),
         (false, false) => text::write(session.out, &one(found), SystemTime::now()),
     };
+    if args.flush {
+        session.done(written);
+        return Ok(());
+    }
     written.map_err(Failure::from_output)
 }

@@ -146,7 +146,7 @@ fn put(
             some => format!(", {} of them in place of entries before", grouped(some as u64)),
         };
         let on = plain(&name);
-        session.print(format_args!("{verb} {} on {on}{life}{replaced}\n", shown(&prefixes)))?;
+        session.print_done(format_args!("{verb} {} on {on}{life}{replaced}\n", shown(&prefixes)));
         let found = against.and_then(|against| {
             let lists = if may_be_allowlisted? { allowlists(&name)? } else { Vec::new() };
             Ok(overruled::sentences(kind, &prefixes, &lists, &against))

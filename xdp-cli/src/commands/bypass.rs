@@ -27,7 +27,8 @@ pub fn run(args: &Bypass, session: &mut Session<'_>) -> Result<(), Failure> {
         (false, true) => format!("bypass off {name}: the ruleset judges again"),
         (false, false) => format!("{name}: bypass is off already: the ruleset judges"),
     };
-    session.print(format_args!("{told}\n"))
+    session.print_done(format_args!("{told}\n"));
+    Ok(())
 }
 
 /// Warns that a ruleset was put in force while bypass is on, so that it judges nothing.

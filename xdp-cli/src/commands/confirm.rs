@@ -47,7 +47,8 @@ pub fn run(args: &Confirm, session: &mut Session<'_>) -> Result<(), Failure> {
     })?;
     told::tell([done]);
     super::say_deferred(&args.interface, &deferred, session);
-    say_kept(&plain(&args.interface), kept, session)
+    say_kept(&plain(&args.interface), kept, session);
+    Ok(())
 }
 
 /// What was confirmed.
@@ -57,11 +58,13 @@ enum Kept {
     Ruleset { generation: u64 },
 }
 
-fn say_kept(name: &str, kept: Kept, session: &mut Session<'_>) -> Result<(), Failure> {
+fn say_kept(name: &str, kept: Kept, session: &mut Session<'_>) {
     match kept {
-        Kept::Attachment => session.print(format_args!("confirmed {name}: it stays attached\n")),
+        Kept::Attachment => {
+            session.print_done(format_args!("confirmed {name}: it stays attached\n"));
+        }
         Kept::Ruleset { generation } => session
-            .print(format_args!("confirmed {name}: generation {generation} stays in force\n")),
+            .print_done(format_args!("confirmed {name}: generation {generation} stays in force\n")),
     }
 }
 
@@ -152,7 +155,10 @@ pub fn wait(
     let what = end.told(settled, None, None);
     told::tell(what.map(|what| told::Done::on(told_of, Some(key.ifindex()), what)));
     match (settled, end) {
-        (Settled::Kept, _) => say_kept(&name, Kept::Attachment, session),
+        (Settled::Kept, _) => {
+            say_kept(&name, Kept::Attachment, session);
+            Ok(())
+        }
         (Settled::Gone, _) => Err(gone(&name).into()),
         (Settled::Undone, End::Stopped) => {
             let told = format!("stopped before {name} was confirmed: it is detached again");
@@ -200,7 +206,7 @@ pub fn wait_for_rulesets(
         match (settled, end) {
             (Ok(Settled::Kept), _) if json => {}
             (Ok(Settled::Kept), _) => {
-                say_kept(&name, Kept::Ruleset { generation: *generation }, session)?;
+                say_kept(&name, Kept::Ruleset { generation: *generation }, session);
             }
             (Ok(Settled::Gone), _) => failed.push(gone(&name)),
             (Ok(Settled::Undone), End::Stopped) => failed.push(Error::new(format!(

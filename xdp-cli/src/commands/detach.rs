@@ -28,7 +28,7 @@ pub fn run(args: &Detach, session: &mut Session<'_>) -> Result<(), Failure> {
         match result {
             Ok(Detached { name, was_moved, .. }) => {
                 let note = if was_moved { ", which is in another network namespace" } else { "" };
-                session.print(format_args!("detached from {}{note}\n", plain(&name)))?;
+                session.print_done(format_args!("detached from {}{note}\n", plain(&name)));
             }
             Err(error) => failed.push(error),
         }

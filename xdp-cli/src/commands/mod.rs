@@ -54,9 +54,32 @@ pub struct Session<'a> {
     pub reporter: Reporter<'a>,
     /// Whether `out` shows colours.
     pub colours: bool,
+    /// Whether something that was done could not be told on `out`: then it is not tried again.
+    pub is_untold: bool,
 }
 
 impl Session<'_> {
+    /// Prints what was done. It stays done if that cannot be written: then a warning says so.
+    fn print_done(&mut self, text: fmt::Arguments<'_>) {
+        if !self.is_untold {
+            let written = self.out.write_fmt(text);
+            self.done(written);
+        }
+    }
+
+    /// Takes note of whether what was done could be written.
+    fn done(&mut self, written: io::Result<()>) {
+        let Err(error) = written else { return };
+        self.is_untold = true;
+        // Who has stopped reading does not want to know.
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.reporter.warning(
+                &format!("it is done, but that cannot be written to the output: {error}"),
+                Some("`xdpctl status` says what is in force"),
+            );
+        }
+    }
+
     fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), Failure> {
         self.out.write_fmt(text).map_err(Failure::from_output)
     }

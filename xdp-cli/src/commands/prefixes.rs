@@ -245,8 +245,12 @@ mod tests {
         read: impl FnOnce(&mut Session<'_>) -> Result<Vec<IpPrefix>, Failure>,
     ) -> (Option<Vec<String>>, String) {
         let (mut out, mut said) = (Vec::new(), Vec::new());
-        let mut session =
-            Session { out: &mut out, reporter: Reporter::new(&mut said, false), colours: false };
+        let mut session = Session {
+            out: &mut out,
+            reporter: Reporter::new(&mut said, false),
+            colours: false,
+            is_untold: false,
+        };
         let read = read(&mut session).ok();
         let read = read.map(|read| read.iter().map(ToString::to_string).collect());
         (read, String::from_utf8(said).unwrap())

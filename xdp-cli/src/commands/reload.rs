@@ -370,7 +370,10 @@ fn tell(
     let failed = session.all_but_last(failed);
     for view in &told {
         let write = if json { json::write } else { text::write };
-        if let Err(error) = write(session.out, view) {
+        let written = if session.is_untold { Ok(()) } else { write(session.out, view) };
+        if !dry_run {
+            session.done(written);
+        } else if let Err(error) = written {
             return (tried, Err(Failure::from_output(error)));
         }
     }

@@ -76,7 +76,7 @@ pub fn run(args: &Unblock, session: &mut Session<'_>) -> Result<(), Failure> {
     holders::tell_would_return(would_return, session);
     holders::tell_left_out(&left_out, session);
     for Removed { name, prefixes, .. } in done.iter().filter(|one| !one.prefixes.is_empty()) {
-        session.print(format_args!("unblocked {} on {}\n", shown(prefixes), plain(name)))?;
+        session.print_done(format_args!("unblocked {} on {}\n", shown(prefixes), plain(name)));
     }
     Ok(())
 }

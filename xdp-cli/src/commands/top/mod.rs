@@ -280,8 +280,12 @@ fn block_source(interface: &str, source: IpAddr) -> String {
 /// Does what writes to a session, and returns what it wrote, to be shown in the picture.
 fn quietly<T>(work: impl FnOnce(&mut Session<'_>) -> T) -> (T, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut session =
-        Session { out: &mut out, reporter: Reporter::new(&mut err, false), colours: false };
+    let mut session = Session {
+        out: &mut out,
+        reporter: Reporter::new(&mut err, false),
+        colours: false,
+        is_untold: false,
+    };
     let done = work(&mut session);
     out.extend(err);
     (done, String::from_utf8_lossy(&out).trim_end().to_owned())
