@@ -30,6 +30,8 @@ mod package;
 mod prometheus;
 #[path = "programs/services.rs"]
 mod services;
+#[path = "programs/syn_flood.rs"]
+mod syn_flood;
 #[path = "programs/systemd.rs"]
 mod systemd;
 #[path = "programs/top.rs"]
