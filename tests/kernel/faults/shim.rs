@@ -36,6 +36,9 @@ pub enum Kind {
 /// After this time without a call it is checked whether the command has ended.
 const GLANCE: Duration = Duration::from_millis(100);
 
+/// The name of the call that asks the kernel for this host's addresses.
+pub const ASKED_FOR_ADDRESSES: &str = "sendto for addresses";
+
 /// In the place of an errno: the command is killed.
 const KILL: i32 = 0;
 
@@ -418,7 +421,7 @@ impl Process {
                 call(Kind::Network, format!("socket {family}"))
             }
             libc::SYS_bind => call(Kind::Network, "bind".to_owned()),
-            libc::SYS_sendto => call(Kind::Network, "sendto".to_owned()),
+            libc::SYS_sendto => call(Kind::Network, self.sent(args[1]).to_owned()),
             libc::SYS_recvfrom => call(Kind::Network, "recvfrom".to_owned()),
             libc::SYS_getsockopt => call(Kind::Network, "getsockopt".to_owned()),
             libc::SYS_getsockname => call(Kind::Network, "getsockname".to_owned()),
@@ -457,6 +460,13 @@ impl Process {
             libc::SYS_chmod => file("chmod", path(0)),
             _ => None,
         }
+    }
+
+    /// What it sends: netlink's message type is behind the length (struct nlmsghdr, include/uapi/linux/netlink.h).
+    fn sent(&self, message: u64) -> &'static str {
+        const RTM_GETADDR: u16 = 22;
+        let is_question = self.memory(message + 4, 2) == RTM_GETADDR.to_ne_bytes();
+        if is_question { ASKED_FOR_ADDRESSES } else { "sendto" }
     }
 
     /// A bpf(2) command and what it is about. The offsets are those of `union bpf_attr`,
@@ -548,7 +558,8 @@ impl Process {
 
 /// Whether xdpctl itself uses the path, and not only the libraries below it.
 fn is_looked_at(path: &str) -> bool {
-    const LOOKED_AT: [&str; 4] = ["/tmp/", "/run", "/sys/fs/bpf", "/sys/devices"];
+    const LOOKED_AT: [&str; 5] =
+        ["/tmp/", "/run", "/sys/fs/bpf", "/sys/devices", "/proc/sys/net/ipv4/tcp_syncookies"];
     let process = path.strip_prefix("/proc/").is_some_and(|rest| {
         rest.starts_with("self") || rest.starts_with(|first: char| first.is_ascii_digit())
     });

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::shim::{self, Ran, Refusal};
-use super::state::{self, topology};
+use super::state::{self, State, topology};
 use crate::lab::Background;
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::{udp4, udp6};
 use crate::lab::patience::{EVENT, patient};
+use crate::lab::server::Server;
 
 /// The ruleset before, with a redirect to an interface that needs a pass program, so that putting it may
 /// fail or be cut off too.
@@ -95,6 +96,20 @@ const REPLIES: &str = r#"
     to = "out0"
 "#;
 
+const SYN_COOKIES: &str = r#"
+    [policy]
+    default = "drop"
+    [[rule]]
+    name = "syns"
+    destination_port = 80
+    action = "syncookie"
+    [[rule]]
+    name = "on"
+    destination_port = 7
+    action = "redirect"
+    to = "out0"
+"#;
+
 /// What the frame of [`super::state`] that is for it tells: whether the backend is up.
 const SERVICES: &str = r#"
     [services]
@@ -122,6 +137,8 @@ pub struct Stand {
     waiting: RefCell<Option<Background>>,
     /// Whether a frame comes in now and then while the command runs.
     sends: bool,
+    /// Whom SYNs are for.
+    _server: Option<Server>,
 }
 
 impl Stand {
@@ -133,19 +150,35 @@ impl Stand {
         bench.write("limited.toml", LIMITED);
         bench.write("blocking.toml", BLOCKING);
         bench.write("replies.toml", REPLIES);
+        bench.write("syn_cookies.toml", SYN_COOKIES);
         bench.write("services.toml", SERVICES);
         let through = "type = \"exec\"\nthrough = \"service\"";
         let through = SERVICES.replace("\"nat\"", "\"dsr\"").replace("type = \"exec\"", through);
         bench.write("through.toml", &through);
-        Self { bench, waiting: RefCell::default(), sends: false }
+        Self { bench, waiting: RefCell::default(), sends: false, _server: None }
+    }
+
+    /// With a listener, for which the frame of [`super::state`] that is a SYN is answered where such a rule is in
+    /// force, and all that it needs.
+    #[track_caller]
+    pub fn with_listener() -> Self {
+        let mut stand = Self::new();
+        let lab = stand.bench.lab();
+        lab.ip("dut", ["address", "add", "10.5.0.1/32", "dev", JUDGED]);
+        lab.namespace("dut").set("ipv4/tcp_syncookies", "2");
+        stand._server = Some(Server::tcp(lab.namespace("dut"), "10.5.0.1:80"));
+        stand.xdpctl(&["attach", JUDGED, "-c", "SYN_COOKIES", "--mode", "native"]);
+        let judged = State::of(&stand.bench).judged;
+        assert!(judged.contains(&"tx rule syns".to_owned()), "{judged:?}");
+        stand
     }
 
     pub fn with_traffic() -> Self {
         Self { sends: true, ..Self::new() }
     }
 
-    /// Arguments, in which `OLD`, `NEW`, `NAMES`, `SERVICES`, `THROUGH`, `LIMITED`, `BLOCKING` and `METRICS`
-    /// are files.
+    /// Arguments, in which `OLD`, `NEW`, `NAMES`, `SERVICES`, `THROUGH`, `LIMITED`, `BLOCKING`, `REPLIES`,
+    /// `SYN_COOKIES` and `METRICS` are files.
     pub fn args(&self, args: &[&str]) -> Vec<String> {
         let path = |name: &str| self.bench.directory().join(name).display().to_string();
         let arg = |arg: &&str| match *arg {
@@ -155,6 +188,7 @@ impl Stand {
             "LIMITED" => path("limited.toml"),
             "BLOCKING" => path("blocking.toml"),
             "REPLIES" => path("replies.toml"),
+            "SYN_COOKIES" => path("syn_cookies.toml"),
             "SERVICES" => path("services.toml"),
             "THROUGH" => path("through.toml"),
             "METRICS" => path("in0.prom"),

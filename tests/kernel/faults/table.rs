@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::shim::{Call, Kind, Ran, Refusal};
+use super::shim::{ASKED_FOR_ADDRESSES, Call, Kind, Ran, Refusal};
 use super::stand::Stand;
 use super::state::{State, stages};
 use crate::lab::bench::JUDGED;
@@ -71,6 +71,19 @@ impl Stand {
     #[track_caller]
     fn check_but(&self, row: &Row, known: &[Call]) {
         self.check_calls(row, known, has_effect);
+    }
+
+    /// The calls of a command with `NAMES` that mean the same with `SYN_COOKIES`.
+    #[track_caller]
+    fn known_to_syn_cookies(&self, args: &[&str]) -> Vec<Call> {
+        let Ran { output, mut calls, .. } = self.run(&self.args(args), None);
+        output.success();
+        // Whoever asks for addresses without such a rule may go on without them.
+        calls.retain(|call| call.name != ASKED_FOR_ADDRESSES);
+        for call in &mut calls {
+            call.name = call.name.replace("/names.toml", "/syn_cookies.toml");
+        }
+        calls
     }
 
     /// Those that are among `known` are not refused before the last call that is `effect`.
@@ -389,6 +402,36 @@ fn reload_to_blocks() {
         leaves: Leaves::AsItWas,
     };
     stand.check_new(&row, &known.calls);
+}
+
+/// What a rule that answers SYNs needs: its program, the kernel's setting and this host's addresses.
+/// [`reload_to_names`] has the rest refused.
+#[test]
+fn reload_to_syn_cookies() {
+    let stand = Stand::with_listener();
+    stand.attached_anew();
+    let known = stand.known_to_syn_cookies(&["reload", JUDGED, "-c", "NAMES"]);
+    let row = Row {
+        args: &["reload", JUDGED, "-c", "SYN_COOKIES"],
+        prepare: Stand::attached_anew,
+        leaves: Leaves::AsItWas,
+    };
+    stand.check_new(&row, &known);
+}
+
+/// As [`reload_to_syn_cookies`].
+#[test]
+fn attach_with_syn_cookies() {
+    let stand = Stand::with_listener();
+    stand.detached();
+    let args = ["attach", JUDGED, "-c", "NAMES", "--mode", "native"];
+    let known = stand.known_to_syn_cookies(&args);
+    let row = Row {
+        args: &["attach", JUDGED, "-c", "SYN_COOKIES", "--mode", "native"],
+        prepare: Stand::detached,
+        leaves: Leaves::AsItWas,
+    };
+    stand.check_new(&row, &known);
 }
 
 /// As [`attach`], but for what lists of names need.
