@@ -1,11 +1,38 @@
-//! The frame that a query becomes when it is answered in its place.
+//! The frame that a query becomes when it is answered in its place; and which SYNs are.
 
 use std::net::IpAddr;
 
 use super::config::DomainAction;
 use super::dns::Message;
 use super::domains::is_unicast;
-use super::packet::{Frame, Packet};
+use super::packet::{Frame, Packet, Payload};
+
+/// Whether a SYN can become its SYN-ACK in its place: one of one host to another, whole, without options of IP or
+/// extension headers, neither in PPPoE nor under MPLS.
+pub fn can_be_syn_ack(bytes: &[u8], frame: &Frame) -> bool {
+    let Payload::Ip(packet) = &frame.payload else { return false };
+    let parts = &packet.parts;
+    let plain = if packet.source.is_ipv4() { 20 } else { 40 };
+    let names_another_host = match packet.source {
+        // "This host on this network", and loopback (RFC 6890, section 2.2).
+        IpAddr::V4(address) => !matches!(address.octets()[0], 0 | 127),
+        IpAddr::V6(address) => !address.is_unspecified() && !address.is_loopback(),
+    };
+    // Neither FIN nor RST nor ACK.
+    let is_syn = packet.tcp_flags.is_some_and(|flags| flags & 0x17 == 0x02);
+    is_syn
+        && !packet.first_fragment
+        && !packet.later_fragment
+        && parts.l4 - parts.l3 == plain
+        && parts.session_length.is_none()
+        && !parts.under_labels
+        && parts.payload.is_some_and(|payload| payload <= bytes.len())
+        && is_unicast(packet.source)
+        && is_unicast(packet.destination)
+        && frame.destination_mac.is_none_or(|mac| mac[0] & 1 == 0)
+        && names_another_host
+        && packet.source != packet.destination
+}
 
 /// `None` where a query is dropped instead: by the action, or because its headers have what no answer
 /// is made for.
@@ -132,7 +159,7 @@ fn complete(udp: &mut [u8], addresses: &[u8]) {
 }
 
 /// RFC 1071, section 1.
-fn checksum(bytes: &[u8]) -> u16 {
+pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
         sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));

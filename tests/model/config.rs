@@ -162,6 +162,7 @@ pub enum Action {
     Redirect(Target),
     /// For so many seconds.
     Block(u32),
+    SynCookie,
 }
 
 /// Where to redirect.
@@ -560,6 +561,7 @@ impl Rule {
                 life = Some(quoted(format!("{seconds}s")));
                 ("block", None)
             }
+            Action::SynCookie => ("syncookie", None),
         };
         key("action", vec![quoted(action)]);
         key("for", life.into_iter().collect());

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::answer::answer;
+use super::answer::{answer, can_be_syn_ack};
 use super::config::{
     Action, Config, DomainAction, Fragment, List, ListAction, ListedName, Mac, Not, Over, Per,
     Prefix, Protocol, Rule, RuntimeEntry, Side, Target, Verdict, Vlan, bits,
@@ -32,6 +32,8 @@ pub struct Opinion {
     pub unreadable: Option<&'static str>,
     /// The frame that a query becomes if it is answered.
     pub answer: Option<Vec<u8>>,
+    /// What becomes of a SYN that a rule answers, on a host that listens everywhere and needs cookies always.
+    pub syn_cookie: Option<&'static str>,
 }
 
 /// What decided by a domain name: as it is written, in lower case, and the line as in [`Entry`].
@@ -86,6 +88,7 @@ impl Opinion {
             domain: None,
             unreadable: None,
             answer: None,
+            syn_cookie: None,
         }
     }
 
@@ -196,6 +199,11 @@ fn judge_read(
             Action::Drop | Action::Block(_) => "drop",
             Action::Bounce => "tx",
             Action::Redirect(_) => "redirect",
+            Action::SynCookie => {
+                let is_answered = can_be_syn_ack(bytes, &frame);
+                opinion.syn_cookie = Some(if is_answered { "answered" } else { "odd" });
+                if is_answered { "tx" } else { "drop" }
+            }
         };
         let sent = |to| Sent {
             to,
@@ -203,7 +211,7 @@ fn judge_read(
             destination_mac: rule.set_destination_mac,
         };
         opinion.sent = match &rule.action {
-            Action::Pass | Action::Drop | Action::Block(_) => None,
+            Action::Pass | Action::Drop | Action::Block(_) | Action::SynCookie => None,
             Action::Bounce => Some(sent(None)),
             Action::Redirect(to) => Some(sent(Some(to.clone()))),
         };
@@ -345,7 +353,7 @@ fn matches(rule: &Rule, frame: &Frame) -> bool {
         || !rule.ttl.is_empty()
         || rule.fragment.is_some()
         || rule.limit.is_some_and(|limit| limit.per != Per::Rule)
-        || matches!(rule.action, Action::Block(_));
+        || matches!(rule.action, Action::Block(_) | Action::SynCookie);
     vlan && other_vlan
         && macs
         && match &frame.payload {
@@ -369,8 +377,11 @@ fn matches_packet(rule: &Rule, packet: &Packet) -> bool {
     };
     let flags = rule.tcp_flags.is_empty()
         || packet.tcp_flags.is_some_and(|flags| looks(flags, &rule.tcp_flags));
+    // "The first packets of TCP's connections and nothing else."
+    let is_syn = || packet.tcp_flags.is_some_and(|it| looks(it, &[("syn", true), ("ack", false)]));
     protocol
         && flags
+        && (!matches!(rule.action, Action::SynCookie) || is_syn())
         && among(&rule.source, packet.source)
         && among(&rule.destination, packet.destination)
         && port_among(&rule.source_port, packet.ports.map(|ports| ports.0))

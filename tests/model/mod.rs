@@ -40,3 +40,5 @@ mod service_rulesets;
 mod services;
 mod serving;
 mod sockets;
+mod syn_ack;
+mod syns;

@@ -6,11 +6,23 @@ use super::config::{Action, Fragment, Prefix, Protocol, Rule, Vlan, bits, with_b
 
 /// Whether the rule alone can match a packet.
 pub fn can_match(rule: &Rule) -> bool {
+    if !matches!(rule.action, Action::SynCookie) {
+        return has_packets(rule);
+    }
+    // As if it asked for that itself, and it may not ask for another protocol.
+    let mut rule = rule.clone();
+    let is_tcp = matches!(rule.protocol, None | Some(Protocol::Tcp | Protocol::Number(6)));
+    rule.protocol = Some(Protocol::Tcp);
+    rule.tcp_flags.extend([("syn", true), ("ack", false)]);
+    is_tcp && has_packets(&rule)
+}
+
+fn has_packets(rule: &Rule) -> bool {
     let not = &rule.not;
     let icmp = matches!(rule.protocol, Some(Protocol::Icmp | Protocol::Icmpv6));
     let clash =
         |flags: &[(&str, bool)]| flags.iter().any(|(name, set)| flags.contains(&(name, !set)));
-    let goes_out = !matches!(rule.action, Action::Pass | Action::Drop);
+    let goes_out = matches!(rule.action, Action::Bounce | Action::Redirect(_));
     let types = !rule.icmp_type.is_empty() || !not.icmp_type.is_empty();
     !clash(&rule.tcp_flags)
         && !clash(&not.tcp_flags)

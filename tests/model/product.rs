@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use xdp_common::image;
+use xdp_common::filter::syn_cookie::Outcome;
+use xdp_common::image::{self, ActionKind};
 use xdp_common::packet::dns::{Message, Unreadable};
 use xdp_common::packet::{LinkType, Packet};
 use xdp_common::stats::counter::CounterId;
@@ -90,6 +91,7 @@ impl Product {
             opinion.sent = self.sent(judged.verdict, action);
             opinion.counted.extend(self.named(CounterId(action.counter)));
         }
+        opinion.syn_cookie = judged.syn_cookie.map(Outcome::as_str);
         let under = judged.limits.iter().filter(|limit| limit.is_over == 0);
         opinion.under = under.filter_map(|it| Some(self.named(it.rule)?.1)).collect();
         opinion
@@ -137,6 +139,7 @@ impl Product {
 
     fn sent(&self, verdict: Verdict, action: &image::Action) -> Option<Sent> {
         let to = match verdict {
+            Verdict::Tx if action.kind == ActionKind::SynCookie as u8 => return None,
             Verdict::Tx => None,
             Verdict::Redirect => {
                 let redirect = self.redirects.iter().find(|redirect| redirect.slot == action.slot);

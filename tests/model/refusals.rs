@@ -9,7 +9,7 @@ use super::rulesets::{
 };
 
 fn any_rule(dice: &mut Dice) -> Rule {
-    let action = dice.pick(&[Action::Pass, Action::Drop, Action::Bounce]);
+    let action = dice.pick(&[Action::Pass, Action::Drop, Action::Bounce, Action::SynCookie]);
     let mut rule = Rule::new("rule", action);
     rule.protocol = dice.maybe(2, |dice| {
         let number = loop {

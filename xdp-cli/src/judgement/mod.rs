@@ -144,7 +144,9 @@ pub fn judge_beside(
 /// What becomes of a SYN where somebody listens, and where cookies are needed.
 fn answer_syn(frame: &[u8], scratch: &mut Scratch) {
     let Scratch { packet, effect, .. } = scratch;
-    let outcome = match is_answerable(packet, serve::before(frame, packet)) {
+    // The kernel wants TCP's header whole, wherever the packet ends by its own word.
+    let is_whole = packet.parts.payload as usize <= frame.len();
+    let outcome = match is_whole && is_answerable(packet, serve::before(frame, packet)) {
         true => Outcome::Answered,
         false => Outcome::Odd,
     };
