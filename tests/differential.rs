@@ -21,6 +21,9 @@ mod dns;
 #[path = "model/domains.rs"]
 mod domains;
 #[allow(dead_code, reason = "as above")]
+#[path = "model/flows.rs"]
+mod flows;
+#[allow(dead_code, reason = "as above")]
 #[path = "model/frames.rs"]
 mod frames;
 #[path = "model/judge.rs"]
@@ -64,6 +67,8 @@ mod sockets;
 mod bench;
 #[path = "differential/counters.rs"]
 mod counters;
+#[path = "differential/egress.rs"]
+mod egress;
 #[path = "differential/filter.rs"]
 mod filter;
 #[path = "differential/kinds.rs"]

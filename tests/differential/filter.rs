@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::mem::offset_of;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +17,14 @@ use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::config::prefix::{IpPrefix, masked_v4, masked_v6};
+use xdpctl::datapath::attached::egress;
 use xdpctl::datapath::attached::in_force::InForce;
 use xdpctl::datapath::attached::question::{Asked, Explainer};
 use xdpctl::datapath::change::kernel::{self, BuildContext};
 use xdpctl::datapath::maps::dynamic::{self, Order, Store};
 use xdpctl::datapath::maps::handles::Maps;
 use xdpctl::datapath::maps::image;
+use xdpctl::datapath::maps::sent;
 use xdpctl::datapath::maps::states::{By, States, Word};
 use xdpctl::datapath::program::load::{self, Loaded};
 use xdpctl::datapath::sys::bpf::{self, PerCpuValues, Run};
@@ -129,6 +132,19 @@ impl Filter {
         let mut values = PerCpuValues::zeroed(size_of::<PerCpu>(), 1).expect("processors");
         values.set_word(offset_of!(PerCpu, scratch.question), 1);
         values.update(&self.maps.counters, 0).expect("written");
+    }
+
+    /// The program at the egress of such a link, which notes what goes out for this filter.
+    pub fn load_egress(&self, link_type: LinkType) -> OwnedFd {
+        egress::load(link_type, self.maps).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Forgets what went out. From now on, that is noted, or not.
+    pub fn begin_to_note(&self, is_noted: bool) {
+        sent::release(self.maps).unwrap();
+        if is_noted {
+            sent::provide(self.maps).unwrap();
+        }
     }
 
     /// Puts a configuration in force, in the place of the one before. `Err` is the product's word

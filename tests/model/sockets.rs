@@ -265,7 +265,8 @@ pub fn frame(dice: &mut Dice, sockets: &[Socket]) -> Vec<u8> {
     [&[2; 12][..], &ether_type, &packet].concat()
 }
 
-fn ip(protocol: u8, source: IpAddr, destination: IpAddr, payload: &[u8]) -> Vec<u8> {
+/// An IP packet.
+pub fn ip(protocol: u8, source: IpAddr, destination: IpAddr, payload: &[u8]) -> Vec<u8> {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let length = (20 + payload.len() as u16).to_be_bytes();
@@ -281,7 +282,8 @@ fn ip(protocol: u8, source: IpAddr, destination: IpAddr, payload: &[u8]) -> Vec<
     }
 }
 
-fn segment(tcp: bool, from: SocketAddr, to: SocketAddr, flags: u8) -> Vec<u8> {
+/// A segment of TCP, or a datagram of UDP.
+pub fn segment(tcp: bool, from: SocketAddr, to: SocketAddr, flags: u8) -> Vec<u8> {
     let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
     let rest: &[u8] =
         if tcp { &[0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 1, 0, 0, 0, 0, 0] } else { &[0, 8, 0, 0] };
@@ -293,7 +295,8 @@ fn echo(dice: &mut Dice, from: IpAddr, to: IpAddr) -> Vec<u8> {
     ip(icmp, from, to, &[dice.pick(&kinds), 0, 0, 0, 0, 7, 0, 1])
 }
 
-fn error(dice: &mut Dice, to: IpAddr, quoted: &[u8]) -> Vec<u8> {
+/// An ICMP error about a packet.
+pub fn error(dice: &mut Dice, to: IpAddr, quoted: &[u8]) -> Vec<u8> {
     let (icmp, kinds, router): (_, _, IpAddr) = if to.is_ipv4() {
         (1, [3, 3, 4, 5, 11, 12], [203, 0, 113, 9].into())
     } else {

@@ -18,7 +18,7 @@ use xdp_common::packet::LinkType;
 use crate::datapath::error::{Context, Error, Result};
 use crate::datapath::host::clsact::{self, Filter};
 use crate::datapath::maps::handles::{self, Maps};
-use crate::datapath::program::load;
+use crate::datapath::program::load::load_egress;
 use crate::datapath::sys::{bpf, private_dir};
 
 /// The pin of the link or, where there are no links, of the program.
@@ -98,7 +98,7 @@ pub fn standing(directory: &Path, ifindex: u32, maps: &Maps) -> io::Result<Optio
 /// Puts this version's program at the egress of an interface, or exchanges the one that is there.
 pub fn put(directory: &Path, ifindex: u32, link_type: LinkType, maps: &Maps) -> Result<By> {
     let what = "put a program at the egress";
-    let program = loaded(link_type, maps)?;
+    let program = load(link_type, maps)?;
     let before = pinned(directory).context(what)?;
     if let Some(Pinned::Link(link, info)) = &before
         && info.ifindex == ifindex
@@ -141,7 +141,7 @@ pub fn hold(
     link_type: LinkType,
     maps: &Maps,
 ) -> Result<Option<OwnedFd>> {
-    match bpf::create_egress_link(loaded(link_type, maps)?, ifindex) {
+    match bpf::create_egress_link(load(link_type, maps)?, ifindex) {
         Ok(link) => Ok(Some(link)),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             put(directory, ifindex, link_type, maps).map(|_| None)
@@ -150,12 +150,13 @@ pub fn hold(
     }
 }
 
-fn loaded(link_type: LinkType, maps: &Maps) -> Result<OwnedFd> {
+/// Loads the program for the egress of links of that type, which writes to these maps.
+pub fn load(link_type: LinkType, maps: &Maps) -> Result<OwnedFd> {
     let scratch = handles::create(SCRATCH_DEFINITION, "xdpctl_egress");
     let scratch = scratch.context("make a map for the program at the egress")?;
     let given = maps.iter().map(|(map, handle): (Map, &OwnedFd)| (map.name(), handle.as_fd()));
     let given: Vec<_> = given.chain([(SCRATCH, scratch.as_fd())]).collect();
-    load::load_egress(link_type, &given)
+    load_egress(link_type, &given)
         .map_err(|error| Error::new(format!("cannot load the program for the egress: {error}")))
 }
 

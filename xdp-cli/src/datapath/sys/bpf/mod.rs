@@ -27,4 +27,6 @@ pub use objects::{
     verified_instructions,
 };
 pub use per_cpu::{PerCpuValues, possible_cpus};
-pub use programs::{Code, DebugInfo, Kind, Run, load_btf, load_program, run_xdp, run_xdp_from};
+pub use programs::{
+    Code, DebugInfo, Kind, Run, load_btf, load_program, run_egress, run_xdp, run_xdp_from,
+};

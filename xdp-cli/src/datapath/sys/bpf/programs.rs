@@ -208,10 +208,31 @@ pub fn run_xdp_from(
     run(program, frame, Some(&context), out)
 }
 
-fn run(
+/// The beginning of struct __sk_buff (include/uapi/linux/bpf.h), of which only the last field may be said.
+#[repr(C)]
+#[derive(Default)]
+struct EgressContext {
+    unsaid: [u32; 9],
+    ingress_ifindex: u32,
+}
+
+/// Runs a program for the egress on one frame, as [`run_xdp`] does, that seems to have come in by an interface; 0 where
+/// a socket of this host has sent it.
+pub fn run_egress(
     program: impl AsFd,
     frame: &[u8],
-    context: Option<&Context>,
+    came_by: u32,
+    out: &mut [u8],
+) -> io::Result<Run> {
+    let context = EgressContext { ingress_ifindex: came_by, ..EgressContext::default() };
+    run(program, frame, Some(&context), out)
+}
+
+/// `context` is of the type that the program's kind has.
+fn run<C>(
+    program: impl AsFd,
+    frame: &[u8],
+    context: Option<&C>,
     out: &mut [u8],
 ) -> io::Result<Run> {
     let mut attributes = TestRun {
@@ -224,7 +245,7 @@ fn run(
         ..TestRun::default()
     };
     if let Some(context) = context {
-        attributes.context_size_in = size_of::<Context>() as u32;
+        attributes.context_size_in = size_of::<C>() as u32;
         attributes.context_in = (&raw const *context) as u64;
     }
     // SAFETY: BPF_PROG_TEST_RUN takes these; it reads `size_in` bytes of the frame and the whole
