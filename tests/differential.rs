@@ -62,6 +62,10 @@ mod services;
 #[allow(dead_code, reason = "as above")]
 #[path = "model/sockets.rs"]
 mod sockets;
+#[path = "model/syn_ack.rs"]
+mod syn_ack;
+#[path = "model/syn_rulesets.rs"]
+mod syn_rulesets;
 
 #[path = "differential/bench.rs"]
 mod bench;
@@ -91,5 +95,7 @@ mod raw;
 mod serving;
 #[path = "differential/structured.rs"]
 mod structured;
+#[path = "differential/syns.rs"]
+mod syns;
 #[path = "differential/table.rs"]
 mod table;

@@ -7,9 +7,20 @@ use super::dns::Message;
 use super::domains::is_unicast;
 use super::packet::{Frame, Packet, Payload};
 
-/// Whether a SYN can become its SYN-ACK in its place: one of one host to another, whole, without options of IP or
-/// extension headers, neither in PPPoE nor under MPLS.
+/// Whether a SYN can become its SYN-ACK in its place.
 pub fn can_be_syn_ack(bytes: &[u8], frame: &Frame) -> bool {
+    is_plain_syn(frame) && has_tcp_header(bytes, frame)
+}
+
+/// Whether TCP's header is whole, wherever the packet ends by IP's own word.
+pub fn has_tcp_header(bytes: &[u8], frame: &Frame) -> bool {
+    let Payload::Ip(packet) = &frame.payload else { return false };
+    packet.parts.payload.is_some_and(|payload| payload <= bytes.len())
+}
+
+/// Whether it is a SYN of one host to another, no fragment, without options of IP or extension headers, neither in PPPoE
+/// nor under MPLS.
+pub fn is_plain_syn(frame: &Frame) -> bool {
     let Payload::Ip(packet) = &frame.payload else { return false };
     let parts = &packet.parts;
     let plain = if packet.source.is_ipv4() { 20 } else { 40 };
@@ -26,7 +37,6 @@ pub fn can_be_syn_ack(bytes: &[u8], frame: &Frame) -> bool {
         && parts.l4 - parts.l3 == plain
         && parts.session_length.is_none()
         && !parts.under_labels
-        && parts.payload.is_some_and(|payload| payload <= bytes.len())
         && is_unicast(packet.source)
         && is_unicast(packet.destination)
         && frame.destination_mac.is_none_or(|mac| mac[0] & 1 == 0)

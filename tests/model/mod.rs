@@ -41,4 +41,5 @@ mod services;
 mod serving;
 mod sockets;
 mod syn_ack;
+mod syn_rulesets;
 mod syns;
