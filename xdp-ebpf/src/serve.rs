@@ -173,10 +173,10 @@ fn give_back(
         return Some(Served::lost(Lost::NoRoute));
     }
     let mut frame = Writable::new(ctx);
-    if serving.report == Report::None as u32 {
-        if !translate(&mut frame, packet, &origin.rewritten(Side::Source))? {
-            return Some(Served::lost(Lost::TimeToLive));
-        }
+    if serving.report == Report::None as u32
+        && !translate(&mut frame, packet, &origin.rewritten(Side::Source))?
+    {
+        return Some(Served::lost(Lost::TimeToLive));
     }
     leave(&mut frame, serving)
 }
