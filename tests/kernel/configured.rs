@@ -34,7 +34,7 @@ fn a_list_that_shrank_too_much_keeps_the_ruleset_in_force() {
         (
             49,
             "error: DIR/in0.toml:2:8: blocklist \"feed\": 49 entries, where 100 are in force, and \
-             max_shrink is 50%",
+             max_shrink is 50%\n    name = \"feed\"\n           ^^^^^^\n",
         ),
         (9, "error: DIR/in0.toml:2:8: blocklist \"feed\": 9 entries, and min_entries is 10"),
         (

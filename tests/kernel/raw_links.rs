@@ -247,7 +247,7 @@ fn what_such_a_link_cannot_do_is_refused() {
             "tun0",
             rewrite.to_owned(),
             &[],
-            "rule \"back\" rewrites MAC addresses, and packets of tun0 have none",
+            ".toml:2: rule \"back\" rewrites MAC addresses, and packets of tun0 have none",
         ),
     ];
     for (interface, configuration, more, told) in &cases {

@@ -251,6 +251,35 @@ fn redirect_targets_that_are_missing() {
         error: DIR/in0.toml:4:6: rule "first" redirects to out7, which is not there: no interface `out7` in this network namespace
           hint: did you mean `out0`?
     "#);
+    // All of them are told, each once, by the first rule that names it.
+    let target = |name: &str, to: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nprotocol = \"{name}\"\naction = \"redirect\"\nto = {to}\n"
+        )
+    };
+    let included = bench.directory().join("more.toml");
+    std::fs::write(included, target("udp", "4711")).expect("a file");
+    let several = format!(
+        "include = [\"more.toml\"]\n{}{}{}",
+        target("tcp", "\"out7\""),
+        target("icmp", "\"out0\""),
+        target("sctp", "\"out7\"")
+    );
+    let file = write(&bench, &several);
+    let told = run(&bench, &["reload"]);
+    insta::assert_snapshot!(told, @r#"
+        status 1
+        error: DIR/more.toml:5:6: rule "udp" redirects to interface index 4711, which is not there: no interface with index 4711 in this network namespace
+          hint: `ip link` lists the interfaces with their indexes
+        error: DIR/in0.toml:6:6: rule "tcp" redirects to out7, which is not there: no interface `out7` in this network namespace
+          hint: did you mean `out0`?
+    "#);
+    assert_eq!(run(&bench, &["reload", "--dry-run"]), told);
+    // With a note before.
+    let replaced = run(&bench, &["attach", JUDGED, "--replace", "-c", &file]);
+    assert!(replaced.ends_with(told.trim_start_matches("status 1\n")), "{replaced}");
+    let json = bench.xdpctl(["reload", "--json"]);
+    assert_eq!(json.json()["errors"].as_array().map(Vec::len), Some(2), "{json:?}");
     assert_eq!(bench.sample().generation, before.generation);
     assert_eq!(bench.sample().rules, before.rules);
 }

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Err(Failure::ClosedPipe) => return ExitCode::SUCCESS,
         Err(Failure::Configuration) => 2,
         Err(Failure::Impossible(error)) => {
-            session.reporter.error(&error.message, error.hint.as_deref());
+            session.tell(&error);
             1
         }
     };

@@ -12,7 +12,7 @@ pub mod service_keys;
 pub mod services;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -439,6 +439,11 @@ pub enum RuleAction {
 }
 
 impl Ruleset {
+    /// The file of that number in lists, rules, services and backends.
+    pub fn file_of(&self, number: u16) -> Option<&Path> {
+        self.files.get(usize::from(number)).map(PathBuf::as_path)
+    }
+
     /// Whether some rule answers SYNs.
     pub fn answers_syns(&self) -> bool {
         self.rules.iter().any(|rule| rule.action == RuleAction::SynCookie)

@@ -8,7 +8,7 @@ use crate::config;
 use crate::config::file::{Disk, STDIN, means_stdin};
 use crate::config::sources::{Recorded, Source};
 use crate::datapath::change::configured::Configured;
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Excerpt};
 use crate::image::metadata::Metadata;
 use crate::notation::{counted, grouped, plain, took, word};
 use crate::ruleset::Ruleset;
@@ -22,6 +22,8 @@ pub struct Loaded {
     /// The files that were read for it.
     sources: Vec<Source>,
     pub ruleset: Ruleset,
+    /// The text around the place of each list, see [`config::Loaded::excerpts`].
+    excerpts: Vec<Excerpt>,
     /// To be printed once no lock is held: whoever reads them may be slow.
     pub warnings: Diagnostics,
 }
@@ -59,7 +61,8 @@ pub fn read(path: &Path) -> Result<Loaded, Diagnostics> {
         source.path = absolute(&source.path);
     }
     log::info!("{} in {}", what_was_read(&path, &sources, &ruleset), took(begun.elapsed()));
-    Ok(Loaded { path, text: loaded.text, sources, ruleset, warnings: loaded.diagnostics })
+    let (text, excerpts, warnings) = (loaded.text, loaded.excerpts, loaded.diagnostics);
+    Ok(Loaded { path, text, sources, ruleset, excerpts, warnings })
 }
 
 fn what_was_read(path: &Path, sources: &[Source], ruleset: &Ruleset) -> String {
@@ -118,7 +121,7 @@ pub fn given_at_attach<'m>(
 /// their `max_shrink`.
 pub fn read_in_place_of(path: &Path, in_force: &Metadata) -> Result<Loaded, Diagnostics> {
     let loaded = read(path)?;
-    let errors = shrink::refusals(&loaded.ruleset, in_force);
+    let errors = shrink::refusals(&loaded.ruleset, &loaded.excerpts, in_force);
     match errors.is_empty() {
         true => Ok(loaded),
         false => Err(Diagnostics { errors, ..loaded.warnings }),
@@ -131,7 +134,7 @@ pub fn refuse_shrunk(
     in_force: &Metadata,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let errors = shrink::refusals(&loaded.ruleset, in_force);
+    let errors = shrink::refusals(&loaded.ruleset, &loaded.excerpts, in_force);
     if errors.is_empty() {
         return Ok(());
     }

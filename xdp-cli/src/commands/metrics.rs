@@ -241,7 +241,7 @@ fn look(asked: &mut Asked) -> Result<(Vec<Interface>, Vec<Error>), Error> {
 
 /// An error, with the interface that it is about.
 fn of(name: &str, error: Error) -> Error {
-    Error { message: format!("{name}: {}", error.message), hint: error.hint }
+    Error { message: format!("{name}: {}", error.message), ..error }
 }
 
 fn interface(attachment: &Attachment, status: Status, errors: &mut Vec<Error>) -> Interface {

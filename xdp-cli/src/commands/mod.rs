@@ -118,9 +118,16 @@ impl Session<'_> {
     fn all_but_last(&mut self, mut errors: Vec<Error>) -> Option<Error> {
         let last = errors.pop();
         for error in errors {
-            self.reporter.error(&error.message, error.hint.as_deref());
+            self.tell(&error);
         }
         last
+    }
+
+    /// Reports an error, and what else keeps the same thing from being done.
+    pub fn tell(&mut self, error: &Error) {
+        for one in error.each() {
+            self.reporter.error(&one.message, one.hint.as_deref());
+        }
     }
 }
 

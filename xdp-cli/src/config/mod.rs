@@ -54,7 +54,7 @@ use service::BackendFiles;
 use source::Source;
 use table::TomlTable;
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Excerpt};
 use crate::ruleset::Ruleset;
 
 /// A configuration with its list files, as far as it could be read.
@@ -67,6 +67,9 @@ pub struct Loaded {
     pub diagnostics: Diagnostics,
     /// The configuration as read; empty if it is not a readable text.
     pub text: String,
+    /// The text around the place of each list, where there is a ruleset: allowlists, then blocklists,
+    /// then lists of names.
+    pub excerpts: Vec<Excerpt>,
 }
 
 /// Reads a configuration and all the list files that it names. `-` and `/dev/stdin` mean standard
@@ -113,22 +116,22 @@ fn understand(source: Source, files: &dyn Files) -> Loaded {
     let opened = Opened::new(source);
     let mut report = Report::new(opened.source());
     let trees = include::gather(&opened, files, &mut report);
-    let (ruleset, in_files) = read(&trees, files, &mut report);
+    let (ruleset, excerpts, in_files) = read(&trees, files, &mut report);
     drop(trees);
     let mut diagnostics = report.finish();
     diagnostics.errors.extend(in_files.errors);
     diagnostics.warnings.extend(in_files.warnings);
     let ruleset = diagnostics.is_ok().then_some(ruleset);
-    Loaded { ruleset, diagnostics, text: opened.into_source().into_text() }
+    Loaded { ruleset, diagnostics, text: opened.into_source().into_text(), excerpts }
 }
 
-/// Walks the trees. The ruleset is valid only if no error was reported. What was found in list
-/// files is returned apart.
+/// Walks the trees. The ruleset is valid only if no error was reported. The text around each list's
+/// place, and what was found in list files, are returned apart.
 fn read<'t>(
     trees: &'t [Tree<'t>],
     files: &dyn Files,
     report: &mut Report<'_>,
-) -> (Ruleset, Diagnostics) {
+) -> (Ruleset, Vec<Excerpt>, Diagnostics) {
     let each = trees.iter().map(|tree| (tree.base, &tree.table));
     let defines = Defines::read(each, report);
     let mut tables = Tables::default();
@@ -184,7 +187,8 @@ fn read<'t>(
         repeated::warn("blocklist", &ruleset.blocklists, blocklists, report);
         repeated_names::warn(&ruleset.domains, domains, report);
     }
-    (ruleset, lists.found)
+    let excerpts = lists.places.iter().map(|at| report.excerpt(*at)).collect();
+    (ruleset, excerpts, lists.found)
 }
 
 /// The tables of all files, in the order in which they count.

@@ -10,7 +10,7 @@ use xdp_common::capacity::{MAX_SHOWN_MISTAKES, MAX_SHOWN_WARNINGS};
 
 use super::excerpt::excerpt;
 use super::source::Source;
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Excerpt};
 use crate::notation::plain;
 
 /// A file of a configuration.
@@ -224,12 +224,16 @@ impl<'s> Report<'s> {
 
     fn diagnostic(&self, at: usize, message: String, hint: Option<String>) -> Diagnostic {
         let (line, column) = self.place(at);
-        let file = self.of(at);
-        let span = file.source.line_span(line);
-        let text = &file.source.text()[span.clone()];
-        let excerpt = excerpt(text, (at - file.base).saturating_sub(span.start));
         let file = self.path(at).to_owned();
-        Diagnostic { file, line, column, message, hint, excerpt: Some(excerpt) }
+        Diagnostic { file, line, column, message, hint, excerpt: Some(self.excerpt(at)) }
+    }
+
+    /// The text around a place.
+    pub(super) fn excerpt(&self, at: usize) -> Excerpt {
+        let file = self.of(at);
+        let span = file.source.line_span(self.line(at));
+        let text = &file.source.text()[span.clone()];
+        excerpt(text, (at - file.base).saturating_sub(span.start))
     }
 }
 

@@ -11,6 +11,8 @@ use crate::diagnostic::Diagnostic;
 pub struct Error {
     pub message: String,
     pub hint: Option<String>,
+    /// What else keeps the same thing from being done, each told like an error of its own.
+    pub others: Vec<Error>,
 }
 
 /// A result of this room.
@@ -18,7 +20,21 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, others: Vec::new() }
+    }
+
+    /// Fails with all of these; where there are none, nothing is wrong.
+    pub fn unless_none(errors: Vec<Self>) -> Result<()> {
+        let mut errors = errors.into_iter();
+        match errors.next() {
+            Some(first) => Err(Self { others: errors.collect(), ..first }),
+            None => Ok(()),
+        }
+    }
+
+    /// Each error that is to be told: this one, and then the others.
+    pub fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
     }
 
     pub fn hint(self, hint: impl Into<String>) -> Self {
@@ -30,7 +46,7 @@ impl From<Diagnostic> for Error {
     /// The place comes first, as editors want it.
     fn from(mut told: Diagnostic) -> Self {
         let hint = told.hint.take();
-        Self { message: told.to_string(), hint }
+        Self { message: told.to_string(), hint, others: Vec::new() }
     }
 }
 
@@ -77,7 +93,7 @@ macro_rules! from {
     ($($error:ty),+ $(,)?) => {
         $(impl From<$error> for Error {
             fn from(error: $error) -> Self {
-                Self { hint: error.hint(), message: error.to_string() }
+                Self { hint: error.hint(), message: error.to_string(), others: Vec::new() }
             }
         })+
     };

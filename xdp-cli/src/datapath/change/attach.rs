@@ -198,10 +198,10 @@ pub fn attach(
                     });
                 }
                 Err(error) => {
-                    let Error { message: why, hint } = refusal(interface, mode, &error);
+                    let Error { message: why, hint, others } = refusal(interface, mode, &error);
                     if nth + 1 == candidates {
                         let message = format!("cannot attach to {name} in {mode} mode: {why}");
-                        return Err(Error { message, hint });
+                        return Err(Error { message, hint, others });
                     }
                     instead_of.push((mode, why));
                 }

@@ -36,13 +36,14 @@ use crate::datapath::maps::image;
 use crate::datapath::maps::limits;
 use crate::datapath::maps::states::{self, Beside};
 use crate::datapath::sys::bpf::{self, PerCpuValues};
+use crate::diagnostic::Diagnostic;
 use crate::image::Image;
 use crate::image::counters::{self, Assignment};
 use crate::image::domains::Seed;
 use crate::image::metadata::{Metadata, Mode, NextHop, Redirect};
 use crate::image::services::{self, Before, Moved};
 use crate::notation::{memory, millis, took};
-use crate::ruleset::{RedirectTarget, Rewrite, RuleAction, Ruleset};
+use crate::ruleset::{RedirectTarget, Rewrite, Rule, RuleAction, Ruleset};
 use xdp_common::maps::COUNTER_PAGE;
 
 /// What a ruleset is compiled for.
@@ -255,6 +256,7 @@ struct Link<'a> {
 /// Finds the interfaces that rules redirect to, and gives each a slot in the half of the map that
 /// the generation before does not use. A missing target is an error, unless the ruleset before had
 /// it too: then the interface went away, and what is redirected to it is dropped and counted.
+/// Everything that is wrong is told, each target once.
 fn resolve(
     ruleset: &Ruleset,
     from: &Link<'_>,
@@ -263,7 +265,7 @@ fn resolve(
     before: Option<&Metadata>,
 ) -> Result<(Vec<Redirect>, Vec<Redirect>)> {
     let mut redirects: Vec<Redirect> = Vec::new();
-    let mut missing = Vec::new();
+    let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     let first_slot = (generation % 2) as u32 * MAX_REDIRECTS;
     for rule in &ruleset.rules {
         let RuleAction::Redirect { to, line, column, .. } = &rule.action else { continue };
@@ -275,27 +277,32 @@ fn resolve(
             RedirectTarget::Name(name) => Interface::by_name(name),
             RedirectTarget::Index(index) => Interface::by_index(*index),
         };
+        let mut refuse = |why: String, hint: String| {
+            wrong.push(Error::from(Diagnostic {
+                file: ruleset.file_of(rule.file).unwrap_or(config).to_owned(),
+                line: *line,
+                column: *column,
+                message: format!("rule \"{}\" redirects to {to}{why}", rule.name),
+                hint: Some(hint),
+                excerpt: None,
+            }));
+        };
         let ifindex = match found {
             Ok(target) => {
-                same_headers(from, &target).map_err(|why| {
-                    let place = format!("{}:{line}:{column}", config.display());
-                    Error::new(format!("{place}: rule \"{}\" redirects to {to}: {why}", rule.name))
-                        .hint("redirect to an interface of the same kind, or drop or pass instead")
-                })?;
+                if let Err(why) = same_headers(from, &target) {
+                    let hint = "redirect to an interface of the same kind, or drop or pass instead";
+                    refuse(format!(": {why}"), hint.to_owned());
+                }
                 Some(target.index)
             }
             Err(error @ interface::Error::Kernel { .. }) => return Err(error.into()),
             Err(error) => {
                 let known = before.is_some_and(|b| b.redirects.iter().any(|r| r.to == *to));
                 if !known {
-                    let place = format!("{}:{line}:{column}", config.display());
-                    let told = Error::new(format!(
-                        "{place}: rule \"{}\" redirects to {to}, which is not there: {error}",
-                        rule.name
-                    ));
-                    return Err(told.hint(error.hint().unwrap_or_else(|| {
+                    let hint = error.hint().unwrap_or_else(|| {
                         "create the interface first, or change the rule's `to`".to_owned()
-                    })));
+                    });
+                    refuse(format!(", which is not there: {error}"), hint);
                 }
                 None
             }
@@ -304,6 +311,7 @@ fn resolve(
         let rules = vec![rule.name.clone()];
         redirects.push(Redirect { slot, to: to.clone(), ifindex, rules });
     }
+    Error::unless_none(wrong)?;
     missing.extend(redirects.iter().filter(|redirect| redirect.ifindex.is_none()).cloned());
     Ok((redirects, missing))
 }
@@ -327,22 +335,26 @@ fn refuse_rewrites(ruleset: &Ruleset, context: &BuildContext<'_>) -> Result<()> 
     if context.link_type == LinkType::Ethernet {
         return Ok(());
     }
-    for rule in &ruleset.rules {
-        let (RuleAction::Redirect { rewrite, .. } | RuleAction::Bounce { rewrite }) = &rule.action
-        else {
-            continue;
-        };
-        if *rewrite != Rewrite::default() {
-            return Err(Error::new(format!(
-                "{}: rule \"{}\" rewrites MAC addresses, and packets of {} have none",
-                context.loaded_from.display(),
-                rule.name,
-                context.interface
-            ))
-            .hint("omit set_source_mac and set_destination_mac there"));
+    let rewrites = |rule: &&Rule| match &rule.action {
+        RuleAction::Redirect { rewrite, .. } | RuleAction::Bounce { rewrite } => {
+            *rewrite != Rewrite::default()
         }
-    }
-    Ok(())
+        _ => false,
+    };
+    let refused = ruleset.rules.iter().filter(rewrites).map(|rule| {
+        Error::from(Diagnostic {
+            file: ruleset.file_of(rule.file).unwrap_or(context.loaded_from).to_owned(),
+            line: rule.line,
+            column: 0,
+            message: format!(
+                "rule \"{}\" rewrites MAC addresses, and packets of {} have none",
+                rule.name, context.interface
+            ),
+            hint: Some("omit set_source_mac and set_destination_mac there".to_owned()),
+            excerpt: None,
+        })
+    });
+    Error::unless_none(refused.collect())
 }
 
 /// Releases what the ruleset before held. What fails here is done by the next reload.

@@ -156,8 +156,8 @@ fn fill_stages(attachment: &Attachment, maps: &Maps, groups: Needs) -> Result<()
     let slots = slots.iter().map(|(name, handle)| (*name, handle.as_fd()));
     let given: Vec<_> = given.chain(slots).collect();
     load::load_stages_beside(&given, filter.as_fd(), groups).map_err(|error| {
-        let Error { message, hint } = not_loaded(error);
-        Error { message: format!("cannot {what}: {message}"), hint }
+        let error = not_loaded(error);
+        Error { message: format!("cannot {what}: {}", error.message), ..error }
     })
 }
 

@@ -2,6 +2,7 @@
 //! `check` cannot.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::{fs, io};
 
 use crate::datapath::error::Error;
@@ -9,6 +10,7 @@ use crate::datapath::host::addresses::{self, Address};
 use crate::datapath::host::advice::Note;
 use crate::datapath::host::interface::Interface;
 use crate::datapath::host::routes;
+use crate::diagnostic::Diagnostic;
 use crate::notation::word;
 use crate::ruleset::Ruleset;
 use crate::ruleset::service_keys::{AnyPrefix, PrefixSet};
@@ -83,8 +85,9 @@ pub fn routed(ruleset: &Ruleset) -> impl Iterator<Item = (&Service, &Backend)> {
 pub fn refusal(ruleset: &Ruleset, host: &Host) -> Option<Error> {
     let problems = [without_forwarding(ruleset, host), out_of_sight(ruleset, host)];
     problems.into_iter().flatten().find(|problem| host.is_set_up(problem.is_v6)).map(|problem| {
-        let Note { message, hint } = problem.note;
-        Error { message, hint }
+        let Problem { place: (file, line, column), note: Note { message, hint }, .. } = problem;
+        let file = ruleset.file_of(file).unwrap_or(Path::new("")).to_owned();
+        Diagnostic { file, line, column, message, hint, excerpt: None }.into()
     })
 }
 
@@ -155,6 +158,8 @@ pub fn unknown_address<'a>(
 struct Problem {
     /// The family that it is about.
     is_v6: bool,
+    /// The file, the line and the column of what it is about; no column for the line as a whole.
+    place: (u16, u32, u32),
     note: Note,
 }
 
@@ -177,7 +182,8 @@ fn without_forwarding(ruleset: &Ruleset, host: &Host) -> Option<Problem> {
                 word(&format!("{}=1", setting(name, is_v6)))
             )),
         };
-        Some(Problem { is_v6, note })
+        let place = (service.file, service.line, service.column);
+        Some(Problem { is_v6, place, note })
     })
 }
 
@@ -198,7 +204,7 @@ fn out_of_sight(ruleset: &Ruleset, host: &Host) -> Option<Problem> {
                 .into(),
         ),
     };
-    Some(Problem { is_v6: backend.address.is_ipv6(), note })
+    Some(Problem { is_v6: backend.address.is_ipv6(), place: (backend.file, backend.line, 0), note })
 }
 
 /// What a tunnel takes of the packets that clients send. Who has said an MTU knows.
@@ -301,7 +307,7 @@ mod tests {
         let said = refused(&far, &host(&[NET])).unwrap();
         assert_eq!(
             said,
-            "service \"web\", backend \"10.0.1.1\": 10.0.1.1 is on no network of this host, so its MAC \
+            "x.toml:6: service \"web\", backend \"10.0.1.1\": 10.0.1.1 is on no network of this host, so its MAC \
              address cannot be found (give its MAC address as next_hop; mode = \"dsr\" reaches backends \
              behind routers)"
         );
@@ -328,7 +334,7 @@ mod tests {
         let said = refused(&v4, &off(false, true)).unwrap();
         assert_eq!(
             said,
-            "service \"web\" sends packets on by the kernel's routes, and eth0 does not forward IPv4 \
+            "x.toml:2:8: service \"web\" sends packets on by the kernel's routes, and eth0 does not forward IPv4 \
              (`sysctl -w net/ipv4/conf/eth0/forwarding=1`, or next_hop with a MAC address)"
         );
         assert_eq!(refused(&v4, &off(true, false)), None);
