@@ -120,7 +120,6 @@ fn a_deleted_namespace_is_swept_where_nothing_is_attached() {
     nothing left
     note: removed what was left of a network namespace that no longer exists (in0; N MiB)
     error: xdpctl is not attached to any interface of this network namespace
-      hint: `xdpctl attach IFACE` attaches it
     nothing left
     ");
     assert_eq!(output.stderr, "");

@@ -400,6 +400,28 @@ fn one_interface_alone() {
     assert!(events.iter().all(|event| event["interface"] == "out0"), "{events:#?}");
 }
 
+/// Whoever mistyped the name would wait forever.
+#[test]
+fn an_interface_that_is_not_there_is_waited_for_with_a_warning() {
+    let mut bench = Bench::new();
+    bench.attach("");
+    let monitor = Monitor::start(&bench, &["in7"]);
+    assert_eq!(
+        monitor.0.stderr().lines().collect::<Vec<_>>(),
+        [
+            "warning: no interface `in7` in this network namespace: waiting for that; Ctrl-C ends",
+            "  hint: did you mean `in0`?",
+        ]
+    );
+    bench.xdpctl(["reload"]).success();
+    bench.lab().ip("dut", ["link", "add", "in7", "type", "veth", "peer", "name", "in8"]).success();
+    let file = bench.write("in7.toml", "");
+    bench.xdpctl(["attach", "in7", "-c", file.to_str().expect("UTF-8")]).success();
+    monitor.events(1);
+    let events = monitor.end();
+    assert_eq!(names(&events), ["attach"], "{events:#?}");
+}
+
 /// In text, an event is a line with its time.
 #[test]
 fn as_lines() {

@@ -8,6 +8,7 @@ use crate::datapath::attached::namespace::Locked;
 use crate::datapath::change::detach;
 use crate::datapath::change::outcome::Detached;
 use crate::datapath::error::Error;
+use crate::datapath::host::interface::Interface;
 use crate::event::What;
 use crate::notation::plain;
 
@@ -49,7 +50,7 @@ fn under_lock(
         None => attached.iter().collect(),
     };
     if chosen.is_empty() {
-        return Err(super::nothing_attached());
+        return Err(without_attach(super::nothing_attached()));
     }
     Ok(detach::detach(namespace, &attached, &chosen))
 }
@@ -58,9 +59,17 @@ fn under_lock(
 /// without our program, an attachment whose interface had the name before it was moved to another
 /// network namespace is not meant.
 fn by_name<'a>(attached: &'a Attachments, name: &str) -> Result<&'a Attachment, Error> {
-    let attachment = attached.require(name)?;
+    let attachment = attached.require(name).map_err(|error| match attached.is_empty() {
+        true if Interface::by_name(name).is_ok() => without_attach(error),
+        _ => error,
+    })?;
     if attachment.is_moved() && attached.carriers().index_of(name)?.is_some() {
         return Err(attachment.stranded().unwrap_or_else(super::nothing_attached));
     }
     Ok(attachment)
+}
+
+/// The error that nothing is attached, without the hint how to attach: nobody who detaches wants that.
+fn without_attach(error: Error) -> Error {
+    Error { hint: None, ..error }
 }

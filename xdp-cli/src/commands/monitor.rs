@@ -43,8 +43,11 @@ pub fn run(args: &Monitor, session: &mut Session<'_>) -> Result<(), Failure> {
     let (mut told, mut links) = (Listener::open().map_err(listen)?, Links::open().map_err(listen)?);
     let mut eyes = Eyes::default();
     let state = eyes.look(true)?;
-    let mut only = args.interface.as_deref().map(canonical).transpose()?;
-    say_begun(&state, only.as_deref(), session);
+    let (mut only, missing) = match args.interface.as_deref().map(canonical).transpose()? {
+        Some((name, missing)) => (Some(name), missing),
+        None => (None, None),
+    };
+    say_begun(&state, only.as_deref(), missing.as_ref(), session);
     let mut watch = Watch::new(state, netns::name());
     let mut failures = 0;
     while !stop.is_set() {
@@ -87,26 +90,35 @@ pub fn run(args: &Monitor, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The name proper of an interface, which may be given by an alternative one. It need not be there.
-fn canonical(name: &str) -> Result<String, Error> {
+/// The name proper of an interface, which may be given by an alternative one. It need not be there:
+/// then the error says so.
+fn canonical(name: &str) -> Result<(String, Option<Error>), Error> {
     match Interface::by_name(name) {
-        Ok(interface) => Ok(interface.name),
-        Err(interface::Error::NotFound { .. }) => Ok(name.to_owned()),
+        Ok(interface) => Ok((interface.name, None)),
+        Err(error @ interface::Error::NotFound { .. }) => Ok((name.to_owned(), Some(error.into()))),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Says what is watched, on stderr: standard output has nothing but events.
-fn say_begun(state: &State, only: Option<&str>, session: &mut Session<'_>) {
+/// Says what is watched, on stderr: standard output has nothing but events. `missing` says that there is
+/// no interface of the name that is asked for.
+fn say_begun(
+    state: &State,
+    only: Option<&str>,
+    missing: Option<&Error>,
+    session: &mut Session<'_>,
+) {
     let names: Vec<&str> = state.values().map(|seen| seen.name.as_str()).collect();
     match only {
         Some(name) if names.contains(&name) => {
             session.reporter.note(&format!("watching {}; Ctrl-C ends", plain(name)), None);
         }
-        Some(name) => session.reporter.warning(
-            &format!("xdpctl is not attached to {}: waiting for that; Ctrl-C ends", plain(name)),
-            None,
-        ),
+        Some(name) => {
+            let not_attached = Error::new(format!("xdpctl is not attached to {}", plain(name)));
+            let Error { message, hint, .. } = missing.unwrap_or(&not_attached);
+            let told = format!("{message}: waiting for that; Ctrl-C ends");
+            session.reporter.warning(&told, hint.as_deref());
+        }
         None if names.is_empty() => {
             session.reporter.note("watching; nothing is attached yet; Ctrl-C ends", None);
         }
