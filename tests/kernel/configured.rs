@@ -55,6 +55,17 @@ fn a_list_that_shrank_too_much_keeps_the_ruleset_in_force() {
     assert_eq!(in_force().1, 50);
 }
 
+/// To attach without a file, as with standard input, but for reloads too.
+#[test]
+fn the_null_device_is_read_again() {
+    let mut bench = Bench::new();
+    bench.xdpctl(["attach", JUDGED, "-c", "/dev/null"]).success();
+    bench.xdpctl(["reload", JUDGED]).success();
+    let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();
+    assert_eq!((&status[0]["generation"], &status[0]["config"]), (&2.into(), &"/dev/null".into()));
+    assert_eq!(bench.sample().rules.len(), 0);
+}
+
 /// Status and output of a command with a configuration on its standard input.
 fn given(bench: &Bench, args: &[&str], text: &str) -> (Option<i32>, String) {
     let mut command = bench.lab().xdpctl_command("dut", args);

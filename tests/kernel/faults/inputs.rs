@@ -125,7 +125,7 @@ fn a_configuration_of_zeros() {
     let path = bench.directory().join("zeros.toml");
     File::create(&path).expect("a file").set_len(256 << 20).expect("a sparse file");
     let output = reload(&bench, &path);
-    let said = format!("error: {}:1:1: the byte 0x00 is not UTF-8 text", path.display());
+    let said = format!("error: {}:1:1: TOML has no character NUL, the byte 0x00", path.display());
     assert!(output.expect_status(2).stderr.starts_with(&said), "{}", output.stderr);
     assert_eq!(State::of(&bench), before);
 }

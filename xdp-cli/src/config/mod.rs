@@ -73,7 +73,8 @@ pub struct Loaded {
 }
 
 /// Reads a configuration and all the list files that it names. `-` and `/dev/stdin` mean standard
-/// input; paths in it are relative to the folder that the command runs in.
+/// input; paths in it are relative to the folder that the command runs in. `/dev/null` is an empty
+/// configuration.
 pub fn load(path: &Path) -> Loaded {
     load_given(path, &Disk)
 }
@@ -82,6 +83,7 @@ pub fn load(path: &Path) -> Loaded {
 pub fn load_given(path: &Path, files: &dyn Files) -> Loaded {
     match file::means_stdin(path) {
         true => load_from(Path::new(file::STDIN), file::stdin(), files),
+        false if path == Path::new("/dev/null") => load_from(path, Ok(Vec::new()), files),
         false => load_with(path, files),
     }
 }

@@ -151,21 +151,35 @@ impl Source {
     }
 }
 
+/// The byte order marks of UTF-16 (The Unicode Standard, section 23.8).
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
 /// The diagnostic for the byte at `bad`; all bytes before it are text.
 fn not_text(path: &Path, bytes: &[u8], bad: usize) -> Diagnostic {
-    let (good, bad) = bytes.split_at(bad);
-    let good = String::from_utf8_lossy(good);
+    let byte = bytes.get(bad).copied().unwrap_or_default();
+    let (message, hint) = match byte {
+        _ if UTF_16.iter().any(|mark| bytes.starts_with(mark)) => (
+            "the file begins like UTF-16 text".to_owned(),
+            "TOML is UTF-8; save the file in that encoding",
+        ),
+        0 => (
+            "TOML has no character NUL, the byte 0x00".to_owned(),
+            "take it out; where every other byte is one, the file is UTF-16: save it as UTF-8",
+        ),
+        _ => (
+            format!("the byte 0x{byte:02x} is not UTF-8 text"),
+            "TOML is UTF-8; save the file in that encoding",
+        ),
+    };
+    let good = String::from_utf8_lossy(&bytes[..bad]);
     let good = good.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&good);
     let line = good.rsplit('\n').next().unwrap_or_default();
     Diagnostic {
         file: path.to_owned(),
         line: count(good.matches('\n').count() + 1),
         column: count(line.chars().count() + 1),
-        message: format!(
-            "the byte 0x{:02x} is not UTF-8 text",
-            bad.first().copied().unwrap_or_default()
-        ),
-        hint: Some("TOML is UTF-8; save the file in that encoding".into()),
+        message,
+        hint: Some(hint.into()),
         excerpt: None,
     }
 }
@@ -261,6 +275,19 @@ mod tests {
                 panic!("taken as text");
             };
             assert_eq!((found.line, found.column), place, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_called_by_its_name() {
+        for (bytes, said) in [
+            (&b"a = 1\0"[..], "TOML has no character NUL, the byte 0x00"),
+            (b"\xff\xfea\0", "the file begins like UTF-16 text"),
+            (b"\xfe\xff\0a", "the file begins like UTF-16 text"),
+            (b"\xffa", "the byte 0xff is not UTF-8 text"),
+        ] {
+            let found = Source::new(Path::new("x"), bytes.to_vec()).err();
+            assert_eq!(found.map(|it| it.message).as_deref(), Some(said), "{bytes:?}");
         }
     }
 }

@@ -23,6 +23,11 @@ const FORMATS: [(&[u8], &str, &str); 15] = [
     (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
 ];
+/// The line ends of classic Mac OS: to a reader of lines, such a file is a single one.
+const CARRIAGE_RETURNS: (&str, &str) = (
+    "text whose lines end with carriage returns alone",
+    "have its lines end with line feeds: `tr '\\r' '\\n'` does that",
+);
 const UNPACK: &str = "unpack it: of what is compressed, gzip alone is read";
 
 /// The offset of the magic of a tar archive, and the magic (POSIX.1-2017, pax, ustar interchange
@@ -91,8 +96,14 @@ fn format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
             "an HTML or XML page",
             "look into it: an error or a login page may have been downloaded in the list's place",
         )),
+        _ if has_carriage_returns_alone(text) => Some(CARRIAGE_RETURNS),
         _ => None,
     }
+}
+
+/// Whether a text ends lines with carriage returns, and none with a line feed.
+fn has_carriage_returns_alone(text: &[u8]) -> bool {
+    !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r')
 }
 
 #[cfg(test)]
@@ -131,6 +142,8 @@ mod tests {
             (b"BZh91AY", "compressed by bzip2"),
             (b"\x28\xb5\x2f\xfd\x04", "compressed by zstd"),
             (b"\xff\xfe1\0", "UTF-16 text"),
+            (b"1.2.3.4\r5.6.7.8\r", "text whose lines end with carriage returns alone"),
+            (b"# all\r10.0.0.1", "text whose lines end with carriage returns alone"),
             (&tar, "a tar archive"),
             (&gzipped(&tar), "a tar archive"),
             (&gzipped(b"<html>"), "an HTML or XML page"),
@@ -139,9 +152,16 @@ mod tests {
         ] {
             assert_eq!(what(bytes), Some(expected), "{bytes:?}");
         }
-        for text in
-            [&b""[..], b"10.0.0.1", b"# <html>", b"<", b"{\"cidr\":\"10.0.0.0/8\"}", b"\xff"]
-        {
+        for text in [
+            &b""[..],
+            b"10.0.0.1",
+            b"# <html>",
+            b"<",
+            b"10.0.0.1\r",
+            b"10.0.0.1\r\n",
+            b"{\"cidr\":\"10.0.0.0/8\"}",
+            b"\xff",
+        ] {
             assert_eq!(what(text), None, "{text:?}");
             assert_eq!(read(gzipped(text)).unwrap().data, text);
         }

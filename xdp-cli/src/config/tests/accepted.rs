@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Setup, ruleset};
 use crate::config::load;
@@ -36,6 +36,20 @@ fn an_empty_file_has_the_defaults() {
         [policy.default, policy.malformed, policy.fragments],
         [PolicyAction::Pass, PolicyAction::Drop, PolicyAction::Pass]
     );
+}
+
+/// No other device is opened, nor this one as a list file.
+#[test]
+fn the_null_device_is_an_empty_configuration() {
+    let loaded = load(Path::new("/dev/null"));
+    assert!(loaded.diagnostics.is_ok(), "{:?}", loaded.diagnostics);
+    let expected =
+        Ruleset { files: vec!["/dev/null".into()], configurations: 1, ..Ruleset::default() };
+    assert_eq!(loaded.ruleset, Some(expected));
+    assert_eq!(load(Path::new("/dev/zero")).ruleset, None);
+    let setup = Setup::new(&[]);
+    let said = setup.said("[[blocklist]]\nname = \"a\"\nfiles = [\"/dev/null\"]\n");
+    assert!(said.contains("it is a device, not a regular file"), "{said}");
 }
 
 #[test]
