@@ -58,7 +58,7 @@ fn a_list_that_shrank_too_much_keeps_the_ruleset_in_force() {
 /// To attach without a file, as with standard input, but for reloads too.
 #[test]
 fn the_null_device_is_read_again() {
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     bench.xdpctl(["attach", JUDGED, "-c", "/dev/null"]).success();
     bench.xdpctl(["reload", JUDGED]).success();
     let status = bench.xdpctl(["status", JUDGED, "--json"]).statuses();

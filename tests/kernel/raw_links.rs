@@ -311,9 +311,11 @@ fn explain_takes_packets_that_begin_with_ip() {
     assert_eq!(told(&explain(&["--packet", &hex(&frame[14..])])), by("blocklist", "bad"));
     // Bytes of an Ethernet header are no IP version, and packets that are too short are malformed
     // too.
-    for packet in [&frame[..], &frame[14..27], &[], &[0x55; 40]] {
+    for packet in [&frame[..], &frame[14..27], &frame[14..15], &[0x55; 40]] {
         assert_eq!(told(&explain(&["--packet", &hex(packet)])), by("malformed", "none"));
     }
+    // What was to print one has failed.
+    explain(&["--packet", ""]).expect_status(2);
     let described =
         ["--source", "198.51.100.7", "--destination", "10.50.0.1", "--destination-port", "53"];
     assert_eq!(told(&explain(&described)), by("rule", "dns"));

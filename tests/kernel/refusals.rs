@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use xdpctl::datapath::program::load;
@@ -282,6 +283,20 @@ fn redirect_targets_that_are_missing() {
     assert_eq!(json.json()["errors"].as_array().map(Vec::len), Some(2), "{json:?}");
     assert_eq!(bench.sample().generation, before.generation);
     assert_eq!(bench.sample().rules, before.rules);
+}
+
+/// The text of `--help` and `--version` is output like any other.
+#[test]
+fn help_that_cannot_be_written() {
+    for args in [&["help"][..], &["--version"], &["attach", "--help"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xdpctl"));
+        let output = command.args(args).stdout(full).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        let told = "error: cannot write the output: No space left on device (os error 28)\n";
+        assert_eq!(said, told, "{args:?}");
+    }
 }
 
 /// Runs `program`, a copy of xdpctl where every user may read it, as a user without rights.

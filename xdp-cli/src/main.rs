@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::{CommandFactory as _, Parser as _};
 use xdpctl::args::{Cli, Command};
@@ -78,7 +78,18 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ! {
             .and_then(|line| io::stdout().write_all(&line))
             .and_then(|()| io::stdout().flush());
     }
-    error.exit()
+    if error.use_stderr() {
+        error.exit()
+    }
+    // `exit` would end with success, even where the help cannot be written.
+    let written = error.print().and_then(|()| io::stdout().flush()).map_err(Failure::from_output);
+    if let Err(Failure::Impossible(failed)) = written {
+        let mut err = io::stderr();
+        let colours = report::colours(&err);
+        Reporter::new(&mut err, colours).error(&failed.message, failed.hint.as_deref());
+        process::exit(1)
+    }
+    process::exit(0)
 }
 
 /// Standard output that notes whether anything was written to it.

@@ -55,8 +55,15 @@ const SYNONYMS: [(&str, &str); 42] = [
     ("exporter", "metrics"),
 ];
 
-/// Adds to an error the command that was meant, if another tool's word was given for a command.
+/// Adds to an error the command that was meant, if another tool's word was given for a command, and
+/// takes away hints that lead nowhere.
 pub fn suggest(mut error: Error) -> Error {
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && flag == "--json"
+    {
+        // clap takes it for a value that is to be written behind `--`.
+        error.remove(ContextKind::Suggested);
+    }
     let word = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(word)) => word.to_lowercase(),
         _ => return error,
@@ -64,6 +71,11 @@ pub fn suggest(mut error: Error) -> Error {
     if let Some((_, meant)) = SYNONYMS.iter().find(|(other, _)| *other == word) {
         let meant = ContextValue::Strings(vec![(*meant).to_owned()]);
         error.insert(ContextKind::SuggestedSubcommand, meant);
+    }
+    if word == "version" {
+        error.remove(ContextKind::SuggestedSubcommand);
+        let meant = StyledStr::from("`xdpctl --version` prints the version");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![meant]));
     }
     error
 }
@@ -141,14 +153,22 @@ mod tests {
         };
         let all = [
             said(&["ban", "--json"]),
+            said(&["version", "--json"]),
+            said(&["attach", "eth0", "--json"]),
             said(&["bans", "--json"]),
             said(&["bans", "eth0", "--jsno"]),
             said(&["stats", "--count", "x\ny", "--json"]),
             said(&["explain", "--config", "x", "--json"]),
+            said(&["explain", "eth0", "--packet", ""]),
+            said(&["explain", "eth0", "--packet", " "]),
         ];
         insta::assert_snapshot!(all.concat(), @r"
         unrecognized subcommand 'ban'
         a similar subcommand exists: 'block'
+        unrecognized subcommand 'version'
+        `xdpctl --version` prints the version
+        unexpected argument '--json' found
+        `xdpctl attach <IFACE>`
         the following required arguments were not provided: <IFACE>
         `xdpctl bans --json <IFACE>`
         unexpected argument '--jsno' found
@@ -157,6 +177,9 @@ mod tests {
 
         the following required arguments were not provided: <--packet <HEX>|--pcap <FILE>|--source <ADDRESS>>
         `xdpctl explain --config <FILE> --json <--packet <HEX>|--pcap <FILE>|--source <ADDRESS>> [IFACE]`
+        invalid value '' for '--packet <HEX>': there are no bytes in it
+
+        invalid value ' ' for '--packet <HEX>': there are no bytes in it
         ");
     }
 

@@ -246,11 +246,17 @@ fn question(text: &str) -> Result<Question, String> {
     }
 }
 
+/// What is wrong with a frame of no bytes: what was to print one has failed, and that is no verdict.
+pub const NO_BYTES: &str = "there are no bytes in it";
+
 fn packet(text: &str) -> Result<PacketArg, String> {
     if text == "-" {
         return Ok(PacketArg::StandardInput);
     }
-    dump::parse(text).map(PacketArg::Bytes)
+    match dump::parse(text)? {
+        frame if frame.is_empty() => Err(NO_BYTES.to_owned()),
+        frame => Ok(PacketArg::Bytes(frame)),
+    }
 }
 
 fn protocol(text: &str) -> Result<ProtocolArg, String> {

@@ -18,8 +18,8 @@ pub use change::{Attach, Bypass, Confirm, Detach, ModeArg, Reload, Switch};
 pub use entries::{Bans, Block, Prefixes, Put, Unblock};
 pub use health::Health;
 pub use judge::{
-    Explain, FragmentArg, Headers, Judge, LinkTypeArg, LookedUp, Lookup, Mac, Named, PacketArg,
-    ProtocolArg,
+    Explain, FragmentArg, Headers, Judge, LinkTypeArg, LookedUp, Lookup, Mac, NO_BYTES, Named,
+    PacketArg, ProtocolArg,
 };
 pub use look::{Check, Limits, Show, Stats, Status};
 pub use manual::{ManPage, Manual};

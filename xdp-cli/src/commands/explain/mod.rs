@@ -12,7 +12,7 @@ use xdp_common::capacity::MAX_EXPLAINED_FRAME;
 use xdp_common::packet::LinkType;
 
 use super::{Failure, Session};
-use crate::args::{Explain, LinkTypeArg, PacketArg};
+use crate::args::{Explain, LinkTypeArg, NO_BYTES, PacketArg};
 use crate::datapath::error::Error;
 use crate::datapath::host::interface::Interface;
 use crate::frames::pcap::{self, Capture, OtherLink, Record};
@@ -196,8 +196,7 @@ fn typed(input: impl Read) -> Result<Vec<u8>, (String, Option<&'static str>)> {
     let text = String::from_utf8(text).map_err(|_| wrong("it is not text".to_owned()))?;
     let frame = dump::parse(&text).map_err(wrong)?;
     if frame.is_empty() {
-        // What was to print one has failed: that is no verdict on a frame of no bytes.
-        return Err(wrong("there are no bytes in it".to_owned()));
+        return Err(wrong(NO_BYTES.to_owned()));
     }
     Ok(frame)
 }
