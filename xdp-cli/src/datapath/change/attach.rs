@@ -102,7 +102,7 @@ pub fn attach(
     let key = attached.free_key(interface.index);
     let link_type = interface.link_type()?;
     let modes = match in_offload(namespace, key, interface, configured, wanted, until.is_some())? {
-        Offload::Attached(attached) => return Ok(attached),
+        Offload::Attached(attached) => return Ok(*attached),
         Offload::Not(instead_of) => modes(wanted, interface, link_type, instead_of)?,
     };
 
@@ -301,7 +301,7 @@ fn modes(
 
 /// What came of offload mode.
 enum Offload {
-    Attached(Attached),
+    Attached(Box<Attached>),
     /// Why not, where it was tried.
     Not(Vec<(Mode, String)>),
 }
@@ -327,7 +327,7 @@ fn in_offload(
         return Ok(Offload::Not(Vec::new()));
     }
     match (nic::attach(namespace, key, interface, configured), wanted) {
-        (Ok(attached), _) => Ok(Offload::Attached(attached)),
+        (Ok(attached), _) => Ok(Offload::Attached(Box::new(attached))),
         // Of what hardly any device can, it is no news that this one cannot.
         (Err(_), Wanted::Auto) if !nic::is_able(interface) => Ok(Offload::Not(Vec::new())),
         (Err(error), Wanted::Auto) => Ok(Offload::Not(vec![(Mode::Offload, error.message)])),
