@@ -56,7 +56,8 @@ pub fn xdpctl_fast(ctx: XdpContext) -> u32 {
     action
 }
 
-/// Sends a packet to a backend of the service of that line. `None` where the longer way has to be gone; then it is as it came.
+/// Sends a packet to a backend of the service of that line. `None` where the longer way has to be gone; then it is
+/// as it came.
 #[inline(always)]
 fn forward(
     ctx: &XdpContext,

@@ -46,7 +46,7 @@ pub struct Way {
 }
 
 impl Way {
-    /// As it is addressed.
+    /// Where a packet is addressed to, and from where; `length` bytes leave.
     #[inline(always)]
     pub fn of(packet: &Packet, length: u32) -> Self {
         Self {
