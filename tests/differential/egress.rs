@@ -119,15 +119,17 @@ fn coming_in(dice: &mut Dice) -> Vec<u8> {
     frame(dice, &inner)
 }
 
-fn config(dice: &mut Dice) -> Config {
-    Config {
+/// The configuration of a history, and whether anybody notes what goes out: by turns and not by chance, so that each run
+/// meets enough of each.
+fn config(history: u64) -> (Config, bool) {
+    let udp = [None, Some(ReplyUdp::Sent), Some(ReplyUdp::Ephemeral), Some(ReplyUdp::Connected)];
+    let config = Config {
         default: Some(Verdict::Drop),
-        replies: Some(if dice.one_in(8) { Verdict::Drop } else { Verdict::Pass }),
-        replies_udp: dice.maybe(2, |dice| {
-            dice.pick(&[ReplyUdp::Sent, ReplyUdp::Ephemeral, ReplyUdp::Connected])
-        }),
+        replies: Some(if history % 8 == 7 { Verdict::Drop } else { Verdict::Pass }),
+        replies_udp: udp[(history / 3 % 4) as usize],
         ..Config::default()
-    }
+    };
+    (config, history % 3 != 2)
 }
 
 /// `XDPCTL_MODEL_HISTORIES` of them.
@@ -142,11 +144,9 @@ fn model_and_program_know_what_was_sent_alike() {
         let egress = filter.load_egress(LinkType::Ethernet);
         let mut out = [0; 2_048];
         let mut met: BTreeMap<String, usize> = BTreeMap::new();
-        for _ in 0..histories {
-            let mut config = config(&mut dice);
+        for history in 0..histories {
+            let (mut config, is_noted) = config(history);
             filter.put(&config).unwrap_or_else(|error| panic!("{error}"));
-            // Now and then, nobody notes anything.
-            let is_noted = !dice.one_in(6);
             filter.begin_to_note(is_noted);
             let mut flows = Flows::default();
             let mut told = config.to_toml().0;
