@@ -296,6 +296,48 @@ fn without_a_daemon() {
     end(daemon);
 }
 
+/// Checks that nobody makes are told by whoever asks for them, as long as nobody makes them.
+#[test]
+fn checks_that_nobody_makes_are_told() {
+    let setup = Setup::new(&configuration("", &BACKENDS[..1]));
+    let nobody =
+        "note: no `xdpctl health` runs here, so nobody checks the backends of service \"web\"";
+    let other = service("v6", "2001:db8::10", &tcp(""), &BACKENDS[2..]);
+    let checked = configuration(&tcp(""), &BACKENDS[..1]);
+    let both = checked.clone() + &other;
+    #[track_caller]
+    fn told(setup: &Setup, command: &[&str], text: &str) -> String {
+        let file = setup.0.write("in0.toml", text);
+        let file = ["-c", file.to_str().unwrap()];
+        let file = if command[0] == "attach" { &file[..] } else { &[] };
+        let output = setup.0.xdpctl([command, file].concat());
+        output.success();
+        output.stderr
+    }
+    let reload = ["reload", JUDGED];
+    assert!(!told(&setup, &reload, &configuration("", &BACKENDS[..1])).contains("health"));
+    let said = told(&setup, &reload, &checked);
+    assert!(said.contains(&format!("{nobody}: one that fails still gets packets")), "{said}");
+    let said = told(&setup, &reload, &both);
+    assert!(said.contains(&format!("{nobody} and of another service: one")), "{said}");
+    // To check once is not to go on checking, and a monitor checks nothing.
+    let monitor = setup.0.lab().spawn_xdpctl("dut", ["monitor"]);
+    says(&monitor, "Ctrl-C ends");
+    setup.0.xdpctl(["health", "--once"]);
+    assert!(told(&setup, &reload, &both).contains(nobody));
+    let replace = ["attach", JUDGED, "--replace"];
+    assert!(told(&setup, &replace, &both).contains(nobody));
+
+    let daemon = setup.start("checking 2 backends of 2 services");
+    assert!(!told(&setup, &reload, &both).contains("health"));
+    assert!(!told(&setup, &replace, &both).contains("health"));
+    // Killed, it is gone at once.
+    daemon.signal(Signal::SIGKILL);
+    until("it is told again", || told(&setup, &reload, &both).contains(nobody));
+    setup.0.xdpctl(["detach", JUDGED]).success();
+    assert!(told(&setup, &["attach", JUDGED], &both).contains(nobody));
+}
+
 /// Echo requests, over both families; nobody answers for an address that nobody has.
 #[test]
 fn echo_requests() {

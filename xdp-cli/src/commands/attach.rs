@@ -21,6 +21,7 @@ use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
 use crate::datapath::host::advice::{self, Note, Plan, SentBack};
+use crate::datapath::host::checking;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::host::serving::{self, Host};
 use crate::event::What;
@@ -328,6 +329,7 @@ fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> V
         && let Ok(host) = Host::of(interface)
     {
         notes.extend(serving::notes(ruleset, &host));
+        notes.extend(checking::note(ruleset));
         if mode != Some(Mode::Generic) {
             // Only for what is told.
             notes.extend(serving::by_stack(ruleset, interface, &others).unwrap_or_default());
@@ -336,7 +338,7 @@ fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> V
     notes
 }
 
-fn say_notes(notes: &[Note], session: &mut Session<'_>) {
+pub fn say_notes(notes: &[Note], session: &mut Session<'_>) {
     for note in notes {
         session.reporter.note(&note.message, note.hint.as_deref());
     }

@@ -16,6 +16,7 @@ use crate::datapath::change::outcome::Reloaded;
 use crate::datapath::change::reload::{self, Change, Prepared};
 use crate::datapath::change::{detach, memory};
 use crate::datapath::error::Error;
+use crate::datapath::host::checking;
 use crate::diagnostic::Diagnostics;
 use crate::difference::Difference;
 use crate::event::{Changes, What};
@@ -81,6 +82,7 @@ pub fn run(args: &Reload, session: &mut Session<'_>) -> Result<(), Failure> {
             if let (Some(interface), Some(mode)) = (attachment.interface(), attachment.mode()) {
                 attach::say_sent_back(&interface, mode, &configuration.ruleset, session);
             }
+            attach::say_notes(checking::note(&configuration.ruleset).as_slice(), session);
             bypass::warn(attachment, session);
         }
         attach::say_taken(&taken, session);

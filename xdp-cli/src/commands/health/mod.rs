@@ -23,6 +23,7 @@ use crate::datapath::attached::attachments::not_attached;
 use crate::datapath::attached::found::BackendStates;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::error::{Error, Result};
+use crate::datapath::host::checking;
 use crate::event::What;
 use crate::notation::{counted, plain};
 use crate::ruleset::services::check::Probe;
@@ -73,6 +74,13 @@ pub fn run(args: &Health, session: &mut Session<'_>) -> std::result::Result<u8, 
     let looks = looks
         .spawn(move || looker.run(&to_write, tell))
         .map_err(|error| Error::new(format!("cannot start to look for reloads: {error}")))?;
+    // Whoever attaches or reloads then does not say that nobody checks.
+    let announced = match args.once {
+        true => None,
+        false => checking::announce()
+            .inspect_err(|error| log::warn!("others do not know that this runs: {error}"))
+            .ok(),
+    };
     let mut daemon = Daemon {
         keeper: Keeper::default(),
         checker,
@@ -91,6 +99,7 @@ pub fn run(args: &Health, session: &mut Session<'_>) -> std::result::Result<u8, 
         true => daemon.table(session)?,
         false => 0,
     };
+    drop(announced);
     let Daemon { keeper, checker, reports, .. } = daemon;
     // The programs that it runs end with it.
     drop(checker);

@@ -8,6 +8,7 @@ pub mod assigned_ports;
 pub mod bpffs;
 pub mod carriers;
 pub mod check_route;
+pub mod checking;
 pub mod clsact;
 pub mod events;
 pub mod interface;
