@@ -16,8 +16,8 @@ const NANOSECOND: Time = 1 << 20;
 const SECOND: Time = 1_000_000_000 * NANOSECOND;
 /// What costs and the clock are rounded to.
 const UNIT: Time = 1_024 * NANOSECOND;
-/// How far the clock of packets may be behind, where the burst is worth at least that.
-const BEHIND: Time = SECOND / 100;
+/// How many nanoseconds the clock of packets may be behind, where the burst is worth at least `COARSE_FROM`.
+pub const BEHIND: u64 = 10_000_000;
 const COARSE_FROM: Time = 92 * SECOND / 100;
 
 /// What stands for a bucket: the rule's name, what the limit counts by, its rate, and the part of an address.
@@ -98,7 +98,7 @@ impl Buckets {
             false if !rate.of_bits => Time::from(rate.burst) * UNIT / 2,
             _ => 0,
         };
-        let behind = if burst < COARSE_FROM - excess { 0 } else { BEHIND };
+        let behind = if burst < COARSE_FROM - excess { 0 } else { Time::from(BEHIND) * NANOSECOND };
         let [begin, end] = at.map(|time| Time::from(time) * NANOSECOND);
         let clock = [begin - behind - UNIT, end];
         let key = key(rule, limit, rate, frame);

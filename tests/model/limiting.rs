@@ -9,13 +9,11 @@ use super::dice::{Dice, seed, setting};
 use super::judge::judge_by;
 use super::limit_product::{Outcome, Product};
 use super::limit_rulesets::{changed, config, frame};
-use super::limited::{Buckets, Says};
+use super::limited::{BEHIND, Buckets, Says};
 use super::loading;
 
 const EVENTS: usize = 400;
 const SECOND: u64 = 1_000_000_000;
-/// How far the coarse clock may be behind.
-const BEHIND: u64 = SECOND / 100;
 struct History {
     config: Config,
     model: Buckets,
