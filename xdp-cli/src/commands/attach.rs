@@ -25,7 +25,7 @@ use crate::datapath::host::checking;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::host::serving::{self, Host};
 use crate::event::What;
-use crate::judgement::reach::Warning;
+use crate::judgement::reach::role::Warning;
 use crate::notation::{counted, plain, word};
 use crate::ruleset::{RuleAction, Ruleset, services};
 

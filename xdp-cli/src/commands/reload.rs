@@ -20,7 +20,7 @@ use crate::datapath::host::checking;
 use crate::diagnostic::Diagnostics;
 use crate::difference::Difference;
 use crate::event::{Changes, What};
-use crate::judgement::reach::Warning;
+use crate::judgement::reach::role::Warning;
 use crate::notation::{took, word};
 use crate::ruleset::Ruleset;
 use crate::views::difference::{MapBytes, MovedPlaces, Reload as View, json, text};
