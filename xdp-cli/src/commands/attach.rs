@@ -20,7 +20,8 @@ use crate::datapath::change::outcome::Attached;
 use crate::datapath::change::redirect_targets::Outcome;
 use crate::datapath::change::{self, detach, replace};
 use crate::datapath::error::Error;
-use crate::datapath::host::advice::{self, Note, Plan, SentBack};
+use crate::datapath::host::advice::sending::{self, SentBack};
+use crate::datapath::host::advice::{self, Note, Plan};
 use crate::datapath::host::checking;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::host::serving::{self, Host};
@@ -432,7 +433,7 @@ pub fn say_sent_back(
         return;
     }
     let others = Interface::all().unwrap_or_default();
-    match advice::sent_back(interface, mode, &others) {
+    match sending::sent_back(interface, mode, &others) {
         Some(SentBack::Lost(note)) => {
             session.reporter.warning(&note.message, note.hint.as_deref());
         }
@@ -464,9 +465,9 @@ pub fn say_redirects(
         // If a pass program was attached, or could not be, what the driver needs is said already.
         let told = outcome.pass_program.is_some() || outcome.problem().is_some();
         let notes = if told {
-            advice::redirect_target(interface, &outcome.target)
+            sending::redirect_target(interface, &outcome.target)
         } else {
-            advice::redirect(interface, mode, &outcome.target)
+            sending::redirect(interface, mode, &outcome.target)
         };
         say_notes(&notes, session);
     }
