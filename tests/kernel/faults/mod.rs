@@ -6,6 +6,7 @@ mod limits;
 mod locking;
 mod opened;
 mod pins;
+mod row;
 pub mod shim;
 pub mod stand;
 mod state;
