@@ -2,7 +2,7 @@
 //! `xdp-ebpf/src/bench/balancer.rs` says what it is.
 
 use crate::Result;
-use crate::cases::{Case, Extent};
+use crate::case::{Case, Extent};
 use crate::measure::{self, FRAMES, Measured, Row};
 use crate::random::Random;
 use crate::services::{self, BACKENDS, PORT};

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 use xdp_common::stats::verdict::Reason;
 
-use crate::cases::{Case, DEFAULT_DROP, Goal, Group, Subject, any_v4, any_v6};
+use crate::case::{Case, DEFAULT_DROP, Goal, Group, Subject};
+use crate::cases::{any_v4, any_v6};
 use crate::prefixes::{Family, Prefixes};
 use crate::prototype::Prototype;
 use crate::traffic::Traffic;

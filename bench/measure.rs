@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::Result;
-use crate::cases::Goal;
+use crate::case::Goal;
 use crate::testbed::{Device, Floor, Testbed};
 
 /// A row of the table.

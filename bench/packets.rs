@@ -7,6 +7,7 @@
 //! in every run ([`cases`]).
 
 mod balancer;
+mod case;
 mod cases;
 mod clock;
 mod commands;
@@ -43,7 +44,7 @@ use clap::Parser;
 use xdp_common::stats::verdict::{Reason, Verdict};
 use xdpctl::datapath::sys::privilege;
 
-use cases::{Case, Extent, Group, Subject};
+use case::{Case, Extent, Group, Subject};
 use clock::Clock;
 use machine::Machine;
 use measure::{FRAMES, Measured};

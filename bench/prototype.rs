@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use xdp_common::stats::verdict::Reason;
 
 use crate::Result;
-use crate::cases::{Case, Subject};
+use crate::case::{Case, Subject};
 use crate::prefixes::{Family, Prefixes};
 use crate::structure::{BLOCKS, DESCRIPTORS, LEAF, LEAVES, descriptor_holds};
 use crate::testbed::Testbed;

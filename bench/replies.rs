@@ -3,7 +3,8 @@
 
 use xdp_common::stats::verdict::Reason;
 
-use crate::cases::{Beside, Case, DEFAULT_DROP, Goal, Group, Subject, any_v4};
+use crate::case::{Beside, Case, DEFAULT_DROP, Goal, Group, Subject};
+use crate::cases::any_v4;
 use crate::prototype::Prototype;
 use crate::sockets;
 

@@ -9,7 +9,7 @@ use xdpctl::image::metadata::Metadata;
 use xdpctl::ruleset::Ruleset;
 
 use crate::Result;
-use crate::cases::Subject;
+use crate::case::Subject;
 use crate::testbed::REDIRECT_SLOT;
 
 /// One row of the table of images.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use xdp_common::stats::verdict::Reason;
 
-use crate::cases::{Beside, Case, Extent, Goal, Group, Subject};
+use crate::case::{Beside, Case, Extent, Goal, Group, Subject};
 use crate::prefixes::Prefixes;
 use crate::random::Random;
 use crate::testbed::Floor;

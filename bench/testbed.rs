@@ -29,7 +29,7 @@ use xdpctl::views::entries::Kind;
 
 use crate::Result;
 use crate::balancer;
-use crate::cases::Beside;
+use crate::case::Beside;
 use crate::clock::Clock;
 use crate::lab::{GUEST, InterfaceCounters, Lab, attach, index};
 use crate::prototype::{Block, Leaf, Structure};
