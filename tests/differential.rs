@@ -7,6 +7,8 @@ mod answer;
 #[allow(dead_code, reason = "each of the targets that have the model uses its own part of it")]
 #[path = "model/config.rs"]
 mod config;
+#[path = "model/config_text.rs"]
+mod config_text;
 // Single cases, each with the sentence of the contract that it is about.
 #[path = "model/corner.rs"]
 mod corner;

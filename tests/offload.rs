@@ -8,6 +8,8 @@ mod answer;
 #[allow(dead_code, reason = "made for the model\'s tests, which use all of it")]
 #[path = "model/config.rs"]
 mod config;
+#[path = "model/config_text.rs"]
+mod config_text;
 #[allow(dead_code, reason = "made for the model\'s tests, which use all of it")]
 #[path = "model/dice.rs"]
 mod dice;

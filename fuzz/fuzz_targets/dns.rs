@@ -18,6 +18,7 @@ mod model {
     pub mod answer;
     pub mod bans;
     pub mod config;
+    pub mod config_text;
     pub mod dice;
     pub mod dns;
     pub mod domains;

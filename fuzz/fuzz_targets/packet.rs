@@ -12,6 +12,7 @@ use libfuzzer_sys::fuzz_target;
 #[expect(dead_code, reason = "of the model, only its reading of frames is asked here")]
 mod model {
     pub mod config;
+    pub mod config_text;
     pub mod packet;
     pub mod reading;
     pub mod service_config;

@@ -19,6 +19,7 @@ mod model {
     pub mod answer;
     pub mod bans;
     pub mod config;
+    pub mod config_text;
     pub mod dice;
     pub mod disagreement;
     pub mod dns;

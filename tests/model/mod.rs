@@ -8,6 +8,7 @@ mod agreement;
 mod answer;
 mod bans;
 mod config;
+mod config_text;
 mod connections;
 mod corner;
 mod corner_names;

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::config::{Mac, Prefix, array, line, mac, ports, quoted};
+use super::config::{Mac, Prefix};
+use super::config_text::{array, line, mac, ports, quoted};
 
 /// `[services]` and every `[[service]]`. `None` is left out of the text.
 #[derive(Clone, Debug, Default)]
