@@ -5,31 +5,10 @@ use std::net::IpAddr;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::Top;
+use super::chosen::{Asking, Sort};
 
 /// Longest filter, in characters: as long as the longest name of a list or rule.
 const FILTER: usize = 64;
-
-/// What lists and rules are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Sort {
-    #[default]
-    Rate,
-    Packets,
-    Name,
-}
-
-/// What keys go to, other than to the picture itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Asking {
-    #[default]
-    Nothing,
-    /// The filter is being written; with what it was before.
-    Filter { before: String },
-    /// Whether to block this source.
-    Block(IpAddr),
-    /// Nothing, but the help is shown.
-    Help,
-}
 
 /// What a key asks for beyond the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! A [`Top`] is everything that is on the screen: what was counted and sampled, and what the user
 //! has chosen. [`screen::draw`] makes a picture of it and does nothing else.
 
+mod chosen;
 pub mod keys;
 pub mod screen;
 pub mod sources;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use xdp_common::stats::verdict::Verdict;
 
-use self::keys::{Asking, Sort};
+use self::chosen::{Asking, Sort};
 use self::sources::Source;
 use crate::views::stats::Sample;
 use crate::views::stats::rate::{Before, Rate};

@@ -6,7 +6,7 @@ use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Clear, Paragraph, Sparkline, Wrap};
 
-use super::keys::{Asking, Sort};
+use super::chosen::{Asking, Sort};
 use super::sources::Source;
 use super::{Sampling, Seen, Top, VerdictRow};
 use crate::notation::{grouped, plain, shortened, si};
