@@ -493,6 +493,30 @@ fn it_ends_with_its_reader() {
     }
 }
 
+/// A FIFO that nobody reads keeps it waiting, and not from ending.
+#[test]
+fn a_fifo_without_a_reader() {
+    let bench = attached();
+    let path = bench.write("fifo", "");
+    fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let path = path.to_str().expect("a path in UTF-8");
+    let start = || bench.lab().spawn_xdpctl("dut", ["capture", JUDGED, "-w", path]);
+    let mut waiting = start();
+    thread::sleep(Duration::from_millis(300));
+    waiting.signal(Signal::SIGTERM);
+    let ended = waiting.wait(EVENT).expect("it ends");
+    assert!(!ended.stderr.contains("capturing on"), "{}", ended.stderr);
+    // With a reader, it begins.
+    let waiting = start();
+    let mut reader = fs::File::open(path).unwrap();
+    await_said(&waiting, "capturing on");
+    interrupt(waiting);
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).unwrap();
+    assert!(read.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "a pcapng section");
+}
+
 #[test]
 fn what_cannot_be_captured_is_an_error() {
     let bench = attached();

@@ -19,10 +19,11 @@ use crate::datapath::attached::in_force::Trial;
 use crate::datapath::attached::namespace::Namespace;
 use crate::datapath::attached::services;
 use crate::datapath::change::redirect_targets::{self, Outcome};
-use crate::datapath::change::{kernel, pins};
+use crate::datapath::change::{kernel, next_hops, pins};
 use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
-use crate::datapath::host::interface::Mode;
+use crate::datapath::host::interface::{Interface, Mode};
+use crate::datapath::host::neighbours::Neighbour;
 use crate::datapath::host::{addresses, assigned_ports, serving, syn_cookies};
 use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::{dynamic, sent};
@@ -208,6 +209,10 @@ fn of_services(attachment: &Attachment) -> Vec<String> {
             ));
         }
     }
+    match next_hops::unmanaged(attachment) {
+        Ok(forgotten) => problems.extend(not_kept(&name, &forgotten)),
+        Err(error) => problems.push(format!("cannot ask the kernel for its neighbours: {error}")),
+    }
     let services = match services::read(attachment) {
         Ok((_, services)) => services,
         Err(error) => {
@@ -234,6 +239,24 @@ fn of_services(attachment: &Attachment) -> Vec<String> {
     problems
 }
 
+/// That the kernel has forgotten next hops.
+fn not_kept(name: &str, forgotten: &[Neighbour]) -> Option<String> {
+    let (ifindex, address) = forgotten.first()?;
+    let all = Interface::all().unwrap_or_default();
+    let by = all.iter().find(|it| it.index == *ifindex);
+    let by = by.map_or("an interface that is gone".to_owned(), |it| plain(&it.name));
+    let more = match forgotten.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "the kernel does not keep the next hop {address} on {by}{more} fresh, as when a cable was out: what l2dsr sends \
+         there is lost until its MAC address is known again, and the rest takes the slower way until then; `xdpctl \
+         reload {}` has it kept again once {by} is up, and so does `xdpctl health` while it runs",
+        word(name)
+    ))
+}
+
 /// That nobody checks the backends of services, though the configuration says how.
 fn not_checked<'a>(
     namespace: &Namespace,
@@ -256,6 +279,12 @@ fn not_checked<'a>(
         true => format!("for {age}"),
         false => format!("since the ruleset was loaded, {age} ago"),
     };
+    if let Some(why) = &longest.why {
+        return Some(format!(
+            "the checks of the backends of {services} could not be made {when}: {}",
+            plain(why)
+        ));
+    }
     Some(format!(
         "nobody has checked the backends of {} {services} {when}, so one that fails still gets packets: \
          `systemctl enable --now xdpctl-health` has them checked, and so does `xdpctl health`",

@@ -103,6 +103,8 @@ pub struct Unchecked {
     /// For how long; since the ruleset was loaded if there was no check since then.
     pub age: Duration,
     pub was_checked: bool,
+    /// Why checks that somebody tried to make could not be made.
+    pub why: Option<String>,
 }
 
 /// The services of a ruleset whose backends were not checked for longer than it takes to find one down. `loaded`
@@ -124,14 +126,21 @@ pub fn unchecked(
             continue;
         }
         let checks = report.iter().flat_map(|report| &report.checks);
-        let of_it = checks.filter(|it| it.service == service.name);
-        let last = of_it.filter_map(|it| it.last.as_ref().map(|last| last.at)).max();
+        let of_it: Vec<&Last> = checks
+            .filter(|it| it.service == service.name)
+            .filter_map(|it| it.last.as_ref())
+            .collect();
+        // One that could not be made says nothing.
+        let (unknown, made): (Vec<&Last>, Vec<&Last>) =
+            of_it.into_iter().partition(|last| last.result == Word::Unknown);
+        let last = made.iter().map(|last| last.at).max();
         let last = last.filter(|last| *last >= loaded);
         let age = Duration::from_millis(now.saturating_sub(last.unwrap_or(loaded)));
         let patience = check.interval * (u32::from(check.fall) + 3) + check.timeout;
         if age > patience.max(LEAST) {
             let (service, was_checked) = (service.name.clone(), last.is_some());
-            all.push(Unchecked { service, age, was_checked });
+            let why = unknown.first().and_then(|last| last.message.clone());
+            all.push(Unchecked { service, age, was_checked, why });
         }
     }
     all
@@ -248,6 +257,12 @@ mod tests {
         assert_eq!(of(Some(&report), at + 60_000, at + 60_000 + patience + 1), web(61, false));
         assert_eq!(of(None, 1000, 1000 + patience), []);
         assert_eq!(of(None, 1000, 1000 + patience + 1), web(61, false));
+        // A check that could not be made is none.
+        let mut unknown = report.clone();
+        for last in unknown.checks.iter_mut().filter_map(|it| it.last.as_mut()) {
+            last.result = Word::Unknown;
+        }
+        assert_eq!(of(Some(&unknown), 0, 1000 + patience), web(62, false));
         // Another service's checks are none of this one's.
         report.checks.iter_mut().for_each(|it| it.service = "dns".to_owned());
         assert_eq!(of(Some(&report), 0, 1000 + patience), web(62, false));

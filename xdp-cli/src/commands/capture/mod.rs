@@ -93,14 +93,18 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 /// Opens what the frames are written to.
-fn open(path: Option<&Path>, stop: &Stop) -> Result<Output, Error> {
+fn open(path: Option<&Path>, stop: &Stop) -> Result<Output, Failure> {
     let (what, opened) = match path {
         Some(path) if path != Path::new("-") => {
             (plain(&path.to_string_lossy()), Output::file(path, stop))
         }
         _ => ("the output".to_owned(), Output::stdout(stop)),
     };
-    opened.map_err(|error| Error::new(format!("cannot write {what}: {error}")))
+    opened.map_err(|error| match error.kind() {
+        // There was a signal, and nobody to read.
+        io::ErrorKind::TimedOut => Failure::ClosedPipe,
+        _ => Error::new(format!("cannot write {what}: {error}")).into(),
+    })
 }
 
 /// The failure for output that cannot be written. A reader that does not read is left alone after a

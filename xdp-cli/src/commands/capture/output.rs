@@ -1,12 +1,14 @@
 //! Where captured frames are written: standard output or a file, however slowly it is read.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::views::stats::stop::Stop;
@@ -35,9 +37,29 @@ impl Output {
         Ok(Self::new(io::stdout().as_fd().try_clone_to_owned()?.into(), stop))
     }
 
-    /// Makes a file, or empties the one that is there.
+    /// Makes a file, or empties the one that is there. A FIFO is opened once somebody reads it.
     pub(super) fn file(path: &Path, stop: &Stop) -> io::Result<Self> {
-        Ok(Self::new(File::create(path)?, stop))
+        loop {
+            // Opening a FIFO waits for its reader, and begins anew after a signal, unless it must not wait.
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).custom_flags(OFlag::O_NONBLOCK.bits());
+            match options.open(path) {
+                // So is it with a socket, which nobody can open.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::ENXIO)
+                        && fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo()) =>
+                {
+                    if stop.wait_until(Some(Instant::now() + Duration::from_millis(LOOK.into()))) {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                opened => {
+                    let file = opened?;
+                    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+                    return Ok(Self::new(file, stop));
+                }
+            }
+        }
     }
 
     fn new(file: File, stop: &Stop) -> Self {

@@ -1,5 +1,5 @@
-//! Looks at what is attached, for what there is to check, and writes down what was found. This may
-//! take a while, so a thread of its own does it.
+//! Looks at what is attached, for what there is to check, and writes down what was found; and has the kernel keep the
+//! next hops of services fresh again where it has forgotten them. This may take a while, so a thread of its own does it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,8 @@ use crate::agent::health::plan::Targets;
 use crate::agent::health::report::{self, Report};
 use crate::datapath::attached::attachment::Attachment;
 use crate::datapath::attached::namespace::Namespace;
-use crate::datapath::error::{Error, Result};
+use crate::datapath::change::next_hops;
+use crate::datapath::error::{Context as _, Error, Result};
 use crate::notation::{plain, word};
 
 /// Time between two looks: this long it may take until a reload is noticed.
@@ -82,6 +83,24 @@ impl Looker {
         Ok(all.filter(|it| only.is_none_or(|key| it.key() == key) && can_serve(it)).collect())
     }
 
+    /// When a cable was out, the kernel has forgotten the next hops beyond it.
+    fn keep_next_hops(&self) -> Result<()> {
+        let all = self.attachments()?;
+        let mut forgotten = all.iter().map(next_hops::unmanaged);
+        let is_any = forgotten.any(|it| it.is_ok_and(|hops| !hops.is_empty()));
+        drop(all);
+        if !is_any {
+            return Ok(());
+        }
+        // Another command may detach them meanwhile. Whoever has the lock is done in a moment.
+        let Some(_locked) = Namespace::try_lock()? else { return Ok(()) };
+        for attachment in self.attachments()? {
+            next_hops::manage_again(&attachment)
+                .context("have the kernel keep next hops of services fresh")?;
+        }
+        Ok(())
+    }
+
     fn planned(&mut self, attachment: Attachment) -> Result<Option<Planned<Attachment>>> {
         let Some(namespace) = Namespace::look()? else { return Ok(None) };
         for _ in 0..ATTEMPTS {
@@ -127,6 +146,9 @@ impl Looker {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if Instant::now() >= next {
+                if let Err(error) = self.keep_next_hops() {
+                    tell(Err(error));
+                }
                 match self.look() {
                     Ok(None) => {}
                     Ok(Some(looked)) => tell(Ok(looked)),

@@ -98,7 +98,7 @@ fn read(line: &[u8], number: u32) -> Result<Option<BackendLine>, Wrong> {
             "weight" => {
                 let weight = value.parse().ok().filter(|weight| *weight > 0);
                 let weight = weight.filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
-                let hint = "a weight is 1 to 65535; state=down takes a backend out";
+                let hint = "a weight is 1 to 65535; state=drain gives a backend no new connections, state=down none at all";
                 backend.weight = weight.ok_or_else(|| wrong(span, "is not a weight", hint))?;
             }
             "state" => {

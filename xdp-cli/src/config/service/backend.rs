@@ -84,7 +84,7 @@ fn read(mut table: TomlTable<'_>, service: &str, report: &mut Report<'_>) -> Opt
     let weight = table.number("weight", 65_535, "a weight is 1 to 65535", report);
     if let (Some(at), Some(0)) = (weight_at, weight) {
         let message = format!("{}: weight 0 is out of range", table.title);
-        report.error(at, message, "a weight is 1 to 65535; state = \"down\" takes a backend out");
+        report.error(at, message, "a weight is 1 to 65535; state = \"drain\" gives a backend no new connections, \"down\" none at all");
     }
     let state_at = table.value("state").map(|value| value.at);
     let state = table.word("state", &words(State::ALL, State::as_str), report).unwrap_or_default();

@@ -12,7 +12,7 @@ pub mod detach;
 pub mod egress;
 pub mod kernel;
 pub mod memory;
-mod next_hops;
+pub mod next_hops;
 pub mod nic;
 pub mod outcome;
 pub mod pins;

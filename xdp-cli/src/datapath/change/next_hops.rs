@@ -30,6 +30,26 @@ pub(super) fn manage(metadata: &Metadata) -> io::Result<()> {
     neighbours::manage(&wanted)
 }
 
+/// The next hops of what is in force there that the kernel does not keep fresh any more.
+///
+/// # Errors
+///
+/// Where the kernel cannot be asked.
+pub fn unmanaged(attachment: &Attachment) -> io::Result<Vec<Neighbour>> {
+    let wanted: Vec<Neighbour> = of_attached(std::iter::once(attachment)).collect();
+    neighbours::unmanaged(&wanted)
+}
+
+/// Has the kernel keep fresh again what [`unmanaged`] finds, as far as it can. Whoever calls this has the lock, so that
+/// nothing is kept for what another command detaches meanwhile.
+///
+/// # Errors
+///
+/// Where the kernel refuses it.
+pub fn manage_again(attachment: &Attachment) -> io::Result<()> {
+    neighbours::manage(&unmanaged(attachment)?)
+}
+
 /// Leaves those of `gone` to the kernel again that nothing of `others` needs.
 pub(super) fn release<'a>(
     gone: impl Iterator<Item = &'a Attachment>,

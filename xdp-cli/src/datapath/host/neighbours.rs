@@ -59,6 +59,22 @@ pub fn manage(wanted: &[Neighbour]) -> io::Result<()> {
     Ok(())
 }
 
+/// Those that the kernel does not keep fresh, nor somebody else for good. It forgets what it kept when the carrier of
+/// the interface is lost, or when somebody flushes its table.
+///
+/// # Errors
+///
+/// Where the kernel cannot be asked.
+pub fn unmanaged(wanted: &[Neighbour]) -> io::Result<Vec<Neighbour>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = entries(&mut Netlink::route()?)?.into_iter();
+    let kept = all.filter(|it| it.is_managed || it.state & (NUD_PERMANENT | NUD_NOARP) != 0);
+    let kept: BTreeSet<Neighbour> = kept.map(|it| it.neighbour).collect();
+    Ok(wanted.iter().filter(|it| !kept.contains(it)).copied().collect())
+}
+
 /// Takes away entries that [`manage`] made, as far as they still are what it made. The kernel makes new ones
 /// when it needs them.
 pub fn release(unwanted: &[Neighbour]) -> io::Result<()> {

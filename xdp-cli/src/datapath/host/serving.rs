@@ -101,14 +101,31 @@ pub fn notes(ruleset: &Ruleset, host: &Host) -> Vec<Note> {
     notes
 }
 
-/// Backends that routes lead to by interfaces which take no redirected frames.
+/// What is told once of backends without a route, beside interfaces and whether packets are lost.
+const NO_ROUTE: (u32, bool) = (0, true);
+
+/// Backends without a route, and those that routes lead to by interfaces which take no redirected frames.
 pub fn by_stack(ruleset: &Ruleset, own: &Interface, all: &[Interface]) -> io::Result<Vec<Note>> {
     let mut notes: Vec<Note> = Vec::new();
     let mut told = Vec::new();
     let backends: Vec<(&Service, &Backend)> = routed(ruleset).collect();
     let hops = routes::next_hops(backends.iter().map(|(_, it)| it.address))?;
     for ((service, backend), hop) in backends.into_iter().zip(hops) {
-        let Some((ifindex, _)) = hop else { continue };
+        let Some((ifindex, _)) = hop else {
+            if !told.contains(&NO_ROUTE) {
+                told.push(NO_ROUTE);
+                notes.push(Note {
+                    message: format!(
+                        "service \"{}\", backend \"{}\": there is no route to {} now, so its packets are lost",
+                        service.name, backend.name, backend.address
+                    ),
+                    hint: Some(
+                        "where an interface is to come up or a route to come first, `xdpctl reload` afterwards".into(),
+                    ),
+                });
+            }
+            continue;
+        };
         let by = all.iter().find(|it| it.index == ifindex && it.index != own.index);
         let Some(by) = by.filter(|it| !it.may_take_redirected()) else { continue };
         let is_lost = service.mode == Mode::L2dsr;

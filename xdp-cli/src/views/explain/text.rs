@@ -127,7 +127,7 @@ fn service(text: &mut String, taken: &Taken, is_sent: bool) {
     let why = match taken.lost {
         Some("no_backend") => "no backend is up",
         Some("too_big") => "it is too big to go there",
-        Some("no_route") => "there is no route to it",
+        Some("no_route") => "the kernel knows no way to it (no route, or no MAC address yet)",
         Some("fragment") => "fragments are not served",
         Some("ttl") => "its time to live is over",
         Some("slow") => "the kernel's stack has to send it on",

@@ -25,7 +25,7 @@ pub fn write(out: &mut dyn Write, all: &[Service]) -> io::Result<()> {
         let counts = [
             ("lost for want of a backend", service.lost.no_backend),
             ("too big", service.lost.too_big),
-            ("without a route", service.lost.no_route),
+            ("without a route or its MAC address", service.lost.no_route),
             ("fragments", service.lost.fragment),
             ("at the end of their time to live", service.lost.ttl),
             ("by way of the stack", service.slow),
