@@ -17,6 +17,8 @@ const PER_HINT: &str = "write \"source\", \"destination\" or \"rule\"; behind an
 /// The most that a rate may be: 10^12 bits, or 10^9 packets, a second.
 const MAX_BITS: u64 = 1_000_000_000_000;
 const MAX_PACKETS: u64 = 1_000_000_000;
+/// The most bytes that a burst may be.
+const MAX_BURST_BYTES: u64 = 1_000_000_000_000;
 /// How long a burst may take to come back, in seconds: whole days.
 const MAX_SECONDS: u64 = (MAX_WINDOW << UNIT_SHIFT) / 1_000_000_000 / 86_400 * 86_400;
 
@@ -38,20 +40,29 @@ pub(super) fn read(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option
         }
         return None;
     }
+    // A burst is read beside a wrong rate too, so that its own mistakes are told at once.
+    let written = burst.map(|_| read_burst(table, rate.map(|rate| rate.of), report));
     let rate = rate?;
-    let burst = match burst {
-        Some(_) => read_burst(table, rate, report)?,
+    let burst = match written {
+        Some(burst) => burst?,
         None => Placed { at: over?.at, value: default_burst(rate) },
     };
-    refuse_slow(table, rate, burst, report)?;
+    refuse_slow(table, rate, burst, written.is_none(), report)?;
     Some(Limit { rate, burst: burst.value, per: per? })
 }
 
-/// The number at the beginning of a text, and what follows it.
+/// The number at the beginning of a text, and what follows it. One that is too large is the largest there is, which is
+/// too much for everything.
 fn number(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = text.split_at(digits);
-    Some((number.parse().ok()?, rest.trim_start()))
+    (digits > 0).then(|| (number.parse().unwrap_or(u64::MAX), rest.trim_start()))
+}
+
+/// Whether a text begins with a number like `1.5` or `.5`.
+fn has_fraction(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// What a unit of bits or bytes is in bits. A `b` by itself is said by some of bits and by others of bytes.
@@ -95,6 +106,10 @@ fn read_rate(table: &TomlTable<'_>, text: Placed<&str>, report: &mut Report<'_>)
         "d" | "day" => Time::Day,
         _ => return refuse("is not in a time", "write /s, /m, /h or /d behind the amount"),
     };
+    if has_fraction(amount.trim()) {
+        let hint = "write a whole number: 1500kbit/s for 1.5Mbit/s, 90/m for 1.5/s";
+        return refuse("has a fraction", hint);
+    }
     let Some((amount, unit)) = number(amount.trim()) else {
         return refuse("is not a rate", OVER_HINT);
     };
@@ -120,48 +135,72 @@ fn read_rate(table: &TomlTable<'_>, text: Placed<&str>, report: &mut Report<'_>)
     }
 }
 
+/// Reads a burst. `of` is what the rate counts; where that could not be read, only what is wrong with every rate is.
 fn read_burst(
     table: &mut TomlTable<'_>,
-    rate: Rate,
+    of: Option<Quantity>,
     report: &mut Report<'_>,
 ) -> Option<Placed<u64>> {
+    const OF_PACKETS: &str = "write how many packets may come at once, such as 20: at least 1";
+    const OF_BYTES: &str = "write how many bytes may come at once, such as \"64KB\": at least 1";
     let value = table.value("burst")?;
     let at = value.at;
-    let hint = match rate.of {
-        Quantity::Packets => "write how many packets may come at once, such as 20: at least 1",
-        Quantity::Bits => "write how many bytes may come at once, such as \"64KB\": at least 1",
-    };
-    let read = match (rate.of, value.value) {
-        (Quantity::Packets, DeValue::Integer(number)) => integer(number),
-        (Quantity::Bits, DeValue::String(text)) => match number(text.trim()) {
-            Some((number, unit)) => match bits(unit) {
-                Some(bits) if unit.ends_with('B') => number.checked_mul(bits / 8).map(i128::from),
-                _ => None,
-            },
-            None => None,
-        },
-        (Quantity::Packets, _) => {
-            table.wrong_type("burst", "an integer where over is in packets", &value, hint, report);
-            return None;
+    let (of, read) = match (of, value.value) {
+        (None | Some(Quantity::Packets), DeValue::Integer(number)) => {
+            // One that is too long to be read is as wrong as the longest that can be.
+            let most = if number.as_str().starts_with('-') { i128::MIN } else { i128::MAX };
+            (Quantity::Packets, Some(integer(number).unwrap_or(most)))
         }
-        (Quantity::Bits, _) => {
-            let expected = "a string with a unit where over is in bits or bytes";
+        (None | Some(Quantity::Bits), DeValue::String(text)) => {
+            let text = text.trim();
+            if has_fraction(text) {
+                let message =
+                    format!("{}: burst {} has a fraction", table.title, value.raw(report));
+                report.error(at, message, "write a whole number: \"1500KB\" for \"1.5MB\"");
+                return None;
+            }
+            let bytes = number(text).and_then(|(number, unit)| {
+                let bits = bits(unit).filter(|_| unit.ends_with('B'))?;
+                Some(i128::from(number) * i128::from(bits / 8))
+            });
+            (Quantity::Bits, bytes)
+        }
+        (of, _) => {
+            let (expected, hint) = match of {
+                Some(Quantity::Packets) => {
+                    ("an integer where over is in packets", OF_PACKETS.to_owned())
+                }
+                Some(Quantity::Bits) => {
+                    ("a string with a unit where over is in bits or bytes", OF_BYTES.to_owned())
+                }
+                None => (
+                    "an integer, or a string with a unit where over is in bits or bytes",
+                    "write how many packets may come at once, such as 20, or bytes, such as \"64KB\""
+                        .to_owned(),
+                ),
+            };
             table.wrong_type("burst", expected, &value, hint, report);
             return None;
         }
     };
-    let most = match rate.of {
-        Quantity::Packets => u32::MAX.into(),
-        Quantity::Bits => MAX_BITS,
+    let (most, hint, hint_of_most) = match of {
+        Quantity::Packets => (u32::MAX.into(), OF_PACKETS, format!("the most is {}", u32::MAX)),
+        Quantity::Bits => (MAX_BURST_BYTES, OF_BYTES, "the most is 1000GB".to_owned()),
     };
-    let burst = read.and_then(|number| u64::try_from(number).ok());
-    let burst = burst.filter(|number| (1..=most).contains(number));
+    let burst = match read {
+        Some(number) if number > i128::from(most) => {
+            let message = format!("{}: burst {} is too much", table.title, value.raw(report));
+            report.error(at, message, hint_of_most);
+            return None;
+        }
+        read => read.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0),
+    };
     let Some(burst) = burst else {
         let message = format!("{}: burst cannot be {}", table.title, value.raw(report));
         report.error(at, message, hint);
         return None;
     };
-    if rate.of == Quantity::Bits && burst < FULL_FRAME {
+    if of == Quantity::Bits && burst < FULL_FRAME {
         report.warning(
             at,
             format!(
@@ -179,6 +218,7 @@ fn refuse_slow(
     table: &TomlTable<'_>,
     rate: Rate,
     burst: Placed<u64>,
+    is_default: bool,
     report: &mut Report<'_>,
 ) -> Option<()> {
     let of_one = match rate.of {
@@ -191,12 +231,14 @@ fn refuse_slow(
         return Some(());
     }
     let days = MAX_SECONDS / 86_400;
+    let shown = match (is_default, rate.of) {
+        (false, _) => format!("a burst of {}", burst.value),
+        (true, Quantity::Packets) => format!("the default burst, {} packets,", burst.value),
+        (true, Quantity::Bits) => format!("the default burst, {} bytes,", burst.value),
+    };
     report.error(
         burst.at,
-        format!(
-            "{}: at {rate}, a burst of {} takes more than {days} days to come back",
-            table.title, burst.value
-        ),
+        format!("{}: at {rate}, {shown} takes more than {days} days to come back", table.title),
         "write a higher rate or a smaller burst",
     );
     None

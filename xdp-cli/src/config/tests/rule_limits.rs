@@ -91,6 +91,10 @@ fn what_is_refused() {
         "over = \"2000000000/s\"",
         "over = \"99999999999999999999/s\"",
         "over = \"1001Gbit/s\"",
+        "over = \"1.5Mbit/s\"",
+        "over = \"1.5/s\"",
+        "over = \".5 Mbit/s\"",
+        "over = \"18446744073709551616/s\"",
         "per = \"source\"",
         "burst = 3",
         "over = \"1/s\"\nper = \"port\"",
@@ -99,6 +103,11 @@ fn what_is_refused() {
         "over = \"1/s\"\nburst = 0",
         "over = \"1/s\"\nburst = \"64KB\"",
         "over = \"1/s\"\nburst = 4294967296",
+        "over = \"1/s\"\nburst = -1",
+        "over = \"1Mbit/s\"\nburst = \"100000GB\"",
+        "over = \"1Mbit/s\"\nburst = \"18446744073709551616B\"",
+        "over = \"1Mbit/s\"\nburst = \"1.5MB\"",
+        "over = \"1Mbit/s\"\nburst = \"0B\"",
         "over = \"1Mbit/s\"\nburst = 64000",
         "over = \"1Mbit/s\"\nburst = \"64Kbit\"",
         "over = \"1/d\"\nburst = 7",
@@ -109,6 +118,26 @@ fn what_is_refused() {
         all.push_str(&format!("## {keys}\n{said}\n"));
     }
     insta::assert_snapshot!("rule_limits", all);
+}
+
+/// What is wrong with a burst whatever the rate is is told beside a wrong rate.
+#[test]
+fn a_wrong_rate_hides_no_wrong_burst() {
+    let setup = Setup::new(&[]);
+    let said = |burst: &str| {
+        let keys = format!("over = \"10Tbit/s\"\nburst = {burst}");
+        setup.said(format!("[[rule]]\nname = \"r\"\naction = \"drop\"\n{keys}\n"))
+    };
+    for burst in ["true", "1.5", "0", "-1", "4294967296", "\"0B\"", "\"64Kbit\"", "\"1.5MB\""] {
+        let said = said(burst);
+        assert_eq!(said.matches("error: ").count(), 2, "{burst}: {said}");
+        assert!(said.contains("x.toml:5:9: rule \"r\": burst "), "{burst}: {said}");
+    }
+    // Each of these is right with some rate.
+    for burst in ["1", "\"64KB\""] {
+        let said = said(burst);
+        assert_eq!(said.matches("error: ").count(), 1, "{burst}: {said}");
+    }
 }
 
 /// What no full frame fits into is nearly always a mistake.
