@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::line::entry_span;
 use super::{Fault, Faults, column, line_end, quoted};
 use crate::config::name;
+use crate::config::spelling::closest;
 use crate::ruleset::services::State;
 
 /// A backend as a line has it.
@@ -103,8 +104,13 @@ fn read(line: &[u8], number: u32) -> Result<Option<BackendLine>, Wrong> {
             }
             "state" => {
                 let state = State::ALL.into_iter().find(|state| state.as_str() == value);
-                let hint = "write state=up, state=drain or state=down";
-                backend.state = state.ok_or_else(|| wrong(span, "is not a state", hint))?;
+                backend.state = state.ok_or_else(|| {
+                    let mut hint = "write state=up, state=drain or state=down".to_owned();
+                    if let Some(meant) = closest(value, State::ALL.map(State::as_str)) {
+                        hint = format!("did you mean state={meant}? Else {hint}");
+                    }
+                    wrong(span, "is not a state", &hint)
+                })?;
             }
             "name" => {
                 if let Some(why) = name::fault(value) {
@@ -113,7 +119,11 @@ fn read(line: &[u8], number: u32) -> Result<Option<BackendLine>, Wrong> {
                 backend.name = Some(value.to_owned());
             }
             _ => {
-                return Err(wrong(span, "says nothing of a backend", FORM));
+                let hint = match closest(key, ["port", "weight", "state", "name"]) {
+                    Some(meant) => format!("did you mean {meant}={value}? {FORM}"),
+                    None => FORM.to_owned(),
+                };
+                return Err(wrong(span, "says nothing of a backend", &hint));
             }
         }
     }
@@ -174,6 +184,23 @@ mod tests {
         }
         let (_, _, faults) = scan(b"10.0.0.1\n\xff\xfe\n", 10);
         assert_eq!((faults.total, faults.shown[0].line), (1, 2));
+    }
+
+    #[test]
+    fn mistyped_words_have_a_hint() {
+        for (line, meant) in [
+            ("10.0.0.1 wieght=2", "did you mean weight=2? "),
+            ("10.0.0.1 nmae=a", "did you mean name=a? "),
+            ("10.0.0.1 state=dwn", "did you mean state=down? "),
+            ("10.0.0.1 state=Drain", "did you mean state=drain? "),
+        ] {
+            let (_, _, faults) = scan(line.as_bytes(), 10);
+            assert!(faults.shown[0].hint.starts_with(meant), "{line}: {}", faults.shown[0].hint);
+        }
+        for line in ["10.0.0.1 ttl=5", "10.0.0.1 state=backup"] {
+            let (_, _, faults) = scan(line.as_bytes(), 10);
+            assert!(!faults.shown[0].hint.contains("did you mean"), "{line}");
+        }
     }
 
     #[test]
