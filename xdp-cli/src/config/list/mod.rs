@@ -374,6 +374,19 @@ impl Prefixes {
     }
 }
 
+/// Warns that a prefix has bits set beyond its length, and is taken without them.
+pub(super) fn warn_of_host_bits(
+    title: &str,
+    text: Placed<&str>,
+    prefix: IpPrefix,
+    report: &mut Report<'_>,
+) {
+    report.masked(text.at, || {
+        let message = format!("{title}: {:?} has bits set beyond its length", text.value);
+        (message, format!("taken as {prefix}"))
+    });
+}
+
 /// Reads a prefix or a range in a configuration. Bits beyond a prefix's length are a warning.
 pub(super) fn read_prefixes(
     title: &str,
@@ -383,11 +396,7 @@ pub(super) fn read_prefixes(
     let error = match prefix::parse(text.value) {
         Ok(parsed) => {
             if parsed.host_bits {
-                report.masked(text.at, || {
-                    let message =
-                        format!("{title}: {:?} has bits set beyond its length", text.value);
-                    (message, format!("taken as {}", parsed.prefix))
-                });
+                warn_of_host_bits(title, text, parsed.prefix, report);
             }
             return Some(Prefixes::One(parsed.prefix));
         }

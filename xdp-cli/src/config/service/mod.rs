@@ -252,6 +252,7 @@ fn is_empty(
     let hint = match key {
         "port" => "name at least one, or leave it out to take every port",
         "source" => "name at least one, or leave it out to take all clients",
+        "tunnel_source" => "name one prefix of each family, or leave it out to take the usual ones",
         _ => "name at least one",
     };
     report.error(value.at, format!("{}: {key} is empty: {what}", table.title), hint);

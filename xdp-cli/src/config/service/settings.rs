@@ -7,7 +7,8 @@ use super::super::rule::field;
 use super::super::table::{Placed, TomlTable};
 use super::super::time::{self, DAY, MINUTE};
 use super::unfit::unfit;
-use super::{ServiceRead, words};
+use super::{ServiceRead, is_empty, words};
+use crate::config::list::warn_of_host_bits;
 use crate::config::prefix::{self, IpPrefix};
 use crate::ruleset::services::{NextHop, Settings, Tracking};
 
@@ -46,6 +47,7 @@ pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> (Settin
     }
     let hint = "write prefixes, such as [\"172.16.0.0/16\", \"100::/64\"]";
     let mut seen = [false; 2];
+    is_empty(&mut table, "tunnel_source", "packets inside others have no source", report);
     for text in table.strings("tunnel_source", hint, report) {
         let Ok(parsed) = prefix::parse(text.value) else {
             let message = format!("{}: {} is not a prefix", table.title, quote(text.value, 60));
@@ -76,6 +78,9 @@ pub(super) fn read(mut table: TomlTable<'_>, report: &mut Report<'_>) -> (Settin
         if std::mem::replace(&mut seen[family], true) {
             let message = format!("{}: a second prefix of one family", table.title);
             report.error(text.at, message, "name one prefix of each family");
+        }
+        if parsed.host_bits {
+            warn_of_host_bits(&table.title, text, parsed.prefix, report);
         }
     }
     table.finish(report);

@@ -78,6 +78,7 @@ fn settings() {
         ("history is no time", "history = \"long\""),
         ("seed too short", "seed = \"Zm9v\""),
         ("seed is no base64", "seed = \"Zm9v!\""),
+        ("no source", "tunnel_source = []"),
         ("two sources of a family", "tunnel_source = [\"172.16.0.0/16\", \"10.0.0.0/16\"]"),
         ("source is no prefix", "tunnel_source = [\"x\"]"),
         ("source is too short", "tunnel_source = [\"2001:db8::/32\"]"),
@@ -500,6 +501,19 @@ fn every_key_is_read() {
     assert_eq!((dns.tracking, dns.affinity, dns.udp_timeout), (Tracking::None, None, UDP_TIMEOUT));
     assert_eq!((dns.no_backend, dns.echo, dns.panic), (NoBackend::Drop, Echo::Pass, 0));
     assert_eq!((dns.too_big, dns.table), (TooBig::Icmp, 4093));
+}
+
+/// What is left of a prefix without its host bits is another than the one that is written.
+#[test]
+fn host_bits_of_a_tunnels_source_are_warned_of() {
+    let source = "services.tunnel_source = [\"10.0.0.1/8\", \"2001:db8::1/64\"]\n";
+    let said = Setup::new(&[]).said(source);
+    assert_eq!(said.matches("warning: ").count(), 2, "{said}");
+    assert_eq!(said.matches("error: ").count(), 0, "{said}");
+    for (written, taken) in [("10.0.0.1/8", "10.0.0.0/8"), ("2001:db8::1/64", "2001:db8::/64")] {
+        let expected = format!("{written:?} has bits set beyond its length (taken as {taken})\n");
+        assert!(said.contains(&expected), "{said}");
+    }
 }
 
 /// A weight that needs a larger table gets one.
