@@ -126,13 +126,25 @@ pub(in super::super) fn prefixes(
     key: &'static str,
     report: &mut Report<'_>,
 ) -> Option<Vec<Placed<IpPrefix>>> {
+    let hint = "write a prefix such as \"10.0.0.0/8\", or a list of them";
+    let (prefixes, is_whole) = readable_prefixes(table, key, hint, report)?;
+    is_whole.then_some(prefixes)
+}
+
+/// Reads those prefixes that can be read, and whether that is all of them. `None` if the key is missing. `hint` says
+/// what to write in place of a value of the wrong type.
+pub(in super::super) fn readable_prefixes(
+    table: &mut TomlTable<'_>,
+    key: &'static str,
+    hint: &str,
+    report: &mut Report<'_>,
+) -> Option<(Vec<Placed<IpPrefix>>, bool)> {
     let (_, Expanded { values, is_partial }) = values_and_names(table, key, report)?;
     let mut is_whole = !is_partial;
     let mut prefixes = Vec::with_capacity(values.len());
     for value in values {
         let at = value.at;
         let DeValue::String(text) = value.value else {
-            let hint = "write a prefix such as \"10.0.0.0/8\", or a list of them";
             table.wrong_type(key, "a string or an array of strings", &value, hint, report);
             is_whole = false;
             continue;
@@ -142,7 +154,7 @@ pub(in super::super) fn prefixes(
             None => is_whole = false,
         }
     }
-    is_whole.then_some(prefixes)
+    Some((prefixes, is_whole))
 }
 
 pub(in super::super) fn ports(

@@ -271,8 +271,8 @@ fn addresses(table: &mut TomlTable<'_>, report: &mut Report<'_>) -> Option<Vec<P
     if is_empty(table, "address", "no packet is taken", report) {
         return None;
     }
-    let read = field::prefixes(table, "address", report)?;
-    let mut whole = true;
+    let hint = "write an address such as \"192.0.2.10\", or a list of them";
+    let (read, mut whole) = field::readable_prefixes(table, "address", hint, report)?;
     let mut seen = HashSet::new();
     for prefix in &read {
         if !seen.insert(prefix.value) {

@@ -516,6 +516,20 @@ fn host_bits_of_a_tunnels_source_are_warned_of() {
     }
 }
 
+/// What cannot be read of one address hides nothing of the others.
+#[test]
+fn all_mistakes_in_addresses_are_told() {
+    let addresses =
+        "address = [\"x\", 5, \"224.0.0.1\", \"10.0.0.0/8\", \"192.0.2.1\", \"192.0.2.1\"]";
+    let said = Setup::new(&[]).said(seeded(&service("web", addresses)));
+    assert_eq!(said.matches("error: ").count(), 5, "{said}");
+    for expected in
+        ["\"x\" is not a prefix", "such as \"192.0.2.10\"", "224.0.0.1 is", "short", "twice"]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
 /// A weight that needs a larger table gets one.
 #[test]
 fn the_table_grows_with_the_weights() {
