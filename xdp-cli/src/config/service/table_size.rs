@@ -14,6 +14,25 @@ const LEAST: u64 = 4093;
 /// than one flow in a hundred moves when a backend comes or goes.
 const EACH: u64 = 100;
 
+/// How many backends weigh too little for a place in a table of this size, and the least weight that gives each of them
+/// one when all of them have it. There are at least as many places as backends.
+///
+/// A heavier backend makes the sum larger too, and with it what the others need: so `light` backends of the weight
+/// `least` are right where `rest + light * least <= places * least`, `rest` being what the others weigh.
+fn least_weight(mut weights: Vec<u64>, places: u64) -> (usize, u64) {
+    weights.sort_unstable();
+    let mut rest: u64 = weights.iter().sum();
+    let (mut light, mut least) = (0, 0);
+    for (number, weight) in (1..places).zip(weights) {
+        if light > 0 && weight >= least {
+            break;
+        }
+        rest -= weight;
+        (light, least) = (number as usize, rest.div_ceil(places - number));
+    }
+    (light, least)
+}
+
 /// The size as it is written, or the least that gives each backend a hundred places and the one with
 /// the smallest weight at least one.
 pub(super) fn read(
@@ -60,10 +79,15 @@ pub(super) fn read(
     if let Some(BackendRead { spot, value }) = lightest
         && places < of_lightest
     {
-        let least = sum.div_ceil(places);
+        let weights = backends.iter().map(|it| u64::from(it.value.weight)).collect();
+        let (light, least) = least_weight(weights, places);
+        let raise = match light {
+            1 => format!("a weight of {least} or more"),
+            _ => format!("a weight of {least} for each that has less"),
+        };
         let hint = match u64::from(fitting) >= of_lightest {
-            true => format!("write table = {fitting}, or a weight of {least} or more"),
-            false => format!("write a weight of {least} or more, or smaller ones for the others"),
+            true => format!("write table = {fitting}, or {raise}"),
+            false => format!("write {raise}, or smaller ones for the others"),
         };
         spot.error(
             format!(

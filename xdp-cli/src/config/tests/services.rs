@@ -516,6 +516,39 @@ fn host_bits_of_a_tunnels_source_are_warned_of() {
     }
 }
 
+/// Where a weight is too small, the one in the hint is accepted, and the one below it is not.
+#[test]
+fn the_weight_that_a_hint_names_is_enough() {
+    let setup = Setup::new(&[]);
+    let said = |table: u32, weights: &[u32]| {
+        let backends = weights.iter().enumerate().map(|(number, weight)| {
+            backend(&format!("address = \"10.0.0.{number}\"\nweight = {weight}"))
+        });
+        let backends: String = backends.collect();
+        setup.said(seeded(&service("web", &format!("table = {table}\n{backends}"))))
+    };
+    for (table, weights) in [
+        (251, &[1, 300][..]),
+        (251, &[1, 500]),
+        (251, &[1, 502]),
+        (251, &[3, 65_535]),
+        (251, &[1, 1, 1, 600]),
+        (251, &[1, 2, 3, 600, 600]),
+        (131_071, &[1, 65_535, 65_535, 65_535]),
+    ] {
+        let refused = said(table, weights);
+        let (_, hint) = refused.split_once(" a weight of ").expect("a hint");
+        let least = hint.split_once(' ').and_then(|(least, _)| least.parse::<u32>().ok());
+        let raised =
+            |least: u32| -> Vec<u32> { weights.iter().map(|weight| *weight.max(&least)).collect() };
+        let least = least.expect("a weight");
+        let after = said(table, &raised(least));
+        assert!(!after.contains("error: "), "{table} {weights:?}: {refused}{after}");
+        let below = said(table, &raised(least - 1));
+        assert!(below.contains("is less than one of"), "{table} {weights:?}: {refused}{below}");
+    }
+}
+
 /// What cannot be read of one address hides nothing of the others.
 #[test]
 fn all_mistakes_in_addresses_are_told() {
