@@ -220,7 +220,15 @@ impl<'t> Tables<'t> {
         self.rules.extend(many(&mut root, "rule", report));
         one(&mut root, "services", &mut self.settings, report);
         self.services.extend(many(&mut root, "service", report));
-        root.finish(report);
+        let of_service = |key: &str| {
+            let header = match key {
+                "check" => "[service.check]",
+                "backend" => "[[service.backend]]",
+                _ => return None,
+            };
+            Some(format!("it belongs to a service: write {header}, below its [[service]]"))
+        };
+        root.finish_with(of_service, report);
     }
 }
 
@@ -245,16 +253,18 @@ fn one<'t>(
     report.error(value.at, format!("[{key}] stands in {line} already"), hint);
 }
 
-/// Reads tables that may stand any number of times, such as `[[rule]]`.
+/// Reads tables that may stand any number of times, such as `[[rule]]`. `header` is what stands in the brackets: the
+/// key, behind the names of the tables that it is in.
 fn many<'t>(
     root: &mut TomlTable<'t>,
-    key: &'static str,
+    header: &'static str,
     report: &mut Report<'_>,
 ) -> Vec<TomlTable<'t>> {
+    let key = header.rsplit_once('.').map_or(header, |(_, key)| key);
     let Some(value) = root.value(key) else {
         return Vec::new();
     };
-    let hint = format!("write [[{key}]], and its keys below");
+    let hint = format!("write [[{header}]], and its keys below");
     if !matches!(value.value, DeValue::Array(_)) {
         root.wrong_type(key, "an array of tables", &value, hint, report);
         return Vec::new();

@@ -233,6 +233,15 @@ impl<'t> TomlTable<'t> {
 
     /// Reports every key that nothing asked for.
     pub(super) fn finish(self, report: &mut Report<'_>) {
+        self.finish_with(|_| None, report);
+    }
+
+    /// As [`Self::finish`], where a hint is known for some of these keys.
+    pub(super) fn finish_with(
+        self,
+        hint_of: impl Fn(&str) -> Option<String>,
+        report: &mut Report<'_>,
+    ) {
         for (key, value) in self.entries {
             if self.asked.contains(&key.get_ref().as_ref()) {
                 continue;
@@ -240,10 +249,12 @@ impl<'t> TomlTable<'t> {
             let said = || {
                 let message = format!("{}: unknown key {}", self.title, quote(key.get_ref(), 60));
                 let known = alternatives(self.asked.iter().copied());
-                let hint = match closest(key.get_ref(), self.asked.iter().copied()) {
-                    Some(meant) => format!("did you mean {meant:?}?"),
-                    None => format!("the keys here are {}", known.replace(" or ", " and ")),
-                };
+                let hint = hint_of(key.get_ref()).unwrap_or_else(|| {
+                    match closest(key.get_ref(), self.asked.iter().copied()) {
+                        Some(meant) => format!("did you mean {meant:?}?"),
+                        None => format!("the keys here are {}", known.replace(" or ", " and ")),
+                    }
+                });
                 (message, hint)
             };
             // In an array of tables, each table has a header, and so a mistake of its own.

@@ -24,10 +24,12 @@ pub(super) fn read_all(
     files: &mut BackendFiles<'_>,
     report: &mut Report<'_>,
 ) -> Vec<BackendRead> {
-    let tables = many(table, "backend", report);
+    let tables = many(table, "service.backend", report);
     let of_files = files.of(table, report);
     let names_files = table.has("files") && !table.is_empty_array("files");
-    if tables.is_empty() && !names_files {
+    // A key of the wrong type has been reported.
+    let wrong = table.has("backend") && !table.is_empty_array("backend");
+    if tables.is_empty() && !names_files && !wrong {
         report.missing(
             table.place(),
             format!("{}: neither backends nor files", table.title),

@@ -76,6 +76,10 @@ fn structure() {
             ("unknown table", "[polcy]\ndefault = \"pass\"\n"),
             ("unknown tables", "[[blocklists]]\nname = \"a\"\n[[blocklists]]\nname = \"b\"\n"),
             ("unknown key at the top", "interface = \"eth0\"\n"),
+            (
+                "tables of a service",
+                "[check]\ntype = \"tcp\"\n[[backend]]\naddress = \"10.0.0.1\"\n",
+            ),
             ("unknown key", "[policy]\ndefualt = \"pass\"\n"),
             ("a string for a table", "policy = \"pass\"\n"),
             ("a table twice over", "[[policy]]\ndefault = \"pass\"\n"),

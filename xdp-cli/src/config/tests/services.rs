@@ -563,6 +563,21 @@ fn all_mistakes_in_addresses_are_told() {
     }
 }
 
+/// The hint on a value that is no array of tables is what makes it one, and no other mistake is told.
+#[test]
+fn a_backend_without_its_brackets() {
+    let rest = "[[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nprotocol = \"tcp\"\nmode = \"nat\"\n";
+    for backend in
+        ["[service.backend]\naddress = \"10.0.0.1\"\n", "backend = 1\n", "backend = [1]\n"]
+    {
+        let said = Setup::new(&[]).said(seeded(&format!("{rest}{backend}")));
+        assert_eq!(said.matches("error: ").count(), 1, "{said}");
+        assert!(said.contains("(write [[service.backend]], and its keys below)"), "{said}");
+    }
+    let said = Setup::new(&[]).said(seeded(&format!("{rest}backend = []\n")));
+    assert!(said.contains("neither backends nor files"), "{said}");
+}
+
 /// A weight that needs a larger table gets one.
 #[test]
 fn the_table_grows_with_the_weights() {
