@@ -125,3 +125,17 @@ fn without_a_route() {
     assert_eq!(said.stderr.matches("there is no route").count(), 1, "{}", said.stderr);
     assert!(said.stderr.contains(note), "{}", said.stderr);
 }
+
+/// A link to one neighbour alone has no MAC addresses, so that there are none to be forgotten.
+#[test]
+fn a_link_to_one_neighbour() {
+    let mut lab = Balancer::new(Shape::Stick);
+    let ip = |arguments: &str| lab.lab().ip("dut", arguments.split_whitespace());
+    ip("tuntap add tun0 mode tun");
+    ip("link set tun0 up");
+    ip("address add 10.7.0.1 peer 10.7.0.2 dev tun0");
+    ip("route add 10.8.0.0/24 dev tun0");
+    let rest = "mode = \"nat\"\nprotocol = \"tcp\"\nport = 80";
+    lab.attach(&service("web", NAT, rest, &[("10.7.0.2", ""), ("10.8.0.5", "")]));
+    assert_eq!(forgotten(&lab), None);
+}

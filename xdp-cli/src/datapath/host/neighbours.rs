@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::datapath::sys::netlink::{
     Netlink, Request, attribute, octets, read_ip, read_u16, read_u32,
@@ -72,7 +72,11 @@ pub fn unmanaged(wanted: &[Neighbour]) -> io::Result<Vec<Neighbour>> {
     let all = entries(&mut Netlink::route()?)?.into_iter();
     let kept = all.filter(|it| it.is_managed || it.state & (NUD_PERMANENT | NUD_NOARP) != 0);
     let kept: BTreeSet<Neighbour> = kept.map(|it| it.neighbour).collect();
-    Ok(wanted.iter().filter(|it| !kept.contains(it)).copied().collect())
+    // On links that lead to one neighbour alone, the kernel has one entry for all of IPv4 (arp_constructor, net/ipv4/arp.c).
+    let is_kept = |it: &Neighbour| {
+        kept.contains(it) || kept.contains(&(it.0, IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    };
+    Ok(wanted.iter().filter(|it| !is_kept(it)).copied().collect())
 }
 
 /// Takes away entries that [`manage`] made, as far as they still are what it made. The kernel makes new ones
