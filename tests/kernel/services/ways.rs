@@ -75,7 +75,7 @@ fn forgotten(lab: &Balancer) -> Option<String> {
     let status = if status.is_array() { status[0].clone() } else { status };
     let problems = status["problems"].as_array().expect("problems");
     let mut all = problems.iter().map(|it| it.as_str().expect("words").to_owned());
-    all.find(|it| it.contains("does not keep the next hop"))
+    all.find(|it| it.contains("next hop"))
 }
 
 /// The kernel forgets neighbours that it was to keep fresh, as when a cable is out; and what l2dsr sends there has nobody
@@ -124,6 +124,13 @@ fn without_a_route() {
     let note = "note: service \"web\", backend \"10.2.0.11\": there is no route to 10.2.0.11 now, so its packets are lost";
     assert_eq!(said.stderr.matches("there is no route").count(), 1, "{}", said.stderr);
     assert!(said.stderr.contains(note), "{}", said.stderr);
+    assert_eq!(forgotten(&lab), None);
+    // Now there is one.
+    lab.lab().ip("dut", ["link", "set", OUT, "up"]);
+    let said = forgotten(&lab).expect("a problem");
+    assert!(said.contains("another route to it, with next hop 10.2.0.11"), "{said}");
+    lab.xdpctl(["reload", IN]).success();
+    assert_eq!(forgotten(&lab), None);
 }
 
 /// A link to one neighbour alone has no MAC addresses, so that there are none to be forgotten.

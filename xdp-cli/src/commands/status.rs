@@ -24,7 +24,7 @@ use crate::datapath::error::Error;
 use crate::datapath::host::carriers::Carriers;
 use crate::datapath::host::interface::{Interface, Mode};
 use crate::datapath::host::neighbours::Neighbour;
-use crate::datapath::host::{addresses, assigned_ports, serving, syn_cookies};
+use crate::datapath::host::{addresses, assigned_ports, routes, serving, syn_cookies};
 use crate::datapath::maps::dynamic::caught;
 use crate::datapath::maps::{dynamic, sent};
 use crate::image::metadata::{Counted, Kind, Metadata};
@@ -80,6 +80,7 @@ pub(super) fn of(
     });
     let ruleset = || kept.as_ref().map(|kept| &kept.ruleset);
     status.problems.extend(of_services(attachment));
+    status.problems.extend(of_new_routes(attachment, &ruleset));
     status.problems.extend(not_checked(namespace, attachment, &ruleset));
     status.problems.extend(of_new_addresses(attachment, &ruleset));
     status.problems.extend(of_replies(attachment));
@@ -237,6 +238,34 @@ fn of_services(attachment: &Attachment) -> Vec<String> {
         }
     }
     problems
+}
+
+/// How many backends' routes are asked for: a ruleset may have many, and metrics ask often.
+const ROUTES: usize = 256;
+
+/// That the routes to backends are others than when the ruleset was loaded, as when that was before the network was there.
+fn of_new_routes<'a>(
+    attachment: &Attachment,
+    ruleset: &dyn Fn() -> Option<&'a Ruleset>,
+) -> Option<String> {
+    let in_force = attachment.in_force().filter(|it| !it.metadata.backends.is_empty())?;
+    let known = &in_force.metadata.next_hops;
+    let routed: Vec<_> = serving::routed(ruleset()?).take(ROUTES).collect();
+    let now = routes::next_hops(routed.iter().map(|(_, backend)| backend.address)).ok()?;
+    let is_new = |&(ifindex, address): &Neighbour| {
+        !known.iter().any(|it| it.ifindex == ifindex && it.address == address)
+    };
+    let mut new =
+        routed.iter().zip(now).filter_map(|(of, hop)| hop.filter(is_new).map(|hop| (of, hop)));
+    let ((service, backend), (_, hop)) = new.next()?;
+    Some(format!(
+        "service \"{}\", backend \"{}\": since the ruleset was loaded there is another route to it, with next hop {hop}, \
+         which nothing keeps fresh: its packets take the slower way by the kernel's stack, and with l2dsr they are lost; \
+         `xdpctl reload {}` takes the route over",
+        plain(&service.name),
+        plain(&backend.name),
+        word(&attachment.name())
+    ))
 }
 
 /// That the kernel has forgotten next hops.
