@@ -72,8 +72,7 @@ fn reaches(lab: &Balancer, to: &str) {
 /// What is wrong with next hops, as `status` tells it.
 fn forgotten(lab: &Balancer) -> Option<String> {
     let status = lab.xdpctl(["status", IN, "--json"]).json();
-    let status = if status.is_array() { status[0].clone() } else { status };
-    let problems = status["problems"].as_array().expect("problems");
+    let problems = status[0]["problems"].as_array().expect("problems");
     let mut all = problems.iter().map(|it| it.as_str().expect("words").to_owned());
     all.find(|it| it.contains("next hop"))
 }

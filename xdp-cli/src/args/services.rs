@@ -19,7 +19,7 @@ pub struct Services {
     #[arg(long)]
     pub json: bool,
     /// Say whether some backend of this service is up: the exit status is 1 where none is
-    #[arg(long, value_name = "NAME", conflicts_with = "json")]
+    #[arg(long, value_name = "NAME")]
     pub up: Option<String>,
     /// Show them again and again, until Ctrl-C
     #[arg(long, conflicts_with = "up")]
