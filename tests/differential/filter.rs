@@ -134,6 +134,11 @@ impl Filter {
         values.update(&self.maps.counters, 0).expect("written");
     }
 
+    /// The image in force.
+    pub fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
+    }
+
     /// The program at the egress of such a link, which notes what goes out for this filter.
     pub fn load_egress(&self, link_type: LinkType) -> OwnedFd {
         egress::load(link_type, self.maps).unwrap_or_else(|error| panic!("{error}"))

@@ -47,6 +47,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
+
 pub use namespace::Namespace;
 pub use pnet_base::MacAddr;
 pub use port::{Port, hex};
@@ -54,6 +57,13 @@ pub use process::{Background, Output};
 pub use sample::{Count, Difference, Sample};
 pub use traffic::Traffic;
 pub use tun::Tun;
+
+/// Has this thread send from one CPU, where the frames are judged too.
+pub fn stay_on_this_cpu() {
+    let mut cpu = CpuSet::new();
+    cpu.set(sched_getcpu().expect("a CPU")).expect("a CPU");
+    sched_setaffinity(Pid::from_raw(0), &cpu).expect("set");
+}
 
 /// The first link: `src0` in `src`, `in0` in `dut`.
 pub const SRC0: MacAddr = MacAddr(0x02, 0, 0, 0, 1, 1);

@@ -91,7 +91,7 @@ pub const MAGIC: u64 = u64::from_be_bytes(*b"xdpctl\0\0");
 /// scratch that the filter shares with the programs that it goes on with, which another version's
 /// command line may load. It goes up with any change that an older program or command line would
 /// misread.
-pub const LAYOUT: u32 = 9;
+pub const LAYOUT: u32 = 10;
 
 /// Where the program finds an image's words: a BPF map in the kernel, a vector in tests.
 pub trait Lines {
@@ -190,6 +190,12 @@ pub mod flag {
     pub const SYN_COOKIES: u32 = 1 << 28;
     /// Checks of backends ask for echoes inside of other packets, where it is not noted that they were sent.
     pub const ECHOES_OF_CHECKS: u32 = 1 << 29;
+    /// There are services, and with this none of [`BEFORE_SERVICES`]: ordinary packets go a shorter way, see
+    /// `crate::packet::ordinary`.
+    pub const SERVICES_ALONE: u32 = 1 << 30;
+    /// Whatever a packet of TCP or UDP that is no fragment is asked before services.
+    pub const BEFORE_SERVICES: u32 =
+        SOURCE_LISTS | DESTINATION_LISTS | RULES | DOMAINS | LIMITS | CATCHES | SYN_COOKIES;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.
@@ -351,7 +357,10 @@ pub struct Header {
     /// Ports at which a UDP socket that is not connected is taken to have asked: ranges, the first port
     /// in the lower half and the last one in the upper; 0 for none.
     pub reply_ports: [u32; REPLY_PORTS],
-    pub reserved: [u64; 2],
+    /// A bit for each of this host's addresses that the table of replies has: see
+    /// [`crate::lookup::services::own_bit`].
+    pub own_bits: u64,
+    pub reserved: u64,
 }
 
 /// Interfaces that services may redirect frames to.

@@ -46,6 +46,16 @@ impl DynamicEntries for InForce {
     }
 }
 
+/// Whether there is nothing to ask: no entry of either kind, and no bypass.
+#[inline(always)]
+pub fn is_idle() -> bool {
+    SWITCHES.get(0).is_some_and(|switches| {
+        // SAFETY: a reference is valid to read from, and a word is read in one.
+        let bypass = unsafe { core::ptr::read_volatile(&switches.bypass) };
+        bypass == 0 && flags(switches) & (flag::V4 | flag::V6) == 0
+    })
+}
+
 /// The flags of the switches, read anew, because the command line may write them at any time.
 #[inline(always)]
 fn flags(switches: &Switches) -> u32 {

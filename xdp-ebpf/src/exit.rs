@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use xdp_common::capacity::REDIRECT_SLOTS;
-use xdp_common::filter::effect::Effect;
+use xdp_common::filter::effect::{Decision, Effect};
 use xdp_common::stats::counter::{Counter, CounterId};
 use xdp_common::stats::per_cpu::PerCpu;
 use xdp_common::verifier::black_box;
@@ -48,14 +48,20 @@ pub fn apply(ctx: &XdpContext, effect: &mut Effect) {
 pub fn exit(cpu: &mut PerCpu) -> u32 {
     let Effect { decision, list, rule, entry, failure, .. } = cpu.scratch.effect;
     let bytes = u64::from(cpu.scratch.length);
-    if let Some(cell) = cpu.matrix.cells.get_mut(black_box(decision.cell().into()) as usize) {
-        add(cell, bytes);
-    }
+    count_decision(cpu, decision, bytes);
     count(list, bytes);
     count(rule, bytes);
     dynamic::count(entry);
     count(failure, bytes);
     action::of(decision)
+}
+
+/// Counts the packet in the matrix of verdicts and reasons.
+#[inline(always)]
+pub fn count_decision(cpu: &mut PerCpu, decision: Decision, bytes: u64) {
+    if let Some(cell) = cpu.matrix.cells.get_mut(black_box(decision.cell().into()) as usize) {
+        add(cell, bytes);
+    }
 }
 
 /// Counts the packet to a list or a rule.
@@ -66,6 +72,27 @@ pub fn count(id: CounterId, bytes: u64) {
     {
         // SAFETY: the value is this CPU's own, two words as a counter has, and the program does not
         // interrupt itself there.
+        add(unsafe { &mut *counter.cast::<Counter>() }, bytes);
+    }
+}
+
+/// Counts the packet to a service and to its backend, whose counters mostly lie on the same page.
+#[inline(always)]
+pub fn count_both([service, backend]: [CounterId; 2], bytes: u64) {
+    let (Some((page, place)), Some((other, there))) = (service.place(), backend.place()) else {
+        return;
+    };
+    let Some(mut counters) = RULE_COUNTERS.get(page) else { return };
+    if let Some(counter) = counters.get_ptr_mut(place) {
+        // SAFETY: as in `count`.
+        add(unsafe { &mut *counter.cast::<Counter>() }, bytes);
+    }
+    if other != page {
+        let Some(others) = RULE_COUNTERS.get(other) else { return };
+        counters = others;
+    }
+    if let Some(counter) = counters.get_ptr_mut(there) {
+        // SAFETY: as in `count`.
         add(unsafe { &mut *counter.cast::<Counter>() }, bytes);
     }
 }

@@ -14,13 +14,14 @@ use xdp_common::filter::tracking::By;
 use xdp_common::image::Header;
 use xdp_common::lookup::services::{Lost, Mode};
 use xdp_common::packet::rewrite::{FrameMut, Side, WindowMut, translate};
+use xdp_common::packet::tunnel::Grow;
 use xdp_common::packet::{Packet, Window};
 use xdp_common::stages;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::verifier::launder;
 
 use crate::capture;
-use crate::exit::{count, exit, this_cpu};
+use crate::exit::{count, count_both, exit, this_cpu};
 use crate::frame::Writable;
 use crate::image::Merged;
 use crate::next_hop::{self, Way, came_by};
@@ -41,8 +42,14 @@ pub fn xdpctl_fast(ctx: XdpContext) -> u32 {
         let bytes = u64::from(*length);
         let image = Merged(image);
         served = match fast_path::service(&image, header, packet, *onward) {
-            Some(0) => give_back(&ctx, &image, header, packet, serving, bytes),
-            Some(line) => forward(&ctx, &image, header, packet, line, serving, bytes),
+            Some(0) => {
+                let mut frame = Writable::new(&ctx);
+                give_back(&ctx, &mut frame, &image, packet, serving, bytes)
+            }
+            Some(line) => {
+                let mut frame = Writable::new(&ctx);
+                forward(&ctx, &mut frame, &image, packet, line, serving, bytes)
+            }
             None => None,
         };
     }
@@ -59,15 +66,16 @@ pub fn xdpctl_fast(ctx: XdpContext) -> u32 {
 /// Sends a packet to a backend of the service of that line. `None` where the longer way has to be gone; then it is
 /// as it came.
 #[inline(always)]
-fn forward(
+pub fn forward<F: Grow>(
     ctx: &XdpContext,
+    frame: &mut F,
     image: &Merged,
-    header: &Header,
     packet: &Packet,
     line: u32,
     serving: &mut Serving,
     bytes: u64,
 ) -> Option<Decision> {
+    let header = image.0.header();
     // Connections are not looked up.
     let beside = InForce { lines: 0, question: 1 };
     let Forwarded { front, backend, flow, is_new } =
@@ -81,13 +89,12 @@ fn forward(
         let way = Way { is_v6, destination: backend.address, ..Way::of(packet, length) };
         ask(ctx, header, packet, &way, serving)?;
     }
-    let mut frame = Writable::new(ctx);
-    let rewritten = rewrite(&mut frame, header, packet, front, backend, flow);
+    let rewritten = rewrite(frame, header, packet, front, backend, flow);
     if rewritten == Some(false) {
         return None;
     }
     let mac = (backend.has_mac != 0).then_some(&backend.mac);
-    let sent = rewritten.and_then(|_| send(ctx, &mut frame, mac, serving));
+    let sent = rewritten.and_then(|_| send(ctx, frame, mac, serving));
     serving.work = Work::Forward as u32;
     serving.by = By::Hash as u32;
     serving.is_new = is_new;
@@ -101,27 +108,27 @@ fn forward(
 
 /// Sends a backend's reply to its client. `None` as above.
 #[inline(always)]
-fn give_back(
+pub fn give_back<F: Grow>(
     ctx: &XdpContext,
+    frame: &mut F,
     image: &Merged,
-    header: &Header,
     packet: &Packet,
     serving: &mut Serving,
     bytes: u64,
 ) -> Option<Decision> {
+    let header = image.0.header();
     let origin = fast_path::give_back(image, header, packet)?;
     if origin.has_mac == 0 {
         let length = packet.parts.end.wrapping_sub(packet.parts.l3);
         let way = Way { source: origin.address, ..Way::of(packet, length) };
         ask(ctx, header, packet, &way, serving)?;
     }
-    let mut frame = Writable::new(ctx);
-    let rewritten = translate(&mut frame, packet, &origin.rewritten(Side::Source));
+    let rewritten = translate(frame, packet, &origin.rewritten(Side::Source));
     if rewritten == Some(false) {
         return None;
     }
     let mac = (origin.has_mac != 0).then_some(&origin.mac);
-    let sent = rewritten.and_then(|_| send(ctx, &mut frame, mac, serving));
+    let sent = rewritten.and_then(|_| send(ctx, frame, mac, serving));
     serving.work = Work::Return as u32;
     let counters = [origin.service_counter, origin.backend_counter, origin.losses].map(CounterId);
     Some(conclude(counters, sent, serving, bytes))
@@ -146,9 +153,9 @@ fn ask(
 /// Sends a rewritten frame to `mac`, from the address that it came to; or where the kernel has said. `None` where it
 /// cannot be reached.
 #[inline(always)]
-fn send(
+fn send<F: FrameMut>(
     ctx: &XdpContext,
-    frame: &mut Writable<'_>,
+    frame: &mut F,
     mac: Option<&[u8; 6]>,
     serving: &mut Serving,
 ) -> Option<Found> {
@@ -178,8 +185,7 @@ fn conclude(
 ) -> Decision {
     (serving.service, serving.backend_counter) = (service, backend);
     serving.lost = u32::MAX;
-    count(service, bytes);
-    count(backend, bytes);
+    count_both([service, backend], bytes);
     match sent {
         Some(Found::Back) => SEND_BACK,
         Some(Found::On) => SEND_ON,

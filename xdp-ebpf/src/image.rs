@@ -9,6 +9,7 @@ use xdp_common::verifier::black_box;
 use crate::maps::RULESET;
 
 /// The image of the ruleset in force: looked up once a packet.
+#[derive(Clone, Copy)]
 pub struct Image {
     /// The first extent, with the header and, in all but large rulesets, everything else.
     first: &'static Extent,

@@ -23,6 +23,7 @@ mod limits;
 mod maps;
 mod names;
 mod next_hop;
+mod ordinary;
 mod reject;
 mod replies;
 mod serve;
@@ -65,6 +66,13 @@ pub fn xdpctl_raw(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
+    if link_type == LinkType::Ethernet && cpu.scratch.alone != 0 {
+        let action = ordinary::serve_ordinary(ctx.ctx);
+        if action != ordinary::NOT_SERVED {
+            capture::show(&ctx);
+            return action;
+        }
+    }
     let scratch = &mut cpu.scratch;
     let frame = Linear::new(&ctx, scratch.zero);
     scratch.read(link_type, &frame);
@@ -89,8 +97,8 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     action
 }
 
-/// Judges what lies in the scratch by the ruleset in force. The image is looked up here and nowhere
-/// else, so whatever is read of it is of one ruleset.
+/// Judges what lies in the scratch by the ruleset in force. The image is looked up here, and by
+/// [`ordinary::serve_ordinary`] for the packets that it takes: so whatever is read of it is of one ruleset.
 #[inline(always)]
 fn judge_frame(ctx: &XdpContext, scratch: &mut Scratch) {
     match Image::in_force() {

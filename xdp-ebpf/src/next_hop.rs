@@ -11,6 +11,7 @@ use xdp_common::filter::services::{Found, NextHop};
 use xdp_common::image::Header;
 use xdp_common::packet::rewrite::{FrameMut, WindowMut};
 use xdp_common::packet::{NO_MACS, Network, Packet};
+use xdp_common::verifier::black_box;
 
 use crate::frame::Writable;
 
@@ -92,22 +93,28 @@ impl Way {
     /// Asks the kernel. What it cannot say at once its stack finds out for itself.
     #[inline(always)]
     pub fn ask(&self, ctx: &XdpContext, header: &Header, packet: &Packet, hop: &mut NextHop) {
-        // SAFETY: zeros are a query.
-        let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        const { assert!(size_of::<bpf_fib_lookup>() == size_of::<[u64; 8]>()) };
+        let NextHop { found, interface, macs, mtu, query, .. } = hop;
+        // The query lies in the scratch, because the programs' stack is small.
+        for word in query.iter_mut() {
+            *word = black_box(0);
+        }
+        // SAFETY: it is as long as a query and aligned no less, and zeros are one.
+        let query = unsafe { &mut *(&raw mut *query).cast::<bpf_fib_lookup>() };
         let came_by = came_by(ctx);
-        let answer = self.look_up(ctx, &mut query);
-        // The two addresses lie side by side at the answer's end, the source first. They are read as
-        // words: Linux 6.1 wants what is read from the stack aligned.
+        let answer = self.look_up(ctx, query);
+        // The two addresses lie side by side at the answer's end, the source first.
         const { assert!(offset_of!(bpf_fib_lookup, dmac) == offset_of!(bpf_fib_lookup, smac) + 6) };
         let words = (&raw const query.smac).cast::<u32>();
         // SAFETY: twelve bytes, and their place is a multiple of four.
         let [a, b, c] = [0, 1, 2].map(|at| u32::from_be(unsafe { words.add(at).read_volatile() }));
-        hop.macs[0] = u64::from(b << 16 | c >> 16) << 32 | u64::from(c << 16 | a >> 16);
-        hop.macs[1] = (a << 16 | b >> 16).into();
-        hop.interface = query.ifindex;
+        macs[0] = u64::from(b << 16 | c >> 16) << 32 | u64::from(c << 16 | a >> 16);
+        macs[1] = (a << 16 | b >> 16).into();
+        let to = query.ifindex;
+        *interface = to;
         // SAFETY: any bits are a number.
-        hop.mtu = unsafe { query.__bindgen_anon_1.mtu_result }.into();
-        let found = if answer == FRAGMENTATION_NEEDED {
+        *mtu = unsafe { query.__bindgen_anon_1.mtu_result }.into();
+        *found = if answer == FRAGMENTATION_NEEDED {
             Found::TooBig
         } else if answer == NOT_FORWARDED {
             Found::Here
@@ -115,23 +122,22 @@ impl Way {
             Found::Stack
         } else if answer != SUCCESS {
             Found::Nothing
-        } else if query.ifindex == came_by {
+        } else if to == came_by {
             Found::Back
-        } else if packet.parts.l3 != 14 || !header.may_redirect_to(query.ifindex) {
+        } else if packet.parts.l3 != 14 || !header.may_redirect_to(to) {
             // Tags mean something on this side alone. And what redirected frames are lost at, as VLAN
             // interfaces and bridges, or what was not there at the last reload, the stack may know a way to.
             Found::Stack
         } else {
             Found::On
-        };
-        hop.found = found as u32;
+        } as u32;
     }
 }
 
 /// Sends a frame there, which has been rewritten. Which way it really goes; `None` where it cannot be
 /// reached.
 #[inline(always)]
-pub fn leave(frame: &mut Writable<'_>, hop: &NextHop) -> Option<Found> {
+pub fn leave<F: FrameMut>(frame: &mut F, hop: &NextHop) -> Option<Found> {
     if hop.found == Found::Stack as u32 || hop.found == Found::Here as u32 {
         return Some(Found::Stack);
     }

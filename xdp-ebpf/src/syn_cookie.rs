@@ -62,7 +62,7 @@ fn answer(ctx: &XdpContext, image: &Image, scratch: &Scratch) -> Option<Outcome>
     if !way.ends_here(ctx) {
         return Some(Outcome::NoListener);
     }
-    if services::find_reply(image, image.header(), Key::own(packet))? == 0 {
+    if !services::is_own(image, image.header(), packet)? {
         return Some(Outcome::UnknownAddress);
     }
     let cookie = match cookie(ctx, packet) {

@@ -8,14 +8,13 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::lab::bench::{Bench, JUDGED};
 use crate::lab::frame::*;
 use crate::lab::patience::{EVENT, patient};
-use crate::lab::{Background, Lab, Output, Topology, Traffic};
+use crate::lab::{Background, Lab, Output, Topology, Traffic, stay_on_this_cpu};
 
 const RULESET: &str = r#"
     [[allowlist]]
@@ -190,13 +189,6 @@ fn filters_leave_out_the_others() {
         );
         assert!(output.stderr.contains(&counted), "{args:?}: {}", output.stderr);
     }
-}
-
-/// Has this thread send from one CPU, where the frames are judged too.
-fn stay_on_this_cpu() {
-    let mut cpu = CpuSet::new();
-    cpu.set(sched_getcpu().expect("a CPU")).expect("a CPU");
-    sched_setaffinity(Pid::from_raw(0), &cpu).expect("set");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What is usual takes the fast path: the programs of the longer way are taken out, and it still arrives.
+//! What is usual takes the fast path, and where services are alone, ordinary packets take one that is shorter still: the
+//! programs of the longer way are taken out, and it still arrives.
 
 use std::net::UdpSocket;
 
@@ -9,18 +10,47 @@ use super::dsr::is_around;
 use super::{MARK, counted, dsr, expect, next_marked, send, service};
 use crate::lab::balancer::*;
 use crate::lab::frame::*;
+use crate::lab::{Port, stay_on_this_cpu};
 
 const B1: &str = "10.2.0.11";
 const B1_V6: &str = "2001:db8:2::11";
 /// A client whose address is a service's, too.
 const OTHER_CLIENT: &str = "10.1.0.3";
 
-/// Takes the programs of the longer way out.
-fn cut_off(lab: &Balancer, interface: &'static str) {
-    let directory = lab.lab().pins("dut", lab.lab().ifindex("dut", interface));
-    let programs = bpf::open_pin(&directory.join("STAGES")).expect("a pin");
-    for place in [stages::SERVICES, stages::SERVE] {
-        bpf::delete(&programs, place).expect("the program was there");
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Short {
+    Fast,
+    Ordinary,
+}
+
+impl Short {
+    /// What makes a ruleset one for this way.
+    fn rule(self) -> &'static str {
+        match self {
+            Self::Fast => {
+                "[[rule]]\nname = \"other\"\nsource = \"192.0.2.99\"\naction = \"drop\"\n"
+            }
+            Self::Ordinary => "",
+        }
+    }
+
+    fn takes(self, frame: &Frame) -> bool {
+        self == Self::Fast || frame.build()[12..14] == [8, 0]
+    }
+
+    /// Takes the programs of the longer ways out.
+    fn cut_off(self, lab: &Balancer, interface: &'static str, neighbour: &Port) {
+        let directory = lab.lab().pins("dut", lab.lab().ifindex("dut", interface));
+        let programs = bpf::open_pin(&directory.join("STAGES")).expect("a pin");
+        for place in [stages::SERVICES, stages::SERVE] {
+            bpf::delete(&programs, place).expect("the program was there");
+        }
+        if self == Self::Ordinary {
+            // Frames are judged on the processor that sends them, and each has to see once that services are alone.
+            stay_on_this_cpu();
+            neighbour.send(&udp4(OTHER_CLIENT, CLIENT, 1, 1).build());
+            bpf::delete(&programs, stages::FAST).expect("the program was there");
+        }
     }
 }
 
@@ -34,6 +64,15 @@ fn sockets<const N: usize>(lab: &Balancer, at: [(&str, u16); N]) -> [UdpSocket; 
 
 #[test]
 fn the_longer_way_is_not_needed_for_what_is_usual() {
+    arrives_without_it(Short::Fast);
+}
+
+#[test]
+fn ordinary_packets_need_the_filter_alone() {
+    arrives_without_it(Short::Ordinary);
+}
+
+fn arrives_without_it(short: Short) {
     let mut lab = Balancer::new(Shape::Stick);
     lab.meet();
     let to_b1 = format!("next_hop = \"{B1_MAC}\"");
@@ -42,7 +81,7 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
     };
     let l2dsr = "mode = \"l2dsr\"\nprotocol = \"udp\"\nport = 53";
     lab.attach(&format!(
-        "[services]\nnext_hop = \"{CLIENT_MAC}\"\n{}{}{}{}{}{}{}",
+        "[services]\nnext_hop = \"{CLIENT_MAC}\"\n{}{}{}{}{}{}{}{}",
         service("v4", NAT, &nat(80), &[(B1, &to_b1)]),
         service("v6", NAT6, &nat(80), &[(B1_V6, &to_b1)]),
         service("ports4", NAT, &nat(88), &[(B1, &format!("port = 8080\n{to_b1}"))]),
@@ -50,9 +89,10 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
         service("client", OTHER_CLIENT, l2dsr, &[(B1, &to_b1)]),
         service("routed4", NAT, &nat(89), &[(B1, "next_hop = \"route\"")]),
         service("routed6", NAT6, &nat(89), &[(B1_V6, "next_hop = \"route\"")]),
+        short.rule(),
     ));
-    cut_off(&lab, IN);
     let (client, backend) = (lab.port("client"), lab.port("b1"));
+    short.cut_off(&lab, IN, &client);
     let ports = [(B1, 80), (B1_V6, 80), (B1, 8080), (B1, 89), (B1_V6, 89)];
     let _sockets = sockets(&lab, ports);
     type Change = fn(Frame) -> Frame;
@@ -66,7 +106,11 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
     ] {
         for change in changes {
             let change = |frame: &Frame| change(frame.clone().payload(MARK));
-            client.send(&from_client(change(&before)).ttl(9).build());
+            let sent = from_client(change(&before)).ttl(9);
+            if !short.takes(&sent) {
+                continue;
+            }
+            client.send(&sent.build());
             let after = change(&after).source_mac(IN_MAC).destination_mac(B1_MAC);
             expect(&backend, &after.ttl(8));
         }
@@ -76,6 +120,9 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
         (udp4(CLIENT, NAT, 999, 89), udp4(CLIENT, B1, 999, 89)),
         (tcp6(CLIENT6, NAT6, 999, 89).flags(RST), tcp6(CLIENT6, B1_V6, 999, 89).flags(RST)),
     ] {
+        if !short.takes(&before) {
+            continue;
+        }
         client.send(&from_client(before).payload(MARK).ttl(9).build());
         let after = after.payload(MARK).source_mac(IN_MAC).destination_mac(B1_MAC);
         expect(&backend, &after.ttl(8));
@@ -89,6 +136,9 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
         (udp6(B1_V6, CLIENT6, 80, 999), udp6(NAT6, CLIENT6, 80, 999)),
         (udp4(B1, OTHER_CLIENT, 80, 999), udp4(NAT, OTHER_CLIENT, 80, 999)),
     ] {
+        if !short.takes(&before) {
+            continue;
+        }
         let before = before.payload(MARK).source_mac(B1_MAC).destination_mac(IN_MAC);
         backend.send(&before.ttl(64).build());
         let after = after.payload(MARK).source_mac(IN_MAC).destination_mac(CLIENT_MAC);
@@ -105,17 +155,24 @@ fn the_longer_way_is_not_needed_for_what_is_usual() {
 /// From one interface to the other, and back.
 #[test]
 fn by_routes_both_ways() {
+    for short in [Short::Fast, Short::Ordinary] {
+        go_both_ways(short);
+    }
+}
+
+fn go_both_ways(short: Short) {
     let mut lab = Balancer::new(Shape::Arms);
     lab.meet();
     let rest = "mode = \"nat\"\nprotocol = [\"tcp\", \"udp\"]\nport = 80";
     lab.attach(&format!(
-        "{}{}",
+        "{}{}{}",
         service("v4", NAT, rest, &[(B1, "port = 8080")]),
         service("v6", NAT6, rest, &[(B1_V6, "port = 8080")]),
+        short.rule(),
     ));
-    cut_off(&lab, IN);
-    cut_off(&lab, OUT);
     let (client, backend) = (lab.port("client"), lab.port("b1"));
+    short.cut_off(&lab, IN, &client);
+    short.cut_off(&lab, OUT, &backend);
     let _sockets = sockets(&lab, [(B1, 8080), (B1_V6, 8080)]);
     for (before, after) in [
         (udp4(CLIENT, NAT, 999, 80), udp4(CLIENT, B1, 999, 8080)),
@@ -123,6 +180,9 @@ fn by_routes_both_ways() {
         (udp6(CLIENT6, NAT6, 999, 80), udp6(CLIENT6, B1_V6, 999, 8080)),
         (tcp6(CLIENT6, NAT6, 999, 80).flags(RST), tcp6(CLIENT6, B1_V6, 999, 8080).flags(RST)),
     ] {
+        if !short.takes(&before) {
+            continue;
+        }
         client.send(&from_client(before).payload(MARK).ttl(9).build());
         let after = after.payload(MARK).source_mac(OUT_MAC).destination_mac(B1_MAC);
         expect(&backend, &after.ttl(8));
@@ -133,6 +193,9 @@ fn by_routes_both_ways() {
         (udp6(B1_V6, CLIENT6, 8080, 999), udp6(NAT6, CLIENT6, 80, 999)),
         (tcp6(B1_V6, CLIENT6, 8080, 999).flags(RST), tcp6(NAT6, CLIENT6, 80, 999).flags(RST)),
     ] {
+        if !short.takes(&before) {
+            continue;
+        }
         let before = before.payload(MARK).source_mac(B1_MAC).destination_mac(OUT_MAC);
         backend.send(&before.ttl(64).build());
         let after = after.payload(MARK).source_mac(IN_MAC).destination_mac(CLIENT_MAC);
@@ -144,11 +207,17 @@ fn by_routes_both_ways() {
 /// it has of GUE, also where others read it.
 #[test]
 fn to_backends_that_answer_themselves() {
+    for short in [Short::Fast, Short::Ordinary] {
+        go_to_those_who_answer(short);
+    }
+}
+
+fn go_to_those_who_answer(short: Short) {
     let mut lab = Balancer::new(Shape::Stick);
     lab.meet();
-    lab.attach(&dsr::services(1));
-    cut_off(&lab, IN);
+    lab.attach(&format!("{}{}", dsr::services(1), short.rule()));
     let (client, backend) = (lab.port("client"), lab.port("b1"));
+    short.cut_off(&lab, IN, &client);
     let v4 = [80, 81, 82, 83, 84].map(|port| (DSR, port));
     let v6 = [81, 83, 85].map(|port| (DSR6, port));
     let _sockets = (sockets(&lab, v4), sockets(&lab, v6));
@@ -163,6 +232,9 @@ fn to_backends_that_answer_themselves() {
             _ => [udp6(CLIENT6, DSR6, 999, port), tcp6(CLIENT6, DSR6, 999, port).flags(RST)],
         };
         for frame in [udp, tcp] {
+            if !short.takes(&frame) {
+                continue;
+            }
             println!("{address} {port}");
             let sent = from_client(frame).payload(MARK).ttl(9);
             client.send(&sent.build());

@@ -155,6 +155,11 @@ pub fn write(
     if services_ask || context.rules_ask_own {
         replies.extend(own_entries(context.own));
     }
+    // Where all connections are looked up, the shorter way is none.
+    let looks_up = |service: &Service| service.tracking == Remembered::All;
+    if !header.has(flag::BEFORE_SERVICES) && !services.iter().all(looks_up) {
+        header.flags |= flag::SERVICES_ALONE;
+    }
     service_bits::write(&entries, &replies, context.seed.next(), header, lines);
     write_tables(&entries, &replies, context.seed, header, lines);
     Ok(())
@@ -168,6 +173,11 @@ fn write_tables(
     header: &mut Header,
     lines: &mut LineWriter,
 ) {
+    for &([high, low, rest], _) in replies {
+        if rest & KEY_OWN != 0 {
+            header.own_bits |= 1 << services::own_bit([high, low]);
+        }
+    }
     let (keys, [table, reply_table]) = place([entries, replies], seed);
     header.service_keys = lines.push(keys);
     header.service_table_lines = table.len() as u32;

@@ -98,7 +98,7 @@ pub fn give_back<'a, L: Lines>(
     }
     let origin = Origin::of(lines.line(line)?);
     // Where the kernel is asked for the way, it says that a packet is to this host.
-    if origin.has_mac != 0 && services::find_reply(lines, header, Key::own(packet))? != 0 {
+    if origin.has_mac != 0 && services::is_own(lines, header, packet)? {
         return None;
     }
     Some(origin)

@@ -34,6 +34,9 @@ pub struct Scratch {
     pub zero: u32,
     /// Who else is asked about it: see [`onward`].
     pub onward: u32,
+    /// Not 0 if the ruleset that judged before has [`flag::SERVICES_ALONE`].
+    pub alone: u32,
+    pub unused: u32,
     /// Whether this is a question, which remembers nothing: 0 or 1. Written by the command line alone.
     pub question: u32,
     /// What a service does with it.
@@ -57,6 +60,8 @@ impl Scratch {
         malformed: 1,
         zero: 0,
         onward: u32::MAX,
+        alone: 0,
+        unused: 0,
         question: 0,
         serving: Serving::LEFT_BEHIND,
         reply: Reply::LEFT_BEHIND,
@@ -114,6 +119,7 @@ pub fn judge<L: Lines, E: DynamicEntries, N: AskNames + AskLimits>(
     scratch: &mut Scratch,
 ) {
     scratch.effect.begin();
+    scratch.alone = u32::from(header.has(flag::SERVICES_ALONE));
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_stages(lines, entries, names, header, scratch);
     scratch.effect.decision = decision;

@@ -109,6 +109,8 @@ pub struct NextHop {
     /// Bytes of the longest packet that goes there, where this one is too big.
     pub mtu: u32,
     pub unused: u32,
+    /// What the kernel is asked, its `struct bpf_fib_lookup`.
+    pub query: [u64; 8],
 }
 
 impl NextHop {
@@ -119,6 +121,7 @@ impl NextHop {
         macs: [u64::MAX; 2],
         mtu: u32::MAX,
         unused: 0,
+        query: [u64::MAX; 8],
     };
 }
 
@@ -324,7 +327,7 @@ fn forward_or_return<L: Lines>(
             serving.work = Work::Return as u32;
             // Where the kernel is asked for the way, it says that a packet is to this host.
             let origin = Origin::of(lines.line(serving.origin)?);
-            if origin.has_mac != 0 && services::find_reply(lines, header, Key::own(packet))? != 0 {
+            if origin.has_mac != 0 && services::is_own(lines, header, packet)? {
                 serving.work = Work::None as u32;
             }
         }

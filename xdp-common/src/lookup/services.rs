@@ -432,27 +432,52 @@ pub fn find_reply<L: Lines>(lines: &L, header: &Header, key: Key) -> Option<u32>
     find_in(lines, header, (header.reply_table, header.reply_table_lines), key)
 }
 
+/// Whether a packet is to an address of this host. Most are not, and of nearly all of those a word of the header says
+/// so. `None` is a corrupt image.
+#[inline(always)]
+pub fn is_own<L: Lines>(lines: &L, header: &Header, packet: &Packet) -> Option<bool> {
+    let [high, low] = packet.destination;
+    let low = if packet.network == Network::IPV6 { low } else { 0 };
+    if header.own_bits >> own_bit([high, low]) & 1 == 0 {
+        return Some(false);
+    }
+    Some(find_reply(lines, header, Key::own(packet))? != 0)
+}
+
+/// The bit of [`Header::own_bits`] that an address has; IPv4's lower half is 0.
+#[inline(always)]
+pub const fn own_bit([high, low]: [u64; 2]) -> u32 {
+    ((high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as u32
+}
+
 #[inline(always)]
 fn find_in<L: Lines>(lines: &L, header: &Header, table: (u32, u32), key: Key) -> Option<u32> {
     // One line of keys for both tables: it is looked up once.
     let places = key.places(lines.line(header.service_keys)?, table.1);
-    let mut found = 0;
-    let mut which = 0;
-    while which < 2 {
-        let line = lines.line(table.0.wrapping_add(places[which]))?;
-        let mut entry = 0;
-        while entry < LINE_WORDS {
-            let Key([high, low, rest]) = key;
-            let difference = line[entry] ^ high | line[entry + 1] ^ low | line[entry + 2] ^ rest;
-            // All ones where anything differs. LLVM would make a branch of each comparison.
-            let difference = black_box(difference);
-            let negative = black_box(difference.wrapping_neg());
-            found |= line[entry + 3] & !((difference | negative) as i64 >> 63) as u64;
-            entry += ENTRY_WORDS;
-        }
-        which += 1;
+    // Nine of ten entries lie in the first of their lines.
+    let found = on_line(lines.line(table.0.wrapping_add(places[0]))?, key);
+    if found != 0 {
+        return Some(found);
     }
-    Some(found as u32)
+    Some(on_line(lines.line(table.0.wrapping_add(places[1]))?, key))
+}
+
+/// Where the key leads by the entries of one line; 0 if none is its.
+#[inline(always)]
+fn on_line(line: &Line, key: Key) -> u32 {
+    let Key([high, low, rest]) = key;
+    let mut found = 0;
+    let mut entry = 0;
+    while entry < LINE_WORDS {
+        let difference = line[entry] ^ high | line[entry + 1] ^ low | line[entry + 2] ^ rest;
+        // 1 where anything differs, and then none of the bits. LLVM would make a branch of each comparison, and of a mask
+        // that it sees to have two values.
+        let difference = black_box(difference);
+        let differs = black_box((difference | difference.wrapping_neg()) >> 63);
+        found |= line[entry + 3] & differs.wrapping_sub(1);
+        entry += ENTRY_WORDS;
+    }
+    found as u32
 }
 
 /// The flow's number: the same on every box with the same secret. Its upper half chooses the place.

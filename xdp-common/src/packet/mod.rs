@@ -16,6 +16,7 @@ pub mod icmp_error;
 pub mod ipv4;
 pub mod ipv6;
 pub mod mpls;
+pub mod ordinary;
 #[cfg(test)]
 pub(crate) mod plain;
 pub mod pppoe;

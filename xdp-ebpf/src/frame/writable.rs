@@ -58,7 +58,7 @@ impl Grow for Writable<'_> {
 
 /// `N` bytes of a packet that lie before its end, to be written.
 pub struct CheckedMut<const N: usize> {
-    start: usize,
+    pub(super) start: usize,
 }
 
 impl<const N: usize> CheckedMut<N> {
