@@ -47,6 +47,8 @@ mod maglev;
 mod messages;
 #[path = "differential/opened.rs"]
 mod opened;
+#[path = "differential/ordinary.rs"]
+mod ordinary;
 #[path = "model/packet.rs"]
 mod packet;
 #[path = "model/possible.rs"]

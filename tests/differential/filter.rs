@@ -9,9 +9,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
+use xdp_common::image::flag;
 use xdp_common::lookup::services::Lost;
 use xdp_common::packet::LinkType;
 use xdp_common::packet::dns::Unreadable;
+use xdp_common::packet::ordinary;
 use xdp_common::stages::Needs;
 use xdp_common::stats::counter::CounterId;
 use xdp_common::stats::per_cpu::PerCpu;
@@ -134,9 +136,16 @@ impl Filter {
         values.update(&self.maps.counters, 0).expect("written");
     }
 
-    /// The image in force.
-    pub fn image(&self) -> Option<&Image> {
-        self.image.as_ref()
+    /// Whether a frame of that length goes the way of ordinary packets (`xdp-ebpf/src/ordinary.rs`), as far as
+    /// the ruleset and the first buffer say.
+    pub fn is_ordinary(&self, first: &[u8], length: usize) -> bool {
+        let image = self.image.as_ref();
+        let is_short = image.is_some_and(|image| image.header().has(flag::ORDINARY));
+        let headers = first.first_chunk::<{ ordinary::BYTES }>();
+        let nothing_added = self.link_type == LinkType::Ethernet && self.entries.is_empty();
+        is_short
+            && nothing_added
+            && headers.is_some_and(|it| ordinary::read(it, length as u32).is_some())
     }
 
     /// The program at the egress of such a link, which notes what goes out for this filter.

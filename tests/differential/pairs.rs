@@ -17,6 +17,7 @@ use crate::frames::{Edges, frame, to_cut};
 use crate::judge::judge;
 use crate::kinds::{ALL, ENDS, Kind, look};
 use crate::opened::Opened;
+use crate::ordinary;
 use crate::rulesets;
 use crate::sockets;
 use crate::structured;
@@ -36,6 +37,8 @@ struct Worker {
     ends: bool,
     table: Table,
     short: usize,
+    /// Those that went the way of ordinary packets.
+    ordinary: usize,
     opened: Opened,
 }
 
@@ -45,14 +48,18 @@ impl Worker {
         let ends = filter.ends_can_be_told();
         filter.remember_nothing();
         let (dice, table) = (Dice::new(seed), Table::default());
-        Self { dice, filter, ends, table, short: 0, opened: Opened::open() }
+        Self { dice, filter, ends, table, short: 0, ordinary: 0, opened: Opened::open() }
     }
 
     /// One configuration and its frames.
     fn round(&mut self, number: usize) {
         let dice = &mut self.dice;
-        let mut config =
-            if dice.one_in(12) { structured::config(dice) } else { rulesets::config(dice) };
+        let is_short = dice.one_in(6);
+        let mut config = match dice.one_in(12) {
+            _ if is_short => ordinary::config(dice),
+            true => structured::config(dice),
+            false => rulesets::config(dice),
+        };
         config.sockets.clone_from(&self.opened.sockets);
         self.filter.put(&config).unwrap_or_else(|error| panic!("{error}\n{}", config.to_toml().0));
         let edges = Edges::of(&config);
@@ -63,7 +70,10 @@ impl Worker {
                 self.pair(&config, &frame, None, nth % 8 == 0);
                 continue;
             }
-            let frame = frame(&mut self.dice, &edges);
+            let frame = match is_short && self.dice.one_in(2) {
+                true => ordinary::frame(&mut self.dice, &edges),
+                false => frame(&mut self.dice, &edges),
+            };
             let first = self.first(&frame);
             self.pair(&config, &frame, first, nth % 8 == 0);
         }
@@ -117,6 +127,8 @@ impl Worker {
                 filter.compare(&judge(config, frame), Given { frame, first })
             });
         }
+        let here = first.map_or(frame, |first| &frame[..first.min(frame.len())]);
+        self.ordinary += usize::from(self.filter.is_ordinary(here, frame.len()));
         let seen = look(frame);
         let end = first.map(|first| seen.end(first));
         self.table.add(seen.kinds.into_iter().chain(end), opinion.verdict, opinion.reason);
@@ -157,7 +169,7 @@ fn model_and_program_judge_alike() {
                 rounds += 1;
             }
             let explained = worker.filter.explained();
-            (worker.table, rounds, explained, worker.short, worker.ends)
+            (worker.table, rounds, explained, worker.short, worker.ends, worker.ordinary)
         })
     };
     let done: Vec<_> = thread::scope(|scope| {
@@ -166,18 +178,20 @@ fn model_and_program_judge_alike() {
         done.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
     let mut table = Table::default();
-    let (mut rulesets, mut explained, mut short, mut ends) = (0, 0, 0, false);
-    for (part, rounds, asked, below, told) in done {
+    let (mut rulesets, mut explained, mut short, mut ends, mut ordinary) = (0, 0, 0, false, 0);
+    for (part, rounds, asked, below, told, by_headers) in done {
         table.merge(part);
         rulesets += rounds;
         explained += asked;
         short += below;
         ends |= told;
+        ordinary += by_headers;
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     println!(
         "Linux {}: {} pairs, {rulesets} rulesets swapped in, seed {seed}; {explained} frames were \
-         asked about as `explain` does, {short} of them shorter than a test run takes\n{table}",
+         asked about as `explain` does, {short} of them shorter than a test run takes; {ordinary} frames \
+         went the way of ordinary packets\n{table}",
         kernel.trim(),
         table.pairs,
     );
@@ -188,5 +202,6 @@ fn model_and_program_judge_alike() {
         let kinds: Vec<Kind> = ALL.iter().chain(if ends { ENDS } else { &[] }).copied().collect();
         let missing = table.missing(&kinds);
         assert!(missing.is_empty(), "never met: {missing:#?}");
+        assert!(ordinary > table.pairs / 100, "{ordinary} ordinary packets");
     }
 }

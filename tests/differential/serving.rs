@@ -7,8 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use xdp_common::filter::tracking::{MOMENT_SHIFT, Said};
-use xdp_common::image::flag;
-use xdp_common::packet::ordinary;
 use xdp_common::stats::counter::CounterId;
 use xdpctl::datapath::maps::states::{By, Word};
 use xdpctl::datapath::program::clock;
@@ -122,14 +120,6 @@ impl<'f> History<'f> {
         catch_up();
     }
 
-    /// Whether it goes the way of ordinary packets (`xdp-ebpf/src/ordinary.rs`), as far as headers and ruleset say.
-    fn is_ordinary(&self, frame: &[u8]) -> bool {
-        let alone =
-            self.filter.image().is_some_and(|image| image.header().has(flag::SERVICES_ALONE));
-        let headers = frame.first_chunk::<{ ordinary::BYTES }>();
-        alone && headers.is_some_and(|it| ordinary::read(it, frame.len() as u32).is_some())
-    }
-
     /// Returns how it leaves.
     fn frame(&mut self, frame: &[u8]) -> &'static str {
         let mut opinion = judge(&self.config, frame);
@@ -202,7 +192,7 @@ fn model_and_program_serve_alike() {
                     1..4 => history.say(&mut dice),
                     _ => {
                         let frame = frame(&mut dice, &history.config.services);
-                        if history.is_ordinary(&frame) {
+                        if history.filter.is_ordinary(&frame, frame.len()) {
                             *outcomes.entry("ordinary").or_default() += 1;
                         }
                         *outcomes.entry(history.frame(&frame)).or_default() += 1;

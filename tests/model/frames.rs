@@ -39,7 +39,7 @@ impl Edges {
         Self { v4, v6, names: names.map(|name| name.labels.clone()).collect() }
     }
 
-    fn v4(&self, dice: &mut Dice) -> IpAddr {
+    pub fn v4(&self, dice: &mut Dice) -> IpAddr {
         if self.v4.is_empty() || dice.one_in(3) { ipv4(dice) } else { dice.pick(&self.v4) }
     }
 

@@ -190,12 +190,10 @@ pub mod flag {
     pub const SYN_COOKIES: u32 = 1 << 28;
     /// Checks of backends ask for echoes inside of other packets, where it is not noted that they were sent.
     pub const ECHOES_OF_CHECKS: u32 = 1 << 29;
-    /// There are services, and with this none of [`BEFORE_SERVICES`]: ordinary packets go a shorter way, see
-    /// `crate::packet::ordinary`.
-    pub const SERVICES_ALONE: u32 = 1 << 30;
-    /// Whatever a packet of TCP or UDP that is no fragment is asked before services.
-    pub const BEFORE_SERVICES: u32 =
-        SOURCE_LISTS | DESTINATION_LISTS | RULES | DOMAINS | LIMITS | CATCHES | SYN_COOKIES;
+    /// Ordinary packets are asked nothing that is not in [`crate::filter::order::judge_ordinary`].
+    pub const ORDINARY: u32 = 1 << 30;
+    /// With one of these, they may be asked something else.
+    pub const NOT_ORDINARY: u32 = RULES | DOMAINS | LIMITS | CATCHES | SYN_COOKIES;
 }
 
 /// Places of [`Header::protocol_pages`], of which two are not used.

@@ -66,9 +66,9 @@ pub fn xdpctl_raw(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
     let Some(cpu) = this_cpu() else { return xdp_action::XDP_ABORTED };
-    if link_type == LinkType::Ethernet && cpu.scratch.alone != 0 {
-        let action = ordinary::serve_ordinary(ctx.ctx);
-        if action != ordinary::NOT_SERVED {
+    if link_type == LinkType::Ethernet && cpu.scratch.ordinary != 0 && ordinary::may_be(&ctx) {
+        let action = ordinary::judge_ordinary(ctx.ctx);
+        if action != ordinary::NOT_JUDGED {
             capture::show(&ctx);
             return action;
         }
@@ -98,7 +98,7 @@ fn filter(ctx: XdpContext, link_type: LinkType) -> u32 {
 }
 
 /// Judges what lies in the scratch by the ruleset in force. The image is looked up here, and by
-/// [`ordinary::serve_ordinary`] for the packets that it takes: so whatever is read of it is of one ruleset.
+/// [`ordinary::judge_ordinary`] for the packets that it takes: so whatever is read of it is of one ruleset.
 #[inline(always)]
 fn judge_frame(ctx: &XdpContext, scratch: &mut Scratch) {
     match Image::in_force() {

@@ -13,8 +13,6 @@ use xdp_common::packet::rewrite::{FrameMut, WindowMut};
 use xdp_common::packet::{NO_MACS, Network, Packet};
 use xdp_common::verifier::black_box;
 
-use crate::frame::Writable;
-
 /// Back out of the interface that the frame came in by, to `mac` and from the address that it was sent to.
 /// A frame without addresses goes to the stack.
 #[inline(always)]

@@ -1,73 +1,91 @@
-//! The way of ordinary packets (`xdp_common::packet::ordinary`) where a ruleset has services and nothing else that
-//! they are asked: in one program, and without a detour through the scratch.
+//! The way of ordinary packets (`xdp_common::packet::ordinary`) where a ruleset asks them nothing but lists of
+//! addresses and services, and nothing was added at run time: all in one function, without programs that follow.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use xdp_common::filter::effect::{Decision, policy};
+use xdp_common::filter::effect::{Decision, Stage};
 use xdp_common::filter::fast_path;
-use xdp_common::filter::order::Scratch;
-use xdp_common::filter::services;
-use xdp_common::image::flag;
-use xdp_common::packet::PacketBytes;
+use xdp_common::filter::order::{self, Scratch};
+use xdp_common::filter::{replies, services};
+use xdp_common::image::{Header, flag};
 use xdp_common::packet::ordinary::{self, BYTES};
+use xdp_common::packet::{Packet, PacketBytes};
 use xdp_common::stats::per_cpu::PerCpu;
-use xdp_common::stats::verdict::{Reason, Verdict};
 
 use crate::action;
 use crate::dynamic;
-use crate::exit::{count_decision, this_cpu};
+use crate::exit::{count, count_decision, this_cpu};
 use crate::fast_path::{forward, give_back};
 use crate::frame::{Headers, Linear};
 use crate::image::{Image, Merged};
 
-/// What [`serve_ordinary`] says where it did nothing: no action has that number.
-pub const NOT_SERVED: u32 = u32::MAX;
+/// What [`judge_ordinary`] says where it did nothing: no action has that number.
+pub const NOT_JUDGED: u32 = u32::MAX;
 
-/// Judges and serves an ordinary packet, and says with which action; [`NOT_SERVED`] where it has to go the longer
-/// way. Then it is as it came.
+/// Whether a frame may have an ordinary packet: what is not IPv4 has none, and need not be asked more.
+#[inline(always)]
+pub fn may_be(ctx: &XdpContext) -> bool {
+    Headers::<BYTES>::new(ctx).is_some_and(|frame| ordinary::may_be(&frame.window()))
+}
+
+/// Judges an ordinary packet and does what becomes of it, and says with which action; [`NOT_JUDGED`] where it has to
+/// go the longer way. Then it is as it came.
 ///
 /// It is a global function: the verifier goes through it once, on its own, and it knows nothing of the number returned.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn serve_ordinary(ctx: *mut xdp_md) -> u32 {
-    serve(&XdpContext::new(ctx)).unwrap_or(NOT_SERVED)
+pub extern "C" fn judge_ordinary(ctx: *mut xdp_md) -> u32 {
+    judge(&XdpContext::new(ctx)).unwrap_or(NOT_JUDGED)
 }
 
 #[inline(always)]
-fn serve(ctx: &XdpContext) -> Option<u32> {
+fn judge(ctx: &XdpContext) -> Option<u32> {
     let cpu = this_cpu()?;
     let image = Image::in_force()?;
     let header = image.header();
-    if !header.has(flag::SERVICES_ALONE) || !dynamic::is_idle() {
+    if !header.has(flag::ORDINARY) || !dynamic::is_idle() {
         return None;
     }
     let whole = Linear::new(ctx, 0).length();
-    let mut frame = Headers::<BYTES>::new(ctx)?;
+    let frame = Headers::<BYTES>::new(ctx)?;
     let packet = ordinary::read(&frame.window(), whole)?;
     // Whoever looks at it later finds it where all packets are.
-    let Scratch { packet: kept, length, malformed, serving, effect, .. } = &mut cpu.scratch;
+    let Scratch { packet: kept, length, malformed, effect, .. } = &mut cpu.scratch;
     (*kept, *length, *malformed) = (packet, whole, 0);
-    let asked = services::concerns(
-        &image,
-        header,
-        &packet,
-        0,
-        Decision::new(Verdict::Pass, Reason::Default),
-    );
-    let bytes = u64::from(whole);
-    let image = Merged(image);
-    let decision = if asked == 0 {
-        if header.has(flag::REPLIES) {
-            return None;
-        }
-        policy(header, flag::DEFAULT_DROP, Reason::Default)
-    } else {
-        match fast_path::service(&image, header, &packet, asked)? {
-            0 => give_back(ctx, &mut frame, &image, &packet, serving, bytes)?,
-            line => forward(ctx, &mut frame, &image, &packet, line, serving, bytes)?,
-        }
-    };
-    effect.conclude(decision);
-    count_decision(cpu, decision, bytes);
+    effect.begin();
+    let judged = order::judge_ordinary(&Merged(image), header, &packet, effect);
+    let (Stage::Break(decision) | Stage::Continue(decision)) = judged;
+    let list = effect.list;
+    let decision = behind(ctx, frame, &Merged(image), header, &packet, cpu, decision)?;
+    cpu.scratch.effect.decision = decision;
+    count_decision(cpu, decision, whole.into());
+    count(list, whole.into());
     Some(action::of(decision))
+}
+
+/// What becomes of a packet of which that was decided by the lists: what services say, where there are some.
+#[inline(always)]
+fn behind(
+    ctx: &XdpContext,
+    mut frame: Headers<'_, BYTES>,
+    image: &Merged,
+    header: &Header,
+    packet: &Packet,
+    cpu: &mut PerCpu,
+    decision: Decision,
+) -> Option<Decision> {
+    let asked = match header.has(flag::SERVICES) {
+        true => services::concerns(image, header, packet, 0, decision),
+        false => 0,
+    };
+    if asked == 0 {
+        let may_be_reply = header.has(flag::REPLIES) && replies::concerns(packet, decision);
+        return (!may_be_reply).then_some(decision);
+    }
+    let Scratch { serving, length, .. } = &mut cpu.scratch;
+    let bytes = u64::from(*length);
+    match fast_path::service(image, header, packet, asked)? {
+        0 => give_back(ctx, &mut frame, image, packet, serving, bytes),
+        line => forward(ctx, &mut frame, image, packet, line, serving, bytes),
+    }
 }

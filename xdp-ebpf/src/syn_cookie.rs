@@ -14,7 +14,7 @@ use aya_ebpf::programs::XdpContext;
 use xdp_common::filter::order::Scratch;
 use xdp_common::filter::serve::before;
 use xdp_common::filter::syn_cookie::{Outcome, size};
-use xdp_common::lookup::services::{self, Key};
+use xdp_common::lookup::services;
 use xdp_common::packet::syn_ack::{
     IPV4, IPV6, LONGEST_TCP, Resize, SHORTEST_TCP, is_answerable, tcp_length, turn_around,
 };

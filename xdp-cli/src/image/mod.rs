@@ -35,6 +35,7 @@ use xdp_common::image::{
 use xdp_common::stats::counter::CounterId;
 
 use crate::diagnostic::Diagnostic;
+use crate::ruleset::services::{Service, Tracking};
 use crate::ruleset::{PolicyAction, Prefix, Rewrite, RuleAction, Ruleset};
 use domains::{Domains, TooManyTypes};
 use interval_tree::LineWriter;
@@ -208,6 +209,9 @@ impl Image {
             domains.write_far(&mut header, &mut lines);
         }
         append_lines(&mut blocks, lines);
+        if is_ordinary(ruleset, &header) {
+            header.flags |= flag::ORDINARY;
+        }
         header.metadata = next(&blocks);
         let bytes = postcard::to_stdvec(metadata).expect("plain data fits into memory");
         header.metadata_bytes = bytes.len() as u32;
@@ -230,6 +234,17 @@ impl Image {
     pub fn header(&self) -> &Header {
         Header::of(&self.blocks[0])
     }
+}
+
+/// Whether ordinary packets go a shorter way, see [`flag::ORDINARY`]: not where most of them would have to go the longer
+/// one as well, because all connections of services are looked up, or replies.
+fn is_ordinary(ruleset: &Ruleset, header: &Header) -> bool {
+    let looks_up = |service: &Service| service.tracking == Tracking::All;
+    let goes_on = match ruleset.services.is_empty() {
+        true => header.has(flag::REPLIES),
+        false => ruleset.services.iter().all(looks_up),
+    };
+    !header.has(flag::NOT_ORDINARY) && !goes_on
 }
 
 fn domains(ruleset: &Ruleset, metadata: &Metadata) -> Result<Option<Domains>, BuildError> {

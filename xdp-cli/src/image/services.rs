@@ -155,11 +155,6 @@ pub fn write(
     if services_ask || context.rules_ask_own {
         replies.extend(own_entries(context.own));
     }
-    // Where all connections are looked up, the shorter way is none.
-    let looks_up = |service: &Service| service.tracking == Remembered::All;
-    if !header.has(flag::BEFORE_SERVICES) && !services.iter().all(looks_up) {
-        header.flags |= flag::SERVICES_ALONE;
-    }
     service_bits::write(&entries, &replies, context.seed.next(), header, lines);
     write_tables(&entries, &replies, context.seed, header, lines);
     Ok(())

@@ -34,8 +34,8 @@ pub struct Scratch {
     pub zero: u32,
     /// Who else is asked about it: see [`onward`].
     pub onward: u32,
-    /// Not 0 if the ruleset that judged before has [`flag::SERVICES_ALONE`].
-    pub alone: u32,
+    /// Not 0 if the ruleset that judged before has [`flag::ORDINARY`].
+    pub ordinary: u32,
     pub unused: u32,
     /// Whether this is a question, which remembers nothing: 0 or 1. Written by the command line alone.
     pub question: u32,
@@ -60,7 +60,7 @@ impl Scratch {
         malformed: 1,
         zero: 0,
         onward: u32::MAX,
-        alone: 0,
+        ordinary: 0,
         unused: 0,
         question: 0,
         serving: Serving::LEFT_BEHIND,
@@ -119,7 +119,7 @@ pub fn judge<L: Lines, E: DynamicEntries, N: AskNames + AskLimits>(
     scratch: &mut Scratch,
 ) {
     scratch.effect.begin();
-    scratch.alone = u32::from(header.has(flag::SERVICES_ALONE));
+    scratch.ordinary = u32::from(header.has(flag::ORDINARY));
     let (Stage::Break(decision) | Stage::Continue(decision)) =
         ask_stages(lines, entries, names, header, scratch);
     scratch.effect.decision = decision;
@@ -227,6 +227,20 @@ fn ask_from_rules<L: Lines>(
         let judged = Judged { length: *length, generation, classes, limiting, effect };
         limits.go_on(lines, header, packet, judged)?;
     }
+    Stage::Continue(behind_rules(header))
+}
+
+/// The same of an ordinary packet ([`crate::packet::ordinary`]) by a ruleset with [`flag::ORDINARY`], while there are no
+/// entries and no bypass: what is decided before services are asked. It is what is left of the stages below.
+#[inline(always)]
+pub fn judge_ordinary<L: Lines>(
+    lines: &L,
+    header: &Header,
+    packet: &Packet,
+    effect: &mut Effect,
+) -> Stage<Decision> {
+    let found = lists::allow(lines, header, packet, effect)?;
+    lists::judge(found, lines, header, packet, effect)?;
     Stage::Continue(behind_rules(header))
 }
 

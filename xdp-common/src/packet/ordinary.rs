@@ -23,14 +23,17 @@ const VERSION_AND_LENGTH: u8 = 0x45;
 /// More fragments, and the offset.
 const FRAGMENT: u16 = 0x3fff;
 
+/// Whether a frame may have an ordinary packet, by its EtherType alone.
+#[inline(always)]
+pub fn may_be<W: Window>(frame: &W) -> bool {
+    frame.u16(12) == EtherType::IPV4.0
+}
+
 /// Reads the frame that begins with these [`BYTES`]; `length` is that of the whole frame. `None` where it is not an
 /// ordinary packet.
 #[inline(always)]
 pub fn read<W: Window>(frame: &W, length: u32) -> Option<Packet> {
-    if frame.u16(12) != EtherType::IPV4.0
-        || frame.u8(14) != VERSION_AND_LENGTH
-        || frame.u16(20) & FRAGMENT != 0
-    {
+    if !may_be(frame) || frame.u8(14) != VERSION_AND_LENGTH || frame.u16(20) & FRAGMENT != 0 {
         return None;
     }
     let total = u32::from(frame.u16(16));

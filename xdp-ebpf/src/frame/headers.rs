@@ -2,7 +2,6 @@
 
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
-use xdp_common::packet::Window;
 use xdp_common::packet::rewrite::FrameMut;
 use xdp_common::packet::tunnel::Grow;
 
