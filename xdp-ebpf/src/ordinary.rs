@@ -11,6 +11,7 @@ use xdp_common::image::{Header, flag};
 use xdp_common::packet::ordinary::{self, BYTES};
 use xdp_common::packet::{Packet, PacketBytes};
 use xdp_common::stats::per_cpu::PerCpu;
+use xdp_common::verifier::launder;
 
 use crate::action;
 use crate::dynamic;
@@ -52,6 +53,9 @@ fn judge(ctx: &XdpContext) -> Option<u32> {
     // Whoever looks at it later finds it where all packets are.
     let Scratch { packet: kept, length, malformed, effect, .. } = &mut cpu.scratch;
     (*kept, *length, *malformed) = (packet, whole, 0);
+    // Read back from there, these are unknown to the verifier: otherwise it would go through the rest for TCP and for UDP.
+    let Packet { protocol, transport, l4_octet, .. } = *launder(kept);
+    let packet = Packet { protocol, transport, l4_octet, ..packet };
     effect.begin();
     let judged = order::judge_ordinary(&Merged(image), header, &packet, effect);
     let (Stage::Break(decision) | Stage::Continue(decision)) = judged;

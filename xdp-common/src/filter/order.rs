@@ -220,7 +220,7 @@ fn ask_from_rules<L: Lines>(
     header: &Header,
     scratch: &mut Scratch,
 ) -> Stage<Decision> {
-    let Scratch { packet, generation, length, classes, limiting, effect, .. } = scratch;
+    let Scratch { packet, generation, length, classes, limiting, effect, .. } = launder(scratch);
     if let Some(rule) = rules::judge(lines, header, packet, classes, effect)? {
         limiting.rule = rule;
         *generation = header.generation;
@@ -264,10 +264,13 @@ fn ask_stages<L: Lines, E: DynamicEntries, N: AskNames + AskLimits>(
     if packet.network.is_ip() {
         let entry = entries.deciding(packet.network, packet.source);
         dynamic::allow(entry, effect)?;
+        let packet = launder(packet);
         let found = lists::allow(lines, header, packet, effect)?;
+        let packet = launder(packet);
         dynamic::block(entry, effect)?;
         fragments::judge(header, packet)?;
         lists::judge(found, lines, header, packet, effect)?;
+        let packet = launder(packet);
         if domains::concerns(header, packet) {
             *generation = header.generation;
             names.judge(lines, header, packet, effect)?;

@@ -99,6 +99,8 @@ pub const EVEN_NUMBERS: usize = 4;
 pub const NODE_WORDS: usize = 8;
 /// Steps of the longest lookup: 14 bytes follow the first two of an IPv6 address.
 const STEPS: u32 = 14;
+/// The same of IPv4: two bytes follow.
+const STEPS_V4: u32 = 2;
 
 /// The value of a packet's address in the trie of its family: the roots are IPv4's and IPv6's.
 #[inline(always)]
@@ -108,15 +110,24 @@ pub fn find_of<L: Lines>(
     network: Network,
     address: [u64; 2],
 ) -> Option<u32> {
-    // One call of `find` for both families: inlined, a second one would be a second copy of it.
-    let (root, address) =
-        if network == Network::IPV6 { (v6, address) } else { (v4, [address[0] << 32, 0]) };
-    find(lines, root, address)
+    // One call of `find_within` for both families: inlined, a second one would be a second copy of it.
+    let (root, address, most) = if network == Network::IPV6 {
+        (v6, address, STEPS)
+    } else {
+        (v4, [address[0] << 32, 0], STEPS_V4)
+    };
+    find_within(lines, root, address, most)
 }
 
 /// The value of an address; 0 where there is no root. `None` is a corrupt image.
 #[inline(always)]
 pub fn find<L: Lines>(lines: &L, root: u32, address: [u64; 2]) -> Option<u32> {
+    find_within(lines, root, address, STEPS)
+}
+
+/// As above, within so many steps.
+#[inline(always)]
+fn find_within<L: Lines>(lines: &L, root: u32, address: [u64; 2], most: u32) -> Option<u32> {
     if root == 0 {
         return Some(0);
     }
@@ -125,8 +136,9 @@ pub fn find<L: Lines>(lines: &L, root: u32, address: [u64; 2]) -> Option<u32> {
     let line = lines.span(root.wrapping_add(top / LINE_SLOTS))?;
     let mut slot = halves(line)[(top % LINE_SLOTS) as usize];
     shift(&mut high, &mut low, 16);
-    let mut step = 0;
-    while step < STEPS {
+    // A black box, or LLVM writes the steps one behind the other where they are few.
+    let (mut step, most) = (0, black_box(most.into()));
+    while step < most {
         if slot & KIND == VALUE {
             return Some(slot);
         }
