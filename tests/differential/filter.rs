@@ -136,7 +136,7 @@ impl Filter {
         values.update(&self.maps.counters, 0).expect("written");
     }
 
-    /// Whether a frame of that length goes the way of ordinary packets (`xdp-ebpf/src/ordinary.rs`), as far as
+    /// Whether the way of ordinary packets (`xdp-ebpf/src/ordinary.rs`) is open to a frame of that length, as far as
     /// the ruleset and the first buffer say.
     pub fn is_ordinary(&self, first: &[u8], length: usize) -> bool {
         let image = self.image.as_ref();

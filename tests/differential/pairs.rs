@@ -37,7 +37,7 @@ struct Worker {
     ends: bool,
     table: Table,
     short: usize,
-    /// Those that went the way of ordinary packets.
+    /// Those that the way of ordinary packets is open to.
     ordinary: usize,
     opened: Opened,
 }
@@ -191,7 +191,7 @@ fn model_and_program_judge_alike() {
     println!(
         "Linux {}: {} pairs, {rulesets} rulesets swapped in, seed {seed}; {explained} frames were \
          asked about as `explain` does, {short} of them shorter than a test run takes; {ordinary} frames \
-         went the way of ordinary packets\n{table}",
+         had the way of ordinary packets open\n{table}",
         kernel.trim(),
         table.pairs,
     );
