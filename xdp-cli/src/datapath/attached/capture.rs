@@ -33,6 +33,8 @@ use xdp_common::stats::verdict::{Reason, Verdict};
 const SOON: Duration = Duration::from_secs(1);
 /// Between two looks.
 const MOMENT: Duration = Duration::from_millis(1);
+/// How long a worker that has begun may take for the rest, on a machine that is busy.
+const MOMENTS: Duration = Duration::from_millis(10);
 
 /// Frames of one attachment on their way to this process.
 pub struct Capture {
@@ -152,7 +154,7 @@ impl Capture {
         self.unhook();
         let what = "look for the capture's place in the attached program";
         let slots = slots(program_id).context(what)?;
-        let Some(slots) = slots else { return Ok(Hooked::NoPlace) };
+        let Some(mut slots) = slots else { return Ok(Hooked::NoPlace) };
         let Some(place) = free(&slots).context(what)? else { return Ok(Hooked::Full) };
         let shared = filter.iter().map(|(map, handle)| (map.name(), handle.as_fd()));
         let own = self.maps.iter().map(|(name, handle)| (*name, handle.as_fd()));
@@ -161,14 +163,12 @@ impl Capture {
         let (_, name) = slot::ALL[place];
         let program = load::load_capture(name, &maps)
             .map_err(|error| Error::new(format!("cannot load the capture's program: {error}")))?;
-        let id = slots[place].id;
         drop(maps);
-        drop(slots);
         let what = "have the attached program go on with the capture's";
-        let slot = settled(id, &program).context(what)?;
+        let slot = settled(slots.swap_remove(place), &program).context(what)?;
         let program_id = bpf::program_info(&program).context(what)?.id;
         let place = Place { slot, program, program_id };
-        place.put().context(what)?;
+        place.put_to_stay().context(what)?;
         self.place = Some(place);
         Ok(Hooked::There)
     }
@@ -325,19 +325,20 @@ fn occupant(slot: &OwnedFd) -> io::Result<Option<u32>> {
     Ok(bpf::lookup(slot, 0, &mut id)?.map(|()| u32::from_ne_bytes(id)))
 }
 
-/// Opens a slot so that it keeps what is put there from now on.
+/// Opens a slot anew so that it keeps what is put there from now on.
 ///
 /// The kernel empties it in a moment of leisure, by a worker, after nobody has had it open any more: and
 /// each command that looks at the attachment opens and closes it. What is put there meanwhile would be
 /// lost. So the program is put there to be emptied: once it is gone, the worker is done, and as long
-/// as the slot is open, it has no more to do.
+/// as the slot is open, it has no more to do. Since the slot has been open while the program was loaded,
+/// the worker has long done what others had left to it.
 ///
 /// Where the slot is not emptied, another process has it open, such as one that looks at all maps
 /// of the system. As long as both have it open, the kernel does not empty it either. Or the worker
-/// has not come to it yet: then [`Capture::stay`] mends that.
-fn settled(id: u32, program: &OwnedFd) -> io::Result<OwnedFd> {
-    let number = program.as_raw_fd().to_ne_bytes();
-    bpf::update(bpf::map_by_id(id)?, 0, &number)?;
+/// has not come to it yet: then [`Place::put_to_stay`] or [`Capture::stay`] mends that.
+fn settled(slot: Slot, program: &OwnedFd) -> io::Result<OwnedFd> {
+    let Slot { id, map } = slot;
+    bpf::update(map, 0, &program.as_raw_fd().to_ne_bytes())?;
     let deadline = Instant::now() + SOON;
     loop {
         let slot = bpf::map_by_id(id)?;
@@ -358,6 +359,19 @@ fn settled(id: u32, program: &OwnedFd) -> io::Result<OwnedFd> {
 impl Place {
     fn put(&self) -> io::Result<()> {
         bpf::update(&self.slot, 0, &self.program.as_raw_fd().to_ne_bytes())
+    }
+
+    /// Puts it there until it is still there a little later: a worker that had begun before
+    /// [`settled`] may come to the slot after it.
+    fn put_to_stay(&self) -> io::Result<()> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            self.put()?;
+            thread::sleep(MOMENTS);
+            if occupant(&self.slot)?.is_some() || Instant::now() >= deadline {
+                return Ok(());
+            }
+        }
     }
 }
 
