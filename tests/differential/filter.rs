@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use nix::sched::sched_getcpu;
 use tempfile::TempDir;
 use xdp_common::image::flag;
 use xdp_common::lookup::services::Lost;
@@ -146,6 +147,17 @@ impl Filter {
         is_short
             && nothing_added
             && headers.is_some_and(|it| ordinary::read(it, length as u32).is_some())
+    }
+
+    /// What lies in the scratch of this thread's CPU behind an IPv4 packet's source: the longer way leaves there what
+    /// an IPv6 packet before had, and that of ordinary packets writes 0.
+    pub fn behind_the_source(&self) -> u64 {
+        let mut values = PerCpuValues::zeroed(size_of::<PerCpu>(), 1).expect("processors");
+        values.lookup(&self.maps.counters, 0).expect("read").expect("one value");
+        let cpu = sched_getcpu().expect("a CPU");
+        let at = offset_of!(PerCpu, scratch.packet.source) + size_of::<u64>();
+        let share = values.shares().nth(cpu).expect("that CPU's");
+        u64::from_ne_bytes(*share[at..].first_chunk().expect("a word"))
     }
 
     /// The program at the egress of such a link, which notes what goes out for this filter.

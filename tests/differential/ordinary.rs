@@ -2,8 +2,13 @@
 
 use std::net::IpAddr;
 
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
+
+use crate::bench;
 use crate::config::{Config, Verdict};
 use crate::dice::Dice;
+use crate::filter::Filter;
 use crate::frames::Edges;
 use crate::rulesets::{self, PORTS};
 
@@ -47,4 +52,39 @@ pub fn frame(dice: &mut Dice, edges: &Edges) -> Vec<u8> {
         frame.truncate(14 + dice.below(frame.len() - 13));
     }
     frame
+}
+
+/// Such rulesets have ordinary packets go their way, and one with a rule does not. On another way, the other tests of these
+/// rulesets would show nothing of it.
+#[test]
+fn they_go_it() {
+    bench::within(|| {
+        let cpu = sched_getcpu().expect("a CPU");
+        let mut only = CpuSet::new();
+        only.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only)).expect("pinned");
+        let mut filter = Filter::load();
+        let mut goes_it = |config: &Config| {
+            filter.put(config).unwrap_or_else(|error| panic!("{error}"));
+            let mut v6 = [0xaa; 80];
+            v6[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 26, 17]);
+            let mut udp = [0; 80];
+            udp[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0]);
+            udp[16..18].copy_from_slice(&66_u16.to_be_bytes());
+            udp[23] = 17;
+            filter.made_of(&v6);
+            assert_ne!(filter.behind_the_source(), 0, "the other packet is not read");
+            filter.made_of(&udp);
+            filter.behind_the_source() == 0
+        };
+        let mut dice = Dice::new(1);
+        for _ in 0..20 {
+            let config = config(&mut dice);
+            assert!(goes_it(&config), "{}", config.to_toml().0);
+        }
+        let with_rule = std::iter::repeat_with(|| rulesets::config(&mut dice));
+        let with_rule = with_rule.filter(|it| !it.rules.is_empty() && it.entries.is_empty());
+        for config in with_rule.take(5) {
+            assert!(!goes_it(&config), "{}", config.to_toml().0);
+        }
+    });
 }

@@ -409,6 +409,35 @@ fn what_the_host_would_lose_is_warned_of() {
     assert_eq!(warnings(&reloaded.success().stderr), [] as [String; 0]);
 }
 
+/// Checks are the host's own connections: a default that drops what answers them takes every backend out.
+#[test]
+fn checks_whose_answers_would_be_dropped_are_warned_of() {
+    let bench = Bench::new();
+    let service = "[services]\nnext_hop = \"02:00:00:00:00:01\"\n[[service]]\nname = \"web\"\n\
+                   address = \"192.0.2.10\"\nprotocol = \"tcp\"\nport = 80\nmode = \"dsr\"\n\
+                   check = { type = \"tcp\" }\n[[service.backend]]\naddress = \"10.0.0.9\"\n";
+    let attach = |policy: &str| {
+        let file = written(&bench, "in0.toml", &format!("[policy]\n{policy}\n{service}"));
+        let told = bench.xdpctl(["attach", JUDGED, "-c", &file]).success().stderr.clone();
+        bench.xdpctl(["detach", JUDGED]).success();
+        told
+    };
+    let dropped = "drops what 10.0.0.9:80 answers to checks from 10.0.0.2";
+    // The backend is reached by no interface, or by another.
+    assert!(!attach("default = \"drop\"").contains("to checks from"));
+    bench.lab().ip("dut", ["address", "add", "10.0.0.2/24", "dev", JUDGED]);
+    let told = attach("default = \"drop\"");
+    assert!(told.contains(dropped) && told.contains("replies = \"pass\""), "{told}");
+    for policy in ["default = \"drop\"\nreplies = \"pass\"", "default = \"pass\""] {
+        let told = attach(policy);
+        assert!(!told.contains("to checks from"), "{told}");
+    }
+    bench.lab().ip("dut", ["link", "set", "lo", "up"]);
+    bench.lab().ip("dut", ["route", "add", "10.0.0.9/32", "dev", "lo"]);
+    let told = attach("default = \"drop\"");
+    assert!(!told.contains("to checks from"), "{told}");
+}
+
 /// Named after no interface: what makes no difference to which it is for.
 #[test]
 fn a_file_that_lets_ipv6_in_without_neighbours_is_warned_of() {

@@ -46,6 +46,30 @@ fn tcp_and_udp_over_two_arms() {
     }
 }
 
+/// Replies come in by the servers' interface: where no program is there, they would reach clients from an address that
+/// these did not ask.
+#[test]
+fn an_arm_without_the_program_is_told() {
+    let lab = Balancer::new(Shape::Arms);
+    let text =
+        service("web", NAT, "mode = \"nat\"\nprotocol = \"tcp\"\nport = 80", &[("10.2.0.11", "")]);
+    let path = lab.write(&text);
+    let path = path.to_str().expect("a path in UTF-8");
+    let attach =
+        |interface: &str| lab.xdpctl(["attach", interface, "-c", path]).success().stderr.clone();
+    let told = format!("its replies come in by {OUT}, on which no xdpctl is attached");
+    let (first, second) = (attach(IN), attach(OUT));
+    assert!(first.contains(&told) && first.contains(&format!("xdpctl attach {OUT}")), "{first}");
+    assert!(!second.contains("its replies come in by"), "{second}");
+    let again = lab.xdpctl(["attach", IN, "--replace", "-c", path]).success().stderr.clone();
+    assert!(!again.contains("its replies come in by"), "{again}");
+
+    let lab = Balancer::new(Shape::Stick);
+    let path = lab.write(&text);
+    let said = lab.xdpctl(["attach", IN, "-c", path.to_str().expect("a path in UTF-8")]);
+    assert!(!said.success().stderr.contains("its replies come in by"), "{}", said.stderr);
+}
+
 /// All by one interface, with services that differ in ports and clients.
 #[test]
 fn ports_and_clients_on_a_stick() {

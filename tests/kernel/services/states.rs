@@ -75,12 +75,24 @@ fn commands_come_before_the_file_and_end_by_themselves() {
     say(&lab, &["b2", "down"]);
     let lost = || services(&lab)["lost"]["no_backend"].as_u64().expect("a number");
     lab.xdpctl(["services", IN, "--up", "web"]).expect_status(1);
+    let up = |lab: &Balancer| {
+        let output = lab.xdpctl(["services", IN, "--up", "web", "--json"]);
+        let states: Vec<String> = output.json()[0]["backends"]
+            .as_array()
+            .expect("backends")
+            .iter()
+            .map(|it| it["state"].as_str().expect("a word").to_owned())
+            .collect();
+        (output.status, states)
+    };
+    assert_eq!(up(&lab), (1, vec!["drain".to_owned(), "down".to_owned()]));
     let none = lost();
     assert!(!lab.can_connect(TO_WEB));
     assert!(lost() > none);
 
     say(&lab, &["b2", "auto"]);
     lab.xdpctl(["services", IN, "--up", "web"]).success();
+    assert_eq!(up(&lab), (0, vec!["drain".to_owned(), "up".to_owned()]));
     assert_eq!(who(&lab, TO_WEB, 16), only("b2"));
     // What the file says comes after a command.
     lab.attach(&web("state = \"down\"", "state = \"down\""));

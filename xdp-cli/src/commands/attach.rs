@@ -331,12 +331,22 @@ fn advice_for(interface: &Interface, ruleset: &Ruleset, mode: Option<Mode>) -> V
     {
         notes.extend(serving::notes(ruleset, &host));
         notes.extend(checking::note(ruleset));
+        // Only for what is told, as below.
+        let attached = attached_interfaces().unwrap_or_default();
+        let replies = serving::replies_elsewhere(ruleset, interface, &others, &attached);
+        notes.extend(replies.ok().flatten());
         if mode != Some(Mode::Generic) {
             // Only for what is told.
             notes.extend(serving::by_stack(ruleset, interface, &others).unwrap_or_default());
         }
     }
     notes
+}
+
+/// The interfaces that have xdpctl's program.
+fn attached_interfaces() -> Option<Vec<u32>> {
+    let (attachments, _) = Namespace::look().ok()??.attachments_each().ok()?;
+    Some(attachments.iter().filter_map(|it| it.ifindex()).collect())
 }
 
 pub fn say_notes(notes: &[Note], session: &mut Session<'_>) {

@@ -15,18 +15,20 @@ use crate::datapath::attached::persisted::Persisted;
 use crate::datapath::error::Error;
 use crate::datapath::host::addresses::{self, Address};
 use crate::datapath::host::interface::Interface;
-use crate::datapath::host::routes;
 use crate::datapath::host::ssh::{self, Connection};
+use crate::datapath::host::{routes, serving};
 use crate::datapath::maps::dynamic;
 use crate::datapath::maps::handles::Maps;
 use crate::image::Image;
 use crate::image::metadata::Metadata;
 use crate::judgement::RunTimeEntries;
 use crate::judgement::names::{RunTime, full};
+use crate::judgement::reach::checks::{self, Checked};
 use crate::judgement::reach::connection::Cut;
 use crate::judgement::reach::role::{Role, Warning, names_ipv6};
 use crate::judgement::reach::{Ground, decider};
 use crate::notation::{plain, word};
+use crate::ruleset::services::{Backend, Service};
 use crate::ruleset::{PolicyAction, Ruleset};
 use crate::views::entries::{Kind, Listed};
 use crate::views::explain::entries::Address as PacketAddress;
@@ -275,9 +277,31 @@ fn holding(prefixes: &[IpPrefix], address: IpAddr) -> Option<IpPrefix> {
 pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let Ok(link_type) = coming.interface.link_type() else { return Vec::new() };
     let role = role(coming.interface);
-    let mut warnings = ground(coming, &RunTimeEntries::default(), link_type).warnings(&role);
+    let entries = RunTimeEntries::default();
+    let ground = ground(coming, &entries, link_type);
+    let mut warnings = ground.warnings(&role);
+    warnings.extend(ground.lost_checks(checked_over(coming)));
     warnings.extend(may_cut(coming, link_type));
     warnings
+}
+
+/// The checked backends that routes lead to by the interface, and the host's address there.
+fn checked_over<'a>(coming: &Coming<'a>) -> Vec<Checked<'a>> {
+    let all: Vec<_> = checks::checked(coming.ruleset).collect();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let hops = routes::next_hops(all.iter().map(|(_, backend)| backend.address));
+    let (hops, addresses) = (hops.unwrap_or_default(), addresses::all().unwrap_or_default());
+    let index = coming.interface.index;
+    let over = |((service, backend), hop): ((&'a Service, &'a Backend), _)| {
+        let (ifindex, _) = hop?;
+        let is_v6 = backend.address.is_ipv6();
+        let mut own = addresses.iter().filter(|it| it.ifindex == index && it.ip.is_ipv6() == is_v6);
+        let own = own.find(|it| it.ip.is_ipv4() || !serving::is_own(it.ip))?.ip;
+        (ifindex == index).then_some(Checked { service, backend, own })
+    };
+    all.into_iter().zip(hops).filter_map(over).collect()
 }
 
 /// Warns of a rule that would take away what comes over a connection that this command runs in, or block its peer,

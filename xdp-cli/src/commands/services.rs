@@ -54,7 +54,7 @@ fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<()
     if let Some(wanted) = args.up.as_ref().or(args.name.as_ref()) {
         services = vec![one(services, wanted, &name)?];
     }
-    if args.up.is_some() {
+    if args.up.is_some() && !args.json {
         return tell_up(&services, session);
     }
     // Where the kept ruleset is lost, what only the configuration says is not shown.
@@ -106,7 +106,10 @@ fn show(args: &Services, is_first: bool, session: &mut Session<'_>) -> Result<()
         })
         .collect();
     let write = if args.json { json::write } else { text::write };
-    write(session.out, &shown).map_err(Failure::from_output)
+    write(session.out, &shown).map_err(Failure::from_output)?;
+    // With --up and --json, the object says how many are up, and the status whether one is.
+    let mut asked = services.iter().filter(|_| args.up.is_some());
+    Ok(asked.try_for_each(is_up)?)
 }
 
 fn one(services: Vec<InKernel>, wanted: &str, interface: &str) -> Result<InKernel, Error> {
@@ -122,14 +125,26 @@ fn one(services: Vec<InKernel>, wanted: &str, interface: &str) -> Result<InKerne
 
 fn tell_up(services: &[InKernel], session: &mut Session<'_>) -> Result<(), Failure> {
     for service in services {
-        let up = service.backends.iter().filter(|it| it.state == State::Up).count();
+        is_up(service)?;
+        let up = up(service);
         let all = counted(service.backends.len() as u64, "backend");
         let name = plain(&service.name);
-        if up == 0 {
-            return Err(Error::new(format!("{name}: none of {all} is up")).into());
-        }
         let are = if up == 1 { "is" } else { "are" };
         session.print(format_args!("{name}: {up} of {all} {are} up\n"))?;
     }
     Ok(())
+}
+
+/// How many of its backends are up.
+fn up(service: &InKernel) -> usize {
+    service.backends.iter().filter(|it| it.state == State::Up).count()
+}
+
+/// The error that none of its backends is up.
+fn is_up(service: &InKernel) -> Result<(), Error> {
+    if up(service) > 0 {
+        return Ok(());
+    }
+    let all = counted(service.backends.len() as u64, "backend");
+    Err(Error::new(format!("{}: none of {all} is up", plain(&service.name))))
 }

@@ -49,6 +49,12 @@ impl Sockets {
         Self { are_known: true, sockets: vec![socket], sent: None }
     }
 
+    /// The one socket that asks this end by UDP.
+    pub fn asking_by_udp(peer: SocketAddr, own: SocketAddr) -> Self {
+        let socket = Socket { is_tcp: false, own, peer: Some(peer), state: state::ESTABLISHED };
+        Self { are_known: true, sockets: vec![socket], sent: None }
+    }
+
     /// The state of the socket that gets a packet: of a connected one, before those that are not.
     fn state(&self, is_tcp: bool, packet: &Packet) -> u32 {
         let Flow { source: Some(peer), destination: Some(own), .. } = Flow::of(packet) else {

@@ -83,8 +83,7 @@ pub fn routed(ruleset: &Ruleset) -> impl Iterator<Item = (&Service, &Backend)> {
 
 /// Why the services of a ruleset cannot work on this host.
 pub fn refusal(ruleset: &Ruleset, host: &Host) -> Option<Error> {
-    let problems = [without_forwarding(ruleset, host), out_of_sight(ruleset, host)];
-    problems.into_iter().flatten().find(|problem| host.is_set_up(problem.is_v6)).map(|problem| {
+    problems(ruleset, host).find(|problem| host.is_set_up(problem.is_v6)).map(|problem| {
         let Problem { place: (file, line, column), note: Note { message, hint }, .. } = problem;
         let file = ruleset.file_of(file).unwrap_or(Path::new("")).to_owned();
         Diagnostic { file, line, column, message, hint, excerpt: None }.into()
@@ -93,8 +92,7 @@ pub fn refusal(ruleset: &Ruleset, host: &Host) -> Option<Error> {
 
 /// What there is to know about services on this host.
 pub fn notes(ruleset: &Ruleset, host: &Host) -> Vec<Note> {
-    let problems = [without_forwarding(ruleset, host), out_of_sight(ruleset, host)];
-    let coming = problems.into_iter().flatten().filter(|it| !host.is_set_up(it.is_v6));
+    let coming = problems(ruleset, host).filter(|it| !host.is_set_up(it.is_v6));
     let mut notes: Vec<Note> = coming.map(|problem| problem.note).collect();
     notes.extend(no_room(ruleset, host));
     notes.extend(unchecked(ruleset, host));
@@ -153,6 +151,56 @@ pub fn by_stack(ruleset: &Ruleset, own: &Interface, all: &[Interface]) -> io::Re
     Ok(notes)
 }
 
+/// That the servers of a nat service answer by another interface, on which no program is that gives their replies the
+/// service's address. `attached` are the indexes of the interfaces that have one.
+pub fn replies_elsewhere(
+    ruleset: &Ruleset,
+    own: &Interface,
+    all: &[Interface],
+    attached: &[u32],
+) -> io::Result<Option<Note>> {
+    let is_nat = |(service, _): &(&Service, &Backend)| service.mode == Mode::Nat;
+    // One of each family and service: the others are mostly beside it.
+    let mut asked: Vec<(&Service, &Backend)> = Vec::new();
+    for pair in routed(ruleset).filter(is_nat) {
+        let is_alike = |(service, backend): &(&Service, &Backend)| {
+            service.name == pair.0.name && backend.address.is_ipv6() == pair.1.address.is_ipv6()
+        };
+        if asked.last().is_none_or(|last| !is_alike(last)) {
+            asked.push(pair);
+        }
+    }
+    let hops = routes::next_hops(asked.iter().map(|(_, it)| it.address))?;
+    let note = |((service, backend), hop): ((&Service, &Backend), Option<(u32, IpAddr)>)| {
+        let by = all.iter().find(|it| Some(it.index) == hop.map(|(ifindex, _)| ifindex))?;
+        let is_judged = |index: &u32| frames_of(by, *index, all);
+        if is_judged(&own.index) || attached.iter().any(is_judged) || by.name == "lo" {
+            return None;
+        }
+        Some(Note {
+            message: format!(
+                "service \"{}\", backend \"{}\": its replies come in by {}, on which no xdpctl is attached, and do \
+                 not get back to clients",
+                service.name, backend.name, by.name
+            ),
+            hint: Some(format!(
+                "attach the same file there too: `xdpctl attach {} -c FILE`",
+                word(&by.name)
+            )),
+        })
+    };
+    Ok(asked.into_iter().zip(hops).find_map(note))
+}
+
+/// Whether what comes in by an interface is seen by a program on the one of that index: it is the same, carries it as a
+/// VLAN, or is a port of it.
+fn frames_of(by: &Interface, index: u32, all: &[Interface]) -> bool {
+    let is_port = |it: &Interface| it.index == index && it.master == Some(by.index);
+    by.index == index
+        || by.link == Some(index) && by.link_netns.is_none() && by.kind.as_deref() != Some("veth")
+        || all.iter().any(is_port)
+}
+
 /// An address that the host got since a ruleset was put in force, when it had those that are `known`, and a
 /// service whose backends' answers to it are taken for replies to a client: one of nat with a fixed next hop,
 /// where no route says that a packet is to this host.
@@ -182,26 +230,32 @@ struct Problem {
 
 /// The kernel gives no answer about routes for an interface that does not forward
 /// (BPF_FIB_LKUP_RET_FWD_DISABLED, `bpf_ipv4_fib_lookup` in net/core/filter.c).
-fn without_forwarding(ruleset: &Ruleset, host: &Host) -> Option<Problem> {
-    let mut off =
-        [false, true].into_iter().filter(|v6| host.forwarding[usize::from(*v6)] == Some(false));
-    off.find_map(|is_v6| {
-        let (service, _) = routed(ruleset).find(|(_, it)| it.address.is_ipv6() == is_v6)?;
-        let (family, name) = (if is_v6 { "IPv6" } else { "IPv4" }, &host.interface);
-        let note = Note {
-            message: format!(
-                "service \"{}\" sends packets on by the kernel's routes, and {name} does not forward \
-                 {family}",
-                service.name
-            ),
-            hint: Some(format!(
-                "`sysctl -w {}`, or next_hop with a MAC address",
-                word(&format!("{}=1", setting(name, is_v6)))
-            )),
-        };
-        let place = (service.file, service.line, service.column);
-        Some(Problem { is_v6, place, note })
-    })
+fn without_forwarding(ruleset: &Ruleset, host: &Host, is_v6: bool) -> Option<Problem> {
+    let unforwarded = |is_v6: bool| {
+        let is_off = host.forwarding[usize::from(is_v6)] == Some(false);
+        is_off.then(|| routed(ruleset).find(|(_, it)| it.address.is_ipv6() == is_v6)).flatten()
+    };
+    let (service, _) = unforwarded(is_v6)?;
+    let (family, name) = (if is_v6 { "IPv6" } else { "IPv4" }, &host.interface);
+    // Whoever sets one would be told of the other next.
+    let off = [false, true].into_iter().filter(|is_v6| unforwarded(*is_v6).is_some());
+    let settings: Vec<String> =
+        off.map(|is_v6| word(&format!("{}=1", setting(name, is_v6)))).collect();
+    let note = Note {
+        message: format!(
+            "service \"{}\" sends packets on by the kernel's routes, and {name} does not forward {family}",
+            service.name
+        ),
+        hint: Some(format!("`sysctl -w {}`, or next_hop with a MAC address", settings.join(" "))),
+    };
+    let place = (service.file, service.line, service.column);
+    Some(Problem { is_v6, place, note })
+}
+
+/// All that stands in the way.
+fn problems(ruleset: &Ruleset, host: &Host) -> impl Iterator<Item = Problem> {
+    let forwarding = [false, true].map(|is_v6| without_forwarding(ruleset, host, is_v6));
+    forwarding.into_iter().chain([out_of_sight(ruleset, host)]).flatten()
 }
 
 /// A backend of l2dsr is reached by its MAC address, which only neighbours tell.
@@ -359,6 +413,16 @@ mod tests {
         let v6 = ruleset(DSR, "address = \"2001:db8::2\"");
         assert!(refused(&v6, &off(true, false)).unwrap().contains("does not forward IPv6"));
         assert_eq!(refused(&v6, &off(false, true)), None);
+        let both =
+            ruleset(DSR, "address = \"10.0.0.1\"\n[[service.backend]]\naddress = \"2001:db8::2\"");
+        let said = refused(&both, &off(false, false)).unwrap();
+        assert!(
+            said.contains("net/ipv4/conf/eth0/forwarding=1 net/ipv6/conf/eth0/forwarding=1`"),
+            "{said}"
+        );
+        // Without an address of one family yet, the other is still told.
+        let only_v6 = Host { forwarding: [Some(false); 2], ..host(&[("2001:db8::1", 64)]) };
+        assert!(refused(&both, &only_v6).unwrap().contains("does not forward IPv6"));
         let fixed = ruleset(NAT, "address = \"10.0.0.1\"\nnext_hop = \"02:00:00:00:00:01\"");
         assert_eq!(refused(&fixed, &off(false, false)), None);
         // Where there is no IPv6, nothing says that it is off.

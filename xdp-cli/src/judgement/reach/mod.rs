@@ -1,6 +1,7 @@
 //! Whether a host can still be reached, and can still reach others, under a ruleset. Frames are
 //! built as they would come in, and judged.
 
+pub mod checks;
 pub mod connection;
 pub mod role;
 #[cfg(test)]
