@@ -28,7 +28,6 @@ use crate::judgement::reach::connection::Cut;
 use crate::judgement::reach::role::{Role, Warning, names_ipv6};
 use crate::judgement::reach::{Ground, decider};
 use crate::notation::{plain, word};
-use crate::ruleset::services::{Backend, Service};
 use crate::ruleset::{PolicyAction, Ruleset};
 use crate::views::entries::{Kind, Listed};
 use crate::views::explain::entries::Address as PacketAddress;
@@ -280,28 +279,26 @@ pub fn warnings(coming: &Coming<'_>) -> Vec<Warning> {
     let entries = RunTimeEntries::default();
     let ground = ground(coming, &entries, link_type);
     let mut warnings = ground.warnings(&role);
-    warnings.extend(ground.lost_checks(checked_over(coming)));
+    warnings.extend(lost_check(coming, &ground));
     warnings.extend(may_cut(coming, link_type));
     warnings
 }
 
-/// The checked backends that routes lead to by the interface, and the host's address there.
-fn checked_over<'a>(coming: &Coming<'a>) -> Vec<Checked<'a>> {
-    let all: Vec<_> = checks::checked(coming.ruleset).collect();
-    if all.is_empty() {
-        return Vec::new();
-    }
-    let hops = routes::next_hops(all.iter().map(|(_, backend)| backend.address));
-    let (hops, addresses) = (hops.unwrap_or_default(), addresses::all().unwrap_or_default());
+/// Warns of checks whose answers come in by the interface and are dropped.
+fn lost_check(coming: &Coming<'_>, ground: &Ground<'_>) -> Option<Warning> {
+    let mut checked = checks::checked(coming.ruleset).peekable();
+    checked.peek()?;
     let index = coming.interface.index;
-    let over = |((service, backend), hop): ((&'a Service, &'a Backend), _)| {
-        let (ifindex, _) = hop?;
+    let addresses = addresses::all().ok()?;
+    checked.find_map(|(service, backend)| {
         let is_v6 = backend.address.is_ipv6();
         let mut own = addresses.iter().filter(|it| it.ifindex == index && it.ip.is_ipv6() == is_v6);
         let own = own.find(|it| it.ip.is_ipv4() || !serving::is_own(it.ip))?.ip;
-        (ifindex == index).then_some(Checked { service, backend, own })
-    };
-    all.into_iter().zip(hops).filter_map(over).collect()
+        let warning = ground.lost_check(&Checked { service, backend, own })?;
+        // The kernel is asked about those alone.
+        let by = routes::interface_to(backend.address, None).ok().flatten();
+        (by == Some(index)).then_some(warning)
+    })
 }
 
 /// Warns of a rule that would take away what comes over a connection that this command runs in, or block its peer,

@@ -96,7 +96,22 @@ pub fn notes(ruleset: &Ruleset, host: &Host) -> Vec<Note> {
     let mut notes: Vec<Note> = coming.map(|problem| problem.note).collect();
     notes.extend(no_room(ruleset, host));
     notes.extend(unchecked(ruleset, host));
+    notes.extend(every_port(ruleset));
     notes
+}
+
+/// A nat service of every port: whatever its servers send through this box is taken for a reply.
+fn every_port(ruleset: &Ruleset) -> Option<Note> {
+    let takes_all = |it: &&Service| it.mode == Mode::Nat && it.ports.is_none();
+    let service = ruleset.services.iter().find(takes_all)?;
+    Some(Note {
+        message: format!(
+            "service \"{}\" has no port: connections that its servers open through this host fail, since they \
+             are taken for replies to clients",
+            service.name
+        ),
+        hint: Some("name the ports that clients use, as in port = [80, 443]".into()),
+    })
 }
 
 /// What is told once of backends without a route, beside interfaces and whether packets are lost.
@@ -431,6 +446,17 @@ mod tests {
     }
 
     #[test]
+    fn nat_of_every_port_is_told() {
+        let told = |service: &str| {
+            let own = "address = \"10.0.0.1\"\nnext_hop = \"02:00:00:00:00:02\"";
+            let notes = notes(&ruleset(service, own), &host(&[NET]));
+            notes.iter().any(|note| note.message.contains("connections that its servers open"))
+        };
+        assert!(told(NAT));
+        assert!(!told(&format!("{NAT}\nport = 80")) && !told(L2DSR));
+    }
+
+    #[test]
     fn an_address_that_came_later() {
         let known = [IpAddr::from([10, 0, 0, 254])];
         let found = |service: &str, next_hop: NextHop, now: &[(&str, u8)]| {
@@ -464,7 +490,7 @@ mod tests {
              or write through = \"backend\")"
         );
         assert_eq!(said(DSR, "192.0.2.11"), "");
-        assert_eq!(said(NAT, "192.0.2.10"), "");
+        assert_eq!(said(&format!("{NAT}\nport = 443"), "192.0.2.10"), "");
     }
 
     #[test]
@@ -485,6 +511,9 @@ mod tests {
         assert_eq!(said(&tunnel, 1520), "");
         let told = ruleset(&format!("{DSR}\nmtu = 1500"), "address = \"10.0.0.1\"");
         assert_eq!(said(&told, 1500), "");
-        assert_eq!(said(&ruleset(NAT, "address = \"10.0.0.1\""), 1500), "");
+        assert_eq!(
+            said(&ruleset(&format!("{NAT}\nport = 443"), "address = \"10.0.0.1\""), 1500),
+            ""
+        );
     }
 }

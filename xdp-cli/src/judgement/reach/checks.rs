@@ -40,15 +40,8 @@ pub fn checked(ruleset: &Ruleset) -> impl Iterator<Item = (&Service, &Backend)> 
 }
 
 impl Ground<'_> {
-    /// That the answers to checks of one of these backends are dropped.
-    pub fn lost_checks<'a>(
-        &self,
-        checked: impl IntoIterator<Item = Checked<'a>>,
-    ) -> Option<Warning> {
-        checked.into_iter().find_map(|checked| self.lost_check(&checked))
-    }
-
-    fn lost_check(&self, Checked { service, backend, own }: &Checked<'_>) -> Option<Warning> {
+    /// That the answers to a backend's checks are dropped, if they are.
+    pub fn lost_check(&self, Checked { service, backend, own }: &Checked<'_>) -> Option<Warning> {
         let check = service.check.as_ref()?;
         let (address, port) = service.checked_at(check, backend);
         let [peer, asking] =
@@ -125,11 +118,8 @@ mod tests {
         let entries = RunTimeEntries::default();
         let ground = ruled.ground(&entries, LinkType::Ethernet);
         let own = "10.0.0.254".parse().unwrap();
-        ground.lost_checks(checked(ground.ruleset).map(|(service, backend)| Checked {
-            service,
-            backend,
-            own,
-        }))
+        checked(ground.ruleset)
+            .find_map(|(service, backend)| ground.lost_check(&Checked { service, backend, own }))
     }
 
     const DROP: &str = "default = \"drop\"";
