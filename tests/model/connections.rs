@@ -222,6 +222,25 @@ fn connections_stay_with_affinity() {
     connections_stay(Hash::Source, Tracking::Changed, Some(600));
 }
 
+/// A connection and its client have an entry each, and both may lie in one line: then the second leaves the first alone.
+#[test]
+fn the_entry_of_a_client_takes_the_place_of_no_connection() {
+    let mut substituted = 0;
+    for port in 1..120 {
+        let mut lab = Lab::new(services(Hash::Source, Tracking::Changed, Some(600)));
+        // Most connections are not where the table says.
+        lab.services.all[0].backends[1..].iter_mut().for_each(|it| it.state = State::Drain);
+        lab.reload();
+        for client in 0..=u8::MAX {
+            let connection = (client, port, TCP);
+            let begun = lab.send(connection, 0x02).expect("a backend");
+            substituted += usize::from(begun == "backend-1");
+            assert_eq!(lab.send(connection, 0x10), Some(begun), "{connection:?}");
+        }
+    }
+    assert_eq!(substituted, 119 * 256);
+}
+
 /// A client with a download opens another connection after a backend has come: the download goes on.
 #[test]
 fn a_new_connection_of_a_client_moves_none_of_its_old_ones() {

@@ -312,17 +312,23 @@ fn track<L: Lines, B: Beside>(
     let (found, by) = (black_box(u64::from(found)) as u32, black_box(by.into()) as u32);
     if front.tracking != Tracking::None as u8 && !flow.is_report && beside.writes() {
         let id = Backend::of(lines.line(found)?).counter;
+        let mut taken = u32::MAX;
         if is_to_be_remembered(front, flow, choice, by)
             && let Some(line) = beside.connections((choice.key >> 32) as u32)
         {
             let is_proven = choice.entry != 0 && choice.is_new == 0;
-            remember(line, choice.slot, is_proven, choice.now, choice.key, id);
+            taken = remember(line, choice.slot, is_proven, choice.now, choice.key, id);
         }
         if is_of_client(front, flow, choice, id, by)
             && let Some(line) = beside.connections((choice.client_key >> 32) as u32)
         {
             let is_proven = choice.client != 0;
-            remember(line, choice.client_slot, is_proven, choice.now, choice.client_key, id);
+            // Both may lie in one line, and were looked for before either was written: the connection keeps its place.
+            let apart = ((choice.key ^ choice.client_key) >> 32) as u32;
+            let is_shared = apart & header.connection_lines.wrapping_sub(1) == 0;
+            if !is_shared || choice.client_slot != taken {
+                remember(line, choice.client_slot, is_proven, choice.now, choice.client_key, id);
+            }
         }
     }
     let by = match by {
@@ -511,9 +517,9 @@ fn is_of_client(front: &Front, flow: &Flow, choice: &Choice, id: u32, by: u32) -
 }
 
 /// Writes an entry. One that a second packet has asked for moves on from the last slots, which every first
-/// packet may take, to those that only such entries take.
+/// packet may take, to those that only such entries take. Returns the slot.
 #[inline(always)]
-fn remember(line: &mut Line, slot: u32, is_proven: bool, now: u64, key: u64, id: u32) {
+fn remember(line: &mut Line, slot: u32, is_proven: bool, now: u64, key: u64, id: u32) -> u32 {
     let word =
         (key & 0xffff_ffff) << TAG_SHIFT | u64::from(id) << AGE_BITS | now >> AGE_SHIFT & AGES;
     let mut slot = slot as usize % LINE_WORDS;
@@ -526,4 +532,5 @@ fn remember(line: &mut Line, slot: u32, is_proven: bool, now: u64, key: u64, id:
         // The last one wins: the word is written whole.
         line[slot] = word;
     }
+    black_box(slot as u64) as u32
 }
