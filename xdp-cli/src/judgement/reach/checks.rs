@@ -27,7 +27,7 @@ pub struct Checked<'a> {
 }
 
 /// The first backend of each family of each service that is checked by the kernel's routes: what keeps its answers out
-/// keeps out the others', too.
+/// mostly keeps out the others', too, but a list or a rule may hold one of those alone.
 pub fn checked(ruleset: &Ruleset) -> impl Iterator<Item = (&Service, &Backend)> {
     let at_backends =
         |it: &&Service| it.check.as_ref().is_some_and(|check| check.through == Through::Backend);
@@ -75,7 +75,8 @@ impl Ground<'_> {
         let frame = self.frame(address, *own, payload, None)?;
         let explained = self.unless_passed_beside(&sockets, &frame)?;
         let is_default = explained.reason == Reason::Default.as_str();
-        // A reply that a service sends on is another matter: see `unknown_address`.
+        // A nat service takes it for a reply here. In the kernel it is asked where it goes: what is to this host is left to the
+        // rest of the ruleset, so that nothing is known of it.
         if explained.reason == Reason::Service.as_str() {
             return None;
         }
